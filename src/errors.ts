@@ -1,0 +1,39 @@
+// The one kind of error that is the user's to mend: bad input, a missing file, a number out of range. Its message is one
+// clear sentence that says what is wrong, where, and what to do; the command line prints it alone and exits with 1.
+// Anything else that is thrown is a defect of this program. A leaf: every room may import it.
+
+/** Bad input from outside: the message is one sentence meant for the user, shown without a stack trace. */
+export class InputError extends Error {
+  override readonly name = 'InputError';
+}
+
+/** The message of whatever was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The candidate nearest to `word` by edit distance, if it is near enough to be a likely slip; for "did you mean". */
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    if (distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
