@@ -1,0 +1,94 @@
+// The seam between the kernels and whoever runs them: plain C++17, no Node, no JavaScript, no threads. The kernels are
+// compiled once per instruction set (namespace OPENELM_ISA) into one table each; the executor picks a table at run time,
+// resolves each record's operands to addresses and calls run() for every chunk of every stage, on any thread.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "op_table.h"
+
+namespace openelm {
+
+enum DType : int32_t { kF32, kF16, kBF16, kQ8, kQ4, kI32 };
+
+// Results of a chunk; the numbers are ExecutionCode's on the other side of the door.
+enum Code : int { kOk = 0, kIndexOutOfRange, kSizeOutOfRange, kOutOfMemory, kCancelled, kPoisoned };
+
+constexpr int kPanel = 16;   // weight rows (outputs) in a panel
+constexpr int kGroup = 32;   // weights that share a scale, along the input
+
+// An uploaded matrix [rows = outputs][columns = inputs], in panels of 16 rows; the last panel is padded with zero rows.
+//   f32, f16, bf16: [panels][columns][16]
+//   q8:  [panels][K/4][16][4]  u8 = q + 128       K = columns rounded up to 32, padded with q = 0
+//   q4:  [panels][K/8][16][4]  low nibble k-step 2j, high nibble k-step 2j + 1; u4 = q + 8
+//   scales (q8, q4): f16 [panels][K/32][16]
+struct Weight {
+  DType dtype;
+  int32_t rows, columns;
+  uint8_t* data;
+  uint16_t* scales;
+};
+
+inline int64_t panels(int64_t rows) { return (rows + kPanel - 1) / kPanel; }
+inline int64_t padded(int64_t columns) { return (columns + kGroup - 1) / kGroup * kGroup; }
+inline int64_t weight_bytes(DType dtype, int64_t rows, int64_t columns) {
+  const int64_t n = panels(rows) * kPanel;
+  switch (dtype) {
+    case kF32: return n * columns * 4;
+    case kQ8: return n * padded(columns);
+    case kQ4: return n * padded(columns) / 2;
+    default: return n * columns * 2;
+  }
+}
+inline int64_t scale_bytes(DType dtype, int64_t rows, int64_t columns) {
+  return dtype == kQ8 || dtype == kQ4 ? panels(rows) * kPanel * (padded(columns) / kGroup) * 2 : 0;
+}
+
+struct Operand {
+  void* data;              // rows layout: the first element of the view; null when left out
+  const Weight* weight;    // weight layout
+  DType dtype;
+  int64_t elements;        // in the view
+};
+
+constexpr int kMaxOperands = 9, kMaxInts = 8, kMaxFloats = 2;
+
+// A record with everything resolved for this run. `ints` hold the values of this run.
+struct Record {
+  Operand operands[kMaxOperands];
+  int32_t ints[kMaxInts];
+  float floats[kMaxFloats];
+  void* scratch;           // of scratch() bytes, 64-byte aligned; shared by all chunks of the record
+};
+
+// How one op runs. Chunks depend on sizes and params only, never on the number of threads: same bits at any thread count.
+struct OpKernel {
+  int stages;                                               // run in order; all chunks of one before any of the next
+  size_t (*scratch)(const Record&);                         // bytes, for the largest sizes; may be null
+  int (*chunks)(const Record&, int stage);                  // >= 0; reads params operands only, no computed data
+  int (*run)(const Record&, int stage, int chunk, int chunks);   // Code
+};
+
+// Packs rows [row, row + count) of a stored row-major matrix (f32, f16 or bf16) into a weight. `row` is a multiple of 16.
+// src: count rows of `columns` elements. Rounds as GGUF does: the inverse scale is taken before the scale becomes f16.
+using PackRows = void (*)(const Weight&, DType source, const void* src, int64_t row, int64_t count);
+// Elementwise to f32.
+using ToF32 = void (*)(DType source, const void* src, float* out, int64_t count);
+
+struct KernelTable {
+  const char* isa;         // "plain", "avx2", "avx512", "vnni"
+  OpKernel ops[op_count];
+  PackRows pack_rows;
+  ToF32 to_f32;
+  double (*peak_f32)();    // multiply-adds a second of one thread, 2 flops each: what the units can do
+  double (*peak_int8)();
+};
+
+const KernelTable* kernels_plain();
+#if defined(__x86_64__) || defined(_M_X64)
+const KernelTable* kernels_avx2();
+const KernelTable* kernels_avx512();
+const KernelTable* kernels_vnni();
+#endif
+
+}  // namespace openelm

@@ -1,0 +1,63 @@
+// Generated from src/tensor/optable.ts by `npm run generate`: do not edit.
+#pragma once
+namespace openelm {
+constexpr const char* kAbiHash = "f0044027";
+enum OpId { op_embedding, op_rmsNorm, op_linear, op_qkNormRope, op_attention, op_swiglu, op_silu, op_gatherRows, op_argmax, op_tokenLogprob, op_copy, op_count };
+namespace embedding_op {
+enum Operand { table_, ids_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_tableRows_, i_count_ };
+enum Float { f_count_ };
+}
+namespace rmsNorm_op {
+enum Operand { x_, weight_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_count_ };
+enum Float { f_eps_, f_count_ };
+}
+namespace linear_op {
+enum Operand { x_, weight_, residual_, out_, count_ };
+enum Int { i_rows_, i_inputs_, i_outputs_, i_int8_, i_count_ };
+enum Float { f_count_ };
+}
+namespace qkNormRope_op {
+enum Operand { qkv_, queryNorm_, keyNorm_, rope_, positions_, kvRows_, query_, keys_, values_, count_ };
+enum Int { i_rows_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_ropeRows_, i_count_ };
+enum Float { f_eps_, f_count_ };
+}
+namespace attention_op {
+enum Operand { query_, keys_, values_, sequences_, segments_, out_, count_ };
+enum Int { i_rows_, i_sequenceCount_, i_segmentCount_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_count_ };
+enum Float { f_scale_, f_count_ };
+}
+namespace swiglu_op {
+enum Operand { x_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_count_ };
+enum Float { f_count_ };
+}
+namespace silu_op {
+enum Operand { x_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_count_ };
+enum Float { f_count_ };
+}
+namespace gatherRows_op {
+enum Operand { x_, indices_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_sourceRows_, i_count_ };
+enum Float { f_count_ };
+}
+namespace argmax_op {
+enum Operand { x_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_count_ };
+enum Float { f_count_ };
+}
+namespace tokenLogprob_op {
+enum Operand { logits_, targets_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_count_ };
+enum Float { f_count_ };
+}
+namespace copy_op {
+enum Operand { x_, out_, count_ };
+enum Int { i_rows_, i_columns_, i_count_ };
+enum Float { f_count_ };
+}
+struct OpSize { const char* name; int operands, ints, floats; };
+constexpr OpSize kOpSizes[] = {{"embedding", 3, 3, 0}, {"rmsNorm", 3, 2, 1}, {"linear", 4, 4, 0}, {"qkNormRope", 9, 6, 1}, {"attention", 6, 7, 1}, {"swiglu", 2, 2, 0}, {"silu", 2, 2, 0}, {"gatherRows", 3, 3, 0}, {"argmax", 2, 2, 0}, {"tokenLogprob", 3, 2, 0}, {"copy", 2, 2, 0}};
+}  // namespace openelm

@@ -1,0 +1,117 @@
+// The contract between the model and whatever computes: types only. Ops are encoded into a program once per shape; a backend
+// compiles it and runs it again and again with a small int32 parameter array. Nothing here computes, and nothing throws across
+// the door: a failed run rejects its submission with an `ExecutionError`. `ops.ts` encodes, `backends/*` execute.
+
+import type { StoredTensor } from '../io/bytes.js';
+import type { OpName } from './optable.js';
+
+/** Element type. q8 and q4 are groups of 32 along the input with one f16 scale (GGUF's Q8_0 and Q4_0). */
+export type DType = 'f32' | 'f16' | 'bf16' | 'q8' | 'q4' | 'i32';
+
+/**
+ * How elements lie. `rows`: plain row-major, readable and writable by the host. `weight`: two-dimensional, made by `upload`
+ * only, in an order that the backend chooses (panels, splits by rows where a binding is limited); ops alone can read it.
+ */
+export type Layout = 'rows' | 'weight';
+
+/**
+ * A block of device memory, or a view into one. `persistent` ones are made by the backend and live until freed; `arena` ones
+ * exist only inside the program being encoded (their place is planned by liveness when it is compiled); `params` is the
+ * int32 array handed over with each submission. Addresses are aligned to 256 bytes, views to one element.
+ */
+export interface DeviceBuffer {
+  readonly kind: 'persistent' | 'arena' | 'params';
+  /** Persistent: the backend's number, from 1. Arena: the index in its program. Params: 0. */
+  readonly id: number;
+  readonly dtype: DType;
+  readonly layout: Layout;
+  readonly shape: readonly number[];
+  readonly bytes: number;
+  /** First element of a view; 0 for a whole buffer. */
+  readonly offset: number;
+}
+
+/** A size known while encoding, or one read from the params at every run (`max` is what memory is planned for). */
+export type Dim = number | { readonly param: number; readonly max: number };
+
+/** One op with its operands (in the op table's order; null where an optional one is left out), integers and floats. */
+export interface OpRecord {
+  readonly op: OpName;
+  readonly operands: readonly (DeviceBuffer | null)[];
+  readonly ints: readonly Dim[];
+  readonly floats: readonly number[];
+}
+
+/** What `ops.ts` encodes: records in order, the arena buffers they use, and how many int32 params a run takes. */
+export interface Program {
+  readonly records: readonly OpRecord[];
+  readonly arena: readonly DeviceBuffer[];
+  readonly paramsLength: number;
+}
+
+/** A program made ready by a backend; bound to it. */
+export interface Executable {
+  readonly program: Program;
+  /** Planned bytes of arena memory. */
+  readonly arenaBytes: number;
+  dispose(): void;
+}
+
+export type ExecutionCode =
+  | 'index-out-of-range' // an id, position, row or segment points outside its table
+  | 'size-out-of-range' // a dynamic size in the params exceeds what was planned
+  | 'out-of-memory'
+  | 'cancelled'
+  | 'poisoned' // it was queued behind a failed run and depends on what that one should have written
+  | 'device-lost';
+
+/** Why a submission, upload or read failed: which record, which op, which code. */
+export interface ExecutionFailure {
+  readonly opIndex: number;
+  readonly op: OpName | 'upload' | 'write' | 'read' | 'allocate';
+  readonly code: ExecutionCode;
+}
+
+export interface Submission {
+  /** Resolves when the program has run; rejects with an `ExecutionError`. */
+  readonly done: Promise<void>;
+  /** Asks the executor to stop between records; `done` then rejects with code `cancelled` (or resolves, if it was too late). */
+  cancel(): void;
+}
+
+export interface Limits {
+  /** The largest single buffer, and the largest part of one that an op may see at once (WebGPU: often 128 MiB). */
+  readonly maxBufferBytes: number;
+  readonly maxBindingBytes: number;
+  readonly threads: number;
+}
+
+/**
+ * Executes programs. Writes, submissions and reads go through one queue in order, so memory may be reused without waiting.
+ * Same program, params and buffers: same bits, whatever the number of threads. The process is kept alive only while work is pending.
+ */
+export interface Backend {
+  readonly name: string;
+  /** For people: instruction set, threads. */
+  readonly description: string;
+  readonly limits: Limits;
+  supports(op: OpName): boolean;
+  /** A zero-filled persistent buffer in `rows` layout. Throws `ExecutionError` (`out-of-memory`). */
+  create(dtype: 'f32' | 'f16' | 'i32', shape: readonly number[]): DeviceBuffer;
+  /**
+   * Reads a stored f32, f16 or bf16 tensor and converts or quantizes it on the backend's own threads. Two dimensions become
+   * a `weight` of `dtype` ([outputs, inputs]); one dimension becomes f32 `rows`. Inputs that fill no whole group of 32 are
+   * padded with zeros in q8 and q4. Rejects with `InputError` when the file is cut, `ExecutionError` otherwise.
+   */
+  upload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): Promise<DeviceBuffer>;
+  /** Queues a copy of `data` (taken at once) into a `rows` buffer. */
+  write(buffer: DeviceBuffer, data: Float32Array | Uint16Array | Int32Array, elementOffset?: number): void;
+  /** Checks every record against the op table and plans the arena. Throws on a program that breaks the contract. */
+  compile(program: Program): Executable;
+  submit(executable: Executable, params: Int32Array): Submission;
+  /** The elements [elementOffset, elementOffset + length) of a `rows` buffer, after everything queued before. */
+  read(buffer: DeviceBuffer, elementOffset?: number, length?: number): Promise<Float32Array | Uint16Array | Int32Array>;
+  free(buffer: DeviceBuffer): void;
+  /** Finishes what runs, drops what waits, frees everything. */
+  dispose(): Promise<void>;
+}

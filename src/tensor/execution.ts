@@ -1,0 +1,29 @@
+// What a failed run is to the caller: which record, which op, which code. Not for bad input of users (errors.ts) and not
+// for mistakes in encoding, which throw plain errors where they are made.
+
+import type { ExecutionFailure } from './backend.js';
+
+const sentences: Record<ExecutionFailure['code'], string> = {
+  'index-out-of-range': 'an index points outside its table',
+  'size-out-of-range': 'a size in the params exceeds what the program was planned for',
+  'out-of-memory': 'there is not enough memory',
+  cancelled: 'it was cancelled',
+  poisoned: 'it depends on a run that failed before it',
+  'device-lost': 'the device is gone',
+};
+
+/** A rejected submission, upload, write or read. */
+export class ExecutionError extends Error implements ExecutionFailure {
+  override readonly name = 'ExecutionError';
+  readonly opIndex: number;
+  readonly op: ExecutionFailure['op'];
+  readonly code: ExecutionFailure['code'];
+
+  constructor(failure: ExecutionFailure) {
+    const where = failure.opIndex >= 0 ? `${failure.op} (record ${failure.opIndex})` : failure.op;
+    super(`${where} failed: ${sentences[failure.code]}`);
+    this.opIndex = failure.opIndex;
+    this.op = failure.op;
+    this.code = failure.code;
+  }
+}

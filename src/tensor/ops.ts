@@ -1,0 +1,230 @@
+// Encodes ops into a program. Every method checks shapes and dtypes at once (the error names the op), makes its output in the
+// arena or writes into the buffer it is given, and appends one record. Nothing is computed here.
+
+import type { DeviceBuffer, Dim, OpRecord, Program } from './backend.js';
+import type { OpName } from './optable.js';
+import { bytesOf, checkRecord, elementsOf, maxOf } from './plan.js';
+
+/** Activations: a row a token. `rows` may be known only when the program runs. */
+export interface Tensor {
+  readonly buffer: DeviceBuffer;
+  readonly rows: Dim;
+  readonly columns: number;
+}
+
+/** A key/value cache of one layer: `keys` and `values` are [rows, kvHeads, headDim], f16 or f32. */
+export interface KeyValues {
+  readonly keys: DeviceBuffer;
+  readonly values: DeviceBuffer;
+}
+
+/** Where attention looks: int32 views of the params (see `attention` in the op table) and how much of them is in use. */
+export interface Ragged {
+  readonly sequences: DeviceBuffer;
+  readonly sequenceCount: Dim;
+  readonly segments: DeviceBuffer;
+  readonly segmentCount: Dim;
+}
+
+export interface HeadShape {
+  readonly queryHeads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+}
+
+export class Ops {
+  private readonly records: OpRecord[] = [];
+  private readonly arena: DeviceBuffer[] = [];
+  private paramsLength = 0;
+  private finished = false;
+
+  /** Reserves `length` int32 params: a view that ops read, whose `offset` is where the caller puts them. */
+  params(length: number): DeviceBuffer {
+    const offset = this.paramsLength;
+    this.paramsLength += length;
+    return { kind: 'params', id: 0, dtype: 'i32', layout: 'rows', shape: [length], bytes: length * 4, offset };
+  }
+
+  /** Reserves one param that holds a size of at most `max`. */
+  size(max: number): { param: number; max: number } {
+    return { param: this.params(1).offset, max };
+  }
+
+  /** table: weight [tableRows, columns]; ids: i32 [>= rows] */
+  embedding(table: DeviceBuffer, ids: DeviceBuffer, rows: Dim): Tensor {
+    const [tableRows, columns] = this.matrix('embedding', table);
+    this.atLeast('embedding', 'ids', ids, maxOf(rows));
+    const out = this.output(rows, columns);
+    this.record('embedding', [table, ids, out.buffer], [rows, columns, tableRows]);
+    return out;
+  }
+
+  /** weight: f32 [columns] */
+  rmsNorm(x: Tensor, weight: DeviceBuffer, eps: number): Tensor {
+    this.exactly('rmsNorm', 'weight', weight, [x.columns]);
+    const out = this.output(x.rows, x.columns);
+    this.record('rmsNorm', [x.buffer, weight, out.buffer], [x.rows, x.columns], [eps]);
+    return out;
+  }
+
+  /** x weight^T (+ residual); weight: [outputs, inputs]; into: f32 [>= rows, outputs], instead of a new arena buffer */
+  linear(x: Tensor, weight: DeviceBuffer, options: { residual?: Tensor; int8?: boolean; into?: DeviceBuffer } = {}): Tensor {
+    const [outputs, inputs] = this.matrix('linear', weight);
+    if (inputs !== x.columns) throw new Error(`linear: the weight takes ${inputs} inputs, x has ${x.columns} columns`);
+    const residual = options.residual;
+    if (residual && (residual.columns !== outputs || maxOf(residual.rows) < maxOf(x.rows))) {
+      throw new Error(
+        `linear: the residual is [${maxOf(residual.rows)}, ${residual.columns}], the output [${maxOf(x.rows)}, ${outputs}]`,
+      );
+    }
+    const out = this.output(x.rows, outputs, options.into);
+    const operands = [x.buffer, weight, residual?.buffer ?? null, out.buffer];
+    this.record('linear', operands, [x.rows, inputs, outputs, options.int8 ? 1 : 0]);
+    return out;
+  }
+
+  /** qkv: [rows, (queryHeads + 2 kvHeads) headDim]; rope: f32 [ropeRows, headDim]; positions, kvRows: i32 [>= rows] */
+  qkNormRope(
+    qkv: Tensor,
+    heads: HeadShape,
+    norms: { query: DeviceBuffer; key: DeviceBuffer } | undefined,
+    rope: DeviceBuffer,
+    positions: DeviceBuffer,
+    kvRows: DeviceBuffer,
+    cache: KeyValues,
+    eps: number,
+  ): Tensor {
+    const { queryHeads, kvHeads, headDim } = heads;
+    const width = (queryHeads + 2 * kvHeads) * headDim;
+    if (qkv.columns !== width) throw new Error(`qkNormRope: qkv has ${qkv.columns} columns, ${width} expected`);
+    if (headDim % 2) throw new Error(`qkNormRope: the head dimension ${headDim} is odd`);
+    if (norms) {
+      this.exactly('qkNormRope', 'queryNorm', norms.query, [headDim]);
+      this.exactly('qkNormRope', 'keyNorm', norms.key, [headDim]);
+    }
+    const cacheRows = this.cacheRows('qkNormRope', cache, kvHeads, headDim);
+    const ropeRows = rope.shape[0];
+    this.exactly('qkNormRope', 'rope', rope, [ropeRows, headDim]);
+    this.atLeast('qkNormRope', 'positions', positions, maxOf(qkv.rows));
+    this.atLeast('qkNormRope', 'kvRows', kvRows, maxOf(qkv.rows));
+    const query = this.output(qkv.rows, queryHeads * headDim);
+    this.record(
+      'qkNormRope',
+      [qkv.buffer, norms?.query ?? null, norms?.key ?? null, rope, positions, kvRows, query.buffer, cache.keys, cache.values],
+      [qkv.rows, queryHeads, kvHeads, headDim, cacheRows, ropeRows],
+      [eps],
+    );
+    return query;
+  }
+
+  /** query: [rows, queryHeads headDim], rotated; scale 1/sqrt(headDim) */
+  attention(query: Tensor, heads: HeadShape, cache: KeyValues, ragged: Ragged): Tensor {
+    const { queryHeads, kvHeads, headDim } = heads;
+    if (query.columns !== queryHeads * headDim) throw new Error(`attention: query has ${query.columns} columns`);
+    if (queryHeads % kvHeads) throw new Error(`attention: ${queryHeads} query heads do not share ${kvHeads} kv heads evenly`);
+    const cacheRows = this.cacheRows('attention', cache, kvHeads, headDim);
+    this.atLeast('attention', 'sequences', ragged.sequences, 4 * maxOf(ragged.sequenceCount));
+    this.atLeast('attention', 'segments', ragged.segments, 2 * maxOf(ragged.segmentCount));
+    const out = this.output(query.rows, query.columns);
+    this.record(
+      'attention',
+      [query.buffer, cache.keys, cache.values, ragged.sequences, ragged.segments, out.buffer],
+      [query.rows, ragged.sequenceCount, ragged.segmentCount, queryHeads, kvHeads, headDim, cacheRows],
+      [1 / Math.sqrt(headDim)],
+    );
+    return out;
+  }
+
+  /** x: [rows, 2 columns], the gate first */
+  swiglu(x: Tensor): Tensor {
+    if (x.columns % 2) throw new Error(`swiglu: ${x.columns} columns are no pair of halves`);
+    const out = this.output(x.rows, x.columns / 2);
+    this.record('swiglu', [x.buffer, out.buffer], [x.rows, out.columns]);
+    return out;
+  }
+
+  silu(x: Tensor): Tensor {
+    const out = this.output(x.rows, x.columns);
+    this.record('silu', [x.buffer, out.buffer], [x.rows, x.columns]);
+    return out;
+  }
+
+  /** indices: i32 [>= rows] */
+  gatherRows(x: Tensor, indices: DeviceBuffer, rows: Dim): Tensor {
+    this.atLeast('gatherRows', 'indices', indices, maxOf(rows));
+    const out = this.output(rows, x.columns);
+    this.record('gatherRows', [x.buffer, indices, out.buffer], [rows, x.columns, x.rows]);
+    return out;
+  }
+
+  /** into: i32 [>= rows] */
+  argmax(x: Tensor, into: DeviceBuffer): void {
+    this.atLeast('argmax', 'into', into, maxOf(x.rows));
+    this.record('argmax', [x.buffer, into], [x.rows, x.columns]);
+  }
+
+  /** targets: i32 [>= rows]; into: f32 [>= rows] */
+  tokenLogprob(logits: Tensor, targets: DeviceBuffer, into: DeviceBuffer): void {
+    this.atLeast('tokenLogprob', 'targets', targets, maxOf(logits.rows));
+    this.atLeast('tokenLogprob', 'into', into, maxOf(logits.rows));
+    this.record('tokenLogprob', [logits.buffer, targets, into], [logits.rows, logits.columns]);
+  }
+
+  /** into: f32 [>= rows, columns] */
+  copy(x: Tensor, into: DeviceBuffer): void {
+    const out = this.output(x.rows, x.columns, into);
+    this.record('copy', [x.buffer, out.buffer], [x.rows, x.columns]);
+  }
+
+  /** Ends encoding; the handles made here are of no use afterwards. */
+  finish(): Program {
+    this.finished = true;
+    return { records: this.records, arena: this.arena, paramsLength: this.paramsLength };
+  }
+
+  private output(rows: Dim, columns: number, into?: DeviceBuffer): Tensor {
+    if (into) {
+      if (elementsOf(into.shape) < maxOf(rows) * columns) {
+        throw new Error(`a buffer of [${into.shape}] cannot take [${maxOf(rows)}, ${columns}]`);
+      }
+      return { buffer: into, rows, columns };
+    }
+    const shape = [maxOf(rows), columns];
+    const bytes = bytesOf('f32', elementsOf(shape));
+    const buffer: DeviceBuffer = { kind: 'arena', id: this.arena.length, dtype: 'f32', layout: 'rows', shape, bytes, offset: 0 };
+    this.arena.push(buffer);
+    return { buffer, rows, columns };
+  }
+
+  private record(op: OpName, operands: (DeviceBuffer | null)[], ints: Dim[], floats: number[] = []): void {
+    if (this.finished) throw new Error(`${op}: this program is finished`);
+    const record: OpRecord = { op, operands, ints, floats };
+    checkRecord(record, { arena: this.arena, paramsLength: this.paramsLength });
+    this.records.push(record);
+  }
+
+  private matrix(op: OpName, weight: DeviceBuffer): readonly [number, number] {
+    if (weight.shape.length !== 2) throw new Error(`${op}: the weight has shape [${weight.shape}], not two dimensions`);
+    return [weight.shape[0], weight.shape[1]];
+  }
+
+  private cacheRows(op: OpName, cache: KeyValues, kvHeads: number, headDim: number): number {
+    const rows = cache.keys.shape[0];
+    this.exactly(op, 'keys', cache.keys, [rows, kvHeads, headDim]);
+    this.exactly(op, 'values', cache.values, [rows, kvHeads, headDim]);
+    if (cache.keys.dtype !== cache.values.dtype)
+      throw new Error(`${op}: keys are ${cache.keys.dtype}, values ${cache.values.dtype}`);
+    return rows;
+  }
+
+  private exactly(op: OpName, name: string, buffer: DeviceBuffer, shape: number[]): void {
+    if (buffer.shape.length !== shape.length || buffer.shape.some((size, i) => size !== shape[i])) {
+      throw new Error(`${op}: '${name}' has shape [${buffer.shape}], [${shape}] expected`);
+    }
+  }
+
+  private atLeast(op: OpName, name: string, buffer: DeviceBuffer, elements: number): void {
+    if (elementsOf(buffer.shape) < elements)
+      throw new Error(`${op}: '${name}' has ${elementsOf(buffer.shape)} elements, ${elements} needed`);
+  }
+}

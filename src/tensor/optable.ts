@@ -1,0 +1,136 @@
+// The one table of ops: what each reads and writes, its sizes and its constants, in a fixed order that gives the op ids on
+// both sides of every door (`npm run generate` writes native/kernels/op_table.h from it; `abiHash` is checked when the addon is
+// loaded). It drives encoding, planning, the conformance suite and, with the gradient table, the tape. Not how an op computes:
+// the living definition of each is `backends/reference.ts`.
+
+export type Access = 'read' | 'write' | 'readwrite';
+
+/** What an operand may be: element types, `weight` for any layout of an uploaded matrix, and whether it may be left out. */
+export interface OperandSpec {
+  readonly name: string;
+  readonly access: Access;
+  readonly dtypes: readonly ('f32' | 'f16' | 'i32' | 'weight')[];
+  readonly optional: boolean;
+}
+
+export interface OpSpec {
+  readonly operands: readonly OperandSpec[];
+  /** Sizes and flags; a size may come from the params at run time. */
+  readonly ints: readonly string[];
+  readonly floats: readonly string[];
+}
+
+const read = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({ name, access: 'read', dtypes, optional: false });
+const maybe = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({ name, access: 'read', dtypes, optional: true });
+const write = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
+  name,
+  access: 'write',
+  dtypes,
+  optional: false,
+});
+const update = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
+  name,
+  access: 'readwrite',
+  dtypes,
+  optional: false,
+});
+
+export const opTable = {
+  /** out[r] = table[ids[r]], dequantized. table: [tableRows, columns] */
+  embedding: {
+    operands: [read('table', 'weight'), read('ids', 'i32'), write('out', 'f32')],
+    ints: ['rows', 'columns', 'tableRows'],
+    floats: [],
+  },
+  /** out = x / sqrt(mean(x^2) + eps) * weight, over each row */
+  rmsNorm: {
+    operands: [read('x', 'f32'), read('weight', 'f32'), write('out', 'f32')],
+    ints: ['rows', 'columns'],
+    floats: ['eps'],
+  },
+  /**
+   * out = x weight^T (+ residual). x: [rows, inputs], weight: [outputs, inputs]. With `int8` 1 and a q8 or q4 weight the rows of
+   * x are quantized first, by groups of 32: scale = max|x| / 127 in f32, q = x * (127 / max|x|) rounded to nearest even.
+   */
+  linear: {
+    operands: [read('x', 'f32'), read('weight', 'weight'), maybe('residual', 'f32'), write('out', 'f32')],
+    ints: ['rows', 'inputs', 'outputs', 'int8'],
+    floats: [],
+  },
+  /**
+   * Splits qkv [rows, (queryHeads + 2 kvHeads) headDim] by heads; rms-norms queries and keys over the head (where weights are
+   * given); rotates both halves by rope[positions[r]] = cos[headDim/2], sin[headDim/2]; writes queries to `query` and keys and
+   * values to row kvRows[r] of the cache [cacheRows, kvHeads, headDim]. Rotation of pair (i, i + headDim/2), as in GPT-NeoX.
+   */
+  qkNormRope: {
+    operands: [
+      read('qkv', 'f32'),
+      maybe('queryNorm', 'f32'),
+      maybe('keyNorm', 'f32'),
+      read('rope', 'f32'),
+      read('positions', 'i32'),
+      read('kvRows', 'i32'),
+      write('query', 'f32'),
+      update('keys', 'f32', 'f16'),
+      update('values', 'f32', 'f16'),
+    ],
+    ints: ['rows', 'queryHeads', 'kvHeads', 'headDim', 'cacheRows', 'ropeRows'],
+    floats: ['eps'],
+  },
+  /**
+   * Causal attention of several sequences laid end to end. Sequence s: sequences[s] = (first row, rows, first segment, segments);
+   * a segment = (first cache row, length); its segments laid end to end are its keys, the newest rows last: row i of n sees the
+   * first (total - n + i + 1) of them. Query head h uses kv head floor(h / (queryHeads / kvHeads)).
+   */
+  attention: {
+    operands: [
+      read('query', 'f32'),
+      read('keys', 'f32', 'f16'),
+      read('values', 'f32', 'f16'),
+      read('sequences', 'i32'),
+      read('segments', 'i32'),
+      write('out', 'f32'),
+    ],
+    ints: ['rows', 'sequenceCount', 'segmentCount', 'queryHeads', 'kvHeads', 'headDim', 'cacheRows'],
+    floats: ['scale'],
+  },
+  /** out = silu(x[:, :columns]) * x[:, columns:]; x: [rows, 2 columns] */
+  swiglu: { operands: [read('x', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /** out = x * sigmoid(x) */
+  silu: { operands: [read('x', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /** out[r] = x[indices[r]]; x: [sourceRows, columns] */
+  gatherRows: {
+    operands: [read('x', 'f32'), read('indices', 'i32'), write('out', 'f32')],
+    ints: ['rows', 'columns', 'sourceRows'],
+    floats: [],
+  },
+  /** out[r] = index of the largest element of x[r], the first of equals */
+  argmax: { operands: [read('x', 'f32'), write('out', 'i32')], ints: ['rows', 'columns'], floats: [] },
+  /** out[r] = logits[r][targets[r]] - logsumexp(logits[r]) */
+  tokenLogprob: {
+    operands: [read('logits', 'f32'), read('targets', 'i32'), write('out', 'f32')],
+    ints: ['rows', 'columns'],
+    floats: [],
+  },
+  /** out = x */
+  copy: { operands: [read('x', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
+} as const satisfies Record<string, OpSpec>;
+
+export type OpName = keyof typeof opTable;
+
+export const opNames = Object.keys(opTable) as OpName[];
+
+export function opSpec(name: OpName): OpSpec {
+  return opTable[name];
+}
+
+/** FNV-1a over the table's text: changes with any op, operand, access, size or constant, and with their order. */
+export const abiHash: string = hashText(JSON.stringify(opTable));
+
+function hashText(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) {
+    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  }
+  return (hash >>> 0).toString(16).padStart(8, '0');
+}
