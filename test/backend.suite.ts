@@ -1,0 +1,440 @@
+// The conformance suite: every op of the table, on random inputs of many shapes, against the reference backend. Each backend's
+// test calls it. An op without a case here, or without a kernel there, is a failing test.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { referenceBackend } from '../src/backends/reference.js';
+import { bytesInMemory, type StoredDType, type StoredTensor } from '../src/io/bytes.js';
+import { encodeBfloat16, encodeFloat16 } from '../src/io/float16.js';
+import type { Backend, DeviceBuffer, DType, Program } from '../src/tensor/backend.js';
+import { Ops, type Tensor } from '../src/tensor/ops.js';
+import { type OpName, opNames } from '../src/tensor/optable.js';
+
+/** Deterministic numbers in (-1, 1), roughly normal. */
+export function randomNumbers(seed: number): () => number {
+  let state = seed >>> 0;
+  const uniform = (): number => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let z = state;
+    z = Math.imul(z ^ (z >>> 15), z | 1);
+    z ^= z + Math.imul(z ^ (z >>> 7), z | 61);
+    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
+  };
+  return () => (uniform() + uniform() + uniform() - 1.5) * 1.2;
+}
+
+function randomFloats(length: number, seed: number): Float32Array {
+  const next = randomNumbers(seed);
+  return Float32Array.from({ length }, next);
+}
+
+/** A matrix as a checkpoint would hold it. */
+export function storedMatrix(
+  values: Float32Array,
+  shape: readonly number[],
+  dtype: 'F32' | 'F16' | 'BF16' = 'F32',
+): StoredTensor {
+  const encoded = dtype === 'F32' ? values : dtype === 'F16' ? encodeFloat16(values) : encodeBfloat16(values);
+  const data = new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.byteLength);
+  return {
+    name: 'test',
+    dtype: dtype as StoredDType,
+    shape,
+    source: bytesInMemory('test', data),
+    offset: 0,
+    bytes: data.byteLength,
+  };
+}
+
+/** Makes buffers and a program on one backend; the same calls on another must give the same results. */
+interface Bench {
+  readonly backend: Backend;
+  readonly ops: Ops;
+  /** A persistent f32 tensor with random contents. */
+  floats(rows: number, columns: number, seed: number): Tensor;
+  vector(length: number, seed: number): DeviceBuffer;
+  weight(rows: number, columns: number, dtype: Exclude<DType, 'i32'>, seed: number): Promise<DeviceBuffer>;
+  ints(...values: number[]): DeviceBuffer;
+  /** A dynamic size: at most `max`, `value` in this run. */
+  size(value: number, max: number): { param: number; max: number };
+  cache(
+    rows: number,
+    kvHeads: number,
+    headDim: number,
+    dtype: 'f32' | 'f16',
+    seed: number,
+  ): { keys: DeviceBuffer; values: DeviceBuffer };
+  /** Marks what is compared; `scale` of the tolerance. */
+  result(buffer: DeviceBuffer, elements?: number): void;
+  output(t: Tensor): void;
+}
+
+interface Case {
+  readonly op: OpName;
+  readonly name: string;
+  /** Relative to the largest magnitude in the result: a few f32 roundings, or what int8 sums allow. */
+  readonly tolerance: number;
+  readonly build: (bench: Bench) => Promise<void> | void;
+}
+
+async function execute(backend: Backend, build: Case['build']): Promise<{ results: ArrayLike<number>[]; program: Program }> {
+  const ops = new Ops();
+  const params: [number, number][] = [];
+  const results: { buffer: DeviceBuffer; elements: number }[] = [];
+  const made: DeviceBuffer[] = [];
+  const keep = (buffer: DeviceBuffer): DeviceBuffer => {
+    made.push(buffer);
+    return buffer;
+  };
+  const filled = (shape: number[], dtype: 'f32' | 'f16', seed: number): DeviceBuffer => {
+    const buffer = keep(backend.create(dtype, shape));
+    const values = randomFloats(
+      shape.reduce((a, b) => a * b, 1),
+      seed,
+    );
+    backend.write(buffer, dtype === 'f32' ? values : encodeFloat16(values));
+    return buffer;
+  };
+  const bench: Bench = {
+    backend,
+    ops,
+    floats: (rows, columns, seed) => ({ buffer: filled([rows, columns], 'f32', seed), rows, columns }),
+    vector: (length, seed) => filled([length], 'f32', seed),
+    weight: async (rows, columns, dtype, seed) =>
+      keep(await backend.upload(storedMatrix(randomFloats(rows * columns, seed), [rows, columns]), dtype)),
+    ints: (...values) => {
+      const view = ops.params(values.length);
+      for (const [i, value] of values.entries()) params.push([view.offset + i, value]);
+      return view;
+    },
+    size: (value, max) => {
+      const size = ops.size(max);
+      params.push([size.param, value]);
+      return size;
+    },
+    cache: (rows, kvHeads, headDim, dtype, seed) => ({
+      keys: filled([rows, kvHeads, headDim], dtype, seed),
+      values: filled([rows, kvHeads, headDim], dtype, seed + 1),
+    }),
+    result: (buffer, elements = buffer.shape.reduce((a, b) => a * b, 1)) => {
+      results.push({ buffer, elements });
+    },
+    output: (t) => {
+      const rows = typeof t.rows === 'number' ? t.rows : t.rows.max;
+      const into = keep(backend.create('f32', [rows, t.columns]));
+      ops.copy(t, into);
+      results.push({ buffer: into, elements: rows * t.columns });
+    },
+  };
+  await build(bench);
+  const program = ops.finish();
+  const values = new Int32Array(program.paramsLength);
+  for (const [index, value] of params) values[index] = value;
+  const executable = backend.compile(program);
+  await backend.submit(executable, values).done;
+  const read: ArrayLike<number>[] = [];
+  for (const { buffer, elements } of results) read.push(await backend.read(buffer, 0, elements));
+  executable.dispose();
+  for (const buffer of made) backend.free(buffer);
+  return { results: read, program };
+}
+
+/** Largest absolute difference over the largest absolute value. */
+export function relativeError(found: ArrayLike<number>, expected: ArrayLike<number>): number {
+  expect(found.length).toBe(expected.length);
+  let difference = 0;
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    if (Number.isNaN(found[i]) !== Number.isNaN(expected[i])) return Number.POSITIVE_INFINITY;
+    difference = Math.max(difference, Math.abs(found[i] - expected[i]));
+    largest = Math.max(largest, Math.abs(expected[i]));
+  }
+  return difference === 0 ? 0 : difference / largest;
+}
+
+const exact = 0;
+const rounding = 2e-6;
+const weightTypes = ['f32', 'f16', 'bf16', 'q8', 'q4'] as const;
+
+const cases: Case[] = [];
+for (const dtype of weightTypes) {
+  cases.push({
+    op: 'embedding',
+    name: `${dtype}, odd width and last panel`,
+    tolerance: exact,
+    build: async (b) => b.output(b.ops.embedding(await b.weight(37, 50, dtype, 1), b.ints(0, 36, 5, 16, 5, 31), 6)),
+  });
+  // Rows below, at and above the tiles; inputs that fill no group; outputs that fill no panel.
+  for (const [rows, inputs, outputs] of [
+    [1, 64, 48],
+    [1, 1280, 640],
+    [1, 50, 37],
+    [2, 96, 32],
+    [3, 33, 17],
+    [5, 256, 100],
+    [6, 64, 16],
+    [7, 160, 80],
+    [12, 100, 64],
+    [13, 352, 144],
+    [61, 128, 48],
+    [200, 96, 320],
+  ]) {
+    for (const int8 of dtype === 'q8' || dtype === 'q4' ? [false, true] : [false]) {
+      cases.push({
+        op: 'linear',
+        name: `${dtype}${int8 ? ', int8 activations' : ''}, ${rows} x ${inputs} x ${outputs}`,
+        tolerance: rounding,
+        build: async (b) => {
+          const x = b.floats(rows, inputs, 3);
+          const weight = await b.weight(outputs, inputs, dtype, 4);
+          b.output(b.ops.linear(x, weight, { int8, residual: rows % 2 ? b.floats(rows, outputs, 5) : undefined }));
+        },
+      });
+    }
+  }
+}
+cases.push({
+  op: 'linear',
+  name: 'fewer rows than planned, into a persistent buffer',
+  tolerance: rounding,
+  build: async (b) => {
+    const x = { ...b.floats(20, 64, 6), rows: b.size(9, 20) };
+    const into = b.backend.create('f32', [20, 24]);
+    b.ops.linear(x, await b.weight(24, 64, 'f16', 7), { into });
+    b.result(into, 9 * 24);
+  },
+});
+for (const columns of [1, 12, 96, 1280, 3072]) {
+  cases.push({
+    op: 'rmsNorm',
+    name: `${columns} columns`,
+    tolerance: rounding,
+    build: (b) => b.output(b.ops.rmsNorm(b.floats(5, columns, 8), b.vector(columns, 9), 1e-6)),
+  });
+}
+for (const dtype of ['f32', 'f16'] as const) {
+  for (const [queryHeads, kvHeads, headDim, normed] of [
+    [4, 1, 16, true],
+    [12, 3, 64, true],
+    [4, 4, 12, false],
+    [6, 2, 128, true],
+    [2, 1, 2, false],
+  ] as const) {
+    cases.push({
+      op: 'qkNormRope',
+      name: `${queryHeads}/${kvHeads} heads of ${headDim}, ${dtype} cache${normed ? '' : ', no norms'}`,
+      // In an f16 cache one rounding to the other side is 2^-11.
+      tolerance: dtype === 'f16' ? 2 ** -10 : rounding,
+      build: (b) => {
+        const qkv = b.floats(4, (queryHeads + 2 * kvHeads) * headDim, 10);
+        const norms = normed ? { query: b.vector(headDim, 11), key: b.vector(headDim, 12) } : undefined;
+        const rope = b.floats(30, headDim, 13).buffer;
+        const cache = b.cache(20, kvHeads, headDim, dtype, 14);
+        const heads = { queryHeads, kvHeads, headDim };
+        b.output(b.ops.qkNormRope(qkv, heads, norms, rope, b.ints(29, 0, 7, 8), b.ints(19, 3, 4, 0), cache, 1e-6));
+        if (dtype === 'f32') for (const buffer of [cache.keys, cache.values]) b.result(buffer);
+        else {
+          // Read back through attention, which is how f16 rows are used.
+          const one = b.floats(1, queryHeads * headDim, 15);
+          const ragged = { sequences: b.ints(0, 1, 0, 1), sequenceCount: 1, segments: b.ints(0, 20), segmentCount: 1 };
+          b.output(b.ops.attention(one, heads, cache, ragged));
+        }
+      },
+    });
+  }
+  for (const [queryHeads, kvHeads, headDim] of [
+    [4, 1, 16],
+    [12, 3, 64],
+    [8, 8, 12],
+    [8, 2, 128],
+    [6, 2, 40],
+  ] as const) {
+    const heads = { queryHeads, kvHeads, headDim };
+    const width = queryHeads * headDim;
+    cases.push(
+      {
+        op: 'attention',
+        name: `${queryHeads}/${kvHeads} heads of ${headDim}, ${dtype}: one row, long past in three segments`,
+        tolerance: rounding,
+        build: (b) =>
+          b.output(
+            b.ops.attention(b.floats(1, width, 16), heads, b.cache(1400, kvHeads, headDim, dtype, 17), {
+              sequences: b.ints(0, 1, 0, 3),
+              sequenceCount: 1,
+              segments: b.ints(700, 601, 0, 33, 1399, 1),
+              segmentCount: 3,
+            }),
+          ),
+      },
+      {
+        op: 'attention',
+        name: `${queryHeads}/${kvHeads} heads of ${headDim}, ${dtype}: ragged, shared prefix, dynamic sizes`,
+        tolerance: rounding,
+        build: (b) => {
+          const query = { ...b.floats(90, width, 18), rows: b.size(83, 90) };
+          const out = b.ops.attention(query, heads, b.cache(400, kvHeads, headDim, dtype, 20), {
+            // Rows 0..69 with 40 keys of past; one row on the prefix (0, 40) and itself; 12 rows with no past.
+            sequences: b.ints(0, 70, 0, 2, 70, 1, 2, 2, 71, 12, 4, 1, 0, 0, 0, 0),
+            sequenceCount: b.size(3, 4),
+            segments: b.ints(0, 40, 100, 70, 0, 40, 399, 1, 200, 12, 0, 0),
+            segmentCount: b.size(5, 6),
+          });
+          const into = b.backend.create('f32', [90, width]);
+          b.ops.copy(out, into);
+          b.result(into, 83 * width);
+        },
+      },
+    );
+  }
+}
+cases.push(
+  { op: 'swiglu', name: 'odd width', tolerance: rounding, build: (b) => b.output(b.ops.swiglu(b.floats(3, 2 * 77, 22))) },
+  {
+    op: 'silu',
+    name: 'small and large arguments',
+    tolerance: rounding,
+    build: (b) => {
+      const x = b.floats(4, 33, 23);
+      b.backend.write(x.buffer, Float32Array.of(-200, -88.5, -20, -1e-8, 0, 1e-8, 20, 88.5, 200));
+      b.output(b.ops.silu(x));
+    },
+  },
+  {
+    op: 'gatherRows',
+    name: 'repeated and last row',
+    tolerance: exact,
+    build: (b) => b.output(b.ops.gatherRows(b.floats(9, 41, 24), b.ints(8, 0, 3, 3), 4)),
+  },
+  {
+    op: 'argmax',
+    name: 'ties go to the first',
+    tolerance: exact,
+    build: (b) => {
+      const x = b.floats(4, 101, 25);
+      b.backend.write(x.buffer, Float32Array.of(9, 9), 50);
+      b.backend.write(x.buffer, Float32Array.of(9, 9), 101 + 99);
+      b.backend.write(x.buffer, new Float32Array(101).fill(-1e30), 202);
+      const into = b.backend.create('i32', [4]);
+      b.ops.argmax(x, into);
+      b.result(into);
+    },
+  },
+  {
+    op: 'tokenLogprob',
+    name: 'with one dominating logit',
+    tolerance: rounding,
+    build: (b) => {
+      const x = b.floats(3, 32007, 26);
+      b.backend.write(x.buffer, Float32Array.of(120), 32007);
+      const into = b.backend.create('f32', [3]);
+      b.ops.tokenLogprob(x, b.ints(5, 7, 32006), into);
+      b.result(into);
+    },
+  },
+  { op: 'copy', name: 'plain', tolerance: exact, build: (b) => b.output(b.floats(7, 19, 27)) },
+);
+
+/** Programs whose data point outside a table: the code and the record that must be reported. */
+const failures: { name: string; op: OpName; build: Case['build'] }[] = [
+  {
+    name: 'id past the table',
+    op: 'embedding',
+    build: async (b) => b.output(b.ops.embedding(await b.weight(16, 32, 'f32', 1), b.ints(3, 16), 2)),
+  },
+  { name: 'negative row', op: 'gatherRows', build: (b) => b.output(b.ops.gatherRows(b.floats(4, 8, 1), b.ints(-1), 1)) },
+  {
+    name: 'segment past the cache',
+    op: 'attention',
+    build: (b) =>
+      b.output(
+        b.ops.attention(b.floats(1, 64, 1), { queryHeads: 4, kvHeads: 1, headDim: 16 }, b.cache(8, 1, 16, 'f32', 2), {
+          sequences: b.ints(0, 1, 0, 1),
+          sequenceCount: 1,
+          segments: b.ints(2, 7),
+          segmentCount: 1,
+        }),
+      ),
+  },
+  {
+    name: 'fewer keys than rows',
+    op: 'attention',
+    build: (b) =>
+      b.output(
+        b.ops.attention(b.floats(3, 64, 1), { queryHeads: 4, kvHeads: 1, headDim: 16 }, b.cache(8, 1, 16, 'f32', 2), {
+          sequences: b.ints(0, 3, 0, 1),
+          sequenceCount: 1,
+          segments: b.ints(0, 2),
+          segmentCount: 1,
+        }),
+      ),
+  },
+  {
+    name: 'position past the rope table',
+    op: 'qkNormRope',
+    build: (b) =>
+      b.output(
+        b.ops.qkNormRope(
+          b.floats(1, 96, 1),
+          { queryHeads: 4, kvHeads: 1, headDim: 16 },
+          undefined,
+          b.floats(4, 16, 2).buffer,
+          b.ints(4),
+          b.ints(0),
+          b.cache(8, 1, 16, 'f32', 3),
+          1e-6,
+        ),
+      ),
+  },
+  {
+    name: 'target past the vocabulary',
+    op: 'tokenLogprob',
+    build: (b) => b.ops.tokenLogprob(b.floats(1, 10, 1), b.ints(10), b.backend.create('f32', [1])),
+  },
+];
+
+/** Judges the backend that `open` makes. */
+export function backendSuite(name: string, open: () => Backend): void {
+  describe(`${name}: conformance`, () => {
+    let backend: Backend;
+    const reference = referenceBackend();
+    beforeAll(() => {
+      backend = open();
+    });
+    afterAll(async () => {
+      await backend.dispose();
+      await reference.dispose();
+    });
+
+    it('has a kernel and a case for every op', () => {
+      for (const op of opNames) {
+        expect(backend.supports(op), op).toBe(true);
+        expect(
+          cases.some((item) => item.op === op),
+          op,
+        ).toBe(true);
+      }
+    });
+
+    for (const item of cases) {
+      it(`${item.op}: ${item.name}`, async () => {
+        const expected = await execute(reference, item.build);
+        const found = await execute(backend, item.build);
+        expect(expected.program.records.some((record) => record.op === item.op)).toBe(true);
+        expect(found.results.length).toBe(expected.results.length);
+        for (const [i, result] of found.results.entries()) {
+          expect(relativeError(result, expected.results[i])).toBeLessThanOrEqual(item.tolerance);
+        }
+      });
+    }
+
+    for (const { name: what, op, build } of failures) {
+      it(`${op}: reports a ${what}`, async () => {
+        await expect(execute(backend, build)).rejects.toMatchObject({ name: 'ExecutionError', op, code: 'index-out-of-range' });
+      });
+    }
+
+    it('reports a size that exceeds the plan', async () => {
+      const build = (b: Bench): void => b.output(b.ops.silu({ ...b.floats(4, 8, 1), rows: b.size(5, 4) }));
+      await expect(execute(backend, build)).rejects.toMatchObject({ op: 'silu', opIndex: 0, code: 'size-out-of-range' });
+    });
+  });
+}
