@@ -1,5 +1,8 @@
-// Where bytes come from, whatever they are: a file, a buffer in memory, a range of a URL. Formats (safetensors, gguf, ...)
-// are written over this, so they run in Node and in the browser alike. Not a stream: reads are by position.
+// Where bytes come from and go to, whatever they are: a file, a buffer in memory, a range of a URL. Formats (safetensors,
+// gguf, ...) are written over this, so they run in Node and in the browser alike. A source is not a stream: reads are by
+// position. Nothing here knows a format; the dtypes are safetensors' because every other format's map onto them.
+
+import { InputError } from '../errors.js';
 
 /** Random-access bytes of known size. */
 export interface ByteSource {
@@ -14,8 +17,30 @@ export interface ByteSource {
   close(): Promise<void>;
 }
 
+/** Where bytes are written, one after another. A chunk belongs to the sink until the promise settles. */
+export interface ByteSink {
+  write(chunk: Uint8Array): Promise<void>;
+}
+
+/** Bytes of one element of each stored type, in safetensors' spelling. */
+export const DTYPE_BYTES = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  U16: 2,
+  U32: 4,
+  U64: 8,
+  BOOL: 1,
+} as const;
+
 /** Element types of stored tensors, in safetensors' spelling. */
-export type StoredDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U8' | 'U16' | 'U32' | 'U64' | 'BOOL';
+export type StoredDType = keyof typeof DTYPE_BYTES;
 
 /** One stored tensor: where its bytes lie, nothing read yet. Row-major, little-endian. */
 export interface StoredTensor {
@@ -28,17 +53,26 @@ export interface StoredTensor {
   readonly bytes: number;
 }
 
-/** Bytes that are already in memory, as a source. */
+/** Throws `InputError` unless [offset, offset + length) lies in the source. Sources call it before they allocate anything. */
+export function checkRange(source: { name: string; size: number }, offset: number, length: number): void {
+  if (!(Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0)) {
+    throw new InputError(`${source.name}: cannot read ${length} bytes at byte ${offset}`);
+  }
+  if (offset + length > source.size) {
+    throw new InputError(`${source.name}: bytes ${offset} to ${offset + length} lie outside its ${source.size} bytes`);
+  }
+}
+
+/** Bytes that are already in memory, as a source; reads are views of them, not copies. */
 export function bytesInMemory(name: string, data: Uint8Array): ByteSource {
-  return {
+  const source: ByteSource = {
     name,
     size: data.byteLength,
     async read(offset, length) {
-      if (!(offset >= 0 && length >= 0 && offset + length <= data.byteLength)) {
-        throw new RangeError(`${name}: bytes ${offset}..${offset + length} lie outside its ${data.byteLength}`);
-      }
+      checkRange(source, offset, length);
       return data.subarray(offset, offset + length);
     },
     async close() {},
   };
+  return source;
 }

@@ -1,0 +1,175 @@
+// Reading JSON from untrusted files: a strict cursor that walks the text and hands over only what the caller asks for, so
+// that duplicate keys are refused, nesting cannot exhaust the stack, and an error says where. Formats with a fixed shape
+// (a safetensors header, a shard index) use the cursor; ordinary files use parseJson, which only falls back to it for the place.
+
+import { InputError } from '../errors.js';
+
+const MAX_DEPTH = 64;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const BLANK = /[ \t\r\n]*/y;
+
+/** A cursor over JSON text. Every method reads one value and throws `InputError` (with the name and the place) if it is another. */
+export class JsonReader {
+  private position = 0;
+  private depth = 0;
+
+  constructor(
+    private readonly text: string,
+    private readonly name: string,
+  ) {}
+
+  /** Reads an object; `visit` must read the value of each key. A key that comes twice is refused. */
+  object(what: string, visit: (key: string) => void): void {
+    this.open('{', what);
+    const seen = new Set<string>();
+    if (!this.accept('}')) {
+      do {
+        const at = this.skipBlanks();
+        const key = this.string('a key in quotes');
+        if (seen.has(key)) this.fail(`the key ${quoted(key)} comes twice in ${what}`, at);
+        seen.add(key);
+        this.expect(':');
+        visit(key);
+      } while (this.accept(','));
+      this.expect('}', `"," or "}"`);
+    }
+    this.depth--;
+  }
+
+  /** Reads an array; `visit` must read each item. */
+  array(what: string, visit: () => void): void {
+    this.open('[', what);
+    if (!this.accept(']')) {
+      do visit();
+      while (this.accept(','));
+      this.expect(']', `"," or "]"`);
+    }
+    this.depth--;
+  }
+
+  string(what: string): string {
+    const at = this.skipBlanks();
+    if (this.text[at] !== '"') this.unexpected(what);
+    let end = at + 1;
+    let plain = true;
+    for (; ; end++) {
+      const code = this.text.charCodeAt(end);
+      if (code === 0x22) break;
+      if (code === 0x5c) {
+        plain = false;
+        end++;
+      } else if (Number.isNaN(code) || code < 0x20) {
+        this.fail(
+          Number.isNaN(code) ? 'the text ends inside a string' : 'a control character lies inside a string',
+          Math.min(end, this.text.length),
+        );
+      }
+    }
+    this.position = end + 1;
+    if (plain) return this.text.slice(at + 1, end);
+    try {
+      return JSON.parse(this.text.slice(at, end + 1)) as string;
+    } catch {
+      return this.fail('a string holds an invalid escape', at);
+    }
+  }
+
+  /** Reads an integer from 0 to 2^53 - 1, written in digits alone. */
+  unsigned(what: string): number {
+    const at = this.skipBlanks();
+    const text = this.match(NUMBER);
+    const value = Number(text);
+    if (text === undefined || !/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
+      this.position = at;
+      this.unexpected(what);
+    }
+    return value;
+  }
+
+  /** Reads any value and throws it away. */
+  skip(): void {
+    const at = this.skipBlanks();
+    const first = this.text[at];
+    if (first === '{') this.object('an object', () => this.skip());
+    else if (first === '[') this.array('an array', () => this.skip());
+    else if (first === '"') this.string('a string');
+    else if (this.match(NUMBER) === undefined && !['true', 'false', 'null'].some((word) => this.accept(word)))
+      this.unexpected('a value');
+  }
+
+  /** Nothing but blanks may be left. */
+  end(): void {
+    if (this.skipBlanks() < this.text.length) this.unexpected('the end');
+  }
+
+  /** Throws an `InputError` that names the place (the cursor's, or the position given). */
+  fail(message: string, at = this.position): never {
+    const before = this.text.slice(0, at);
+    const line = before.split('\n').length;
+    const column = at - before.lastIndexOf('\n');
+    throw new InputError(`${this.name}: ${message} (line ${line}, column ${column})`);
+  }
+
+  private open(bracket: string, what: string): void {
+    const at = this.skipBlanks();
+    if (this.text[at] !== bracket) this.unexpected(what);
+    if (++this.depth > MAX_DEPTH) this.fail(`brackets are nested more than ${MAX_DEPTH} deep`);
+    this.position++;
+  }
+
+  private expect(word: string, what = `"${word}"`): void {
+    if (!this.accept(word)) this.unexpected(what);
+  }
+
+  private accept(word: string): boolean {
+    const at = this.skipBlanks();
+    if (!this.text.startsWith(word, at)) return false;
+    this.position = at + word.length;
+    return true;
+  }
+
+  private unexpected(what: string): never {
+    const at = this.skipBlanks();
+    const found = at < this.text.length ? quoted(this.text.slice(at, at + 20)) : 'the end of the text';
+    return this.fail(`expected ${what}, found ${found}`, at);
+  }
+
+  private skipBlanks(): number {
+    this.match(BLANK);
+    return this.position;
+  }
+
+  private match(pattern: RegExp): string | undefined {
+    pattern.lastIndex = this.position;
+    const found = pattern.exec(this.text);
+    if (!found) return undefined;
+    this.position = pattern.lastIndex;
+    return found[0];
+  }
+}
+
+/** Any JSON text as a value; `InputError` with the name, line and column when it is not JSON. The last of duplicate keys wins, as in Python. */
+export function parseJson(text: string, name: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const reader = new JsonReader(text, name);
+    reader.skip();
+    reader.end();
+    throw error; // the cursor and JSON.parse agree on what is JSON
+  }
+}
+
+/** UTF-8 bytes as text; `InputError` when they are not UTF-8. A byte order mark is kept (and then is no JSON). */
+export function decodeUtf8(bytes: Uint8Array, name: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new InputError(`${name}: not valid UTF-8 text`);
+  }
+}
+
+/** A name from a file, fit for a message: in quotes, control characters escaped, cut when long. */
+export function quoted(text: string): string {
+  return JSON.stringify(text.length > 120 ? `${text.slice(0, 117)}...` : text);
+}
