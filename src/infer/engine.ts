@@ -1,0 +1,348 @@
+// Token ids in, token ids out: requests share one model and one cache, join and leave between steps, and each step takes the
+// next tokens of all of them (a piece of one's prompt beside another's next token). A slot keeps its tokens after its
+// request has ended, so a prompt that begins alike starts there. Text, templates and stop strings are `text.ts`.
+
+import { InputError } from '../errors.js';
+import { type Cache, createCache } from '../model/cache.js';
+import type { OpenELM } from '../model/openelm.js';
+import type { Backend } from '../tensor/backend.js';
+import { isGreedy, Sampler, type SamplingOptions } from './sampler.js';
+import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, Stepper } from './step.js';
+
+export interface EngineOptions {
+  /** Tokens a sequence may have; at most the config's `ropeMaxLength`; default its `maxContextLength`. */
+  readonly context?: number;
+  /** Sequences that may run at once; each has a cache of `context` tokens. Default 1. */
+  readonly slots?: number;
+  /** Default f16. */
+  readonly cacheType?: 'f16' | 'f32';
+}
+
+export type FinishReason = 'stop' | 'length' | 'abort';
+
+export interface GenerateOptions extends SamplingOptions {
+  /** Default: until the context is full. */
+  readonly maxTokens?: number;
+  /** Go on after an end-of-sequence token. */
+  readonly ignoreEos?: boolean;
+  /** When the context is full: `stop` (finish reason `length`), or `slide`: drop the older half after the first token and go on. */
+  readonly overflow?: 'stop' | 'slide';
+  readonly signal?: AbortSignal;
+}
+
+export interface GenerateResult {
+  readonly reason: FinishReason;
+  /** Prompt tokens that were still in the cache. */
+  readonly reusedTokens: number;
+  /** Milliseconds from the call to the first token, and from there to the end. */
+  readonly promptMs: number;
+  readonly generateMs: number;
+}
+
+export interface ScoreResult {
+  /** Log-probability of each token after those before it; null for the first. */
+  readonly logprobs: (number | null)[];
+  /** Whether each token is the most probable one; null for the first. */
+  readonly greedy: (boolean | null)[];
+}
+
+interface Slot {
+  readonly firstRow: number;
+  /** Tokens whose keys and values lie in the cache. */
+  cached: number[];
+  lastUsed: number;
+  busy: boolean;
+}
+
+/** A generation under way. `tokens` are prompt and output; those past `slot.cached.length` are still to be computed. */
+interface Request {
+  readonly slot: Slot;
+  readonly tokens: number[];
+  readonly sampler: Sampler;
+  readonly greedy: boolean;
+  /** Counts on when the context slides, so that no random number is used twice. */
+  step: number;
+  /** Sampled, not yet taken by the caller. */
+  readonly ready: number[];
+  readonly signal?: AbortSignal;
+  /** No more tokens are to be computed: an end-of-sequence token came, or as many as were asked for. */
+  complete: boolean;
+  readonly isLast: (id: number) => boolean;
+  failure?: unknown;
+  wake: () => void;
+}
+
+/** How many tokens of a request may wait for their reader: the next is computed while one is being looked at. */
+const runAhead = 2;
+
+export class Engine {
+  readonly context: number;
+  private readonly cache: Cache;
+  private readonly stepper: Stepper;
+  private readonly slots: Slot[];
+  private readonly requests = new Set<Request>();
+  private waiting: (() => void)[] = [];
+  private pumping = false;
+  private disposed = false;
+  private clock = 0;
+
+  /** Throws `InputError` on a context the model cannot have, `ExecutionError` when memory is short. */
+  constructor(
+    backend: Backend,
+    readonly model: OpenELM,
+    options: EngineOptions = {},
+  ) {
+    const { config } = model;
+    this.context = options.context ?? config.maxContextLength;
+    const count = options.slots ?? 1;
+    if (!Number.isInteger(this.context) || this.context < 2 || this.context > config.ropeMaxLength) {
+      throw new InputError(`a context of ${this.context} tokens is out of range: this model takes 2 to ${config.ropeMaxLength}`);
+    }
+    if (!Number.isInteger(count) || count < 1 || count > maxStepRows) {
+      throw new InputError(`${count} slots are out of range: 1 to ${maxStepRows}`);
+    }
+    this.cache = createCache(backend, config, this.context * count, this.context, options.cacheType ?? 'f16');
+    this.stepper = new Stepper(backend, model, this.cache, { maxSequences: count, maxSegments: 2 * count });
+    this.slots = Array.from({ length: count }, (_, i) => ({ firstRow: i * this.context, cached: [], lastUsed: 0, busy: false }));
+  }
+
+  /**
+   * Continues a prompt. Yields ids as they are sampled (an end-of-sequence token is not yielded) and returns why it ended.
+   * Throws `InputError` on an empty or too long prompt, an id outside the vocabulary or an option out of range.
+   */
+  async *generate(prompt: ArrayLike<number>, options: GenerateOptions = {}): AsyncGenerator<number, GenerateResult> {
+    const began = performance.now();
+    this.checkTokens(prompt);
+    const maxTokens = options.maxTokens ?? Number.POSITIVE_INFINITY;
+    if (!(maxTokens >= 0)) throw new InputError(`maxTokens is ${options.maxTokens}; it must be 0 or more`);
+    const sampler = new Sampler(options);
+    const isEos = (id: number): boolean => !options.ignoreEos && this.model.config.eosTokenIds.includes(id);
+    const slot = await this.takeSlot(prompt);
+    const reusedTokens = slot.cached.length;
+    let sampled = 0;
+    const request: Request = {
+      slot,
+      tokens: Array.from(prompt),
+      sampler,
+      greedy: isGreedy(options),
+      step: prompt.length,
+      ready: [],
+      signal: options.signal,
+      complete: maxTokens === 0,
+      isLast: (id) => ++sampled >= maxTokens || isEos(id),
+      wake: () => {},
+    };
+    let firstAt: number | undefined;
+    const ended = (reason: FinishReason): GenerateResult => {
+      const now = performance.now();
+      return { reason, reusedTokens, promptMs: (firstAt ?? now) - began, generateMs: firstAt === undefined ? 0 : now - firstAt };
+    };
+    const onAbort = (): void => request.wake();
+    options.signal?.addEventListener('abort', onAbort);
+    this.requests.add(request);
+    try {
+      for (let produced = 0; ; ) {
+        if (options.signal?.aborted) return ended('abort');
+        if (produced >= maxTokens) return ended('length');
+        if (request.ready.length === 0) {
+          // The context is full when its last token has no room to be computed.
+          if (request.tokens.length > this.context) {
+            if (options.overflow !== 'slide') return ended('length');
+            this.slide(request);
+          }
+          await this.nextToken(request);
+          continue;
+        }
+        const id = request.ready.shift()!;
+        firstAt ??= performance.now();
+        if (isEos(id)) return ended('stop');
+        produced++;
+        this.pump(); // the next step starts before the caller looks at this token
+        yield id;
+      }
+    } finally {
+      options.signal?.removeEventListener('abort', onAbort);
+      this.requests.delete(request);
+      this.releaseSlot(slot);
+    }
+  }
+
+  /**
+   * Log-probability of each token given all before it, in one pass; the tokens must fit the context.
+   * Throws `InputError` as `generate` does.
+   */
+  async score(ids: ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult> {
+    this.checkTokens(ids);
+    const slot = await this.takeSlot([]);
+    try {
+      const result: ScoreResult = { logprobs: [null], greedy: [null] };
+      for (let start = 0; start < ids.length - 1; start += maxScoreRows) {
+        const length = Math.min(maxScoreRows, ids.length - 1 - start);
+        const tokens = Array.from({ length }, (_, i) => ids[start + i]);
+        const targets = tokens.map((_, i) => ids[start + i + 1]);
+        const wanted = tokens.map((_, i) => i);
+        const segments = [[slot.firstRow, start + length]] as const;
+        const output = await this.stepper.run([{ ids: tokens, past: start, segments, wanted, targets }], 'score', signal);
+        slot.cached.push(...tokens);
+        for (let i = 0; i < length; i++) {
+          result.logprobs.push(output.logprobs![i]);
+          result.greedy.push(output.argmax![i] === targets[i]);
+        }
+      }
+      return result;
+    } finally {
+      this.releaseSlot(slot);
+    }
+  }
+
+  /** Ends what runs and frees the cache; the model stays. */
+  async dispose(): Promise<void> {
+    this.disposed = true;
+    for (const request of this.requests) {
+      request.failure = new Error('the engine was disposed');
+      request.wake();
+    }
+    for (const wake of this.waiting.splice(0)) wake();
+    this.stepper.dispose();
+    this.cache.free();
+  }
+
+  private checkTokens(ids: ArrayLike<number>): void {
+    const { vocabSize } = this.model.config;
+    if (ids.length === 0) throw new InputError('the prompt is empty: give at least one token');
+    if (ids.length > this.context) {
+      throw new InputError(
+        `the prompt has ${ids.length} tokens, the context takes ${this.context}; shorten it or raise the context`,
+      );
+    }
+    for (let i = 0; i < ids.length; i++) {
+      if (!(Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocabSize)) {
+        throw new InputError(`token ${i} has id ${ids[i]}, but the model's vocabulary has ${vocabSize} ids`);
+      }
+    }
+  }
+
+  /** The free slot whose tokens agree longest with the prompt (then the least recently used), cut back to what agrees. */
+  private async takeSlot(prompt: ArrayLike<number>): Promise<Slot> {
+    for (;;) {
+      if (this.disposed) throw new Error('the engine was disposed');
+      const free = this.slots.filter((slot) => !slot.busy);
+      if (free.length > 0) {
+        // The last prompt token is always computed: its logits are wanted.
+        const agreement = (slot: Slot): number => Math.min(commonPrefix(slot.cached, prompt), Math.max(0, prompt.length - 1));
+        const best = free.reduce((a, b) => {
+          const difference = agreement(b) - agreement(a);
+          return difference > 0 || (difference === 0 && b.lastUsed < a.lastUsed) ? b : a;
+        });
+        best.busy = true;
+        best.lastUsed = ++this.clock;
+        best.cached.length = agreement(best);
+        return best;
+      }
+      // One that gives up goes on waiting for its turn and passes it on at once.
+      await new Promise<void>((resolve) => this.waiting.push(resolve));
+    }
+  }
+
+  private releaseSlot(slot: Slot): void {
+    slot.busy = false;
+    this.waiting.shift()?.();
+  }
+
+  /** Waits until the request has a token ready, failed or was aborted. */
+  private async nextToken(request: Request): Promise<void> {
+    while (request.ready.length === 0 && request.failure === undefined && !request.signal?.aborted) {
+      const woken = new Promise<void>((resolve) => {
+        request.wake = resolve;
+      });
+      this.pump();
+      await woken;
+    }
+    if (request.failure !== undefined && !request.signal?.aborted) throw request.failure;
+  }
+
+  /** Runs steps as long as a request wants tokens. */
+  private pump(): void {
+    if (this.pumping) return;
+    this.pumping = true;
+    void (async () => {
+      for (let batch = this.schedule(); batch.length > 0; batch = this.schedule()) await this.step(batch);
+    })().finally(() => {
+      this.pumping = false;
+    });
+  }
+
+  /** Who takes part in the next step, with how many tokens: those that decode first, prompts in what room is left. */
+  private schedule(): { request: Request; count: number }[] {
+    const wanting = [...this.requests].filter(
+      (request) =>
+        request.failure === undefined &&
+        !request.complete &&
+        !request.signal?.aborted &&
+        request.ready.length < runAhead &&
+        request.tokens.length <= this.context,
+    );
+    const pending = (request: Request): number => request.tokens.length - request.slot.cached.length;
+    wanting.sort((a, b) => pending(a) - pending(b));
+    let room = maxStepRows;
+    const batch: { request: Request; count: number }[] = [];
+    for (const request of wanting) {
+      const count = Math.min(pending(request), room);
+      if (count > 0) batch.push({ request, count });
+      room -= count;
+    }
+    return batch;
+  }
+
+  private async step(batch: readonly { request: Request; count: number }[]): Promise<void> {
+    const items = batch.map(({ request, count }): StepItem => {
+      const past = request.slot.cached.length;
+      const last = past + count === request.tokens.length;
+      return {
+        ids: request.tokens.slice(past, past + count),
+        past,
+        segments: [[request.slot.firstRow, past + count]],
+        wanted: last ? [count - 1] : [],
+      };
+    });
+    const done = batch.filter((_, i) => items[i].wanted.length > 0);
+    const outputs: OutputKind = done.every(({ request }) => request.greedy) ? 'argmax' : 'logits';
+    const only = batch.length === 1 ? batch[0].request.signal : undefined;
+    try {
+      const output = await this.stepper.run(items, outputs, only);
+      for (const [i, { request, count }] of batch.entries()) {
+        const past = request.slot.cached.length;
+        for (let j = past; j < past + count; j++) request.slot.cached.push(request.tokens[j]);
+        const row = done.indexOf(batch[i]);
+        if (row < 0) continue;
+        const { vocabSize } = this.model.config;
+        const logits = output.logits?.subarray(row * vocabSize, (row + 1) * vocabSize);
+        const id = logits ? request.sampler.sample(logits, request.tokens, request.step) : output.argmax![row];
+        request.step++;
+        request.tokens.push(id);
+        request.ready.push(id);
+        request.complete = request.isLast(id);
+        request.wake();
+      }
+    } catch (error) {
+      for (const { request } of batch) {
+        request.failure = error;
+        request.wake();
+      }
+    }
+  }
+
+  /** Keeps the first token and the newer half of the rest: they are computed anew, as if they had been the prompt. */
+  private slide(request: Request): void {
+    const kept = Math.max(1, Math.floor(this.context / 2));
+    request.tokens.splice(1, request.tokens.length - 1 - kept);
+    request.slot.cached.length = Math.min(1, request.slot.cached.length);
+  }
+}
+
+function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const end = Math.min(a.length, b.length);
+  let i = 0;
+  while (i < end && a[i] === b[i]) i++;
+  return i;
+}

@@ -1,0 +1,205 @@
+// One step of a model over a ragged batch: new tokens of several sequences, each with its own past in the cache, in one
+// submission. Programs are encoded once per size bucket and kind of output, then run with new params. It knows rows of the
+// cache, not requests, sampling or text.
+
+import type { Cache } from '../model/cache.js';
+import type { OpenELM } from '../model/openelm.js';
+import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
+import { Ops, type Tensor } from '../tensor/ops.js';
+
+/** New tokens of one sequence. */
+export interface StepItem {
+  readonly ids: ArrayLike<number>;
+  /** Tokens of the sequence before these: the position of the first. */
+  readonly past: number;
+  /** Cache rows of the whole sequence, the new tokens included, as (first row, length) pairs, oldest first. */
+  readonly segments: readonly (readonly [start: number, length: number])[];
+  /** Which of the new tokens' outputs are wanted, as indices into `ids`, ascending. */
+  readonly wanted: readonly number[];
+  /** With outputs `score`: the token whose log-probability is asked of each wanted row. */
+  readonly targets?: readonly number[];
+}
+
+/**
+ * What is read back of the wanted rows: nothing, logits [wanted, vocabulary], the index of the largest logit, or that with the
+ * log-probability of a target.
+ */
+export type OutputKind = 'none' | 'logits' | 'argmax' | 'score';
+
+export interface StepOutput {
+  readonly logits?: Float32Array;
+  readonly argmax?: Int32Array;
+  readonly logprobs?: Float32Array;
+}
+
+/** Rows that one program takes at most; also the unit of cancelling. */
+export const maxStepRows = 256;
+/** Rows whose logits are computed in one step at most when they are not read back whole. */
+export const maxScoreRows = 128;
+
+const rowBuckets = [1, 16, 64, maxStepRows];
+
+interface Encoded {
+  readonly executable: Executable;
+  readonly places: Record<'ids' | 'positions' | 'kvRows' | 'sequences' | 'segments' | 'wanted' | 'targets', number>;
+  readonly sizes: Record<'rows' | 'sequenceCount' | 'segmentCount' | 'wantedCount', number>;
+}
+
+export interface StepOptions {
+  /** The most sequences in one step, and the most rows of logits read back at once. */
+  readonly maxSequences: number;
+  /** The most segments of all sequences together. */
+  readonly maxSegments: number;
+}
+
+export class Stepper {
+  private readonly programs = new Map<string, Encoded>();
+  private readonly logits: DeviceBuffer;
+  private readonly argmax: DeviceBuffer;
+  private readonly logprobs: DeviceBuffer;
+  private readonly vocabSize: number;
+
+  constructor(
+    private readonly backend: Backend,
+    private readonly model: OpenELM,
+    private readonly cache: Cache,
+    private readonly options: StepOptions,
+  ) {
+    this.vocabSize = model.config.vocabSize;
+    this.logits = backend.create('f32', [options.maxSequences, this.vocabSize]);
+    this.argmax = backend.create('i32', [Math.max(options.maxSequences, maxScoreRows)]);
+    this.logprobs = backend.create('f32', [maxScoreRows]);
+  }
+
+  /**
+   * Runs the items' tokens and returns the outputs of all wanted rows, in order. At most `maxStepRows` tokens in all.
+   * Rejects with `ExecutionError`; with code `cancelled` when the signal aborts while it runs.
+   */
+  async run(items: readonly StepItem[], outputs: OutputKind, signal?: AbortSignal): Promise<StepOutput> {
+    const rows = items.reduce((sum, item) => sum + item.ids.length, 0);
+    const wanted = outputs === 'none' ? 0 : items.reduce((sum, item) => sum + item.wanted.length, 0);
+    const kind = wanted === 0 ? 'none' : outputs;
+    const encoded = this.program(rowBuckets.find((bucket) => bucket >= rows)!, kind);
+    const submission = this.backend.submit(encoded.executable, this.fill(encoded, items, rows, wanted));
+    const cancel = (): void => submission.cancel();
+    if (signal?.aborted) cancel();
+    signal?.addEventListener('abort', cancel, { once: true });
+    try {
+      // Reads are queued behind the run at once: one turn of the event loop a step, not two.
+      const reads = this.readOutputs(kind, wanted);
+      const [, output] = await Promise.all([submission.done, reads]);
+      return output;
+    } finally {
+      signal?.removeEventListener('abort', cancel);
+    }
+  }
+
+  dispose(): void {
+    for (const { executable } of this.programs.values()) executable.dispose();
+    for (const buffer of [this.logits, this.argmax, this.logprobs]) this.backend.free(buffer);
+  }
+
+  private async readOutputs(kind: OutputKind, wanted: number): Promise<StepOutput> {
+    const { backend } = this;
+    switch (kind) {
+      case 'none':
+        return {};
+      case 'logits':
+        return { logits: (await backend.read(this.logits, 0, wanted * this.vocabSize)) as Float32Array };
+      case 'argmax':
+        return { argmax: (await backend.read(this.argmax, 0, wanted)) as Int32Array };
+      case 'score': {
+        const reads = [backend.read(this.argmax, 0, wanted), backend.read(this.logprobs, 0, wanted)] as const;
+        const [argmax, logprobs] = await Promise.all(reads);
+        return { argmax: argmax as Int32Array, logprobs: logprobs as Float32Array };
+      }
+    }
+  }
+
+  /** The program for at most `bucket` rows; encoded at first use. */
+  private program(bucket: number, kind: OutputKind): Encoded {
+    const key = `${kind} ${bucket}`;
+    const known = this.programs.get(key);
+    if (known) return known;
+    const ops = new Ops();
+    const maxSequences = Math.min(bucket, this.options.maxSequences);
+    const maxWanted = kind === 'score' ? Math.min(bucket, maxScoreRows) : maxSequences;
+    const rows = ops.size(bucket);
+    const sequenceCount = ops.size(maxSequences);
+    const segmentCount = ops.size(this.options.maxSegments);
+    const wantedCount = ops.size(maxWanted);
+    const [ids, positions, kvRows] = [ops.params(bucket), ops.params(bucket), ops.params(bucket)];
+    const [sequences, segments] = [ops.params(4 * maxSequences), ops.params(2 * this.options.maxSegments)];
+    const [wanted, targets] = [ops.params(maxWanted), ops.params(maxWanted)];
+    const hidden = this.model.forward(ops, {
+      ...{ rows, ids, positions, kvRows },
+      ragged: { sequences, sequenceCount, segments, segmentCount },
+      rope: this.cache.rope,
+      caches: this.cache.layers,
+    });
+    if (kind !== 'none') this.encodeOutputs(ops, kind, ops.gatherRows(hidden, wanted, wantedCount), targets);
+    const encoded: Encoded = {
+      executable: this.backend.compile(ops.finish()),
+      places: {
+        ...{ ids: ids.offset, positions: positions.offset, kvRows: kvRows.offset },
+        ...{ sequences: sequences.offset, segments: segments.offset, wanted: wanted.offset, targets: targets.offset },
+      },
+      sizes: {
+        rows: rows.param,
+        sequenceCount: sequenceCount.param,
+        segmentCount: segmentCount.param,
+        wantedCount: wantedCount.param,
+      },
+    };
+    this.programs.set(key, encoded);
+    return encoded;
+  }
+
+  private encodeOutputs(ops: Ops, kind: Exclude<OutputKind, 'none'>, hidden: Tensor, targets: DeviceBuffer): void {
+    const logits = this.model.logits(ops, hidden, kind === 'logits' ? { into: this.logits } : {});
+    if (kind !== 'logits') ops.argmax(logits, this.argmax);
+    if (kind === 'score') ops.tokenLogprob(logits, targets, this.logprobs);
+  }
+
+  /** The params of this run. */
+  private fill(encoded: Encoded, items: readonly StepItem[], rows: number, wanted: number): Int32Array {
+    const { places, sizes } = encoded;
+    const params = new Int32Array(encoded.executable.program.paramsLength);
+    let row = 0;
+    let segment = 0;
+    let want = 0;
+    for (const [i, item] of items.entries()) {
+      const count = item.ids.length;
+      params.set([row, count, segment, item.segments.length], places.sequences + 4 * i);
+      for (const [start, length] of item.segments) {
+        params.set([start, length], places.segments + 2 * segment);
+        segment++;
+      }
+      for (let j = 0; j < count; j++) {
+        params[places.ids + row + j] = item.ids[j];
+        params[places.positions + row + j] = item.past + j;
+      }
+      placeNewest(item.segments, params.subarray(places.kvRows + row, places.kvRows + row + count));
+      for (const [k, index] of (wanted ? item.wanted : []).entries()) {
+        params[places.wanted + want] = row + index;
+        params[places.targets + want] = item.targets?.[k] ?? 0;
+        want++;
+      }
+      row += count;
+    }
+    params[sizes.rows] = rows;
+    params[sizes.sequenceCount] = items.length;
+    params[sizes.segmentCount] = segment;
+    params[sizes.wantedCount] = want;
+    return params;
+  }
+}
+
+/** The cache rows of the newest `out.length` tokens of the segments, oldest first. */
+function placeNewest(segments: StepItem['segments'], out: Int32Array): void {
+  let left = out.length;
+  for (let s = segments.length - 1; s >= 0 && left > 0; s--) {
+    const [start, length] = segments[s];
+    for (let i = length - 1; i >= 0 && left > 0; i--) out[--left] = start + i;
+  }
+}

@@ -1,0 +1,71 @@
+// From stored tensors to a model on a backend: every tensor is checked against the config, uploaded and converted once, and
+// handed to `OpenELM` under its key. Where the tensors come from (files, a hub, memory) is the caller's.
+
+import type { StoredTensor } from '../io/bytes.js';
+import type { Backend, DeviceBuffer } from '../tensor/backend.js';
+import type { ModelConfig } from './config.js';
+import { plainLinear } from './linear.js';
+import { OpenELM } from './openelm.js';
+import { checkWeights, type Precision } from './parameters.js';
+
+export interface LoadOptions {
+  /** Default: the checkpoint's own. Norms stay f32. */
+  readonly dtype?: Precision;
+  /** With q8 and q4: quantize activations on the fly too (default), or keep them f32. */
+  readonly activations?: 'int8' | 'f32';
+  /** Called as tensors arrive, with bytes as stored. */
+  readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
+}
+
+export interface LoadedModel {
+  readonly model: OpenELM;
+  readonly dtype: Precision;
+  /** Bytes on the backend. */
+  readonly bytes: number;
+  free(): void;
+}
+
+/**
+ * Uploads a checkpoint's tensors; `where` names it in messages. Throws `InputError` when they do not fit the config (names the tensor), `ExecutionError` when
+ * memory is short; nothing stays allocated then.
+ */
+export async function loadModel(
+  backend: Backend,
+  config: ModelConfig,
+  stored: ReadonlyMap<string, StoredTensor>,
+  where: string,
+  options: LoadOptions = {},
+): Promise<LoadedModel> {
+  const { tensors, dtype: own } = checkWeights(config, stored, where);
+  const dtype = options.dtype ?? (own.toLowerCase() as Precision);
+  const int8 = options.activations !== 'f32';
+  const totalBytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.bytes, 0);
+  let loadedBytes = 0;
+  const buffers = new Map<string, DeviceBuffer>();
+  const free = (): void => {
+    for (const buffer of buffers.values()) backend.free(buffer);
+    buffers.clear();
+  };
+  const uploads = [...tensors].map(async ([name, tensor]) => {
+    buffers.set(name, await backend.upload(tensor, dtype));
+    loadedBytes += tensor.bytes;
+    options.onProgress?.(loadedBytes, totalBytes);
+  });
+  const failed = (await Promise.allSettled(uploads)).find((result) => result.status === 'rejected');
+  if (failed) {
+    free();
+    throw failed.reason;
+  }
+  const buffer = (name: string): DeviceBuffer => buffers.get(`${name}.weight`)!;
+  const model = new OpenELM(
+    {
+      linear: (name) => plainLinear(buffer(name), int8),
+      tied: (name) => plainLinear(buffer(name), int8),
+      matrix: buffer,
+      vector: buffer,
+    },
+    config,
+  );
+  const bytes = [...buffers.values()].reduce((sum, { bytes: size }) => sum + size, 0);
+  return { model, dtype, bytes, free };
+}
