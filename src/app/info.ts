@@ -1,0 +1,182 @@
+// What `openelm info` says about a model: its layers, parameters, and sizes in memory, as JSON and as text for a terminal.
+// Works from the config alone; what only the caller can know (where the weights are, which backend runs) is passed in.
+
+import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
+import { kvBytesPerToken, type Precision, precisions, weightBytes } from '../model/parameters.js';
+
+/** `info --json`. Bytes are those in memory, a model's norms being f32 at every precision. */
+export interface ModelInfo {
+  model: string;
+  /** Where the weights are; null for a shape without weights. */
+  weights: string | null;
+  /** The precision the weights are stored in, which is what they are run in by default; null without weights. */
+  dtype: Precision | null;
+  backend: string | null;
+  vocab_size: number;
+  model_dim: number;
+  head_dim: number;
+  tied_embeddings: boolean;
+  gated_ffn: boolean;
+  qk_norm: boolean;
+  layers: LayerInfo[];
+  parameters: { total: number; embeddings: number; layers: number };
+  weight_bytes: Record<Precision, number>;
+  kv_bytes_per_token: { f16: number; f32: number };
+  context: { default: number; max: number };
+}
+
+export interface LayerInfo {
+  index: number;
+  query_heads: number;
+  kv_heads: number;
+  ffn_dim: number;
+  parameters: { total: number; attention: number; ffn: number };
+}
+
+export interface InfoSource {
+  model: string;
+  weights?: string;
+  dtype?: Precision;
+  /** The backend in use and why, in one line. */
+  backend?: string;
+}
+
+/** Everything that `renderInfo` shows. */
+export function modelInfo(config: ModelConfig, source: InfoSource): ModelInfo {
+  const layers = config.layers.map((layer, index): LayerInfo => {
+    const total = countLayerParameters(config, layer);
+    const ffn = (layer.proj1Dim + layer.ffnDim) * config.modelDim + config.modelDim; // with its norm
+    return {
+      index,
+      query_heads: layer.queryHeads,
+      kv_heads: layer.kvHeads,
+      ffn_dim: layer.ffnDim,
+      parameters: { total, attention: total - ffn, ffn },
+    };
+  });
+  const total = countParameters(config);
+  const inLayers = layers.reduce((sum, layer) => sum + layer.parameters.total, 0);
+  return {
+    model: source.model,
+    weights: source.weights ?? null,
+    dtype: source.dtype ?? null,
+    backend: source.backend ?? null,
+    vocab_size: config.vocabSize,
+    model_dim: config.modelDim,
+    head_dim: config.headDim,
+    tied_embeddings: config.tieEmbeddings,
+    gated_ffn: config.ffnWithGlu,
+    qk_norm: config.normalizeQk,
+    layers,
+    parameters: { total, embeddings: total - inLayers - config.modelDim, layers: inLayers },
+    weight_bytes: Object.fromEntries(precisions.map((precision) => [precision, weightBytes(config, precision)])) as Record<
+      Precision,
+      number
+    >,
+    kv_bytes_per_token: { f16: kvBytesPerToken(config, 'f16'), f32: kvBytesPerToken(config, 'f32') },
+    context: { default: config.maxContextLength, max: config.ropeMaxLength },
+  };
+}
+
+const ANSI = { bold: '1', dim: '2', cyan: '36', yellow: '33' } as const;
+type Style = keyof typeof ANSI;
+
+/** The text of `openelm info`: lines of at most `width` columns (50 at least), with ANSI colours when `color` is set; ends without a newline. */
+export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; width: number }): string {
+  const paint = (style: Style, text: string) => (color && text ? `\x1b[${ANSI[style]}m${text}\x1b[0m` : text);
+  const columns = Math.max(50, width);
+  const facts = [
+    `${count(info.parameters.total)} parameters`,
+    `${info.layers.length} ${info.layers.length === 1 ? 'layer' : 'layers'}`,
+    `width ${count(info.model_dim)}`,
+    `heads of ${info.head_dim}`,
+    `vocabulary ${count(info.vocab_size)}`,
+    info.tied_embeddings ? 'tied embeddings' : 'output layer of its own',
+    info.gated_ffn ? 'SwiGLU' : 'no gate in the ffn',
+    info.qk_norm ? 'qk-norm' : 'no qk-norm',
+  ];
+  const sizes = precisions.map((p) => `${p} ${size(info.weight_bytes[p])}`);
+  const kv = info.kv_bytes_per_token;
+  const { default: context, max } = info.context;
+  const rows: [string, string[]][] = [
+    [
+      'weights',
+      info.weights === null ? ['none: a shape only'] : [info.weights, ...(info.dtype ? [`stored in ${info.dtype}`] : [])],
+    ],
+    ['size at', sizes],
+    ['kv cache', [`${count(kv.f16)} bytes per token in f16`, `${size(kv.f16 * context)} for ${count(context)} tokens`]],
+    ['context', [`${count(context)} tokens`, `at most ${count(max)}`]],
+  ];
+  if (info.backend !== null) rows.push(['backend', [info.backend]]);
+  const label = 10;
+  return [
+    paint('bold', info.model),
+    ...wrap(facts, columns),
+    '',
+    ...layerTable(info, columns, paint),
+    '',
+    ...rows.flatMap(([name, items]) =>
+      wrap(items, columns - label).map((line, i) => paint('dim', (i === 0 ? name : '').padEnd(label)) + line),
+    ),
+  ].join('\n');
+}
+
+/** One row a layer, its bar split into attention and feed-forward network, the longest as wide as the terminal allows. */
+function layerTable(info: ModelInfo, width: number, paint: (style: Style, text: string) => string): string[] {
+  const head = ['layer', 'query heads', 'kv heads', 'ffn width', 'parameters'];
+  const cells = info.layers.map((layer) => [
+    String(layer.index),
+    String(layer.query_heads),
+    String(layer.kv_heads),
+    count(layer.ffn_dim),
+    count(layer.parameters.total),
+  ]);
+  const shortHead = ['layer', 'q', 'kv', 'ffn', 'parameters'];
+  const widthsOf = (names: string[]) =>
+    names.map((name, i) => cells.reduce((most, row) => Math.max(most, row[i].length), name.length));
+  const tableWidth = (widths: number[]) => widths.reduce((sum, w) => sum + w + 2, 0);
+  const names = tableWidth(widthsOf(head)) + 17 <= width ? head : shortHead;
+  const widths = widthsOf(names);
+  const line = (row: string[]) => row.map((cell, i) => cell.padStart(widths[i])).join('  ');
+
+  const room = Math.max(0, width - tableWidth(widths));
+  const longest = Math.max(...info.layers.map((layer) => layer.parameters.total));
+  const scale = room / longest;
+  const legend = room >= 17 ? `  ${paint('cyan', '█')} attention ${paint('yellow', '▒')} ffn` : '';
+  return [
+    paint('dim', line(names)) + legend,
+    ...info.layers.map((layer, i) => {
+      const total = Math.round(layer.parameters.total * scale);
+      const attention = Math.round(layer.parameters.attention * scale);
+      return `${line(cells[i])}  ${paint('cyan', '█'.repeat(attention))}${paint('yellow', '▒'.repeat(total - attention))}`.trimEnd();
+    }),
+  ];
+}
+
+/** Items joined by middle dots into as few lines as `width` allows. */
+function wrap(items: readonly string[], width: number): string[] {
+  const lines: string[] = [];
+  for (const item of items) {
+    const longer = lines.length > 0 ? `${lines[lines.length - 1]} · ${item}` : '';
+    if (lines.length > 0 && longer.length <= width) lines[lines.length - 1] = longer;
+    else lines.push(item);
+  }
+  return lines;
+}
+
+/** Digits in groups of three. */
+function count(value: number): string {
+  return value.toString().replace(/\B(?=(\d{3})+$)/g, ',');
+}
+
+/** Bytes in decimal units, three digits. */
+function size(bytes: number): string {
+  const units = ['bytes', 'KB', 'MB', 'GB', 'TB', 'PB'];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`;
+}

@@ -1,0 +1,95 @@
+// What `info` prints: the whole text for a small model, and that no line is wider than the terminal.
+
+import { describe, expect, it } from 'vitest';
+import { modelInfo, renderInfo } from '../../src/app/info.js';
+import { configFromFields, configFromName, configNames } from '../../src/model/config.js';
+
+const config = configFromFields(
+  {
+    num_transformer_layers: 4,
+    model_dim: 256,
+    head_dim: 32,
+    vocab_size: 4096,
+    max_context_length: 1024,
+    num_gqa_groups: 4,
+    qkv_multipliers: [0.5, 1.0],
+    ffn_multipliers: [0.5, 4.0],
+    ffn_dim_divisor: 32,
+    normalize_qk_projections: true,
+    share_input_output_layers: true,
+  },
+  'config',
+);
+
+describe('modelInfo', () => {
+  it('is plain JSON', () => {
+    const info = modelInfo(config, { model: 'small', weights: '/models/small', dtype: 'f16', backend: 'reference' });
+    expect(JSON.parse(JSON.stringify(info))).toEqual(info);
+    expect(info).toMatchObject({
+      model: 'small',
+      dtype: 'f16',
+      parameters: { total: 3_394_048, embeddings: 1_048_576, layers: 2_345_216 },
+      kv_bytes_per_token: { f16: 896, f32: 1792 },
+      context: { default: 1024, max: 2048 },
+    });
+    expect(info.layers[3]).toEqual({
+      index: 3,
+      query_heads: 8,
+      kv_heads: 2,
+      ffn_dim: 1024,
+      parameters: { total: 950_848, attention: 164_160, ffn: 786_688 },
+    });
+    const sum = info.layers.reduce((total, layer) => total + layer.parameters.total, 0);
+    expect(sum + info.parameters.embeddings + info.model_dim).toBe(info.parameters.total);
+    expect(modelInfo(config, { model: 'small' })).toMatchObject({ weights: null, dtype: null, backend: null });
+  });
+});
+
+describe('renderInfo', () => {
+  it('fits a model on a screen of 80 columns', () => {
+    const info = modelInfo(config, {
+      model: 'small',
+      weights: '/models/small',
+      dtype: 'f16',
+      backend: 'native (AVX2, 2 threads)',
+    });
+    expect(renderInfo(info, { color: false, width: 80 })).toBe(
+      [
+        'small',
+        '3,394,048 parameters · 4 layers · width 256 · heads of 32 · vocabulary 4,096',
+        'tied embeddings · SwiGLU · qk-norm',
+        '',
+        'layer  query heads  kv heads  ffn width  parameters  █ attention ▒ ffn',
+        '    0            4         1        128     180,800  ██▒▒▒',
+        '    1            8         2        416     483,904  █████▒▒▒▒▒▒▒▒▒',
+        '    2            8         2        736     729,664  █████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒',
+        '    3            8         2      1,024     950,848  █████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒',
+        '',
+        'weights   /models/small · stored in f16',
+        'size at   f32 13.6 MB · f16 6.79 MB · bf16 6.79 MB · q8 3.61 MB · q4 1.92 MB',
+        'kv cache  896 bytes per token in f16 · 918 KB for 1,024 tokens',
+        'context   1,024 tokens · at most 2,048',
+        'backend   native (AVX2, 2 threads)',
+      ].join('\n'),
+    );
+  });
+
+  it('never exceeds the width, whatever the model', () => {
+    for (const width of [50, 64, 80, 132]) {
+      for (const name of configNames) {
+        const text = renderInfo(modelInfo(configFromName(name), { model: name }), { color: false, width });
+        for (const line of text.split('\n')) expect(line.length, line).toBeLessThanOrEqual(width);
+        const bars = text.match(/[█▒]+$/gm) ?? [];
+        expect(Math.max(...bars.map((bar) => bar.length))).toBeGreaterThanOrEqual(10);
+      }
+    }
+  });
+
+  it('colours without changing the text', () => {
+    const info = modelInfo(config, { model: 'small' });
+    const coloured = renderInfo(info, { color: true, width: 80 });
+    expect(coloured).toContain('\x1b[36m█');
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the colours
+    expect(coloured.replace(/\x1b\[\d+m/g, '')).toBe(renderInfo(info, { color: false, width: 80 }));
+  });
+});

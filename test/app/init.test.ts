@@ -1,0 +1,123 @@
+// `initCheckpoint`: what it writes reads back as the same model, in one file and in shards, and a directory is never left half made.
+
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { initCheckpoint } from '../../src/app/init.js';
+import { InputError } from '../../src/errors.js';
+import { readFloat32 } from '../../src/io/decode.js';
+import { readJson } from '../../src/io/node/files.js';
+import { openWeights } from '../../src/io/node/weights.js';
+import { configFromFields, configFromHuggingFace } from '../../src/model/config.js';
+import { parameterValues } from '../../src/model/initialize.js';
+import { checkWeights, parameterShapes } from '../../src/model/parameters.js';
+
+const config = configFromFields(
+  {
+    num_transformer_layers: 2,
+    model_dim: 64,
+    head_dim: 16,
+    vocab_size: 1200,
+    ffn_dim_divisor: 16,
+    share_input_output_layers: true,
+  },
+  'config',
+);
+const parameterCount = parameterShapes(config).reduce((sum, { shape }) => sum + shape.reduce((p, s) => p * s, 1), 0);
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'openelm-init-'));
+});
+afterEach(async () => {
+  await rm(folder, { recursive: true });
+});
+
+describe('initCheckpoint', () => {
+  it.each([
+    ['f32', 'F32', 2 ** -30],
+    ['f16', 'F16', 2 ** -11],
+    ['bf16', 'BF16', 2 ** -8],
+  ] as const)('writes %s that reads back', async (dtype, stored, tolerance) => {
+    const out = join(folder, 'deep', 'model');
+    const progress: number[] = [];
+    const result = await initCheckpoint({ config, out, dtype, seed: 5, onProgress: (bytes) => progress.push(bytes) });
+    expect(result).toMatchObject({ directory: out, files: ['model.safetensors', 'config.json'] });
+    expect(result.bytes).toBe(parameterCount * (dtype === 'f32' ? 4 : 2));
+    expect(progress.at(-1)).toBe(result.bytes);
+
+    expect(configFromHuggingFace(await readJson(join(out, 'config.json')), 'config.json')).toEqual(config);
+    const weights = await openWeights(out);
+    try {
+      const checked = checkWeights(config, weights.tensors, out);
+      expect(checked).toMatchObject({ dtype: stored, ignored: [] });
+      for (const parameter of parameterShapes(config)) {
+        const values = await readFloat32(checked.tensors.get(parameter.name)!);
+        let at = 0;
+        for (const chunk of parameterValues(config, parameter, 5)) {
+          for (const value of chunk) {
+            const error = Math.abs(values[at++] - value);
+            if (error > tolerance * Math.abs(value) + 2 ** -25) expect.fail(`${parameter.name}[${at - 1}] is off by ${error}`);
+          }
+        }
+        expect(at).toBe(values.length);
+      }
+    } finally {
+      await weights.close();
+    }
+  });
+
+  it('writes the same values in shards', async () => {
+    const whole = join(folder, 'whole');
+    const sharded = join(folder, 'sharded');
+    await initCheckpoint({ config, out: whole, dtype: 'f16', seed: 5 });
+    const { files } = await initCheckpoint({ config, out: sharded, dtype: 'f16', seed: 5, shardBytes: 100_000 });
+    expect(files.slice(-2)).toEqual(['model.safetensors.index.json', 'config.json']);
+    expect(files[0]).toMatch(/^model-00001-of-0000\d\.safetensors$/);
+    const [a, b] = [await openWeights(whole), await openWeights(sharded)];
+    try {
+      checkWeights(config, b.tensors, sharded);
+      for (const [name, tensor] of a.tensors) expect(await readFloat32(b.tensors.get(name)!)).toEqual(await readFloat32(tensor));
+    } finally {
+      await Promise.all([a.close(), b.close()]);
+    }
+  });
+
+  it('refuses a directory in use, and with force replaces only the weights', async () => {
+    const out = join(folder, 'model');
+    await initCheckpoint({ config, out, dtype: 'f16', seed: 5, shardBytes: 100_000 });
+    await writeFile(join(out, 'notes.txt'), 'mine');
+    const again = { config, out, dtype: 'f32', seed: 6 } as const;
+    await expect(initCheckpoint(again)).rejects.toThrow(InputError);
+    await expect(initCheckpoint(again)).rejects.toThrow('not empty (it holds config.json)');
+    await initCheckpoint({ ...again, force: true });
+    expect((await readdir(out)).sort()).toEqual(['config.json', 'model.safetensors', 'notes.txt']);
+    expect(JSON.parse(await readFile(join(out, 'config.json'), 'utf8'))).toMatchObject({ torch_dtype: 'float32' });
+  });
+
+  it('fills an empty directory', async () => {
+    const out = join(folder, 'empty');
+    await mkdir(out);
+    await initCheckpoint({ config, out, dtype: 'f16', seed: 5 });
+    expect((await readdir(out)).sort()).toEqual(['config.json', 'model.safetensors']);
+  });
+
+  it('leaves nothing behind when it is stopped', async () => {
+    const stop = new AbortController();
+    const out = join(folder, 'model');
+    const stopped = initCheckpoint({ config, out, dtype: 'f16', seed: 5, signal: stop.signal, onProgress: () => stop.abort() });
+    await expect(stopped).rejects.toThrow('aborted');
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('says what is wrong with its options', async () => {
+    const out = join(folder, 'file');
+    await writeFile(out, '');
+    await expect(initCheckpoint({ config, out, dtype: 'f16', seed: 5 })).rejects.toThrow('a part of the path is not a directory');
+    await expect(initCheckpoint({ config, out, dtype: 'f16', seed: -1 })).rejects.toThrow('seed is -1; expected a whole number');
+    await expect(initCheckpoint({ config, out, dtype: 'f16', seed: 1, shardBytes: 0 })).rejects.toThrow(
+      'the size of a shard is 0 bytes',
+    );
+  });
+});
