@@ -1,0 +1,260 @@
+// Chat messages to a prompt. A chat template (Jinja, as Hugging Face's `apply_chat_template` runs it: trim_blocks and
+// lstrip_blocks on, raise_exception and strftime_now at hand) writes the text; this file then tells which of that text came
+// from the messages, so that `</s>` written by the template ends a turn and `</s>` typed by a user does not.
+// No model and no history here; the Jinja interpreter is loaded on first use.
+
+import { InputError, messageOf } from '../errors.js';
+
+export interface ChatMessage {
+  role: 'system' | 'user' | 'assistant';
+  content: string;
+}
+
+export interface ChatOptions {
+  /** Jinja source; `defaultChatTemplate` unless given. */
+  template?: string;
+  /** What `bos_token` stands for in the template; `<s>` unless given. */
+  bosToken?: string;
+  /** What `eos_token` stands for in the template; `</s>` unless given. */
+  eosToken?: string;
+  /** Ends with the opening of the assistant's answer; true unless given. */
+  addGenerationPrompt?: boolean;
+}
+
+/** A stretch of a rendered prompt: the template's own text, in which special tokens count, or text from a message. */
+export interface ChatSegment {
+  text: string;
+  special: boolean;
+}
+
+/**
+ * The format that Apple's instruction-tuned OpenELMs were trained on (alignment-handbook's): `<|role|>`, a newline, the
+ * content, the end token, a newline. The role markers are plain text for the tokenizer.
+ */
+export const defaultChatTemplate =
+  "{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token + '\\n' }}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
+
+/**
+ * The prompt as one text. Throws `InputError` when a message has an unknown role or no text, when there is no user message, and
+ * with the template's own message when the template fails or refuses.
+ */
+export async function renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<string> {
+  checkMessages(messages);
+  return (await compile(options))(messages);
+}
+
+/**
+ * The prompt in segments; joined, their text is `renderChat`'s. The template is run a second time with unguessable marks around
+ * each content. Where a template looks into contents so that the marks change its output, the parts cannot be told apart: then
+ * all counts as the template's, provided that it holds no more `specialTokens` than with harmless contents (else `InputError`).
+ */
+export async function renderChatSegments(
+  messages: readonly ChatMessage[],
+  options: ChatOptions & { specialTokens?: Iterable<string> } = {},
+): Promise<ChatSegment[]> {
+  checkMessages(messages);
+  const render = await compile(options);
+  const plain = render(messages);
+  const marks = createMarks(messages, options.template ?? defaultChatTemplate);
+  const segments = splitAtMarks(
+    renderWith(render, messages, (text) => marks.open + text + marks.close),
+    marks,
+  );
+  if (segments !== undefined && segments.map((segment) => segment.text).join('') === plain) return segments;
+
+  const harmless = renderWith(render, messages, () => 'x') ?? '';
+  for (const token of options.specialTokens ?? [options.bosToken ?? '<s>', options.eosToken ?? '</s>']) {
+    if (token !== '' && plain.split(token).length > harmless.split(token).length) {
+      throw new InputError(
+        `a message would turn into the special token ${JSON.stringify(token)} in this model's chat template: take such text out of the messages`,
+      );
+    }
+  }
+  return [{ text: plain, special: true }];
+}
+
+/** What `encodeChat` needs of a tokenizer. */
+export interface ChatTokenizer {
+  /** Ids of the tokens that only template text may name, by their text: `<s>`, `</s>`, added ones. */
+  readonly specialTokens: ReadonlyMap<string, number>;
+  /** The id that begins a sequence; -1 where there is none. */
+  readonly bosId: number;
+  /** Ids of plain text: nothing in it becomes a special id. No BOS, no EOS. */
+  encode(text: string): number[];
+  /** Ids of a template's text, special tokens (leftmost, then longest) included. */
+  encodeTemplate(text: string): number[];
+}
+
+/**
+ * Ids of a rendered prompt. As long as no message holds the text of a special token, they are those of the whole prompt as
+ * template text. Otherwise special tokens are taken from the template's segments only, and what lies between two of them is
+ * encoded as one plain text, template and messages together. `bos` (default true) puts BOS in front unless the template did.
+ */
+export function encodeChat(
+  tokenizer: ChatTokenizer,
+  segments: readonly ChatSegment[],
+  options: { bos?: boolean } = {},
+): number[] {
+  const pattern = anyOf(tokenizer.specialTokens.keys());
+  const whole = segments.map((segment) => segment.text).join('');
+  const tokens: { start: number; text: string }[] = []; // the template's, by their place in `whole`
+  let offset = 0;
+  for (const segment of segments) {
+    if (segment.special) tokens.push(...matches(segment.text, pattern, offset));
+    offset += segment.text.length;
+  }
+  const ids = sameTokens(tokens, matches(whole, pattern, 0))
+    ? tokenizer.encodeTemplate(whole)
+    : encodeBetween(tokenizer, whole, tokens);
+  if ((options.bos ?? true) && tokenizer.bosId >= 0 && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId);
+  return ids;
+}
+
+function encodeBetween(tokenizer: ChatTokenizer, whole: string, tokens: readonly { start: number; text: string }[]): number[] {
+  const parts: number[][] = [];
+  let from = 0;
+  for (const { start, text } of tokens) {
+    parts.push(tokenizer.encode(whole.slice(from, start)), [tokenizer.specialTokens.get(text)!]);
+    from = start + text.length;
+  }
+  return [...parts, tokenizer.encode(whole.slice(from))].flat();
+}
+
+function matches(text: string, pattern: RegExp, offset: number): { start: number; text: string }[] {
+  return [...text.matchAll(pattern)].map((match) => ({ start: offset + match.index, text: match[0] }));
+}
+
+function sameTokens(a: readonly { start: number; text: string }[], b: readonly { start: number; text: string }[]): boolean {
+  return a.length === b.length && a.every((token, i) => token.start === b[i].start && token.text === b[i].text);
+}
+
+/** Finds the leftmost, longest of the tokens; nothing when there are none. */
+function anyOf(tokens: Iterable<string>): RegExp {
+  const longestFirst = [...tokens].sort((a, b) => b.length - a.length);
+  return new RegExp(longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|') || '(?!)', 'g');
+}
+
+/**
+ * A model's own template: that of `chat_template.jinja` (`jinjaFile`, its text) if there is one, else `chat_template` of
+ * `tokenizer_config.json` (parsed), which is a text or a list of {name, template} with one named "default". Undefined when the
+ * model has none. Throws `InputError` when `chat_template` is something else.
+ */
+export function chatTemplateFrom(tokenizerConfig: unknown, jinjaFile?: string): string | undefined {
+  if (jinjaFile !== undefined) return jinjaFile;
+  if (typeof tokenizerConfig !== 'object' || tokenizerConfig === null || !('chat_template' in tokenizerConfig)) return undefined;
+  const found: unknown = tokenizerConfig.chat_template;
+  if (found === null || found === undefined) return undefined;
+  if (typeof found === 'string') return found;
+  if (!Array.isArray(found) || !found.every(isNamedTemplate)) {
+    throw new InputError('tokenizer_config.json: chat_template must be a text or a list of {"name", "template"} entries');
+  }
+  const chosen = found.find((entry) => entry.name === 'default');
+  if (chosen === undefined) {
+    const names = found.map((entry) => JSON.stringify(entry.name)).join(', ');
+    throw new InputError(`tokenizer_config.json: chat_template names no template "default", only ${names || 'none at all'}`);
+  }
+  return chosen.template;
+}
+
+function isNamedTemplate(entry: unknown): entry is { name: string; template: string } {
+  return (
+    typeof entry === 'object' &&
+    entry !== null &&
+    'name' in entry &&
+    typeof entry.name === 'string' &&
+    'template' in entry &&
+    typeof entry.template === 'string'
+  );
+}
+
+function checkMessages(messages: readonly ChatMessage[]): void {
+  for (const [i, { role, content }] of messages.entries()) {
+    if (role !== 'system' && role !== 'user' && role !== 'assistant') {
+      throw new InputError(`message ${i + 1} has the role ${JSON.stringify(role)}, expected "system", "user" or "assistant"`);
+    }
+    if (typeof content !== 'string') throw new InputError(`message ${i + 1} (${role}) has no text as its content`);
+  }
+  if (!messages.some((message) => message.role === 'user'))
+    throw new InputError('a chat needs at least one message of the role "user"');
+}
+
+async function compile(options: ChatOptions): Promise<(messages: readonly ChatMessage[]) => string> {
+  const { Template } = await import('@huggingface/jinja');
+  try {
+    const template = new Template(options.template ?? defaultChatTemplate);
+    return (messages) => {
+      try {
+        return template.render({
+          messages: messages.map(({ role, content }) => ({ role, content })),
+          bos_token: options.bosToken ?? '<s>',
+          eos_token: options.eosToken ?? '</s>',
+          add_generation_prompt: options.addGenerationPrompt ?? true,
+        });
+      } catch (error) {
+        throw new InputError(`the model's chat template fails on these messages: ${messageOf(error)}`);
+      }
+    };
+  } catch (error) {
+    throw new InputError(`the model's chat template cannot be read: ${messageOf(error)}`);
+  }
+}
+
+interface Marks {
+  open: string;
+  close: string;
+}
+
+/** Two texts of private-use characters that occur neither in the messages nor in the template. */
+function createMarks(messages: readonly ChatMessage[], template: string): Marks {
+  const taken = [template, ...messages.map((message) => message.content)];
+  const fresh = (): string => {
+    const mark = String.fromCharCode(...crypto.getRandomValues(new Uint16Array(8)).map((random) => 0xe000 + (random % 6400)));
+    return taken.some((text) => text.includes(mark)) ? fresh() : mark;
+  };
+  return { open: fresh(), close: fresh() };
+}
+
+/**
+ * Renders with another text in place of each content's own, inside its leading and trailing blanks (templates trim contents);
+ * blank contents stay. Undefined when the template fails, as one that looks into contents may.
+ */
+function renderWith(
+  render: (messages: readonly ChatMessage[]) => string,
+  messages: readonly ChatMessage[],
+  replace: (text: string) => string,
+): string | undefined {
+  const changed = messages.map(({ role, content }) => {
+    const text = content.trim();
+    const start = content.indexOf(text);
+    return {
+      role,
+      content: text === '' ? content : content.slice(0, start) + replace(text) + content.slice(start + text.length),
+    };
+  });
+  try {
+    return render(changed);
+  } catch (error) {
+    if (error instanceof InputError) return undefined;
+    throw error;
+  }
+}
+
+/** Undefined when the marks do not come in pairs. */
+function splitAtMarks(text: string | undefined, { open, close }: Marks): ChatSegment[] | undefined {
+  if (text === undefined) return undefined;
+  const segments: ChatSegment[] = [];
+  const add = (part: string, special: boolean): void => {
+    if (part !== '') segments.push({ text: part, special });
+  };
+  const [first, ...others] = text.split(open);
+  if (first.includes(close)) return undefined;
+  add(first, true);
+  for (const other of others) {
+    const parts = other.split(close);
+    if (parts.length !== 2) return undefined;
+    add(parts[0], false);
+    add(parts[1], true);
+  }
+  return segments;
+}
