@@ -107,15 +107,15 @@ export function checkWeights(config: ModelConfig, stored: ReadonlyMap<string, St
     const tensor = known.get(name);
     if (!tensor) throw new InputError(`${where}: tensor ${name} is missing${missingHint(name)}`);
     known.delete(name);
+    if (!isWeightDType(tensor.dtype)) {
+      throw new InputError(`${where}: tensor ${tensor.name} has dtype ${tensor.dtype}; expected F32, F16 or BF16`);
+    }
     const found = tensor.shape;
     if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) {
       const list = found.length > 8 ? `${found.slice(0, 8).join(', ')}, ...` : found.join(', ');
       throw new InputError(
         `${where}: tensor ${tensor.name} has shape [${list}], but the config makes it [${shape.join(', ')}] (${shapeKeys(name)})`,
       );
-    }
-    if (!isWeightDType(tensor.dtype)) {
-      throw new InputError(`${where}: tensor ${tensor.name} has dtype ${tensor.dtype}; expected F32, F16 or BF16`);
     }
     bytes[tensor.dtype] += tensor.bytes;
     tensors.set(name, tensor);
