@@ -1,0 +1,96 @@
+// What a model argument leads to: a directory, a file, or a hub id, and in it the config, the tokenizer, the chat template and
+// the weights' place. Reads only the small files; part of the library's door, because it joins files, tokenizer and model.
+
+import { InputError } from './errors.js';
+import { chatTemplateFrom } from './infer/chat.js';
+import { decodeUtf8, parseJson } from './io/json.js';
+import { readJson } from './io/node/files.js';
+import { downloadModel, type HubOptions } from './io/node/hub.js';
+import { absolutePath, kindOf, packagePath, parentOf, readIfThere } from './io/node/paths.js';
+import { configFromHuggingFace, configNames, type ModelConfig, withGenerationConfig } from './model/config.js';
+import { tokenizerFromJson } from './tokenizer/hugging-face.js';
+import { llamaTokenizer } from './tokenizer/llama.js';
+import { tokenizerFromModel } from './tokenizer/sentencepiece.js';
+import type { Tokenizer } from './tokenizer/tokenizer.js';
+
+/** The model that is used when none is named: it lies in the package. */
+export const defaultModel = 'stories-6m';
+
+/** A model's files on this machine. */
+export interface Checkpoint {
+  /** As it was asked for. */
+  readonly name: string;
+  readonly directory: string;
+  /** The directory, or the one weights file that was named. */
+  readonly weights: string;
+  readonly config: ModelConfig;
+}
+
+/** LLaMA's vocabulary, which OpenELM was trained with but does not ship: 32,000 pieces, in CoreNet's tables padded to 32,128. */
+const llamaVocabularies = [32000, 32128];
+
+/**
+ * Finds a model: nothing for the embedded one, a directory, a weights file with its config beside it, or a hub id (`org/name`,
+ * fetched if it is not cached). Throws `InputError` when there is nothing of the kind, or its config is malformed.
+ */
+export async function openCheckpoint(model: string | undefined, hub: HubOptions = {}): Promise<Checkpoint> {
+  const name = model ?? defaultModel;
+  const path = name === defaultModel ? packagePath(`models/${defaultModel}`) : await locate(name, hub);
+  const directory = (await kindOf(path)) === 'file' ? parentOf(path) : path;
+  const file = `${directory}/config.json`;
+  let config = configFromHuggingFace(await readJson(file), file);
+  const generationFile = `${directory}/generation_config.json`;
+  const generation = await readJsonIfThere(generationFile);
+  if (generation !== undefined) config = withGenerationConfig(config, generation, generationFile);
+  return { name, directory, weights: path, config };
+}
+
+async function locate(model: string, hub: HubOptions): Promise<string> {
+  if (await kindOf(model)) return absolutePath(model);
+  if (configNames.includes(model)) {
+    const published = model.startsWith('OpenELM-') ? `apple/${model} has weights, ` : '';
+    throw new InputError(
+      `${model} names a shape, not weights: ${published}\`openelm init ${model} --out DIR\` makes random ones`,
+    );
+  }
+  if (/^[\w][\w.-]*\/[\w][\w.-]*$/.test(model)) return downloadModel(model, hub);
+  throw new InputError(`${model}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`);
+}
+
+/**
+ * The tokenizer beside the weights (`tokenizer.model`, else `tokenizer.json`), else LLaMA's when the vocabulary has its size;
+ * undefined when there is none. Throws `InputError` when it has more pieces than the model has rows.
+ */
+export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer | undefined> {
+  const { directory, config } = checkpoint;
+  let from = `${directory}/tokenizer.model`;
+  let bytes = await readIfThere(from);
+  let tokenizer: Tokenizer | undefined;
+  if (bytes) tokenizer = tokenizerFromModel(bytes, from);
+  else {
+    from = `${directory}/tokenizer.json`;
+    bytes = await readIfThere(from);
+    if (bytes) tokenizer = tokenizerFromJson(bytes, from);
+    else if (llamaVocabularies.includes(config.vocabSize)) tokenizer = await llamaTokenizer();
+  }
+  if (tokenizer && tokenizer.vocabSize > config.vocabSize) {
+    throw new InputError(
+      `${from} has ${tokenizer.vocabSize} pieces, but the model's vocabulary only ${config.vocabSize}: this tokenizer belongs to another model`,
+    );
+  }
+  return tokenizer;
+}
+
+/** The model's own chat template, if it has one. */
+export async function openChatTemplate(checkpoint: Checkpoint): Promise<string | undefined> {
+  const { directory } = checkpoint;
+  const config = await readJsonIfThere(`${directory}/tokenizer_config.json`);
+  const file = `${directory}/chat_template.jinja`;
+  const template = await readIfThere(file);
+  return chatTemplateFrom(config ?? {}, template && decodeUtf8(template, file));
+}
+
+async function readJsonIfThere(file: string): Promise<unknown> {
+  const bytes = await readIfThere(file);
+  return bytes && parseJson(decodeUtf8(bytes, file), file);
+}

@@ -1,0 +1,163 @@
+// Text in, text out: joins a tokenizer to the engine. Streams pieces of text that never end in half a character and never
+// show the beginning of a stop string; encodes prompts and conversations; scores text. Ids, slots and steps are `engine.ts`.
+
+import { InputError } from '../errors.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { type ChatMessage, encodeChat, renderChatSegments } from './chat.js';
+import type { Engine, FinishReason, GenerateOptions, GenerateResult, ScoreResult } from './engine.js';
+import { StopMatcher } from './stop.js';
+
+/** A prompt: text (a BOS is put in front), ids as they are, or a conversation for the chat template. */
+export type Prompt = string | readonly number[] | Int32Array | readonly ChatMessage[];
+
+export interface TextOptions extends GenerateOptions {
+  /** Ends the text before the first of these that appears. */
+  readonly stop?: string | readonly string[];
+  /** Decode as what comes after the prompt: a leading space stays. Default: the text of the new ids by themselves. */
+  readonly continuation?: boolean;
+}
+
+/** A piece of the answer. */
+export interface TextPiece {
+  /** May be empty, when a character or a possible stop string is not complete yet. */
+  readonly text: string;
+  /** The tokens since the last piece. */
+  readonly ids: readonly number[];
+  /** Milliseconds since the call. */
+  readonly milliseconds: number;
+}
+
+export interface Timings {
+  readonly promptTokens: number;
+  /** Prompt tokens found in the cache, not computed. */
+  readonly reusedTokens: number;
+  /** To the first token. */
+  readonly promptMs: number;
+  readonly generatedTokens: number;
+  /** From the first token to the last. */
+  readonly generateMs: number;
+}
+
+/** A finished answer. */
+export interface TextResult {
+  readonly promptIds: readonly number[];
+  readonly ids: readonly number[];
+  readonly text: string;
+  readonly finishReason: FinishReason;
+  readonly timings: Timings;
+}
+
+export interface TextModelParts {
+  readonly engine: Engine;
+  /** Without one only ids can be used. */
+  readonly tokenizer?: Tokenizer;
+  /** The model's own chat template; default Apple's instruction recipe. */
+  readonly chatTemplate?: string;
+}
+
+export class TextModel {
+  readonly engine: Engine;
+  private readonly parts: TextModelParts;
+
+  constructor(parts: TextModelParts) {
+    this.parts = parts;
+    this.engine = parts.engine;
+  }
+
+  /** Throws `InputError` when the model came without a tokenizer. */
+  get tokenizer(): Tokenizer {
+    const { tokenizer } = this.parts;
+    if (!tokenizer)
+      throw new InputError('this model came without a tokenizer: give token ids, or put a tokenizer.model beside its weights');
+    return tokenizer;
+  }
+
+  /** Token ids of a prompt. Throws `InputError` on an empty prompt, or a template that fails. */
+  async encodePrompt(prompt: Prompt): Promise<readonly number[]> {
+    if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: true });
+    if (isConversation(prompt)) {
+      const { tokenizer } = this;
+      const segments = await renderChatSegments(prompt, {
+        template: this.parts.chatTemplate,
+        bosToken: tokenizer.bosToken,
+        eosToken: tokenizer.eosToken,
+        specialTokens: [...tokenizer.specialTokens.keys()],
+        addGenerationPrompt: true,
+      });
+      return encodeChat(tokenizer, segments);
+    }
+    return Array.from(prompt);
+  }
+
+  /**
+   * Continues a prompt, piece by piece; the generator's return value is the whole result. Leaving the loop, or aborting the
+   * signal, ends the work within one token. Throws `InputError` as `Engine.generate` and `encodePrompt` do.
+   */
+  async *generate(prompt: Prompt, options: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
+    const began = performance.now();
+    const matcher = new StopMatcher(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []));
+    const promptIds = await this.encodePrompt(prompt);
+    // Only text needs a tokenizer: ids alone can be continued without one.
+    const decoder = this.parts.tokenizer?.streamDecoder();
+    if (options.continuation) for (const id of promptIds) decoder?.push(id);
+    const ids: number[] = [];
+    let text = '';
+    const piece = (shown: string, newIds: readonly number[]): TextPiece => {
+      text += shown;
+      return { text: shown, ids: newIds, milliseconds: performance.now() - began };
+    };
+    const tokens = this.engine.generate(promptIds, options);
+    let firstAt: number | undefined;
+    let ended: GenerateResult | undefined;
+    try {
+      for (;;) {
+        const next = await tokens.next();
+        if (next.done) {
+          ended = next.value;
+          break;
+        }
+        firstAt ??= performance.now();
+        ids.push(next.value);
+        yield piece(matcher.push(decoder?.push(next.value) ?? '').text, [next.value]);
+        if (matcher.stop !== undefined) break;
+      }
+    } finally {
+      await tokens.return(undefined as never);
+    }
+    const rest = matcher.stop === undefined ? matcher.push(decoder?.flush() ?? '').text + matcher.flush() : '';
+    if (rest !== '') yield piece(rest, []);
+    const now = performance.now();
+    return {
+      promptIds,
+      ids,
+      text,
+      finishReason: ended?.reason ?? 'stop',
+      timings: {
+        promptTokens: promptIds.length,
+        reusedTokens: ended?.reusedTokens ?? 0,
+        promptMs: ended?.promptMs ?? (firstAt ?? now) - began,
+        generatedTokens: ids.length,
+        generateMs: ended?.generateMs ?? now - (firstAt ?? now),
+      },
+    };
+  }
+
+  /** The whole answer at once. */
+  async complete(prompt: Prompt, options: TextOptions = {}): Promise<TextResult> {
+    const pieces = this.generate(prompt, options);
+    for (;;) {
+      const next = await pieces.next();
+      if (next.done) return next.value;
+    }
+  }
+
+  /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
+  async score(input: string | ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
+    const ids = typeof input === 'string' ? this.tokenizer.encode(input, { bos: true }) : Array.from(input);
+    return { ids, ...(await this.engine.score(ids, signal)) };
+  }
+}
+
+function isConversation(prompt: Exclude<Prompt, string>): prompt is readonly ChatMessage[] {
+  return Array.isArray(prompt) && typeof prompt[0] === 'object';
+}

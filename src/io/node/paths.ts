@@ -1,0 +1,41 @@
+// Paths of this machine for those who may not ask it themselves: what lies at a path, where this package lies, small files
+// whole. Failures in one sentence come from `files.ts`.
+
+import { stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { InputError } from '../../errors.js';
+import { openFile } from './files.js';
+
+/** What lies at a path. */
+export async function kindOf(path: string): Promise<'file' | 'directory' | undefined> {
+  return stat(path).then(
+    (found) => (found.isDirectory() ? 'directory' : 'file'),
+    () => undefined,
+  );
+}
+
+/** The absolute path of something in this package. */
+export function packagePath(relative: string): string {
+  return fileURLToPath(new URL(`../../../${relative}`, import.meta.url));
+}
+
+export function absolutePath(path: string): string {
+  return resolve(path);
+}
+
+export function parentOf(path: string): string {
+  return dirname(path);
+}
+
+/** A whole small file, or undefined when there is none. Throws `InputError` when it is larger than `maxBytes` or unreadable. */
+export async function readIfThere(path: string, maxBytes = 64 << 20): Promise<Uint8Array | undefined> {
+  if ((await kindOf(path)) === undefined) return undefined;
+  const source = await openFile(path);
+  try {
+    if (source.size > maxBytes) throw new InputError(`${path}: ${source.size} bytes is too large here (at most ${maxBytes})`);
+    return await source.read(0, source.size);
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,111 @@
+// The house rules, checked on the sources themselves: which room may import which, no cycles, platform code only at the edges,
+// files of readable size. It parses import lines only; what they are used for is up to review.
+
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const sources = join(root, 'src');
+
+/** What each room may import besides itself and `errors`. Types of `io/bytes` are the ground that tensors stand on. */
+const allowed: Record<string, readonly string[]> = {
+  errors: [],
+  io: [],
+  'io/node': ['io'],
+  tensor: ['io'],
+  backends: ['tensor', 'io'],
+  tokenizer: ['io'],
+  model: ['tensor', 'io'],
+  infer: ['tensor', 'io', 'model', 'tokenizer'],
+  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'model', 'infer'],
+  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'model', 'infer'],
+};
+
+/** Files and rooms that may use the platform. */
+const platform = /^(io\/node\/|app\/|backends\/native)/;
+
+function filesUnder(folder: string, pattern: RegExp): string[] {
+  return readdirSync(folder).flatMap((name) => {
+    const path = join(folder, name);
+    if (statSync(path).isDirectory()) return name === 'build' ? [] : filesUnder(path, pattern);
+    return pattern.test(name) ? [path] : [];
+  });
+}
+
+const files = filesUnder(sources, /\.ts$/).map((path) => {
+  const text = readFileSync(path, 'utf8');
+  const statements = /^\s*(?:import|export)\b[^;]*?\bfrom\s+'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import\s+'([^']+)'/gm;
+  const imports = [...text.matchAll(statements)].map((match) => match[1] ?? match[2] ?? match[3]);
+  return { path, name: relative(sources, path), text, imports };
+});
+
+function roomOf(name: string): string {
+  if (name === 'errors.ts') return 'errors';
+  if (name.startsWith('io/node/')) return 'io/node';
+  return name.includes('/') ? name.split('/')[0] : 'door';
+}
+
+function target(from: string, specifier: string): string {
+  return relative(sources, resolve(dirname(from), specifier)).replace(/\.js$/, '.ts');
+}
+
+describe('architecture', () => {
+  it('finds the sources and their imports', () => {
+    expect(files.length).toBeGreaterThan(20);
+    expect(files.reduce((sum, file) => sum + file.imports.length, 0)).toBeGreaterThan(60);
+  });
+
+  it('lets imports point one way', () => {
+    const wrong: string[] = [];
+    for (const { path, name, imports } of files) {
+      const room = roomOf(name);
+      expect(allowed[room], `${name} lies in no known room`).toBeDefined();
+      for (const specifier of imports.filter((item) => item.startsWith('.'))) {
+        const other = roomOf(target(path, specifier));
+        if (other !== room && other !== 'errors' && !allowed[room].includes(other)) wrong.push(`${name} imports ${specifier}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  it('has no cycles', () => {
+    const graph = new Map(
+      files.map(({ path, name, imports }) => [
+        name,
+        imports.filter((item) => item.startsWith('.')).map((item) => target(path, item)),
+      ]),
+    );
+    const done = new Set<string>();
+    const visit = (name: string, way: string[]): void => {
+      if (way.includes(name)) throw new Error(`cycle: ${[...way.slice(way.indexOf(name)), name].join(' -> ')}`);
+      if (done.has(name)) return;
+      for (const next of graph.get(name) ?? []) visit(next, [...way, name]);
+      done.add(name);
+    };
+    for (const name of graph.keys()) visit(name, []);
+  });
+
+  it('keeps the platform at the edges', () => {
+    const wrong = files.filter(({ name, imports }) => !platform.test(name) && imports.some((item) => item.startsWith('node:')));
+    expect(wrong.map(({ name }) => name)).toEqual([]);
+  });
+
+  it('keeps files readable', () => {
+    const all = [...files.map(({ path }) => path), ...filesUnder(join(root, 'native'), /\.(cc|h|mjs)$/)];
+    const long = all.map((path) => [relative(root, path), readFileSync(path, 'utf8').split('\n').length - 1] as const);
+    expect(long.filter(([, lines]) => lines > 600)).toEqual([]);
+    const limits = { 'src/model/openelm.ts': 300, 'src/tensor/backend.ts': 150 };
+    for (const [name, limit] of Object.entries(limits)) expect(long.find(([path]) => path === name)![1]).toBeLessThan(limit);
+  });
+
+  it('says in each head what the file is', () => {
+    expect(files.filter(({ text }) => !/^(#!.*\n)?\/\/ /.test(text)).map(({ name }) => name)).toEqual([]);
+  });
+
+  it('exports nothing by default and names no any', () => {
+    const code = (text: string): string => text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
+    expect(files.filter(({ text }) => /^export default|:\s*any\b|<any>/m.test(code(text))).map(({ name }) => name)).toEqual([]);
+  });
+});
