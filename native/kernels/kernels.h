@@ -29,9 +29,9 @@ struct Weight {
   uint16_t* scales;
 };
 
-inline int64_t panels(int64_t rows) { return (rows + kPanel - 1) / kPanel; }
-inline int64_t padded(int64_t columns) { return (columns + kGroup - 1) / kGroup * kGroup; }
-inline int64_t weight_bytes(DType dtype, int64_t rows, int64_t columns) {
+static inline int64_t panels(int64_t rows) { return (rows + kPanel - 1) / kPanel; }
+static inline int64_t padded(int64_t columns) { return (columns + kGroup - 1) / kGroup * kGroup; }
+static inline int64_t weight_bytes(DType dtype, int64_t rows, int64_t columns) {
   const int64_t n = panels(rows) * kPanel;
   switch (dtype) {
     case kF32: return n * columns * 4;
@@ -40,7 +40,7 @@ inline int64_t weight_bytes(DType dtype, int64_t rows, int64_t columns) {
     default: return n * columns * 2;
   }
 }
-inline int64_t scale_bytes(DType dtype, int64_t rows, int64_t columns) {
+static inline int64_t scale_bytes(DType dtype, int64_t rows, int64_t columns) {
   return dtype == kQ8 || dtype == kQ4 ? panels(rows) * kPanel * (padded(columns) / kGroup) * 2 : 0;
 }
 

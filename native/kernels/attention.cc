@@ -1,0 +1,201 @@
+// Causal attention over keys and values in place in the cache rows, 128 keys at a time with running maxima and sums: no buffer
+// grows with the context. A chunk is a block of 96 (row, query head) pairs of one sequence that share a kv head, so a block of
+// keys and values is read, transposed and made f32 once for all of them.
+#include "internal.h"
+
+namespace openelm::OPENELM_ISA {
+
+using namespace attention_op;
+
+constexpr int kPairs = 96, kKeys = 128, kLargestHead = 128;
+constexpr int kScoreStride = kKeys + 16;   // keeps the rows of a tile off each other's cache sets
+
+struct Sequence { int64_t row, rows, segment, segments; };
+
+static bool sequence_at(const Record& r, int64_t s, Sequence* q) {
+  const int32_t* p = ints(r, sequences_) + s * 4;
+  *q = {p[0], p[1], p[2], p[3]};
+  return q->row >= 0 && q->rows >= 0 && q->row + q->rows <= r.ints[i_rows_] && q->segment >= 0 && q->segments >= 0 &&
+         q->segment + q->segments <= r.ints[i_segmentCount_];
+}
+
+static int64_t group_of(const Record& r) { return larger(r.ints[i_queryHeads_] / larger(r.ints[i_kvHeads_], 1), 1); }
+static int64_t blocks_of(const Record& r, const Sequence& q) { return up(q.rows * group_of(r), kPairs); }
+
+// Wrong sequences count as one chunk, which then reports them.
+int attention_chunks(const Record& r, int) {
+  int64_t total = 0, wrong = 0;
+  for (int64_t s = 0; s < r.ints[i_sequenceCount_]; s++) {
+    Sequence q;
+    if (sequence_at(r, s, &q)) total += blocks_of(r, q) * r.ints[i_kvHeads_];
+    else wrong = 1;
+  }
+  return (int)clamp(total, wrong, INT32_MAX);
+}
+
+// The running state of one chunk. Dimensions of a head are padded to whole panels in values and sums.
+struct Work {
+  alignas(64) float query[kPairs / kRowPanel * kLargestHead * kPanel];   // [tiles of 12][headDim][16]
+  alignas(64) float keys[kKeys * kLargestHead];                          // [keys/16][headDim][16]
+  alignas(64) float values[kKeys * kLargestHead];                        // [headDim/16][keys][16]
+  alignas(64) float scores[kRowPanel * kScoreStride];
+  alignas(64) float sums[kPairs * kLargestHead];                         // [pair][headDim]
+  float top[kPairs], total[kPairs];
+  int64_t visible[kPairs];                                               // keys that a pair sees
+  int32_t rows[kKeys];                                                   // cache rows of the block's keys
+};
+
+// Walks a sequence's segments laid end to end.
+struct Walk {
+  const int32_t* segments;
+  int64_t segment, end, offset;
+  void next(int32_t* rows, int64_t count) {
+    for (int64_t i = 0; i < count;) {
+      const int32_t start = segments[segment * 2], length = segments[segment * 2 + 1];
+      if (offset >= length) { segment++; offset = 0; continue; }
+      rows[i++] = start + (int32_t)offset++;
+    }
+  }
+};
+
+// The sequence's keys, or -1 when a segment leaves the cache or there are fewer keys than rows.
+static int64_t keys_of(const Record& r, const Sequence& q) {
+  int64_t total = 0;
+  for (int64_t s = q.segment; s < q.segment + q.segments; s++) {
+    const int64_t start = ints(r, segments_)[s * 2], length = ints(r, segments_)[s * 2 + 1];
+    if (start < 0 || length < 0 || start + length > r.ints[i_cacheRows_]) return -1;
+    total += length;
+  }
+  return total < q.rows ? -1 : total;
+}
+
+// A block of keys and values of one kv head to f32 panels.
+template <class T>
+static void pack_keys(Work& z, const T* keys, const T* values, int64_t stride, int64_t dim, int64_t count) {
+  for (int64_t j = 0; j < count; j += kPanel) {
+    const T* rows[kPanel] = {};
+    for (int64_t i = 0; i < kPanel && j + i < count; i++) rows[i] = keys + z.rows[j + i] * stride;
+    load_transposed(rows, dim, z.keys + j * dim);
+  }
+  for (int64_t j = 0; j < count; j++) {
+    const T* from = values + z.rows[j] * stride;
+    int64_t d = 0;
+    for (; d + W <= dim; d += W) store(z.values + (d / kPanel * kKeys + j) * kPanel + d % kPanel, load(from + d));
+    for (; d < up(dim, kPanel) * kPanel; d++) z.values[(d / kPanel * kKeys + j) * kPanel + d % kPanel] = d < dim ? element(from + d) : 0;
+  }
+}
+
+// One row's scores to weights e^(score - top): the first `n` of them, zeros up to `end`. The sums made so far are scaled when the
+// maximum grows.
+static void soften(Work& z, int64_t pair, float* scores, int64_t n, int64_t end, float scale, int64_t width) {
+  vf best = splat(-INFINITY);
+  int64_t i = 0;
+  for (; i + W <= n; i += W) best = vmax(load(scores + i) * scale, best);
+  float top = largest(best);
+  for (int64_t j = i; j < n; j++) top = scores[j] * scale > top ? scores[j] * scale : top;
+  if (top > z.top[pair]) {
+    const float shrink = vexp(splat(z.top[pair] - top))[0];
+    z.total[pair] *= shrink;
+    for (int64_t d = 0; d < width; d += W) store(z.sums + pair * width + d, load(z.sums + pair * width + d) * shrink);
+    z.top[pair] = top;
+  }
+  const float t = z.top[pair];
+  vf total = {};
+  for (i = 0; i + W <= n; i += W) {
+    vf e = vexp(load(scores + i) * scale - t);
+    store(scores + i, e);
+    total += e;
+  }
+  if (i < n) {
+    alignas(64) float rest[W];
+    store(rest, vexp(load(scores + i) * scale - t));   // a row of scores is padded: the lanes beyond n are there
+    for (int j = (int)(n - i); j < W; j++) rest[j] = 0;
+    store(scores + i, load(rest));
+    total += load(rest);
+    i += W;
+  }
+  for (; i < end; i++) scores[i] = 0;
+  z.total[pair] += sum(total);
+}
+
+// c = a b (+ c): `rows` rows, `count` panels of b.
+template <int KS, int RS>
+static void multiply(int64_t rows, int64_t k, const float* a, const float* b, int64_t stride, int64_t count, TileOut out) {
+  int64_t j = 0;
+  if constexpr (kTilePanels == 2)
+    for (; j + 2 <= count; j += 2, out.c += 2 * kPanel) tile_rows<2, KS, RS>(rows, k, a, b + j * stride, stride, out);
+  for (; j < count; j++, out.c += kPanel) tile_rows<1, KS, RS>(rows, k, a, b + j * stride, stride, out);
+}
+
+template <class T>
+static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64_t kv_head, int64_t block) {
+  Work z;
+  const int64_t dim = r.ints[i_headDim_], width = up(dim, kPanel) * kPanel, group = group_of(r), heads = r.ints[i_queryHeads_];
+  const int64_t first = block * kPairs, pairs = smaller(q.rows * group - first, kPairs);
+  const int64_t stride = r.ints[i_kvHeads_] * dim;
+  const T *keys = (const T*)r.operands[keys_].data + kv_head * dim, *values = (const T*)r.operands[values_].data + kv_head * dim;
+  const float scale = r.floats[f_scale_];
+  auto place = [&](int64_t i) { return ((q.row + (first + i) / group) * heads + kv_head * group + (first + i) % group) * dim; };
+  for (int64_t t = 0; t < pairs; t += kRowPanel) {
+    const float* rows[kPanel] = {};
+    for (int64_t i = 0; i < kRowPanel && t + i < pairs; i++) rows[i] = floats(r, query_) + place(t + i);
+    load_transposed(rows, dim, z.query + t / kRowPanel * dim * kPanel);
+  }
+  for (int64_t i = 0; i < pairs; i++) {
+    z.top[i] = -INFINITY;
+    z.total[i] = 0;
+    z.visible[i] = total_keys - q.rows + (first + i) / group + 1;
+  }
+  memset(z.sums, 0, (size_t)(pairs * width) * sizeof(float));
+  Walk walk = {ints(r, segments_), q.segment, q.segment + q.segments, 0};
+  for (int64_t k0 = 0; k0 < z.visible[pairs - 1]; k0 += kKeys) {
+    const int64_t count = smaller(kKeys, z.visible[pairs - 1] - k0);
+    walk.next(z.rows, count);
+    pack_keys(z, keys, values, stride, dim, count);
+    for (int64_t t = 0; t < pairs; t += kRowPanel) {
+      const int64_t rows = smaller(kRowPanel, pairs - t), seen = smaller(count, z.visible[t + rows - 1] - k0);
+      if (seen <= 0) continue;
+      multiply<kPanel, 1>(rows, dim, z.query + t / kRowPanel * dim * kPanel, z.keys, dim * kPanel, up(seen, kPanel),
+                          {z.scores, kScoreStride, nullptr, false});
+      for (int64_t i = 0; i < rows; i++)
+        soften(z, t + i, z.scores + i * kScoreStride, clamp(z.visible[t + i] - k0, 0, seen), seen, scale, width);
+      multiply<1, kScoreStride>(rows, seen, z.scores, z.values, kKeys * kPanel, width / kPanel,
+                                {z.sums + t * width, width, nullptr, true});
+    }
+  }
+  for (int64_t i = 0; i < pairs; i++) {
+    float* out = floats(r, out_) + place(i);
+    const float inverse = 1 / z.total[i];
+    int64_t d = 0;
+    for (; d + W <= dim; d += W) store(out + d, load(z.sums + i * width + d) * inverse);
+    for (; d < dim; d++) out[d] = z.sums[i * width + d] * inverse;
+  }
+}
+
+int attention_run(const Record& r, int, int chunk, int) {
+  if (r.ints[i_headDim_] > kLargestHead) return kSizeOutOfRange;
+  int64_t at = chunk;
+  const int64_t kv_heads = r.ints[i_kvHeads_];
+  Sequence q = {}, mine = {};
+  bool found = false;
+  for (int64_t s = 0; s < r.ints[i_sequenceCount_]; s++) {
+    if (!sequence_at(r, s, &q)) return kIndexOutOfRange;
+    const int64_t chunks = blocks_of(r, q) * kv_heads;
+    if (!found && at < chunks) {
+      mine = q;
+      found = true;
+    } else if (!found) {
+      at -= chunks;
+    }
+  }
+  if (!found) return kOk;
+  const int64_t total = keys_of(r, mine);
+  if (total < 0) return kIndexOutOfRange;
+  // The last rows see the most keys: they go first, so that no thread is left alone with a long chunk.
+  const int64_t block = blocks_of(r, mine) - 1 - at / kv_heads;
+  if (r.operands[keys_].dtype == kF16) attend<half_t>(r, mine, total, at % kv_heads, block);
+  else attend<float>(r, mine, total, at % kv_heads, block);
+  return kOk;
+}
+
+}  // namespace openelm::OPENELM_ISA

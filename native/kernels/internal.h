@@ -1,0 +1,66 @@
+// What the kernel files of one instruction set share: how rows are split into chunks and the functions that table.cc lists.
+#pragma once
+#include "tile.h"
+
+namespace openelm::OPENELM_ISA {
+
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t clamp(int64_t v, int64_t low, int64_t high) { return larger(low, smaller(v, high)); }
+INLINE int64_t up(int64_t v, int64_t step) { return (v + step - 1) / step; }
+INLINE float* floats(const Record& r, int operand) { return (float*)r.operands[operand].data; }
+INLINE int32_t* ints(const Record& r, int operand) { return (int32_t*)r.operands[operand].data; }
+
+// The part of `count` units that a chunk has.
+struct Range { int64_t begin, end; };
+INLINE Range part(int64_t count, int64_t chunk, int64_t chunks) { return {count * chunk / chunks, count * (chunk + 1) / chunks}; }
+
+// At most 32 chunks of whole rows, of at least 8192 elements each.
+INLINE int row_chunks(int64_t rows, int64_t columns) {
+  return rows <= 0 ? 0 : (int)clamp(rows * columns / 8192, 1, smaller(32, rows));
+}
+
+INLINE bool quantized(DType dtype) { return dtype == kQ8 || dtype == kQ4; }
+
+// A linear layer's sizes, and how its products are cut: columns into chunks of whole units of panels, tall ones by rows too.
+struct LinearPlan {
+  int64_t rows, inputs, outputs, panels, unit, column_chunks, row_chunks;
+  bool int8;
+};
+constexpr int kRowPanel = 12;   // rows packed side by side; row chunks are multiples of it
+
+// float (and dequantized) weights: linear_float.cc. Panels [p0, p1), rows [m0, m1).
+size_t float_scratch(const LinearPlan&, const Weight&);
+int float_pack_chunks(const LinearPlan&, const Weight&);
+void float_pack(const Record&, const LinearPlan&, Range tiles);
+void float_gemv(const Record&, const LinearPlan&, int64_t p0, int64_t p1);
+void float_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_t m0, int64_t m1);
+// int8 products: linear_quant.cc
+size_t quant_scratch(const LinearPlan&);
+void quantize_rows(const Record&, const LinearPlan&, Range tiles);
+void quant_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_t m0, int64_t m1);
+
+// rows [k0, k0 + count) of a panel as f32, out[k][16]; count and k0 are multiples of 32 for q8 and q4.
+void unpack_panel(const Weight&, int64_t panel, int64_t k0, int64_t count, float* out);
+
+size_t linear_scratch(const Record&);
+int linear_chunks(const Record&, int stage);
+int linear_run(const Record&, int stage, int chunk, int chunks);
+int attention_chunks(const Record&, int stage);
+int attention_run(const Record&, int stage, int chunk, int chunks);
+int embedding_run(const Record&, int stage, int chunk, int chunks);
+int rms_norm_run(const Record&, int stage, int chunk, int chunks);
+int qk_norm_rope_chunks(const Record&, int stage);
+int qk_norm_rope_run(const Record&, int stage, int chunk, int chunks);
+int swiglu_run(const Record&, int stage, int chunk, int chunks);
+int silu_run(const Record&, int stage, int chunk, int chunks);
+int gather_rows_run(const Record&, int stage, int chunk, int chunks);
+int argmax_run(const Record&, int stage, int chunk, int chunks);
+int token_logprob_run(const Record&, int stage, int chunk, int chunks);
+int copy_run(const Record&, int stage, int chunk, int chunks);
+void pack_rows(const Weight&, DType source, const void* src, int64_t row, int64_t count);
+void to_f32(DType source, const void* src, float* out, int64_t count);
+double peak_f32();
+double peak_int8();
+
+}  // namespace openelm::OPENELM_ISA

@@ -1,0 +1,63 @@
+// linear: out = x weight^T (+ residual). Stage 0 packs or quantizes the rows of x into the scratch, stage 1 multiplies. Here is
+// how the work is cut, by sizes only; the products are in linear_float.cc and linear_quant.cc.
+#include "internal.h"
+
+namespace openelm::OPENELM_ISA {
+
+static LinearPlan plan_of(const Record& r) {
+  using namespace linear_op;
+  const Weight& w = *r.operands[weight_].weight;
+  LinearPlan p;
+  p.rows = r.ints[i_rows_];
+  p.inputs = r.ints[i_inputs_];
+  p.outputs = r.ints[i_outputs_];
+  p.panels = panels(p.outputs);
+  p.int8 = quantized(w.dtype) && r.ints[i_int8_] != 0;
+  p.unit = p.rows == 1 ? 4 : 2;
+  const int64_t units = up(p.panels, p.unit);
+  p.row_chunks = 1;
+  if (p.rows == 1) {
+    // At least 64 KiB of weights each: five microseconds from memory.
+    const int64_t bytes = weight_bytes(w.dtype, p.outputs, p.inputs);
+    p.column_chunks = clamp(bytes >> 16, 1, smaller(units, bytes > (8 << 20) ? 64 : 32));
+  } else {
+    const int64_t work = clamp(p.rows * p.outputs * p.inputs >> 20, 1, 32);
+    p.column_chunks = clamp(work, 1, larger(units, 1));
+    if (p.column_chunks < 16) p.row_chunks = clamp(work / p.column_chunks, 1, larger(p.rows / (4 * kRowPanel), 1));
+  }
+  return p;
+}
+
+size_t linear_scratch(const Record& r) {
+  LinearPlan p = plan_of(r);
+  return p.int8 ? quant_scratch(p) : float_scratch(p, *r.operands[linear_op::weight_].weight);
+}
+
+int linear_chunks(const Record& r, int stage) {
+  LinearPlan p = plan_of(r);
+  if (p.rows <= 0) return 0;
+  if (stage == 1) return (int)(p.column_chunks * p.row_chunks);
+  if (!p.int8 && p.rows == 1 && !quantized(r.operands[linear_op::weight_].weight->dtype)) return 0;   // x is read in place
+  return (int)clamp(p.rows * p.inputs >> 14, 1, smaller(32, up(p.rows, kRowPanel)));
+}
+
+int linear_run(const Record& r, int stage, int chunk, int chunks) {
+  LinearPlan p = plan_of(r);
+  if (stage == 0) {
+    Range tiles = part(up(p.rows, kRowPanel), chunk, chunks);
+    if (p.int8) quantize_rows(r, p, tiles);
+    else float_pack(r, p, tiles);
+    return kOk;
+  }
+  // Neighbouring chunks share the rows' block, not the weights.
+  Range units = part(up(p.panels, p.unit), chunk % p.column_chunks, p.column_chunks);
+  Range tiles = part(up(p.rows, kRowPanel), chunk / p.column_chunks, p.row_chunks);
+  int64_t p0 = units.begin * p.unit, p1 = smaller(units.end * p.unit, p.panels);
+  int64_t m0 = tiles.begin * kRowPanel, m1 = smaller(tiles.end * kRowPanel, p.rows);
+  if (p.int8) quant_gemm(r, p, p0, p1, m0, m1);
+  else if (p.rows == 1 && !quantized(r.operands[linear_op::weight_].weight->dtype)) float_gemv(r, p, p0, p1);
+  else float_gemm(r, p, p0, p1, m0, m1);
+  return kOk;
+}
+
+}  // namespace openelm::OPENELM_ISA

@@ -1,0 +1,204 @@
+// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). One row reads the weights in place,
+// four panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all rows pass.
+#include "internal.h"
+
+namespace openelm::OPENELM_ISA {
+
+using namespace linear_op;
+
+constexpr int64_t kBlock = 256;   // inputs in a block: 32 KiB of a panel pair
+
+// Inputs as the weight has them: quantized weights are padded to whole groups.
+static int64_t depth(const LinearPlan& p, const Weight& w) { return quantized(w.dtype) ? padded(p.inputs) : p.inputs; }
+
+// Rows packed as [tiles of 12][inputs][16].
+size_t float_scratch(const LinearPlan& p, const Weight& w) {
+  if (p.rows == 1 && !quantized(w.dtype)) return 0;
+  return (size_t)(up(p.rows, kRowPanel) * depth(p, w) * kPanel) * sizeof(float);
+}
+
+void float_pack(const Record& r, const LinearPlan& p, Range tiles) {
+  const int64_t k = depth(p, *r.operands[weight_].weight);
+  for (int64_t t = tiles.begin; t < tiles.end; t++) {
+    const float* rows[kPanel] = {};
+    for (int64_t i = 0; i < kRowPanel && t * kRowPanel + i < p.rows; i++) rows[i] = floats(r, x_) + (t * kRowPanel + i) * p.inputs;
+    float* out = (float*)r.scratch + t * k * kPanel;
+    load_transposed(rows, p.inputs, out);
+    memset(out + p.inputs * kPanel, 0, (size_t)((k - p.inputs) * kPanel) * sizeof(float));
+  }
+}
+
+template <class T>
+INLINE void unpack_floats(const T* w, int64_t count, float* out) {
+  for (int64_t i = 0; i < count * kPanel; i += W) store(out + i, load(w + i));
+}
+
+void unpack_panel(const Weight& w, int64_t panel, int64_t k0, int64_t count, float* out) {
+  const int64_t at = panel * w.columns + k0;
+  switch (w.dtype) {
+    case kF32: unpack_floats((const float*)w.data + at * kPanel, count, out); return;
+    case kF16: unpack_floats((const half_t*)w.data + at * kPanel, count, out); return;
+    case kBF16: unpack_floats((const bfloat_t*)w.data + at * kPanel, count, out); return;
+    default: break;
+  }
+  const int64_t groups = padded(w.columns) / kGroup;
+  const bool q8 = w.dtype == kQ8;
+  for (int64_t g = k0 / kGroup; g < (k0 + count) / kGroup; g++) {
+    const uint8_t* q = w.data + (panel * groups + g) * (q8 ? 512 : 256);
+    const half_t* scales = (const half_t*)w.scales + (panel * groups + g) * kPanel;
+    for (int step = 0; step < 8; step++)
+      for (int j = 0; j < NV; j++) {
+        vi v = load_int(q + (q8 ? step : step / 2) * 64 + j * W * 4);
+        vf scale = load(scales + j * W);
+        if (!q8) v = (step & 1 ? v >> 4 : v) & 0x0f0f0f0f;
+        UNROLL
+        for (int t = 0; t < 4; t++) {
+          vi u = (v >> (8 * t)) & 255;
+          store(out + (step * 4 + t) * kPanel + j * W, to_float(u - (q8 ? 128 : 8)) * scale);
+        }
+      }
+    out += kGroup * kPanel;
+  }
+}
+
+// One row, B panels, U partial sums each (for speed and for accuracy).
+template <class T, int B, int U>
+NOINLINE void gemv(int64_t inputs, const float* __restrict x, const T* __restrict w, int64_t stride, const float* residual, float* __restrict out) {
+  constexpr int C = B * NV;
+  constexpr int kAhead = 1024;   // bytes of each panel's stream
+  vf acc[U][C];
+  UNROLL
+  for (int u = 0; u < U; u++) {
+    UNROLL
+    for (int j = 0; j < C; j++) acc[u][j] = (vf){};
+  }
+  int64_t k = 0;
+  for (; k + U <= inputs; k += U, w += U * kPanel) {
+    UNROLL
+    for (int u = 0; u < U; u++) {
+      vf v = splat(x[k + u]);
+      UNROLL
+      for (int j = 0; j < C; j++) {
+        const T* p = w + j / NV * stride + u * kPanel + j % NV * W;
+        if (j % NV == 0 && u * kPanel * sizeof(T) % 64 == 0) __builtin_prefetch((const char*)p + kAhead);
+        acc[u][j] = fma(v, load(p), acc[u][j]);
+      }
+    }
+  }
+  for (; k < inputs; k++, w += kPanel) {
+    UNROLL
+    for (int j = 0; j < C; j++) acc[0][j] = fma(splat(x[k]), load(w + j / NV * stride + j % NV * W), acc[0][j]);
+  }
+  UNROLL
+  for (int j = 0; j < C; j++) {
+    vf s = acc[0][j];
+    UNROLL
+    for (int u = 1; u < U; u++) s += acc[u][j];
+    if (residual) s += load(residual + j * W);
+    store(out + j * W, s);
+  }
+}
+
+// The last panel may reach beyond the outputs: it is made in `block` and the part that exists is copied out.
+static void copy_part(const float* block, int64_t rows, int64_t width, const float* residual, float* out, int64_t stride) {
+  for (int64_t m = 0; m < rows; m++)
+    for (int64_t i = 0; i < width; i++) out[m * stride + i] = block[m * kPanel + i] + (residual ? residual[m * stride + i] : 0);
+}
+
+template <class T>
+static void gemv_panels(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
+#if defined(__AVX512F__) || defined(__aarch64__)
+  constexpr int B = 4, U = 4 / NV > 0 ? 4 / NV : 1;
+#elif defined(__AVX2__)
+  constexpr int B = 2, U = 2;
+#else
+  constexpr int B = 1, U = 2;
+#endif
+  const int64_t stride = p.inputs * kPanel;
+  const T* w = (const T*)r.operands[weight_].weight->data;
+  const float *x = floats(r, x_), *residual = floats(r, residual_);
+  float* out = floats(r, out_);
+  for (int64_t panel = p0; panel < p1;) {
+    const int64_t column = panel * kPanel;
+    const float* add = residual ? residual + column : nullptr;
+    if (panel + B <= p1 && column + B * kPanel <= p.outputs) {
+      gemv<T, B, U>(p.inputs, x, w + panel * stride, stride, add, out + column);
+      panel += B;
+      continue;
+    }
+    if (column + kPanel <= p.outputs) {
+      gemv<T, 1, U>(p.inputs, x, w + panel * stride, stride, add, out + column);
+    } else {
+      alignas(64) float block[kPanel];
+      gemv<T, 1, U>(p.inputs, x, w + panel * stride, stride, nullptr, block);
+      copy_part(block, 1, p.outputs - column, add, out + column, p.outputs);
+    }
+    panel++;
+  }
+}
+
+void float_gemv(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
+  switch (r.operands[weight_].weight->dtype) {
+    case kF32: return gemv_panels<float>(r, p, p0, p1);
+    case kF16: return gemv_panels<half_t>(r, p, p0, p1);
+    default: return gemv_panels<bfloat_t>(r, p, p0, p1);
+  }
+}
+
+// Rows [m0, m1) times B panels; `out` is null-residual when the last panel is made apart.
+template <int B>
+static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int64_t m0, int64_t m1, TileOut out) {
+  const Weight& w = *r.operands[weight_].weight;
+  const int64_t inputs = depth(p, w);
+  alignas(64) float unpacked[B * kBlock * kPanel];
+  for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) {
+    const int64_t count = smaller(kBlock, inputs - k0);
+    const float* b = unpacked;
+    int64_t stride = count * kPanel;
+    if (w.dtype == kF32) {
+      b = (const float*)w.data + (panel * inputs + k0) * kPanel;
+      stride = inputs * kPanel;
+    } else {
+      for (int j = 0; j < B; j++) unpack_panel(w, panel + j, k0, count, unpacked + j * stride);
+    }
+    TileOut block = out;
+    block.add = k0 > 0;
+    if (k0 + count < inputs) block.residual = nullptr;
+    for (int64_t m = m0; m < m1; m += kRowPanel) {
+      TileOut o = block;
+      o.c += (m - m0) * o.stride;
+      if (o.residual) o.residual += (m - m0) * o.stride;
+      const float* a = (const float*)r.scratch + (m / kRowPanel * inputs + k0) * kPanel;
+      if constexpr (kTilePanels == 2 && B == 2) tile_rows<2, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b, stride, o);
+      else for (int j = 0; j < B; j++) {
+        TileOut one = o;
+        one.c += j * kPanel;
+        if (one.residual) one.residual += j * kPanel;
+        tile_rows<1, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b + j * stride, stride, one);
+      }
+    }
+  }
+}
+
+void float_gemm(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, int64_t m0, int64_t m1) {
+  const float* residual = floats(r, residual_);
+  for (int64_t panel = p0; panel < p1;) {
+    const int64_t column = panel * kPanel, at = m0 * p.outputs + column;
+    TileOut out = {floats(r, out_) + at, p.outputs, residual ? residual + at : nullptr, false};
+    if (panel + 2 <= p1 && column + 2 * kPanel <= p.outputs) {
+      gemm_panels<2>(r, p, panel, m0, m1, out);
+      panel += 2;
+      continue;
+    }
+    if (column + kPanel <= p.outputs) gemm_panels<1>(r, p, panel, m0, m1, out);
+    else for (int64_t m = m0; m < m1; m += kRowPanel) {
+      alignas(64) float block[kRowPanel * kPanel];
+      const int64_t end = smaller(m + kRowPanel, m1), skip = (m - m0) * p.outputs;
+      gemm_panels<1>(r, p, panel, m, end, {block, kPanel, nullptr, false});
+      copy_part(block, end - m, p.outputs - column, out.residual ? out.residual + skip : nullptr, out.c + skip, p.outputs);
+    }
+    panel++;
+  }
+}
+
+}  // namespace openelm::OPENELM_ISA

@@ -1,0 +1,166 @@
+// Stored matrices into weight panels, and any stored type to f32. A block of 16 rows is transposed to f32 [columns][16], where
+// each row is a lane: rounding and packing then go straight down. f16 to f16 and bf16 to bf16 move 16-bit words only.
+#include "internal.h"
+
+namespace openelm::OPENELM_ISA {
+
+template <class T>
+static void widen(const T* src, float* out, int64_t count) {
+  int64_t i = 0;
+  for (; i + W <= count; i += W) store(out + i, load(src + i));
+  for (; i < count; i++) out[i] = element(src + i);
+}
+
+void to_f32(DType source, const void* src, float* out, int64_t count) {
+  switch (source) {
+    case kF16: return widen((const half_t*)src, out, count);
+    case kBF16: return widen((const bfloat_t*)src, out, count);
+    default: return widen((const float*)src, out, count);
+  }
+}
+
+// ---- 16-bit words
+
+// out[k][16] = rows[lane][k]; lanes without a row (null) are 0.
+static void transpose_words(const uint16_t* const* rows, int64_t count, uint16_t* out) {
+  int64_t k = 0;
+#if defined(__AVX2__)
+  for (; k + 16 <= count; k += 16) {
+    __m256i a[16], b[16];
+    UNROLL
+    for (int i = 0; i < 16; i++) {
+      a[i] = rows[i] ? _mm256_loadu_si256((const __m256i*)(rows[i] + k)) : _mm256_setzero_si256();
+      if (rows[i]) __builtin_prefetch(rows[i] + k + 128);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i++) {   // pairs (i, i + 8), so that three rounds of doubling bring rows into order
+      b[2 * i] = _mm256_unpacklo_epi16(a[i], a[i + 8]);
+      b[2 * i + 1] = _mm256_unpackhi_epi16(a[i], a[i + 8]);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+      a[2 * i] = _mm256_unpacklo_epi16(b[i], b[i + 8]);
+      a[2 * i + 1] = _mm256_unpackhi_epi16(b[i], b[i + 8]);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+      b[2 * i] = _mm256_unpacklo_epi16(a[i], a[i + 8]);
+      b[2 * i + 1] = _mm256_unpackhi_epi16(a[i], a[i + 8]);
+    }
+    // b[j]: the even or odd rows of column j (low half) and j + 8 (high half).
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+      __m256i low = _mm256_unpacklo_epi16(b[i], b[i + 8]), high = _mm256_unpackhi_epi16(b[i], b[i + 8]);
+      _mm256_storeu_si256((__m256i*)(out + (k + i) * kPanel), _mm256_permute2x128_si256(low, high, 0x20));
+      _mm256_storeu_si256((__m256i*)(out + (k + i + 8) * kPanel), _mm256_permute2x128_si256(low, high, 0x31));
+    }
+  }
+#endif
+  for (; k < count; k++)
+    for (int i = 0; i < kPanel; i++) out[k * kPanel + i] = rows[i] ? rows[i][k] : 0;
+}
+
+// ---- From transposed f32
+
+template <class T>
+static void narrow(const float* x, int64_t count, T* out) {
+  for (int64_t i = 0; i < count; i += W) store(out + i, load(x + i));
+}
+
+// Rounds half away from zero.
+INLINE vi round_away(vf v) {
+  vi t = truncate(v);
+  vf rest = v - to_float(t);
+  return t - (rest >= 0.5f) + (rest <= -0.5f);   // true is -1
+}
+INLINE vf clamped(vf v, float low, float high) {
+  v = v > high ? splat(high) : v;
+  return v < low ? splat(low) : v;
+}
+INLINE vf reciprocal(vf d) { return d != 0.0f ? 1.0f / d : (vf){}; }
+INLINE void store_scales(uint16_t* out, vf d) { store((half_t*)out, d); }
+
+// GGUF's Q8_0: d = max|x| / 127, q = round(x / d); the inverse is of d before it becomes f16.
+static void quantize8(const float* x, int64_t groups, uint8_t* out, uint16_t* scales) {
+  for (int64_t g = 0; g < groups; g++, x += kGroup * kPanel, out += 512, scales += kPanel)
+    for (int lane = 0; lane < kPanel; lane += W) {
+      vf top = {};
+      for (int k = 0; k < kGroup; k++) top = vmax(vabs(load(x + k * kPanel + lane)), top);
+      const vf d = top / 127.0f, inverse = reciprocal(d);
+      store_scales(scales + lane, d);
+      for (int k = 0; k < kGroup; k += 4) {
+        vi q = {};
+        UNROLL
+        for (int t = 0; t < 4; t++)
+          q |= ((round_away(clamped(load(x + (k + t) * kPanel + lane) * inverse, -127, 127)) + 128) & 255) << (8 * t);
+        store_int(out + k * 16 + lane * 4, q);
+      }
+    }
+}
+
+// GGUF's Q4_0: d = the value of largest magnitude / -8, u = trunc(x / d + 8.5), at most 15.
+static void quantize4(const float* x, int64_t groups, uint8_t* out, uint16_t* scales) {
+  for (int64_t g = 0; g < groups; g++, x += kGroup * kPanel, out += 256, scales += kPanel)
+    for (int lane = 0; lane < kPanel; lane += W) {
+      vf top = {}, peak = {};
+      for (int k = 0; k < kGroup; k++) {
+        vf v = load(x + k * kPanel + lane), size = vabs(v);
+        peak = size > top ? v : peak;
+        top = vmax(size, top);
+      }
+      const vf d = peak / -8.0f, inverse = reciprocal(d);
+      store_scales(scales + lane, d);
+      for (int k = 0; k < kGroup; k += 8) {
+        vi q = {};
+        UNROLL
+        for (int t = 0; t < 8; t++)   // eight inputs: four low nibbles, then four high ones
+          q |= (truncate(clamped(load(x + (k + t) * kPanel + lane) * inverse + 8.5f, 0, 15)) & 15) << (t / 4 * 4 + t % 4 * 8);
+        store_int(out + k * 8 + lane * 4, q);
+      }
+    }
+}
+
+template <class T>
+static void pack_panel(const Weight& w, const T* const* rows, int64_t panel) {
+  constexpr int64_t kBlock = 256;
+  alignas(64) float x[kBlock * kPanel];
+  const int64_t columns = w.columns, groups = padded(columns) / kGroup;
+  for (int64_t k = 0; k < columns; k += kBlock) {
+    const T* from[kPanel];
+    for (int i = 0; i < kPanel; i++) from[i] = rows[i] ? rows[i] + k : nullptr;
+    const int64_t count = smaller(kBlock, columns - k), at = (panel * columns + k) * kPanel;
+    if (w.dtype == kF32) {
+      load_transposed(from, count, (float*)w.data + at);
+      continue;
+    }
+    load_transposed(from, count, x);
+    if (w.dtype == kF16) narrow(x, count * kPanel, (half_t*)w.data + at);
+    if (w.dtype == kBF16) narrow(x, count * kPanel, (bfloat_t*)w.data + at);
+    if (!quantized(w.dtype)) continue;
+    const int64_t here = up(count, kGroup), group = panel * groups + k / kGroup;
+    memset(x + count * kPanel, 0, (size_t)((here * kGroup - count) * kPanel) * sizeof(float));
+    uint16_t* scales = w.scales + group * kPanel;
+    if (w.dtype == kQ8) quantize8(x, here, w.data + group * 512, scales);
+    else quantize4(x, here, w.data + group * 256, scales);
+  }
+}
+
+template <class T>
+static void pack_source(const Weight& w, const T* src, int64_t row, int64_t count, bool words) {
+  for (int64_t i = 0; i < count; i += kPanel) {
+    const T* rows[kPanel] = {};
+    for (int64_t j = 0; j < kPanel && i + j < count; j++) rows[j] = src + (i + j) * w.columns;
+    const int64_t panel = (row + i) / kPanel;
+    if (words) transpose_words((const uint16_t* const*)rows, w.columns, (uint16_t*)w.data + panel * w.columns * kPanel);
+    else pack_panel(w, rows, panel);
+  }
+}
+
+void pack_rows(const Weight& w, DType source, const void* src, int64_t row, int64_t count) {
+  const bool words = source == w.dtype;
+  if (source == kF16) pack_source(w, (const half_t*)src, row, count, words);
+  else if (source == kBF16) pack_source(w, (const bfloat_t*)src, row, count, words);
+  else pack_source(w, (const float*)src, row, count, false);
+}
+
+}  // namespace openelm::OPENELM_ISA

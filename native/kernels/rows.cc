@@ -1,0 +1,246 @@
+// The ops that pass once over rows: embedding, norms, rotary positions, activations, gather, argmax, log-probabilities, copy.
+// Chunks are whole rows. Indices are checked here, as they are data.
+#include "internal.h"
+
+namespace openelm::OPENELM_ISA {
+
+static bool outside(int64_t index, int64_t size) { return index < 0 || index >= size; }
+
+template <class T>
+INLINE void take_lane(const T* w, int64_t columns, float* out) {
+  for (int64_t k = 0; k < columns; k++) out[k] = element(w + k * kPanel);
+}
+
+// One row of a weight: the panel is walked along the inputs.
+static void unpack_row(const Weight& w, int64_t row, float* out) {
+  const int64_t panel = row / kPanel, lane = row % kPanel, at = panel * w.columns * kPanel + lane;
+  switch (w.dtype) {
+    case kF32: take_lane((const float*)w.data + at, w.columns, out); return;
+    case kF16: take_lane((const half_t*)w.data + at, w.columns, out); return;
+    case kBF16: take_lane((const bfloat_t*)w.data + at, w.columns, out); return;
+    default: break;
+  }
+  const int64_t groups = padded(w.columns) / kGroup;
+  const uint16_t* scales = w.scales + panel * groups * kPanel + lane;
+  const bool q8 = w.dtype == kQ8;
+  const uint8_t* q = w.data + panel * groups * (q8 ? 512 : 256) + lane * 4;
+  for (int64_t k = 0; k < w.columns; k++) {
+    const float scale = f16_to_f32(scales[k / kGroup * kPanel]);
+    const int code = q8 ? q[k / 4 * 64 + k % 4] - 128 : (q[k / 8 * 64 + k % 4] >> (k / 4 % 2 * 4) & 15) - 8;
+    out[k] = (float)code * scale;
+  }
+}
+
+int embedding_run(const Record& r, int, int chunk, int chunks) {
+  using namespace embedding_op;
+  const Weight& table = *r.operands[table_].weight;
+  const int64_t columns = r.ints[i_columns_], rows = smaller(r.ints[i_tableRows_], table.rows);
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  for (int64_t m = range.begin; m < range.end; m++) {
+    const int32_t id = ints(r, ids_)[m];
+    if (outside(id, rows)) return kIndexOutOfRange;
+    unpack_row(table, id, floats(r, out_) + m * columns);
+  }
+  return kOk;
+}
+
+// out = x / sqrt(mean(x^2) + eps) * weight; `out` may be `x`.
+INLINE void normalize(const float* x, const float* weight, int64_t n, float eps, float* out) {
+  vf s0 = {}, s1 = {};
+  int64_t i = 0;
+  for (; i + 2 * W <= n; i += 2 * W) {
+    s0 = fma(load(x + i), load(x + i), s0);
+    s1 = fma(load(x + i + W), load(x + i + W), s1);
+  }
+  for (; i < n; i += W) {
+    vf v = i + W <= n ? load(x + i) : load_part(x + i, (int)(n - i));
+    s0 = fma(v, v, s0);
+  }
+  const float scale = 1 / sqrtf(sum(s0 + s1) / (float)n + eps);
+  for (i = 0; i + W <= n; i += W) store(out + i, load(x + i) * scale * load(weight + i));
+  for (; i < n; i++) out[i] = x[i] * scale * weight[i];
+}
+
+int rms_norm_run(const Record& r, int, int chunk, int chunks) {
+  using namespace rmsNorm_op;
+  const int64_t n = r.ints[i_columns_];
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  for (int64_t m = range.begin; m < range.end; m++)
+    normalize(floats(r, x_) + m * n, floats(r, weight_), n, r.floats[f_eps_], floats(r, out_) + m * n);
+  return kOk;
+}
+
+int qk_norm_rope_chunks(const Record& r, int) {
+  using namespace qkNormRope_op;
+  return row_chunks(r.ints[i_rows_], (int64_t)(r.ints[i_queryHeads_] + 2 * r.ints[i_kvHeads_]) * r.ints[i_headDim_]);
+}
+
+template <class T>
+INLINE void put(const float* x, int64_t n, T* out) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W) store(out + i, load(x + i));
+  for (; i < n; i++) set_element(out + i, x[i]);
+}
+
+// Norm and rotation of one head; angles = cos[n/2], sin[n/2].
+template <class T>
+INLINE void rotate_head(const float* x, const float* weight, const float* angles, int64_t n, float eps, float* head, T* out) {
+  if (weight) {
+    normalize(x, weight, n, eps, head);
+    x = head;
+  }
+  const int64_t half = n / 2;
+  int64_t i = 0;
+  for (; i + W <= half; i += W) {
+    vf a = load(x + i), b = load(x + i + half), cosine = load(angles + i), sine = load(angles + i + half);
+    store(out + i, fma(a, cosine, -(b * sine)));
+    store(out + i + half, fma(b, cosine, a * sine));
+  }
+  for (; i < half; i++) {
+    float a = x[i], b = x[i + half];
+    set_element(out + i, a * angles[i] - b * angles[i + half]);
+    set_element(out + i + half, b * angles[i] + a * angles[i + half]);
+  }
+}
+
+template <class T>
+static int qk_norm_rope(const Record& r, Range range) {
+  using namespace qkNormRope_op;
+  const int64_t query_heads = r.ints[i_queryHeads_], kv_heads = r.ints[i_kvHeads_], n = r.ints[i_headDim_];
+  const float eps = r.floats[f_eps_];
+  constexpr int kLargest = 1024;
+  if (n > kLargest) return kSizeOutOfRange;
+  alignas(64) float head[kLargest];
+  for (int64_t m = range.begin; m < range.end; m++) {
+    const int64_t position = ints(r, positions_)[m], row = ints(r, kvRows_)[m];
+    if (outside(position, r.ints[i_ropeRows_]) || outside(row, r.ints[i_cacheRows_])) return kIndexOutOfRange;
+    const float* angles = floats(r, rope_) + position * n;
+    const float* x = floats(r, qkv_) + m * (query_heads + 2 * kv_heads) * n;
+    float* query = floats(r, query_) + m * query_heads * n;
+    for (int64_t h = 0; h < query_heads; h++) rotate_head(x + h * n, floats(r, queryNorm_), angles, n, eps, head, query + h * n);
+    x += query_heads * n;
+    T* keys = (T*)r.operands[keys_].data + row * kv_heads * n;
+    for (int64_t h = 0; h < kv_heads; h++) rotate_head(x + h * n, floats(r, keyNorm_), angles, n, eps, head, keys + h * n);
+    put(x + kv_heads * n, kv_heads * n, (T*)r.operands[values_].data + row * kv_heads * n);
+  }
+  return kOk;
+}
+
+int qk_norm_rope_run(const Record& r, int, int chunk, int chunks) {
+  Range range = part(r.ints[qkNormRope_op::i_rows_], chunk, chunks);
+  return r.operands[qkNormRope_op::keys_].dtype == kF16 ? qk_norm_rope<half_t>(r, range) : qk_norm_rope<float>(r, range);
+}
+
+INLINE vf silu(vf x) { return x / (1.0f + vexp(-x)); }
+
+INLINE void swiglu_row(const float* gate, const float* value, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W) store(out + i, silu(load(gate + i)) * load(value + i));
+  if (i < n) {
+    const int rest = (int)(n - i);
+    store_part(out + i, silu(load_part(gate + i, rest)) * load_part(value + i, rest), rest);
+  }
+}
+
+int swiglu_run(const Record& r, int, int chunk, int chunks) {
+  using namespace swiglu_op;
+  const int64_t n = r.ints[i_columns_];
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  for (int64_t m = range.begin; m < range.end; m++) {
+    const float* x = floats(r, x_) + m * 2 * n;
+    swiglu_row(x, x + n, n, floats(r, out_) + m * n);
+  }
+  return kOk;
+}
+
+int silu_run(const Record& r, int, int chunk, int chunks) {
+  using namespace silu_op;
+  const int64_t n = r.ints[i_columns_];
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  const float* x = floats(r, x_);
+  float* out = floats(r, out_);
+  int64_t i = range.begin * n;
+  const int64_t end = range.end * n;
+  for (; i + W <= end; i += W) store(out + i, silu(load(x + i)));
+  if (i < end) store_part(out + i, silu(load_part(x + i, (int)(end - i))), (int)(end - i));
+  return kOk;
+}
+
+int gather_rows_run(const Record& r, int, int chunk, int chunks) {
+  using namespace gatherRows_op;
+  const int64_t n = r.ints[i_columns_];
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  for (int64_t m = range.begin; m < range.end; m++) {
+    const int64_t from = ints(r, indices_)[m];
+    if (outside(from, r.ints[i_sourceRows_])) return kIndexOutOfRange;
+    memcpy(floats(r, out_) + m * n, floats(r, x_) + from * n, (size_t)n * sizeof(float));
+  }
+  return kOk;
+}
+
+// The index of the largest, the first of equals; what is not a number never wins.
+static int32_t argmax(const float* x, int64_t n) {
+  vf best = splat(-INFINITY);
+  int64_t i = 0;
+  for (; i + W <= n; i += W) best = vmax(load(x + i), best);
+  float top = largest(best);
+  for (; i < n; i++) top = x[i] > top ? x[i] : top;
+  for (i = 0; i < n; i++)
+    if (x[i] == top) return (int32_t)i;
+  return 0;
+}
+
+int argmax_run(const Record& r, int, int chunk, int chunks) {
+  using namespace argmax_op;
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  for (int64_t m = range.begin; m < range.end; m++) {
+    ints(r, out_)[m] = argmax(floats(r, x_) + m * r.ints[i_columns_], r.ints[i_columns_]);
+  }
+  return kOk;
+}
+
+// log of the sum of e^x: f32 within blocks of 1024, f64 across.
+static double log_sum_exp(const float* x, int64_t n, float top) {
+  double total = 0;
+  for (int64_t i = 0; i < n;) {
+    const int64_t end = smaller(i + 1024, n);
+    vf s = {};
+    for (; i + W <= end; i += W) s += vexp(load(x + i) - top);
+    total += (double)sum(s);
+    if (i < end) {
+      alignas(64) float t[W];
+      store(t, vexp(load_part(x + i, (int)(end - i)) - top));
+      for (int64_t j = 0; j < end - i; j++) total += (double)t[j];
+      i = end;
+    }
+  }
+  return log(total);
+}
+
+int token_logprob_run(const Record& r, int, int chunk, int chunks) {
+  using namespace tokenLogprob_op;
+  const int64_t n = r.ints[i_columns_];
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  for (int64_t m = range.begin; m < range.end; m++) {
+    const float* x = floats(r, logits_) + m * n;
+    const int64_t target = ints(r, targets_)[m];
+    if (outside(target, n)) return kIndexOutOfRange;
+    vf best = splat(-INFINITY);
+    int64_t i = 0;
+    for (; i + W <= n; i += W) best = vmax(load(x + i), best);
+    float top = largest(best);
+    for (; i < n; i++) top = x[i] > top ? x[i] : top;
+    floats(r, out_)[m] = (float)((double)x[target] - (double)top - log_sum_exp(x, n, top));
+  }
+  return kOk;
+}
+
+int copy_run(const Record& r, int, int chunk, int chunks) {
+  using namespace copy_op;
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  const int64_t n = r.ints[i_columns_];
+  memcpy(floats(r, out_) + range.begin * n, floats(r, x_) + range.begin * n, (size_t)((range.end - range.begin) * n) * sizeof(float));
+  return kOk;
+}
+
+}  // namespace openelm::OPENELM_ISA

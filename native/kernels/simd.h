@@ -1,0 +1,294 @@
+// Vectors of W floats for the kernels: 16 with AVX-512, 8 with AVX2, 4 otherwise; a weight panel of 16 is NV of them. GCC's vector
+// extensions wherever the language has a word for it, one intrinsic where it has not. Everything lies in a namespace of the
+// instruction set, so that no inline function compiled for one is linked into another. Compiled with -ffp-contract=off: a
+// multiply-add is fused where it says fma().
+#pragma once
+#include <math.h>
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+namespace openelm::OPENELM_ISA {
+
+#if defined(__AVX512F__)
+constexpr int W = 16;
+#elif defined(__AVX2__)
+constexpr int W = 8;
+#else
+constexpr int W = 4;
+#endif
+constexpr int NV = kPanel / W;
+
+typedef float vf __attribute__((vector_size(W * 4)));
+typedef int32_t vi __attribute__((vector_size(W * 4)));
+typedef float vf_memory __attribute__((vector_size(W * 4), aligned(4), may_alias));
+typedef int32_t vi_memory __attribute__((vector_size(W * 4), aligned(4), may_alias));
+typedef uint16_t vh __attribute__((vector_size(W * 2)));
+typedef uint16_t vh_memory __attribute__((vector_size(W * 2), aligned(2), may_alias));
+
+INLINE vf splat(float x) { return x - (vf){}; }
+INLINE vi splat_int(int32_t x) { return x - (vi){}; }
+INLINE vf load(const float* p) { return *(const vf_memory*)p; }
+INLINE void store(float* p, vf v) { *(vf_memory*)p = v; }
+INLINE vi load_int(const void* p) { return *(const vi_memory*)p; }
+INLINE void store_int(void* p, vi v) { *(vi_memory*)p = v; }
+INLINE vi bits(vf v) { return (vi)v; }
+INLINE vf from_bits(vi v) { return (vf)v; }
+INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+INLINE vi truncate(vf v) { return __builtin_convertvector(v, vi); }
+INLINE vf vabs(vf v) { return from_bits(bits(v) & 0x7fffffff); }
+
+INLINE vf fma(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+// The larger; b where either is not a number.
+INLINE vf vmax(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+INLINE vi vmax_int(vi a, vi b) { return a > b ? a : b; }
+// Rounds to the nearest integer, ties to even, as long as |v| < 2^22.
+INLINE vf round_even(vf v) { return (v + 12582912.0f) - 12582912.0f; }
+
+// The first n < W lanes; the others read as 0 and are not written.
+INLINE vf load_part(const float* p, int n) {
+  alignas(64) float t[W] = {};
+  memcpy(t, p, n * 4);
+  return load(t);
+}
+INLINE void store_part(float* p, vf v, int n) {
+  alignas(64) float t[W];
+  store(t, v);
+  memcpy(p, t, n * 4);
+}
+
+// Sums and maxima over the lanes, always in the same order.
+INLINE float sum(vf v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)v);
+#else
+  alignas(64) float t[W];
+  store(t, v);
+  for (int n = W / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; i++) t[i] += t[i + n];
+  return t[0];
+#endif
+}
+INLINE float largest(vf v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#else
+  alignas(64) float t[W];
+  store(t, v);
+  float best = t[0];
+  for (int i = 1; i < W; i++) best = t[i] > best ? t[i] : best;
+  return best;
+#endif
+}
+
+// ---- 16-bit floats
+
+struct half_t { uint16_t v; };
+struct bfloat_t { uint16_t v; };
+
+INLINE float float_of(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
+INLINE uint32_t bits_of(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+INLINE float f16_to_f32(uint16_t h) {
+#if defined(__AVX2__)
+  return _cvtsh_ss(h);
+#else
+  uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
+  uint32_t u = bits_of(float_of(magnitude) * 0x1p112f);
+  if ((h & 0x7c00) == 0x7c00) u |= 0x7f800000;
+  return float_of(u | (uint32_t)(h & 0x8000) << 16);
+#endif
+}
+// Nearest, ties to even.
+INLINE uint16_t f32_to_f16(float f) {
+#if defined(__AVX2__)
+  return (uint16_t)_cvtss_sh(f, _MM_FROUND_TO_NEAREST_INT);
+#else
+  uint32_t u = bits_of(f), sign = u >> 16 & 0x8000, x = u & 0x7fffffff;
+  if (x >= 0x47800000) return (uint16_t)(sign | (x > 0x7f800000 ? 0x7e00 | (x >> 13 & 0x3ff) : 0x7c00));
+  if (x < 0x38800000) return (uint16_t)(sign | (bits_of(float_of(x) + 0.5f) - 0x3f000000));   // the sum's last bit is f16's 2^-24
+  return (uint16_t)(sign | (x + 0xc8000fff + (x >> 13 & 1)) >> 13);
+#endif
+}
+INLINE uint16_t f32_to_bf16(float f) {
+  uint32_t u = bits_of(f);
+  if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40);
+  return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+INLINE float element(const float* p) { return *p; }
+INLINE float element(const half_t* p) { return f16_to_f32(p->v); }
+INLINE float element(const bfloat_t* p) { return float_of((uint32_t)p->v << 16); }
+INLINE void set_element(float* p, float f) { *p = f; }
+INLINE void set_element(half_t* p, float f) { p->v = f32_to_f16(f); }
+INLINE void set_element(bfloat_t* p, float f) { p->v = f32_to_bf16(f); }
+
+INLINE vf load(const bfloat_t* p) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
+#elif defined(__AVX2__)
+  return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
+#else
+  return from_bits(__builtin_convertvector(*(const vh_memory*)p, vi) << 16);
+#endif
+}
+INLINE vf load(const half_t* p) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+#elif defined(__AVX2__)
+  return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+#else
+  vi h = __builtin_convertvector(*(const vh_memory*)p, vi);
+  vi u = bits(from_bits((h & 0x7fff) << 13) * 0x1p112f);
+  u |= ((h & 0x7c00) == 0x7c00) & 0x7f800000;
+  return from_bits(u | (h & 0x8000) << 16);
+#endif
+}
+INLINE void store(half_t* p, vf v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(__AVX2__)
+  _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int i = 0; i < W; i++) p[i].v = f32_to_f16(v[i]);
+#endif
+}
+INLINE void store(bfloat_t* p, vf v) {
+  vi u = bits(v);
+  vi rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16, quiet = (u >> 16) | 0x40;
+  vi r = (u & 0x7fffffff) > 0x7f800000 ? quiet : rounded;
+  *(vh_memory*)p = __builtin_convertvector(r, vh);
+}
+
+// e^x to about one unit in the last place; 0 and infinity beyond the range; not a number stays so.
+INLINE vf vexp(vf x) {
+  x = vmax(splat(-104.0f), x);
+  x = -vmax(splat(-89.0f), -x);
+  vf n = round_even(x * 1.44269504f);
+  vf f = fma(n, splat(-0.693145752f), x);
+  f = fma(n, splat(-1.42860677e-6f), f);
+  vf p = splat(1.0f / 5040);
+  p = fma(p, f, splat(1.0f / 720));
+  p = fma(p, f, splat(1.0f / 120));
+  p = fma(p, f, splat(1.0f / 24));
+  p = fma(p, f, splat(1.0f / 6));
+  p = fma(p, f, splat(0.5f));
+  p = fma(p, f, splat(1.0f));
+  p = fma(p, f, splat(1.0f));
+#if defined(__AVX512F__)
+  return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+  vi e = truncate(n), half = e >> 1;   // in two steps: 2^n alone leaves the range of normal numbers
+  return p * from_bits((half + 127) << 23) * from_bits((e - half + 127) << 23);
+#endif
+}
+
+// ---- 16 x 16 transpose: out[k][lane] = rows[lane][k] as f32
+
+#if defined(__AVX512F__)
+INLINE void transpose(__m512* r) {
+  __m512 t[16];
+  UNROLL
+  for (int i = 0; i < 16; i += 2) { t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]); t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]); }
+  UNROLL
+  for (int i = 0; i < 16; i += 4) {
+    UNROLL
+    for (int j = 0; j < 2; j++) {
+      __m512d a = _mm512_castps_pd(t[i + j]), b = _mm512_castps_pd(t[i + j + 2]);
+      r[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+      r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+    }
+  }
+  UNROLL
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0x88);
+    t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], 0xdd);
+    t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0x88);
+    t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], 0xdd);
+  }
+  UNROLL
+  for (int i = 0; i < 4; i++) {
+    r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0x88);
+    r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], 0xdd);
+    r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0x88);
+    r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], 0xdd);
+  }
+}
+#elif defined(__AVX2__)
+INLINE void transpose(__m256* r) {   // 8 x 8
+  __m256 t[8];
+  UNROLL
+  for (int i = 0; i < 8; i += 2) { t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]); t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]); }
+  UNROLL
+  for (int i = 0; i < 8; i += 4) {
+    UNROLL
+    for (int j = 0; j < 2; j++) {
+      r[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+      r[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xee);
+    }
+  }
+  UNROLL
+  for (int i = 0; i < 4; i++) {
+    t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
+    t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+  }
+  UNROLL
+  for (int i = 0; i < 8; i++) r[i] = t[i];
+}
+#endif
+
+// out[k][16] = rows[lane][k] for k < count; lanes without a row (null) are 0. rows: 16 pointers.
+template <class T>
+NOINLINE void load_transposed(const T* const* rows, int64_t count, float* out) {
+  int64_t k = 0;
+#if defined(__AVX2__)
+  for (; k + W <= count; k += W) {
+    UNROLL
+    for (int lane = 0; lane < kPanel; lane += W) {
+      vf r[W];
+      UNROLL
+      for (int j = 0; j < W; j++) r[j] = rows[lane + j] ? load(rows[lane + j] + k) : (vf){};
+#if defined(__AVX512F__)
+      transpose((__m512*)r);
+#else
+      transpose((__m256*)r);
+#endif
+      UNROLL
+      for (int j = 0; j < W; j++) store(out + (k + j) * kPanel + lane, r[j]);
+    }
+  }
+#endif
+  for (; k < count; k++)
+    for (int lane = 0; lane < kPanel; lane++) out[k * kPanel + lane] = rows[lane] ? element(rows[lane] + k) : 0;
+}
+
+}  // namespace openelm::OPENELM_ISA

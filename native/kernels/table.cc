@@ -1,0 +1,41 @@
+// The table of one instruction set's kernels, in the op table's order. `kernels_<isa>` is all that the outside sees.
+#include "internal.h"
+
+namespace openelm {
+namespace OPENELM_ISA {
+
+static int embedding_chunks(const Record& r, int) { return row_chunks(r.ints[embedding_op::i_rows_], r.ints[embedding_op::i_columns_]); }
+// The ops whose first two sizes are rows and columns.
+static int plain_chunks(const Record& r, int) { return row_chunks(r.ints[0], r.ints[1]); }
+
+#define STRING_OF(x) #x
+#define STRING(x) STRING_OF(x)
+static const KernelTable table = {
+    STRING(OPENELM_ISA),
+    {
+        {1, nullptr, embedding_chunks, embedding_run},
+        {1, nullptr, plain_chunks, rms_norm_run},
+        {2, linear_scratch, linear_chunks, linear_run},
+        {1, nullptr, qk_norm_rope_chunks, qk_norm_rope_run},
+        {1, nullptr, attention_chunks, attention_run},
+        {1, nullptr, plain_chunks, swiglu_run},
+        {1, nullptr, plain_chunks, silu_run},
+        {1, nullptr, plain_chunks, gather_rows_run},
+        {1, nullptr, plain_chunks, argmax_run},
+        {1, nullptr, plain_chunks, token_logprob_run},
+        {1, nullptr, plain_chunks, copy_run},
+    },
+    pack_rows,
+    to_f32,
+    peak_f32,
+    peak_int8,
+};
+static_assert(op_count == 11, "a new op needs its row here");
+
+}  // namespace OPENELM_ISA
+
+#define JOIN_OF(a, b) a##b
+#define JOIN(a, b) JOIN_OF(a, b)
+const KernelTable* JOIN(kernels_, OPENELM_ISA)() { return &OPENELM_ISA::table; }
+
+}  // namespace openelm

@@ -1,0 +1,83 @@
+// The one multiply-add tile of the f32 kernels: rows of `a` times panels of `b`, the products kept in registers. Linear layers
+// feed it packed rows, attention its scores. Not for int8.
+#pragma once
+#include "simd.h"
+
+namespace openelm::OPENELM_ISA {
+
+// Rows and panels of a full tile: as many accumulators as there are registers for.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 12, kTilePanels = 2;
+#elif defined(__AVX2__) || defined(__aarch64__)
+constexpr int kTileRows = 6, kTilePanels = 1;
+#else
+constexpr int kTileRows = 2, kTilePanels = 1;
+#endif
+
+// Where a block of products goes: c = (add ? c : 0) + products (+ residual, which has c's row stride).
+struct TileOut {
+  float* c;
+  int64_t stride;
+  const float* residual;
+  bool add;
+};
+
+// a[r * RS + k * KS] for R rows; b: B panels [k][16], bs floats apart. A function of its own: inlined into the blocking loops,
+// GCC shuffles registers.
+template <int R, int B, int KS, int RS>
+NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict b, int64_t bs, TileOut out) {
+  constexpr int C = B * NV;
+  vf acc[R][C];
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int j = 0; j < B; j++) __builtin_prefetch(out.c + r * out.stride + j * kPanel, 1);
+    UNROLL
+    for (int j = 0; j < C; j++) acc[r][j] = (vf){};
+  }
+  for (int64_t i = 0; i < k; i++, a += KS, b += kPanel) {
+    vf w[C];
+    UNROLL
+    for (int j = 0; j < C; j++) w[j] = load(b + j / NV * bs + j % NV * W);
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      vf x = splat(a[r * RS]);
+      UNROLL
+      for (int j = 0; j < C; j++) acc[r][j] = fma(x, w[j], acc[r][j]);
+    }
+  }
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int j = 0; j < C; j++) {
+      float* c = out.c + r * out.stride + j * W;
+      vf v = acc[r][j];
+      if (out.add) v += load(c);
+      if (out.residual) v += load(out.residual + r * out.stride + j * W);
+      store(c, v);
+    }
+  }
+}
+
+template <int R, int B, int KS, int RS>
+INLINE void tiles_of(int64_t& row, int64_t rows, int64_t k, const float* a, const float* b, int64_t bs, TileOut out) {
+  for (; row + R <= rows; row += R) {
+    TileOut o = out;
+    o.c += row * out.stride;
+    if (o.residual) o.residual += row * out.stride;
+    tile<R, B, KS, RS>(k, a + row * RS, b, bs, o);
+  }
+}
+
+// Any number of rows, B panels.
+template <int B, int KS, int RS>
+INLINE void tile_rows(int64_t rows, int64_t k, const float* a, const float* b, int64_t bs, TileOut out) {
+  int64_t row = 0;
+  tiles_of<kTileRows, B, KS, RS>(row, rows, k, a, b, bs, out);
+  if (kTileRows > 8) tiles_of<8, B, KS, RS>(row, rows, k, a, b, bs, out);
+  if (kTileRows > 4) tiles_of<4, B, KS, RS>(row, rows, k, a, b, bs, out);
+  if (kTileRows > 2) tiles_of<2, B, KS, RS>(row, rows, k, a, b, bs, out);
+  tiles_of<1, B, KS, RS>(row, rows, k, a, b, bs, out);
+}
+
+}  // namespace openelm::OPENELM_ISA

@@ -1,0 +1,468 @@
+// Compares the kernels of every instruction set that this machine has with plain double-precision loops, over many shapes. A
+// development tool, not part of the addon: build the kernel libraries as binding.gyp does, then
+//   g++ -std=c++17 -O1 -I.. check.cc libvnni.a libavx512.a libavx2.a libplain.a -o check && ./check [isa]
+// Prints one line an instruction set and op with the largest error, and fails when one is too large.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+using namespace openelm;
+using std::vector;
+
+static std::mt19937 rng(1);
+static double gauss() { return std::normal_distribution<double>()(rng); }
+static int pick(int low, int high) { return std::uniform_int_distribution<int>(low, high)(rng); }
+static vector<float> random_floats(size_t n, double scale = 1) {
+  vector<float> v(n);
+  for (auto& x : v) x = (float)(gauss() * scale);
+  return v;
+}
+
+static bool failed = false;
+static double worst = 0;
+// Errors are measured against the size of the terms that were added up.
+static void expect(const char* what, double got, double want, double size, double tolerance) {
+  double error = std::fabs(got - want) / std::max(size, 1e-30);
+  if (std::isnan(got) && std::isnan(want)) error = 0;
+  if (!(error <= tolerance)) {
+    if (!failed) printf("  WRONG %s: %.9g, expected %.9g (size %.3g)\n", what, got, want, size);
+    failed = true;
+  }
+  if (error > worst) worst = error;
+}
+
+// ---- 16-bit floats, by search of nothing: scaled integers
+
+static double half_value(uint16_t h) {
+  int e = h >> 10 & 31, m = h & 1023;
+  double v = e == 31 ? (m ? NAN : INFINITY) : e ? std::ldexp(1024 + m, e - 25) : std::ldexp(m, -24);
+  return h & 0x8000 ? -v : v;
+}
+static uint16_t to_half(double x) {   // nearest, ties to even
+  uint16_t sign = std::signbit(x) ? 0x8000 : 0;
+  x = std::fabs(x);
+  if (std::isnan(x)) return 0x7e00;
+  int e = x > 0 ? std::max(std::ilogb(x), -14) : -14;
+  double m = std::nearbyint(std::ldexp(x, 10 - e));
+  uint32_t h = (uint32_t)m + (uint32_t)(e + 14) * 1024;
+  return (uint16_t)(sign | std::min(h, 0x7c00u));
+}
+static float bf16_value(uint16_t b) { uint32_t u = (uint32_t)b << 16; float f; memcpy(&f, &u, 4); return f; }
+static uint16_t to_bf16(float f) { uint32_t u; memcpy(&u, &f, 4); return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16); }
+
+struct Source {   // a row-major matrix as stored
+  DType dtype;
+  vector<uint8_t> bytes;
+  vector<float> values;
+};
+static Source source_of(DType dtype, const vector<float>& v) {
+  Source s{dtype, {}, v};
+  s.bytes.resize(v.size() * (dtype == kF32 ? 4 : 2));
+  for (size_t i = 0; i < v.size(); i++) {
+    uint16_t h = dtype == kF16 ? to_half(v[i]) : to_bf16(v[i]);
+    if (dtype == kF32) memcpy(&s.bytes[i * 4], &v[i], 4);
+    else memcpy(&s.bytes[i * 2], &h, 2), s.values[i] = dtype == kF16 ? (float)half_value(h) : bf16_value(h);
+  }
+  return s;
+}
+
+// What a weight should hold: values, and codes and scales for q8 and q4.
+struct Expected {
+  vector<float> values;
+  vector<int> codes;
+  vector<float> scales;
+};
+static Expected expected_of(DType dtype, const vector<float>& v, int rows, int columns) {
+  Expected e{v, {}, {}};
+  if (dtype == kF16) for (auto& x : e.values) x = (float)half_value(to_half(x));
+  if (dtype == kBF16) for (auto& x : e.values) x = bf16_value(to_bf16(x));
+  if (dtype != kQ8 && dtype != kQ4) return e;
+  const int groups = (columns + 31) / 32;
+  e.codes.assign((size_t)rows * groups * 32, 0);
+  e.scales.resize((size_t)rows * groups);
+  for (int r = 0; r < rows; r++)
+    for (int g = 0; g < groups; g++) {
+      float top = 0, peak = 0;
+      for (int k = g * 32; k < std::min(columns, g * 32 + 32); k++) {
+        float x = v[(size_t)r * columns + k];
+        if (std::fabs(x) > top) top = std::fabs(x), peak = x;
+      }
+      volatile float d = dtype == kQ8 ? top / 127 : peak / -8;
+      volatile float inverse = d != 0 ? 1 / d : 0;
+      float scale = (float)half_value(to_half(d));
+      e.scales[(size_t)r * groups + g] = scale;
+      for (int k = g * 32; k < std::min(columns, g * 32 + 32); k++) {
+        volatile float product = v[(size_t)r * columns + k] * inverse, shifted = product + 8.5f;
+        int q = dtype == kQ8 ? (int)std::round(product) : std::min(15, (int)shifted) - 8;
+        e.codes[((size_t)r * groups + g) * 32 + k % 32] = q;
+        e.values[(size_t)r * columns + k] = (float)q * scale;
+      }
+    }
+  return e;
+}
+
+struct Packed : Weight {
+  vector<uint8_t> memory, scale_memory;
+  Packed(const KernelTable& t, DType d, const Source& s, int r, int c) {
+    dtype = d;
+    rows = r;
+    columns = c;
+    memory.assign(weight_bytes(d, r, c) + 64, 0xaa);
+    scale_memory.assign(scale_bytes(d, r, c) + 64, 0xaa);
+    data = (uint8_t*)(((uintptr_t)memory.data() + 63) & ~(uintptr_t)63);
+    scales = (uint16_t*)(((uintptr_t)scale_memory.data() + 63) & ~(uintptr_t)63);
+    const int size = s.dtype == kF32 ? 4 : 2, half = r / 32 * 16;   // in two parts
+    t.pack_rows(*this, s.dtype, s.bytes.data(), 0, half ? half : r);
+    if (half) t.pack_rows(*this, s.dtype, s.bytes.data() + (size_t)half * c * size, half, r - half);
+  }
+};
+
+// Runs a record, chunks backwards, and checks that nothing is written beyond its operands.
+struct Call {
+  Record r{};
+  const KernelTable& t;
+  int op;
+  Call(const KernelTable& table, int id) : t(table), op(id) {}
+  Call& rows(int operand, void* data, DType dtype = kF32) { r.operands[operand] = {data, nullptr, dtype, 0}; return *this; }
+  Call& weight(int operand, const Weight* w) { r.operands[operand] = {nullptr, w, w->dtype, 0}; return *this; }
+  Call& ints(std::initializer_list<int> v) { std::copy(v.begin(), v.end(), r.ints); return *this; }
+  int run() {
+    const OpKernel& k = t.ops[op];
+    size_t bytes = k.scratch ? k.scratch(r) : 0;
+    vector<uint8_t> scratch(bytes + 128, 0x5a);
+    uint8_t* base = (uint8_t*)(((uintptr_t)scratch.data() + 63) & ~(uintptr_t)63);
+    r.scratch = base;
+    int code = kOk;
+    for (int s = 0; s < k.stages; s++) {
+      int n = k.chunks(r, s);
+      for (int c = n - 1; c >= 0; c--) code = std::max(code, k.run(r, s, c, n));
+    }
+    for (uint8_t* p = base + bytes; p < scratch.data() + scratch.size(); p++)
+      if (*p != 0x5a) failed = true, printf("  WRONG: scratch overrun in %s\n", kOpSizes[op].name);
+    return code;
+  }
+};
+static vector<float> guarded(size_t n) { return vector<float>(n + 64, 12345.0f); }
+static void check_guard(const vector<float>& v, size_t n) {
+  for (size_t i = n; i < v.size(); i++) expect("guard", v[i], 12345.0f, 1, 0);
+}
+
+static vector<float> awkward(size_t n) {   // zeros, ties, tiny and large groups among normal ones
+  vector<float> v = random_floats(n, 0.05);
+  for (size_t g = 0; g + 32 <= n; g += 32) {
+    int kind = pick(0, 9);
+    for (size_t i = g; i < g + 32; i++) {
+      if (kind == 0) v[i] = 0;
+      if (kind == 1) v[i] = (float)pick(-254, 254) / 2;
+      if (kind == 2) v[i] *= 1e-6f;
+      if (kind == 3) v[i] = (float)pick(-16, 16) / 2;
+    }
+  }
+  return v;
+}
+
+static const DType kWeights[] = {kF32, kF16, kBF16, kQ8, kQ4};
+
+static void check_pack(const KernelTable& t) {
+  const int shapes[][2] = {{1, 1}, {16, 32}, {17, 33}, {33, 31}, {48, 300}, {50, 129}, {5, 640}, {100, 64}, {64, 520}};
+  for (auto& shape : shapes)
+    for (DType from : {kF32, kF16, kBF16})
+      for (DType to : kWeights) {
+        const int rows = shape[0], columns = shape[1];
+        Source s = source_of(from, awkward((size_t)rows * columns));
+        Expected e = expected_of(to, s.values, rows, columns);
+        Packed w(t, to, s, rows, columns);
+        vector<int> ids(rows);
+        for (int i = 0; i < rows; i++) ids[i] = rows - 1 - i;
+        auto out = guarded((size_t)rows * columns);
+        int code = Call(t, op_embedding).weight(0, &w).rows(1, ids.data(), kI32).rows(2, out.data()).ints({rows, columns, rows}).run();
+        expect("code", code, kOk, 1, 0);
+        for (int r = 0; r < rows; r++)
+          for (int k = 0; k < columns; k++)
+            expect("packed value", out[(size_t)r * columns + k], e.values[(size_t)(rows - 1 - r) * columns + k], 1, 0);
+        check_guard(out, (size_t)rows * columns);
+        vector<float> wide((size_t)rows * columns);
+        t.to_f32(from, s.bytes.data(), wide.data(), (int64_t)rows * columns);
+        for (size_t i = 0; i < wide.size(); i++) expect("to_f32", wide[i], s.values[i], 1, 0);
+        ids[rows / 2] = rows;
+        expect("range", Call(t, op_embedding).weight(0, &w).rows(1, ids.data(), kI32).rows(2, out.data()).ints({rows, columns, rows}).run(), kIndexOutOfRange, 1, 0);
+      }
+  for (int h = 0; h < 0x7c00; h++) {   // every f16 through f32 and back, and the ties between neighbours
+    float v = (float)half_value((uint16_t)h), tie = (float)((half_value((uint16_t)h) + half_value((uint16_t)(h + 1))) / 2);
+    if (h == 0x7bff) tie = 65520;
+    Source s = source_of(kF32, {v, tie, -tie, std::nextafter(tie, 0.0f), std::nextafter(tie, 1e6f)});
+    Packed w(t, kF16, s, 1, 5);
+    for (int k = 0; k < 5; k++) expect("f16 rounding", ((uint16_t*)w.data)[k * 16], to_half(s.values[k]), 1, 0);
+  }
+}
+
+static void linear_case(const KernelTable& t, DType dtype, int m, int k, int n, int int8) {
+  Source s = source_of(kF32, random_floats((size_t)n * k, 0.05));
+  Expected e = expected_of(dtype, s.values, n, k);
+  Packed w(t, dtype, s, n, k);
+  vector<float> x = random_floats((size_t)m * k), residual = random_floats((size_t)m * n);
+  const bool has = pick(0, 1), codes = int8 && !e.codes.empty();
+  auto out = guarded((size_t)m * n);
+  Call c(t, op_linear);
+  c.rows(0, x.data()).weight(1, &w).rows(2, has ? residual.data() : nullptr).rows(3, out.data()).ints({m, k, n, int8});
+  expect("code", c.run(), kOk, 1, 0);
+  const int groups = (k + 31) / 32;
+  for (int r = 0; r < m; r++) {
+    vector<int> q(groups * 32);
+    vector<float> scales(groups);
+    for (int g = 0; g < groups; g++) {
+      float top = 0;
+      for (int i = g * 32; i < std::min(k, g * 32 + 32); i++) top = std::max(top, std::fabs(x[(size_t)r * k + i]));
+      volatile float inverse = top > 0 ? 127.0f / top : 0;
+      scales[g] = top / 127.0f;
+      for (int i = g * 32; i < std::min(k, g * 32 + 32); i++) {
+        volatile float product = x[(size_t)r * k + i] * inverse;
+        q[i] = (int)std::nearbyint(product);
+      }
+    }
+    for (int c2 = 0; c2 < n; c2++) {
+      double sum = 0, size = 0;
+      if (codes) {
+        for (int g = 0; g < groups; g++) {
+          int products = 0;
+          for (int i = g * 32; i < g * 32 + 32; i++) products += q[i] * e.codes[(size_t)c2 * groups * 32 + i];
+          double part = products * (double)(float)(scales[g] * e.scales[(size_t)c2 * groups + g]);
+          sum += part;
+          size += part * part;
+        }
+      } else {
+        for (int i = 0; i < k; i++) {
+          double part = (double)x[(size_t)r * k + i] * e.values[(size_t)c2 * k + i];
+          sum += part;
+          size += part * part;
+        }
+      }
+      if (has) sum += residual[(size_t)r * n + c2];
+      expect("linear", out[(size_t)r * n + c2], sum, std::sqrt(size) + std::fabs(sum), 3e-6);
+    }
+  }
+  check_guard(out, (size_t)m * n);
+}
+
+static void check_linear(const KernelTable& t) {
+  const int shapes[][3] = {{0, 32, 16}, {1, 1, 1}, {1, 64, 64}, {1, 100, 50}, {1, 1280, 200}, {1, 33, 1000}, {2, 96, 40}, {3, 70, 17}, {5, 256, 100},
+                           {6, 260, 32}, {7, 31, 33}, {11, 300, 48}, {12, 64, 96}, {13, 520, 80}, {24, 128, 31}, {47, 96, 130}, {100, 640, 36}, {256, 72, 20}, {200, 3000, 50}};
+  for (auto& s : shapes)
+    for (DType d : kWeights)
+      for (int int8 = 0; int8 < (d == kQ8 || d == kQ4 ? 2 : 1); int8++) linear_case(t, d, s[0], s[1], s[2], int8);
+}
+
+static void check_attention(const KernelTable& t) {
+  for (int round = 0; round < 60; round++) {
+    const int dims[] = {12, 16, 32, 64, 128, 2}, groups[] = {1, 2, 4, 8, 3, 100};
+    const int dim = dims[round % 6], group = groups[pick(0, round % 20 ? 4 : 5)], kv = pick(1, 3), heads = kv * group;
+    const int count = pick(1, 4), cache_rows = 700;
+    const bool half = round % 2;
+    vector<int> sequences, segments;
+    int rows = pick(0, 2);
+    for (int s = 0; s < count; s++) {
+      const int n = round % 3 == 0 ? 1 : pick(0, 60), parts = pick(1, 3), first = (int)segments.size() / 2;
+      int total = 0;
+      for (int p = 0; p < parts; p++) {
+        int length = pick(0, round % 5 == 0 ? 230 : 50);
+        if (p == parts - 1) length = std::max(length, n - total);
+        segments.push_back(pick(0, cache_rows - length));
+        segments.push_back(length);
+        total += length;
+      }
+      sequences.insert(sequences.end(), {rows, n, first, parts});
+      rows += n;
+    }
+    auto query = random_floats((size_t)rows * heads * dim), keys = random_floats((size_t)cache_rows * kv * dim, 2), values = random_floats(keys.size());
+    Source k = source_of(half ? kF16 : kF32, keys), v = source_of(k.dtype, values);
+    auto out = guarded((size_t)rows * heads * dim);
+    Call c(t, op_attention);
+    c.rows(0, query.data()).rows(1, k.bytes.data(), k.dtype).rows(2, v.bytes.data(), k.dtype).rows(3, sequences.data(), kI32).rows(4, segments.data(), kI32);
+    c.rows(5, out.data()).ints({rows, count, (int)segments.size() / 2, heads, kv, dim, cache_rows});
+    c.r.floats[0] = (float)(1 / std::sqrt(dim));
+    expect("code", c.run(), kOk, 1, 0);
+    for (int s = 0; s < count; s++) {
+      const int* q = &sequences[s * 4];
+      vector<int> cached;
+      for (int g = q[2]; g < q[2] + q[3]; g++) for (int i = 0; i < segments[g * 2 + 1]; i++) cached.push_back(segments[g * 2] + i);
+      for (int i = 0; i < q[1]; i++)
+        for (int h = 0; h < heads; h++) {
+          const size_t at = ((size_t)(q[0] + i) * heads + h) * dim, visible = cached.size() - q[1] + i + 1;
+          vector<double> p(visible), sums(dim);
+          double top = -1e300, total = 0;
+          for (size_t j = 0; j < visible; j++) {
+            for (int d = 0; d < dim; d++) p[j] += (double)query[at + d] * k.values[((size_t)cached[j] * kv + h / group) * dim + d] * c.r.floats[0];
+            top = std::max(top, p[j]);
+          }
+          for (auto& x : p) total += x = std::exp(x - top);
+          for (int d = 0; d < dim; d++) {
+            for (size_t j = 0; j < visible; j++) sums[d] += p[j] / total * v.values[((size_t)cached[j] * kv + h / group) * dim + d];
+            expect("attention", out[at + d], sums[d], 1, 1e-5);
+          }
+        }
+    }
+    check_guard(out, (size_t)rows * heads * dim);
+    for (int i = 0; i < (rows ? sequences[0] * heads * dim : 0); i++) expect("untouched", out[i], 12345.0f, 1, 0);
+    const int wrong[][2] = {{0, -1}, {1, rows + 1}, {2, -3}, {3, 1 << 30}, {1, INT32_MAX}, {0, INT32_MAX}};
+    auto saved = sequences;
+    for (auto& w : wrong) {
+      sequences[w[0]] = w[1];
+      expect("bad sequence", c.run(), kIndexOutOfRange, 1, 0);
+      sequences = saved;
+    }
+    if (sequences[1] == 0) continue;
+    segments[0] = cache_rows + 1;
+    expect("bad segment", c.run(), kIndexOutOfRange, 1, 0);
+  }
+}
+
+static void normalize(const vector<double>& x, const float* w, double eps, vector<double>& out) {
+  double sum = 0;
+  for (double v : x) sum += v * v;
+  out.resize(x.size());
+  for (size_t i = 0; i < x.size(); i++) out[i] = x[i] / std::sqrt(sum / (double)x.size() + eps) * w[i];
+}
+
+static void check_rope(const KernelTable& t) {
+  for (int round = 0; round < 40; round++) {
+    const int dims[] = {2, 12, 16, 32, 64, 128, 6}, dim = dims[round % 7], kv = pick(1, 3), heads = kv * pick(1, 4), rows = pick(0, 40), cache_rows = 64, rope_rows = 50;
+    const int width = (heads + 2 * kv) * dim;
+    const bool half = round % 2, norms = round % 3;
+    auto qkv = random_floats((size_t)rows * width), norm = random_floats(dim * 2), rope = random_floats((size_t)rope_rows * dim);
+    vector<int> positions(rows + 1), kv_rows(rows + 1);
+    for (int r = 0; r < rows; r++) positions[r] = pick(0, rope_rows - 1), kv_rows[r] = (r * 7 + round) % cache_rows;
+    auto query = guarded((size_t)rows * heads * dim);
+    vector<uint8_t> keys((size_t)cache_rows * kv * dim * 4), values = keys;
+    Call c(t, op_qkNormRope);
+    c.rows(0, qkv.data()).rows(1, norms ? norm.data() : nullptr).rows(2, norms ? &norm[dim] : nullptr).rows(3, rope.data()).rows(4, positions.data(), kI32);
+    c.rows(5, kv_rows.data(), kI32).rows(6, query.data()).rows(7, keys.data(), half ? kF16 : kF32).rows(8, values.data(), half ? kF16 : kF32);
+    c.ints({rows, heads, kv, dim, cache_rows, rope_rows});
+    c.r.floats[0] = 1e-6f;
+    expect("code", c.run(), kOk, 1, 0);
+    auto cached = [&](const vector<uint8_t>& v, size_t i) { return half ? half_value(((uint16_t*)v.data())[i]) : ((float*)v.data())[i]; };
+    for (int r = 0; r < rows; r++)
+      for (int h = 0; h < heads + 2 * kv; h++) {
+        vector<double> x(&qkv[(size_t)r * width + h * dim], &qkv[(size_t)r * width + h * dim] + dim);
+        if (h < heads + kv) {
+          if (norms) normalize(vector<double>(x), &norm[h < heads ? 0 : dim], 1e-6, x);
+          for (int i = 0; i < dim / 2; i++) {
+            double a = x[i], b = x[i + dim / 2], cosine = rope[positions[r] * dim + i], sine = rope[positions[r] * dim + dim / 2 + i];
+            x[i] = a * cosine - b * sine;
+            x[i + dim / 2] = b * cosine + a * sine;
+          }
+        }
+        for (int d = 0; d < dim; d++) {
+          const size_t at = ((size_t)kv_rows[r] * kv + (h - heads) % kv) * dim + d;
+          if (h < heads) expect("query", query[((size_t)r * heads + h) * dim + d], x[d], 1 + std::fabs(x[d]), 3e-6);
+          else expect("cache", cached(h < heads + kv ? keys : values, at), x[d], 1 + std::fabs(x[d]), half ? 6e-4 : 3e-6);
+        }
+      }
+    check_guard(query, (size_t)rows * heads * dim);
+    if (!rows) continue;
+    positions[rows - 1] = rope_rows;
+    expect("bad position", c.run(), kIndexOutOfRange, 1, 0);
+    positions[rows - 1] = 0;
+    kv_rows[0] = -1;
+    expect("bad cache row", c.run(), kIndexOutOfRange, 1, 0);
+  }
+}
+
+static void check_rows(const KernelTable& t) {
+  for (int n : {1, 3, 15, 16, 17, 100, 1280, 5000})
+    for (int m : {0, 1, 2, 37}) {
+      auto x = random_floats((size_t)m * n * 2 + 1, n == 17 ? 40 : 2), w = random_floats(n);
+      const size_t size = (size_t)m * n;
+      auto out = guarded(size);
+      Call norm(t, op_rmsNorm);
+      norm.rows(0, x.data()).rows(1, w.data()).rows(2, out.data()).ints({m, n}).r.floats[0] = 1e-5f;
+      norm.run();
+      for (int r = 0; r < m; r++) {
+        vector<double> y;
+        normalize(vector<double>(&x[(size_t)r * n], &x[(size_t)r * n] + n), w.data(), 1e-5f, y);
+        for (int i = 0; i < n; i++) expect("rmsNorm", out[(size_t)r * n + i], y[i], std::fabs(y[i]), 1e-6);
+      }
+      check_guard(out, size);
+      auto silu = [](double v) { return v / (1 + std::exp(-v)); };
+      Call(t, op_swiglu).rows(0, x.data()).rows(1, out.data()).ints({m, n}).run();
+      for (size_t i = 0; i < size; i++) {
+        double want = silu(x[i / n * 2 * n + i % n]) * x[i / n * 2 * n + n + i % n];
+        expect("swiglu", out[i], want, std::fabs(want) + 1e-28, 1e-6);
+      }
+      Call(t, op_silu).rows(0, x.data()).rows(1, out.data()).ints({m, n}).run();
+      for (size_t i = 0; i < size; i++) expect("silu", out[i], silu(x[i]), std::fabs(silu(x[i])) + 1e-28, 1e-6);
+      Call(t, op_copy).rows(0, x.data()).rows(1, out.data()).ints({m, n}).run();
+      for (size_t i = 0; i < size; i++) expect("copy", out[i], x[i], 1, 0);
+      vector<int> index(m + 1);
+      for (auto& i : index) i = pick(0, 2 * m);
+      index[0] = 0;
+      if (m) {
+        Call gather(t, op_gatherRows);
+        gather.rows(0, x.data()).rows(1, index.data(), kI32).rows(2, out.data()).ints({m, n, 2 * m});
+        for (auto& i : index) i = std::min(i, 2 * m - 1);
+        expect("code", gather.run(), kOk, 1, 0);
+        for (size_t i = 0; i < size; i++) expect("gather", out[i], x[(size_t)index[i / n] * n + i % n], 1, 0);
+        index[m - 1] = 2 * m;
+        expect("bad row", gather.run(), kIndexOutOfRange, 1, 0);
+      }
+      check_guard(out, size);
+      if (size) {
+        x[pick(0, (int)size - 1)] = NAN;
+        x[pick(0, (int)size - 1)] = x[pick(0, (int)size - 1)] = 1e9f;
+      }
+      vector<int> best(m + 1), targets(m + 1);
+      Call(t, op_argmax).rows(0, x.data()).rows(1, best.data(), kI32).ints({m, n}).run();
+      for (int r = 0; r < m; r++) {
+        int want = 0;
+        float top = -INFINITY;
+        for (int i = 0; i < n; i++) if (x[(size_t)r * n + i] > top) top = x[(size_t)r * n + (want = i)];
+        expect("argmax", best[r], want, 1, 0);
+      }
+      x = random_floats(size, 5);
+      for (auto& i : targets) i = pick(0, n - 1);
+      Call logprob(t, op_tokenLogprob);
+      logprob.rows(0, x.data()).rows(1, targets.data(), kI32).rows(2, out.data()).ints({m, n});
+      expect("code", logprob.run(), kOk, 1, 0);
+      for (int r = 0; r < m; r++) {
+        double total = 0;
+        for (int i = 0; i < n; i++) total += std::exp((double)x[(size_t)r * n + i]);
+        double want = x[(size_t)r * n + targets[r]] - std::log(total);
+        expect("tokenLogprob", out[r], want, std::fabs(want) + 1, 2e-7);
+      }
+      if (!m) continue;
+      targets[0] = n;
+      expect("bad target", logprob.run(), kIndexOutOfRange, 1, 0);
+    }
+}
+
+int main(int argc, char** argv) {
+  vector<const KernelTable*> tables = {kernels_plain()};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) tables.push_back(kernels_avx2());
+  if (__builtin_cpu_supports("avx512bw")) tables.push_back(kernels_avx512());
+  if (__builtin_cpu_supports("avx512vnni")) tables.push_back(kernels_vnni());
+#endif
+  const std::pair<const char*, void (*)(const KernelTable&)> checks[] = {
+      {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}};
+  bool any = false;
+  for (auto* t : tables) {
+    if (argc > 1 && std::string(argv[1]) != t->isa) continue;
+    for (auto& c : checks) {
+      rng.seed(1);
+      failed = false;
+      worst = 0;
+      c.second(*t);
+      printf("%-7s %-10s %s, largest error %.2g\n", t->isa, c.first, failed ? "WRONG" : "ok", worst);
+      any |= failed;
+    }
+    printf("%-7s peak %.0f G multiply-adds/s f32, %.0f int8\n", t->isa, t->peak_f32() * 1e-9, t->peak_int8() * 1e-9);
+  }
+  return any;
+}
