@@ -1,0 +1,72 @@
+{
+  # The addon: the door and the executor, compiled for any CPU of the kind, and the kernels once per instruction set. A static
+  # library each: the same sources with other flags, in a namespace of their own; the executor picks one at run time.
+  'variables': {
+    'kernels': ["<!@(node -p \"require('fs').readdirSync('kernels').filter(f=>f.endsWith('.cc')).map(f=>'kernels/'+f).join(' ')\")"],
+    'avx2': ['-mavx2', '-mfma', '-mf16c'],
+    'avx512': ['-mavx2', '-mfma', '-mf16c', '-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mprefer-vector-width=512'],
+    'vnni': ['<@(avx512)', '-mavx512vnni'],
+    # GCC 12 takes the don't-care operand of its own AVX-512 intrinsics for an uninitialized variable.
+    'common': ['-ffp-contract=off', '-Wno-unknown-warning-option', '-Wno-uninitialized', '-Wno-maybe-uninitialized'],
+  },
+  'target_defaults': {
+    'cflags!': ['-O3'],
+    'cflags': ['-O2', '-fvisibility=hidden', '-Wall', '-Wextra', '-Wno-unused-parameter', '-Wno-psabi'],
+    'cflags_cc!': ['-fno-exceptions', '-std=gnu++17', '-std=gnu++20', '-O3'],
+    'cflags_cc': ['-std=c++17'],
+    'xcode_settings': {
+      'GCC_OPTIMIZATION_LEVEL': '2',
+      'GCC_ENABLE_CPP_EXCEPTIONS': 'YES',
+      'GCC_SYMBOLS_PRIVATE_EXTERN': 'YES',
+      'CLANG_CXX_LANGUAGE_STANDARD': 'c++17',
+      'CLANG_CXX_LIBRARY': 'libc++',
+      'MACOSX_DEPLOYMENT_TARGET': '11.0',
+    },
+  },
+  'targets': [
+    {
+      'target_name': 'openelm',
+      'sources': ['node.cc', 'executor.cc', 'program.cc', 'pool.cc', 'memory.cc', 'roofline.cc'],
+      'dependencies': ['kernels_plain'],
+      'conditions': [['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avx512', 'kernels_vnni']}]],
+    },
+    {
+      'target_name': 'kernels_plain',
+      'type': 'static_library',
+      'sources': ['<@(kernels)'],
+      'defines': ['OPENELM_ISA=plain'],
+      'cflags': ['<@(common)'],
+      'xcode_settings': {'OTHER_CFLAGS': ['<@(common)']},
+    },
+  ],
+  'conditions': [
+    ['target_arch=="x64"', {
+      'targets': [
+        {
+          'target_name': 'kernels_avx2',
+          'type': 'static_library',
+          'sources': ['<@(kernels)'],
+          'defines': ['OPENELM_ISA=avx2'],
+          'cflags': ['<@(common)', '<@(avx2)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(avx2)']},
+        },
+        {
+          'target_name': 'kernels_avx512',
+          'type': 'static_library',
+          'sources': ['<@(kernels)'],
+          'defines': ['OPENELM_ISA=avx512'],
+          'cflags': ['<@(common)', '<@(avx512)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(avx512)']},
+        },
+        {
+          'target_name': 'kernels_vnni',
+          'type': 'static_library',
+          'sources': ['<@(kernels)'],
+          'defines': ['OPENELM_ISA=vnni'],
+          'cflags': ['<@(common)', '<@(vnni)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(vnni)']},
+        },
+      ],
+    }],
+  ],
+}

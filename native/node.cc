@@ -1,0 +1,462 @@
+// The Node door: Node-API functions over the executor, and promises settled from its thread through one thread-safe function
+// a backend, which keeps Node alive only while work is pending. Arguments come from backends/native.ts alone, which checks
+// them; here they are checked as far as memory safety needs. Not a place for anything that computes.
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#include <string>
+#include <unordered_map>
+
+#include "executor.h"
+
+namespace openelm {
+namespace {
+
+struct Job final : Task {
+  using Task::Task;
+  napi_deferred deferred = nullptr;
+  napi_ref kept = nullptr;   // the array whose memory is used
+  uint32_t run = 0;
+};
+
+struct Door {
+  napi_env env = nullptr;
+  Executor* executor = nullptr;   // null once it is closed
+  napi_threadsafe_function settle = nullptr;
+  napi_ref self = nullptr;        // strong while work is pending
+  uint32_t pending = 0;
+  std::unordered_map<uint32_t, Job*> runs;
+};
+
+const KernelTable* table_of(const std::string& isa) {
+  if (isa == "plain") return kernels_plain();
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return nullptr;
+  if (isa == "avx2") return kernels_avx2();
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
+      !__builtin_cpu_supports("avx512vl")) {
+    return nullptr;
+  }
+  if (isa == "avx512") return kernels_avx512();
+  if (isa == "vnni" && __builtin_cpu_supports("avx512vnni")) return kernels_vnni();
+#endif
+  return nullptr;
+}
+
+// Arguments. A wrong one makes `ok` false and the function throws a TypeError.
+class Args {
+ public:
+  Args(napi_env env, napi_callback_info info) : env(env) { napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr); }
+
+  Door* door() {
+    Door* door = nullptr;
+    void* data = nullptr;
+    if (napi_get_value_external(env, next(), &data) == napi_ok) door = static_cast<Door*>(data);
+    ok &= door && door->executor;
+    return door;
+  }
+  int64_t integer(int64_t low = 0, int64_t high = INT64_C(1) << 52) {
+    int64_t value = low - 1;
+    ok &= napi_get_value_int64(env, next(), &value) == napi_ok && value >= low && value <= high;
+    return value;
+  }
+  int32_t small(int32_t low = 0, int32_t high = INT32_MAX) { return static_cast<int32_t>(integer(low, high)); }
+  std::string text() {
+    const napi_value value = next();
+    size_t length = 0;
+    if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return ok = false, "";
+    std::string text(length + 1, '\0');
+    napi_get_value_string_utf8(env, value, &text[0], text.size(), &length);
+    text.resize(length);
+    return text;
+  }
+  uint8_t* bytes(size_t& length) {
+    array = next();
+    bool is_array = false;
+    void* data = nullptr;
+    napi_typedarray_type type;
+    size_t elements = 0;
+    length = 0;
+    if (napi_is_typedarray(env, array, &is_array) != napi_ok || !is_array) return ok = false, nullptr;
+    ok &= napi_get_typedarray_info(env, array, &type, &elements, &data, nullptr, nullptr) == napi_ok;
+    const size_t size = type == napi_uint8_array ? 1 : type == napi_uint16_array ? 2 : type == napi_int32_array || type == napi_float32_array ? 4 : 0;
+    ok &= size > 0;
+    length = elements * size;
+    return static_cast<uint8_t*>(data);
+  }
+  // A rows buffer and a range of it, in bytes.
+  Buffer* buffer(Door* door) {
+    Buffer* buffer = ok ? door->executor->find(small(1)) : nullptr;
+    ok &= buffer != nullptr;
+    return buffer;
+  }
+  napi_value wrong() {
+    napi_throw_type_error(env, nullptr, "a wrong argument, or a backend that was disposed of");
+    return nullptr;
+  }
+
+  const napi_env env;
+  napi_value array = nullptr;
+  bool ok = true;
+
+ private:
+  napi_value next() { return at_ < count_ ? values_[at_++] : (ok = false, values_[0]); }
+  napi_value values_[10] = {};
+  size_t count_ = 10, at_ = 0;
+};
+
+napi_value number(napi_env env, double value) {
+  napi_value result = nullptr;
+  napi_create_double(env, value, &result);
+  return result;
+}
+
+napi_value numbers(napi_env env, const std::vector<double>& values) {
+  napi_value result = nullptr;
+  napi_create_array_with_length(env, values.size(), &result);
+  for (size_t i = 0; i < values.size(); i++) napi_set_element(env, result, static_cast<uint32_t>(i), number(env, values[i]));
+  return result;
+}
+
+napi_value text(napi_env env, const std::string& value) {
+  napi_value result = nullptr;
+  napi_create_string_utf8(env, value.data(), value.size(), &result);
+  return result;
+}
+
+// The environment ends (exit of a worker, or of Node): the threads must be gone before its memory is.
+void end_of_environment(void* data) {
+  Door* door = static_cast<Door*>(data);
+  delete door->executor;
+  door->executor = nullptr;
+}
+
+void shut(Door* door, napi_threadsafe_function_release_mode mode) {
+  end_of_environment(door);
+  napi_remove_env_cleanup_hook(door->env, end_of_environment, door);
+  napi_release_threadsafe_function(door->settle, mode);
+}
+
+void finalize(napi_env, void* data, void*) {
+  Door* door = static_cast<Door*>(data);
+  if (door->executor) shut(door, napi_tsfn_abort);
+  delete door;
+}
+
+// The executor's thread: a task is finished.
+void finished(void* data, Task* task) {
+  if (napi_call_threadsafe_function(static_cast<Door*>(data)->settle, task, napi_tsfn_nonblocking) != napi_ok) delete task;
+}
+
+// Node's thread: settles the promise of a finished task.
+void settle(napi_env env, napi_value, void* context, void* data) {
+  Job* job = static_cast<Job*>(data);
+  if (!env) {   // the environment is ending; the door may be gone
+    delete job;
+    return;
+  }
+  Door* door = static_cast<Door*>(context);
+  napi_value value = nullptr;
+  if (job->code == kOk) {
+    if (job->kind == Task::kRead) napi_get_reference_value(env, job->kept, &value);
+    else if (job->kind == Task::kMeasure) value = numbers(env, job->numbers);
+    else napi_get_undefined(env, &value);
+    napi_resolve_deferred(env, job->deferred, value);
+  } else {
+    if (door->executor) door->executor->acknowledge(*job);
+    value = numbers(env, {double(job->code), double(job->op_index), double(job->error_number)});
+    napi_reject_deferred(env, job->deferred, value);
+  }
+  if (job->kept) napi_delete_reference(env, job->kept);
+  door->runs.erase(job->run);
+  if (--door->pending == 0) {
+    napi_unref_threadsafe_function(env, door->settle);
+    napi_reference_unref(env, door->self, nullptr);
+  }
+  if (job->kind == Task::kClose) shut(door, napi_tsfn_release);
+  delete job;
+}
+
+// The promise of a job that is about to be queued.
+napi_value promise_of(Door* door, Job* job, napi_value kept = nullptr) {
+  napi_value promise = nullptr;
+  napi_create_promise(door->env, &job->deferred, &promise);
+  if (kept) napi_create_reference(door->env, kept, 1, &job->kept);
+  job->notify = true;
+  if (door->pending++ == 0) {
+    napi_ref_threadsafe_function(door->env, door->settle);
+    napi_reference_ref(door->env, door->self, nullptr);
+  }
+  return promise;
+}
+
+// create(isa, threads, access of every operand in the op table's order) -> backend, or a string that says why not
+napi_value create(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  const KernelTable* table = table_of(args.text());
+  const int threads = args.small(1, 1024);
+  size_t length = 0;
+  const uint8_t* bytes = args.bytes(length);
+  size_t operands = 0;
+  for (const OpSize& op : kOpSizes) operands += static_cast<size_t>(op.operands);
+  if (!args.ok || length != operands) return args.wrong();
+  if (!table) return text(env, "this CPU does not support that instruction set");
+  std::vector<Access> access;
+  for (size_t i = 0; i < length; i++) access.push_back(static_cast<Access>(bytes[i]));
+  Door* door = new Door;
+  door->env = env;
+  try {
+    door->executor = new Executor(*table, threads, std::move(access), finished, door);
+  } catch (const std::exception& error) {
+    delete door;
+    return text(env, std::string("its threads could not be started: ") + error.what());
+  }
+  napi_value name = text(env, "openelm"), external = nullptr;
+  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, door, settle, &door->settle);
+  napi_unref_threadsafe_function(env, door->settle);
+  napi_add_env_cleanup_hook(env, end_of_environment, door);   // hooks run last in, first out: before the function's own
+  napi_create_external(env, door, finalize, nullptr, &external);
+  napi_create_reference(env, external, 0, &door->self);
+  return external;
+}
+
+// allocate(backend, dtype, elements) -> id, 0: out of memory
+napi_value allocate(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  const DType dtype = static_cast<DType>(args.small(kF32, kI32));
+  const int64_t elements = args.integer(0, INT32_MAX);
+  if (!args.ok) return args.wrong();
+  return number(env, door->executor->create(dtype, elements));
+}
+
+// allocateWeight(backend, dtype, rows, columns) -> id, 0: out of memory
+napi_value allocate_weight(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  const DType dtype = static_cast<DType>(args.small(kF32, kQ4));
+  const int32_t rows = args.small(1), columns = args.small(1);
+  if (!args.ok || int64_t(rows) * columns > INT32_MAX) return args.wrong();
+  return number(env, door->executor->create_weight(dtype, rows, columns));
+}
+
+// free(backend, id)
+napi_value free_buffer(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  const int32_t id = args.small();
+  if (!args.ok) return args.wrong();
+  door->executor->free(id);
+  return nullptr;
+}
+
+bool in_range(const Buffer& buffer, int64_t offset, size_t bytes) {
+  const int64_t all = buffer.elements * (buffer.dtype == kF16 || buffer.dtype == kBF16 ? 2 : 4);
+  return !buffer.is_weight() && offset <= all && bytes <= static_cast<size_t>(all - offset);
+}
+
+// write(backend, id, byte offset, array): copied now
+napi_value write(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  Buffer* buffer = args.buffer(door);
+  const int64_t offset = args.integer();
+  size_t bytes = 0;
+  const uint8_t* data = args.bytes(bytes);
+  if (!args.ok || !in_range(*buffer, offset, bytes)) return args.wrong();
+  Task* task = new Task(Task::kWrite);
+  task->buffer = buffer;
+  task->offset = offset;
+  task->bytes = bytes;
+  task->copy.reset(new uint8_t[bytes]);
+  std::copy(data, data + bytes, task->copy.get());
+  door->executor->push(task);
+  return nullptr;
+}
+
+// read(backend, id, byte offset, array to fill) -> promise of the array
+napi_value read(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  Buffer* buffer = args.buffer(door);
+  const int64_t offset = args.integer();
+  size_t bytes = 0;
+  uint8_t* data = args.bytes(bytes);
+  if (!args.ok || !in_range(*buffer, offset, bytes)) return args.wrong();
+  Job* job = new Job(Task::kRead);
+  job->buffer = buffer;
+  job->offset = offset;
+  job->bytes = bytes;
+  job->data = data;
+  const napi_value promise = promise_of(door, job, args.array);
+  door->executor->push(job);
+  return promise;
+}
+
+// upload(backend, id, stored dtype, first row, rows, array of whole rows)       -> promise
+// upload(backend, id, stored dtype, first row, rows, offset in the file, path)  -> promise
+napi_value upload(napi_env env, napi_callback_info info, bool from_file) {
+  Args args(env, info);
+  Door* door = args.door();
+  Buffer* buffer = args.buffer(door);
+  const DType source = static_cast<DType>(args.small(kF32, kBF16));
+  const int64_t row = args.integer(0, INT32_MAX), rows = args.integer(1, INT32_MAX);
+  const int64_t offset = from_file ? args.integer() : 0;
+  const std::string file = from_file ? args.text() : "";
+  size_t bytes = 0;
+  uint8_t* data = from_file ? nullptr : args.bytes(bytes);
+  if (!args.ok) return args.wrong();
+  const bool weight = buffer->is_weight();
+  const int64_t columns = weight ? buffer->weight.columns : 1, all = weight ? buffer->weight.rows : buffer->elements;
+  const int64_t size = rows * columns * (source == kF32 ? 4 : 2);
+  if (row + rows > all || (weight ? row % kPanel != 0 : buffer->dtype != kF32)) return args.wrong();
+  if (!from_file && static_cast<int64_t>(bytes) != size) return args.wrong();
+  Job* job = new Job(Task::kUpload);
+  job->buffer = buffer;
+  job->source = source;
+  job->row = row;
+  job->rows = rows;
+  job->offset = offset;
+  job->file = file;
+  job->data = data;
+  const napi_value promise = promise_of(door, job, args.array);
+  door->executor->push(job);
+  return promise;
+}
+napi_value upload_rows(napi_env env, napi_callback_info info) { return upload(env, info, false); }
+napi_value upload_file(napi_env env, napi_callback_info info) { return upload(env, info, true); }
+
+// compile(backend, words, arena bytes, params) -> id, or a string that says what is wrong
+napi_value compile(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  size_t bytes = 0;
+  const uint8_t* words = args.bytes(bytes);
+  const int64_t arena = args.integer();
+  const int32_t params = args.small();
+  if (!args.ok) return args.wrong();
+  std::string message;
+  const int32_t id = door->executor->compile(reinterpret_cast<const int32_t*>(words), bytes / 4, arena, params, message);
+  return id ? number(env, id) : text(env, message);
+}
+
+// forget(backend, executable)
+napi_value forget(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  const int32_t id = args.small();
+  if (!args.ok) return args.wrong();
+  door->executor->forget(id);
+  return nullptr;
+}
+
+// submit(backend, executable, params, run) -> promise, or false: the executable, or a buffer it uses, is gone
+napi_value submit(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  const int32_t id = args.small();
+  size_t bytes = 0;
+  const int32_t* params = reinterpret_cast<const int32_t*>(args.bytes(bytes));
+  const int32_t run = args.small(1);
+  if (!args.ok) return args.wrong();
+  napi_value refused = nullptr;
+  napi_get_boolean(env, false, &refused);
+  if (!door->executor->runnable(id, bytes / 4)) return refused;
+  Job* job = new Job(Task::kRun);
+  job->params.assign(params, params + bytes / 4);
+  job->run = static_cast<uint32_t>(run);
+  door->runs[job->run] = job;
+  const napi_value promise = promise_of(door, job);
+  door->executor->submit(id, job);
+  return promise;
+}
+
+// cancel(backend, run)
+napi_value cancel(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  const int32_t run = args.small();
+  if (!args.ok) return nullptr;
+  const auto found = door->runs.find(static_cast<uint32_t>(run));
+  if (found != door->runs.end()) found->second->cancel = true;
+  return nullptr;
+}
+
+// measure(backend, threads) -> promise of [bytes a second with 1 .. threads threads, f32 peak, int8 peak]
+napi_value measure(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  const int32_t threads = args.small(1, 1024);
+  if (!args.ok) return args.wrong();
+  Job* job = new Job(Task::kMeasure);
+  job->threads = threads;
+  const napi_value promise = promise_of(door, job);
+  door->executor->push(job);
+  return promise;
+}
+
+// memoryBytes(backend) -> address space held for buffers
+napi_value memory_bytes(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  return args.ok ? number(env, static_cast<double>(door->executor->memory_bytes())) : args.wrong();
+}
+
+// close(backend) -> promise
+napi_value close(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = args.door();
+  if (!args.ok) return args.wrong();
+  Job* job = new Job(Task::kClose);
+  const napi_value promise = promise_of(door, job);
+  door->executor->close(job);
+  return promise;
+}
+
+// Exceptions (memory, mostly) end here.
+template <napi_callback function>
+napi_value guarded(napi_env env, napi_callback_info info) {
+  try {
+    return function(env, info);
+  } catch (const std::exception& error) {
+    napi_throw_error(env, nullptr, error.what());
+    return nullptr;
+  }
+}
+
+}  // namespace
+}  // namespace openelm
+
+NAPI_MODULE_INIT() {
+  using namespace openelm;
+  const napi_property_descriptor functions[] = {
+#define OPENELM_FUNCTION(name, function) {name, nullptr, guarded<function>, nullptr, nullptr, nullptr, napi_enumerable, nullptr}
+      OPENELM_FUNCTION("create", create),
+      OPENELM_FUNCTION("allocate", allocate),
+      OPENELM_FUNCTION("allocateWeight", allocate_weight),
+      OPENELM_FUNCTION("free", free_buffer),
+      OPENELM_FUNCTION("write", write),
+      OPENELM_FUNCTION("read", read),
+      OPENELM_FUNCTION("uploadRows", upload_rows),
+      OPENELM_FUNCTION("uploadFile", upload_file),
+      OPENELM_FUNCTION("compile", compile),
+      OPENELM_FUNCTION("forget", forget),
+      OPENELM_FUNCTION("submit", submit),
+      OPENELM_FUNCTION("cancel", cancel),
+      OPENELM_FUNCTION("measure", measure),
+      OPENELM_FUNCTION("memoryBytes", memory_bytes),
+      OPENELM_FUNCTION("close", close),
+#undef OPENELM_FUNCTION
+  };
+  napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);
+  napi_set_named_property(env, exports, "abiHash", text(env, kAbiHash));
+  napi_value isas = nullptr;
+  napi_create_array(env, &isas);
+  uint32_t count = 0;
+  for (const char* isa : {"plain", "avx2", "avx512", "vnni"}) {
+    if (table_of(isa)) napi_set_element(env, isas, count++, text(env, isa));
+  }
+  napi_set_named_property(env, exports, "isas", isas);
+  return exports;
+}
