@@ -5,7 +5,7 @@ import { InputError } from './errors.js';
 import { chatTemplateFrom } from './infer/chat.js';
 import { decodeUtf8, parseJson } from './io/json.js';
 import { readJson } from './io/node/files.js';
-import { downloadModel, type HubOptions } from './io/node/hub.js';
+import { type DownloadOptions, downloadModel, isRepoId } from './io/node/hub.js';
 import { absolutePath, kindOf, packagePath, parentOf, readIfThere } from './io/node/paths.js';
 import { configFromHuggingFace, configNames, type ModelConfig, withGenerationConfig } from './model/config.js';
 import { tokenizerFromJson } from './tokenizer/hugging-face.js';
@@ -33,7 +33,7 @@ const llamaVocabularies = [32000, 32128];
  * Finds a model: nothing for the embedded one, a directory, a weights file with its config beside it, or a hub id (`org/name`,
  * fetched if it is not cached). Throws `InputError` when there is nothing of the kind, or its config is malformed.
  */
-export async function openCheckpoint(model: string | undefined, hub: HubOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(model: string | undefined, hub: DownloadOptions = {}): Promise<Checkpoint> {
   const name = model ?? defaultModel;
   const path = name === defaultModel ? packagePath(`models/${defaultModel}`) : await locate(name, hub);
   const directory = (await kindOf(path)) === 'file' ? parentOf(path) : path;
@@ -45,7 +45,7 @@ export async function openCheckpoint(model: string | undefined, hub: HubOptions 
   return { name, directory, weights: path, config };
 }
 
-async function locate(model: string, hub: HubOptions): Promise<string> {
+async function locate(model: string, hub: DownloadOptions): Promise<string> {
   if (await kindOf(model)) return absolutePath(model);
   if (configNames.includes(model)) {
     const published = model.startsWith('OpenELM-') ? `apple/${model} has weights, ` : '';
@@ -53,7 +53,7 @@ async function locate(model: string, hub: HubOptions): Promise<string> {
       `${model} names a shape, not weights: ${published}\`openelm init ${model} --out DIR\` makes random ones`,
     );
   }
-  if (/^[\w][\w.-]*\/[\w][\w.-]*$/.test(model)) return downloadModel(model, hub);
+  if (isRepoId(model)) return downloadModel(model, hub);
   throw new InputError(`${model}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`);
 }
 

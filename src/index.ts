@@ -1,13 +1,13 @@
 // The library's door in Node: `const model = await load('apple/OpenELM-270M-Instruct')`, then generate, complete, chat, score
 // and dispose. It joins files, tokenizer, model, backend and engine; rooms never import it. Not the command line (app/).
 
-import { loadNative, nativeBackend } from './backends/native.js';
+import { nativeBackend } from './backends/native.js';
 import { referenceBackend } from './backends/reference.js';
 import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
 import { InputError } from './errors.js';
 import { Engine, type EngineOptions } from './infer/engine.js';
 import { TextModel, type TextModelParts } from './infer/text.js';
-import type { HubOptions } from './io/node/hub.js';
+import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory } from './io/node/memory.js';
 import { openWeights } from './io/node/weights.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
@@ -20,7 +20,7 @@ export type { ChatMessage } from './infer/chat.js';
 export type { EngineOptions, FinishReason, GenerateOptions, ScoreResult } from './infer/engine.js';
 export type { SamplingOptions } from './infer/sampler.js';
 export type { Prompt, TextOptions, TextPiece, TextResult, Timings } from './infer/text.js';
-export type { HubOptions } from './io/node/hub.js';
+export type { DownloadOptions } from './io/node/hub.js';
 export { configFromFields, configFromName, configNames, type ModelConfig } from './model/config.js';
 export type { Precision } from './model/parameters.js';
 export type { Backend } from './tensor/backend.js';
@@ -36,7 +36,7 @@ export interface LoadOptions extends WeightOptions, Omit<EngineOptions, 'cacheTy
   /** Default f32 for f32 weights, else f16. */
   readonly cacheType?: 'f16' | 'f32';
   /** For models from the hub. */
-  readonly hub?: HubOptions;
+  readonly hub?: DownloadOptions;
 }
 
 /** The chosen backend, and why it is not the faster one. */
@@ -48,8 +48,8 @@ export interface ChosenBackend {
 /** Throws `InputError` when `native` is asked for and is not there, with the reason. */
 export function openBackend(choice: BackendChoice = 'auto', options: { threads?: number } = {}): ChosenBackend {
   if (choice === 'reference') return { backend: referenceBackend(), reason: 'it was asked for' };
-  const native = loadNative();
-  if ('addon' in native) return { backend: nativeBackend(options) };
+  const native = nativeBackend(options);
+  if ('backend' in native) return native;
   if (choice === 'native') throw new InputError(`the native backend is not available: ${native.reason}`);
   return { backend: referenceBackend(), reason: native.reason };
 }

@@ -1,0 +1,64 @@
+// The native backend against the reference, once for each instruction set that this machine has; and the same bits at any
+// number of threads.
+
+import { describe, expect, it } from 'vitest';
+import { loadNative, nativeBackend } from '../../src/backends/native.js';
+import type { Backend } from '../../src/tensor/backend.js';
+import { Ops } from '../../src/tensor/ops.js';
+import { backendSuite, randomNumbers, storedMatrix } from '../backend.suite.js';
+
+const native = loadNative();
+
+function open(options: Parameters<typeof nativeBackend>[0]): Backend {
+  const opened = nativeBackend(options);
+  if ('reason' in opened) throw new Error(opened.reason);
+  return opened.backend;
+}
+
+describe.skipIf('reason' in native)('native', () => {
+  for (const isa of 'addon' in native ? native.addon.isas : []) backendSuite(`native ${isa}`, () => open({ isa, threads: 2 }));
+
+  it('gives the same bits with 1, 2 and 3 threads', async () => {
+    const next = randomNumbers(1);
+    const [rows, width, heads] = [70, 192, { queryHeads: 8, kvHeads: 2, headDim: 16 }];
+    const values = Float32Array.from({ length: 320 * 192 }, next);
+    const input = Float32Array.from({ length: rows * width }, next);
+    const results: Uint8Array[] = [];
+    for (const threads of [1, 2, 3]) {
+      const backend = open({ threads });
+      const ops = new Ops();
+      const x = { buffer: backend.create('f32', [rows, width]), rows, columns: width };
+      backend.write(x.buffer, input);
+      const cache = { keys: backend.create('f16', [rows, 2, 16]), values: backend.create('f16', [rows, 2, 16]) };
+      const norm = backend.create('f32', [width]);
+      const rope = backend.create('f32', [rows, 16]);
+      for (const buffer of [norm, rope]) backend.write(buffer, values.subarray(0, buffer.shape.reduce((a, b) => a * b)));
+      const [positions, sequences, segments] = [ops.params(rows), ops.params(4), ops.params(2)];
+      let y = ops.rmsNorm(x, norm, 1e-6);
+      const into: Parameters<typeof backend.read>[0][] = [];
+      for (const dtype of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
+        const weight = await backend.upload(storedMatrix(values.subarray(0, 192 * 192), [192, 192]), dtype);
+        const qkv = ops.linear(y, weight, { int8: true });
+        const query = ops.qkNormRope(qkv, heads, undefined, rope, positions, positions, cache, 1e-6);
+        const mixed = ops.attention(query, heads, cache, { sequences, sequenceCount: 1, segments, segmentCount: 1 });
+        const down = await backend.upload(storedMatrix(values.subarray(0, 192 * 128), [192, 128]), dtype);
+        y = ops.linear(mixed, down, { residual: x, int8: true });
+        into.push(backend.create('f32', [rows, width]));
+        ops.copy(y, into[into.length - 1]);
+      }
+      const program = ops.finish();
+      const params = new Int32Array(program.paramsLength);
+      for (let i = 0; i < rows; i++) params[positions.offset + i] = i;
+      params.set([0, rows, 0, 1], sequences.offset);
+      params.set([0, rows], segments.offset);
+      await backend.submit(backend.compile(program), params).done;
+      const bits: number[] = [];
+      for (const buffer of into) bits.push(...new Uint8Array((await backend.read(buffer)).buffer));
+      results.push(Uint8Array.from(bits));
+      await backend.dispose();
+    }
+    expect(Buffer.compare(results[0], results[1])).toBe(0);
+    expect(Buffer.compare(results[0], results[2])).toBe(0);
+    expect(new Set(results[0]).size).toBeGreaterThan(100);
+  });
+});

@@ -1,0 +1,174 @@
+// `npm run golden -- DIR...` judges directories of golden numbers on each backend: one item, a folder of several, or a parent of
+// such folders. It prints the largest error of each item and what it left out and why; it exits with 1 when something is past
+// its bound or nothing was judged. The judges are in test/judge/.
+
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { nativeBackend } from '../src/backends/native.js';
+import { referenceBackend } from '../src/backends/reference.js';
+import { messageOf } from '../src/errors.js';
+import { kindOf } from '../src/io/node/paths.js';
+import type { Backend } from '../src/tensor/backend.js';
+import { judgeConfigs } from './judge/configs.js';
+import { judgeSampling } from './judge/generate.js';
+import type { Check, Judgement } from './judge/judgement.js';
+import { exists, judgeGreedy, judgeModel, judgeStories } from './judge/models.js';
+import { judgeTokenizer } from './judge/tokenizer.js';
+
+/** A place to judge: what it is called, and the judging of it. `backend` is absent where none takes part. */
+interface Item {
+  readonly path: string;
+  readonly judge: (backend: Backend) => Promise<Judgement[]>;
+  readonly backendFree?: boolean;
+}
+
+interface Found {
+  readonly items: Item[];
+  readonly skipped: string[];
+}
+
+const laterFormats: Record<string, string> = {
+  '.pt': 'CoreNet checkpoints are not read yet',
+  '.gguf': 'GGUF is not read yet',
+};
+const laterFolders: Record<string, string> = {
+  train: 'training is not judged yet',
+  data: 'corpora are not judged yet',
+  peft: 'adapters are not judged yet',
+  dpo: 'preference tuning is not judged yet',
+  eval: 'evaluation is not judged yet',
+};
+
+/** Results of the judges that compare without a model, in one shape. */
+function simple(
+  results: readonly { item: string; judged: number; failures: string[]; maxError?: number }[],
+  path: string,
+): Judgement[] {
+  return results.map(({ item, judged, failures, maxError }) => ({
+    item: `${path}: ${item}`,
+    checks: [
+      {
+        name: `${judged} comparisons${failures.length ? `; ${failures.slice(0, 3).join('; ')}` : ''}`,
+        error: failures.length,
+        bound: 0,
+      },
+      ...(maxError === undefined ? [] : [{ name: 'largest error', error: maxError, bound: 1e-6 }]),
+    ],
+    skipped: [],
+  }));
+}
+
+/** Finds what can be judged at a path; `parent` is where models named by relative paths are looked up. */
+async function find(path: string, parent: string): Promise<Found> {
+  const kind = await kindOf(path);
+  if (kind === undefined) throw new Error(`${path}: no such file or directory`);
+  if (kind === 'file') {
+    if (/^configs.*\.json$/.test(basename(path))) {
+      return { items: [{ path, backendFree: true, judge: async () => simple(await judgeConfigs(path), path) }], skipped: [] };
+    }
+    return { items: [], skipped: [`${path}: no judge for this file`] };
+  }
+  const later = laterFolders[basename(path)];
+  if (later) return { items: [], skipped: [`${path}: ${later}`] };
+  const names = (await readdir(path)).sort();
+  const items: Item[] = [];
+  const skipped = names.flatMap((name) => {
+    const reason = Object.entries(laterFormats).find(([ending]) => name.endsWith(ending))?.[1];
+    return reason ? [`${join(path, name)}: ${reason}`] : [];
+  });
+  if (names.includes('golden.safetensors')) {
+    items.push({ path, judge: async (backend) => [await judgeModel(backend, path)] });
+  }
+  if (names.includes('golden_greedy.json')) {
+    items.push({ path, judge: async (backend) => [await judgeStories(backend, path)] });
+  }
+  if (names.includes('cases.jsonl')) {
+    items.push({ path, backendFree: true, judge: async () => simple(await judgeTokenizer(path), path) });
+  }
+  if (names.includes('sampling.json')) {
+    items.push({ path, backendFree: true, judge: async () => simple(await judgeSampling(path), path) });
+  }
+  if (names.includes('greedy.json')) {
+    items.push({ path, judge: async (backend) => [await judgeGreedy(backend, path, parent)] });
+  }
+  const judgedHere = items.length > 0;
+  for (const name of names) {
+    const child = join(path, name);
+    const childKind = await kindOf(child);
+    if (childKind === 'file' && /^configs.*\.json$/.test(name)) items.push(...(await find(child, parent)).items);
+    if (childKind !== 'directory') continue;
+    if (judgedHere) {
+      if (name.includes('mlx')) skipped.push(`${child}: MLX weights are not read yet`);
+      continue; // copies of the weights, judged with their parent
+    }
+    const inner = await find(child, path === parent ? path : parent);
+    items.push(...inner.items);
+    skipped.push(...inner.skipped);
+  }
+  if (items.length === 0 && skipped.length === 0) {
+    const bare = (await exists(join(path, 'config.json'))) ? 'it has no golden numbers' : 'nothing here is of a known kind';
+    skipped.push(`${path}: ${bare}`);
+  }
+  return { items, skipped };
+}
+
+function openBackends(names: readonly string[]): Backend[] {
+  return names.map((name) => {
+    if (name === 'reference') return referenceBackend();
+    const native = name === 'native' ? nativeBackend() : { reason: `there is no backend named ${name}` };
+    if ('reason' in native) throw new Error(`${name}: ${native.reason}`);
+    return native.backend;
+  });
+}
+
+const report = (judgement: Judgement, backend: string): boolean => {
+  const past = judgement.checks.filter(({ error, bound }) => !(error <= bound));
+  const worst = judgement.checks.reduce<Check | undefined>((a, b) => (!a || b.error > a.error ? b : a), undefined);
+  const largest = worst && worst.error > 0 ? `largest error ${worst.error.toExponential(1)} (${worst.name})` : 'exact';
+  console.log(
+    `${past.length ? 'FAIL' : 'ok  '} ${backend.padEnd(9)} ${judgement.item}: ${judgement.checks.length} checks, ${largest}`,
+  );
+  for (const { name, error, bound } of past) console.log(`       ${name}: ${error.toExponential(2)}, allowed ${bound}`);
+  for (const reason of judgement.skipped) console.log(`skip ${reason}`);
+  return past.length === 0;
+};
+
+/** Judges all of it; true when something was judged and nothing was past its bound. */
+export async function golden(paths: readonly string[], backendNames: readonly string[]): Promise<boolean> {
+  const backends = openBackends(backendNames);
+  let judged = 0;
+  let good = true;
+  for (const given of paths) {
+    const path = resolve(given);
+    const isKindFolder = ['models', 'generate', 'tokenizer', 'configs.json'].includes(basename(path));
+    const { items, skipped } = await find(path, isKindFolder ? dirname(path) : path);
+    for (const item of items) {
+      for (const backend of item.backendFree ? backends.slice(0, 1) : backends) {
+        const results = await item
+          .judge(backend)
+          .catch((error: unknown): Judgement[] => [
+            { item: item.path, checks: [{ name: messageOf(error), error: Number.POSITIVE_INFINITY, bound: 0 }], skipped: [] },
+          ]);
+        judged += results.length;
+        for (const result of results) good = report(result, item.backendFree ? '-' : backend.name) && good;
+      }
+    }
+    for (const reason of skipped) console.log(`skip ${reason}`);
+  }
+  for (const backend of backends) await backend.dispose();
+  if (judged === 0) console.log('nothing was judged');
+  return good && judged > 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const args = process.argv.slice(2);
+  const at = args.indexOf('--backend');
+  const backends = at < 0 ? ['reference', 'native'] : args.splice(at, 2)[1]?.split(',');
+  if (args.length === 0 || !backends?.length) {
+    console.error('usage: npm run golden -- DIR... [--backend reference,native]');
+    process.exitCode = 2;
+  } else {
+    process.exitCode = (await golden(args, backends)) ? 0 : 1;
+  }
+}

@@ -1,0 +1,354 @@
+// Judges a model directory on a backend: config.json and model.safetensors with golden.safetensors (logits, hidden states, caches
+// and cached decode of the f32 weights) and, where there, golden_quant.safetensors (rounded and quantized weights) and copies of
+// the weights in other types. Also greedy continuations. The numbers were made with Apple's own code.
+
+import { access, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { referenceBackend } from '../../src/backends/reference.js';
+import { Engine } from '../../src/infer/engine.js';
+import { Stepper } from '../../src/infer/step.js';
+import type { StoredTensor } from '../../src/io/bytes.js';
+import { readFloat32, readInt32 } from '../../src/io/decode.js';
+import { openFile, readJson } from '../../src/io/node/files.js';
+import { openWeights } from '../../src/io/node/weights.js';
+import { readSafetensors } from '../../src/io/safetensors.js';
+import { createCache } from '../../src/model/cache.js';
+import { configFromHuggingFace } from '../../src/model/config.js';
+import { type LoadedModel, type LoadOptions, loadModel } from '../../src/model/load.js';
+import type { Tap } from '../../src/model/openelm.js';
+import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
+import { Ops } from '../../src/tensor/ops.js';
+import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
+import { absoluteError, type Check, type Judgement, mismatches, relativeError } from './judgement.js';
+
+/** f32 arithmetic in another order of summation. */
+const floatBound = 2e-5;
+/** int8 activations: one code that rounds to the other side on another backend. */
+const int8Bound = 1e-4;
+const dequantizedBound = 1e-6;
+
+type Tensors = ReadonlyMap<string, StoredTensor>;
+
+export async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function withTensors<T>(path: string, use: (tensors: Tensors) => Promise<T>): Promise<T> {
+  const source = await openFile(path);
+  try {
+    return await use((await readSafetensors(source)).tensors);
+  } finally {
+    await source.close();
+  }
+}
+
+async function withModel<T>(
+  backend: Backend,
+  dir: string,
+  options: LoadOptions,
+  use: (model: LoadedModel) => Promise<T>,
+): Promise<T> {
+  const file = join(dir, 'config.json');
+  const config = configFromHuggingFace(await readJson(file), file);
+  const weights = await openWeights(dir);
+  try {
+    const loaded = await loadModel(backend, config, weights.tensors, dir, options);
+    try {
+      return await use(loaded);
+    } finally {
+      loaded.free();
+    }
+  } finally {
+    await weights.close();
+  }
+}
+
+/** Forward of ids [sequences, length], each row a sequence of its own in one ragged step; logits and what `taps` names. */
+async function forward(
+  backend: Backend,
+  { model }: LoadedModel,
+  ids: Int32Array,
+  sequences: number,
+  names: readonly string[] = [],
+): Promise<Map<string, Float32Array>> {
+  const length = ids.length / sequences;
+  const { config } = model;
+  const cache = createCache(backend, config, ids.length, length, 'f32');
+  const ops = new Ops();
+  const views = { ids: ops.params(ids.length), positions: ops.params(ids.length), kvRows: ops.params(ids.length) };
+  const ragged = {
+    ...{ sequences: ops.params(4 * sequences), sequenceCount: sequences },
+    ...{ segments: ops.params(2 * sequences), segmentCount: sequences },
+  };
+  const kept = new Map<string, DeviceBuffer>();
+  const tap: Tap = (name, tensor) => {
+    if (!names.includes(name)) return;
+    const into = backend.create('f32', [ids.length, tensor.columns]);
+    kept.set(name, into);
+    ops.copy(tensor, into);
+  };
+  const hidden = model.forward(ops, { rows: ids.length, ...views, ragged, rope: cache.rope, caches: cache.layers }, tap);
+  const logits = backend.create('f32', [ids.length, config.vocabSize]);
+  kept.set('logits', logits);
+  model.logits(ops, hidden, { into: logits, tap });
+  const program = ops.finish();
+  const params = new Int32Array(program.paramsLength);
+  params.set(ids, views.ids.offset);
+  for (let row = 0; row < ids.length; row++) {
+    params[views.positions.offset + row] = row % length;
+    params[views.kvRows.offset + row] = row;
+  }
+  for (let s = 0; s < sequences; s++) {
+    params.set([s * length, length, s, 1], ragged.sequences.offset + 4 * s);
+    params.set([s * length, length], ragged.segments.offset + 2 * s);
+  }
+  const executable = backend.compile(program);
+  await backend.submit(executable, params).done;
+  const results = new Map<string, Float32Array>();
+  for (const [name, buffer] of kept) {
+    results.set(name, (await backend.read(buffer)) as Float32Array);
+    backend.free(buffer);
+  }
+  executable.dispose();
+  cache.free();
+  return results;
+}
+
+/** The golden tensor's name for one of ours; module outputs there come without the residual that is fused in here. */
+function goldenNames(layers: number): Map<string, string> {
+  const names = new Map([
+    ['transformer.token_embeddings', 'embed'],
+    ['transformer.layers.0.attn_norm', 'layer0.attn_norm'],
+    ['transformer.layers.0.ffn_norm', 'layer0.ffn_norm'],
+    ['transformer.norm', 'final_norm'],
+  ]);
+  for (let i = 0; i < layers; i++) names.set(`transformer.layers.${i}.out`, `hidden.${i}`);
+  return names;
+}
+
+async function judgeForward(backend: Backend, loaded: LoadedModel, golden: Tensors): Promise<Check[]> {
+  const ids = golden.get('input_ids')!;
+  const names = goldenNames(loaded.model.config.layers.length);
+  const taps = [...names.keys(), 'transformer.layers.0.attended'];
+  const found = await forward(backend, loaded, await readInt32(ids), ids.shape[0], taps);
+  const checks: Check[] = [];
+  const compare = async (name: string, values: Float32Array): Promise<void> => {
+    const tensor = golden.get(name);
+    if (tensor) checks.push({ name, error: relativeError(values, await readFloat32(tensor)), bound: floatBound });
+  };
+  await compare('logits', found.get('logits')!);
+  for (const [ours, theirs] of names) await compare(theirs, found.get(ours)!);
+  const minus = (a: Float32Array, b: Float32Array): Float32Array => a.map((value, i) => value - b[i]);
+  const attended = found.get('transformer.layers.0.attended')!;
+  await compare('layer0.attn', minus(attended, found.get('transformer.token_embeddings')!));
+  await compare('layer0.ffn', minus(found.get('transformer.layers.0.out')!, attended));
+  return checks;
+}
+
+/** Prefill in pieces, then token by token with all sequences in each step; logits and the caches' contents. */
+async function judgeDecode(backend: Backend, { model }: LoadedModel, golden: Tensors): Promise<Check[]> {
+  const expected = golden.get('decode_logits');
+  const { shape } = golden.get('input_ids')!;
+  if (!expected) return [];
+  const ids = await readInt32(golden.get('input_ids')!);
+  const [sequences, length] = shape;
+  const steps = expected.shape[1];
+  const prefill = length - steps;
+  const { config } = model;
+  const cache = createCache(backend, config, sequences * length, length, 'f32');
+  const stepper = new Stepper(backend, model, cache, { maxSequences: sequences, maxSegments: sequences });
+  const item = (s: number, past: number, count: number, wanted: number[]) => ({
+    ...{ ids: ids.subarray(s * length + past, s * length + past + count), past, wanted },
+    segments: [[s * length, past + count]] as const,
+  });
+  for (let s = 0; s < sequences; s++) {
+    const piece = 13 + 4 * s; // pieces that fill no tile
+    for (let past = 0; past < prefill; past += piece) {
+      await stepper.run([item(s, past, Math.min(piece, prefill - past), [])], 'none');
+    }
+  }
+  const checks: Check[] = [];
+  for (const [i, layer] of config.layers.entries()) {
+    for (const [name, buffer] of [
+      [`cache_k_roped.${i}`, cache.layers[i].keys],
+      [`cache_v.${i}`, cache.layers[i].values],
+    ] as const) {
+      const tensor = golden.get(name);
+      if (!tensor) continue;
+      const rows = (await backend.read(buffer)) as Float32Array; // [sequences * length, kvHeads, headDim]
+      const { kvHeads, headDim } = layer;
+      const ordered = new Float32Array(sequences * kvHeads * prefill * headDim); // [sequences, kvHeads, prefill, headDim]
+      for (let n = 0; n < ordered.length; n++) {
+        const [d, p] = [n % headDim, Math.floor(n / headDim) % prefill];
+        const h = Math.floor(n / (headDim * prefill)) % kvHeads;
+        const s = Math.floor(n / (headDim * prefill * kvHeads));
+        ordered[n] = rows[((s * length + p) * kvHeads + h) * headDim + d];
+      }
+      checks.push({ name, error: relativeError(ordered, await readFloat32(tensor)), bound: floatBound });
+    }
+  }
+  const vocab = config.vocabSize;
+  const logits = new Float32Array(sequences * steps * vocab);
+  for (let t = 0; t < steps; t++) {
+    const items = Array.from({ length: sequences }, (_, s) => item(s, prefill + t, 1, [0]));
+    const output = await stepper.run(items, 'logits');
+    for (let s = 0; s < sequences; s++) {
+      logits.set(output.logits!.subarray(s * vocab, (s + 1) * vocab), (s * steps + t) * vocab);
+    }
+  }
+  checks.push({ name: 'decode_logits', error: relativeError(logits, await readFloat32(expected)), bound: floatBound });
+  stepper.dispose();
+  cache.free();
+  return checks;
+}
+
+async function greedyIds(backend: Backend, loaded: LoadedModel, prompt: ArrayLike<number>, count: number): Promise<number[]> {
+  const { config } = loaded.model;
+  const context = Math.min(config.ropeMaxLength, prompt.length + count + 1);
+  const engine = new Engine(backend, loaded.model, { context, cacheType: 'f32' });
+  const ids: number[] = [];
+  for await (const id of engine.generate(prompt, { temperature: 0, maxTokens: count, ignoreEos: true })) ids.push(id);
+  await engine.dispose();
+  return ids;
+}
+
+/** Which golden logits a way of loading must give: [tensor, directory of the weights, dtype]. */
+const roundedWeights: readonly (readonly [string, (entry: string) => boolean, LoadOptions['dtype']])[] = [
+  ['logits_bf16', (entry) => entry.startsWith('bf16'), undefined],
+  ['logits_f16', (entry) => entry.startsWith('f16'), undefined],
+  ['logits_F16', (entry) => entry === '.', 'f16'],
+];
+
+async function judgeQuantized(backend: Backend, dir: string, golden: Tensors, quant: Tensors): Promise<Check[]> {
+  const ids = golden.get('input_ids')!;
+  const length = ids.shape[1];
+  const row = (await readInt32(ids)).subarray(0, length);
+  const checks: Check[] = [];
+  const compare = async (name: string, from: string, options: LoadOptions): Promise<void> => {
+    await withModel(backend, join(dir, from), options, async (loaded) => {
+      const found = (await forward(backend, loaded, row, 1)).get('logits')!;
+      checks.push({ name, error: relativeError(found, await readFloat32(quant.get(name)!)), bound: floatBound });
+    });
+  };
+  const entries = ['.', ...(await readdir(dir))];
+  for (const [name, fits, dtype] of roundedWeights) {
+    const from = entries.find(fits);
+    if (quant.has(name) && from) await compare(name, from, { dtype });
+  }
+  for (const dtype of ['q8', 'q4'] as const) {
+    const format = dtype === 'q8' ? 'Q8_0' : 'Q4_0';
+    if (quant.has(`logits_${format}`)) await compare(`logits_${format}`, '.', { dtype, activations: 'f32' });
+    checks.push(...(await judgeDequantized(backend, dir, quant, dtype, format)));
+    if (backend.name !== 'reference') checks.push(await judgeInt8(backend, dir, row, dtype));
+  }
+  return checks;
+}
+
+/** Quantized tensors read back through the embedding op: its rows are the dequantized rows of any weight. */
+async function judgeDequantized(
+  backend: Backend,
+  dir: string,
+  quant: Tensors,
+  dtype: 'q8' | 'q4',
+  format: string,
+): Promise<Check[]> {
+  const checks: Check[] = [];
+  const weights = await openWeights(dir);
+  for (const [name, expected] of quant) {
+    if (!name.startsWith(`${format}.`)) continue;
+    const stored = weights.tensors.get(`transformer.${name.slice(format.length + 1)}`)!;
+    const weight = await backend.upload(stored, dtype);
+    const [rows, columns] = expected.shape;
+    const into = backend.create('f32', [rows, columns]);
+    const ops = new Ops();
+    const ids = ops.params(rows);
+    ops.copy(ops.embedding(weight, ids, rows), into);
+    const executable = backend.compile(ops.finish());
+    await backend.submit(
+      executable,
+      Int32Array.from({ length: rows }, (_, i) => i),
+    ).done;
+    const found = await backend.read(into);
+    checks.push({ name, error: absoluteError(found, await readFloat32(expected)), bound: dequantizedBound });
+    executable.dispose();
+    for (const buffer of [weight, into]) backend.free(buffer);
+  }
+  await weights.close();
+  return checks;
+}
+
+/** Logits with int8 activations against the reference backend's. */
+async function judgeInt8(backend: Backend, dir: string, ids: Int32Array, dtype: 'q8' | 'q4'): Promise<Check> {
+  const logits = (on: Backend): Promise<Float32Array> =>
+    withModel(on, dir, { dtype }, async (loaded) => (await forward(on, loaded, ids, 1)).get('logits')!);
+  const error = relativeError(await logits(backend), await logits(referenceBackend()));
+  return { name: `${dtype}, int8 activations, against the reference`, error, bound: int8Bound };
+}
+
+/** Judges one model directory that holds a golden.safetensors. */
+export async function judgeModel(backend: Backend, dir: string): Promise<Judgement> {
+  return withTensors(join(dir, 'golden.safetensors'), async (golden) => {
+    const checks = await withModel(backend, dir, {}, async (loaded) => {
+      const found = [...(await judgeForward(backend, loaded, golden)), ...(await judgeDecode(backend, loaded, golden))];
+      const [prompt, greedy] = [golden.get('prompt'), golden.get('greedy')];
+      if (prompt && greedy) {
+        const expected = await readInt32(greedy);
+        const ids = await greedyIds(backend, loaded, await readInt32(prompt), expected.length);
+        found.push({ name: 'greedy', error: mismatches(ids, expected), bound: 0 });
+      }
+      return found;
+    });
+    const quantFile = join(dir, 'golden_quant.safetensors');
+    const skipped: string[] = [];
+    if (await exists(quantFile)) {
+      await withTensors(quantFile, async (quant) => {
+        checks.push(...(await judgeQuantized(backend, dir, golden, quant)));
+        const mlx = [...quant.keys()].filter((name) => name.includes('mlx'));
+        if (mlx.length) skipped.push(`${mlx.join(', ')}: MLX weights are not read yet`);
+      });
+    }
+    return { item: dir, checks, skipped };
+  });
+}
+
+/** Judges greedy.json: continuations of ids by the model it names, which is looked up from `parent`. */
+export async function judgeGreedy(backend: Backend, dir: string, parent: string): Promise<Judgement> {
+  const golden = (await readJson(join(dir, 'greedy.json'))) as Record<string, string & number[]>;
+  return withModel(backend, join(parent, golden.model), {}, async (loaded) => {
+    const checks: Check[] = [];
+    for (const kind of ['', 'repetitive_']) {
+      const [prompt, expected] = [golden[`${kind}prompt`], golden[`${kind}continuation`]];
+      if (!prompt || !expected) continue;
+      const ids = await greedyIds(backend, loaded, prompt, expected.length);
+      checks.push({ name: `${kind}continuation`, error: mismatches(ids, expected), bound: 0 });
+    }
+    return { item: join(dir, 'greedy.json'), checks, skipped: [] };
+  });
+}
+
+/** Judges golden_greedy.json beside a model with a tokenizer: prompt ids, greedy ids, and their text. */
+export async function judgeStories(backend: Backend, dir: string, modelDir = dir): Promise<Judgement> {
+  const file = join(dir, 'golden_greedy.json');
+  const cases = (await readJson(file)) as { prompt: string; prompt_ids: number[]; ids: number[]; text: string }[];
+  const source = await openFile(join(modelDir, 'tokenizer.model'));
+  const tokenizer = tokenizerFromModel(await source.read(0, source.size));
+  await source.close();
+  return withModel(backend, modelDir, {}, async (loaded) => {
+    const checks: Check[] = [];
+    for (const { prompt, prompt_ids, ids, text } of cases) {
+      const name = JSON.stringify(prompt);
+      checks.push({
+        name: `${name} prompt ids`,
+        error: mismatches(tokenizer.encode(prompt, { bos: true }), prompt_ids),
+        bound: 0,
+      });
+      const found = await greedyIds(backend, loaded, prompt_ids, ids.length);
+      checks.push({ name: `${name} ids`, error: mismatches(found, ids), bound: 0 });
+      checks.push({ name: `${name} text`, error: tokenizer.decode(found) === text ? 0 : 1, bound: 0 });
+    }
+    return { item: file, checks, skipped: [] };
+  });
+}
