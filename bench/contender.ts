@@ -1,0 +1,111 @@
+// What the run benchmark races: an engine that holds one model and times a prefill or a decode on its own clock. Here the
+// interface and the peer, llama.cpp in a child process (bench/peers/llama.mjs), installed on first use; our own engine's
+// contender lives beside the benchmark that uses it.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
+import { InputError } from '../src/errors.js';
+import { type GgufType, writeGguf } from './gguf.js';
+import { resultsDirectory } from './report.js';
+
+/** Storage of the matrices while running. */
+export type Precision = 'q8' | 'q4' | 'f16';
+
+/** One engine with one model at one precision and thread count. Only one call at a time. */
+export interface Contender {
+  readonly name: string;
+  /** Loads (or converts, then loads) the model; what it takes is not timed. */
+  load(): Promise<void>;
+  /** Seconds to evaluate `tokens` random ids from an empty context, up to the logits of the last one. */
+  prefill(tokens: number): Promise<number>;
+  /** Seconds to evaluate `tokens` random ids one after the other, with logits, behind `context` ids (not timed). */
+  decode(tokens: number, context: number): Promise<number>;
+  dispose(): Promise<void>;
+}
+
+/** Makes a contender for a checkpoint directory. */
+export type ContenderFactory = (directory: string, precision: Precision, threads: number) => Contender;
+
+const ggufTypes: Record<Precision, GgufType> = { q8: 'Q8_0', q4: 'Q4_0', f16: 'F16' };
+const peersDirectory = join(import.meta.dirname, 'peers');
+
+/** llama.cpp through node-llama-cpp, flash attention on (the faster way for it), batches of 512, the same weights as GGUF. */
+export class LlamaContender implements Contender {
+  readonly name = 'llama.cpp';
+  readonly #directory: string;
+  readonly #precision: Precision;
+  readonly #threads: number;
+  #child: ChildProcess | undefined;
+  #lines: AsyncIterator<string> | undefined;
+
+  constructor(directory: string, precision: Precision, threads: number) {
+    this.#directory = directory;
+    this.#precision = precision;
+    this.#threads = threads;
+  }
+
+  async load(): Promise<void> {
+    installPeers();
+    const file = await ggufOf(this.#directory, ggufTypes[this.#precision]);
+    this.#child = spawn(process.execPath, ['llama.mjs'], { cwd: peersDirectory, stdio: ['pipe', 'pipe', 'inherit'] });
+    const lines: Interface = createInterface({ input: this.#child.stdout! });
+    this.#lines = lines[Symbol.asyncIterator]();
+    const { threads } = await this.#ask({ cmd: 'load', file, threads: this.#threads });
+    if (threads !== this.#threads) throw new Error(`llama.cpp runs ${threads} threads where ${this.#threads} were asked for`);
+  }
+
+  async prefill(tokens: number): Promise<number> {
+    return (await this.#ask({ cmd: 'prefill', tokens })).seconds as number;
+  }
+
+  async decode(tokens: number, context: number): Promise<number> {
+    return (await this.#ask({ cmd: 'decode', tokens, context })).seconds as number;
+  }
+
+  async dispose(): Promise<void> {
+    const child = this.#child;
+    this.#child = undefined;
+    if (!child || child.exitCode !== null) return;
+    const ended = new Promise((done) => child.once('exit', done));
+    child.stdin!.end(`${JSON.stringify({ cmd: 'exit' })}\n`);
+    await ended;
+  }
+
+  async #ask(message: Readonly<Record<string, unknown>>): Promise<Record<string, unknown>> {
+    if (!this.#child || !this.#lines) throw new Error('llama.cpp is not loaded');
+    this.#child.stdin!.write(`${JSON.stringify(message)}\n`);
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`llama.cpp's process ended during '${message.cmd}'`);
+    const answer = JSON.parse(value) as Record<string, unknown>;
+    if (typeof answer.error === 'string') throw new Error(`llama.cpp failed in '${message.cmd}': ${answer.error}`);
+    return answer;
+  }
+}
+
+/** Installs bench/peers unless it is there: about 85 MB, never part of the package's own installation. */
+function installPeers(): void {
+  if (existsSync(join(peersDirectory, 'node_modules', 'node-llama-cpp'))) return;
+  console.error('installing llama.cpp for the comparison (npm ci in bench/peers, 85 MB)');
+  const options = ['ci', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund'];
+  const { status } = spawnSync('npm', options, { cwd: peersDirectory, stdio: ['ignore', 'ignore', 'inherit'] });
+  if (status !== 0)
+    throw new InputError(`npm ci in ${peersDirectory} failed; the comparison needs llama.cpp from the npm registry.`);
+}
+
+/** The checkpoint as a GGUF file under bench/results, written once for each state of its weights. */
+async function ggufOf(directory: string, type: GgufType): Promise<string> {
+  const weights = resolve(directory, 'model.safetensors');
+  const { size, mtimeMs } = statSync(weights, { throwIfNoEntry: false }) ?? {};
+  if (size === undefined)
+    throw new InputError(`There is no ${weights}; the benchmark takes a directory with a single-file checkpoint.`);
+  const key = createHash('sha256').update(`${weights} ${size} ${mtimeMs}`).digest('hex').slice(0, 12);
+  const file = join(resultsDirectory, `${key}-${type}.gguf`);
+  if (!existsSync(file)) {
+    mkdirSync(resultsDirectory, { recursive: true });
+    console.error(`writing ${file}`);
+    await writeGguf(directory, file, type);
+  }
+  return file;
+}
