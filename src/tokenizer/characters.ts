@@ -1,0 +1,80 @@
+// The characters of a vocabulary: which symbol a single character of text starts as, and where text may be cut. A character
+// that is no piece itself, but is part of one, gets a symbol past the vocabulary, so that it can still merge.
+
+import { utf8CodePoint, utf8Length } from './utf8.js';
+import { PieceKind, SPACE_UNIT, type Vocabulary } from './vocabulary.js';
+
+// What the tables hold: nothing known, seen inside pieces but not as one, or the symbol plus SHIFT.
+const NONE = 0;
+const PART = 1;
+const SHIFT = 2;
+
+export class Characters {
+  /** No piece has U+2581 behind another character: merging never crosses from one word to the next. */
+  readonly spacesOnlyLead: boolean;
+  /** The characters that are no pieces but parts of some: extra[i] has symbol `vocabulary.size + i`. */
+  readonly extra: readonly number[];
+  /** By UTF-16 unit: 0 for a character that is in no piece, so that text may be cut around it; 1 for the others (surrogates too). */
+  readonly inPiece = new Uint8Array(0x10000).fill(1, 0xd800, 0xe000);
+  private readonly low = new Int32Array(0x10000); // the basic plane
+  private readonly high = new Map<number, number>();
+
+  constructor(vocabulary: Vocabulary) {
+    const { bytes, starts, ends, kinds, size } = vocabulary;
+    const low = this.low;
+    const parts: number[] = [];
+    let spacesOnlyLead = true;
+    for (let id = 0; id < size; id++) {
+      if (kinds[id] !== PieceKind.normal && kinds[id] !== PieceKind.unused) continue;
+      const start = starts[id];
+      const end = ends[id];
+      const first = bytes[start];
+      if ((first < 0x80 ? 1 : utf8Length(first)) === end - start) {
+        this.set(utf8CodePoint(bytes, start), id + SHIFT);
+        continue;
+      }
+      let other = false; // a character that is not the space symbol has gone by
+      for (let at = start; at < end; ) {
+        const lead = bytes[at];
+        if (lead < 0x80) {
+          other = true;
+          at++;
+          if (low[lead] !== NONE) continue;
+          parts.push(lead);
+          this.set(lead, PART);
+          continue;
+        }
+        const codePoint = utf8CodePoint(bytes, at);
+        at += utf8Length(lead);
+        if (codePoint !== SPACE_UNIT) other = true;
+        else if (other) spacesOnlyLead = false;
+        if (this.raw(codePoint) !== NONE) continue;
+        parts.push(codePoint);
+        this.set(codePoint, PART);
+      }
+    }
+    this.spacesOnlyLead = spacesOnlyLead;
+    this.extra = parts.filter((codePoint) => this.raw(codePoint) === PART);
+    this.extra.forEach((codePoint, i) => {
+      this.set(codePoint, size + i + SHIFT);
+    });
+  }
+
+  /** The symbol of a character; negative when it is in no piece. */
+  get(codePoint: number): number {
+    return this.raw(codePoint) - SHIFT;
+  }
+
+  private raw(codePoint: number): number {
+    return codePoint < 0x10000 ? this.low[codePoint] : (this.high.get(codePoint) ?? NONE);
+  }
+
+  private set(codePoint: number, value: number): void {
+    if (codePoint < 0x10000) {
+      this.low[codePoint] = value;
+      this.inPiece[codePoint] = 1;
+    } else {
+      this.high.set(codePoint, value);
+    }
+  }
+}

@@ -1,0 +1,272 @@
+// Reads a Hugging Face `tokenizer.json` whose model is SentencePiece-like BPE (LLaMA and kin) into a Tokenizer: legacy form
+// (normalizer Prepend + Replace) or Metaspace. Anything that would change ids and is not done here is refused by the key's
+// name. Truncation, padding and the post-processor are not applied: they belong to the caller (EncodeOptions adds bos and eos).
+
+import { InputError } from '../errors.js';
+import { Characters } from './characters.js';
+import { listedPairs } from './pairs.js';
+import { Tokenizer } from './tokenizer.js';
+import { MAX_PIECES, PieceKind, piecesFromStrings, SPACE, Vocabulary } from './vocabulary.js';
+
+type Json = { readonly [key: string]: unknown };
+
+/** The texts of the special pieces, as `tokenizer_config.json` gives them; a `tokenizer.json` alone does not tell. */
+export interface SpecialPieces {
+  /** Default `<s>`. */
+  readonly bos?: string;
+  /** Default `</s>`. */
+  readonly eos?: string;
+  readonly pad?: string;
+}
+
+interface Spaces {
+  prefix: 'always' | 'first' | 'never';
+  prefixUnlessSpace: boolean;
+  escapeSpaces: boolean;
+  splitAtEverySpace: boolean;
+}
+
+/**
+ * A tokenizer from a `tokenizer.json`'s text; `name` is the file for messages. Added tokens with `special: true` are found in
+ * template text only, the others in any text. Decoding follows SentencePiece's rules: one U+FFFD a broken byte, and the unknown
+ * piece is ` ⁇ `. Throws `InputError` for a damaged or unsupported file.
+ */
+export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer.json', special: SpecialPieces = {}): Tokenizer {
+  const file = new Reader(name);
+  const root = file.object(parse(source, name), 'the file');
+  const model = file.object(root.model, 'model');
+  checkModel(file, model);
+  const byteFallback = file.flag(model.byte_fallback, 'model.byte_fallback');
+  const spaces = readSpaces(file, root.normalizer, root.pre_tokenizer);
+  const stripPrefix = readDecoder(file, root.decoder);
+
+  const pieces = readPieces(file, file.object(model.vocab, 'model.vocab'), model.unk_token);
+  const added = readAddedTokens(file, root.added_tokens, pieces);
+  const kinds = new Uint8Array(pieces.length).fill(PieceKind.normal);
+  for (let id = 0; id < pieces.length; id++) if (byteFallback && /^<0x[0-9A-F]{2}>$/.test(pieces[id])) kinds[id] = PieceKind.byte;
+  for (const token of added) kinds[token.id] = token.special ? PieceKind.control : PieceKind.userDefined;
+  const unknown = model.unk_token == null ? -1 : pieces.indexOf(file.text(model.unk_token, 'model.unk_token'));
+  if (unknown >= 0) kinds[unknown] = PieceKind.unknown;
+
+  const vocabulary = new Vocabulary(piecesFromStrings(pieces, kinds), name);
+  if (byteFallback) vocabulary.requireBytes(name);
+  else if (unknown < 0)
+    throw new InputError(`${name}: model.unk_token is missing, and model.byte_fallback is off; one is needed`);
+  const specialTokens = new Map<string, number>();
+  const rawTokens = new Map<string, number>();
+  const normalizedTokens = new Map<string, number>();
+  for (const token of added) {
+    if (token.special) specialTokens.set(token.content, token.id);
+    else if (token.normalized) normalizedTokens.set(normalizedContent(token.content, root.normalizer, spaces), token.id);
+    else rawTokens.set(token.content, token.id);
+  }
+  const controlId = (piece: string | undefined): number => {
+    const id = piece === undefined ? undefined : vocabulary.idOf(piece);
+    return id !== undefined && kinds[id] === PieceKind.control ? id : -1;
+  };
+  const padId = controlId(special.pad);
+  return new Tokenizer({
+    vocabulary,
+    characters: new Characters(vocabulary),
+    pairs: listedPairs(vocabulary, readMerges(file, model.merges), name),
+    bosId: controlId(special.bos ?? '<s>'),
+    eosId: controlId(special.eos ?? '</s>'),
+    padId: padId < 0 ? undefined : padId,
+    byteFallback,
+    fuseUnknown: file.flag(model.fuse_unk, 'model.fuse_unk'),
+    ...spaces,
+    removeExtraSpaces: false,
+    stripPrefix,
+    stripLeadingSpaces: false,
+    unknownSurface: ' \u2047 ',
+    specialTokens,
+    rawTokens,
+    normalizedTokens,
+  });
+}
+
+function parse(source: string | Uint8Array, name: string): unknown {
+  try {
+    return JSON.parse(typeof source === 'string' ? source : new TextDecoder('utf-8', { fatal: true }).decode(source));
+  } catch (error) {
+    throw new InputError(`${name}: is not JSON (${(error as Error).message})`);
+  }
+}
+
+// Typed looks at parsed JSON; each failure names the key.
+class Reader {
+  constructor(readonly name: string) {}
+
+  fail(key: string, value: unknown, wanted: string): never {
+    const shown = JSON.stringify(value) ?? 'missing';
+    throw new InputError(`${this.name}: ${key} is ${shown.length > 80 ? `${shown.slice(0, 80)}...` : shown}; ${wanted}`);
+  }
+
+  object(value: unknown, key: string): Json {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) this.fail(key, value, 'an object is expected');
+    return value as Json;
+  }
+
+  list(value: unknown, key: string): readonly unknown[] {
+    if (!Array.isArray(value)) this.fail(key, value, 'a list is expected');
+    return value;
+  }
+
+  text(value: unknown, key: string): string {
+    if (typeof value !== 'string') this.fail(key, value, 'a string is expected');
+    return value;
+  }
+
+  flag(value: unknown, key: string, fallback = false): boolean {
+    if (value == null) return fallback;
+    if (typeof value !== 'boolean') this.fail(key, value, 'true or false is expected');
+    return value;
+  }
+
+  /** The steps of a component: those of a Sequence, or the one; none for null. Each with the key to name it by. */
+  steps(value: unknown, key: string, list: string): { step: Json; key: string }[] {
+    if (value == null) return [];
+    const step = this.object(value, key);
+    if (step.type !== 'Sequence') return [{ step, key }];
+    return this.list(step[list], `${key}.${list}`).map((one, i) => {
+      const inner = `${key}.${list}[${i}]`;
+      return { step: this.object(one, inner), key: inner };
+    });
+  }
+}
+
+function checkModel(file: Reader, model: Json): void {
+  if (model.type !== undefined && model.type !== 'BPE') file.fail('model.type', model.type, 'only BPE is supported');
+  for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges']) {
+    if (model[key]) file.fail(`model.${key}`, model[key], 'only tokenizers without it are supported');
+  }
+}
+
+// How spaces are written: the legacy normalizer (Prepend, Replace), or the Metaspace pre-tokenizer, or neither.
+function readSpaces(file: Reader, normalizer: unknown, preTokenizer: unknown): Spaces {
+  const spaces: Spaces = { prefix: 'never', prefixUnlessSpace: false, escapeSpaces: false, splitAtEverySpace: false };
+  for (const { step, key } of file.steps(normalizer, 'normalizer', 'normalizers')) {
+    if (step.type === 'Prepend' && !spaces.escapeSpaces && spaces.prefix === 'never') {
+      if (step.prepend !== SPACE) file.fail(`${key}.prepend`, step.prepend, `only "${SPACE}" is supported`);
+      spaces.prefix = 'always';
+    } else if (step.type === 'Replace') {
+      if (!replaces(step, ' ', SPACE)) file.fail(key, step, `only replacing " " by "${SPACE}" is supported`);
+      spaces.escapeSpaces = true;
+    } else {
+      file.fail(`${key}.type`, step.type, 'only Prepend and then Replace are supported');
+    }
+  }
+  const [metaspace, ...more] = file.steps(preTokenizer, 'pre_tokenizer', 'pretokenizers');
+  if (!metaspace) return spaces;
+  const { step, key } = metaspace;
+  if (step.type !== 'Metaspace') file.fail(`${key}.type`, step.type, 'only Metaspace, or none, is supported');
+  if (more.length > 0) file.fail(more[0].key, more[0].step, 'only one pre-tokenizer is supported');
+  if (spaces.prefix !== 'never' || spaces.escapeSpaces)
+    file.fail('normalizer', normalizer, 'with Metaspace only null is supported');
+  if ((step.replacement ?? SPACE) !== SPACE) file.fail(`${key}.replacement`, step.replacement, `only "${SPACE}" is supported`);
+  const fallback = file.flag(step.add_prefix_space, `${key}.add_prefix_space`, true) ? 'always' : 'never';
+  const scheme = step.prepend_scheme ?? fallback;
+  if (scheme !== 'always' && scheme !== 'first' && scheme !== 'never') {
+    file.fail(`${key}.prepend_scheme`, scheme, 'always, first and never are supported');
+  }
+  const splitAtEverySpace = file.flag(step.split, `${key}.split`, true);
+  return { prefix: scheme, prefixUnlessSpace: true, escapeSpaces: true, splitAtEverySpace };
+}
+
+// Whether decoding drops the first space. The steps must be the known ones; byte fallback and fusing are always done.
+function readDecoder(file: Reader, decoder: unknown): boolean {
+  let strip = false;
+  for (const { step, key } of file.steps(decoder, 'decoder', 'decoders')) {
+    if (step.type === 'Strip') {
+      if (step.content !== ' ' || step.start !== 1 || step.stop !== 0) {
+        file.fail(key, step, 'only stripping one " " at the start is supported');
+      }
+      strip = true;
+    } else if (step.type === 'Metaspace') {
+      strip = (step.prepend_scheme ?? (step.add_prefix_space === false ? 'never' : 'always')) !== 'never';
+    } else if (step.type === 'Replace') {
+      if (!replaces(step, SPACE, ' ')) file.fail(key, step, `only replacing "${SPACE}" by " " is supported`);
+    } else if (step.type !== 'ByteFallback' && step.type !== 'Fuse') {
+      file.fail(`${key}.type`, step.type, 'only Replace, ByteFallback, Fuse, Strip and Metaspace are supported');
+    }
+  }
+  return strip;
+}
+
+function replaces(step: Json, from: string, to: string): boolean {
+  const pattern = step.pattern as Json | null | undefined;
+  return pattern?.String === from && step.content === to;
+}
+
+// The pieces by id; ids must run from 0 without gaps once the added tokens are in.
+function readPieces(file: Reader, vocab: Json, unknown: unknown): string[] {
+  const entries = Object.entries(vocab);
+  if (entries.length > MAX_PIECES) file.fail('model.vocab', entries.length, `at most ${MAX_PIECES} pieces are supported`);
+  if (unknown != null && !Object.hasOwn(vocab, String(unknown))) {
+    file.fail('model.unk_token', unknown, 'it must be a piece of model.vocab');
+  }
+  const pieces: string[] = [];
+  for (const [piece, id] of entries) {
+    const key = `model.vocab[${JSON.stringify(piece)}]`;
+    if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= entries.length) {
+      file.fail(key, id, `an id from 0 to ${entries.length - 1} is expected: one for each piece, without gaps`);
+    }
+    if (pieces[id as number] !== undefined) file.fail(key, id, `${JSON.stringify(pieces[id as number])} has that id too`);
+    pieces[id as number] = piece;
+  }
+  return pieces;
+}
+
+interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+  readonly normalized: boolean;
+}
+
+// The added tokens; those past the vocabulary are appended to `pieces`.
+function readAddedTokens(file: Reader, value: unknown, pieces: string[]): AddedToken[] {
+  if (value == null) return [];
+  const tokens = file.list(value, 'added_tokens').map((one, i): AddedToken => {
+    const key = `added_tokens[${i}]`;
+    const token = file.object(one, key);
+    const content = file.text(token.content, `${key}.content`);
+    if (content === '') file.fail(`${key}.content`, content, 'a text is expected');
+    if (!Number.isInteger(token.id) || (token.id as number) < 0) file.fail(`${key}.id`, token.id, 'an id is expected');
+    for (const option of ['single_word', 'lstrip', 'rstrip']) {
+      if (file.flag(token[option], `${key}.${option}`)) file.fail(`${key}.${option}`, true, 'only false is supported');
+    }
+    const special = file.flag(token.special, `${key}.special`);
+    return { id: token.id as number, content, special, normalized: file.flag(token.normalized, `${key}.normalized`) };
+  });
+  tokens.sort((a, b) => a.id - b.id);
+  for (const { id, content } of tokens) {
+    const key = `the id of added token ${JSON.stringify(content)}`;
+    if (id > pieces.length) file.fail(key, id, `${pieces.length} is expected: ids must have no gaps`);
+    if (id < pieces.length && pieces[id] !== content) {
+      file.fail(key, id, `that is the id of ${JSON.stringify(pieces[id])}`);
+    }
+    pieces[id] = content;
+  }
+  return tokens;
+}
+
+// The normalizer goes over the text of an added token with `normalized: true` as over any text.
+function normalizedContent(content: string, normalizer: unknown, spaces: Spaces): string {
+  if (normalizer == null) return spaces.escapeSpaces ? content.replaceAll(' ', SPACE) : content;
+  const prefixed = spaces.prefix === 'always' ? SPACE + content : content;
+  return spaces.escapeSpaces ? prefixed.replaceAll(' ', SPACE) : prefixed;
+}
+
+// "a b" or ["a", "b"], in order of rank.
+function readMerges(file: Reader, value: unknown): (readonly [string, string])[] {
+  const merges = file.list(value, 'model.merges');
+  if (merges.length > MAX_PIECES * 4) file.fail('model.merges', merges.length, `at most ${MAX_PIECES * 4} are supported`);
+  return merges.map((merge, i) => {
+    const parts: unknown = typeof merge === 'string' ? merge.split(' ') : merge;
+    if (!Array.isArray(parts) || parts.length !== 2 || !parts.every((part) => typeof part === 'string' && part !== '')) {
+      file.fail(`model.merges[${i}]`, merge, 'two pieces are expected');
+    }
+    return parts as [string, string];
+  });
+}

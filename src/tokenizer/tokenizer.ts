@@ -1,0 +1,165 @@
+// The tokenizer of the library: text to ids and back, the same whatever file it was read from (sentencepiece.ts,
+// hugging-face.ts, llama.ts). Here are normalization (spaces only: no Unicode form is changed) and special tokens; words and
+// merging are in encoder.ts and merger.ts, text from ids in decoder.ts. It reads no files.
+
+import { InputError } from '../errors.js';
+import type { Characters } from './characters.js';
+import { type DecoderRules, StreamDecoder } from './decoder.js';
+import { type EncoderRules, WordEncoder } from './encoder.js';
+import type { Pairs } from './pairs.js';
+import { SPACE, type Vocabulary } from './vocabulary.js';
+
+export type { StreamDecoder } from './decoder.js';
+
+/** Whether the ids of the text's beginning and end are added; both off by default. */
+export interface EncodeOptions {
+  readonly bos?: boolean;
+  readonly eos?: boolean;
+}
+
+/** What a model file says, put together by its reader. */
+export interface TokenizerParts extends EncoderRules, DecoderRules {
+  readonly vocabulary: Vocabulary;
+  readonly characters: Characters;
+  readonly pairs: Pairs;
+  /** -1: the vocabulary has none. */
+  readonly bosId: number;
+  readonly eosId: number;
+  readonly padId: number | undefined;
+  /** Which parts of a text (cut at special tokens) get a space in front: all, only one at the very beginning, or none. */
+  readonly prefix: 'always' | 'first' | 'never';
+  /** No space is put before a part that begins with one (Hugging Face's Metaspace). */
+  readonly prefixUnlessSpace: boolean;
+  /** Spaces at both ends are dropped and runs become one (SentencePiece's remove_extra_whitespaces). */
+  readonly removeExtraSpaces: boolean;
+  /** A space is written as U+2581. */
+  readonly escapeSpaces: boolean;
+  /** Tokens that only template text may hold: text -> id. */
+  readonly specialTokens: ReadonlyMap<string, number>;
+  /** Tokens found in any text before normalization, and after it. */
+  readonly rawTokens: ReadonlyMap<string, number>;
+  readonly normalizedTokens: ReadonlyMap<string, number>;
+}
+
+/** A SentencePiece BPE tokenizer. Stateless between calls; one may serve many texts, on one thread. */
+export class Tokenizer {
+  /** Pieces in all: ids are 0 to vocabSize - 1. A model may have more rows than that; such ids have no text. */
+  readonly vocabSize: number;
+  /** Ids of the control pieces; -1 where the vocabulary has none (padId: undefined). */
+  readonly bosId: number;
+  readonly eosId: number;
+  readonly unkId: number;
+  readonly padId: number | undefined;
+  private readonly parts: TokenizerParts;
+  private readonly encoder: WordEncoder;
+  private readonly surfaces: (string | undefined)[] = [];
+  private readonly userPattern: RegExp | undefined;
+  private readonly templatePattern: RegExp | undefined;
+  private readonly normalizedPattern: RegExp | undefined;
+
+  constructor(parts: TokenizerParts) {
+    this.parts = parts;
+    this.vocabSize = parts.vocabulary.size;
+    this.bosId = parts.bosId;
+    this.eosId = parts.eosId;
+    this.unkId = parts.vocabulary.unknownId;
+    this.padId = parts.padId;
+    this.encoder = new WordEncoder(parts.vocabulary, parts.characters, parts.pairs, parts);
+    this.userPattern = anyOf([...parts.rawTokens.keys()]);
+    this.templatePattern = anyOf([...parts.rawTokens.keys(), ...parts.specialTokens.keys()]);
+    this.normalizedPattern = anyOf([...parts.normalizedTokens.keys()]);
+  }
+
+  /**
+   * The ids of a user's text. What looks like a special token (`</s>`) is plain text here: no text yields a special id.
+   * A lone surrogate counts as U+FFFD. Throws `InputError` for `bos` or `eos` when the vocabulary has no such piece.
+   */
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    return this.encodeParts(text, options, this.userPattern);
+  }
+
+  /**
+   * The ids of a template's text, in which the text of a special token (`<s>`, `</s>`, `<unk>`) is that token. The text between
+   * is encoded part by part; for a model with a dummy prefix every part gets one, also after a special token, as Hugging Face's
+   * legacy LLaMA tokenizer does (`a<s>b` is `▁a`, `<s>`, `▁b`). Throws as `encode` does.
+   */
+  encodeTemplate(text: string, options: EncodeOptions = {}): number[] {
+    return this.encodeParts(text, options, this.templatePattern);
+  }
+
+  /** The text of ids, by SentencePiece's rules (see `StreamDecoder`); control pieces and ids without a piece have none. */
+  decode(ids: ArrayLike<number>): string {
+    const decoder = this.streamDecoder();
+    let text = '';
+    for (let i = 0; i < ids.length; i++) text += decoder.push(ids[i]);
+    return text + decoder.flush();
+  }
+
+  /** A decoder for ids that come one by one: `push(id)` gives the text each completes, `flush()` the rest at the end. */
+  streamDecoder(): StreamDecoder {
+    return new StreamDecoder(this.parts.vocabulary, this.parts, this.surfaces);
+  }
+
+  /** A piece as the vocabulary spells it (`▁the`, `<0x0A>`, `</s>`), or undefined for an id without one. */
+  piece(id: number): string | undefined {
+    return this.parts.vocabulary.text(id);
+  }
+
+  /** The id of a piece, spelled as the vocabulary does. */
+  pieceToId(piece: string): number | undefined {
+    return this.parts.vocabulary.idOf(piece);
+  }
+
+  private encodeParts(text: string, options: EncodeOptions, pattern: RegExp | undefined): number[] {
+    const ids: number[] = [];
+    if (options.bos) ids.push(present(this.bosId, 'beginning (bos)'));
+    let from = 0;
+    if (pattern) {
+      for (const match of text.matchAll(pattern)) {
+        this.encodePart(text.slice(from, match.index), from === 0, ids);
+        ids.push((this.parts.specialTokens.get(match[0]) ?? this.parts.rawTokens.get(match[0]))!);
+        from = match.index + match[0].length;
+      }
+    }
+    this.encodePart(from === 0 ? text : text.slice(from), from === 0, ids);
+    if (options.eos) ids.push(present(this.eosId, 'end (eos)'));
+    return ids;
+  }
+
+  private encodePart(text: string, first: boolean, ids: number[]): void {
+    const normalized = this.normalize(text, first);
+    if (normalized === '') return;
+    const frozen: [number, number, number][] = [];
+    if (this.normalizedPattern) {
+      for (const match of normalized.matchAll(this.normalizedPattern)) {
+        frozen.push([match.index, match.index + match[0].length, this.parts.normalizedTokens.get(match[0])!]);
+      }
+    }
+    this.encoder.encode(normalized, frozen, ids);
+  }
+
+  private normalize(text: string, first: boolean): string {
+    const { prefix, prefixUnlessSpace, removeExtraSpaces, escapeSpaces } = this.parts;
+    let spaced = removeExtraSpaces ? text.replace(/ +/g, ' ').replace(/^ /, '') : text;
+    if (spaced === '') return '';
+    const hasSpace = spaced.startsWith(' ') || spaced.startsWith(SPACE);
+    if ((prefix === 'always' || (prefix === 'first' && first)) && !(prefixUnlessSpace && hasSpace)) spaced = ` ${spaced}`;
+    const space = escapeSpaces ? SPACE : ' ';
+    const escaped = escapeSpaces ? spaced.replace(/ /g, SPACE) : spaced;
+    let end = escaped.length;
+    if (removeExtraSpaces) while (end > 0 && escaped[end - 1] === space) end--;
+    return escaped.slice(0, end);
+  }
+}
+
+function present(id: number, what: string): number {
+  if (id < 0) throw new InputError(`this tokenizer has no piece for the ${what} of a text; leave that option off`);
+  return id;
+}
+
+/** A pattern for the leftmost, longest of the tokens; undefined when there are none. */
+function anyOf(tokens: string[]): RegExp | undefined {
+  if (tokens.length === 0) return undefined;
+  const longestFirst = tokens.sort((a, b) => b.length - a.length);
+  return new RegExp(longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|'), 'g');
+}
