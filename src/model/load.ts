@@ -4,7 +4,7 @@
 import type { StoredTensor } from '../io/bytes.js';
 import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import type { ModelConfig } from './config.js';
-import { plainLinear } from './linear.js';
+import { type Linear, plainLinear } from './linear.js';
 import { OpenELM } from './openelm.js';
 import { checkWeights, type Precision } from './parameters.js';
 
@@ -13,6 +13,8 @@ export interface LoadOptions {
   readonly dtype?: Precision;
   /** With q8 and q4: quantize activations on the fly too (default), or keep them f32. */
   readonly activations?: 'int8' | 'f32';
+  /** Takes the place of each Linear, by module name: adapters, probes. */
+  readonly wrapLinear?: (name: string, base: Linear) => Linear;
   /** Called as tensors arrive, with bytes as stored. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
 }
@@ -57,15 +59,11 @@ export async function loadModel(
     throw failed.reason;
   }
   const buffer = (name: string): DeviceBuffer => buffers.get(`${name}.weight`)!;
-  const model = new OpenELM(
-    {
-      linear: (name) => plainLinear(buffer(name), int8),
-      tied: (name) => plainLinear(buffer(name), int8),
-      matrix: buffer,
-      vector: buffer,
-    },
-    config,
-  );
+  const linear = (name: string): Linear => {
+    const base = plainLinear(buffer(name), int8);
+    return options.wrapLinear?.(name, base) ?? base;
+  };
+  const model = new OpenELM({ linear, tied: linear, matrix: buffer, vector: buffer }, config);
   const bytes = [...buffers.values()].reduce((sum, { bytes: size }) => sum + size, 0);
   return { model, dtype, bytes, free };
 }

@@ -14,16 +14,17 @@ import { openWeights } from '../../src/io/node/weights.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
 import { createCache } from '../../src/model/cache.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
+import type { Linear } from '../../src/model/linear.js';
 import { type LoadedModel, type LoadOptions, loadModel } from '../../src/model/load.js';
 import type { Tap } from '../../src/model/openelm.js';
 import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
-import { Ops } from '../../src/tensor/ops.js';
+import { Ops, type Tensor } from '../../src/tensor/ops.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
 import { absoluteError, type Check, type Judgement, mismatches, relativeError } from './judgement.js';
 
 /** f32 arithmetic in another order of summation. */
 const floatBound = 2e-5;
-/** int8 activations: one code that rounds to the other side on another backend. */
+/** Sums of exact integer products, scaled in f32. */
 const int8Bound = 1e-4;
 const dequantizedBound = 1e-6;
 
@@ -64,6 +65,11 @@ async function withModel<T>(
   } finally {
     await weights.close();
   }
+}
+
+/** A parameter under its own name or CoreNet's, which lacks the prefix. */
+function stored(tensors: Tensors, name: string): StoredTensor {
+  return tensors.get(name) ?? tensors.get(name.replace(/^transformer\./, ''))!;
 }
 
 /** Forward of ids [sequences, length], each row a sequence of its own in one ragged step; logits and what `taps` names. */
@@ -259,8 +265,7 @@ async function judgeDequantized(
   const weights = await openWeights(dir);
   for (const [name, expected] of quant) {
     if (!name.startsWith(`${format}.`)) continue;
-    const stored = weights.tensors.get(`transformer.${name.slice(format.length + 1)}`)!;
-    const weight = await backend.upload(stored, dtype);
+    const weight = await backend.upload(stored(weights.tensors, `transformer.${name.slice(format.length + 1)}`), dtype);
     const [rows, columns] = expected.shape;
     const into = backend.create('f32', [rows, columns]);
     const ops = new Ops();
@@ -280,12 +285,48 @@ async function judgeDequantized(
   return checks;
 }
 
-/** Logits with int8 activations against the reference backend's. */
+/**
+ * Every linear of the model with int8 activations, on the inputs that it really sees, against the reference backend. Not the
+ * logits: where two backends' inputs differ in the last bit, a code may round to the other side and the difference grows.
+ */
 async function judgeInt8(backend: Backend, dir: string, ids: Int32Array, dtype: 'q8' | 'q4'): Promise<Check> {
-  const logits = (on: Backend): Promise<Float32Array> =>
-    withModel(on, dir, { dtype }, async (loaded) => (await forward(on, loaded, ids, 1)).get('logits')!);
-  const error = relativeError(await logits(backend), await logits(referenceBackend()));
-  return { name: `${dtype}, int8 activations, against the reference`, error, bound: int8Bound };
+  const probes: { name: string; x: DeviceBuffer; residual?: DeviceBuffer; y: DeviceBuffer }[] = [];
+  const keep = (ops: Ops, tensor: Tensor): DeviceBuffer => {
+    const into = backend.create('f32', [ids.length, tensor.columns]);
+    ops.copy(tensor, into);
+    return into;
+  };
+  const wrapLinear = (name: string, base: Linear): Linear => ({
+    forward(ops, x, options) {
+      const y = base.forward(ops, x, options);
+      const residual = options?.residual && keep(ops, options.residual);
+      probes.push({ name, x: keep(ops, x), residual, y: keep(ops, y) });
+      return y;
+    },
+  });
+  const reference = referenceBackend();
+  const weights = await openWeights(dir);
+  let error = 0;
+  await withModel(backend, dir, { dtype, wrapLinear }, async (loaded) => {
+    await forward(backend, loaded, ids, 1);
+    for (const { name, x, residual, y } of probes) {
+      const weight = await reference.upload(stored(weights.tensors, `${name}.weight`), dtype);
+      const ops = new Ops();
+      const there = async (buffer: DeviceBuffer): Promise<Tensor> => {
+        const copy = reference.create('f32', buffer.shape);
+        reference.write(copy, await backend.read(buffer));
+        return { buffer: copy, rows: buffer.shape[0], columns: buffer.shape[1] };
+      };
+      const into = reference.create('f32', y.shape);
+      ops.linear(await there(x), weight, { int8: true, into, residual: residual && (await there(residual)) });
+      await reference.submit(reference.compile(ops.finish()), new Int32Array(0)).done;
+      error = Math.max(error, relativeError(await backend.read(y), await reference.read(into)));
+      for (const buffer of [x, y, ...(residual ? [residual] : [])]) backend.free(buffer);
+    }
+  });
+  await weights.close();
+  await reference.dispose();
+  return { name: `${dtype}, int8 activations: ${probes.length} linears against the reference`, error, bound: int8Bound };
 }
 
 /** Judges one model directory that holds a golden.safetensors. */
