@@ -70,6 +70,8 @@ interface Request {
   readonly isLast: (id: number) => boolean;
   failure?: unknown;
   wake: () => void;
+  /** The step under way that writes to the slot; never rejects. */
+  inFlight?: Promise<void>;
 }
 
 /** How many tokens of a request may wait for their reader: the next is computed while one is being looked at. */
@@ -163,16 +165,17 @@ export class Engine {
     } finally {
       options.signal?.removeEventListener('abort', onAbort);
       this.requests.delete(request);
+      await request.inFlight; // the step that ran ahead still writes to the slot
       this.releaseSlot(slot);
     }
   }
 
   /**
-   * Log-probability of each token given all before it, in one pass; the tokens must fit the context.
-   * Throws `InputError` as `generate` does.
+   * Log-probability of each token given all before it, in one pass; the tokens must fit the context, but for the last, which
+   * nothing comes after. Throws `InputError` as `generate` does.
    */
   async score(ids: ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult> {
-    this.checkTokens(ids);
+    this.checkTokens(ids, this.context + 1);
     const slot = await this.takeSlot([]);
     try {
       const result: ScoreResult = { logprobs: [null], greedy: [null] };
@@ -203,16 +206,17 @@ export class Engine {
       request.wake();
     }
     for (const wake of this.waiting.splice(0)) wake();
+    await Promise.all([...this.requests].map((request) => request.inFlight));
     this.stepper.dispose();
     this.cache.free();
   }
 
-  private checkTokens(ids: ArrayLike<number>): void {
+  private checkTokens(ids: ArrayLike<number>, most = this.context): void {
     const { vocabSize } = this.model.config;
     if (ids.length === 0) throw new InputError('the prompt is empty: give at least one token');
-    if (ids.length > this.context) {
+    if (ids.length > most) {
       throw new InputError(
-        `the prompt has ${ids.length} tokens, the context takes ${this.context}; shorten it or raise the context`,
+        `the prompt has ${ids.length} tokens, the context takes ${most}; shorten it or raise the context`,
       );
     }
     for (let i = 0; i < ids.length; i++) {
@@ -266,10 +270,13 @@ export class Engine {
     if (this.pumping) return;
     this.pumping = true;
     void (async () => {
-      for (let batch = this.schedule(); batch.length > 0; batch = this.schedule()) await this.step(batch);
-    })().finally(() => {
-      this.pumping = false;
-    });
+      for (let batch = this.schedule(); batch.length > 0; batch = this.schedule()) {
+        const step = this.step(batch);
+        for (const { request } of batch) request.inFlight = step;
+        await step;
+      }
+      this.pumping = false; // in the same turn as the last look: a request that comes now starts the pump anew
+    })();
   }
 
   /** Who takes part in the next step, with how many tokens: those that decode first, prompts in what room is left. */
