@@ -72,6 +72,11 @@ export class TextModel {
     return tokenizer;
   }
 
+  /** Whether text can be given; ids always can. */
+  get hasTokenizer(): boolean {
+    return this.parts.tokenizer !== undefined;
+  }
+
   /** Token ids of a prompt. Throws `InputError` on an empty prompt, or a template that fails. */
   async encodePrompt(prompt: Prompt): Promise<readonly number[]> {
     if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: true });
@@ -79,8 +84,8 @@ export class TextModel {
       const { tokenizer } = this;
       const segments = await renderChatSegments(prompt, {
         template: this.parts.chatTemplate,
-        bosToken: tokenizer.bosToken,
-        eosToken: tokenizer.eosToken,
+        bosToken: tokenizer.piece(tokenizer.bosId),
+        eosToken: tokenizer.piece(tokenizer.eosId),
         specialTokens: [...tokenizer.specialTokens.keys()],
         addGenerationPrompt: true,
       });

@@ -50,6 +50,8 @@ export class Tokenizer {
   readonly eosId: number;
   readonly unkId: number;
   readonly padId: number | undefined;
+  /** Tokens that only template text may name: text -> id. */
+  readonly specialTokens: ReadonlyMap<string, number>;
   private readonly parts: TokenizerParts;
   private readonly encoder: WordEncoder;
   private readonly surfaces: (string | undefined)[] = [];
@@ -64,6 +66,7 @@ export class Tokenizer {
     this.eosId = parts.eosId;
     this.unkId = parts.vocabulary.unknownId;
     this.padId = parts.padId;
+    this.specialTokens = parts.specialTokens;
     this.encoder = new WordEncoder(parts.vocabulary, parts.characters, parts.pairs, parts);
     this.userPattern = anyOf([...parts.rawTokens.keys()]);
     this.templatePattern = anyOf([...parts.rawTokens.keys(), ...parts.specialTokens.keys()]);
