@@ -42,31 +42,21 @@ INLINE int32_t quantize_group(const float* x, int8_t* out, int64_t stride, float
   vi top = {};
   UNROLL
   for (int i = 0; i < kGroup; i += W) top = vmax_int(top, bits(vabs(load(x + i))));
-  alignas(64) int32_t t[W];
-  store_int(t, top);
-  UNROLL
-  for (int n = W / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; i++) t[i] = t[i] > t[i + n] ? t[i] : t[i + n];
-  const float largest = float_of((uint32_t)t[0]);
+  const float largest = float_of((uint32_t)largest_int(top));
   float inverse = 127.0f / largest;
   if (!(inverse <= 3.402823466e38f)) inverse = 0;
   *scale = largest / 127.0f;
-  alignas(64) int32_t q[kGroup];
+  alignas(64) int8_t codes[kGroup];
   vi total = {};
   UNROLL
   for (int i = 0; i < kGroup; i += W) {
-    vi v = truncate(round_even(load(x + i) * inverse));
+    vi v = round_to_int(load(x + i) * inverse);
     total += v;
-    store_int(q + i, v);
+    store_bytes(codes + i, v);
   }
   UNROLL
-  for (int i = 0; i < kGroup; i += 4) {
-    uint32_t four = (uint32_t)(q[i] & 255) | (uint32_t)(q[i + 1] & 255) << 8 | (uint32_t)(q[i + 2] & 255) << 16 | (uint32_t)q[i + 3] << 24;
-    memcpy(out + i / 4 * stride, &four, 4);
-  }
-  int32_t s = 0;
-  for (int i = 0; i < W; i++) s += total[i];
-  return s;
+  for (int i = 0; i < kGroup; i += 4) memcpy(out + i / 4 * stride, codes + i, 4);
+  return sum_int(total);
 }
 
 void quantize_rows(const Record& r, const LinearPlan& p, Range row_panels) {

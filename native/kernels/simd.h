@@ -72,9 +72,24 @@ INLINE vf vmax(vf a, vf b) {
   return a > b ? a : b;
 #endif
 }
-INLINE vi vmax_int(vi a, vi b) { return a > b ? a : b; }
+INLINE vi vmax_int(vi a, vi b) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#else
+  return a > b ? a : b;
+#endif
+}
 // Rounds to the nearest integer, ties to even, as long as |v| < 2^22.
 INLINE vf round_even(vf v) { return (v + 12582912.0f) - 12582912.0f; }
+INLINE vi round_to_int(vf v) {
+#if defined(__AVX512F__)
+  return (vi)_mm512_cvtps_epi32((__m512)v);
+#elif defined(__AVX2__)
+  return (vi)_mm256_cvtps_epi32((__m256)v);
+#else
+  return truncate(round_even(v));
+#endif
+}
 
 // The first n < W lanes; the others read as 0 and are not written.
 INLINE vf load_part(const float* p, int n) {
@@ -109,6 +124,44 @@ INLINE float largest(vf v) {
   float best = t[0];
   for (int i = 1; i < W; i++) best = t[i] > best ? t[i] : best;
   return best;
+#endif
+}
+
+INLINE int32_t largest_int(vi v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_epi32((__m512i)v);
+#elif defined(__AVX2__)
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+#else
+  int32_t best = v[0];
+  for (int i = 1; i < W; i++) best = v[i] > best ? v[i] : best;
+  return best;
+#endif
+}
+INLINE int32_t sum_int(vi v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_epi32((__m512i)v);
+#elif defined(__AVX2__)
+  __m128i m = _mm_add_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+  m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+#else
+  int32_t total = 0;
+  for (int i = 0; i < W; i++) total += v[i];
+  return total;
+#endif
+}
+// The low byte of each lane.
+INLINE void store_bytes(int8_t* p, vi v) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)v));
+#else
+  for (int i = 0; i < W; i += 4) {
+    uint32_t four = (uint32_t)(v[i] & 255) | (uint32_t)(v[i + 1] & 255) << 8 | (uint32_t)(v[i + 2] & 255) << 16 | (uint32_t)v[i + 3] << 24;
+    memcpy(p + i, &four, 4);
+  }
 #endif
 }
 
