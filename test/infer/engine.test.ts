@@ -1,0 +1,217 @@
+// The engine on a small golden model: alone, together, after one another on one slot, to the end of the context and past it. The
+// ids themselves are judged by the golden numbers; here it is that the way there makes no difference.
+
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { nativeBackend } from '../../src/backends/native.js';
+import { referenceBackend } from '../../src/backends/reference.js';
+import { Engine, type EngineOptions, type GenerateOptions, type GenerateResult } from '../../src/infer/engine.js';
+import { openWeights } from '../../src/io/node/weights.js';
+import { configFromHuggingFace } from '../../src/model/config.js';
+import { type LoadedModel, loadModel } from '../../src/model/load.js';
+import type { Backend } from '../../src/tensor/backend.js';
+
+const golden = fileURLToPath(new URL('../golden', import.meta.url));
+const directory = `${golden}/models/tiny-elm`;
+const greedy: { prompt: number[]; continuation: number[]; repetitive_prompt: number[]; repetitive_continuation: number[] } =
+  JSON.parse(readFileSync(`${golden}/generate/greedy.json`, 'utf8'));
+
+let backend: Backend;
+let loaded: LoadedModel;
+
+beforeAll(async () => {
+  const native = nativeBackend({ threads: 2 });
+  backend = 'backend' in native ? native.backend : referenceBackend();
+  const config = configFromHuggingFace(JSON.parse(readFileSync(`${directory}/config.json`, 'utf8')), 'config.json');
+  const weights = await openWeights(directory);
+  loaded = await loadModel(backend, config, weights.tensors, directory);
+  await weights.close();
+});
+
+afterAll(async () => {
+  loaded.free();
+  await backend.dispose();
+});
+
+function open(options: EngineOptions = {}): Engine {
+  return new Engine(backend, loaded.model, { context: 256, cacheType: 'f32', ...options });
+}
+
+async function run(
+  engine: Engine,
+  prompt: number[],
+  options: GenerateOptions,
+): Promise<{ ids: number[]; result: GenerateResult }> {
+  const tokens = engine.generate(prompt, { temperature: 0, ignoreEos: true, ...options });
+  const ids: number[] = [];
+  for (;;) {
+    const next = await tokens.next();
+    if (next.done) return { ids, result: next.value };
+    ids.push(next.value);
+  }
+}
+
+const long = { prompt: greedy.prompt, ids: greedy.continuation };
+const short = { prompt: greedy.repetitive_prompt, ids: greedy.repetitive_continuation };
+
+describe('engine', () => {
+  it('gives each of several requests what it would have got alone', async () => {
+    const engine = open({ slots: 3 });
+    const third = long.prompt.slice(0, 5);
+    const alone = await run(engine, third, { maxTokens: 20 });
+    const [a, b, c] = await Promise.all([
+      run(engine, long.prompt, { maxTokens: long.ids.length }),
+      run(engine, short.prompt, { maxTokens: short.ids.length }),
+      run(engine, third, { maxTokens: 20 }),
+    ]);
+    expect(a.ids).toEqual(long.ids);
+    expect(b.ids).toEqual(short.ids);
+    expect(c.ids).toEqual(alone.ids);
+    await engine.dispose();
+  });
+
+  it('lets requests wait for a slot, join and leave', async () => {
+    const engine = open({ slots: 2 });
+    const all = await Promise.all([40, 3, 17, 64, 1, 9].map((maxTokens) => run(engine, short.prompt, { maxTokens })));
+    for (const { ids, result } of all) {
+      expect(ids).toEqual(short.ids.slice(0, ids.length));
+      expect(result.reason).toBe('length');
+    }
+    expect(all.map(({ ids }) => ids.length)).toEqual([40, 3, 17, 64, 1, 9]);
+    await engine.dispose();
+  });
+
+  it('prefills prompts longer than a step in pieces', async () => {
+    const long = new Engine(backend, loaded.model, { context: 256, slots: 3, cacheType: 'f32' });
+    const prompt = Array.from({ length: 240 }, (_, i) => (i * 37) % 320);
+    const alone = await run(long, prompt, { maxTokens: 8 });
+    const together = await Promise.all([prompt, [...prompt].reverse(), prompt].map((ids) => run(long, ids, { maxTokens: 8 })));
+    expect(together[0].ids).toEqual(alone.ids);
+    expect(together[2].ids).toEqual(alone.ids);
+    await long.dispose();
+  });
+
+  it('starts where the last request and the prompt part ways', async () => {
+    const engine = open();
+    const first = await run(engine, long.prompt, { maxTokens: 30 });
+    expect(first.result.reusedTokens).toBe(0);
+    const again = await run(engine, long.prompt, { maxTokens: 30 });
+    expect(again.result.reusedTokens).toBe(long.prompt.length - 1);
+    expect(again.ids).toEqual(first.ids);
+    const further = await run(engine, [...long.prompt, ...first.ids.slice(0, 20)], { maxTokens: 30 });
+    expect(further.result.reusedTokens).toBeGreaterThanOrEqual(long.prompt.length + 19);
+    expect(further.ids).toEqual(long.ids.slice(20, 50));
+    const other = await run(engine, [...long.prompt.slice(0, 7), 5], { maxTokens: 4 });
+    expect(other.result.reusedTokens).toBe(7);
+    await engine.dispose();
+  });
+
+  it('stops when the context is full', async () => {
+    const engine = open({ context: 40 });
+    const { ids, result } = await run(engine, long.prompt, {});
+    // The last token needs no room of its own.
+    expect(ids).toEqual(long.ids.slice(0, 40 - long.prompt.length + 1));
+    expect(result.reason).toBe('length');
+    await engine.dispose();
+  });
+
+  it('slides on request: goes on as if the first token and the newer half had been the prompt', async () => {
+    const engine = open({ context: 40 });
+    const { ids, result } = await run(engine, long.prompt, { overflow: 'slide', maxTokens: 40 });
+    expect(ids.length).toBe(40);
+    expect(result.reason).toBe('length');
+    const fits = 40 - long.prompt.length + 1;
+    const seen = [...long.prompt, ...ids.slice(0, fits)];
+    const fresh = await run(open({ context: 40 }), [seen[0], ...seen.slice(-20)], { maxTokens: 40 - fits });
+    expect(ids.slice(fits)).toEqual(fresh.ids);
+    await engine.dispose();
+  });
+
+  it('ends at an end-of-sequence token, which is not given out', async () => {
+    const engine = open();
+    const eos = long.ids.indexOf(2);
+    expect(eos).toBeGreaterThan(0);
+    const { ids, result } = await run(engine, long.prompt, { ignoreEos: false });
+    expect(ids).toEqual(long.ids.slice(0, eos));
+    expect(result.reason).toBe('stop');
+    await engine.dispose();
+  });
+
+  it('samples the same ids from the same seed, alone or beside others', async () => {
+    const engine = open({ slots: 2 });
+    const options = { temperature: 0.9, topK: 50, seed: 11, maxTokens: 40 };
+    const first = await run(engine, long.prompt, options);
+    const [again, other] = await Promise.all([
+      run(engine, long.prompt, options),
+      run(engine, long.prompt, { ...options, seed: 12 }),
+    ]);
+    expect(again.ids).toEqual(first.ids);
+    expect(other.ids).not.toEqual(first.ids);
+    await engine.dispose();
+  });
+
+  it('honours an abort within one token, and the slot serves on', async () => {
+    const engine = open();
+    const controller = new AbortController();
+    const tokens = engine.generate(long.prompt, { temperature: 0, ignoreEos: true, signal: controller.signal });
+    await tokens.next();
+    await tokens.next();
+    controller.abort();
+    expect(await tokens.next()).toMatchObject({ done: true, value: { reason: 'abort' } });
+    expect(await run(engine, long.prompt, { signal: AbortSignal.abort() })).toMatchObject({
+      ids: [],
+      result: { reason: 'abort' },
+    });
+    expect((await run(engine, long.prompt, { maxTokens: 12 })).ids).toEqual(long.ids.slice(0, 12));
+    await engine.dispose();
+  });
+
+  it('takes a broken-off loop for the end', async () => {
+    const engine = open();
+    for await (const id of engine.generate(long.prompt, { temperature: 0 })) {
+      expect(id).toBe(long.ids[0]);
+      break;
+    }
+    expect((await run(engine, long.prompt, { maxTokens: 5 })).ids).toEqual(long.ids.slice(0, 5));
+    await engine.dispose();
+  });
+
+  it('scores each token by what comes before it', async () => {
+    const engine = open();
+    const ids = [...long.prompt, ...long.ids.slice(0, 100)];
+    const whole = await engine.score(ids);
+    expect(whole.logprobs.length).toBe(ids.length);
+    expect([whole.logprobs[0], whole.greedy[0]]).toEqual([null, null]);
+    // Greedy continuations are the most probable tokens, wherever a step ended.
+    expect(whole.greedy.slice(long.prompt.length)).toEqual(new Array(100).fill(true));
+    const part = await engine.score(ids.slice(0, 30));
+    for (let i = 1; i < 30; i++) expect(part.logprobs[i]!).toBeCloseTo(whole.logprobs[i]!, 4);
+    expect((await engine.score([5])).logprobs).toEqual([null]);
+    await engine.dispose();
+  });
+
+  it('fails what is under way when it is disposed', async () => {
+    const engine = open();
+    const tokens = engine.generate(long.prompt, { temperature: 0, ignoreEos: true });
+    await tokens.next();
+    await engine.dispose();
+    await expect(
+      (async () => {
+        for await (const _ of tokens);
+      })(),
+    ).rejects.toThrow('disposed');
+  });
+
+  it('says what is wrong with a request', async () => {
+    const engine = open({ context: 32 });
+    const first = (prompt: number[], options: GenerateOptions = {}) => engine.generate(prompt, options).next();
+    await expect(first([])).rejects.toThrow('the prompt is empty');
+    await expect(first(new Array(33).fill(1))).rejects.toThrow('the prompt has 33 tokens, the context takes 32');
+    await expect(first([1, 320])).rejects.toThrow("token 1 has id 320, but the model's vocabulary has 320 ids");
+    await expect(first([1], { topP: 2 })).rejects.toThrow('topP');
+    await expect(first([1], { maxTokens: -1 })).rejects.toThrow('maxTokens is -1');
+    expect(() => open({ context: 257 })).toThrow('a context of 257 tokens is out of range: this model takes 2 to 256');
+    await engine.dispose();
+  });
+});
