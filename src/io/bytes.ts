@@ -10,7 +10,10 @@ export interface ByteSource {
   readonly name: string;
   /** Bytes in all. */
   readonly size: number;
-  /** The bytes at [offset, offset + length), whole; throws `InputError` past the end or when the file was cut meanwhile. */
+  /**
+   * The bytes at [offset, offset + length), whole; throws `InputError` past the end or when the file was cut meanwhile.
+   * Ranges of a few MiB are the fastest: larger ones are fresh memory that must be paged in first.
+   */
   read(offset: number, length: number): Promise<Uint8Array>;
   /** The path, when the bytes are a plain file on this machine: a backend may then read ranges of it on its own threads. */
   readonly file?: string;
