@@ -19,8 +19,9 @@ const allowed: Record<string, readonly string[]> = {
   tokenizer: ['io'],
   model: ['tensor', 'io'],
   infer: ['tensor', 'io', 'model', 'tokenizer'],
-  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'model', 'infer'],
-  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'model', 'infer'],
+  eval: ['tensor', 'io', 'model', 'tokenizer', 'infer'],
+  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'model', 'infer', 'eval'],
+  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'model', 'infer', 'eval'],
 };
 
 /** Files and rooms that may use the platform. */
