@@ -8,6 +8,7 @@ const SCAN_LIMIT = 32;
 const KEPT = 1 << 17; // room for symbols that is kept between words
 // A heap key is rank * POSITIONS + position: exact in a double for ranks below 2^22 (strings have at most 2^29 units).
 const POSITIONS = 2 ** 30;
+const DIGITS = 2 ** 11; // two of them make a rank
 
 export class Merger {
   /** Symbols to merge, and after `merge` the merged ones: symbols[0, count). -1 is a character without a symbol. */
@@ -22,7 +23,8 @@ export class Merger {
   private results = new Int32Array(256); // what that pair becomes
   private next = new Int32Array(0);
   private previous = new Int32Array(0);
-  private heap = new Float64Array(0);
+  private first = new Float64Array(0); // keys of the pairs of single characters, sorted
+  private heap = new Float64Array(0); // keys of the pairs that merging made
   private heapSize = 0;
 
   constructor(private readonly pairs: Pairs) {}
@@ -111,20 +113,21 @@ export class Merger {
     if (this.next.length < count) {
       this.next = new Int32Array(this.symbols.length);
       this.previous = new Int32Array(this.symbols.length);
-      this.heap = new Float64Array(this.symbols.length * 2); // each merge takes one key out and puts at most two in
+      this.first = new Float64Array(this.symbols.length);
+      this.heap = new Float64Array(this.symbols.length * 2); // each merge puts at most two keys in
     }
-    const { symbols, starts, ranks, next, previous } = this;
-    this.heapSize = 0;
+    const { symbols, starts, ranks, next, previous, first, heap } = this;
     for (let i = 0; i < count; i++) {
       next[i] = i + 1;
       previous[i] = i - 1;
-      const rank = i + 1 < count ? this.look(i, i + 1) : NO_RANK;
-      ranks[i] = rank;
-      if (rank !== NO_RANK) this.heap[this.heapSize++] = rank * POSITIONS + i;
+      ranks[i] = NO_RANK;
+      if (i + 1 < count) this.look(i, i + 1);
     }
-    for (let at = (this.heapSize >> 1) - 1; at >= 0; at--) this.siftDown(at, this.heap[at]);
-    while (this.heapSize > 0) {
-      const key = this.pop();
+    const firstCount = this.sortFirst();
+    this.heapSize = 0;
+    for (let taken = 0; taken < firstCount || this.heapSize > 0; ) {
+      const fromHeap = taken === firstCount || (this.heapSize > 0 && heap[0] < first[taken]);
+      const key = fromHeap ? this.pop() : first[taken++];
       const rank = Math.floor(key / POSITIONS);
       const at = key - rank * POSITIONS;
       if (ranks[at] !== rank) continue; // the pair is gone: one of the two merged with another since
@@ -148,6 +151,26 @@ export class Merger {
       starts[kept++] = starts[at];
     }
     this.count = kept;
+  }
+
+  // Puts the keys of all pairs in order into `first`, by counting (two passes of 11 bits; stable, so positions stay in order):
+  // a heap of them all would outgrow the processor's caches in long words. Returns how many there are.
+  private sortFirst(): number {
+    const { ranks, count } = this;
+    let from = this.heap; // free until merging starts
+    let to = this.first;
+    let keys = 0;
+    for (let i = 0; i < count; i++) if (ranks[i] !== NO_RANK) from[keys++] = ranks[i] * POSITIONS + i;
+    for (const divisor of [1, DIGITS]) {
+      const places = new Int32Array(DIGITS + 1);
+      const digit = (key: number): number => Math.floor(Math.floor(key / POSITIONS) / divisor) % DIGITS;
+      for (let i = 0; i < keys; i++) places[digit(from[i]) + 1]++;
+      for (let i = 0; i < DIGITS; i++) places[i + 1] += places[i];
+      for (let i = 0; i < keys; i++) to[places[digit(from[i])]++] = from[i];
+      [from, to] = [to, from];
+    }
+    this.first.set(from.subarray(0, keys));
+    return keys;
   }
 
   private push(rank: number, position: number): void {
