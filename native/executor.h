@@ -98,7 +98,7 @@ class Executor {
   void close(Task* task);
   // Ends as soon as the chunks under way are done, and waits for it.
   void stop();
-  size_t memory_bytes() { return memory_.mapped(); }
+  size_t memory_bytes() { return memory_.held(); }
   const KernelTable& table() const { return table_; }
 
  private:

@@ -27,12 +27,12 @@ class Memory {
   Memory(const Memory&) = delete;
   bool allocate(size_t bytes, Block& block);   // false: out of memory
   void release(Block& block);
-  size_t mapped();   // bytes of address space held
+  size_t held();   // bytes of all blocks
 
  private:
   std::mutex mutex_;
   Mapping* shared_ = nullptr;   // where small blocks are cut from
-  size_t mapped_ = 0;
+  size_t held_ = 0;
 };
 
 }  // namespace openelm

@@ -396,7 +396,7 @@ napi_value measure(napi_env env, napi_callback_info info) {
   return promise;
 }
 
-// memoryBytes(backend) -> address space held for buffers
+// memoryBytes(backend) -> bytes of all buffers and work space
 napi_value memory_bytes(napi_env env, napi_callback_info info) {
   Args args(env, info);
   Door* door = args.door();

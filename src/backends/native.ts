@@ -182,7 +182,7 @@ export class NativeBackend implements Backend {
     this.limits = { maxBufferBytes: bytes, maxBindingBytes: bytes, threads };
   }
 
-  /** Address space held for buffers; pages that were never written take no memory. */
+  /** Bytes of all buffers and the work space; pages that were never written take no memory. */
   get memoryBytes(): number {
     return this.closing ? 0 : this.addon.memoryBytes(this.handle);
   }
