@@ -7,7 +7,7 @@ namespace openelm::OPENELM_ISA {
 
 using namespace attention_op;
 
-constexpr int kPairs = 96, kKeys = 128, kLargestHead = 128;
+constexpr int kPairs = 96, kKeys = 128, kLargestHead = 128, kFewPairs = 8;
 constexpr int kScoreStride = kKeys + 16;   // keeps the rows of a tile off each other's cache sets
 
 struct Sequence { int64_t row, rows, segment, segments; };
@@ -127,6 +127,79 @@ static void multiply(int64_t rows, int64_t k, const float* a, const float* b, in
   for (; j < count; j++, out.c += kPanel) tile_rows<1, KS, RS>(rows, k, a, b + j * stride, stride, out);
 }
 
+// ---- A few pairs (decoding): keys and values are read where they are, without transposing them first.
+
+// Four keys at once; beyond `count` the last key is read again and its scores are never used.
+template <int R, class T>
+NOINLINE void direct_scores(const Work& z, const float* const* query, const T* keys, int64_t stride, int64_t dim, int64_t count, float* scores) {
+  for (int64_t j = 0; j < count; j += 4) {
+    const T* k[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) k[i] = keys + z.rows[smaller(j + i, count - 1)] * stride;
+    vf acc[R * 4];
+    UNROLL
+    for (int i = 0; i < R * 4; i++) acc[i] = (vf){};
+    for (int64_t d = 0; d < dim; d += W) {
+      vf v[4];
+      UNROLL
+      for (int i = 0; i < 4; i++) v[i] = load(k[i] + d);
+      UNROLL
+      for (int r = 0; r < R; r++) {
+        vf q = load(query[r] + d);
+        UNROLL
+        for (int i = 0; i < 4; i++) acc[r * 4 + i] = fma(q, v[i], acc[r * 4 + i]);
+      }
+    }
+    if constexpr (R * 4 % W == 0) {
+      alignas(64) float all[R * 4];
+      UNROLL
+      for (int i = 0; i < R * 4; i += W) sums(acc + i, all + i);
+      UNROLL
+      for (int r = 0; r < R; r++) memcpy(scores + r * kScoreStride + j, all + r * 4, 16);
+    } else {
+      for (int r = 0; r < R; r++)
+        for (int i = 0; i < 4; i++) scores[r * kScoreStride + j + i] = sum(acc[r * 4 + i]);
+    }
+  }
+}
+
+template <int R, class T>
+NOINLINE void direct_values(const Work& z, const float* scores, const T* values, int64_t stride, int64_t dim, int64_t count, float* sums) {
+  for (int64_t d = 0; d < dim; d += 2 * W) {
+    vf a[R][2];
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      a[r][0] = load(sums + r * dim + d);
+      a[r][1] = load(sums + r * dim + d + W);
+    }
+    for (int64_t j = 0; j < count; j++) {
+      const T* from = values + z.rows[j] * stride + d;
+      vf v0 = load(from), v1 = load(from + W);
+      UNROLL
+      for (int r = 0; r < R; r++) {
+        vf p = splat(scores[r * kScoreStride + j]);
+        a[r][0] = fma(p, v0, a[r][0]);
+        a[r][1] = fma(p, v1, a[r][1]);
+      }
+    }
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      store(sums + r * dim + d, a[r][0]);
+      store(sums + r * dim + d + W, a[r][1]);
+    }
+  }
+}
+
+template <int R, class T>
+static void direct(Work& z, int64_t pair, const float* const* query, const T* keys, const T* values, int64_t stride, int64_t dim, int64_t k0,
+                   int64_t count, float scale) {
+  const int64_t seen = smaller(count, z.visible[pair + R - 1] - k0);
+  if (seen <= 0) return;
+  direct_scores<R>(z, query, keys, stride, dim, seen, z.scores);
+  for (int r = 0; r < R; r++) soften(z, pair + r, z.scores + r * kScoreStride, clamp(z.visible[pair + r] - k0, 0, seen), seen, scale, dim);
+  direct_values<R>(z, z.scores, values, stride, dim, seen, z.sums + pair * dim);
+}
+
 template <class T>
 static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64_t kv_head, int64_t block) {
   Work z;
@@ -136,7 +209,10 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   const T *keys = (const T*)r.operands[keys_].data + kv_head * dim, *values = (const T*)r.operands[values_].data + kv_head * dim;
   const float scale = r.floats[f_scale_];
   auto place = [&](int64_t i) { return ((q.row + (first + i) / group) * heads + kv_head * group + (first + i) % group) * dim; };
-  for (int64_t t = 0; t < pairs; t += kRowPanel) {
+  const bool few = pairs <= kFewPairs && dim % (2 * W) == 0;
+  const float* query[kFewPairs];
+  for (int64_t i = 0; i < pairs && few; i++) query[i] = floats(r, query_) + place(i);
+  for (int64_t t = 0; t < pairs && !few; t += kRowPanel) {
     const float* rows[kPanel] = {};
     for (int64_t i = 0; i < kRowPanel && t + i < pairs; i++) rows[i] = floats(r, query_) + place(t + i);
     load_transposed(rows, dim, z.query + t / kRowPanel * dim * kPanel);
@@ -151,6 +227,12 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   for (int64_t k0 = 0; k0 < z.visible[pairs - 1]; k0 += kKeys) {
     const int64_t count = smaller(kKeys, z.visible[pairs - 1] - k0);
     walk.next(z.rows, count);
+    if (few) {
+      int64_t i = 0;
+      for (; i + 4 <= pairs; i += 4) direct<4>(z, i, query + i, keys, values, stride, dim, k0, count, scale);
+      for (; i < pairs; i++) direct<1>(z, i, query + i, keys, values, stride, dim, k0, count, scale);
+      continue;
+    }
     pack_keys(z, keys, values, stride, dim, count);
     for (int64_t t = 0; t < pairs; t += kRowPanel) {
       const int64_t rows = smaller(kRowPanel, pairs - t), seen = smaller(count, z.visible[t + rows - 1] - k0);

@@ -153,6 +153,29 @@ INLINE int32_t sum_int(vi v) {
   return total;
 #endif
 }
+// out[i] = the sum of v[i]'s lanes, for W vectors.
+INLINE void sums(const vf* v, float* out) {
+#if defined(__AVX512F__)
+  const __m512* a = (const __m512*)v;
+  __m512 b[4];
+  UNROLL
+  for (int i = 0; i < 4; i++) {
+    __m512 low = _mm512_add_ps(_mm512_unpacklo_ps(a[4 * i], a[4 * i + 1]), _mm512_unpackhi_ps(a[4 * i], a[4 * i + 1]));
+    __m512 high = _mm512_add_ps(_mm512_unpacklo_ps(a[4 * i + 2], a[4 * i + 3]), _mm512_unpackhi_ps(a[4 * i + 2], a[4 * i + 3]));
+    b[i] = _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x44), _mm512_shuffle_ps(low, high, 0xee));   // four sums in each quarter
+  }
+  __m512 low = _mm512_add_ps(_mm512_shuffle_f32x4(b[0], b[1], 0x88), _mm512_shuffle_f32x4(b[0], b[1], 0xdd));
+  __m512 high = _mm512_add_ps(_mm512_shuffle_f32x4(b[2], b[3], 0x88), _mm512_shuffle_f32x4(b[2], b[3], 0xdd));
+  store(out, (vf)_mm512_add_ps(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xdd)));
+#elif defined(__AVX2__)
+  const __m256* a = (const __m256*)v;
+  __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+  __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
+  store(out, (vf)_mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)));
+#else
+  for (int i = 0; i < W; i++) out[i] = sum(v[i]);
+#endif
+}
 // The low byte of each lane.
 INLINE void store_bytes(int8_t* p, vi v) {
 #if defined(__AVX512F__)
