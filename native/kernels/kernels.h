@@ -51,7 +51,7 @@ struct Operand {
   int64_t elements;        // in the view
 };
 
-constexpr int kMaxOperands = 9, kMaxInts = 8, kMaxFloats = 2;
+constexpr int kMaxOperands = 12, kMaxInts = 8, kMaxFloats = 4;
 
 // A record with everything resolved for this run. `ints` hold the values of this run.
 struct Record {

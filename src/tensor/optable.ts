@@ -28,6 +28,18 @@ const write = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => (
   dtypes,
   optional: false,
 });
+const maybeWrite = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
+  name,
+  access: 'write',
+  dtypes,
+  optional: true,
+});
+const maybeUpdate = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
+  name,
+  access: 'readwrite',
+  dtypes,
+  optional: true,
+});
 const update = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
   name,
   access: 'readwrite',
@@ -38,7 +50,7 @@ const update = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => 
 export const opTable = {
   /** out[r] = table[ids[r]], dequantized. table: [tableRows, columns] */
   embedding: {
-    operands: [read('table', 'weight'), read('ids', 'i32'), write('out', 'f32')],
+    operands: [read('table', 'weight', 'f32'), read('ids', 'i32'), write('out', 'f32')],
     ints: ['rows', 'columns', 'tableRows'],
     floats: [],
   },
@@ -53,7 +65,7 @@ export const opTable = {
    * x are quantized first, by groups of 32: scale = max|x| / 127 in f32, q = x * (127 / max|x|) rounded to nearest even.
    */
   linear: {
-    operands: [read('x', 'f32'), read('weight', 'weight'), maybe('residual', 'f32'), write('out', 'f32')],
+    operands: [read('x', 'f32'), read('weight', 'weight', 'f32'), maybe('residual', 'f32'), write('out', 'f32')],
     ints: ['rows', 'inputs', 'outputs', 'int8'],
     floats: [],
   },
@@ -80,7 +92,8 @@ export const opTable = {
   /**
    * Causal attention of several sequences laid end to end. Sequence s: sequences[s] = (first row, rows, first segment, segments);
    * a segment = (first cache row, length); its segments laid end to end are its keys, the newest rows last: row i of n sees the
-   * first (total - n + i + 1) of them. Query head h uses kv head floor(h / (queryHeads / kvHeads)).
+   * first (total - n + i + 1) of them. Query head h uses kv head floor(h / (queryHeads / kvHeads)). `logsumexp` [rows, queryHeads]
+   * takes the logarithm of each softmax's denominator (scores scaled), which the gradient needs.
    */
   attention: {
     operands: [
@@ -90,6 +103,7 @@ export const opTable = {
       read('sequences', 'i32'),
       read('segments', 'i32'),
       write('out', 'f32'),
+      maybeWrite('logsumexp', 'f32'),
     ],
     ints: ['rows', 'sequenceCount', 'segmentCount', 'queryHeads', 'kvHeads', 'headDim', 'cacheRows'],
     floats: ['scale'],
@@ -114,6 +128,122 @@ export const opTable = {
   },
   /** out = x */
   copy: { operands: [read('x', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
+
+  // Derivatives. `d...` is the gradient of the loss by ...; `residual` is a gradient that `dx` already has, added to it;
+  // gradients of weights are added to what their buffers hold.
+
+  /** tableGrad[ids[r]] += dout[r], in the order of the rows; rows whose id is skip - 1 are left out (0: none). table: f32 rows */
+  embeddingGrad: {
+    operands: [read('dout', 'f32'), read('ids', 'i32'), update('tableGrad', 'f32')],
+    ints: ['rows', 'columns', 'tableRows', 'skip'],
+    floats: [],
+  },
+  /** dx = (weight dout - n mean(weight dout n)) / rms (+ residual), n = x / rms; weightGrad += sum over rows of dout n */
+  rmsNormGrad: {
+    operands: [
+      read('x', 'f32'),
+      read('weight', 'f32'),
+      read('dout', 'f32'),
+      maybe('residual', 'f32'),
+      write('dx', 'f32'),
+      update('weightGrad', 'f32'),
+    ],
+    ints: ['rows', 'columns'],
+    floats: ['eps'],
+  },
+  /** dx = dout weight (+ residual). dout: [rows, outputs], weight: [outputs, inputs], f32 rows */
+  linearInputGrad: {
+    operands: [read('dout', 'f32'), read('weight', 'f32'), maybe('residual', 'f32'), write('dx', 'f32')],
+    ints: ['rows', 'inputs', 'outputs'],
+    floats: [],
+  },
+  /** weightGrad [outputs, inputs] += dout^T x */
+  linearWeightGrad: {
+    operands: [read('dout', 'f32'), read('x', 'f32'), update('weightGrad', 'f32')],
+    ints: ['rows', 'inputs', 'outputs'],
+    floats: [],
+  },
+  /** From the gradients of rotated queries [rows, queryHeads headDim] and of cache rows (kvRows[r] of [cacheRows, kvHeads, headDim]) to dqkv. */
+  qkNormRopeGrad: {
+    operands: [
+      read('qkv', 'f32'),
+      maybe('queryNorm', 'f32'),
+      maybe('keyNorm', 'f32'),
+      read('rope', 'f32'),
+      read('positions', 'i32'),
+      read('kvRows', 'i32'),
+      read('dquery', 'f32'),
+      read('dkeys', 'f32'),
+      read('dvalues', 'f32'),
+      write('dqkv', 'f32'),
+      maybeUpdate('queryNormGrad', 'f32'),
+      maybeUpdate('keyNormGrad', 'f32'),
+    ],
+    ints: ['rows', 'queryHeads', 'kvHeads', 'headDim', 'cacheRows', 'ropeRows'],
+    floats: ['eps'],
+  },
+  /**
+   * The derivative of `attention` from its inputs, its result and logsumexp: probabilities are computed again, block by block
+   * (Dao et al. 2022). dkeys and dvalues [cacheRows, kvHeads, headDim] are written whole: rows that no sequence uses are zero.
+   */
+  attentionGrad: {
+    operands: [
+      read('query', 'f32'),
+      read('keys', 'f32'),
+      read('values', 'f32'),
+      read('sequences', 'i32'),
+      read('segments', 'i32'),
+      read('out', 'f32'),
+      read('logsumexp', 'f32'),
+      read('dout', 'f32'),
+      write('dquery', 'f32'),
+      write('dkeys', 'f32'),
+      write('dvalues', 'f32'),
+    ],
+    ints: ['rows', 'sequenceCount', 'segmentCount', 'queryHeads', 'kvHeads', 'headDim', 'cacheRows'],
+    floats: ['scale'],
+  },
+  /** x: [rows, 2 columns], dout: [rows, columns] */
+  swigluGrad: { operands: [read('x', 'f32'), read('dout', 'f32'), write('dx', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  siluGrad: { operands: [read('x', 'f32'), read('dout', 'f32'), write('dx', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /**
+   * Cross-entropy of logits = x weight^T against targets, with z-loss, and its gradient, a block of rows at a time: no
+   * [rows, vocabulary] matrix is held. losses[r] = (ce, logsumexp^2); a target below 0 is ignored: its row gives (0, 0) and no
+   * gradient. ce = (1 - s) (lse - logit[target]) + s mean(lse - logits), s = labelSmoothing. The gradient is that of
+   * scale[0] * sum over rows of (ce + zLoss logsumexp^2), written to dx and added to weightGrad [vocabulary, columns]; both may be
+   * left out. weight: f32 rows.
+   */
+  crossEntropy: {
+    operands: [
+      read('x', 'f32'),
+      read('weight', 'f32'),
+      read('targets', 'i32'),
+      read('scale', 'f32'),
+      write('losses', 'f32'),
+      maybeWrite('dx', 'f32'),
+      maybeUpdate('weightGrad', 'f32'),
+    ],
+    ints: ['rows', 'columns', 'vocabulary'],
+    floats: ['zLoss', 'labelSmoothing'],
+  },
+  /** norms = (2-norm of x, factor that brings it to at most maxNorm (1 if it is, as torch's clip_grad_norm_), 1 if it is not finite else 0) */
+  globalNorm: { operands: [read('x', 'f32'), write('norms', 'f32')], ints: ['count'], floats: ['maxNorm'] },
+  /**
+   * One AdamW step (Loshchilov and Hutter 2019, as torch.optim.AdamW) of `count` parameters with grad * norms[1]; then grad = 0.
+   * schedule = (learning rate, 1 - beta1^t, 1 - beta2^t). With norms[2] not 0 nothing changes but grad.
+   */
+  adamw: {
+    operands: [
+      update('parameters', 'f32'),
+      update('grad', 'f32'),
+      update('firstMoment', 'f32'),
+      update('secondMoment', 'f32'),
+      read('norms', 'f32'),
+      read('schedule', 'f32'),
+    ],
+    ints: ['count'],
+    floats: ['beta1', 'beta2', 'eps', 'weightDecay'],
+  },
 } as const satisfies Record<string, OpSpec>;
 
 export type OpName = keyof typeof opTable;
