@@ -1,35 +1,11 @@
 // The living definition of every op, in plain TypeScript: sums in double precision, results rounded to f32. The conformance
 // suite judges every other backend against this file. Written to be read, not to be fast.
 
-import { float16ToNumber, numberToFloat16 } from '../io/float16.js';
-import type { ExecutionCode } from '../tensor/backend.js';
+import { numberToFloat16 } from '../io/float16.js';
 import type { OpName } from '../tensor/optable.js';
 import { groupSize, type QuantizedRow, quantizeActivations } from '../tensor/quantize.js';
-
-/** An uploaded matrix: its values, and for q8 and q4 also the codes and scales by row. */
-export interface ReferenceWeight {
-  readonly rows: number;
-  readonly columns: number;
-  readonly values: Float32Array;
-  readonly quantized?: readonly QuantizedRow[];
-}
-
-/** What an op sees: operands in the op table's order, sizes of this run, constants. */
-export interface Call {
-  floats(operand: number): Float32Array;
-  ints(operand: number): Int32Array;
-  /** A key or value cache, f32 or f16 bits. */
-  cache(operand: number): Float32Array | Uint16Array;
-  weight(operand: number): ReferenceWeight;
-  has(operand: number): boolean;
-  readonly sizes: readonly number[];
-  readonly constants: readonly number[];
-}
-
-/** Computes one record; returns a code only when data points outside its table. */
-export type ReferenceOp = (call: Call) => ExecutionCode | undefined;
-
-const outside = (index: number, size: number): boolean => !(index >= 0 && index < size);
+import { load, normalize, outside, type ReferenceOp, rotate, sequencesOf, sigmoid } from './reference-call.js';
+import { referenceGradients } from './reference-gradients.js';
 
 export const referenceOps: Record<OpName, ReferenceOp> = {
   embedding(call) {
@@ -99,18 +75,10 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   attention(call) {
     const [rows, sequenceCount, segmentCount, queryHeads, kvHeads, headDim, cacheRows] = call.sizes;
     const [query, keys, values, out] = [call.floats(0), call.cache(1), call.cache(2), call.floats(5)];
-    const [sequences, segments] = [call.ints(3), call.ints(4)];
-    for (let s = 0; s < sequenceCount; s++) {
-      const [firstRow, count, firstSegment, segmentsHere] = sequences.subarray(4 * s, 4 * s + 4);
-      if (firstRow < 0 || count < 0 || firstRow + count > rows) return 'index-out-of-range';
-      if (firstSegment < 0 || segmentsHere < 0 || firstSegment + segmentsHere > segmentCount) return 'index-out-of-range';
-      const cached: number[] = []; // the cache row of each key, oldest first
-      for (let g = firstSegment; g < firstSegment + segmentsHere; g++) {
-        const [start, length] = segments.subarray(2 * g, 2 * g + 2);
-        if (start < 0 || length < 0 || start + length > cacheRows) return 'index-out-of-range';
-        for (let i = 0; i < length; i++) cached.push(start + i);
-      }
-      if (cached.length < count) return 'index-out-of-range';
+    const logsumexp = call.has(6) ? call.floats(6) : undefined;
+    const ragged = sequencesOf(call.ints(3), call.ints(4), { rows, sequenceCount, segmentCount, cacheRows });
+    if (!ragged) return 'index-out-of-range';
+    for (const { firstRow, count, cached } of ragged) {
       for (let i = 0; i < count; i++) {
         const visible = cached.length - count + i + 1;
         for (let h = 0; h < queryHeads; h++) {
@@ -132,6 +100,7 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
             for (let d = 0; d < headDim; d++) sums[d] += weight * load(values, row + d);
           }
           for (let d = 0; d < headDim; d++) out[start + d] = sums[d] / total;
+          if (logsumexp) logsumexp[(firstRow + i) * queryHeads + h] = largest + Math.log(total);
         }
       }
     }
@@ -194,28 +163,12 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
     const [rows, columns] = call.sizes;
     call.floats(1).set(call.floats(0).subarray(0, rows * columns));
   },
+
+  ...referenceGradients,
 };
 
 function silu(x: number): number {
-  return x / (1 + Math.exp(-x));
-}
-
-/** out = x / sqrt(mean(x^2) + eps) * weight; rounded before the weight, as upstream casts there. `out` may be `x`. */
-function normalize(x: Float32Array, weight: Float32Array, eps: number, out: Float32Array): void {
-  let sum = 0;
-  for (const value of x) sum += value * value;
-  const inverse = 1 / Math.sqrt(sum / x.length + eps);
-  for (let i = 0; i < x.length; i++) out[i] = Math.fround(x[i] * inverse) * weight[i];
-}
-
-/** Rotates the pairs (i, i + headDim/2) in place; angles = cos of each pair, then sin of each. */
-function rotate(head: Float32Array, angles: Float32Array): void {
-  const half = head.length / 2;
-  for (let i = 0; i < half; i++) {
-    const [a, b, cos, sin] = [head[i], head[i + half], angles[i], angles[i + half]];
-    head[i] = a * cos - b * sin;
-    head[i + half] = b * cos + a * sin;
-  }
+  return x * sigmoid(x);
 }
 
 function dot(x: Float32Array, matrix: Float32Array, start: number): number {
@@ -233,10 +186,6 @@ function dotCodes(x: QuantizedRow, weight: QuantizedRow): number {
     sum += products * Math.fround(x.scales[g] * weight.scales[g]);
   }
   return sum;
-}
-
-function load(cache: Float32Array | Uint16Array, index: number): number {
-  return cache instanceof Float32Array ? cache[index] : float16ToNumber(cache[index]);
 }
 
 function store(cache: Float32Array | Uint16Array, start: number, head: Float32Array): void {

@@ -19,7 +19,8 @@ import { ExecutionError } from '../tensor/execution.js';
 import { opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
 import { quantizeWeights } from '../tensor/quantize.js';
-import { type Call, type ReferenceWeight, referenceOps } from './reference-ops.js';
+import type { Call, ReferenceWeight } from './reference-call.js';
+import { referenceOps } from './reference-ops.js';
 
 type RowsArray = Float32Array | Uint16Array | Int32Array;
 
@@ -166,13 +167,17 @@ class ReferenceBackend implements Backend {
     const array = (operand: number): RowsArray => {
       const buffer = record.operands[operand]!;
       const whole = buffer.kind === 'params' ? params : buffer.kind === 'arena' ? arena[buffer.id] : this.array(buffer);
-      return buffer.offset ? whole.subarray(buffer.offset, buffer.offset + elementsOf(buffer.shape)) : whole;
+      return whole.subarray(buffer.offset, buffer.offset + elementsOf(buffer.shape));
     };
     return {
       floats: (operand) => array(operand) as Float32Array,
       ints: (operand) => array(operand) as Int32Array,
       cache: (operand) => array(operand) as Float32Array | Uint16Array,
-      weight: (operand) => this.stored(record.operands[operand]!).weight!,
+      weight: (operand) => {
+        const buffer = record.operands[operand]!;
+        if (buffer.layout === 'weight') return this.stored(buffer).weight!;
+        return { rows: buffer.shape[0], columns: buffer.shape[1], values: array(operand) as Float32Array };
+      },
       has: (operand) => record.operands[operand] !== null,
       sizes,
       constants: record.floats.map(Math.fround),

@@ -135,7 +135,7 @@ export class Stepper {
       ...{ rows, ids, positions, kvRows },
       ragged: { sequences, sequenceCount, segments, segmentCount },
       rope: this.cache.rope,
-      caches: this.cache.layers,
+      cacheOf: (layer) => this.cache.layers[layer],
     });
     if (kind !== 'none') this.encodeOutputs(ops, kind, ops.gatherRows(hidden, wanted, wantedCount), targets);
     const encoded: Encoded = {

@@ -29,8 +29,14 @@ export interface StepInputs {
   readonly ragged: Ragged;
   /** f32 [positions, headDim], from `ropeTable`. */
   readonly rope: DeviceBuffer;
-  readonly caches: readonly KeyValues[];
+  /** The cache of a layer; in training, room for this step's keys and values alone. */
+  cacheOf(layer: number): KeyValues;
+  /** Keep what the gradient needs. */
+  readonly differentiable?: boolean;
 }
+
+/** Runs a layer; training may run it again on the way back instead of keeping what is inside. */
+export type AroundLayer = (forward: (x: Tensor) => Tensor, x: Tensor) => Tensor;
 
 /** Is shown intermediate results under names as `hidden.3`; for tests and tools that look inside. */
 export type Tap = (name: string, tensor: Tensor) => void;
@@ -68,7 +74,7 @@ class MultiHeadCausalAttention {
     const qkv = this.qkv_proj.forward(ops, x); // [rows, (queryHeads + 2 kvHeads) headDim]
     const { positions, kvRows, rope } = step;
     const query = ops.qkNormRope(qkv, this.heads, this.norms, rope, positions, kvRows, cache, this.eps);
-    const mixed = ops.attention(query, this.heads, cache, step.ragged); // [rows, queryHeads headDim]
+    const mixed = ops.attention(query, this.heads, cache, step.ragged, step.differentiable); // [rows, queryHeads headDim]
     return this.out_proj.forward(ops, mixed, { residual });
   }
 }
@@ -140,16 +146,23 @@ export class OpenELM {
   }
 
   /** The residual stream after the last layer, [rows, modelDim]; fills the caches. */
-  forward(ops: Ops, step: StepInputs, tap?: Tap): Tensor {
+  forward(ops: Ops, step: StepInputs, tap?: Tap, around: AroundLayer = (forward, x) => forward(x)): Tensor {
     let x = ops.embedding(this.token_embeddings, step.ids, step.rows);
     tap?.('transformer.token_embeddings', x);
-    for (const [i, layer] of this.layers.entries()) x = layer.forward(ops, x, step.caches[i], step, tap);
+    for (const [i, layer] of this.layers.entries()) {
+      x = around((input) => layer.forward(ops, input, step.cacheOf(i), step, tap), x);
+    }
     return x;
+  }
+
+  /** The output layer's input: residual rows through the last norm. */
+  normalize(ops: Ops, x: Tensor): Tensor {
+    return this.norm.forward(ops, x);
   }
 
   /** Logits [rows, vocabSize] of residual rows. */
   logits(ops: Ops, x: Tensor, options: LinearOptions & { tap?: Tap } = {}): Tensor {
-    const normed = this.norm.forward(ops, x);
+    const normed = this.normalize(ops, x);
     options.tap?.('transformer.norm', normed);
     return this.classifier.forward(ops, normed, options);
   }

@@ -117,8 +117,11 @@ export class Ops {
     return query;
   }
 
-  /** query: [rows, queryHeads headDim], rotated; scale 1/sqrt(headDim) */
-  attention(query: Tensor, heads: HeadShape, cache: KeyValues, ragged: Ragged): Tensor {
+  /**
+   * query: [rows, queryHeads headDim], rotated; scale 1/sqrt(headDim). With `differentiable` the softmax's denominators are kept
+   * for the gradient.
+   */
+  attention(query: Tensor, heads: HeadShape, cache: KeyValues, ragged: Ragged, differentiable = false): Tensor {
     const { queryHeads, kvHeads, headDim } = heads;
     if (query.columns !== queryHeads * headDim) throw new Error(`attention: query has ${query.columns} columns`);
     if (queryHeads % kvHeads) throw new Error(`attention: ${queryHeads} query heads do not share ${kvHeads} kv heads evenly`);
@@ -126,9 +129,10 @@ export class Ops {
     this.atLeast('attention', 'sequences', ragged.sequences, 4 * maxOf(ragged.sequenceCount));
     this.atLeast('attention', 'segments', ragged.segments, 2 * maxOf(ragged.segmentCount));
     const out = this.output(query.rows, query.columns);
+    const logsumexp = differentiable ? this.output(query.rows, queryHeads).buffer : null;
     this.record(
       'attention',
-      [query.buffer, cache.keys, cache.values, ragged.sequences, ragged.segments, out.buffer],
+      [query.buffer, cache.keys, cache.values, ragged.sequences, ragged.segments, out.buffer, logsumexp],
       [query.rows, ragged.sequenceCount, ragged.segmentCount, queryHeads, kvHeads, headDim, cacheRows],
       [1 / Math.sqrt(headDim)],
     );
@@ -176,6 +180,83 @@ export class Ops {
     this.record('copy', [x.buffer, out.buffer], [x.rows, x.columns]);
   }
 
+  /** Room for the keys and values of `rows` tokens inside this program: training's cache. */
+  keyValues(rows: Dim, { kvHeads, headDim }: HeadShape): KeyValues {
+    const make = (): DeviceBuffer => this.allocate([maxOf(rows), kvHeads, headDim]);
+    return { keys: make(), values: make() };
+  }
+
+  /**
+   * Cross-entropy with z-loss of logits x weight^T (see the op table). x: [rows, columns]; weight: f32 rows [vocabulary, columns];
+   * targets: i32 [>= rows], below 0 ignored; scale: f32 [1]; losses: f32 [>= 2 rows]. With `weightGrad` the gradient is computed
+   * too: added there, and returned for x.
+   */
+  crossEntropy(
+    x: Tensor,
+    weight: DeviceBuffer,
+    targets: DeviceBuffer,
+    options: {
+      scale: DeviceBuffer;
+      losses: DeviceBuffer;
+      zLoss: number;
+      labelSmoothing: number;
+      weightGrad?: DeviceBuffer;
+    },
+  ): Tensor | undefined {
+    const [vocabulary, columns] = this.matrix('crossEntropy', weight);
+    if (columns !== x.columns) throw new Error(`crossEntropy: the weight takes ${columns} inputs, x has ${x.columns} columns`);
+    this.atLeast('crossEntropy', 'targets', targets, maxOf(x.rows));
+    this.atLeast('crossEntropy', 'losses', options.losses, 2 * maxOf(x.rows));
+    const { scale, losses, weightGrad } = options;
+    if (weightGrad) this.exactly('crossEntropy', 'weightGrad', weightGrad, [vocabulary, columns]);
+    const dx = weightGrad && this.output(x.rows, columns);
+    this.record(
+      'crossEntropy',
+      [x.buffer, weight, targets, scale, losses, dx?.buffer ?? null, weightGrad ?? null],
+      [x.rows, columns, vocabulary],
+      [options.zLoss, options.labelSmoothing],
+    );
+    return dx;
+  }
+
+  /** norms: f32 [3]: the norm of x, the factor that clips it to maxNorm, and whether it is not finite */
+  globalNorm(x: DeviceBuffer, norms: DeviceBuffer, maxNorm: number): void {
+    this.exactly('globalNorm', 'norms', norms, [3]);
+    this.record('globalNorm', [x, norms], [elementsOf(x.shape)], [maxNorm]);
+  }
+
+  /** All of one shape; schedule: f32 [3]: learning rate, 1 - beta1^t, 1 - beta2^t */
+  adamw(
+    state: { parameters: DeviceBuffer; grad: DeviceBuffer; firstMoment: DeviceBuffer; secondMoment: DeviceBuffer },
+    norms: DeviceBuffer,
+    schedule: DeviceBuffer,
+    options: { beta1: number; beta2: number; eps: number; weightDecay: number },
+  ): void {
+    const { parameters, grad, firstMoment, secondMoment } = state;
+    for (const [name, buffer] of Object.entries(state)) this.exactly('adamw', name, buffer, [...parameters.shape]);
+    this.record(
+      'adamw',
+      [parameters, grad, firstMoment, secondMoment, norms, schedule],
+      [elementsOf(parameters.shape)],
+      [options.beta1, options.beta2, options.eps, options.weightDecay],
+    );
+  }
+
+  /** The records so far: what a tape walks back over. */
+  get encoded(): readonly OpRecord[] {
+    return this.records;
+  }
+
+  /** Appends a derivative's record; `gradients.ts` knows its operands. Outputs are made by `outputLike`. */
+  derivative(op: OpName, operands: (DeviceBuffer | null)[], ints: readonly Dim[], floats: readonly number[] = []): void {
+    this.record(op, operands, [...ints], [...floats]);
+  }
+
+  /** A new f32 arena buffer of a buffer's shape. */
+  outputLike(buffer: DeviceBuffer): DeviceBuffer {
+    return this.allocate(buffer.shape);
+  }
+
   /** Ends encoding; the handles made here are of no use afterwards. */
   finish(): Program {
     this.finished = true;
@@ -189,11 +270,14 @@ export class Ops {
       }
       return { buffer: into, rows, columns };
     }
-    const shape = [maxOf(rows), columns];
+    return { buffer: this.allocate([maxOf(rows), columns]), rows, columns };
+  }
+
+  private allocate(shape: readonly number[]): DeviceBuffer {
     const bytes = bytesOf('f32', elementsOf(shape));
     const buffer: DeviceBuffer = { kind: 'arena', id: this.arena.length, dtype: 'f32', layout: 'rows', shape, bytes, offset: 0 };
     this.arena.push(buffer);
-    return { buffer, rows, columns };
+    return buffer;
   }
 
   private record(op: OpName, operands: (DeviceBuffer | null)[], ints: Dim[], floats: number[] = []): void {

@@ -64,9 +64,25 @@ export function checkRecord(record: OpRecord, program: Pick<Program, 'arena' | '
     }
   });
   for (const buffer of written) {
-    const uses = record.operands.filter((other) => other && other.kind === buffer.kind && other.id === buffer.id);
-    if (uses.length > 1) fail('reads and writes one buffer through two operands');
+    if (record.operands.filter((other) => other && overlap(other, buffer)).length > 1) {
+      fail('reads and writes the same memory through two operands');
+    }
   }
+}
+
+function overlap(a: DeviceBuffer, b: DeviceBuffer): boolean {
+  if (a.kind !== b.kind || a.id !== b.id) return false;
+  return a.offset < b.offset + elementsOf(b.shape) && b.offset < a.offset + elementsOf(a.shape);
+}
+
+/** A part of a persistent `rows` buffer, as a buffer of its own shape. @throws Error when it does not lie inside. */
+export function view(buffer: DeviceBuffer, offset: number, shape: readonly number[]): DeviceBuffer {
+  const elements = elementsOf(shape);
+  if (buffer.kind !== 'persistent' || buffer.layout !== 'rows') throw new Error('view: only persistent rows have views');
+  if (offset < 0 || offset + elements > elementsOf(buffer.shape)) {
+    throw new Error(`view: [${offset}, ${offset + elements}) lies outside ${elementsOf(buffer.shape)} elements`);
+  }
+  return { ...buffer, shape, bytes: elements * elementBytes[buffer.dtype], offset: buffer.offset + offset };
 }
 
 /** Places of the arena buffers, by index, in bytes, and the bytes of the whole arena. */

@@ -96,7 +96,11 @@ async function forward(
     kept.set(name, into);
     ops.copy(tensor, into);
   };
-  const hidden = model.forward(ops, { rows: ids.length, ...views, ragged, rope: cache.rope, caches: cache.layers }, tap);
+  const hidden = model.forward(
+    ops,
+    { rows: ids.length, ...views, ragged, rope: cache.rope, cacheOf: (i) => cache.layers[i] },
+    tap,
+  );
   const logits = backend.create('f32', [ids.length, config.vocabSize]);
   kept.set('logits', logits);
   model.logits(ops, hidden, { into: logits, tap });

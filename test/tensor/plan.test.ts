@@ -42,7 +42,7 @@ describe('encoding', () => {
   it('refuses an op that reads what it writes', () => {
     const ops = new Ops();
     const x = tensor(2, 8);
-    expect(() => ops.copy(x, x.buffer)).toThrow('reads and writes one buffer');
+    expect(() => ops.copy(x, x.buffer)).toThrow('reads and writes the same memory');
   });
 
   it('reads dynamic sizes from the params, within their bound', () => {

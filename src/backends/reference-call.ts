@@ -1,0 +1,93 @@
+// What the definitions of ops share: how an op sees its operands, and the arithmetic that a forward op and its derivative both
+// need. No op is defined here.
+
+import { float16ToNumber } from '../io/float16.js';
+import type { ExecutionCode } from '../tensor/backend.js';
+import type { QuantizedRow } from '../tensor/quantize.js';
+
+/** An uploaded matrix: its values, and for q8 and q4 also the codes and scales by row. */
+export interface ReferenceWeight {
+  readonly rows: number;
+  readonly columns: number;
+  readonly values: Float32Array;
+  readonly quantized?: readonly QuantizedRow[];
+}
+
+/** What an op sees: operands in the op table's order, sizes of this run, constants. */
+export interface Call {
+  floats(operand: number): Float32Array;
+  ints(operand: number): Int32Array;
+  /** A key or value cache, f32 or f16 bits. */
+  cache(operand: number): Float32Array | Uint16Array;
+  /** An uploaded matrix, or f32 rows as one. */
+  weight(operand: number): ReferenceWeight;
+  has(operand: number): boolean;
+  readonly sizes: readonly number[];
+  readonly constants: readonly number[];
+}
+
+/** Computes one record; returns a code only when data points outside its table. */
+export type ReferenceOp = (call: Call) => ExecutionCode | undefined;
+
+export const outside = (index: number, size: number): boolean => !(index >= 0 && index < size);
+
+export function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
+/** 1 / sqrt(mean(x^2) + eps) */
+export function inverseRms(x: Float32Array, eps: number): number {
+  let sum = 0;
+  for (const value of x) sum += value * value;
+  return 1 / Math.sqrt(sum / x.length + eps);
+}
+
+/** out = x * inverseRms * weight; rounded before the weight, as upstream casts there. `out` may be `x`. */
+export function normalize(x: Float32Array, weight: Float32Array, eps: number, out: Float32Array): void {
+  const inverse = inverseRms(x, eps);
+  for (let i = 0; i < x.length; i++) out[i] = Math.fround(x[i] * inverse) * weight[i];
+}
+
+/** Rotates the pairs (i, i + headDim/2) in place; angles = cos of each pair, then sin of each. `direction` -1 turns back. */
+export function rotate(head: Float32Array, angles: Float32Array, direction: 1 | -1 = 1): void {
+  const half = head.length / 2;
+  for (let i = 0; i < half; i++) {
+    const [a, b, cos, sin] = [head[i], head[i + half], angles[i], direction * angles[i + half]];
+    head[i] = a * cos - b * sin;
+    head[i + half] = b * cos + a * sin;
+  }
+}
+
+export function load(cache: Float32Array | Uint16Array, index: number): number {
+  return cache instanceof Float32Array ? cache[index] : float16ToNumber(cache[index]);
+}
+
+/** A sequence of a ragged batch: its rows, and the cache row of each of its keys, oldest first. */
+export interface RaggedSequence {
+  readonly firstRow: number;
+  readonly count: number;
+  readonly cached: readonly number[];
+}
+
+/** Reads the tables of `attention`; undefined when one points outside. */
+export function sequencesOf(
+  sequences: Int32Array,
+  segments: Int32Array,
+  sizes: { rows: number; sequenceCount: number; segmentCount: number; cacheRows: number },
+): RaggedSequence[] | undefined {
+  const found: RaggedSequence[] = [];
+  for (let s = 0; s < sizes.sequenceCount; s++) {
+    const [firstRow, count, firstSegment, segmentsHere] = sequences.subarray(4 * s, 4 * s + 4);
+    if (firstRow < 0 || count < 0 || firstRow + count > sizes.rows) return undefined;
+    if (firstSegment < 0 || segmentsHere < 0 || firstSegment + segmentsHere > sizes.segmentCount) return undefined;
+    const cached: number[] = [];
+    for (let g = firstSegment; g < firstSegment + segmentsHere; g++) {
+      const [start, length] = segments.subarray(2 * g, 2 * g + 2);
+      if (start < 0 || length < 0 || start + length > sizes.cacheRows) return undefined;
+      for (let i = 0; i < length; i++) cached.push(start + i);
+    }
+    if (cached.length < count) return undefined;
+    found.push({ firstRow, count, cached });
+  }
+  return found;
+}

@@ -1,0 +1,236 @@
+// The definitions of the derivatives and of the optimizer's ops, as `reference-ops.ts` for the forward ones: double precision
+// inside, f32 outside. Tests compare the derivatives with central differences of the forward definitions.
+
+import type { OpName } from '../tensor/optable.js';
+import { inverseRms, outside, type ReferenceOp, rotate, sequencesOf, sigmoid } from './reference-call.js';
+
+type GradientName = Extract<OpName, `${string}Grad` | 'crossEntropy' | 'globalNorm' | 'adamw'>;
+
+export const referenceGradients: Record<GradientName, ReferenceOp> = {
+  embeddingGrad(call) {
+    const [rows, columns, tableRows, skip] = call.sizes;
+    const [dout, ids, tableGrad] = [call.floats(0), call.ints(1), call.floats(2)];
+    for (let r = 0; r < rows; r++) {
+      if (outside(ids[r], tableRows)) return 'index-out-of-range';
+      if (ids[r] === skip - 1) continue;
+      for (let c = 0; c < columns; c++) tableGrad[ids[r] * columns + c] += dout[r * columns + c];
+    }
+  },
+
+  rmsNormGrad(call) {
+    const [rows, columns] = call.sizes;
+    const [x, weight, dout, dx, weightGrad] = [call.floats(0), call.floats(1), call.floats(2), call.floats(4), call.floats(5)];
+    const residual = call.has(3) ? call.floats(3) : undefined;
+    const sums = new Float64Array(columns);
+    for (let r = 0; r < rows; r++) {
+      const row = (array: Float32Array): Float32Array => array.subarray(r * columns, (r + 1) * columns);
+      const out = normalizeGrad(row(x), weight, row(dout), call.constants[0], sums);
+      for (let c = 0; c < columns; c++) dx[r * columns + c] = out[c] + (residual ? residual[r * columns + c] : 0);
+    }
+    for (let c = 0; c < columns; c++) weightGrad[c] += sums[c];
+  },
+
+  linearInputGrad(call) {
+    const [rows, inputs, outputs] = call.sizes;
+    const [dout, weight, dx] = [call.floats(0), call.floats(1), call.floats(3)];
+    const residual = call.has(2) ? call.floats(2) : undefined;
+    for (let r = 0; r < rows; r++) {
+      const sums = new Float64Array(inputs);
+      for (let n = 0; n < outputs; n++) {
+        const d = dout[r * outputs + n];
+        for (let k = 0; k < inputs; k++) sums[k] += d * weight[n * inputs + k];
+      }
+      for (let k = 0; k < inputs; k++) dx[r * inputs + k] = sums[k] + (residual ? residual[r * inputs + k] : 0);
+    }
+  },
+
+  linearWeightGrad(call) {
+    const [rows, inputs, outputs] = call.sizes;
+    const [dout, x, weightGrad] = [call.floats(0), call.floats(1), call.floats(2)];
+    for (let n = 0; n < outputs; n++) {
+      const sums = new Float64Array(inputs);
+      for (let r = 0; r < rows; r++) {
+        const d = dout[r * outputs + n];
+        for (let k = 0; k < inputs; k++) sums[k] += d * x[r * inputs + k];
+      }
+      for (let k = 0; k < inputs; k++) weightGrad[n * inputs + k] += sums[k];
+    }
+  },
+
+  qkNormRopeGrad(call) {
+    const [rows, queryHeads, kvHeads, headDim, cacheRows, ropeRows] = call.sizes;
+    const [qkv, rope, positions, kvRows] = [call.floats(0), call.floats(3), call.ints(4), call.ints(5)];
+    const [dquery, dkeys, dvalues, dqkv] = [call.floats(6), call.floats(7), call.floats(8), call.floats(9)];
+    const norms = [1, 2].map((operand) => (call.has(operand) ? call.floats(operand) : undefined));
+    const sums = [new Float64Array(headDim), new Float64Array(headDim)];
+    for (let r = 0; r < rows; r++) {
+      if (outside(positions[r], ropeRows) || outside(kvRows[r], cacheRows)) return 'index-out-of-range';
+      const angles = rope.subarray(positions[r] * headDim, (positions[r] + 1) * headDim);
+      for (let h = 0; h < queryHeads + 2 * kvHeads; h++) {
+        const start = (r * (queryHeads + 2 * kvHeads) + h) * headDim;
+        const kvStart = (kvRows[r] * kvHeads + ((h - queryHeads) % kvHeads)) * headDim;
+        if (h >= queryHeads + kvHeads) {
+          dqkv.set(dvalues.subarray(kvStart, kvStart + headDim), start);
+          continue;
+        }
+        const isQuery = h < queryHeads;
+        const from = isQuery ? (r * queryHeads + h) * headDim : kvStart;
+        const dout = (isQuery ? dquery : dkeys).slice(from, from + headDim);
+        rotate(dout, angles, -1);
+        const norm = norms[isQuery ? 0 : 1];
+        const x = qkv.subarray(start, start + headDim);
+        dqkv.set(norm ? normalizeGrad(x, norm, dout, call.constants[0], sums[isQuery ? 0 : 1]) : dout, start);
+      }
+    }
+    for (const [i, operand] of [10, 11].entries()) {
+      if (!call.has(operand)) continue;
+      const grad = call.floats(operand);
+      for (let d = 0; d < headDim; d++) grad[d] += sums[i][d];
+    }
+  },
+
+  attentionGrad(call) {
+    const [rows, sequenceCount, segmentCount, queryHeads, kvHeads, headDim, cacheRows] = call.sizes;
+    const [query, keys, values, out, logsumexp, dout] = [0, 1, 2, 5, 6, 7].map((operand) => call.floats(operand));
+    const ragged = sequencesOf(call.ints(3), call.ints(4), { rows, sequenceCount, segmentCount, cacheRows });
+    if (!ragged) return 'index-out-of-range';
+    const scale = call.constants[0];
+    const dquery = new Float64Array(rows * queryHeads * headDim);
+    const dkeys = new Float64Array(cacheRows * kvHeads * headDim);
+    const dvalues = new Float64Array(cacheRows * kvHeads * headDim);
+    for (const { firstRow, count, cached } of ragged) {
+      for (let i = 0; i < count; i++) {
+        for (let h = 0; h < queryHeads; h++) {
+          const q = ((firstRow + i) * queryHeads + h) * headDim;
+          const kvHead = Math.floor(h / (queryHeads / kvHeads));
+          let delta = 0; // dout . out = sum over keys of p dp
+          for (let d = 0; d < headDim; d++) delta += dout[q + d] * out[q + d];
+          for (let j = 0; j < cached.length - count + i + 1; j++) {
+            const k = (cached[j] * kvHeads + kvHead) * headDim;
+            let score = 0;
+            let dp = 0;
+            for (let d = 0; d < headDim; d++) {
+              score += query[q + d] * keys[k + d];
+              dp += dout[q + d] * values[k + d];
+            }
+            const p = Math.exp(score * scale - logsumexp[(firstRow + i) * queryHeads + h]);
+            const ds = p * (dp - delta) * scale;
+            for (let d = 0; d < headDim; d++) {
+              dvalues[k + d] += p * dout[q + d];
+              dquery[q + d] += ds * keys[k + d];
+              dkeys[k + d] += ds * query[q + d];
+            }
+          }
+        }
+      }
+    }
+    call.floats(8).set(dquery);
+    call.floats(9).set(dkeys);
+    call.floats(10).set(dvalues);
+  },
+
+  swigluGrad(call) {
+    const [rows, columns] = call.sizes;
+    const [x, dout, dx] = [call.floats(0), call.floats(1), call.floats(2)];
+    for (let r = 0; r < rows; r++) {
+      for (let c = 0; c < columns; c++) {
+        const [gateAt, upAt] = [2 * r * columns + c, (2 * r + 1) * columns + c];
+        const [gate, up, d] = [x[gateAt], x[upAt], dout[r * columns + c]];
+        dx[gateAt] = d * up * siluGrad(gate);
+        dx[upAt] = d * gate * sigmoid(gate);
+      }
+    }
+  },
+
+  siluGrad(call) {
+    const [rows, columns] = call.sizes;
+    const [x, dout, dx] = [call.floats(0), call.floats(1), call.floats(2)];
+    for (let i = 0; i < rows * columns; i++) dx[i] = dout[i] * siluGrad(x[i]);
+  },
+
+  crossEntropy(call) {
+    const [rows, columns, vocabulary] = call.sizes;
+    const [x, weight, targets, losses] = [call.floats(0), call.floats(1), call.ints(2), call.floats(4)];
+    const scale = call.floats(3)[0];
+    const [zLoss, smoothing] = call.constants;
+    const dx = call.has(5) ? call.floats(5) : undefined;
+    const weightGrad = call.has(6) ? call.floats(6) : undefined;
+    const sums = new Float64Array(weightGrad ? vocabulary * columns : 0);
+    for (let r = 0; r < rows; r++) {
+      const row = x.subarray(r * columns, (r + 1) * columns);
+      const dxRow = new Float64Array(columns);
+      losses.fill(0, 2 * r, 2 * r + 2);
+      if (targets[r] >= vocabulary) return 'index-out-of-range';
+      if (targets[r] >= 0) {
+        const logits = new Float64Array(vocabulary);
+        for (let v = 0; v < vocabulary; v++) {
+          for (let c = 0; c < columns; c++) logits[v] += row[c] * weight[v * columns + c];
+        }
+        const largest = logits.reduce((a, b) => Math.max(a, b));
+        const lse = largest + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0));
+        const mean = logits.reduce((a, b) => a + b) / vocabulary;
+        losses[2 * r] = (1 - smoothing) * (lse - logits[targets[r]]) + smoothing * (lse - mean);
+        losses[2 * r + 1] = lse * lse;
+        for (let v = 0; v < vocabulary; v++) {
+          const p = Math.exp(logits[v] - lse);
+          const wanted = (v === targets[r] ? 1 - smoothing : 0) + smoothing / vocabulary;
+          const dlogit = scale * (p - wanted + zLoss * 2 * lse * p);
+          for (let c = 0; c < columns; c++) {
+            dxRow[c] += dlogit * weight[v * columns + c];
+            if (weightGrad) sums[v * columns + c] += dlogit * row[c];
+          }
+        }
+      }
+      dx?.set(dxRow, r * columns);
+    }
+    for (let i = 0; i < sums.length; i++) weightGrad![i] += sums[i];
+  },
+
+  globalNorm(call) {
+    const [count] = call.sizes;
+    const [x, norms] = [call.floats(0), call.floats(1)];
+    let sum = 0;
+    for (let i = 0; i < count; i++) sum += x[i] * x[i];
+    const norm = Math.sqrt(sum);
+    norms[0] = norm;
+    norms[1] = Math.min(1, call.constants[0] / (norm + 1e-6));
+    norms[2] = Number.isFinite(norms[0]) ? 0 : 1;
+  },
+
+  adamw(call) {
+    const [count] = call.sizes;
+    const [parameters, grad, first, second, norms, schedule] = [0, 1, 2, 3, 4, 5].map((operand) => call.floats(operand));
+    const [beta1, beta2, eps, weightDecay] = call.constants;
+    const [learningRate, correction1, correction2] = schedule;
+    for (let i = 0; i < count && norms[2] === 0; i++) {
+      const g = grad[i] * norms[1];
+      first[i] = beta1 * first[i] + (1 - beta1) * g;
+      second[i] = beta2 * second[i] + (1 - beta2) * g * g;
+      const step = first[i] / correction1 / (Math.sqrt(second[i] / correction2) + eps);
+      parameters[i] = parameters[i] * (1 - learningRate * weightDecay) - learningRate * step;
+    }
+    grad.fill(0, 0, count);
+  },
+};
+
+function siluGrad(x: number): number {
+  const s = sigmoid(x);
+  return s * (1 + x * (1 - s));
+}
+
+/** The gradient of x / rms * weight by x; adds that by the weight to `weightSums`. */
+function normalizeGrad(
+  x: Float32Array,
+  weight: Float32Array,
+  dout: Float32Array,
+  eps: number,
+  weightSums: Float64Array,
+): Float64Array {
+  const inverse = inverseRms(x, eps);
+  let projection = 0; // mean(weight dout n)
+  for (let i = 0; i < x.length; i++) {
+    projection += (weight[i] * dout[i] * x[i] * inverse) / x.length;
+    weightSums[i] += dout[i] * x[i] * inverse;
+  }
+  return Float64Array.from(x, (value, i) => (weight[i] * dout[i] - value * inverse * projection) * inverse);
+}

@@ -1,0 +1,154 @@
+// The derivative of every op, in one table, and the tape that walks a program's records back over it. A rule appends the
+// derivative's records and says which gradients they made; a gradient that an operand already has is handed to the rule, which
+// adds to it. Ops without a rule (argmax, copy, ...) stop gradients. The arithmetic is in `backends/reference-gradients.ts`.
+
+import type { DeviceBuffer, OpRecord } from './backend.js';
+import type { Ops } from './ops.js';
+import type { OpName } from './optable.js';
+import { opSpec } from './optable.js';
+
+/** What a rule has at hand for one record. */
+interface Step {
+  readonly ops: Ops;
+  readonly record: OpRecord;
+  /** An operand by its name in the op table; null when it was left out. */
+  at(name: string): DeviceBuffer | null;
+  /** The gradient of the loss by an output, which is known to be there. */
+  grad(name: string): DeviceBuffer;
+  /** The gradient that an input has from ops further on, or null. */
+  existing(name: string): DeviceBuffer | null;
+  /** A new buffer for an input's gradient, which takes the place of the existing one. */
+  fresh(name: string): DeviceBuffer;
+  /** Where a parameter's gradient is added up; null for what is not trained. */
+  parameterGrad(name: string): DeviceBuffer | null;
+  /** One more than the id whose embedding takes no gradient; 0 for none. */
+  readonly skip: number;
+  /** Passes an output's gradient on to an input as it is. */
+  passOn(from: string, to: string): void;
+}
+
+type Rule = (step: Step) => void;
+
+export const gradientRules: Partial<Record<OpName, Rule>> = {
+  embedding: ({ ops, record, at, grad, parameterGrad, skip }) => {
+    const table = parameterGrad('table');
+    const [rows, columns, tableRows] = record.ints;
+    if (table) ops.derivative('embeddingGrad', [grad('out'), at('ids'), table], [rows, columns, tableRows, skip]);
+  },
+  rmsNorm: ({ ops, record, at, grad, existing, fresh, parameterGrad }) => {
+    const operands = [at('x'), at('weight'), grad('out'), existing('x'), fresh('x'), parameterGrad('weight')];
+    ops.derivative('rmsNormGrad', operands, record.ints, record.floats);
+  },
+  linear: ({ ops, record, at, grad, existing, fresh, parameterGrad, passOn }) => {
+    const [rows, inputs, outputs] = record.ints;
+    const weightGrad = parameterGrad('weight');
+    if (weightGrad) ops.derivative('linearWeightGrad', [grad('out'), at('x'), weightGrad], [rows, inputs, outputs]);
+    ops.derivative('linearInputGrad', [grad('out'), at('weight'), existing('x'), fresh('x')], [rows, inputs, outputs]);
+    if (at('residual')) passOn('out', 'residual');
+  },
+  qkNormRope: ({ ops, record, at, grad, fresh, parameterGrad }) => {
+    const inputs = ['qkv', 'queryNorm', 'keyNorm', 'rope', 'positions', 'kvRows'].map(at);
+    const outputs = ['query', 'keys', 'values'].map(grad);
+    const norms = ['queryNorm', 'keyNorm'].map(parameterGrad);
+    ops.derivative('qkNormRopeGrad', [...inputs, ...outputs, fresh('qkv'), ...norms], record.ints, record.floats);
+  },
+  attention: ({ ops, record, at, grad, fresh }) => {
+    const inputs = ['query', 'keys', 'values', 'sequences', 'segments', 'out', 'logsumexp'].map(at);
+    const made = ['query', 'keys', 'values'].map(fresh);
+    ops.derivative('attentionGrad', [...inputs, grad('out'), ...made], record.ints, record.floats);
+  },
+  swiglu: ({ ops, record, at, grad, fresh }) => {
+    ops.derivative('swigluGrad', [at('x'), grad('out'), fresh('x')], record.ints);
+  },
+  silu: ({ ops, record, at, grad, fresh }) => {
+    ops.derivative('siluGrad', [at('x'), grad('out'), fresh('x')], record.ints);
+  },
+};
+
+/** Ops whose rule cannot add to a gradient that an input already has: the model never uses such an input twice. */
+const soleUse: Partial<Record<OpName, readonly string[]>> = {
+  qkNormRope: ['qkv'],
+  attention: ['query', 'keys', 'values'],
+  swiglu: ['x'],
+  silu: ['x'],
+};
+
+const keyOf = ({ kind, id, offset }: DeviceBuffer): string => `${kind} ${id} ${offset}`;
+
+/** The gradients of parameters: where each is added up. */
+export interface ParameterGrads {
+  of(parameter: DeviceBuffer): DeviceBuffer | undefined;
+}
+
+/** Pairs of a parameter and the buffer for its gradient. */
+export function parameterGrads(pairs: Iterable<readonly [parameter: DeviceBuffer, grad: DeviceBuffer]>): ParameterGrads {
+  const table = new Map([...pairs].map(([parameter, grad]) => [keyOf(parameter), grad]));
+  return { of: (parameter) => table.get(keyOf(parameter)) };
+}
+
+/** Gradients of intermediate results while records are walked backwards. One for a program. */
+export class Tape {
+  private readonly grads = new Map<string, DeviceBuffer>();
+
+  constructor(
+    private readonly ops: Ops,
+    private readonly parameters: ParameterGrads,
+    /** Ids whose embedding takes no gradient from the look-up (torch's `padding_idx`). */
+    private readonly paddingId?: number,
+  ) {}
+
+  /** Says what the gradient of a result is, where the walk begins. */
+  seed(result: DeviceBuffer, grad: DeviceBuffer): void {
+    this.grads.set(keyOf(result), grad);
+  }
+
+  gradOf(result: DeviceBuffer): DeviceBuffer | undefined {
+    return this.grads.get(keyOf(result));
+  }
+
+  /** Appends the derivatives of these records, the last first. Records whose results have no gradient are passed over. */
+  backward(records: readonly OpRecord[]): void {
+    for (const record of [...records].reverse()) {
+      const spec = opSpec(record.op);
+      const reached = spec.operands.some(({ access }, i) => {
+        const buffer = record.operands[i];
+        return access !== 'read' && buffer !== null && this.grads.has(keyOf(buffer));
+      });
+      if (reached) gradientRules[record.op]?.(this.step(record));
+    }
+  }
+
+  private step(record: OpRecord): Step {
+    const { operands } = opSpec(record.op);
+    const at = (name: string): DeviceBuffer | null => record.operands[operands.findIndex((operand) => operand.name === name)];
+    const existing = (name: string): DeviceBuffer | null => this.gradOf(at(name)!) ?? null;
+    const ops = this.ops;
+    const step: Step = {
+      ops,
+      record,
+      at,
+      grad: (name) => {
+        const found = this.gradOf(at(name)!);
+        if (!found) throw new Error(`${record.op}: '${name}' has no gradient`);
+        return found;
+      },
+      existing,
+      skip: this.paddingId === undefined ? 0 : this.paddingId + 1,
+      fresh: (name) => {
+        if (existing(name) && soleUse[record.op]?.includes(name)) throw new Error(`${record.op}: '${name}' is used twice`);
+        const made = ops.outputLike(at(name)!);
+        this.grads.set(keyOf(at(name)!), made);
+        return made;
+      },
+      parameterGrad: (name) => {
+        const parameter = at(name);
+        return (parameter && this.parameters.of(parameter)) ?? null;
+      },
+      passOn: (from, to) => {
+        if (existing(to)) throw new Error(`${record.op}: '${to}' has a gradient already`);
+        this.grads.set(keyOf(at(to)!), step.grad(from));
+      },
+    };
+    return step;
+  }
+}
