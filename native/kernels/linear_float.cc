@@ -164,9 +164,9 @@ void float_few_rows(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1
   }
 }
 
-// Rows [m0, m1) times B panels.
+// Rows [m0, m1) times B panels; the chunk's panels end at `end`.
 template <int B>
-static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int64_t m0, int64_t m1, TileOut out) {
+static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int64_t end, int64_t m0, int64_t m1, TileOut out) {
   const Weight& w = *r.operands[weight_].weight;
   const int64_t inputs = depth(p, w);
   alignas(64) float unpacked[B * kBlock * kPanel];
@@ -183,17 +183,24 @@ static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int
     TileOut block = out;
     block.add = k0 > 0;
     if (k0 + count < inputs) block.residual = nullptr;
+    // What comes next: the following block of these panels, or the first of the following ones.
+    const bool last = k0 + count >= inputs;
+    const int64_t bytes = weight_bytes(w.dtype, kPanel, inputs);
+    const char* next = (const char*)w.data + (last ? (panel + B) * bytes : panel * bytes + (k0 + count) * (bytes / inputs));
+    const bool more = !last || panel + B < end;
     for (int64_t m = m0; m < m1; m += kRowPanel) {
       TileOut o = block;
+      Ahead ahead = {more && m == m0 ? next : nullptr, bytes, bytes / inputs};
       o.c += (m - m0) * o.stride;
       if (o.residual) o.residual += (m - m0) * o.stride;
       const float* a = (const float*)r.scratch + (m / kRowPanel * inputs + k0) * kPanel;
-      if constexpr (kTilePanels == 2 && B == 2) tile_rows<2, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b, stride, o);
+      if constexpr (kTilePanels == 2 && B == 2) tile_rows<2, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b, stride, o, ahead);
       else for (int j = 0; j < B; j++) {
         TileOut one = o;
         one.c += j * kPanel;
         if (one.residual) one.residual += j * kPanel;
-        tile_rows<1, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b + j * stride, stride, one);
+        tile_rows<1, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b + j * stride, stride, one, ahead);
+        if (ahead.from) ahead.from += bytes;
       }
     }
   }
@@ -205,15 +212,15 @@ void float_gemm(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, in
     const int64_t column = panel * kPanel, at = m0 * p.outputs + column;
     TileOut out = {floats(r, out_) + at, p.outputs, residual ? residual + at : nullptr, false};
     if (panel + 2 <= p1 && column + 2 * kPanel <= p.outputs) {
-      gemm_panels<2>(r, p, panel, m0, m1, out);
+      gemm_panels<2>(r, p, panel, p1, m0, m1, out);
       panel += 2;
       continue;
     }
-    if (column + kPanel <= p.outputs) gemm_panels<1>(r, p, panel, m0, m1, out);
+    if (column + kPanel <= p.outputs) gemm_panels<1>(r, p, panel, p1, m0, m1, out);
     else for (int64_t m = m0; m < m1; m += kRowPanel) {
       alignas(64) float block[kRowPanel * kPanel];
       const int64_t end = smaller(m + kRowPanel, m1), skip = (m - m0) * p.outputs;
-      gemm_panels<1>(r, p, panel, m, end, {block, kPanel, nullptr, false});
+      gemm_panels<1>(r, p, panel, p1, m, end, {block, kPanel, nullptr, false});
       copy_part(block, end - m, p.outputs - column, out.residual ? out.residual + skip : nullptr, out.c + skip, p.outputs);
     }
     panel++;
