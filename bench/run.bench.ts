@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../src/errors.js';
 import { type Contender, type ContenderFactory, LlamaContender, type Precision } from './contender.js';
 import { type Row, report } from './report.js';
-import { interleave, median, type Summary, summarize } from './statistics.js';
+import { busyCores, interleave, median, type Summary, summarize } from './statistics.js';
 
 const usage = `npm run bench -- run --model DIR [options]
   --model DIR         checkpoint directory: config.json and model.safetensors in f16 or f32
@@ -43,6 +43,8 @@ export interface Measurement {
   readonly ratio?: number;
   /** The same of their best rounds. Neighbours on the cores slow a spinning engine more, so only a quiet run has both alike. */
   readonly ratioOfBest?: number;
+  /** Cores that other processes kept busy just before and just after, the larger: above 0.1 the numbers mean little. */
+  readonly others: number;
 }
 
 /** The command: parses `args`, measures, prints the table and writes bench/results/run.json. */
@@ -78,7 +80,9 @@ export async function measure(
       time: (contender: Contender) => Promise<number>,
     ): Promise<Measurement> => {
       const runs = contenders.map((contender) => [contender.name, async () => tokens / (await time(contender))] as const);
+      const before = await busyCores(300);
       const samples = await interleave(Object.fromEntries(runs), options.rounds);
+      const others = Math.max(before, await busyCores(300));
       const [ours, theirs] = contenders.map(({ name }) => samples[name]);
       return {
         precision,
@@ -87,6 +91,7 @@ export async function measure(
         speeds: Object.fromEntries(contenders.map(({ name }) => [name, summarize(samples[name])])),
         ratio: theirs && median(ours.map((speed, round) => speed / theirs[round])),
         ratioOfBest: theirs && Math.max(...ours) / Math.max(...theirs),
+        others,
       };
     };
     return [
@@ -98,7 +103,7 @@ export async function measure(
   }
 }
 
-function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest }: Measurement): Row {
+function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest, others }: Measurement): Row {
   const row: Record<string, string | number> = { precision, threads, phase };
   for (const [name, { median, min, max }] of Object.entries(speeds)) {
     row[`${name} tok/s`] = median;
@@ -106,6 +111,7 @@ function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest }: Measur
   }
   if (ratio !== undefined) row.ratio = ratio;
   if (ratioOfBest !== undefined) row['of best'] = ratioOfBest;
+  row.others = Number(others.toFixed(1));
   return row;
 }
 

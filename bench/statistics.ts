@@ -1,5 +1,8 @@
 // What the benchmarks do with timings: run the contenders in turn so that a busy minute hits all of them alike, and
-// reduce the samples to a median with its range. No means: one interrupted run must not move a result.
+// reduce the samples to a median with its range. No means: one interrupted run must not move a result. Also how busy the
+// machine is with other things, since an engine that spins at barriers falls to a tenth beside one busy neighbour.
+import { cpus } from 'node:os';
+import { setTimeout } from 'node:timers/promises';
 
 /** Median, smallest and largest of some samples, in the samples' unit. */
 export interface Summary {
@@ -37,4 +40,21 @@ export async function interleave<Name extends string>(
     for (const name of round % 2 === 0 ? names : [...names].reverse()) samples[name].push(await contenders[name]());
   }
   return samples;
+}
+
+/** Cores that are busy while this process waits `milliseconds`: what others take, when no contender runs. */
+export async function busyCores(milliseconds: number): Promise<number> {
+  const ticks = () => {
+    let busy = 0;
+    let all = 0;
+    for (const { times } of cpus()) {
+      busy += times.user + times.nice + times.sys + times.irq;
+      all += times.user + times.nice + times.sys + times.irq + times.idle;
+    }
+    return { busy, all };
+  };
+  const before = ticks();
+  await setTimeout(milliseconds);
+  const after = ticks();
+  return (cpus().length * (after.busy - before.busy)) / Math.max(1, after.all - before.all);
 }

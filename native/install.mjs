@@ -27,7 +27,7 @@ if (built.status !== 0) {
 
 function cause() {
   if (built.error) return built.error.code === 'ENOENT' ? 'node-gyp was not found' : built.error.message;
-  if (/find Python|Could not find any Python/i.test(said)) return 'Python 3 was not found';
+  if (/Could not find any Python/.test(said)) return 'Python 3 was not found';
   if (/not found: make|make.*ENOENT/i.test(said)) return 'make was not found';
   if (/(g\+\+|c\+\+|clang\+\+|cc)[^\n]*(not found|No such file or directory)/.test(said)) return 'no C++ compiler was found';
   const line = said.split('\n').find((text) => /\berror\b/i.test(text)) ?? said.split('\n').find((text) => text.includes('ERR!'));

@@ -1,13 +1,12 @@
 // The Node door: Node-API functions over the executor, and promises settled from its thread through one thread-safe function
 // a backend, which keeps Node alive only while work is pending. Arguments come from backends/native.ts alone, which checks
 // them; here they are checked as far as memory safety needs. Not a place for anything that computes.
-#define NAPI_VERSION 8
-#include <node_api.h>
-
+#include <algorithm>
 #include <string>
 #include <unordered_map>
 
 #include "executor.h"
+#include "node_values.h"
 
 namespace openelm {
 namespace {
@@ -44,85 +43,16 @@ const KernelTable* table_of(const std::string& isa) {
   return nullptr;
 }
 
-// Arguments. A wrong one makes `ok` false and the function throws a TypeError.
-class Args {
- public:
-  Args(napi_env env, napi_callback_info info) : env(env) { napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr); }
-
-  Door* door() {
-    Door* door = nullptr;
-    void* data = nullptr;
-    if (napi_get_value_external(env, next(), &data) == napi_ok) door = static_cast<Door*>(data);
-    ok &= door && door->executor;
-    return door;
-  }
-  int64_t integer(int64_t low = 0, int64_t high = INT64_C(1) << 52) {
-    int64_t value = low - 1;
-    ok &= napi_get_value_int64(env, next(), &value) == napi_ok && value >= low && value <= high;
-    return value;
-  }
-  int32_t small(int32_t low = 0, int32_t high = INT32_MAX) { return static_cast<int32_t>(integer(low, high)); }
-  std::string text() {
-    const napi_value value = next();
-    size_t length = 0;
-    if (napi_get_value_string_utf8(env, value, nullptr, 0, &length) != napi_ok) return ok = false, "";
-    std::string text(length + 1, '\0');
-    napi_get_value_string_utf8(env, value, &text[0], text.size(), &length);
-    text.resize(length);
-    return text;
-  }
-  uint8_t* bytes(size_t& length) {
-    array = next();
-    bool is_array = false;
-    void* data = nullptr;
-    napi_typedarray_type type;
-    size_t elements = 0;
-    length = 0;
-    if (napi_is_typedarray(env, array, &is_array) != napi_ok || !is_array) return ok = false, nullptr;
-    ok &= napi_get_typedarray_info(env, array, &type, &elements, &data, nullptr, nullptr) == napi_ok;
-    const size_t size = type == napi_uint8_array ? 1 : type == napi_uint16_array ? 2 : type == napi_int32_array || type == napi_float32_array ? 4 : 0;
-    ok &= size > 0;
-    length = elements * size;
-    return static_cast<uint8_t*>(data);
-  }
-  // A rows buffer and a range of it, in bytes.
-  Buffer* buffer(Door* door) {
-    Buffer* buffer = ok ? door->executor->find(small(1)) : nullptr;
-    ok &= buffer != nullptr;
-    return buffer;
-  }
-  napi_value wrong() {
-    napi_throw_type_error(env, nullptr, "a wrong argument, or a backend that was disposed of");
-    return nullptr;
-  }
-
-  const napi_env env;
-  napi_value array = nullptr;
-  bool ok = true;
-
- private:
-  napi_value next() { return at_ < count_ ? values_[at_++] : (ok = false, values_[0]); }
-  napi_value values_[10] = {};
-  size_t count_ = 10, at_ = 0;
-};
-
-napi_value number(napi_env env, double value) {
-  napi_value result = nullptr;
-  napi_create_double(env, value, &result);
-  return result;
+Door* door_of(Args& args) {
+  Door* door = static_cast<Door*>(args.external());
+  args.ok &= door && door->executor;
+  return door;
 }
 
-napi_value numbers(napi_env env, const std::vector<double>& values) {
-  napi_value result = nullptr;
-  napi_create_array_with_length(env, values.size(), &result);
-  for (size_t i = 0; i < values.size(); i++) napi_set_element(env, result, static_cast<uint32_t>(i), number(env, values[i]));
-  return result;
-}
-
-napi_value text(napi_env env, const std::string& value) {
-  napi_value result = nullptr;
-  napi_create_string_utf8(env, value.data(), value.size(), &result);
-  return result;
+Buffer* buffer_of(Args& args, Door* door) {
+  Buffer* buffer = door->executor->find(args.small(1));
+  args.ok &= buffer != nullptr;
+  return buffer;
 }
 
 // The environment ends (exit of a worker, or of Node): the threads must be gone before its memory is.
@@ -192,8 +122,8 @@ napi_value promise_of(Door* door, Job* job, napi_value kept = nullptr) {
 }
 
 // create(isa, threads, access of every operand in the op table's order) -> backend, or a string that says why not
-napi_value create(napi_env env, napi_callback_info info) {
-  Args args(env, info);
+napi_value create(Args& args, Door*) {
+  napi_env env = args.env;
   const KernelTable* table = table_of(args.text());
   const int threads = args.small(1, 1024);
   size_t length = 0;
@@ -222,29 +152,23 @@ napi_value create(napi_env env, napi_callback_info info) {
 }
 
 // allocate(backend, dtype, elements) -> id, 0: out of memory
-napi_value allocate(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+napi_value allocate(Args& args, Door* door) {
   const DType dtype = static_cast<DType>(args.small(kF32, kI32));
   const int64_t elements = args.integer(0, INT32_MAX);
   if (!args.ok) return args.wrong();
-  return number(env, door->executor->create(dtype, elements));
+  return number(args.env, door->executor->create(dtype, elements));
 }
 
 // allocateWeight(backend, dtype, rows, columns) -> id, 0: out of memory
-napi_value allocate_weight(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+napi_value allocate_weight(Args& args, Door* door) {
   const DType dtype = static_cast<DType>(args.small(kF32, kQ4));
   const int32_t rows = args.small(1), columns = args.small(1);
   if (!args.ok || int64_t(rows) * columns > INT32_MAX) return args.wrong();
-  return number(env, door->executor->create_weight(dtype, rows, columns));
+  return number(args.env, door->executor->create_weight(dtype, rows, columns));
 }
 
 // free(backend, id)
-napi_value free_buffer(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+napi_value free_buffer(Args& args, Door* door) {
   const int32_t id = args.small();
   if (!args.ok) return args.wrong();
   door->executor->free(id);
@@ -257,10 +181,8 @@ bool in_range(const Buffer& buffer, int64_t offset, size_t bytes) {
 }
 
 // write(backend, id, byte offset, array): copied now
-napi_value write(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
-  Buffer* buffer = args.buffer(door);
+napi_value write(Args& args, Door* door) {
+  Buffer* buffer = buffer_of(args, door);
   const int64_t offset = args.integer();
   size_t bytes = 0;
   const uint8_t* data = args.bytes(bytes);
@@ -276,10 +198,8 @@ napi_value write(napi_env env, napi_callback_info info) {
 }
 
 // read(backend, id, byte offset, array to fill) -> promise of the array
-napi_value read(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
-  Buffer* buffer = args.buffer(door);
+napi_value read(Args& args, Door* door) {
+  Buffer* buffer = buffer_of(args, door);
   const int64_t offset = args.integer();
   size_t bytes = 0;
   uint8_t* data = args.bytes(bytes);
@@ -296,10 +216,8 @@ napi_value read(napi_env env, napi_callback_info info) {
 
 // upload(backend, id, stored dtype, first row, rows, array of whole rows)       -> promise
 // upload(backend, id, stored dtype, first row, rows, offset in the file, path)  -> promise
-napi_value upload(napi_env env, napi_callback_info info, bool from_file) {
-  Args args(env, info);
-  Door* door = args.door();
-  Buffer* buffer = args.buffer(door);
+napi_value upload(Args& args, Door* door, bool from_file) {
+  Buffer* buffer = buffer_of(args, door);
   const DType source = static_cast<DType>(args.small(kF32, kBF16));
   const int64_t row = args.integer(0, INT32_MAX), rows = args.integer(1, INT32_MAX);
   const int64_t offset = from_file ? args.integer() : 0;
@@ -324,13 +242,11 @@ napi_value upload(napi_env env, napi_callback_info info, bool from_file) {
   door->executor->push(job);
   return promise;
 }
-napi_value upload_rows(napi_env env, napi_callback_info info) { return upload(env, info, false); }
-napi_value upload_file(napi_env env, napi_callback_info info) { return upload(env, info, true); }
+napi_value upload_rows(Args& args, Door* door) { return upload(args, door, false); }
+napi_value upload_file(Args& args, Door* door) { return upload(args, door, true); }
 
 // compile(backend, words, arena bytes, params) -> id, or a string that says what is wrong
-napi_value compile(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+napi_value compile(Args& args, Door* door) {
   size_t bytes = 0;
   const uint8_t* words = args.bytes(bytes);
   const int64_t arena = args.integer();
@@ -338,31 +254,25 @@ napi_value compile(napi_env env, napi_callback_info info) {
   if (!args.ok) return args.wrong();
   std::string message;
   const int32_t id = door->executor->compile(reinterpret_cast<const int32_t*>(words), bytes / 4, arena, params, message);
-  return id ? number(env, id) : text(env, message);
+  return id ? number(args.env, id) : text(args.env, message);
 }
 
 // forget(backend, executable)
-napi_value forget(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+napi_value forget(Args& args, Door* door) {
   const int32_t id = args.small();
   if (!args.ok) return args.wrong();
   door->executor->forget(id);
   return nullptr;
 }
 
-// submit(backend, executable, params, run) -> promise, or false: the executable, or a buffer it uses, is gone
-napi_value submit(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+// submit(backend, executable, params, run) -> promise, or 0: the executable, or a buffer it uses, is gone
+napi_value submit(Args& args, Door* door) {
   const int32_t id = args.small();
   size_t bytes = 0;
   const int32_t* params = reinterpret_cast<const int32_t*>(args.bytes(bytes));
   const int32_t run = args.small(1);
   if (!args.ok) return args.wrong();
-  napi_value refused = nullptr;
-  napi_get_boolean(env, false, &refused);
-  if (!door->executor->runnable(id, bytes / 4)) return refused;
+  if (!door->executor->runnable(id, bytes / 4)) return number(args.env, 0);
   Job* job = new Job(Task::kRun);
   job->params.assign(params, params + bytes / 4);
   job->run = static_cast<uint32_t>(run);
@@ -373,20 +283,16 @@ napi_value submit(napi_env env, napi_callback_info info) {
 }
 
 // cancel(backend, run)
-napi_value cancel(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+napi_value cancel(Args& args, Door* door) {
   const int32_t run = args.small();
-  if (!args.ok) return nullptr;
+  if (!args.ok) return args.wrong();
   const auto found = door->runs.find(static_cast<uint32_t>(run));
   if (found != door->runs.end()) found->second->cancel = true;
   return nullptr;
 }
 
 // measure(backend, threads) -> promise of [bytes a second with 1 .. threads threads, f32 peak, int8 peak]
-napi_value measure(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
+napi_value measure(Args& args, Door* door) {
   const int32_t threads = args.small(1, 1024);
   if (!args.ok) return args.wrong();
   Job* job = new Job(Task::kMeasure);
@@ -397,17 +303,12 @@ napi_value measure(napi_env env, napi_callback_info info) {
 }
 
 // memoryBytes(backend) -> bytes of all buffers and work space
-napi_value memory_bytes(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
-  return args.ok ? number(env, static_cast<double>(door->executor->memory_bytes())) : args.wrong();
+napi_value memory_bytes(Args& args, Door* door) {
+  return number(args.env, static_cast<double>(door->executor->memory_bytes()));
 }
 
 // close(backend) -> promise
-napi_value close(napi_env env, napi_callback_info info) {
-  Args args(env, info);
-  Door* door = args.door();
-  if (!args.ok) return args.wrong();
+napi_value close(Args&, Door* door) {
   Job* job = new Job(Task::kClose);
   const napi_value promise = promise_of(door, job);
   door->executor->close(job);
@@ -415,10 +316,13 @@ napi_value close(napi_env env, napi_callback_info info) {
 }
 
 // Exceptions (memory, mostly) end here.
-template <napi_callback function>
+template <napi_value (*function)(Args&, Door*), bool opened = true>
 napi_value guarded(napi_env env, napi_callback_info info) {
+  Args args(env, info);
+  Door* door = opened ? door_of(args) : nullptr;
+  if (!args.ok) return args.wrong();
   try {
-    return function(env, info);
+    return function(args, door);
   } catch (const std::exception& error) {
     napi_throw_error(env, nullptr, error.what());
     return nullptr;
@@ -431,8 +335,8 @@ napi_value guarded(napi_env env, napi_callback_info info) {
 NAPI_MODULE_INIT() {
   using namespace openelm;
   const napi_property_descriptor functions[] = {
-#define OPENELM_FUNCTION(name, function) {name, nullptr, guarded<function>, nullptr, nullptr, nullptr, napi_enumerable, nullptr}
-      OPENELM_FUNCTION("create", create),
+#define OPENELM_FUNCTION(name, ...) {name, nullptr, guarded<__VA_ARGS__>, nullptr, nullptr, nullptr, napi_enumerable, nullptr}
+      OPENELM_FUNCTION("create", create, false),
       OPENELM_FUNCTION("allocate", allocate),
       OPENELM_FUNCTION("allocateWeight", allocate_weight),
       OPENELM_FUNCTION("free", free_buffer),

@@ -22,6 +22,7 @@ constexpr int kCountBits = 24;
 constexpr uint64_t kCount = (uint64_t(1) << kCountBits) - 1;
 constexpr int kSpinLooks = 2000;
 constexpr int64_t kSpinNanoseconds = 30'000;
+constexpr int kNice = 3;   // more would lose too much beside a busy neighbour
 
 // The next chunk of this run, or -1 when there is none (or the slot is a later run's already).
 int take(std::atomic<uint64_t>& next, uint64_t run, uint32_t chunks) {
@@ -71,7 +72,8 @@ bool spin_time_over(int looks, int64_t& since) {
 
 void lower_priority() {
 #if defined(__linux__)
-  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 2);
+  // A thread's own, on Linux.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
 #endif
 }
 

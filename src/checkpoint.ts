@@ -5,7 +5,7 @@ import { InputError } from './errors.js';
 import { chatTemplateFrom } from './infer/chat.js';
 import { decodeUtf8, parseJson } from './io/json.js';
 import { readJson } from './io/node/files.js';
-import { type DownloadOptions, downloadModel, isRepoId } from './io/node/hub.js';
+import type { DownloadOptions } from './io/node/hub.js';
 import { absolutePath, kindOf, packagePath, parentOf, readIfThere } from './io/node/paths.js';
 import { configFromHuggingFace, configNames, type ModelConfig, withGenerationConfig } from './model/config.js';
 import { tokenizerFromJson } from './tokenizer/hugging-face.js';
@@ -53,7 +53,10 @@ async function locate(model: string, hub: DownloadOptions): Promise<string> {
       `${model} names a shape, not weights: ${published}\`openelm init ${model} --out DIR\` makes random ones`,
     );
   }
-  if (isRepoId(model)) return downloadModel(model, hub);
+  if (/^[\w.-]+\/[\w.-]+$/.test(model)) {
+    const { downloadModel, isRepoId } = await import('./io/node/hub.js'); // only now: local models need no network code
+    if (isRepoId(model)) return downloadModel(model, hub);
+  }
   throw new InputError(`${model}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`);
 }
 

@@ -87,7 +87,6 @@ export class Model extends TextModel {
  */
 export async function load(model?: string, options: LoadOptions = {}): Promise<Model> {
   const checkpoint = await openCheckpoint(model, options.hub);
-  const [tokenizer, chatTemplate] = await Promise.all([openTokenizer(checkpoint), openChatTemplate(checkpoint)]);
   const files = await openWeights(checkpoint.weights);
   const own = typeof options.backend === 'object' ? undefined : openBackend(options.backend, options).backend;
   const backend = own ?? (options.backend as Backend);
@@ -97,12 +96,17 @@ export async function load(model?: string, options: LoadOptions = {}): Promise<M
     const dtype = options.dtype ?? (stored.toLowerCase() as 'f32' | 'f16' | 'bf16');
     const engineOptions = { ...options, cacheType: options.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16') } as const;
     checkMemory(checkpoint, dtype, engineOptions);
-    const loaded = await loadModel(backend, config, files.tensors, directory, { ...options, dtype });
+    // The backend's threads read the weights while this one makes the tokenizer.
+    const loading = loadModel(backend, config, files.tensors, directory, { ...options, dtype });
+    const texts = Promise.all([openTokenizer(checkpoint), openChatTemplate(checkpoint)]);
+    await Promise.allSettled([loading, texts]);
+    const loaded = await loading;
     const close = async (): Promise<void> => {
       loaded.free();
       await own?.dispose();
     };
     try {
+      const [tokenizer, chatTemplate] = await texts;
       const engine = new Engine(backend, loaded.model, engineOptions);
       return new Model({ engine, tokenizer, chatTemplate }, checkpoint, backend, loaded, close);
     } catch (error) {

@@ -25,15 +25,16 @@ INLINE bool quantized(DType dtype) { return dtype == kQ8 || dtype == kQ4; }
 // A linear layer's sizes, and how its products are cut: columns into chunks of whole units of panels, tall ones by rows too.
 struct LinearPlan {
   int64_t rows, inputs, outputs, panels, unit, column_chunks, row_chunks;
-  bool int8;
+  bool int8;       // products of int8 with q8 and q4 weights
+  bool in_place;   // few rows, float weights: nothing is packed
 };
 constexpr int kRowPanel = 12;   // rows packed side by side; row chunks are multiples of it
+constexpr int kFewRows = 4;
 
 // float (and dequantized) weights: linear_float.cc. Panels [p0, p1), rows [m0, m1).
 size_t float_scratch(const LinearPlan&, const Weight&);
-int float_pack_chunks(const LinearPlan&, const Weight&);
 void float_pack(const Record&, const LinearPlan&, Range tiles);
-void float_gemv(const Record&, const LinearPlan&, int64_t p0, int64_t p1);
+void float_few_rows(const Record&, const LinearPlan&, int64_t p0, int64_t p1);
 void float_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_t m0, int64_t m1);
 // int8 products: linear_quant.cc
 size_t quant_scratch(const LinearPlan&);

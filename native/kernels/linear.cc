@@ -13,10 +13,11 @@ static LinearPlan plan_of(const Record& r) {
   p.outputs = r.ints[i_outputs_];
   p.panels = panels(p.outputs);
   p.int8 = quantized(w.dtype) && r.ints[i_int8_] != 0;
-  p.unit = p.rows == 1 ? 4 : 2;
+  p.in_place = p.rows <= kFewRows && !quantized(w.dtype);
+  p.unit = p.rows == 1 || p.in_place ? 4 : 2;
   const int64_t units = up(p.panels, p.unit);
   p.row_chunks = 1;
-  if (p.rows == 1) {
+  if (p.unit == 4) {
     // At least 64 KiB of weights each: five microseconds from memory.
     const int64_t bytes = weight_bytes(w.dtype, p.outputs, p.inputs);
     p.column_chunks = clamp(bytes >> 16, 1, smaller(units, bytes > (8 << 20) ? 64 : 32));
@@ -37,7 +38,7 @@ int linear_chunks(const Record& r, int stage) {
   LinearPlan p = plan_of(r);
   if (p.rows <= 0) return 0;
   if (stage == 1) return (int)(p.column_chunks * p.row_chunks);
-  if (!p.int8 && p.rows == 1 && !quantized(r.operands[linear_op::weight_].weight->dtype)) return 0;   // x is read in place
+  if (p.in_place) return 0;
   return (int)clamp(p.rows * p.inputs >> 14, 1, smaller(32, up(p.rows, kRowPanel)));
 }
 
@@ -55,7 +56,7 @@ int linear_run(const Record& r, int stage, int chunk, int chunks) {
   int64_t p0 = units.begin * p.unit, p1 = smaller(units.end * p.unit, p.panels);
   int64_t m0 = tiles.begin * kRowPanel, m1 = smaller(tiles.end * kRowPanel, p.rows);
   if (p.int8) quant_gemm(r, p, p0, p1, m0, m1);
-  else if (p.rows == 1 && !quantized(r.operands[linear_op::weight_].weight->dtype)) float_gemv(r, p, p0, p1);
+  else if (p.in_place) float_few_rows(r, p, p0, p1);
   else float_gemm(r, p, p0, p1, m0, m1);
   return kOk;
 }

@@ -1,5 +1,5 @@
-// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). One row reads the weights in place,
-// four panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all rows pass.
+// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). Up to four rows read the weights in
+// place, four panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all pass.
 #include "internal.h"
 
 namespace openelm::OPENELM_ISA {
@@ -13,7 +13,7 @@ static int64_t depth(const LinearPlan& p, const Weight& w) { return quantized(w.
 
 // Rows packed as [tiles of 12][inputs][16].
 size_t float_scratch(const LinearPlan& p, const Weight& w) {
-  if (p.rows == 1 && !quantized(w.dtype)) return 0;
+  if (p.in_place) return 0;
   return (size_t)(up(p.rows, kRowPanel) * depth(p, w) * kPanel) * sizeof(float);
 }
 
@@ -61,41 +61,52 @@ void unpack_panel(const Weight& w, int64_t panel, int64_t k0, int64_t count, flo
   }
 }
 
-// One row, B panels, U partial sums each (for speed and for accuracy).
-template <class T, int B, int U>
-NOINLINE void gemv(int64_t inputs, const float* __restrict x, const T* __restrict w, int64_t stride, const float* residual, float* __restrict out) {
+// R rows of x, `inputs` floats each, times B panels with U partial sums each (for speed and for accuracy).
+template <class T, int R, int B, int U>
+NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __restrict w, int64_t stride, TileOut out) {
   constexpr int C = B * NV;
   constexpr int kAhead = 1024;   // bytes of each panel's stream
-  vf acc[U][C];
+  vf acc[U][R][C];
   UNROLL
   for (int u = 0; u < U; u++) {
     UNROLL
-    for (int j = 0; j < C; j++) acc[u][j] = (vf){};
+    for (int r = 0; r < R; r++) {
+      UNROLL
+      for (int j = 0; j < C; j++) acc[u][r][j] = (vf){};
+    }
   }
   int64_t k = 0;
   for (; k + U <= inputs; k += U, w += U * kPanel) {
     UNROLL
     for (int u = 0; u < U; u++) {
-      vf v = splat(x[k + u]);
       UNROLL
       for (int j = 0; j < C; j++) {
         const T* p = w + j / NV * stride + u * kPanel + j % NV * W;
         if (j % NV == 0 && u * kPanel * sizeof(T) % 64 == 0) __builtin_prefetch((const char*)p + kAhead);
-        acc[u][j] = fma(v, load(p), acc[u][j]);
+        vf v = load(p);
+        UNROLL
+        for (int r = 0; r < R; r++) acc[u][r][j] = fma(splat(x[r * inputs + k + u]), v, acc[u][r][j]);
       }
     }
   }
   for (; k < inputs; k++, w += kPanel) {
     UNROLL
-    for (int j = 0; j < C; j++) acc[0][j] = fma(splat(x[k]), load(w + j / NV * stride + j % NV * W), acc[0][j]);
+    for (int j = 0; j < C; j++) {
+      vf v = load(w + j / NV * stride + j % NV * W);
+      UNROLL
+      for (int r = 0; r < R; r++) acc[0][r][j] = fma(splat(x[r * inputs + k]), v, acc[0][r][j]);
+    }
   }
   UNROLL
-  for (int j = 0; j < C; j++) {
-    vf s = acc[0][j];
+  for (int r = 0; r < R; r++) {
     UNROLL
-    for (int u = 1; u < U; u++) s += acc[u][j];
-    if (residual) s += load(residual + j * W);
-    store(out + j * W, s);
+    for (int j = 0; j < C; j++) {
+      vf s = acc[0][r][j];
+      UNROLL
+      for (int u = 1; u < U; u++) s += acc[u][r][j];
+      if (out.residual) s += load(out.residual + r * out.stride + j * W);
+      store(out.c + r * out.stride + j * W, s);
+    }
   }
 }
 
@@ -105,49 +116,57 @@ static void copy_part(const float* block, int64_t rows, int64_t width, const flo
     for (int64_t i = 0; i < width; i++) out[m * stride + i] = block[m * kPanel + i] + (residual ? residual[m * stride + i] : 0);
 }
 
-template <class T>
-static void gemv_panels(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
+template <class T, int R>
+static void few_rows_panels(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
 #if defined(__AVX512F__) || defined(__aarch64__)
-  constexpr int B = 4, U = 4 / NV > 0 ? 4 / NV : 1;
-#elif defined(__AVX2__)
-  constexpr int B = 2, U = 2;
+  constexpr int B = 4 / (W == 4 ? 4 : 1), U = R == 1 ? 4 : R == 2 ? 2 : 1;
 #else
-  constexpr int B = 1, U = 2;
+  constexpr int B = W == 8 && R < 3 ? 2 : 1, U = R < 2 ? 2 : 1;
 #endif
   const int64_t stride = p.inputs * kPanel;
   const T* w = (const T*)r.operands[weight_].weight->data;
   const float *x = floats(r, x_), *residual = floats(r, residual_);
-  float* out = floats(r, out_);
   for (int64_t panel = p0; panel < p1;) {
     const int64_t column = panel * kPanel;
-    const float* add = residual ? residual + column : nullptr;
+    const TileOut out = {floats(r, out_) + column, p.outputs, residual ? residual + column : nullptr, false};
+    const T* from = w + panel * stride;
     if (panel + B <= p1 && column + B * kPanel <= p.outputs) {
-      gemv<T, B, U>(p.inputs, x, w + panel * stride, stride, add, out + column);
+      few_rows<T, R, B, U>(p.inputs, x, from, stride, out);
       panel += B;
       continue;
     }
     if (column + kPanel <= p.outputs) {
-      gemv<T, 1, U>(p.inputs, x, w + panel * stride, stride, add, out + column);
+      few_rows<T, R, 1, U>(p.inputs, x, from, stride, out);
     } else {
-      alignas(64) float block[kPanel];
-      gemv<T, 1, U>(p.inputs, x, w + panel * stride, stride, nullptr, block);
-      copy_part(block, 1, p.outputs - column, add, out + column, p.outputs);
+      alignas(64) float block[R * kPanel];
+      few_rows<T, R, 1, U>(p.inputs, x, from, stride, {block, kPanel, nullptr, false});
+      copy_part(block, R, p.outputs - column, out.residual, out.c, p.outputs);
     }
     panel++;
   }
 }
 
-void float_gemv(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
-  switch (r.operands[weight_].weight->dtype) {
-    case kF32: return gemv_panels<float>(r, p, p0, p1);
-    case kF16: return gemv_panels<half_t>(r, p, p0, p1);
-    default: return gemv_panels<bfloat_t>(r, p, p0, p1);
+template <class T>
+static void few_rows_of(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
+  switch (p.rows) {
+    case 1: return few_rows_panels<T, 1>(r, p, p0, p1);
+    case 2: return few_rows_panels<T, 2>(r, p, p0, p1);
+    case 3: return few_rows_panels<T, 3>(r, p, p0, p1);
+    default: return few_rows_panels<T, 4>(r, p, p0, p1);
   }
 }
 
-// Rows [m0, m1) times B panels; `out` is null-residual when the last panel is made apart.
+void float_few_rows(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
+  switch (r.operands[weight_].weight->dtype) {
+    case kF32: return few_rows_of<float>(r, p, p0, p1);
+    case kF16: return few_rows_of<half_t>(r, p, p0, p1);
+    default: return few_rows_of<bfloat_t>(r, p, p0, p1);
+  }
+}
+
+// Rows [m0, m1) times B panels; the chunk's panels end at `end`.
 template <int B>
-static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int64_t m0, int64_t m1, TileOut out) {
+static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int64_t end, int64_t m0, int64_t m1, TileOut out) {
   const Weight& w = *r.operands[weight_].weight;
   const int64_t inputs = depth(p, w);
   alignas(64) float unpacked[B * kBlock * kPanel];
@@ -164,17 +183,24 @@ static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int
     TileOut block = out;
     block.add = k0 > 0;
     if (k0 + count < inputs) block.residual = nullptr;
+    // What comes next: the following block of these panels, or the first of the following ones.
+    const bool last = k0 + count >= inputs;
+    const int64_t bytes = weight_bytes(w.dtype, kPanel, inputs);
+    const char* next = (const char*)w.data + (last ? (panel + B) * bytes : panel * bytes + (k0 + count) * (bytes / inputs));
+    const bool more = !last || panel + B < end;
     for (int64_t m = m0; m < m1; m += kRowPanel) {
       TileOut o = block;
+      Ahead ahead = {more && m == m0 ? next : nullptr, bytes, bytes / inputs};
       o.c += (m - m0) * o.stride;
       if (o.residual) o.residual += (m - m0) * o.stride;
       const float* a = (const float*)r.scratch + (m / kRowPanel * inputs + k0) * kPanel;
-      if constexpr (kTilePanels == 2 && B == 2) tile_rows<2, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b, stride, o);
+      if constexpr (kTilePanels == 2 && B == 2) tile_rows<2, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b, stride, o, ahead);
       else for (int j = 0; j < B; j++) {
         TileOut one = o;
         one.c += j * kPanel;
         if (one.residual) one.residual += j * kPanel;
-        tile_rows<1, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b + j * stride, stride, one);
+        tile_rows<1, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b + j * stride, stride, one, ahead);
+        if (ahead.from) ahead.from += bytes;
       }
     }
   }
@@ -186,15 +212,15 @@ void float_gemm(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, in
     const int64_t column = panel * kPanel, at = m0 * p.outputs + column;
     TileOut out = {floats(r, out_) + at, p.outputs, residual ? residual + at : nullptr, false};
     if (panel + 2 <= p1 && column + 2 * kPanel <= p.outputs) {
-      gemm_panels<2>(r, p, panel, m0, m1, out);
+      gemm_panels<2>(r, p, panel, p1, m0, m1, out);
       panel += 2;
       continue;
     }
-    if (column + kPanel <= p.outputs) gemm_panels<1>(r, p, panel, m0, m1, out);
+    if (column + kPanel <= p.outputs) gemm_panels<1>(r, p, panel, p1, m0, m1, out);
     else for (int64_t m = m0; m < m1; m += kRowPanel) {
       alignas(64) float block[kRowPanel * kPanel];
       const int64_t end = smaller(m + kRowPanel, m1), skip = (m - m0) * p.outputs;
-      gemm_panels<1>(r, p, panel, m, end, {block, kPanel, nullptr, false});
+      gemm_panels<1>(r, p, panel, p1, m, end, {block, kPanel, nullptr, false});
       copy_part(block, end - m, p.outputs - column, out.residual ? out.residual + skip : nullptr, out.c + skip, p.outputs);
     }
     panel++;

@@ -22,10 +22,16 @@ struct TileOut {
   bool add;
 };
 
+// Memory that will be read after a block: fetched meanwhile, `step` bytes for each k from each panel.
+struct Ahead {
+  const char* from;
+  int64_t panel, step;
+};
+
 // a[r * RS + k * KS] for R rows; b: B panels [k][16], bs floats apart. A function of its own: inlined into the blocking loops,
 // GCC shuffles registers.
 template <int R, int B, int KS, int RS>
-NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict b, int64_t bs, TileOut out) {
+NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict b, int64_t bs, TileOut out, Ahead ahead) {
   constexpr int C = B * NV;
   vf acc[R][C];
   UNROLL
@@ -36,6 +42,9 @@ NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict
     for (int j = 0; j < C; j++) acc[r][j] = (vf){};
   }
   for (int64_t i = 0; i < k; i++, a += KS, b += kPanel) {
+    UNROLL
+    for (int j = 0; j < B; j++) __builtin_prefetch(ahead.from + j * ahead.panel, 0, 2);
+    ahead.from += ahead.step;
     vf w[C];
     UNROLL
     for (int j = 0; j < C; j++) w[j] = load(b + j / NV * bs + j % NV * W);
@@ -60,24 +69,26 @@ NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict
 }
 
 template <int R, int B, int KS, int RS>
-INLINE void tiles_of(int64_t& row, int64_t rows, int64_t k, const float* a, const float* b, int64_t bs, TileOut out) {
+INLINE void tiles_of(int64_t& row, int64_t rows, int64_t k, const float* a, const float* b, int64_t bs, TileOut out, Ahead& ahead) {
   for (; row + R <= rows; row += R) {
     TileOut o = out;
     o.c += row * out.stride;
     if (o.residual) o.residual += row * out.stride;
-    tile<R, B, KS, RS>(k, a + row * RS, b, bs, o);
+    tile<R, B, KS, RS>(k, a + row * RS, b, bs, o, ahead);
+    ahead = {(const char*)a, 0, 0};   // once is enough
   }
 }
 
-// Any number of rows, B panels.
+// Any number of rows, B panels. The first tile fetches what is ahead, if anything.
 template <int B, int KS, int RS>
-INLINE void tile_rows(int64_t rows, int64_t k, const float* a, const float* b, int64_t bs, TileOut out) {
+INLINE void tile_rows(int64_t rows, int64_t k, const float* a, const float* b, int64_t bs, TileOut out, Ahead ahead = {nullptr, 0, 0}) {
+  if (!ahead.from) ahead = {(const char*)a, 0, 0};
   int64_t row = 0;
-  tiles_of<kTileRows, B, KS, RS>(row, rows, k, a, b, bs, out);
-  if (kTileRows > 8) tiles_of<8, B, KS, RS>(row, rows, k, a, b, bs, out);
-  if (kTileRows > 4) tiles_of<4, B, KS, RS>(row, rows, k, a, b, bs, out);
-  if (kTileRows > 2) tiles_of<2, B, KS, RS>(row, rows, k, a, b, bs, out);
-  tiles_of<1, B, KS, RS>(row, rows, k, a, b, bs, out);
+  tiles_of<kTileRows, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+  if (kTileRows > 8) tiles_of<8, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+  if (kTileRows > 4) tiles_of<4, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+  if (kTileRows > 2) tiles_of<2, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+  tiles_of<1, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
 }
 
 }  // namespace openelm::OPENELM_ISA

@@ -1,8 +1,19 @@
-// What `openelm info` says about a model: its layers, parameters, and sizes in memory, as JSON and as text for a terminal.
-// Works from the config alone; what only the caller can know (where the weights are, which backend runs) is passed in.
+// `openelm info`: a model's layers, parameters and sizes in memory, and what computes on this machine, as JSON and as text for a
+// terminal. Reads a checkpoint's headers, never its weights.
 
+import { totalmem } from 'node:os';
+import { Command } from 'commander';
+import { defaultModel, openBackend, openCheckpoint } from '../index.js';
+import { availableMemory } from '../io/node/memory.js';
+import { kindOf } from '../io/node/paths.js';
+import { openWeights } from '../io/node/weights.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
-import { kvBytesPerToken, type Precision, precisions, weightBytes } from '../model/parameters.js';
+import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from '../model/parameters.js';
+import { hubOptions } from './loading.js';
+import { progressBar } from './progress.js';
+import { shapeFrom } from './shape.js';
+import { type Terminal, writeJson } from './terminal.js';
+import { version } from './version.js';
 
 /** `info --json`. Bytes are those in memory, a model's norms being f32 at every precision. */
 export interface ModelInfo {
@@ -179,4 +190,105 @@ function size(bytes: number): string {
     unit++;
   }
   return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`;
+}
+
+/** `info --json` without a model. */
+export interface SystemInfo {
+  version: string;
+  node: string;
+  /** `native` or `reference`. */
+  backend: string;
+  /** The backend in words. */
+  backend_description: string;
+  /** Why it is not the native one; null when it is. */
+  backend_reason: string | null;
+  /** Of the native backend: `plain`, `avx2`, `avx512` or `vnni`. */
+  instruction_set: string | null;
+  threads: number;
+  memory_bytes: { total: number; available: number };
+  /** The embedded model, which is used when none is named. */
+  default_model: ModelInfo;
+}
+
+const help = `
+MODEL is a built-in name, a JSON file with a config, a directory, a safetensors file, or a hub id. Without it: what computes on
+this machine and why, memory, and the model that is used when none is named.
+
+With --json the output is one object: of a model {"model", "weights", "dtype", "backend", "vocab_size", "model_dim", "head_dim",
+"tied_embeddings", "gated_ffn", "qk_norm", "layers", "parameters", "weight_bytes", "kv_bytes_per_token", "context"}; without one
+{"version", "node", "backend", "backend_description", "backend_reason", "instruction_set", "threads", "memory_bytes",
+"default_model"}.
+
+Example:
+  $ openelm info OpenELM-1_1B`;
+
+/** The verb with its options. */
+export function infoCommand(terminal: Terminal): Command {
+  return new Command('info')
+    .argument('[model]', 'the model')
+    .option('--json', 'write one JSON object')
+    .addHelpText('after', help)
+    .action((model: string | undefined, options: { json?: boolean }) => info(terminal, model, options));
+}
+
+async function info(terminal: Terminal, model: string | undefined, { json }: { json?: boolean }): Promise<void> {
+  const { stdout } = terminal;
+  const system = await systemInfo();
+  const { backend_description: description, backend_reason: reason } = system;
+  const backend = reason === null ? description : `${description}, because ${reason}`;
+  if (model === undefined) {
+    const whole: SystemInfo = { ...system, default_model: await describe(terminal, defaultModel, backend) };
+    if (json) writeJson(terminal, whole);
+    else stdout.write(`${renderSystem(whole, backend)}\n`);
+    return;
+  }
+  const described = await describe(terminal, model, backend);
+  if (json) return writeJson(terminal, described);
+  const color = Boolean(stdout.isTTY) && !process.env.NO_COLOR;
+  stdout.write(`${renderInfo(described, { color, width: stdout.columns ?? 100 })}\n`);
+}
+
+/** A shape by name or from a JSON file; anything else is a model with weights. */
+async function describe(terminal: Terminal, model: string, backend: string): Promise<ModelInfo> {
+  const named = model !== defaultModel && !model.includes('/') && (await kindOf(model)) === undefined;
+  if (named || model.endsWith('.json')) return modelInfo(await shapeFrom(model), { model, backend });
+  const bar = progressBar(terminal.stderr);
+  const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
+  const weights = await openWeights(checkpoint.weights);
+  try {
+    const { dtype } = checkWeights(checkpoint.config, weights.tensors, checkpoint.directory);
+    const source = { model, weights: checkpoint.weights, dtype: dtype.toLowerCase() as Precision, backend };
+    return modelInfo(checkpoint.config, source);
+  } finally {
+    await weights.close();
+  }
+}
+
+async function systemInfo(): Promise<Omit<SystemInfo, 'default_model'>> {
+  const { backend, reason } = openBackend();
+  try {
+    return {
+      version: version(),
+      node: process.version,
+      backend: backend.name,
+      backend_description: backend.description,
+      backend_reason: reason ?? null,
+      instruction_set: 'isa' in backend ? String(backend.isa) : null,
+      threads: backend.limits.threads,
+      memory_bytes: { total: totalmem(), available: availableMemory() },
+    };
+  } finally {
+    await backend.dispose();
+  }
+}
+
+function renderSystem(system: SystemInfo, backend: string): string {
+  const { default_model: model, memory_bytes: memory } = system;
+  const rows = [
+    ['openelm', `${system.version}, Node ${system.node}`],
+    ['backend', backend],
+    ['memory', `${size(memory.available)} available of ${size(memory.total)}`],
+    ['model', `${model.model}, embedded: ${count(model.parameters.total)} parameters, used when none is named`],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(10)}${value}`).join('\n');
 }

@@ -1,19 +1,24 @@
-// A randomly initialised checkpoint on disk: config.json beside model.safetensors, or beside shards with their index. Weights
+// `openelm init`: a randomly initialised checkpoint on disk: config.json beside model.safetensors, or beside shards with their index. Weights
 // are generated and written a chunk at a time, so a model of any size takes a few megabytes of memory. The checkpoint is made
 // in a temporary directory and moved into place at the end: it is there whole or not at all.
 
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
 import { DTYPE_BYTES } from '../io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
 import { fileError, writeAtomic } from '../io/node/files.js';
 import { INDEX_FILE, WEIGHTS_FILE } from '../io/node/weights.js';
 import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
-import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
+import { configNames, countParameters, type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import { parameterShapes } from '../model/parameters.js';
+import { wholeNumber } from './options.js';
+import { formatBytes, progressBar } from './progress.js';
+import { shapeFrom } from './shape.js';
+import { interruptible, type Terminal } from './terminal.js';
 
 const CONFIG_FILE = 'config.json';
 
@@ -172,4 +177,38 @@ async function moveIntoPlace(
 
 function jsonBytes(value: unknown): Uint8Array {
   return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+const help = `
+Weights are drawn by CoreNet's rule: noise until the model is trained. Built-in shapes: ${configNames.join(', ')}.
+A JSON file is a Hugging Face config.json of model_type openelm, or the fields of a config (num_transformer_layers, model_dim,
+head_dim, ...).
+
+Example:
+  $ openelm init OpenELM-270M --out model-270m`;
+
+/** The verb with its options. */
+export function initCommand(terminal: Terminal): Command {
+  return new Command('init')
+    .argument('<shape>', 'a built-in name, or a config in a JSON file')
+    .requiredOption('-o, --out <directory>', 'the directory to make')
+    .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(DTYPES)).default('f16'))
+    .option('--seed <n>', 'the same weights again', wholeNumber(0), 0)
+    .option('--force', 'replace the weights in a directory that is not empty')
+    .addHelpText('after', help)
+    .action((shape: string, options: Pick<InitOptions, 'out' | 'dtype' | 'seed' | 'force'>) => init(terminal, shape, options));
+}
+
+async function init(
+  terminal: Terminal,
+  shape: string,
+  options: Pick<InitOptions, 'out' | 'dtype' | 'seed' | 'force'>,
+): Promise<void> {
+  const config = await shapeFrom(shape);
+  const bar = progressBar(terminal.stderr);
+  const { directory, bytes } = await interruptible(terminal, (signal) =>
+    initCheckpoint({ ...options, config, signal, onProgress: (done, total) => bar.update('writing', done, total) }),
+  ).finally(() => bar.finish());
+  const parameters = countParameters(config).toLocaleString('en');
+  terminal.stdout.write(`${directory}: ${parameters} parameters, ${formatBytes(bytes)} in ${options.dtype}\n`);
 }

@@ -45,7 +45,7 @@ export interface NativeAddon {
   uploadFile(backend: Handle, id: number, stored: number, row: number, rows: number, offset: number, path: string): Promise<void>;
   compile(backend: Handle, words: Int32Array, arenaBytes: number, params: number): number | string;
   forget(backend: Handle, executable: number): void;
-  submit(backend: Handle, executable: number, params: Int32Array, run: number): Promise<void> | false;
+  submit(backend: Handle, executable: number, params: Int32Array, run: number): Promise<void> | 0;
   cancel(backend: Handle, run: number): void;
   measure(backend: Handle, threads: number): Promise<number[]>;
   memoryBytes(backend: Handle): number;

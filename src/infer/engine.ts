@@ -215,7 +215,9 @@ export class Engine {
     const { vocabSize } = this.model.config;
     if (ids.length === 0) throw new InputError('the prompt is empty: give at least one token');
     if (ids.length > most) {
-      throw new InputError(`the prompt has ${ids.length} tokens, the context takes ${most}; shorten it or raise the context`);
+      throw new InputError(
+        `the prompt has ${ids.length} tokens, the context takes ${this.context}; shorten it or raise the context`,
+      );
     }
     for (let i = 0; i < ids.length; i++) {
       if (!(Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocabSize)) {

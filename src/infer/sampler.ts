@@ -55,7 +55,8 @@ export const samplingDefaults: Readonly<ResolvedSampling> = {
   presencePenalty: 0,
 };
 
-const ranges: Record<keyof SamplingOptions, { says: string; holds: (value: number) => boolean }> = {
+/** What each option may be, in words and as a test. */
+export const samplingRanges: Readonly<Record<keyof SamplingOptions, { says: string; holds: (value: number) => boolean }>> = {
   temperature: { says: '0 (greedy) or a number from 0.0001 to 10000', holds: (v) => v === 0 || (v >= 1e-4 && v <= 1e4) },
   topK: { says: '0 (off) or a whole number of ids to keep', holds: (v) => Number.isSafeInteger(v) && v >= 0 },
   topP: { says: 'a number from 0 to 1 (off)', holds: (v) => v >= 0 && v <= 1 },
@@ -70,10 +71,10 @@ const ranges: Record<keyof SamplingOptions, { says: string; holds: (value: numbe
 /** Options with the defaults filled in. Throws `InputError` naming the first option out of its range. */
 export function resolveSampling(options: SamplingOptions): ResolvedSampling & { seed?: number } {
   const resolved: ResolvedSampling & { seed?: number } = { ...samplingDefaults };
-  for (const name of Object.keys(ranges) as (keyof SamplingOptions)[]) {
+  for (const name of Object.keys(samplingRanges) as (keyof SamplingOptions)[]) {
     const value: unknown = options[name];
     if (value === undefined) continue;
-    const range = ranges[name];
+    const range = samplingRanges[name];
     if (typeof value !== 'number' || !range.holds(value)) {
       throw new InputError(
         `the sampling option ${name} must be ${range.says}, but it is ${JSON.stringify(value) ?? String(value)}`,

@@ -1,0 +1,24 @@
+#!/usr/bin/env node
+// The executable: this process as a terminal, and what happens when nobody reads the output. All else is main.ts.
+
+import { main } from './main.js';
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0); // the reader (`| head`) has enough
+  process.stderr.write(`openelm: the output cannot be written: ${error.message}\n`);
+  process.exit(1);
+});
+process.stderr.on('error', () => {}); // nobody left to tell
+
+process.exitCode = await main(process.argv.slice(2), {
+  // stdin is opened when it is asked for
+  get stdin() {
+    return process.stdin;
+  },
+  stdout: process.stdout,
+  stderr: process.stderr,
+  onInterrupt(listener) {
+    process.on('SIGINT', listener);
+    return () => process.off('SIGINT', listener);
+  },
+});

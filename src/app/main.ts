@@ -1,0 +1,96 @@
+// The command line as a function: arguments and streams in, exit code out. 0: done; 1: bad input, in one sentence, or a defect;
+// 2: usage; 130: Ctrl-C. A verb's own file is imported only when it is called, so that `run` waits for nothing else.
+
+import { Command, CommanderError } from 'commander';
+import { InputError, messageOf } from '../errors.js';
+import { ExecutionError } from '../tensor/execution.js';
+import { Interrupted, interruptedCode, type Terminal, UsageError } from './terminal.js';
+import { version } from './version.js';
+
+interface Verb {
+  readonly name: string;
+  readonly description: string;
+  /** The command with its options and its action. */
+  load(terminal: Terminal): Promise<Command>;
+}
+
+const verbs: readonly Verb[] = [
+  { name: 'run', description: 'continue a text', load: async (t) => (await import('./run.js')).runCommand(t) },
+  { name: 'chat', description: 'talk with a model, turn by turn', load: async (t) => (await import('./chat.js')).chatCommand(t) },
+  {
+    name: 'score',
+    description: 'log-probabilities of tokens, and perplexity',
+    load: async (t) => (await import('./score.js')).scoreCommand(t),
+  },
+  {
+    name: 'info',
+    description: 'layers, parameters and sizes of a model, and what computes here',
+    load: async (t) => (await import('./info.js')).infoCommand(t),
+  },
+  {
+    name: 'init',
+    description: 'write a randomly initialised checkpoint',
+    load: async (t) => (await import('./init.js')).initCommand(t),
+  },
+  {
+    name: 'tokenize',
+    description: 'text to token ids and back',
+    load: async (t) => (await import('./tokenize.js')).tokenizeCommand(t),
+  },
+];
+
+/** Runs one command line (without `node` and the script) and returns its exit code; throws nothing. */
+export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
+  try {
+    const program = await createProgram(argv, terminal);
+    if (argv.length === 0) program.outputHelp();
+    else await program.parseAsync(argv, { from: 'user' });
+    return 0;
+  } catch (error) {
+    return report(error, terminal);
+  }
+}
+
+async function createProgram(argv: readonly string[], terminal: Terminal): Promise<Command> {
+  const program = new Command('openelm')
+    .description('Run OpenELM language models.')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.stdout.write(text),
+      writeErr: (text) => terminal.stderr.write(text),
+      getOutHelpWidth: () => terminal.stdout.columns ?? 100,
+      getErrHelpWidth: () => terminal.stderr.columns ?? 100,
+      outputError: (text, write) => write(`openelm: ${oneLine(text.replace(/^error: /, ''))}\n`),
+    })
+    .addHelpText('after', '\nExample:\n  $ openelm run "Once upon a time"');
+  const called = argv[0] === 'help' ? argv[1] : argv[0];
+  for (const { name, description, load } of verbs) {
+    const command = name === called ? await load(terminal) : new Command(name);
+    program.addCommand(command.copyInheritedSettings(program).description(description));
+  }
+  return program;
+}
+
+/** Says on stderr what went wrong and returns the exit code. */
+function report(error: unknown, { stderr }: Terminal): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has written its message already
+  if (error instanceof Interrupted) return interruptedCode;
+  const debug = Boolean(process.env.OPENELM_DEBUG);
+  if (debug && error instanceof Error) stderr.write(`${error.stack}\n`);
+  if (error instanceof UsageError) {
+    stderr.write(`openelm: ${error.message}\n`);
+    return 2;
+  }
+  const message = oneLine(messageOf(error));
+  if (error instanceof InputError) stderr.write(`openelm: ${message}\n`);
+  else if (error instanceof ExecutionError && error.code === 'out-of-memory')
+    stderr.write(`openelm: ${message}; try a smaller --dtype (q8, q4) or --context\n`);
+  else stderr.write(`openelm: ${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})\n`);
+  return 1;
+}
+
+function oneLine(text: string): string {
+  return text.trim().replace(/\s*[\r\n]+\s*/g, ' ');
+}

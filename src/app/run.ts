@@ -1,0 +1,157 @@
+// `openelm run`: continues a prompt (text, stdin or ids) and writes the text as it comes, or one JSON object at the end.
+
+import { Command } from 'commander';
+import type { Model, Prompt, TextPiece, TextResult } from '../index.js';
+import { randomSeed } from '../infer/random.js';
+import { peakMemory } from '../io/node/memory.js';
+import { openModel } from './loading.js';
+import {
+  addGenerationOptions,
+  addModelOptions,
+  type GenerationOptions,
+  idList,
+  idleOptions,
+  type ModelOptions,
+} from './options.js';
+import { formatBytes } from './progress.js';
+import { Interrupted, interruptible, type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
+
+interface RunOptions extends ModelOptions, GenerationOptions {
+  readonly ids?: number[];
+  readonly slide?: boolean;
+  readonly echo?: boolean;
+  readonly json?: boolean;
+  readonly verbose?: boolean;
+}
+
+const help = `
+Without a prompt, or with -, the prompt is read from stdin, less one newline at its end.
+
+With --json the output is {"prompt_ids", "ids", "text" (null without a tokenizer), "finish_reason" ("stop", "length" or "abort"),
+"timings": {"prompt_tokens", "prompt_ms", "prompt_tokens_per_second", "generated_tokens", "generate_ms" (from the first token
+to the last), "tokens_per_second", "time_to_first_token_ms", "load_ms"}}; a rate or time that does not exist is null.
+
+Example:
+  $ openelm run "Once upon a time" --max-tokens 100 --temperature 0.8`;
+
+/** The verb with its options. */
+export function runCommand(terminal: Terminal): Command {
+  const command = new Command('run').argument('[prompt]', 'the text to continue');
+  addModelOptions(command);
+  addGenerationOptions(command, { maxTokens: 256, temperature: 0 });
+  return command
+    .option('--slide', 'when the context is full drop its older half and go on')
+    .option('--ids <list>', 'token ids as the prompt, like 1,2,3: no tokenizer is needed', idList)
+    .option('--echo', 'write the prompt too (default: on a terminal)')
+    .option('--no-echo', 'write only what is generated')
+    .option('--json', 'write one JSON object at the end')
+    .option('--verbose', 'tell about speed and memory on stderr')
+    .addHelpText('after', help)
+    .action((prompt: string | undefined, options: RunOptions) => run(terminal, prompt, options));
+}
+
+async function run(terminal: Terminal, argument: string | undefined, given: RunOptions): Promise<void> {
+  const { stdout, stderr } = terminal;
+  if (given.ids && argument !== undefined) throw new UsageError('give a prompt or --ids, not both');
+  const prompt: Prompt = given.ids ?? (await textArgument(terminal, argument, 'prompt'));
+  const options = { ...given, seed: given.seed ?? randomSeed() };
+  const idle = idleOptions(options);
+  if (idle.length > 0) stderr.write(`openelm: note: ${idle.join(', ')} without effect at temperature 0\n`);
+
+  const { model, loadMs } = await openModel(terminal, options);
+  try {
+    const echo = !options.json && (options.echo ?? Boolean(stdout.isTTY));
+    if (echo) stdout.write(typeof prompt === 'string' ? prompt : textOfIds(model, prompt as number[]));
+    let firstMs: number | undefined;
+    const result = await interruptible(terminal, async (signal) => {
+      const pieces = model.generate(prompt, {
+        ...options,
+        signal,
+        continuation: echo,
+        overflow: options.slide ? 'slide' : 'stop',
+      });
+      for (;;) {
+        const next = await pieces.next();
+        if (next.done) return next.value;
+        firstMs ??= next.value.milliseconds;
+        if (!options.json) stdout.write(shown(model, next.value));
+      }
+    });
+    if (options.json) writeJson(terminal, toJson(model, result, loadMs, firstMs));
+    else stdout.write('\n');
+    if (options.verbose) stderr.write(summary(model, result, loadMs, firstMs, options));
+    if (result.finishReason === 'abort') throw new Interrupted();
+  } finally {
+    await model.dispose();
+  }
+}
+
+/** Without a tokenizer the ids themselves, apart by spaces. */
+function shown(model: Model, piece: TextPiece): string {
+  return model.hasTokenizer ? piece.text : piece.ids.map((id) => `${id} `).join('');
+}
+
+function textOfIds(model: Model, ids: readonly number[]): string {
+  return model.hasTokenizer ? model.tokenizer.decode(ids) : ids.map((id) => `${id} `).join('');
+}
+
+interface Rates {
+  /** Tokens a second; null where there was nothing to measure. */
+  readonly prompt: number | null;
+  readonly generation: number | null;
+}
+
+function rates({ timings }: TextResult): Rates {
+  const rate = (tokens: number, milliseconds: number): number | null =>
+    tokens > 0 && milliseconds > 0 ? (1000 * tokens) / milliseconds : null;
+  return {
+    prompt: rate(timings.promptTokens - timings.reusedTokens, timings.promptMs),
+    // The first token came with the prompt.
+    generation: rate(timings.generatedTokens - 1, timings.generateMs),
+  };
+}
+
+function toJson(model: Model, result: TextResult, loadMs: number, firstMs: number | undefined): unknown {
+  const { timings } = result;
+  const { prompt, generation } = rates(result);
+  const rounded = (value: number | null | undefined): number | null => (value == null ? null : Math.round(value * 1000) / 1000);
+  return {
+    prompt_ids: result.promptIds,
+    ids: result.ids,
+    text: model.hasTokenizer ? result.text : null,
+    finish_reason: result.finishReason,
+    timings: {
+      prompt_tokens: timings.promptTokens,
+      prompt_ms: rounded(timings.promptMs),
+      prompt_tokens_per_second: rounded(prompt),
+      generated_tokens: timings.generatedTokens,
+      generate_ms: rounded(timings.generateMs),
+      tokens_per_second: rounded(generation),
+      time_to_first_token_ms: rounded(firstMs),
+      load_ms: rounded(loadMs),
+    },
+  };
+}
+
+function summary(
+  model: Model,
+  result: TextResult,
+  loadMs: number,
+  firstMs: number | undefined,
+  { temperature, seed }: RunOptions,
+): string {
+  const { timings } = result;
+  const { prompt, generation } = rates(result);
+  const speed = (rate: number | null): string => (rate === null ? '' : `, ${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
+  const { dtype, bytes } = model.weights;
+  const rows = [
+    ['model', `${model.checkpoint.name}, ${dtype}, ${formatBytes(bytes)}, loaded in ${loadMs.toFixed(0)} ms`],
+    ['backend', model.backend.description],
+    ['prompt', `${timings.promptTokens} tokens${speed(prompt)}`],
+    ['generated', `${timings.generatedTokens} tokens${speed(generation)}, ended by ${result.finishReason}`],
+    ['first token', firstMs === undefined ? 'none' : `${firstMs.toFixed(1)} ms after the prompt was given`],
+    ['peak memory', formatBytes(peakMemory())],
+    ...(temperature === 0 ? [] : [['seed', String(seed)]]),
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(12)}${value}\n`).join('');
+}

@@ -1,0 +1,159 @@
+// `openelm score`: how probable a text, a file or given ids are to a model, token by token. A long text is scored in windows.
+
+import { Command } from 'commander';
+import { InputError } from '../errors.js';
+import type { Model, ScoreResult } from '../index.js';
+import { openModel } from './loading.js';
+import { addModelOptions, idList, type ModelOptions, wholeNumber } from './options.js';
+import { progressBar } from './progress.js';
+import { interruptible, readTextFile, type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
+
+interface ScoreOptions extends ModelOptions {
+  readonly file?: string;
+  readonly ids?: number[];
+  readonly window?: number;
+  readonly stride?: number;
+  readonly eos?: boolean;
+  readonly json?: boolean;
+}
+
+/** Scores with at most this many tokens are shown token by token. */
+const mostRows = 256;
+
+const help = `
+A text is scored with its beginning (BOS) in front, whose own probability is not asked; ids are scored as they are.
+
+--file, --stride and --window score in windows: the first starts at the first token, each next one --stride tokens later; a
+window feeds --window tokens, starting afresh, and scores the token after each that no window before has scored. So every
+token but the first is scored once, with window - stride to window tokens before it. A text or ids without these options
+must fit the context.
+
+With --json the output is {"ids", "logprobs" (natural; null for the first), "greedy" (whether the token is the likeliest; null
+for the first), "perplexity" (exp of minus the mean; null when there is one token)}.
+
+Examples:
+  $ openelm score "Once upon a time there was a little girl."
+  $ openelm score --file book.txt --stride 256`;
+
+/** The verb with its options. */
+export function scoreCommand(terminal: Terminal): Command {
+  const command = new Command('score').argument('[text]', 'the text; without one, or with -, it is read from stdin');
+  return addModelOptions(command)
+    .option('-f, --file <file>', 'the text of this file, in windows')
+    .option('--ids <list>', 'token ids like 1,2,3: no tokenizer is needed', idList)
+    .option('--window <n>', 'tokens fed in one window (default: the context)', wholeNumber(1))
+    .option('--stride <n>', 'tokens from window to window (default: the window)', wholeNumber(1))
+    .option('--eos', 'score the end of the text (EOS) too')
+    .option('--json', 'write one JSON object')
+    .addHelpText('after', help)
+    .action((text: string | undefined, options: ScoreOptions) => score(terminal, text, options));
+}
+
+async function score(terminal: Terminal, argument: string | undefined, options: ScoreOptions): Promise<void> {
+  const { ids: given, file } = options;
+  if ([argument, given, file].filter((input) => input !== undefined).length > 1)
+    throw new UsageError('give one of a text, --file and --ids');
+  if (given && options.eos) throw new UsageError('--eos is for text: put the id at the end of --ids');
+  const { window, stride } = options;
+  const text = given ? undefined : file === undefined ? await textArgument(terminal, argument, 'text') : await fileText(file);
+
+  const { model } = await openModel(terminal, options);
+  try {
+    const ids = given ?? model.tokenizer.encode(text!, { bos: true, eos: options.eos });
+    const { context } = model.engine;
+    const inWindows = file !== undefined || stride !== undefined || window !== undefined;
+    if (!inWindows && ids.length > context + 1) {
+      throw new InputError(
+        `the text has ${ids.length} tokens, the context takes ${context}; raise it, or score in windows with --stride`,
+      );
+    }
+    const bar = progressBar(terminal.stderr, { format: (tokens) => `${tokens} tokens` });
+    const result = await interruptible(terminal, (signal) =>
+      scoreInWindows(model, ids, {
+        window: window ?? context,
+        stride: stride ?? window ?? context,
+        signal,
+        onProgress: (done) => {
+          if (terminal.stderr.isTTY && ids.length > 2 * context) bar.update('scoring', done, ids.length);
+        },
+      }),
+    ).finally(() => bar.finish());
+    const perplexity = perplexityOf(result.logprobs);
+    if (options.json) writeJson(terminal, { ids, ...result, perplexity });
+    else terminal.stdout.write(report(model, ids, result, text === undefined ? undefined : Buffer.byteLength(text)));
+  } finally {
+    await model.dispose();
+  }
+}
+
+async function fileText(file: string): Promise<string> {
+  const text = await readTextFile(file);
+  if (text === '') throw new InputError(`${file}: empty, nothing to score`);
+  return text;
+}
+
+export interface Windows {
+  /** Tokens fed at once: the context at most. */
+  readonly window: number;
+  /** From one window's start to the next: the window at most. */
+  readonly stride: number;
+  readonly signal?: AbortSignal;
+  /** Called after each window with the tokens that are done. */
+  readonly onProgress?: (tokens: number) => void;
+}
+
+/**
+ * Window k feeds tokens [k * stride, k * stride + window) and scores the token after each of them that is not scored yet.
+ * Throws `InputError` when the window does not fit the model's context, or as `Engine.score` does.
+ */
+export async function scoreInWindows(
+  { engine }: Pick<Model, 'engine'>,
+  ids: readonly number[],
+  { window, stride, signal, onProgress }: Windows,
+): Promise<ScoreResult> {
+  if (window > engine.context)
+    throw new InputError(`a window of ${window} tokens does not fit the context of ${engine.context}; raise --context`);
+  if (stride > window) throw new InputError(`a stride of ${stride} tokens leaves out tokens: the window has only ${window}`);
+  const result: ScoreResult = { logprobs: [], greedy: [] };
+  for (let start = 0; result.logprobs.length < ids.length; start += stride) {
+    const part = await engine.score(ids.slice(start, start + window + 1), signal);
+    const known = result.logprobs.length - start;
+    result.logprobs.push(...part.logprobs.slice(known));
+    result.greedy.push(...part.greedy.slice(known));
+    onProgress?.(result.logprobs.length);
+  }
+  return result;
+}
+
+/** exp of minus the mean log-probability; null when nothing was scored. */
+export function perplexityOf(logprobs: readonly (number | null)[]): number | null {
+  const scored = logprobs.filter((logprob) => logprob !== null);
+  return scored.length === 0 ? null : Math.exp(-scored.reduce((sum, logprob) => sum + logprob, 0) / scored.length);
+}
+
+/** A table of the tokens, when they are few, and the totals. */
+function report(model: Model, ids: readonly number[], { logprobs, greedy }: ScoreResult, bytes: number | undefined): string {
+  const lines: string[] = [];
+  if (ids.length <= mostRows) {
+    const width = Math.max(5, ...ids.map((id) => String(id).length));
+    lines.push(`${'id'.padStart(width)}  ${'logprob'.padStart(9)}  likeliest  piece`);
+    ids.forEach((id, i) => {
+      const logprob = logprobs[i]?.toFixed(4) ?? '-';
+      const mark = greedy[i] === null ? '-' : greedy[i] ? 'yes' : 'no';
+      const piece = model.hasTokenizer ? (model.tokenizer.piece(id) ?? '') : '';
+      lines.push(`${String(id).padStart(width)}  ${logprob.padStart(9)}  ${mark.padEnd(9)}  ${piece}`.trimEnd());
+    });
+    lines.push('');
+  }
+  const nats = -logprobs.reduce((sum: number, logprob) => sum + (logprob ?? 0), 0);
+  const scored = ids.length - 1;
+  const hits = greedy.filter((hit) => hit).length;
+  const rows: [string, string][] = [['tokens', `${ids.length}, of which ${scored} scored`]];
+  if (scored > 0) {
+    rows.push(['perplexity', perplexityOf(logprobs)!.toFixed(4)], ['nats per token', (nats / scored).toFixed(6)]);
+    if (bytes !== undefined)
+      rows.push(['nats per byte', `${(nats / bytes).toFixed(6)} (${nats.toFixed(3)} nats, ${bytes} bytes)`]);
+    rows.push(['likeliest', `${((100 * hits) / scored).toFixed(1)}% of the tokens`]);
+  }
+  return [...lines, ...rows.map(([name, value]) => `${name.padEnd(15)}${value}`)].map((line) => `${line}\n`).join('');
+}

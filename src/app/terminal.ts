@@ -1,0 +1,95 @@
+// What a verb has of the world: its streams and Ctrl-C. Passed in, so that a test can be the terminal. Reading text from
+// stdin and from files is here too. Not a place for what is written.
+
+import type { Readable, Writable } from 'node:stream';
+import { InputError } from '../errors.js';
+import { openFile } from '../io/node/files.js';
+
+export interface Terminal {
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  /** Results only. */
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  /** Progress, notices and errors. */
+  readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  /** Calls back at Ctrl-C, which then no longer ends the process; returns what takes the listener away. */
+  onInterrupt(listener: () => void): () => void;
+}
+
+/** Ended by Ctrl-C: nothing to report, exit code 130. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+}
+
+/** A call that makes no sense, whatever the input: exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The exit code of a program that Ctrl-C ended: 128 + SIGINT. */
+export const interruptedCode = 130;
+
+/** Runs `work` with a signal that the next Ctrl-C aborts; a second one ends the process if the work does not end before. */
+export async function interruptible<T>(terminal: Terminal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const forget = terminal.onInterrupt(() => {
+    forget();
+    controller.abort();
+  });
+  try {
+    return await work(controller.signal);
+  } catch (error) {
+    throw controller.signal.aborted ? new Interrupted() : error;
+  } finally {
+    forget();
+  }
+}
+
+const maxTextBytes = 256 << 20;
+
+/** All of stdin as text, less one newline at the end (`echo` adds it). Throws `InputError` when it is not UTF-8, or too large. */
+export async function readStdin({ stdin }: Terminal): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of stdin) {
+    const data = typeof chunk === 'string' ? Buffer.from(chunk) : (chunk as Uint8Array);
+    bytes += data.length;
+    if (bytes > maxTextBytes) throw new InputError(`stdin: more than ${maxTextBytes} bytes of text`);
+    chunks.push(data);
+  }
+  return decode(Buffer.concat(chunks), 'stdin').replace(/\r?\n$/, '');
+}
+
+/**
+ * The text a verb works on: its argument, or stdin when that is `-` or absent. Throws `UsageError` when there is neither, and
+ * `InputError` on an empty text; `what` names it.
+ */
+export async function textArgument(terminal: Terminal, argument: string | undefined, what: string): Promise<string> {
+  if (argument === undefined && terminal.stdin.isTTY) throw new UsageError(`no ${what}: give it as an argument or on stdin`);
+  const text = argument === undefined || argument === '-' ? await readStdin(terminal) : argument;
+  if (text === '') throw new InputError(`the ${what} is empty: give at least one character`);
+  return text;
+}
+
+/** A text file, as it is. Throws `InputError` when it is missing, not UTF-8, or too large. */
+export async function readTextFile(path: string): Promise<string> {
+  const source = await openFile(path);
+  try {
+    if (source.size > maxTextBytes) throw new InputError(`${path}: ${source.size} bytes; at most ${maxTextBytes} are read`);
+    return decode(await source.read(0, source.size), path);
+  } finally {
+    await source.close();
+  }
+}
+
+function decode(bytes: Uint8Array, where: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new InputError(`${where}: not text in UTF-8`);
+  }
+}
+
+/** One object, the only thing on stdout. */
+export function writeJson({ stdout }: Terminal, value: unknown): void {
+  stdout.write(`${JSON.stringify(value)}\n`);
+}
