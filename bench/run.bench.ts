@@ -1,13 +1,15 @@
 // Prefill and decode speed beside llama.cpp: the same checkpoint, precision and thread count, both engines loaded, their
-// runs interleaved, so that the ratios hold even when the machine is shared. Single sequences only; no text, no sampling.
+// runs interleaved, so that the ratios hold even when the machine is shared; and beside what the machine could do at best.
+// Single sequences only; no text, no sampling.
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../src/errors.js';
 import { type Contender, type ContenderFactory, LlamaContender, type Precision } from './contender.js';
+import { measureRates, OwnContender, type Rates, randomCheckpoint, readConfig, type TokenCost, tokenCost } from './own.js';
 import { type Row, report } from './report.js';
 import { busyCores, interleave, median, type Summary, summarize } from './statistics.js';
 
 const usage = `npm run bench -- run --model DIR [options]
-  --model DIR         checkpoint directory: config.json and model.safetensors in f16 or f32
+  --model DIR         checkpoint directory: config.json and model.safetensors in f16 or f32 (default: OpenELM-270M, random)
   --precisions LIST   of q8, q4, f16 (default: all)
   --threads LIST      thread counts (default: 1,2)
   --rounds N          timed rounds for each contender (default: 5)
@@ -17,12 +19,13 @@ const usage = `npm run bench -- run --model DIR [options]
 
 /** Ours first: ratios are the first contender's speed over the second's. */
 const factories: readonly ContenderFactory[] = [
+  (directory, precision, threads) => new OwnContender(directory, precision, threads),
   (directory, precision, threads) => new LlamaContender(directory, precision, threads),
 ];
 
 /** What one run measures. */
 export interface RunOptions {
-  readonly model: string;
+  readonly model?: string;
   readonly precisions: readonly Precision[];
   readonly threads: readonly number[];
   readonly rounds: number;
@@ -43,6 +46,8 @@ export interface Measurement {
   readonly ratio?: number;
   /** The same of their best rounds. Neighbours on the cores slow a spinning engine more, so only a quiet run has both alike. */
   readonly ratioOfBest?: number;
+  /** The first contender's median over what the rates measured beside it allow: bytes read in decode, multiply-adds in prefill. */
+  readonly ofRoofline?: number;
   /** Cores that other processes kept busy just before and just after, the larger: above 0.1 the numbers mean little. */
   readonly others: number;
 }
@@ -50,11 +55,35 @@ export interface Measurement {
 /** The command: parses `args`, measures, prints the table and writes bench/results/run.json. */
 export async function run(args: string[]): Promise<void> {
   const options = parse(args);
+  const model = options.model ?? (await randomCheckpoint('OpenELM-270M'));
+  const config = await readConfig(model);
   const measurements: Measurement[] = [];
+  const rates: Record<number, Rates> = {};
+  for (const threads of options.threads) rates[threads] = await measureRates(threads);
   for (const precision of options.precisions) {
-    for (const threads of options.threads) measurements.push(...(await measure(factories, precision, threads, options)));
+    for (const threads of options.threads) {
+      const measured = await measure(factories, precision, threads, { ...options, model });
+      const after = await measureRates(threads);
+      const best = {
+        bytes: Math.max(rates[threads].bytes, after.bytes),
+        int8Macs: Math.max(rates[threads].int8Macs, after.int8Macs),
+        floatMacs: Math.max(rates[threads].floatMacs, after.floatMacs),
+      };
+      rates[threads] = best;
+      measurements.push(...measured.map((m) => ({ ...m, ofRoofline: fraction(m, best, tokenCost(config, precision)) })));
+    }
   }
-  report('run', measurements.map(toRow), { options, measurements });
+  for (const [threads, { bytes, int8Macs, floatMacs }] of Object.entries(rates)) {
+    const [gigabytes, int8, float] = [bytes, int8Macs, floatMacs].map((rate) => (rate * 1e-9).toFixed(0));
+    console.error(`${threads} threads: reads ${gigabytes} GB/s, ${int8} int8 GMAC/s, ${float} f32 GMAC/s`);
+  }
+  report('run', measurements.map(toRow), { options: { ...options, model }, rates, measurements });
+}
+
+function fraction({ phase, precision, speeds }: Measurement, rates: Rates, cost: TokenCost): number {
+  const speed = speeds.openelm.median;
+  if (phase === 'decode') return (speed * cost.decodeBytes) / rates.bytes;
+  return (speed * cost.prefillMacs) / (precision === 'f16' ? rates.floatMacs : rates.int8Macs);
 }
 
 /** Loads every contender once, warms it up, and times prefill and decode in interleaved rounds. */
@@ -62,7 +91,7 @@ export async function measure(
   makers: readonly ContenderFactory[],
   precision: Precision,
   threads: number,
-  options: RunOptions,
+  options: RunOptions & { model: string },
 ): Promise<Measurement[]> {
   const contenders = makers.map((make) => make(options.model, precision, threads));
   try {
@@ -103,7 +132,7 @@ export async function measure(
   }
 }
 
-function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest, others }: Measurement): Row {
+function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest, ofRoofline, others }: Measurement): Row {
   const row: Record<string, string | number> = { precision, threads, phase };
   for (const [name, { median, min, max }] of Object.entries(speeds)) {
     row[`${name} tok/s`] = median;
@@ -111,6 +140,7 @@ function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest, others }
   }
   if (ratio !== undefined) row.ratio = ratio;
   if (ratioOfBest !== undefined) row['of best'] = ratioOfBest;
+  if (ofRoofline !== undefined) row['of roofline'] = `${(100 * ofRoofline).toFixed(0)}%`;
   row.others = Number(others.toFixed(1));
   return row;
 }
@@ -134,7 +164,6 @@ function parse(args: string[]): RunOptions {
   } catch (error) {
     throw new InputError(`${messageOf(error)}\n${usage}`);
   }
-  if (values.model === undefined) throw new InputError(`--model is missing.\n${usage}`);
   const count = (option: string, text: string, least: number) => {
     const value = Number(text);
     if (!Number.isInteger(value) || value < least)

@@ -2,7 +2,7 @@
 // that is no piece itself, but is part of one, gets a symbol past the vocabulary, so that it can still merge.
 
 import { utf8CodePoint, utf8Length } from './utf8.js';
-import { PieceKind, SPACE_UNIT, type Vocabulary } from './vocabulary.js';
+import { isText, PieceKind, SPACE_UNIT, type Vocabulary } from './vocabulary.js';
 
 // What the tables hold: nothing known, seen inside pieces but not as one, or the symbol plus SHIFT.
 const NONE = 0;
@@ -19,7 +19,9 @@ export class Characters {
   private readonly low = new Int32Array(0x10000); // the basic plane
   private readonly high = new Map<number, number>();
 
-  constructor(vocabulary: Vocabulary) {
+  private neighbours: Int32Array | undefined; // a bit for every hash of two characters side by side in a piece
+
+  constructor(private readonly vocabulary: Vocabulary) {
     const { bytes, starts, ends, kinds, size } = vocabulary;
     const low = this.low;
     const parts: number[] = [];
@@ -65,6 +67,16 @@ export class Characters {
     return this.raw(codePoint) - SHIFT;
   }
 
+  /**
+   * Whether some piece may hold the two characters side by side. Never wrongly false; rarely wrongly true (a hash decides).
+   * The table is made on the first call, since only long words ask.
+   */
+  mayTouch(left: number, right: number): boolean {
+    this.neighbours ??= neighboursOf(this.vocabulary);
+    const bit = neighbourBit(left, right);
+    return (this.neighbours[bit >>> 5] & (1 << (bit & 31))) !== 0;
+  }
+
   private raw(codePoint: number): number {
     return codePoint < 0x10000 ? this.low[codePoint] : (this.high.get(codePoint) ?? NONE);
   }
@@ -77,4 +89,27 @@ export class Characters {
       this.high.set(codePoint, value);
     }
   }
+}
+
+const NEIGHBOUR_BITS = 17;
+
+function neighbourBit(left: number, right: number): number {
+  const hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
+  return Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) >>> (32 - NEIGHBOUR_BITS);
+}
+
+function neighboursOf(vocabulary: Vocabulary): Int32Array {
+  const { bytes, starts, ends, size } = vocabulary;
+  const bits = new Int32Array(1 << (NEIGHBOUR_BITS - 5));
+  for (let id = 0; id < size; id++) {
+    if (!isText(vocabulary, id)) continue;
+    let left = utf8CodePoint(bytes, starts[id]);
+    for (let at = starts[id] + utf8Length(bytes[starts[id]]); at < ends[id]; at += utf8Length(bytes[at])) {
+      const right = utf8CodePoint(bytes, at);
+      const bit = neighbourBit(left, right);
+      bits[bit >>> 5] |= 1 << (bit & 31);
+      left = right;
+    }
+  }
+  return bits;
 }

@@ -98,11 +98,10 @@ export class WordEncoder {
   }
 
   private encodeWord(text: string, start: number, end: number, hash: number, out: number[]): void {
-    if (this.rules.splitAtEverySpace) this.afterUnknown = false;
+    if (this.rules.splitAtEverySpace && text.charCodeAt(start) === SPACE_UNIT) this.afterUnknown = false;
     const length = end - start;
     if (length > CACHE_UNITS) {
-      this.addCharacters(text, start, end);
-      this.finish(text, end, out);
+      this.encodeLongWord(text, start, end, out);
       return;
     }
     const slot = (hash ^ (hash >>> 15)) & (CACHE_SLOTS - 1);
@@ -130,11 +129,29 @@ export class WordEncoder {
     for (let i = 0; i < count; i++) this.ids[value + i] = out[before + i];
   }
 
+  // A long word (a URL, a sentence without spaces) falls apart further, between characters that stand together in no piece.
+  private encodeLongWord(text: string, start: number, end: number, out: number[]): void {
+    let from = start;
+    let previous = -1;
+    for (let at = start; at < end; ) {
+      const codePoint = text.codePointAt(at)!;
+      if (previous >= 0 && !this.characters.mayTouch(previous, scalarValue(codePoint))) {
+        this.addCharacters(text, from, at);
+        this.finish(text, at, out);
+        from = at;
+      }
+      previous = scalarValue(codePoint);
+      at += codePoint > 0xffff ? 2 : 1;
+    }
+    this.addCharacters(text, from, end);
+    this.finish(text, end, out);
+  }
+
   private addCharacters(text: string, from: number, to: number): void {
     this.merger.reserve(to - from);
     for (let at = from; at < to; ) {
       const codePoint = text.codePointAt(at)!;
-      this.merger.add(this.characters.get(codePoint >= 0xd800 && codePoint <= 0xdfff ? 0xfffd : codePoint), at);
+      this.merger.add(this.characters.get(scalarValue(codePoint)), at);
       at += codePoint > 0xffff ? 2 : 1;
     }
   }
@@ -172,4 +189,9 @@ export class WordEncoder {
     if (!(unknown && this.afterUnknown && this.rules.fuseUnknown)) out.push(id);
     this.afterUnknown = unknown;
   }
+}
+
+// A lone surrogate counts as U+FFFD.
+function scalarValue(codePoint: number): number {
+  return codePoint >= 0xd800 && codePoint <= 0xdfff ? 0xfffd : codePoint;
 }

@@ -57,7 +57,8 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
   const normalizedTokens = new Map<string, number>();
   for (const token of added) {
     if (token.special) specialTokens.set(token.content, token.id);
-    else if (token.normalized) normalizedTokens.set(normalizedContent(token.content, root.normalizer, spaces), token.id);
+    else if (token.normalized && root.pre_tokenizer == null)
+      normalizedTokens.set(normalizedContent(token.content, spaces), token.id);
     else rawTokens.set(token.content, token.id);
   }
   const controlId = (piece: string | undefined): number => {
@@ -252,8 +253,7 @@ function readAddedTokens(file: Reader, value: unknown, pieces: string[]): AddedT
 }
 
 // The normalizer goes over the text of an added token with `normalized: true` as over any text.
-function normalizedContent(content: string, normalizer: unknown, spaces: Spaces): string {
-  if (normalizer == null) return spaces.escapeSpaces ? content.replaceAll(' ', SPACE) : content;
+function normalizedContent(content: string, spaces: Spaces): string {
   const prefixed = spaces.prefix === 'always' ? SPACE + content : content;
   return spaces.escapeSpaces ? prefixed.replaceAll(' ', SPACE) : prefixed;
 }

@@ -17,6 +17,8 @@ const MODEL_TYPES = ['', 'UNIGRAM', 'BPE', 'WORD', 'CHAR'];
 export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model'): Tokenizer {
   const model = readModel(bytes, name);
   const { modelType, byteFallback } = model;
+  const count = model.starts.length;
+  if (count === 0) throw new InputError(`${name}: holds no pieces; it is not a tokenizer model, or it was cut off`);
   if (modelType !== 2) {
     throw new InputError(`${name}: model_type is ${MODEL_TYPES[modelType] ?? modelType}; only BPE models are supported`);
   }
@@ -32,7 +34,6 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model'):
   }
   if (model.spaceAsSuffix) throw new InputError(`${name}: trainer_spec.treat_whitespace_as_suffix is not supported`);
 
-  const count = model.starts.length;
   const kinds = new Uint8Array(model.kinds);
   const scores = new Float32Array(model.scores);
   const vocabulary = new Vocabulary(

@@ -59,7 +59,6 @@ export class Vocabulary {
   constructor(pieces: PieceBytes, name: string) {
     const { bytes, starts, ends, kinds } = pieces;
     this.size = starts.length;
-    if (this.size === 0) throw new InputError(`${name}: holds no pieces; it is not a tokenizer model, or it was cut off`);
     if (this.size > MAX_PIECES) throw new InputError(`${name}: holds ${this.size} pieces, more than the ${MAX_PIECES} supported`);
     this.bytes = bytes;
     this.starts = starts;

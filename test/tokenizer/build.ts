@@ -17,6 +17,7 @@ export interface ModelOptions {
   readonly spaceAsSuffix?: boolean;
   readonly charsMap?: Uint8Array;
   readonly bosPiece?: string;
+  readonly unknownSurface?: string;
 }
 
 const utf8 = new TextEncoder();
@@ -49,6 +50,7 @@ export function modelFile(pieces: readonly Piece[], options: ModelOptions = {}):
     ...numberField(3, options.modelType ?? 2),
     ...numberField(24, options.spaceAsSuffix),
     ...numberField(35, options.byteFallback),
+    ...(options.unknownSurface === undefined ? [] : bytesField(44, utf8.encode(options.unknownSurface))),
     ...(options.bosPiece === undefined ? [] : bytesField(46, utf8.encode(options.bosPiece))),
   ];
   const normalizer = [
