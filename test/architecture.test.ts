@@ -24,9 +24,10 @@ const allowed: Record<string, readonly string[]> = {
   data: ['tokenizer', 'io'],
   model: ['tensor', 'io'],
   infer: ['tensor', 'io', 'model', 'tokenizer'],
+  train: ['tensor', 'io', 'model', 'tokenizer', 'data'],
   eval: ['tensor', 'io', 'model', 'tokenizer', 'infer'],
-  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'infer', 'eval'],
-  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'infer', 'eval'],
+  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval'],
+  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval'],
 };
 
 /** Files and rooms that may use the platform. */

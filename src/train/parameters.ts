@@ -1,0 +1,100 @@
+// A model's parameters as training holds them: f32 master weights, gradients and both moments, each one flat buffer with a view
+// per parameter, those that decay first. So clipping and AdamW are a few records over long ranges, whatever the model is.
+
+import { InputError } from '../errors.js';
+import type { StoredTensor } from '../io/bytes.js';
+import { readFloat32 } from '../io/decode.js';
+import type { ModelConfig } from '../model/config.js';
+import { plainLinear } from '../model/linear.js';
+import type { Weights } from '../model/openelm.js';
+import { type Parameter, parameterShapes } from '../model/parameters.js';
+import type { Backend, DeviceBuffer } from '../tensor/backend.js';
+import { type ParameterGrads, parameterGrads } from '../tensor/gradients.js';
+import { elementsOf, view } from '../tensor/plan.js';
+
+/** Views begin at multiples of 256 bytes; what lies between stays zero. */
+const alignedElements = 64;
+
+/** The four things that training keeps of each parameter. */
+export const stateNames = ['parameters', 'grad', 'firstMoment', 'secondMoment'] as const;
+export type ParameterState = Record<(typeof stateNames)[number], DeviceBuffer>;
+
+export class TrainingParameters {
+  /** In the flat order: matrices, which decay, then norms, which do not. */
+  readonly list: readonly (Parameter & { readonly offset: number })[];
+  readonly all: ParameterState;
+  /** The ranges with and without weight decay. */
+  readonly decayed: ParameterState;
+  readonly undecayed: ParameterState;
+  private readonly places: ReadonlyMap<string, Parameter & { readonly offset: number }>;
+
+  constructor(
+    private readonly backend: Backend,
+    readonly config: ModelConfig,
+  ) {
+    const shapes = parameterShapes(config);
+    const ordered = [...shapes.filter(({ shape }) => shape.length > 1), ...shapes.filter(({ shape }) => shape.length === 1)];
+    let end = 0;
+    let decayEnd = 0;
+    this.list = ordered.map((parameter) => {
+      const offset = end;
+      end += Math.ceil(elementsOf(parameter.shape) / alignedElements) * alignedElements;
+      if (parameter.shape.length > 1) decayEnd = end;
+      return { ...parameter, offset };
+    });
+    this.places = new Map(this.list.map((place) => [place.name, place]));
+    const make = (): DeviceBuffer => backend.create('f32', [end]);
+    this.all = { parameters: make(), grad: make(), firstMoment: make(), secondMoment: make() };
+    const range = (from: number, to: number): ParameterState => {
+      const part = (buffer: DeviceBuffer): DeviceBuffer => view(buffer, from, [to - from]);
+      const { parameters, grad, firstMoment, secondMoment } = this.all;
+      return {
+        ...{ parameters: part(parameters), grad: part(grad) },
+        ...{ firstMoment: part(firstMoment), secondMoment: part(secondMoment) },
+      };
+    };
+    this.decayed = range(0, decayEnd);
+    this.undecayed = range(decayEnd, end);
+  }
+
+  /** A parameter's part of one of the flat buffers, in its shape. Throws a plain Error for a name that the model does not have. */
+  view(name: string, state: keyof ParameterState = 'parameters'): DeviceBuffer {
+    const place = this.places.get(name);
+    if (!place) throw new Error(`the model has no parameter ${name}`);
+    return view(this.all[state], place.offset, place.shape);
+  }
+
+  /** What `OpenELM` is built from. */
+  weights(): Weights {
+    const named = (name: string): DeviceBuffer => this.view(`${name}.weight`);
+    const linear = (name: string) => plainLinear(named(name), false);
+    return { linear, tied: linear, matrix: named, vector: named };
+  }
+
+  grads(): ParameterGrads {
+    return parameterGrads(this.list.map(({ name }) => [this.view(name), this.view(name, 'grad')]));
+  }
+
+  /** Fills one of the flat buffers' parts from f32 values. */
+  write(name: string, values: Float32Array, state: keyof ParameterState = 'parameters'): void {
+    const place = this.places.get(name)!;
+    if (values.length !== elementsOf(place.shape)) {
+      throw new InputError(`${name}: ${values.length} values where the model has ${elementsOf(place.shape)}`);
+    }
+    this.backend.write(this.all[state], values, place.offset);
+  }
+
+  async read(name: string, state: keyof ParameterState = 'parameters'): Promise<Float32Array> {
+    const { offset, shape } = this.places.get(name)!;
+    return (await this.backend.read(this.all[state], offset, elementsOf(shape))) as Float32Array;
+  }
+
+  /** Takes all parameters from a checked checkpoint. */
+  async load(tensors: ReadonlyMap<string, StoredTensor>): Promise<void> {
+    for (const { name } of this.list) this.write(name, await readFloat32(tensors.get(name)!));
+  }
+
+  free(): void {
+    for (const buffer of Object.values(this.all)) this.backend.free(buffer);
+  }
+}

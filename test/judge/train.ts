@@ -1,0 +1,216 @@
+// Judges training on a backend: losses, every gradient and the parameters after some steps, against numbers of CoreNet and
+// PyTorch (train.json, batches, grads, steps_*.safetensors), and the learning rates of lr.json.
+
+import { join } from 'node:path';
+import type { StoredTensor } from '../../src/io/bytes.js';
+import { readFloat32, readInt32 } from '../../src/io/decode.js';
+import { openFile, readJson } from '../../src/io/node/files.js';
+import { openWeights } from '../../src/io/node/weights.js';
+import { readSafetensors } from '../../src/io/safetensors.js';
+import { configFromHuggingFace } from '../../src/model/config.js';
+import { checkWeights } from '../../src/model/parameters.js';
+import type { Backend } from '../../src/tensor/backend.js';
+import { type ParameterState, TrainingParameters } from '../../src/train/parameters.js';
+import { learningRate, type ScheduleOptions, scheduledRate } from '../../src/train/schedule.js';
+import { type StepOptions, type TrainingBatch, TrainingStep } from '../../src/train/step.js';
+import { absoluteError, type Check, type Judgement } from './judgement.js';
+
+const lossBound = 1e-6; // relative
+const gradientBound = 2e-5; // norm of the difference over norm
+const parameterBound = 1e-5; // absolute
+
+interface MicroBatch {
+  readonly total_loss: number;
+  readonly ce_loss: number;
+  readonly z_loss: number;
+}
+interface Golden {
+  readonly base_model: string;
+  readonly ignore_index: number;
+  readonly embedding_padding_idx?: number;
+  readonly z_loss_eps: number;
+  readonly loss: {
+    readonly plain: MicroBatch;
+    readonly label_smoothing_0_1: MicroBatch;
+    readonly no_z: { readonly total_loss: number };
+  };
+  readonly grad_norm_plain: number;
+  readonly optimizer: { beta1: number; beta2: number; eps: number; weight_decay: number; grad_clip: number };
+  readonly steps: readonly GoldenStep[];
+  readonly steps_accum2?: readonly GoldenStep[];
+}
+interface GoldenStep {
+  readonly iteration: number;
+  readonly lr: number;
+  readonly grad_norm_before_clip: number;
+  readonly micro_batches: readonly MicroBatch[];
+}
+
+async function readTensors<T>(file: string, use: (tensors: ReadonlyMap<string, StoredTensor>) => Promise<T>): Promise<T> {
+  const source = await openFile(file);
+  try {
+    return await use((await readSafetensors(source)).tensors);
+  } finally {
+    await source.close();
+  }
+}
+
+/** The ratio of norms by which a gradient is judged. */
+function normError(found: Float32Array, expected: Float32Array): number {
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; i++) {
+    difference += (found[i] - expected[i]) ** 2;
+    norm += expected[i] ** 2;
+  }
+  return difference === 0 ? 0 : Math.sqrt(difference / norm);
+}
+
+const relative = (found: number, expected: number): number => Math.abs(found - expected) / Math.abs(expected);
+
+async function readBatches(dir: string, ignore: number): Promise<TrainingBatch[]> {
+  return readTensors(join(dir, 'batches.safetensors'), async (tensors) => {
+    const [batches, rows, length] = tensors.get('samples')!.shape;
+    const samples = await readInt32(tensors.get('samples')!);
+    const targets = await readInt32(tensors.get('targets')!);
+    const size = rows * length;
+    return Array.from({ length: batches }, (_, b) => ({
+      tokens: samples.slice(b * size, (b + 1) * size),
+      targets: targets.slice(b * size, (b + 1) * size).map((target) => (target === ignore ? -1 : target)),
+      sequences: Array.from({ length: rows }, (_, r) => [r * length, length] as const),
+    }));
+  });
+}
+
+/** Judges a directory in that format; the model that it names is looked up from `parent`. */
+export async function judgeTraining(backend: Backend, dir: string, parent: string): Promise<Judgement> {
+  const golden = (await readJson(join(dir, 'train.json'))) as Golden;
+  const modelDir = join(parent, golden.base_model);
+  const config = configFromHuggingFace(await readJson(join(modelDir, 'config.json')), modelDir);
+  const batches = await readBatches(dir, golden.ignore_index);
+  const { beta1, beta2, eps, weight_decay: weightDecay, grad_clip: maxGradNorm } = golden.optimizer;
+  const base: StepOptions = {
+    maxRows: batches[0].tokens.length,
+    maxSequences: batches[0].sequences.length,
+    maxPositions: batches[0].sequences[0][1],
+    zLoss: golden.z_loss_eps,
+    labelSmoothing: 0,
+    paddingId: golden.embedding_padding_idx,
+    ...{ maxGradNorm, beta1, beta2, eps, weightDecay },
+  };
+  const checks: Check[] = [];
+  const withStep = async (options: Partial<StepOptions>, use: (step: TrainingStep, p: TrainingParameters) => Promise<void>) => {
+    const weights = await openWeights(modelDir);
+    const parameters = new TrainingParameters(backend, config);
+    await parameters.load(checkWeights(config, weights.tensors, modelDir).tensors);
+    await weights.close();
+    const step = new TrainingStep(backend, parameters, { ...base, ...options });
+    await use(step, parameters);
+    step.dispose();
+    parameters.free();
+  };
+  const loss = (name: string, found: number, expected: number): void => {
+    checks.push({ name, error: relative(found, expected), bound: lossBound });
+  };
+  const gradients = async (prefix: string, parameters: TrainingParameters, suffix = ''): Promise<void> =>
+    readTensors(join(dir, 'grads.safetensors'), async (tensors) => {
+      for (const [name, tensor] of tensors) {
+        if (!name.startsWith(prefix)) continue;
+        const found = await parameters.read(`transformer.${name.slice(prefix.length)}`, 'grad');
+        checks.push({ name: name + suffix, error: normError(found, await readFloat32(tensor)), bound: gradientBound });
+      }
+    });
+
+  await withStep({}, async (step, parameters) => {
+    const found = await step.accumulate(batches[0]);
+    loss('loss', found.total, golden.loss.plain.total_loss);
+    loss('cross-entropy', found.crossEntropy, golden.loss.plain.ce_loss);
+    loss('z-loss', found.zLoss, golden.loss.plain.z_loss);
+    loss('evaluated loss', (await step.evaluate(batches[0])).total, golden.loss.plain.total_loss);
+    await gradients('grad.', parameters);
+  });
+  await withStep({ activationCheckpointing: true }, async (step, parameters) => {
+    await step.accumulate(batches[0]);
+    await gradients('grad.', parameters, ', checkpointed');
+  });
+  await withStep({ labelSmoothing: 0.1 }, async (step, parameters) => {
+    loss('label smoothing', (await step.accumulate(batches[0])).total, golden.loss.label_smoothing_0_1.total_loss);
+    await gradients('ls.grad.', parameters);
+  });
+  await withStep({ zLoss: 0 }, async (step) => {
+    loss('without z-loss', (await step.accumulate(batches[0])).total, golden.loss.no_z.total_loss);
+  });
+  for (const [steps, file] of [
+    [golden.steps, 'steps_final.safetensors'],
+    [golden.steps_accum2 ?? [], 'steps_accum2_final.safetensors'],
+  ] as const) {
+    if (steps.length === 0) continue;
+    await withStep({}, async (step, parameters) => {
+      let next = 0;
+      for (const { iteration, lr, grad_norm_before_clip, micro_batches } of steps) {
+        for (const expected of micro_batches) {
+          const found = await step.accumulate(batches[next++]);
+          checks.push({ name: `${file} loss ${iteration}`, error: relative(found.total, expected.total_loss), bound: 5e-6 });
+        }
+        const { gradNorm } = await step.update(lr, iteration + 1);
+        checks.push({
+          name: `${file} grad norm ${iteration}`,
+          error: relative(gradNorm, grad_norm_before_clip),
+          bound: gradientBound,
+        });
+      }
+      const states: Record<string, keyof ParameterState> = {
+        'param.': 'parameters',
+        'exp_avg.': 'firstMoment',
+        'exp_avg_sq.': 'secondMoment',
+      };
+      await readTensors(join(dir, file), async (tensors) => {
+        for (const [name, tensor] of tensors) {
+          const prefix = Object.keys(states).find((key) => name.startsWith(key));
+          if (!prefix) continue;
+          const found = await parameters.read(`transformer.${name.slice(prefix.length)}`, states[prefix]);
+          checks.push({ name: `${file} ${name}`, error: absoluteError(found, await readFloat32(tensor)), bound: parameterBound });
+        }
+      });
+    });
+  }
+  return { item: dir, checks, skipped: [] };
+}
+
+interface GoldenRates {
+  readonly max_iterations: number;
+  readonly warmup_iterations: number;
+  readonly warmup_init_lr: number;
+  readonly max_lr: number;
+  readonly min_lr: number;
+  readonly values: Record<string, { get_lr: number; applied: number }>;
+}
+
+/** Judges lr.json: the rates of the released recipes at some iterations. */
+export async function judgeLearningRates(file: string): Promise<Judgement> {
+  const golden = (await readJson(file)) as Record<string, GoldenRates>;
+  const checks: Check[] = [];
+  for (const [name, rates] of Object.entries(golden)) {
+    const options: ScheduleOptions = {
+      name: 'cosine',
+      maxIterations: rates.max_iterations,
+      warmupIterations: rates.warmup_iterations,
+      warmupInitLearningRate: rates.warmup_init_lr,
+      maxLearningRate: rates.max_lr,
+      minLearningRate: rates.min_lr,
+    };
+    for (const [iteration, { get_lr, applied }] of Object.entries(rates.values ?? {})) {
+      checks.push({
+        name: `${name} ${iteration}`,
+        error: Math.abs(scheduledRate(options, Number(iteration)) - get_lr),
+        bound: 1e-15,
+      });
+      checks.push({
+        name: `${name} ${iteration} applied`,
+        error: Math.abs(learningRate(options, Number(iteration)) - applied),
+        bound: 1e-15,
+      });
+    }
+  }
+  return { item: file, checks, skipped: [] };
+}
