@@ -85,15 +85,15 @@ export class TrainingStep {
     this.optimizer = this.encodeOptimizer();
   }
 
-  /** Adds a micro-batch's gradient; resolves when its loss is known. Rejects with `ExecutionError`. */
-  accumulate(batch: TrainingBatch): Promise<Loss> {
-    return this.run(this.gradients, batch);
+  /** Adds `weight` times a micro-batch's gradient; resolves when its loss is known. Rejects with `ExecutionError`. */
+  accumulate(batch: TrainingBatch, weight = 1): Promise<Loss> {
+    return this.run(this.gradients, batch, weight);
   }
 
   /** The loss alone. */
   evaluate(batch: TrainingBatch): Promise<Loss> {
     this.evaluation ??= this.encode(false);
-    return this.run(this.evaluation, batch);
+    return this.run(this.evaluation, batch, 1);
   }
 
   /** Clips, takes one AdamW step (the `step`th, counted from 1) and zeroes the gradients. */
@@ -111,11 +111,11 @@ export class TrainingStep {
     for (const buffer of [this.rope, this.losses, this.scale, this.norms, this.schedule]) this.backend.free(buffer);
   }
 
-  private async run(program: BatchProgram, batch: TrainingBatch): Promise<Loss> {
+  private async run(program: BatchProgram, batch: TrainingBatch, weight: number): Promise<Loss> {
     const rows = batch.tokens.length;
     const validTokens = batch.targets.reduce((count, target) => count + (target >= 0 ? 1 : 0), 0);
     // Without a target there is nothing to learn, and the mean is taken over one.
-    this.backend.write(this.scale, Float32Array.of(1 / Math.max(1, validTokens)));
+    this.backend.write(this.scale, Float32Array.of(weight / Math.max(1, validTokens)));
     const submission = this.backend.submit(program.executable, this.fill(program, batch));
     const [losses] = await Promise.all([this.backend.read(this.losses, 0, 2 * rows), submission.done]);
     let crossEntropy = 0;

@@ -126,7 +126,7 @@ function sinkOf(handle: FileHandle, path: string, signal?: AbortSignal): ByteSin
 }
 
 /** Makes a rename durable. Not every system lets a directory be opened or synced (Windows); the file itself is safe already. */
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   try {
     const handle = await open(path, 'r');
     await handle.sync().finally(() => handle.close());

@@ -1,0 +1,206 @@
+// What a training checkpoint holds: a model in Hugging Face's layout, which runs as it is; moments (and master weights where
+// the model is stored in 16 bits, and the moving average) in training.safetensors; and training.json, written last, which says
+// where training stands and how long each file is. Where the files go is the caller's: this names and fills them.
+
+import { InputError } from '../errors.js';
+import type { ByteSink, ByteSource, StoredTensor } from '../io/bytes.js';
+import { readFloat32 } from '../io/decode.js';
+import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
+import { decodeUtf8, parseJson } from '../io/json.js';
+import { readSafetensors, type TensorSpec, writeSafetensors } from '../io/safetensors.js';
+import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
+import { checkWeights, parameterShapes } from '../model/parameters.js';
+import type { ParameterState, TrainingParameters } from './parameters.js';
+import type { Progress } from './trainer.js';
+
+export const checkpointFiles = {
+  config: 'config.json',
+  weights: 'model.safetensors',
+  tokenizer: 'tokenizer.model',
+  state: 'training.safetensors',
+  record: 'training.json',
+} as const;
+
+/** Types that a model is stored in: what safetensors and config.json call them. */
+const storedAs = {
+  f32: { dtype: 'F32', torch: 'float32' },
+  f16: { dtype: 'F16', torch: 'float16' },
+  bf16: { dtype: 'BF16', torch: 'bfloat16' },
+} as const;
+export type ModelDType = keyof typeof storedAs;
+
+/** Writes one file of a checkpoint. */
+export type WriteFile = (name: string, write: (sink: ByteSink) => Promise<void>) => Promise<void>;
+/** Opens one file of a checkpoint; the caller closes it. */
+export type OpenFile = (name: string) => Promise<ByteSource>;
+
+/** training.json. */
+export interface TrainingRecord extends Progress {
+  readonly format: 'openelm-training-1';
+  /** The settings that the run was started with, defaults filled in. */
+  readonly config: unknown;
+  /** The last losses, for people. */
+  readonly losses: { readonly train: number | null; readonly validation: number | null };
+  /** Bytes of each other file: a checkpoint that lacks some of them is none. */
+  readonly files: Readonly<Record<string, number>>;
+}
+
+export interface CheckpointContents {
+  readonly parameters: TrainingParameters;
+  readonly dtype: ModelDType;
+  /** The moving average of the parameters by name, if there is one. */
+  readonly ema?: ReadonlyMap<string, Float32Array>;
+  /** tokenizer.model's bytes. */
+  readonly tokenizer?: Uint8Array;
+  readonly record: Omit<TrainingRecord, 'format' | 'files'>;
+}
+
+/** What tensors of training.safetensors are called, before the parameter's name. */
+const prefixes = { parameters: 'parameter', firstMoment: 'first_moment', secondMoment: 'second_moment' } as const;
+const emaPrefix = 'ema';
+
+/** Writes all files, the record last. Throws what `write` throws. */
+export async function writeCheckpoint(write: WriteFile, contents: CheckpointContents): Promise<void> {
+  const { parameters, dtype, ema, tokenizer } = contents;
+  const files: Record<string, number> = {};
+  const counted: WriteFile = async (name, fill) => {
+    files[name] = 0;
+    await write(name, (sink) =>
+      fill({
+        async write(chunk) {
+          await sink.write(chunk);
+          files[name] += chunk.byteLength;
+        },
+      }),
+    );
+  };
+  await writeModel(counted, parameters.config, dtype, (name) => parameters.read(name), tokenizer);
+
+  const states = (['parameters', 'firstMoment', 'secondMoment'] as const).filter(
+    (state) => state !== 'parameters' || dtype !== 'f32',
+  );
+  type Spec = TensorSpec & { values: () => Promise<Float32Array> };
+  const specs = parameters.list.flatMap(({ name, shape }): Spec[] => {
+    const spec = (prefix: string, values: Spec['values']): Spec => ({ name: `${prefix}.${name}`, dtype: 'F32', shape, values });
+    const kept = states.map((state) => spec(prefixes[state], () => parameters.read(name, state)));
+    return ema ? [...kept, spec(emaPrefix, async () => ema.get(name)!)] : kept;
+  });
+  await counted(checkpointFiles.state, (sink) =>
+    writeSafetensors(sink, specs, async function* ({ values }) {
+      yield bytesOf(await values());
+    }),
+  );
+  const record: TrainingRecord = { format: 'openelm-training-1', ...contents.record, files };
+  await write(checkpointFiles.record, (sink) => sink.write(jsonBytes(record)));
+}
+
+/** Writes config.json, model.safetensors and tokenizer.model: what `openelm run` loads. */
+export async function writeModel(
+  write: WriteFile,
+  config: ModelConfig,
+  dtype: ModelDType,
+  values: (name: string) => Promise<Float32Array>,
+  tokenizer?: Uint8Array,
+): Promise<void> {
+  const { dtype: stored, torch } = storedAs[dtype];
+  await write(checkpointFiles.config, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, torch))));
+  if (tokenizer) await write(checkpointFiles.tokenizer, (sink) => sink.write(tokenizer));
+  const specs = parameterShapes(config).map((parameter): TensorSpec => ({ ...parameter, dtype: stored }));
+  await write(checkpointFiles.weights, (sink) =>
+    writeSafetensors(
+      sink,
+      specs,
+      async function* ({ name }) {
+        yield encoded(await values(name), dtype);
+      },
+      { format: 'pt' },
+    ),
+  );
+}
+
+/** Reads training.json. Throws `InputError` when it is no record of this format. */
+export async function readRecord(open: OpenFile): Promise<TrainingRecord> {
+  const source = await open(checkpointFiles.record);
+  try {
+    const record = parseJson(decodeUtf8(await source.read(0, source.size), source.name), source.name) as Partial<TrainingRecord>;
+    const { format, step, tokens } = record ?? {};
+    if (format !== 'openelm-training-1' || !Number.isSafeInteger(step) || !Number.isSafeInteger(tokens)) {
+      throw new InputError(`${source.name}: not the record of a training checkpoint that this version wrote`);
+    }
+    return record as TrainingRecord;
+  } finally {
+    await source.close();
+  }
+}
+
+/**
+ * Fills parameters and moments, to the bit, and returns the moving average if the checkpoint has one. Throws `InputError` when
+ * a tensor is missing or does not fit the model.
+ */
+export async function readState(open: OpenFile, parameters: TrainingParameters): Promise<Map<string, Float32Array> | undefined> {
+  const weights = await open(checkpointFiles.weights);
+  try {
+    const { tensors } = await readSafetensors(weights);
+    await parameters.load(checkWeights(parameters.config, tensors, weights.name).tensors);
+  } finally {
+    await weights.close();
+  }
+  const state = await open(checkpointFiles.state);
+  try {
+    const { tensors } = await readSafetensors(state);
+    const read = async (name: string): Promise<Float32Array> => {
+      const tensor: StoredTensor | undefined = tensors.get(name);
+      if (!tensor) throw new InputError(`${state.name}: tensor ${name} is missing: the checkpoint is of another model`);
+      return readFloat32(tensor);
+    };
+    const ema = new Map<string, Float32Array>();
+    for (const { name } of parameters.list) {
+      for (const [key, prefix] of Object.entries(prefixes) as [keyof ParameterState & keyof typeof prefixes, string][]) {
+        const from = `${prefix}.${name}`;
+        if (key === 'parameters' && !tensors.has(from)) continue; // the model itself is in f32
+        parameters.write(name, await read(from), key);
+      }
+      if (tensors.has(`${emaPrefix}.${name}`)) ema.set(name, await read(`${emaPrefix}.${name}`));
+    }
+    return ema.size > 0 ? ema : undefined;
+  } finally {
+    await state.close();
+  }
+}
+
+/**
+ * Where two settings differ first, as a sentence's end (`optimizer.eps is 1e-8, but 1e-6 in the checkpoint`); `free` are the
+ * paths, with all below them, that may differ. Undefined where they agree.
+ */
+export function difference(mine: unknown, saved: unknown, free: readonly string[] = [], path = ''): string | undefined {
+  if (free.includes(path)) return undefined;
+  if (isObject(mine) && isObject(saved)) {
+    for (const key of new Set([...Object.keys(mine), ...Object.keys(saved)])) {
+      const found = difference(mine[key], saved[key], free, path === '' ? key : `${path}.${key}`);
+      if (found) return found;
+    }
+    return undefined;
+  }
+  const text = (value: unknown): string => (value === undefined ? 'absent' : JSON.stringify(value));
+  return text(mine) === text(saved) ? undefined : `${path} is ${text(mine)}, but ${text(saved)} in the checkpoint`;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function encoded(values: Float32Array, dtype: ModelDType): Uint8Array {
+  if (dtype === 'f32') return bytesOf(values);
+  const halves = new Uint16Array(values.length);
+  if (dtype === 'f16') encodeFloat16(values, halves);
+  else encodeBfloat16(values, halves);
+  return bytesOf(halves);
+}
+
+function bytesOf(values: Float32Array | Uint16Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+function jsonBytes(value: unknown): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
+}
