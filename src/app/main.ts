@@ -37,6 +37,21 @@ const verbs: readonly Verb[] = [
     description: 'text to token ids and back',
     load: async (t) => (await import('./tokenize.js')).tokenizeCommand(t),
   },
+  {
+    name: 'pretrain',
+    description: 'train a model from raw texts',
+    load: async (t) => (await import('./pretrain.js')).pretrainCommand(t),
+  },
+  {
+    name: 'plot',
+    description: 'loss, learning rate and throughput of training runs as a picture',
+    load: async (t) => (await import('./plot.js')).plotCommand(t),
+  },
+  {
+    name: 'average',
+    description: "the mean of a run's last checkpoints as a model",
+    load: async (t) => (await import('./average.js')).averageCommand(t),
+  },
 ];
 
 /** Runs one command line (without `node` and the script) and returns its exit code; throws nothing. */

@@ -16,7 +16,6 @@ import type { Progress } from './trainer.js';
 export const checkpointFiles = {
   config: 'config.json',
   weights: 'model.safetensors',
-  tokenizer: 'tokenizer.model',
   state: 'training.safetensors',
   record: 'training.json',
 } as const;
@@ -45,19 +44,29 @@ export interface TrainingRecord extends Progress {
   readonly files: Readonly<Record<string, number>>;
 }
 
+/** A tokenizer to lie beside a model: tokenizer.model or tokenizer.json, and its bytes. */
+export interface TokenizerFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
 export interface CheckpointContents {
   readonly parameters: TrainingParameters;
   readonly dtype: ModelDType;
   /** The moving average of the parameters by name, if there is one. */
   readonly ema?: ReadonlyMap<string, Float32Array>;
-  /** tokenizer.model's bytes. */
-  readonly tokenizer?: Uint8Array;
+  readonly tokenizer?: TokenizerFile;
   readonly record: Omit<TrainingRecord, 'format' | 'files'>;
 }
 
 /** What tensors of training.safetensors are called, before the parameter's name. */
 const prefixes = { parameters: 'parameter', firstMoment: 'first_moment', secondMoment: 'second_moment' } as const;
 const emaPrefix = 'ema';
+
+/** What a parameter's moving average is called in training.safetensors. */
+export function emaTensorName(parameter: string): string {
+  return `${emaPrefix}.${parameter}`;
+}
 
 /** Writes all files, the record last. Throws what `write` throws. */
 export async function writeCheckpoint(write: WriteFile, contents: CheckpointContents): Promise<void> {
@@ -94,17 +103,17 @@ export async function writeCheckpoint(write: WriteFile, contents: CheckpointCont
   await write(checkpointFiles.record, (sink) => sink.write(jsonBytes(record)));
 }
 
-/** Writes config.json, model.safetensors and tokenizer.model: what `openelm run` loads. */
+/** Writes config.json, model.safetensors and the tokenizer: what `openelm run` loads. */
 export async function writeModel(
   write: WriteFile,
   config: ModelConfig,
   dtype: ModelDType,
   values: (name: string) => Promise<Float32Array>,
-  tokenizer?: Uint8Array,
+  tokenizer?: TokenizerFile,
 ): Promise<void> {
   const { dtype: stored, torch } = storedAs[dtype];
   await write(checkpointFiles.config, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, torch))));
-  if (tokenizer) await write(checkpointFiles.tokenizer, (sink) => sink.write(tokenizer));
+  if (tokenizer) await write(tokenizer.name, (sink) => sink.write(tokenizer.bytes));
   const specs = parameterShapes(config).map((parameter): TensorSpec => ({ ...parameter, dtype: stored }));
   await write(checkpointFiles.weights, (sink) =>
     writeSafetensors(

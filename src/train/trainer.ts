@@ -69,6 +69,8 @@ export interface StepReport {
   readonly tokensPerSecond: number;
   /** Model FLOPs utilisation from 0 to 1; undefined where the peak is not known. */
   readonly mfu?: number;
+  /** To the last step, at the pace of this run so far. */
+  readonly secondsLeft: number;
   /** The gradient was not finite and the step was passed over. */
   readonly skipped?: boolean;
 }
@@ -120,6 +122,8 @@ export class Trainer<Batch> {
   private tokens: number;
   private settledTokens: number;
   private settledAt = 0;
+  private begunAt = 0;
+  private readonly firstStep: number;
   private lastCheckpoint?: string;
 
   /** `from`: where a checkpoint left off, and its name; the source must have been made from its `data`. */
@@ -131,6 +135,7 @@ export class Trainer<Batch> {
     from?: Pick<Progress, 'step' | 'tokens'> & { readonly checkpoint?: string },
   ) {
     this.step = from?.step ?? 0;
+    this.firstStep = this.step;
     this.tokens = from?.tokens ?? 0;
     this.settledTokens = this.tokens;
     this.lastCheckpoint = from?.checkpoint;
@@ -146,7 +151,7 @@ export class Trainer<Batch> {
     const settleAll = async (): Promise<void> => {
       while (queued.length > 0) await this.settle(queued.shift()!);
     };
-    this.settledAt = performance.now();
+    this.begunAt = this.settledAt = performance.now();
     let saved = this.step;
     try {
       while (this.step < this.options.steps && !signal?.aborted) {
@@ -205,6 +210,7 @@ export class Trainer<Batch> {
       gradNorm,
       tokens: this.settledTokens,
       tokensPerSecond,
+      secondsLeft: ((now - this.begunAt) / 1000 / (step - this.firstStep)) * (this.options.steps - step),
       ...(flopsPerToken && peakFlops ? { mfu: (flopsPerToken * tokensPerSecond) / peakFlops } : {}),
       ...(finite ? {} : { skipped: true }),
     });

@@ -1,0 +1,196 @@
+// The settings of a pretraining run as people write them: a YAML file and `--key value` over it, checked, defaults filled in;
+// and what the trainer is given of them. Nothing is opened here but the file itself.
+
+import { z } from 'zod';
+import { dataSchema } from '../data/config.js';
+import { InputError } from '../errors.js';
+import { checkConfig, parseYaml } from '../io/config.js';
+import { type ConfigFields, configFromFields, configFromName, type ModelConfig } from '../model/config.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import type { ScheduleOptions } from '../train/schedule.js';
+import type { StepOptions } from '../train/step.js';
+import { readTextFile } from './terminal.js';
+
+const count = (least: number) => z.number().int().min(least);
+const fraction = z.number().min(0).max(1);
+
+/** A run's settings; the defaults are the paper's. */
+export const pretrainSchema = z.strictObject({
+  /** A built-in shape, or `{name, vocab_size, ...}` with what differs from it, or all fields of a config. */
+  model: z.union([z.string(), z.record(z.string(), z.unknown())], { error: 'expected a shape by name, or its fields' }),
+  data: dataSchema,
+  /** The directory for checkpoints, the log and these settings. */
+  out: z.string().min(1),
+  /** Of the weights at the beginning; the data have their own. */
+  seed: count(0).default(0),
+  steps: count(1).default(350_000),
+  /** Rows of a micro-batch, and micro-batches of a step. */
+  batch_size: count(1).default(16),
+  accumulation: count(1).default(1),
+  /** Divides the gradient by `accumulation`; CoreNet does not. */
+  average_accumulated: z.boolean().default(false),
+  z_loss: z.number().min(0).default(1e-4),
+  label_smoothing: z.number().min(0).max(0.99).default(0),
+  activation_checkpointing: z.boolean().default(false),
+  skip_bad_steps: z.boolean().default(false),
+  optimizer: z
+    .strictObject({
+      beta1: fraction.default(0.9),
+      beta2: fraction.default(0.95),
+      eps: z.number().positive().default(1e-8),
+      weight_decay: z.number().min(0).default(0.1),
+      max_grad_norm: z.number().positive().default(1),
+    })
+    .prefault({}),
+  learning_rate: z.strictObject({
+    schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
+    max: z.number().positive(),
+    /** Default: a tenth of `max`. */
+    min: z.number().min(0).optional(),
+    warmup_steps: count(0).default(5000),
+    warmup_start: z.number().min(0).default(1e-6),
+  }),
+  /** Keeps a moving average of the weights with this momentum. */
+  ema_momentum: z.number().gt(0).max(1).optional(),
+  validation: z.strictObject({ every: count(1), batches: count(1).default(50) }).optional(),
+  checkpoints: z
+    .strictObject({
+      every: count(1).default(5000),
+      keep: count(1).default(5),
+      dtype: z.enum(['f32', 'f16', 'bf16']).default('f32'),
+    })
+    .prefault({}),
+  samples: z
+    .strictObject({
+      every: count(1),
+      prompts: z.array(z.string().min(1)).min(1).default(['Once upon a time']),
+      max_tokens: count(1).default(64),
+      temperature: z.number().min(0).default(0.8),
+    })
+    .optional(),
+  backend: z.enum(['auto', 'native', 'reference']).default('auto'),
+  threads: count(1).optional(),
+});
+
+export type PretrainConfig = z.output<typeof pretrainSchema>;
+
+/** What may differ from the settings that a checkpoint was made with. */
+export const freeSettings = [
+  'out',
+  'checkpoints',
+  'validation',
+  'samples',
+  'skip_bad_steps',
+  'backend',
+  'threads',
+  'data.skip_bad_files',
+];
+
+/**
+ * Reads the settings. `overrides` are the words after the file: `--key value` or `--key=value`, keys dotted, values YAML.
+ * Throws `InputError` naming the file and the key that is wrong.
+ */
+export async function readPretrainConfig(file: string, overrides: readonly string[] = []): Promise<PretrainConfig> {
+  const value = parseYaml(await readTextFile(file), file);
+  if (!isObject(value)) throw new InputError(`${file}: expected keys and values, as in "steps: 1000"`);
+  for (const [key, text] of pairs(overrides)) assign(value, key, text);
+  const config = checkConfig(pretrainSchema, value, file);
+  const { learning_rate: rate, data, validation, steps } = config;
+  if (rate.warmup_steps > steps) {
+    throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
+  }
+  if (validation && !data.val_data_info) {
+    throw new InputError(`${file}: validation is asked for, but data.val_data_info does not say on what`);
+  }
+  return { ...config, learning_rate: { ...rate, min: rate.min ?? rate.max / 10 } };
+}
+
+function pairs(words: readonly string[]): [string, string][] {
+  const found: [string, string][] = [];
+  for (let i = 0; i < words.length; i++) {
+    const [, key, inline] = /^--([\w.]+)(?:=(.*))?$/s.exec(words[i]) ?? [];
+    if (key === undefined) throw new InputError(`${words[i]}: expected --key value, as in --optimizer.eps 1e-6`);
+    const text = inline ?? words[++i];
+    if (text === undefined) throw new InputError(`--${key}: a value is missing`);
+    found.push([key, text]);
+  }
+  return found;
+}
+
+function assign(config: Record<string, unknown>, path: string, text: string): void {
+  const keys = path.split('.');
+  const last = keys.pop()!;
+  let at = config;
+  for (const key of keys) {
+    if (!isObject(at[key])) at[key] = {};
+    at = at[key] as Record<string, unknown>;
+  }
+  at[last] = parseYaml(text, `--${path}`);
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/**
+ * The shape to train, for a tokenizer: its vocabulary and special ids are taken where the settings name none. Throws
+ * `InputError` for a shape that cannot be, or a vocabulary or context that is too small.
+ */
+export function modelOf(config: PretrainConfig, tokenizer: Tokenizer, file: string): ModelConfig {
+  const { model, data } = config;
+  const { name, ...given } = typeof model === 'string' ? { name: model } : model;
+  const where = `${file}: model`;
+  if (name !== undefined && typeof name !== 'string')
+    throw new InputError(`${where}.name: expected the name of a built-in shape`);
+  const fields = {
+    vocab_size: tokenizer.vocabSize,
+    max_context_length: data.sequence_length,
+    bos_token_id: tokenizer.bosId < 0 ? null : tokenizer.bosId,
+    eos_token_id: tokenizer.eosId < 0 ? null : tokenizer.eosId,
+    ...given,
+  };
+  const shape = name === undefined ? configFromFields(fields, where) : configFromName(name, fields as Partial<ConfigFields>);
+  if (tokenizer.vocabSize > shape.vocabSize) {
+    throw new InputError(
+      `${data.tokenizer}: the tokenizer has ${tokenizer.vocabSize} pieces, but ${where}.vocab_size is ${shape.vocabSize}; raise it, or take another tokenizer`,
+    );
+  }
+  if (data.sequence_length > shape.ropeMaxLength) {
+    throw new InputError(
+      `${file}: data.sequence_length is ${data.sequence_length}, but the model reaches only ${shape.ropeMaxLength} positions (model.rope_max_length)`,
+    );
+  }
+  return shape;
+}
+
+export function scheduleOf({ learning_rate: rate, steps }: PretrainConfig): ScheduleOptions {
+  return {
+    name: rate.schedule,
+    maxIterations: steps,
+    warmupIterations: rate.warmup_steps,
+    warmupInitLearningRate: rate.warmup_start,
+    maxLearningRate: rate.max,
+    minLearningRate: rate.min!,
+  };
+}
+
+/** Rows and sequences of a micro-batch at most, and the optimizer's numbers. */
+export function stepOptionsOf(config: PretrainConfig): StepOptions {
+  const { data, optimizer, batch_size: rows } = config;
+  const length = data.sequence_length;
+  // Packed: whole sequences, and one cut at either end of a row.
+  const perRow = data.packing ? 2 + Math.ceil(length / Math.max(1, data.min_tokens_per_text - 1)) : 1;
+  return {
+    maxRows: rows * length,
+    maxSequences: rows * Math.min(length, perRow),
+    maxPositions: length,
+    zLoss: config.z_loss,
+    labelSmoothing: config.label_smoothing,
+    activationCheckpointing: config.activation_checkpointing,
+    maxGradNorm: optimizer.max_grad_norm,
+    beta1: optimizer.beta1,
+    beta2: optimizer.beta2,
+    eps: optimizer.eps,
+    weightDecay: optimizer.weight_decay,
+  };
+}
