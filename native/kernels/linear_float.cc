@@ -1,4 +1,4 @@
-// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). Up to four rows read the weights in
+// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). Up to six rows read the weights in
 // place, four panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all pass.
 #include "internal.h"
 
@@ -152,7 +152,9 @@ static void few_rows_of(const Record& r, const LinearPlan& p, int64_t p0, int64_
     case 1: return few_rows_panels<T, 1>(r, p, p0, p1);
     case 2: return few_rows_panels<T, 2>(r, p, p0, p1);
     case 3: return few_rows_panels<T, 3>(r, p, p0, p1);
-    default: return few_rows_panels<T, 4>(r, p, p0, p1);
+    case 4: return few_rows_panels<T, 4>(r, p, p0, p1);
+    case 5: return few_rows_panels<T, 5>(r, p, p0, p1);
+    default: return few_rows_panels<T, 6>(r, p, p0, p1);
   }
 }
 
