@@ -169,7 +169,10 @@ NOINLINE void quant_tile(const QuantTile& z) {
   UNROLL
   for (int r = 0; r < R; r++) {
     UNROLL
-    for (int j = 0; j < B; j++) __builtin_prefetch(z.out.c + r * z.out.stride + j * kPanel, 1);
+    for (int j = 0; j < B; j++) {
+      __builtin_prefetch(z.out.c + r * z.out.stride + j * kPanel, 1);
+      if (z.out.residual) __builtin_prefetch(z.out.residual + r * z.out.stride + j * kPanel);
+    }
     UNROLL
     for (int j = 0; j < C; j++) f[r][j] = (vf){};
   }
