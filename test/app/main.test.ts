@@ -160,7 +160,12 @@ describe('the executable', () => {
 
   it('ends at Ctrl-C with its own exit code', async () => {
     const child = start('run', 'Once upon a time', '-n', '1000000', '--slide', '--ignore-eos');
-    child.stdout.once('data', () => child.kill('SIGINT'));
+    let seen = '';
+    child.stdout.on('data', (chunk) => {
+      if (seen.includes('girl')) return;
+      seen += chunk;
+      if (seen.includes('girl')) child.kill('SIGINT');
+    });
     const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended(child)]);
     expect({ stderr, code }).toEqual({ stderr: '', code: 130 });
     expect(stdout).toMatch(/^, there was[\s\S]*\n$/);

@@ -67,11 +67,12 @@ describe('openelm score', () => {
       expect(Math.abs(natsOf(result) / document.nats - 1)).toBeLessThan(tolerance);
       expect(result.perplexity).toBeCloseTo(Math.exp(natsOf(result) / (document.tokens - 1)), 8);
     },
+    600_000, // the reference backend takes its time
   );
 
   const shared = fileURLToPath(new URL('../../../shared/models/stories-6m/heldout.jsonl', import.meta.url));
   it.runIf(existsSync(shared))('gives the short held-out documents their loss', async () => {
-    const short = documentsOf(shared).filter(({ tokens }) => tokens < 600);
+    const short = documentsOf(shared).filter(({ tokens }) => tokens < 200);
     expect(short.length).toBeGreaterThan(10);
     for (const document of short)
       expect(Math.abs(natsOf(await scoreDocument(document)) / document.nats - 1)).toBeLessThan(tolerance);
