@@ -2,7 +2,7 @@
 // `HFLM.tok_encode`, `utils.get_rolling_token_windows`): which white space belongs to the continuation, where a BOS stands, what
 // is cut off when it is too long. Pure functions; nothing is scored here.
 
-import { InputError } from '../errors.js';
+import { InputError, messageOf } from '../errors.js';
 
 /** What scoring needs of a tokenizer; `Tokenizer` is one. */
 export interface EvalTokenizer {
@@ -155,4 +155,13 @@ export function cutAtStops(text: string, until: readonly string[]): string {
 
 function shown(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
+}
+
+/** Says which request it was that could not be encoded. */
+export function named<T>(index: number, encode: () => T): T {
+  try {
+    return encode();
+  } catch (error) {
+    throw error instanceof InputError ? new InputError(`request ${index}: ${messageOf(error)}`) : error;
+  }
 }

@@ -10,6 +10,7 @@ import {
   type EvalTokenizer,
   encodePrompt,
   moveTrailingSpace,
+  named,
   PairEncoder,
   rollingWindows,
 } from './encoding.js';
@@ -89,8 +90,8 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
     name: `${model} at ${url}${tokenizer ? `, ids${addBos ? ' with bos' : ''}, context ${context}` : ', text'}`,
     loglikelihood(requests, run) {
       const pairs = rules && new PairEncoder(rules);
-      return inParallel(requests, concurrency, run, async ({ context: before, continuation }, signal) => {
-        const encoded = pairs?.encode(before, continuation);
+      return inParallel(requests, concurrency, run, async ({ context: before, continuation }, signal, i) => {
+        const encoded = pairs && named(i, () => pairs.encode(before, continuation));
         if (!encoded) return scoreText(before, continuation, signal);
         const { truncated } = encoded;
         const score = await scoreIds(encoded, signal);
@@ -99,16 +100,18 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
     },
     async loglikelihoodRolling(texts, run) {
       if (!rules) throw new InputError('perplexities need windows of tokens: give the tokenizer of the model at the server');
-      return inParallel(texts, concurrency, run, async (text, signal) => {
+      return inParallel(texts, concurrency, run, async (text, signal, i) => {
         let sum = 0;
-        for (const window of rollingWindows(rules, text)) sum += (await scoreIds(window, signal)).logprob;
+        for (const window of named(i, () => rollingWindows(rules, text))) sum += (await scoreIds(window, signal)).logprob;
         return sum;
       });
     },
     generateUntil(requests, run) {
-      return inParallel(requests, concurrency, run, async (request: GenerateRequest, signal) => {
+      return inParallel(requests, concurrency, run, async (request: GenerateRequest, signal, i) => {
         const { until, maxTokens, temperature = 0 } = request;
-        const prompt = rules ? encodePrompt({ ...rules, maxLength: context }, request.context, maxTokens) : request.context;
+        const prompt = rules
+          ? named(i, () => encodePrompt({ ...rules, maxLength: context }, request.context, maxTokens))
+          : request.context;
         const stop = until.length ? { stop: until } : {};
         const { text } = await complete({ prompt, max_tokens: maxTokens, temperature, ...stop }, signal);
         if (typeof text !== 'string') throw new InputError(`${url}: the answer has no text`);
@@ -182,7 +185,7 @@ async function inParallel<Item, Result>(
   items: readonly Item[],
   concurrency: number,
   { onProgress, signal }: ScorerOptions = {},
-  work: (item: Item, signal: AbortSignal) => Promise<Result>,
+  work: (item: Item, signal: AbortSignal, index: number) => Promise<Result>,
 ): Promise<Result[]> {
   const results: Result[] = new Array(items.length);
   const stop = new AbortController();
@@ -192,7 +195,7 @@ async function inParallel<Item, Result>(
   const worker = async (): Promise<void> => {
     for (let i = next++; i < items.length; i = next++) {
       either.throwIfAborted();
-      results[i] = await work(items[i], either);
+      results[i] = await work(items[i], either, i);
       onProgress?.(++done, items.length);
     }
   };

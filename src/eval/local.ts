@@ -1,12 +1,19 @@
 // Our own models behind the scorer's three methods: text becomes ids by the harness's rules (encoding.ts), log-probabilities come
 // from infer/scoring.ts, generated text from the engine. It knows no tasks and no files.
 
-import { InputError, messageOf } from '../errors.js';
 import { Engine } from '../infer/engine.js';
 import { type ScoringRequest, SequenceScorer } from '../infer/scoring.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
-import { cutAtStops, type EncodingRules, type EvalTokenizer, encodePrompt, PairEncoder, rollingWindows } from './encoding.js';
+import {
+  cutAtStops,
+  type EncodingRules,
+  type EvalTokenizer,
+  encodePrompt,
+  named,
+  PairEncoder,
+  rollingWindows,
+} from './encoding.js';
 import type { GenerateRequest, Loglikelihood, Scorer } from './scorer.js';
 
 export interface LocalScorerParts {
@@ -127,13 +134,4 @@ async function generate(
 /** Ids as 32-bit integers: a chunk of long requests holds millions of them. */
 function compact({ ids, scored }: ScoringRequest): ScoringRequest {
   return { ids: Int32Array.from(ids), scored };
-}
-
-/** Says which request it was that could not be encoded. */
-function named<T>(index: number, encode: () => T): T {
-  try {
-    return encode();
-  } catch (error) {
-    throw error instanceof InputError ? new InputError(`request ${index}: ${messageOf(error)}`) : error;
-  }
 }

@@ -135,6 +135,9 @@ describe('HTTP scorer', () => {
     expect((await scorer.loglikelihood(empty))[0].logprob).toBeCloseTo((await local.loglikelihood(empty))[0].logprob, 3);
     const long = [{ context: 'Alice was beginning to get very tired of sitting by her sister'.repeat(2), continuation: ' on' }];
     expect((await scorer.loglikelihood(long))[0].truncated).toBe(1 + 124 + 3 - 95);
+    await expect(scorer.loglikelihood([...requests, { context: 'a', continuation: '' }])).rejects.toThrow(
+      'request 5: the continuation',
+    );
     const text = 'Alice was beginning to get very tired of sitting by her sister on the bank';
     expect((await scorer.loglikelihoodRolling([text]))[0]).toBeCloseTo((await local.loglikelihoodRolling([text]))[0], 3);
   });
