@@ -63,9 +63,9 @@ class Judge {
   }
 }
 
-/** Where two values differ first: numbers by more than 1e-9 (absolute or relative), all else at all. */
+/** Where two values differ first: fractions by more than 1e-9 (absolute or relative), all else, whole numbers too, at all. */
 function differ(found: unknown, expected: unknown, path: string): string | undefined {
-  if (typeof found === 'number' && typeof expected === 'number') {
+  if (typeof found === 'number' && typeof expected === 'number' && !(Number.isInteger(found) && Number.isInteger(expected))) {
     const near = Math.abs(found - expected) <= BOUND * Math.max(1, Math.abs(expected));
     return near || Object.is(found, expected) ? undefined : `${path} is ${found}, expected ${expected}`;
   }
