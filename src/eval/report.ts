@@ -18,6 +18,8 @@ export interface RunInfo {
   readonly fewshotSeed?: number;
   readonly bootstrapIterations?: number;
   readonly maxLength?: number;
+  /** Special tokens as text and id. */
+  readonly tokens?: Readonly<Partial<Record<'pad' | 'eos' | 'bos', readonly [string, number]>>>;
   /** When it ended. */
   readonly date: Date;
   readonly seconds: number;
@@ -60,6 +62,10 @@ export function resultsObject(evaluation: Evaluation, info: RunInfo, hashes: Rea
     transformers_version: null,
     lm_eval_version: info.harnessVersion ?? '0.4.13',
     upper_git_hash: null,
+    tokenizer_pad_token: tokenOf(info, 'pad'),
+    tokenizer_eos_token: tokenOf(info, 'eos'),
+    tokenizer_bos_token: tokenOf(info, 'bos'),
+    eot_token_id: info.tokens?.eos?.[1] ?? null,
     max_length: info.maxLength ?? null,
     task_hashes: hashes,
     model_source: 'openelm',
@@ -72,6 +78,12 @@ export function resultsObject(evaluation: Evaluation, info: RunInfo, hashes: Rea
     chat_template_sha: null,
     total_evaluation_time_seconds: String(info.seconds),
   };
+}
+
+/** Text and id, both as texts. */
+function tokenOf({ tokens }: RunInfo, name: 'pad' | 'eos' | 'bos'): [string, string] | null {
+  const token = tokens?.[name];
+  return token ? [token[0], String(token[1])] : null;
 }
 
 /** One hash a task over the hashes of its samples. */

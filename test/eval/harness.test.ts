@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { evaluate, evaluateShard, mergeShards } from '../../src/eval/harness.js';
 import { makeTable, outputNames, resultsObject, samplesText, taskHashes } from '../../src/eval/report.js';
@@ -98,7 +99,11 @@ describe('what a run leaves', () => {
     const hashes = await taskHashes(run.samples!);
     expect(Object.keys(hashes)).toEqual(leafTasks(tasks).map(({ task }) => task));
     expect(hashes.arc_easy).toMatch(/^[0-9a-f]{64}$/);
-    const object = resultsObject(run, { modelName: 'some/model', date, seconds: 1.5 }, hashes);
+    const object = resultsObject(run, { modelName: 'some/model', date, seconds: 1.5, tokens: { eos: ['</s>', 2] } }, hashes);
+    const golden = JSON.parse(readFileSync(new URL('../golden/eval/results_example/results.json', import.meta.url), 'utf8'));
+    expect(Object.keys(object).sort()).toEqual([...Object.keys(golden), 'groups'].sort());
+    expect(Object.keys(object.config)).toEqual(Object.keys(golden.config));
+    expect(object.tokenizer_eos_token).toEqual(['</s>', '2']);
     expect(object).toMatchObject({
       date: date.getTime() / 1000,
       model_name_sanitized: 'some__model',
