@@ -209,7 +209,7 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   const T *keys = (const T*)r.operands[keys_].data + kv_head * dim, *values = (const T*)r.operands[values_].data + kv_head * dim;
   const float scale = r.floats[f_scale_];
   auto place = [&](int64_t i) { return ((q.row + (first + i) / group) * heads + kv_head * group + (first + i) % group) * dim; };
-  const bool few = pairs <= kFewPairs && dim % (2 * W) == 0;
+  const bool few = pairs <= kFewPairs && dim % (2 * W) == 0 && dim == width;
   const float* query[kFewPairs];
   for (int64_t i = 0; i < pairs && few; i++) query[i] = floats(r, query_) + place(i);
   for (int64_t t = 0; t < pairs && !few; t += kRowPanel) {
