@@ -24,6 +24,7 @@ import {
 import { localCorpora } from '../io/node/corpora.js';
 import { fileError, openFile, writeAtomic } from '../io/node/files.js';
 import { availableMemory } from '../io/node/memory.js';
+import { readIfThere } from '../io/node/paths.js';
 import { countParameters } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import type { Backend } from '../tensor/backend.js';
@@ -49,6 +50,8 @@ import { ignored, openTokenizerFile, trainingSource, withoutPadding } from './tr
 
 const help = `
 Words after the file override its keys: --steps 100 --optimizer.eps 1e-6 --model.num_transformer_layers=4.
+
+File names in the settings start from their own folder, \`out\` from the current one.
 
 The directory \`out\` of the settings gets the settings as they were resolved (config.yaml), a line of JSON for each step
 (log.jsonl; \`openelm plot\` draws it) and checkpoints (step-00001000), which \`openelm run -m\` loads as they are. Ctrl-C or
@@ -83,7 +86,7 @@ export async function pretrain(terminal: Terminal, file: string, config: Pretrai
   const { stdout, stderr } = terminal;
   const { tokenizer, file: tokenizerFile } = await tokenizerOf(config);
   const model = modelOf(config, tokenizer, file);
-  const from = await startingPoint(config, resume, (text) => stderr.write(`openelm: ${text}\n`));
+  const from = await startingPoint(config, tokenizerFile, resume, (text) => stderr.write(`openelm: ${text}\n`));
   await prepareDirectory(config);
   checkMemory(countParameters(model));
 
@@ -118,6 +121,7 @@ interface StartingPoint extends CheckpointPlace {
 /** The checkpoint to go on from, checked against the settings; undefined for a new run. */
 async function startingPoint(
   config: PretrainConfig,
+  tokenizer: TokenizerFile | undefined,
   resume: boolean,
   note: (text: string) => void,
 ): Promise<StartingPoint | undefined> {
@@ -131,6 +135,12 @@ async function startingPoint(
   // Through JSON, as the saved ones went.
   const differs = difference(JSON.parse(JSON.stringify(config)), record.config, freeSettings);
   if (differs) throw new InputError(`${last.path} was made with other settings: ${differs}; set it back, or start a new run`);
+  const saved = tokenizer && (await readIfThere(join(last.path, tokenizer.name)));
+  if (tokenizer && !(saved && Buffer.compare(saved, tokenizer.bytes) === 0)) {
+    throw new InputError(
+      `${last.path} was made with another tokenizer than ${config.data.tokenizer}; take that one, or start a new run`,
+    );
+  }
   return { ...last, record };
 }
 
