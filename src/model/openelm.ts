@@ -30,6 +30,14 @@ export interface StepInputs {
   /** f32 [positions, headDim], from `ropeTable`. */
   readonly rope: DeviceBuffer;
   readonly caches: readonly KeyValues[];
+  /** The rows whose output is wanted, in their order (default: all): the last layer computes no others after its attention. */
+  readonly wanted?: RowChoice;
+}
+
+/** i32 [count] indices of rows; one may occur again. */
+export interface RowChoice {
+  readonly indices: DeviceBuffer;
+  readonly count: Dim;
 }
 
 /** Is shown intermediate results under names as `hidden.3`; for tests and tools that look inside. */
@@ -64,12 +72,14 @@ class MultiHeadCausalAttention {
     this.out_proj = weights.linear(`${name}.out_proj`);
   }
 
-  forward(ops: Ops, x: Tensor, residual: Tensor, cache: KeyValues, step: StepInputs): Tensor {
+  forward(ops: Ops, x: Tensor, residual: Tensor, cache: KeyValues, step: StepInputs, wanted?: RowChoice): Tensor {
     const qkv = this.qkv_proj.forward(ops, x); // [rows, (queryHeads + 2 kvHeads) headDim]
     const { positions, kvRows, rope } = step;
     const query = ops.qkNormRope(qkv, this.heads, this.norms, rope, positions, kvRows, cache, this.eps);
     const mixed = ops.attention(query, this.heads, cache, step.ragged); // [rows, queryHeads headDim]
-    return this.out_proj.forward(ops, mixed, { residual });
+    if (!wanted) return this.out_proj.forward(ops, mixed, { residual });
+    const [chosen, chosenResidual] = [mixed, residual].map((rows) => ops.gatherRows(rows, wanted.indices, wanted.count));
+    return this.out_proj.forward(ops, chosen, { residual: chosenResidual });
   }
 }
 
@@ -109,10 +119,10 @@ class DecoderLayer {
   }
 
   /** x: the residual stream [rows, modelDim] */
-  forward(ops: Ops, x: Tensor, cache: KeyValues, step: StepInputs, tap?: Tap): Tensor {
+  forward(ops: Ops, x: Tensor, cache: KeyValues, step: StepInputs, tap?: Tap, wanted?: RowChoice): Tensor {
     const attentionInput = this.attn_norm.forward(ops, x);
     tap?.(`${this.name}.attn_norm`, attentionInput);
-    const attended = this.attn.forward(ops, attentionInput, x, cache, step);
+    const attended = this.attn.forward(ops, attentionInput, x, cache, step, wanted);
     tap?.(`${this.name}.attended`, attended);
     const ffnInput = this.ffn_norm.forward(ops, attended);
     tap?.(`${this.name}.ffn_norm`, ffnInput);
@@ -139,11 +149,14 @@ export class OpenELM {
     this.classifier = config.tieEmbeddings ? weights.tied(`${name}.token_embeddings`) : weights.linear(`${name}.classifier`);
   }
 
-  /** The residual stream after the last layer, [rows, modelDim]; fills the caches. */
+  /** The residual stream after the last layer, [rows (or wanted rows), modelDim]; fills the caches. */
   forward(ops: Ops, step: StepInputs, tap?: Tap): Tensor {
     let x = ops.embedding(this.token_embeddings, step.ids, step.rows);
     tap?.('transformer.token_embeddings', x);
-    for (const [i, layer] of this.layers.entries()) x = layer.forward(ops, x, step.caches[i], step, tap);
+    const last = this.layers.length - 1;
+    for (const [i, layer] of this.layers.entries()) {
+      x = layer.forward(ops, x, step.caches[i], step, tap, i === last ? step.wanted : undefined);
+    }
     return x;
   }
 
