@@ -138,8 +138,9 @@ export class Stepper {
       ragged: { sequences, sequenceCount, segments, segmentCount },
       rope: this.cache.rope,
       cacheOf: (layer) => this.cache.layers[layer],
+      wanted: { indices: wanted, count: wantedCount },
     });
-    if (kind !== 'none') this.encodeOutputs(ops, kind, ops.gatherRows(hidden, wanted, wantedCount), targets);
+    if (kind !== 'none') this.encodeOutputs(ops, kind, hidden, targets);
     const encoded: Encoded = {
       executable: this.backend.compile(ops.finish()),
       places: {
