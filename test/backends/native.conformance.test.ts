@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { loadNative, nativeBackend } from '../../src/backends/native.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
-import { backendSuite, randomNumbers, storedMatrix } from '../backend.suite.js';
+import { backendSuite, execute, randomNumbers, storedMatrix } from '../backend.suite.js';
+import { gradientCases } from '../gradient.cases.js';
 
 const native = loadNative();
 
@@ -32,7 +33,14 @@ describe.skipIf('reason' in native)('native', () => {
       const cache = { keys: backend.create('f16', [rows, 2, 16]), values: backend.create('f16', [rows, 2, 16]) };
       const norm = backend.create('f32', [width]);
       const rope = backend.create('f32', [rows, 16]);
-      for (const buffer of [norm, rope]) backend.write(buffer, values.subarray(0, buffer.shape.reduce((a, b) => a * b)));
+      for (const buffer of [norm, rope])
+        backend.write(
+          buffer,
+          values.subarray(
+            0,
+            buffer.shape.reduce((a, b) => a * b),
+          ),
+        );
       const [positions, sequences, segments] = [ops.params(rows), ops.params(4), ops.params(2)];
       let y = ops.rmsNorm(x, norm, 1e-6);
       const into: Parameters<typeof backend.read>[0][] = [];
@@ -60,5 +68,14 @@ describe.skipIf('reason' in native)('native', () => {
     expect(Buffer.compare(results[0], results[1])).toBe(0);
     expect(Buffer.compare(results[0], results[2])).toBe(0);
     expect(new Set(results[0]).size).toBeGreaterThan(100);
+  });
+
+  it('gives the same bits with 1 and 3 threads in training', async () => {
+    const backends = [1, 3].map((threads) => open({ threads }));
+    for (const { op, name, build } of gradientCases) {
+      const [one, three] = await Promise.all(backends.map((backend) => execute(backend, build)));
+      expect(three.results, `${op}: ${name}`).toEqual(one.results);
+    }
+    for (const backend of backends) await backend.dispose();
   });
 });
