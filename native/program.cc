@@ -96,7 +96,8 @@ int32_t Executor::compile(const int32_t* data, size_t count, int64_t arena_bytes
     if (kernel.scratch) e.scratch_bytes = std::max(e.scratch_bytes, static_cast<int64_t>(kernel.scratch(record)));
     e.ops.push_back(op);
     e.records.push_back(record);
-    for (int stage = 0; stage < kernel.stages; stage++) e.steps.push_back({index, stage});
+    const int stages = kernel.stages * (kernel.repeats ? kernel.repeats(record) : 1);
+    for (int stage = 0; stage < stages; stage++) e.steps.push_back({index, stage});
   }
   e.chunks.resize(e.steps.size());
   const int32_t id = ++last_executable_;

@@ -8,6 +8,7 @@ import { encodeBfloat16, encodeFloat16 } from '../src/io/float16.js';
 import type { Backend, DeviceBuffer, DType, Program } from '../src/tensor/backend.js';
 import { Ops, type Tensor } from '../src/tensor/ops.js';
 import { type OpName, opNames } from '../src/tensor/optable.js';
+import { gradientCases, gradientFailures } from './gradient.cases.js';
 
 /** Deterministic numbers in (-1, 1), roughly normal. */
 export function randomNumbers(seed: number): () => number {
@@ -46,7 +47,7 @@ export function storedMatrix(
 }
 
 /** Makes buffers and a program on one backend; the same calls on another must give the same results. */
-interface Bench {
+export interface Bench {
   readonly backend: Backend;
   readonly ops: Ops;
   /** A persistent f32 tensor with random contents. */
@@ -68,7 +69,7 @@ interface Bench {
   output(t: Tensor): void;
 }
 
-interface Case {
+export interface Case {
   readonly op: OpName;
   readonly name: string;
   /** Relative to the largest magnitude in the result: a few f32 roundings, or what int8 sums allow. */
@@ -76,7 +77,11 @@ interface Case {
   readonly build: (bench: Bench) => Promise<void> | void;
 }
 
-async function execute(backend: Backend, build: Case['build']): Promise<{ results: ArrayLike<number>[]; program: Program }> {
+/** Builds and runs a case's program on one backend; the buffers that it marked. */
+export async function execute(
+  backend: Backend,
+  build: Case['build'],
+): Promise<{ results: ArrayLike<number>[]; program: Program }> {
   const ops = new Ops();
   const params: [number, number][] = [];
   const results: { buffer: DeviceBuffer; elements: number }[] = [];
@@ -145,6 +150,7 @@ export function relativeError(found: ArrayLike<number>, expected: ArrayLike<numb
   let largest = 0;
   for (let i = 0; i < expected.length; i++) {
     if (Number.isNaN(found[i]) !== Number.isNaN(expected[i])) return Number.POSITIVE_INFINITY;
+    if (Number.isNaN(expected[i])) continue;
     difference = Math.max(difference, Math.abs(found[i] - expected[i]));
     largest = Math.max(largest, Math.abs(expected[i]));
   }
@@ -333,8 +339,17 @@ cases.push(
   { op: 'copy', name: 'plain', tolerance: exact, build: (b) => b.output(b.floats(7, 19, 27)) },
 );
 
+cases.push(...gradientCases);
+
 /** Programs whose data point outside a table: the code and the record that must be reported. */
-const failures: { name: string; op: OpName; build: Case['build'] }[] = [
+export interface Failure {
+  readonly name: string;
+  readonly op: OpName;
+  readonly build: Case['build'];
+}
+
+const failures: Failure[] = [
+  ...gradientFailures,
   {
     name: 'id past the table',
     op: 'embedding',

@@ -8,7 +8,7 @@ import { abiHash, opNames, opSpec } from '../src/tensor/optable.js';
 export const headerPath = fileURLToPath(new URL('../native/kernels/op_table.h', import.meta.url));
 
 export function opTableHeader(): string {
-  const list = (names: readonly string[]): string => [...names.map((name) => `${name}_`), 'count_'].join(', ');
+  const list = (names: readonly string[]): string => names.map((name) => `${name}_`).join(', ');
   const lines = [
     '// Generated from src/tensor/optable.ts by `npm run generate`: do not edit.',
     '#pragma once',
@@ -22,8 +22,8 @@ export function opTableHeader(): string {
     const operands = spec.operands.map((operand) => operand.name);
     lines.push(`namespace ${name}_op {`, `enum Operand { ${list(operands)} };`);
     // Sizes and constants have names of their own (i_rows, f_eps), as they may share a word with an operand.
-    lines.push(`enum Int { ${list(spec.ints.map((int) => `i_${int}`))} };`.replace('count_', 'i_count_'));
-    lines.push(`enum Float { ${list(spec.floats.map((float) => `f_${float}`))} };`.replace('count_', 'f_count_'), '}');
+    lines.push(`enum Int { ${list(spec.ints.map((int) => `i_${int}`))} };`);
+    lines.push(`enum Float { ${list(spec.floats.map((float) => `f_${float}`))} };`, '}');
     sizes.push(`{"${name}", ${spec.operands.length}, ${spec.ints.length}, ${spec.floats.length}}`);
   }
   lines.push('struct OpSize { const char* name; int operands, ints, floats; };');

@@ -1,25 +1,15 @@
 // Causal attention over keys and values in place in the cache rows, 128 keys at a time with running maxima and sums: no buffer
 // grows with the context. A chunk is a block of 96 (row, query head) pairs of one sequence that share a kv head, so a block of
 // keys and values is read, transposed and made f32 once for all of them.
-#include "internal.h"
+#include "attention.h"
 
 namespace openelm::OPENELM_ISA {
 
 using namespace attention_op;
 
-constexpr int kPairs = 96, kKeys = 128, kLargestHead = 128, kFewPairs = 8;
+constexpr int kPairs = 96, kKeys = 128, kFewPairs = 8;
 constexpr int kScoreStride = kKeys + 16;   // keeps the rows of a tile off each other's cache sets
 
-struct Sequence { int64_t row, rows, segment, segments; };
-
-static bool sequence_at(const Record& r, int64_t s, Sequence* q) {
-  const int32_t* p = ints(r, sequences_) + s * 4;
-  *q = {p[0], p[1], p[2], p[3]};
-  return q->row >= 0 && q->rows >= 0 && q->row + q->rows <= r.ints[i_rows_] && q->segment >= 0 && q->segments >= 0 &&
-         q->segment + q->segments <= r.ints[i_segmentCount_];
-}
-
-static int64_t group_of(const Record& r) { return larger(r.ints[i_queryHeads_] / larger(r.ints[i_kvHeads_], 1), 1); }
 static int64_t blocks_of(const Record& r, const Sequence& q) { return up(q.rows * group_of(r), kPairs); }
 
 // Wrong sequences count as one chunk, which then reports them.
@@ -44,30 +34,6 @@ struct Work {
   int64_t visible[kPairs];                                               // keys that a pair sees
   int32_t rows[kKeys];                                                   // cache rows of the block's keys
 };
-
-// Walks a sequence's segments laid end to end.
-struct Walk {
-  const int32_t* segments;
-  int64_t segment, end, offset;
-  void next(int32_t* rows, int64_t count) {
-    for (int64_t i = 0; i < count;) {
-      const int32_t start = segments[segment * 2], length = segments[segment * 2 + 1];
-      if (offset >= length) { segment++; offset = 0; continue; }
-      rows[i++] = start + (int32_t)offset++;
-    }
-  }
-};
-
-// The sequence's keys, or -1 when a segment leaves the cache or there are fewer keys than rows.
-static int64_t keys_of(const Record& r, const Sequence& q) {
-  int64_t total = 0;
-  for (int64_t s = q.segment; s < q.segment + q.segments; s++) {
-    const int64_t start = ints(r, segments_)[s * 2], length = ints(r, segments_)[s * 2 + 1];
-    if (start < 0 || length < 0 || start + length > r.ints[i_cacheRows_]) return -1;
-    total += length;
-  }
-  return total < q.rows ? -1 : total;
-}
 
 // A block of keys and values of one kv head to f32 panels.
 template <class T>
@@ -116,15 +82,6 @@ static void soften(Work& z, int64_t pair, float* scores, int64_t n, int64_t end,
   }
   for (; i < end; i++) scores[i] = 0;
   z.total[pair] += sum(total);
-}
-
-// c = a b (+ c): `rows` rows, `count` panels of b.
-template <int KS, int RS>
-static void multiply(int64_t rows, int64_t k, const float* a, const float* b, int64_t stride, int64_t count, TileOut out) {
-  int64_t j = 0;
-  if constexpr (kTilePanels == 2)
-    for (; j + 2 <= count; j += 2, out.c += 2 * kPanel) tile_rows<2, KS, RS>(rows, k, a, b + j * stride, stride, out);
-  for (; j < count; j++, out.c += kPanel) tile_rows<1, KS, RS>(rows, k, a, b + j * stride, stride, out);
 }
 
 // ---- A few pairs (decoding): keys and values are read where they are, without transposing them first.
@@ -208,6 +165,7 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   const int64_t stride = r.ints[i_kvHeads_] * dim;
   const T *keys = (const T*)r.operands[keys_].data + kv_head * dim, *values = (const T*)r.operands[values_].data + kv_head * dim;
   const float scale = r.floats[f_scale_];
+  float* logsumexp = floats(r, logsumexp_);
   auto place = [&](int64_t i) { return ((q.row + (first + i) / group) * heads + kv_head * group + (first + i) % group) * dim; };
   const bool few = pairs <= kFewPairs && dim % (2 * W) == 0 && dim == width;
   const float* query[kFewPairs];
@@ -248,6 +206,7 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   for (int64_t i = 0; i < pairs; i++) {
     float* out = floats(r, out_) + place(i);
     const float inverse = 1 / z.total[i];
+    if (logsumexp) logsumexp[place(i) / dim] = z.top[i] + logf(z.total[i]);
     int64_t d = 0;
     for (; d + W <= dim; d += W) store(out + d, load(z.sums + i * width + d) * inverse);
     for (; d < dim; d++) out[d] = z.sums[i * width + d] * inverse;

@@ -4,10 +4,10 @@
 
 namespace openelm::OPENELM_ISA {
 
-INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t clamp(int64_t v, int64_t low, int64_t high) { return larger(low, smaller(v, high)); }
-INLINE int64_t up(int64_t v, int64_t step) { return (v + step - 1) / step; }
+constexpr INLINE int64_t up(int64_t v, int64_t step) { return (v + step - 1) / step; }
 INLINE float* floats(const Record& r, int operand) { return (float*)r.operands[operand].data; }
 INLINE int32_t* ints(const Record& r, int operand) { return (int32_t*)r.operands[operand].data; }
 
@@ -59,6 +59,38 @@ int gather_rows_run(const Record&, int stage, int chunk, int chunks);
 int argmax_run(const Record&, int stage, int chunk, int chunks);
 int token_logprob_run(const Record&, int stage, int chunk, int chunks);
 int copy_run(const Record&, int stage, int chunk, int chunks);
+// linear with f32 rows as weight, and its gradients: gemm.cc
+size_t gemm_scratch(const Record&);
+int gemm_chunks(const Record&, int stage);
+int gemm_run(const Record&, int stage, int chunk, int chunks);
+size_t input_grad_scratch(const Record&);
+int input_grad_chunks(const Record&, int stage);
+int input_grad_run(const Record&, int stage, int chunk, int chunks);
+size_t weight_grad_scratch(const Record&);
+int weight_grad_chunks(const Record&, int stage);
+int weight_grad_run(const Record&, int stage, int chunk, int chunks);
+int embedding_grad_chunks(const Record&, int stage);
+int embedding_grad_run(const Record&, int stage, int chunk, int chunks);
+size_t rms_norm_grad_scratch(const Record&);
+int rms_norm_grad_chunks(const Record&, int stage);
+int rms_norm_grad_run(const Record&, int stage, int chunk, int chunks);
+size_t qk_norm_rope_grad_scratch(const Record&);
+int qk_norm_rope_grad_chunks(const Record&, int stage);
+int qk_norm_rope_grad_run(const Record&, int stage, int chunk, int chunks);
+size_t attention_grad_scratch(const Record&);
+int attention_grad_chunks(const Record&, int stage);
+int attention_grad_run(const Record&, int stage, int chunk, int chunks);
+int swiglu_grad_run(const Record&, int stage, int chunk, int chunks);
+int silu_grad_run(const Record&, int stage, int chunk, int chunks);
+size_t cross_entropy_scratch(const Record&);
+int cross_entropy_repeats(const Record&);
+int cross_entropy_chunks(const Record&, int stage);
+int cross_entropy_run(const Record&, int stage, int chunk, int chunks);
+size_t global_norm_scratch(const Record&);
+int global_norm_chunks(const Record&, int stage);
+int global_norm_run(const Record&, int stage, int chunk, int chunks);
+int adamw_chunks(const Record&, int stage);
+int adamw_run(const Record&, int stage, int chunk, int chunks);
 void pack_rows(const Weight&, DType source, const void* src, int64_t row, int64_t count);
 void to_f32(DType source, const void* src, float* out, int64_t count);
 double peak_f32();

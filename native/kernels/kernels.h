@@ -68,6 +68,8 @@ struct OpKernel {
   size_t (*scratch)(const Record&);                         // bytes, for the largest sizes; may be null
   int (*chunks)(const Record&, int stage);                  // >= 0; reads params operands only, no computed data
   int (*run)(const Record&, int stage, int chunk, int chunks);   // Code
+  int (*repeats)(const Record&);                            // how often the stages run, for the largest sizes; null: once.
+                                                            // Their numbers count on: round * stages + stage
 };
 
 // Packs rows [row, row + count) of a stored row-major matrix (f32, f16 or bf16) into a weight. `row` is a multiple of 16.

@@ -29,12 +29,17 @@ static LinearPlan plan_of(const Record& r) {
   return p;
 }
 
+// f32 rows, as training has them, are another product.
+static bool by_rows(const Record& r) { return !r.operands[linear_op::weight_].weight; }
+
 size_t linear_scratch(const Record& r) {
+  if (by_rows(r)) return gemm_scratch(r);
   LinearPlan p = plan_of(r);
   return p.int8 ? quant_scratch(p) : float_scratch(p, *r.operands[linear_op::weight_].weight);
 }
 
 int linear_chunks(const Record& r, int stage) {
+  if (by_rows(r)) return gemm_chunks(r, stage);
   LinearPlan p = plan_of(r);
   if (p.rows <= 0) return 0;
   if (stage == 1) return (int)(p.column_chunks * p.row_chunks);
@@ -43,6 +48,7 @@ int linear_chunks(const Record& r, int stage) {
 }
 
 int linear_run(const Record& r, int stage, int chunk, int chunks) {
+  if (by_rows(r)) return gemm_run(r, stage, chunk, chunks);
   LinearPlan p = plan_of(r);
   if (stage == 0) {
     Range tiles = part(up(p.rows, kRowPanel), chunk, chunks);

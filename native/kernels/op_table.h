@@ -4,114 +4,114 @@ namespace openelm {
 constexpr const char* kAbiHash = "03336539";
 enum OpId { op_embedding, op_rmsNorm, op_linear, op_qkNormRope, op_attention, op_swiglu, op_silu, op_gatherRows, op_argmax, op_tokenLogprob, op_copy, op_embeddingGrad, op_rmsNormGrad, op_linearInputGrad, op_linearWeightGrad, op_qkNormRopeGrad, op_attentionGrad, op_swigluGrad, op_siluGrad, op_crossEntropy, op_globalNorm, op_adamw, op_count };
 namespace embedding_op {
-enum Operand { table_, ids_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_tableRows_, i_count_ };
-enum Float { f_count_ };
+enum Operand { table_, ids_, out_ };
+enum Int { i_rows_, i_columns_, i_tableRows_ };
+enum Float {  };
 }
 namespace rmsNorm_op {
-enum Operand { x_, weight_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_eps_, f_count_ };
+enum Operand { x_, weight_, out_ };
+enum Int { i_rows_, i_columns_ };
+enum Float { f_eps_ };
 }
 namespace linear_op {
-enum Operand { x_, weight_, residual_, out_, count_ };
-enum Int { i_rows_, i_inputs_, i_outputs_, i_int8_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, weight_, residual_, out_ };
+enum Int { i_rows_, i_inputs_, i_outputs_, i_int8_ };
+enum Float {  };
 }
 namespace qkNormRope_op {
-enum Operand { qkv_, queryNorm_, keyNorm_, rope_, positions_, kvRows_, query_, keys_, values_, count_ };
-enum Int { i_rows_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_ropeRows_, i_count_ };
-enum Float { f_eps_, f_count_ };
+enum Operand { qkv_, queryNorm_, keyNorm_, rope_, positions_, kvRows_, query_, keys_, values_ };
+enum Int { i_rows_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_ropeRows_ };
+enum Float { f_eps_ };
 }
 namespace attention_op {
-enum Operand { query_, keys_, values_, sequences_, segments_, out_, logsumexp_, count_ };
-enum Int { i_rows_, i_sequenceCount_, i_segmentCount_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_count_ };
-enum Float { f_scale_, f_count_ };
+enum Operand { query_, keys_, values_, sequences_, segments_, out_, logsumexp_ };
+enum Int { i_rows_, i_sequenceCount_, i_segmentCount_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_ };
+enum Float { f_scale_ };
 }
 namespace swiglu_op {
-enum Operand { x_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, out_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
 }
 namespace silu_op {
-enum Operand { x_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, out_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
 }
 namespace gatherRows_op {
-enum Operand { x_, indices_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_sourceRows_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, indices_, out_ };
+enum Int { i_rows_, i_columns_, i_sourceRows_ };
+enum Float {  };
 }
 namespace argmax_op {
-enum Operand { x_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, out_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
 }
 namespace tokenLogprob_op {
-enum Operand { logits_, targets_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_count_ };
+enum Operand { logits_, targets_, out_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
 }
 namespace copy_op {
-enum Operand { x_, out_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, out_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
 }
 namespace embeddingGrad_op {
-enum Operand { dout_, ids_, tableGrad_, count_ };
-enum Int { i_rows_, i_columns_, i_tableRows_, i_skip_, i_count_ };
-enum Float { f_count_ };
+enum Operand { dout_, ids_, tableGrad_ };
+enum Int { i_rows_, i_columns_, i_tableRows_, i_skip_ };
+enum Float {  };
 }
 namespace rmsNormGrad_op {
-enum Operand { x_, weight_, dout_, residual_, dx_, weightGrad_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_eps_, f_count_ };
+enum Operand { x_, weight_, dout_, residual_, dx_, weightGrad_ };
+enum Int { i_rows_, i_columns_ };
+enum Float { f_eps_ };
 }
 namespace linearInputGrad_op {
-enum Operand { dout_, weight_, residual_, dx_, count_ };
-enum Int { i_rows_, i_inputs_, i_outputs_, i_count_ };
-enum Float { f_count_ };
+enum Operand { dout_, weight_, residual_, dx_ };
+enum Int { i_rows_, i_inputs_, i_outputs_ };
+enum Float {  };
 }
 namespace linearWeightGrad_op {
-enum Operand { dout_, x_, weightGrad_, count_ };
-enum Int { i_rows_, i_inputs_, i_outputs_, i_count_ };
-enum Float { f_count_ };
+enum Operand { dout_, x_, weightGrad_ };
+enum Int { i_rows_, i_inputs_, i_outputs_ };
+enum Float {  };
 }
 namespace qkNormRopeGrad_op {
-enum Operand { qkv_, queryNorm_, keyNorm_, rope_, positions_, kvRows_, dquery_, dkeys_, dvalues_, dqkv_, queryNormGrad_, keyNormGrad_, count_ };
-enum Int { i_rows_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_ropeRows_, i_count_ };
-enum Float { f_eps_, f_count_ };
+enum Operand { qkv_, queryNorm_, keyNorm_, rope_, positions_, kvRows_, dquery_, dkeys_, dvalues_, dqkv_, queryNormGrad_, keyNormGrad_ };
+enum Int { i_rows_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_ropeRows_ };
+enum Float { f_eps_ };
 }
 namespace attentionGrad_op {
-enum Operand { query_, keys_, values_, sequences_, segments_, out_, logsumexp_, dout_, dquery_, dkeys_, dvalues_, count_ };
-enum Int { i_rows_, i_sequenceCount_, i_segmentCount_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_, i_count_ };
-enum Float { f_scale_, f_count_ };
+enum Operand { query_, keys_, values_, sequences_, segments_, out_, logsumexp_, dout_, dquery_, dkeys_, dvalues_ };
+enum Int { i_rows_, i_sequenceCount_, i_segmentCount_, i_queryHeads_, i_kvHeads_, i_headDim_, i_cacheRows_ };
+enum Float { f_scale_ };
 }
 namespace swigluGrad_op {
-enum Operand { x_, dout_, dx_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, dout_, dx_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
 }
 namespace siluGrad_op {
-enum Operand { x_, dout_, dx_, count_ };
-enum Int { i_rows_, i_columns_, i_count_ };
-enum Float { f_count_ };
+enum Operand { x_, dout_, dx_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
 }
 namespace crossEntropy_op {
-enum Operand { x_, weight_, targets_, scale_, losses_, dx_, weightGrad_, count_ };
-enum Int { i_rows_, i_columns_, i_vocabulary_, i_count_ };
-enum Float { f_zLoss_, f_labelSmoothing_, f_count_ };
+enum Operand { x_, weight_, targets_, scale_, losses_, dx_, weightGrad_ };
+enum Int { i_rows_, i_columns_, i_vocabulary_ };
+enum Float { f_zLoss_, f_labelSmoothing_ };
 }
 namespace globalNorm_op {
-enum Operand { x_, norms_, count_ };
-enum Int { i_i_count_, count_ };
-enum Float { f_maxNorm_, f_count_ };
+enum Operand { x_, norms_ };
+enum Int { i_count_ };
+enum Float { f_maxNorm_ };
 }
 namespace adamw_op {
-enum Operand { parameters_, grad_, firstMoment_, secondMoment_, norms_, schedule_, count_ };
-enum Int { i_i_count_, count_ };
-enum Float { f_beta1_, f_beta2_, f_eps_, f_weightDecay_, f_count_ };
+enum Operand { parameters_, grad_, firstMoment_, secondMoment_, norms_, schedule_ };
+enum Int { i_count_ };
+enum Float { f_beta1_, f_beta2_, f_eps_, f_weightDecay_ };
 }
 struct OpSize { const char* name; int operands, ints, floats; };
 constexpr OpSize kOpSizes[] = {{"embedding", 3, 3, 0}, {"rmsNorm", 3, 2, 1}, {"linear", 4, 4, 0}, {"qkNormRope", 9, 6, 1}, {"attention", 7, 7, 1}, {"swiglu", 2, 2, 0}, {"silu", 2, 2, 0}, {"gatherRows", 3, 3, 0}, {"argmax", 2, 2, 0}, {"tokenLogprob", 3, 2, 0}, {"copy", 2, 2, 0}, {"embeddingGrad", 3, 4, 0}, {"rmsNormGrad", 6, 2, 1}, {"linearInputGrad", 4, 3, 0}, {"linearWeightGrad", 3, 3, 0}, {"qkNormRopeGrad", 12, 6, 1}, {"attentionGrad", 11, 7, 1}, {"swigluGrad", 3, 2, 0}, {"siluGrad", 3, 2, 0}, {"crossEntropy", 7, 3, 2}, {"globalNorm", 2, 1, 1}, {"adamw", 6, 1, 4}};

@@ -33,13 +33,15 @@ static void unpack_row(const Weight& w, int64_t row, float* out) {
 
 int embedding_run(const Record& r, int, int chunk, int chunks) {
   using namespace embedding_op;
-  const Weight& table = *r.operands[table_].weight;
-  const int64_t columns = r.ints[i_columns_], rows = smaller(r.ints[i_tableRows_], table.rows);
+  const Weight* table = r.operands[table_].weight;   // or f32 rows
+  const int64_t columns = r.ints[i_columns_], rows = table ? smaller(r.ints[i_tableRows_], table->rows) : r.ints[i_tableRows_];
   Range range = part(r.ints[i_rows_], chunk, chunks);
   for (int64_t m = range.begin; m < range.end; m++) {
     const int32_t id = ints(r, ids_)[m];
     if (outside(id, rows)) return kIndexOutOfRange;
-    unpack_row(table, id, floats(r, out_) + m * columns);
+    float* out = floats(r, out_) + m * columns;
+    if (table) unpack_row(*table, id, out);
+    else memcpy(out, floats(r, table_) + id * columns, (size_t)columns * sizeof(float));
   }
   return kOk;
 }

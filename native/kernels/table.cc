@@ -13,24 +13,35 @@ static int plain_chunks(const Record& r, int) { return row_chunks(r.ints[0], r.i
 static const KernelTable table = {
     STRING(OPENELM_ISA),
     {
-        {1, nullptr, embedding_chunks, embedding_run},
-        {1, nullptr, plain_chunks, rms_norm_run},
-        {2, linear_scratch, linear_chunks, linear_run},
-        {1, nullptr, qk_norm_rope_chunks, qk_norm_rope_run},
-        {1, nullptr, attention_chunks, attention_run},
-        {1, nullptr, plain_chunks, swiglu_run},
-        {1, nullptr, plain_chunks, silu_run},
-        {1, nullptr, plain_chunks, gather_rows_run},
-        {1, nullptr, plain_chunks, argmax_run},
-        {1, nullptr, plain_chunks, token_logprob_run},
-        {1, nullptr, plain_chunks, copy_run},
+        {1, nullptr, embedding_chunks, embedding_run, nullptr},
+        {1, nullptr, plain_chunks, rms_norm_run, nullptr},
+        {2, linear_scratch, linear_chunks, linear_run, nullptr},
+        {1, nullptr, qk_norm_rope_chunks, qk_norm_rope_run, nullptr},
+        {1, nullptr, attention_chunks, attention_run, nullptr},
+        {1, nullptr, plain_chunks, swiglu_run, nullptr},
+        {1, nullptr, plain_chunks, silu_run, nullptr},
+        {1, nullptr, plain_chunks, gather_rows_run, nullptr},
+        {1, nullptr, plain_chunks, argmax_run, nullptr},
+        {1, nullptr, plain_chunks, token_logprob_run, nullptr},
+        {1, nullptr, plain_chunks, copy_run, nullptr},
+        {1, nullptr, embedding_grad_chunks, embedding_grad_run, nullptr},
+        {2, rms_norm_grad_scratch, rms_norm_grad_chunks, rms_norm_grad_run, nullptr},
+        {2, input_grad_scratch, input_grad_chunks, input_grad_run, nullptr},
+        {2, weight_grad_scratch, weight_grad_chunks, weight_grad_run, nullptr},
+        {2, qk_norm_rope_grad_scratch, qk_norm_rope_grad_chunks, qk_norm_rope_grad_run, nullptr},
+        {3, attention_grad_scratch, attention_grad_chunks, attention_grad_run, nullptr},
+        {1, nullptr, plain_chunks, swiglu_grad_run, nullptr},
+        {1, nullptr, plain_chunks, silu_grad_run, nullptr},
+        {5, cross_entropy_scratch, cross_entropy_chunks, cross_entropy_run, cross_entropy_repeats},
+        {2, global_norm_scratch, global_norm_chunks, global_norm_run, nullptr},
+        {1, nullptr, adamw_chunks, adamw_run, nullptr},
     },
     pack_rows,
     to_f32,
     peak_f32,
     peak_int8,
 };
-static_assert(op_count == 11, "a new op needs its row here");
+static_assert(op_count == 22, "a new op needs its row here");
 
 }  // namespace OPENELM_ISA
 

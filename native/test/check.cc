@@ -141,7 +141,7 @@ struct Call {
     uint8_t* base = (uint8_t*)(((uintptr_t)scratch.data() + 63) & ~(uintptr_t)63);
     r.scratch = base;
     int code = kOk;
-    for (int s = 0; s < k.stages; s++) {
+    for (int s = 0; s < k.stages * (k.repeats ? k.repeats(r) : 1); s++) {
       int n = k.chunks(r, s);
       for (int c = n - 1; c >= 0; c--) code = std::max(code, k.run(r, s, c, n));
     }

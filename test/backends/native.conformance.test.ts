@@ -6,7 +6,8 @@ import { loadNative, nativeBackend } from '../../src/backends/native.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { elementsOf } from '../../src/tensor/plan.js';
-import { backendSuite, randomNumbers, storedMatrix } from '../backend.suite.js';
+import { backendSuite, execute, randomNumbers, storedMatrix } from '../backend.suite.js';
+import { gradientCases } from '../gradient.cases.js';
 
 const native = loadNative();
 
@@ -61,5 +62,14 @@ describe.skipIf('reason' in native)('native', () => {
     expect(Buffer.compare(results[0], results[1])).toBe(0);
     expect(Buffer.compare(results[0], results[2])).toBe(0);
     expect(new Set(results[0]).size).toBeGreaterThan(100);
+  });
+
+  it('gives the same bits with 1 and 3 threads in training', async () => {
+    const backends = [1, 3].map((threads) => open({ threads }));
+    for (const { op, name, build } of gradientCases) {
+      const [one, three] = await Promise.all(backends.map((backend) => execute(backend, build)));
+      expect(three.results, `${op}: ${name}`).toEqual(one.results);
+    }
+    for (const backend of backends) await backend.dispose();
   });
 });

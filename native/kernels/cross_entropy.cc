@@ -1,0 +1,254 @@
+// Cross-entropy of logits x W^T with its gradients, kRows valid rows at a time: their logits, transposed to [vocabulary][kRows],
+// are all that is held. The stages below are repeated for every block of rows: gather and pack the rows; logits, with maxima and
+// sums over each block of the vocabulary; each row's logsumexp and loss; the logits' gradient, and from it a vocabulary block's
+// share of the weight's gradient and of dx, the latter added up by splits of the vocabulary; dx from the splits.
+#include "gemm.h"
+
+namespace openelm::OPENELM_ISA {
+
+using namespace crossEntropy_op;
+
+namespace {
+
+constexpr int64_t kRows = 256, kVocabulary = 240, kDepth = 384, kSplits = 16;
+constexpr int64_t kHalf = kVocabulary / 2;   // rows of the weight that are packed at once for logits
+static_assert(kVocabulary % kTileRows == 0 && kHalf % kTileRows == 0 && kRows % kTileColumns == 0, "whole tiles");
+
+enum Stage { kGather, kLogits, kLosses, kGradients, kReduce };
+
+struct Header { int64_t next, count, rows[kRows]; };   // where the next block begins; this block's rows
+
+// Parts of the scratch; sizes in floats.
+struct Layout {
+  int64_t columns, vocabulary, blocks, splits, row_tiles;
+  Header* header;
+  float *inputs, *panels, *logits, *partial, *lse, *factor, *dx;
+  int64_t end;   // bytes
+};
+
+Layout layout_of(const Record& r) {
+  Layout z;
+  z.columns = r.ints[i_columns_];
+  z.vocabulary = r.ints[i_vocabulary_];
+  z.blocks = up(z.vocabulary, kVocabulary);
+  z.splits = smaller(z.blocks, kSplits);
+  z.row_tiles = up(kRows, kTileRows);
+  const int64_t wide = up(z.columns, kTileColumns) * kTileColumns;
+  const bool gradient = r.operands[dx_].data || r.operands[weightGrad_].data || r.operands[dx_].elements || r.operands[weightGrad_].elements;
+  char* at = (char*)r.scratch;
+  int64_t used = 0;
+  auto take = [&](int64_t count) {
+    float* p = (float*)(at + used);
+    used += up(count * 4, 64) * 64;
+    return p;
+  };
+  z.header = (Header*)take(sizeof(Header) / 4);
+  z.inputs = take(kRows * z.columns + kSlack);                 // [kRows/32][columns][32]
+  z.panels = take(gradient ? kRows * wide : 0);                // [columns/32][kRows][32]
+  z.logits = take(z.blocks * kVocabulary * kRows);             // [vocabulary][kRows]
+  z.partial = take(z.blocks * 3 * kRows);                      // of each block: maxima, sums of exponentials, sums of logits
+  z.lse = take(kRows);
+  z.factor = take(kRows);
+  z.dx = take(gradient ? z.splits * kRows * z.columns : 0);    // [splits][kRows][columns]
+  z.end = used;
+  return z;
+}
+
+// Finds this block's rows, those with a target, and packs them; the rows passed over get zeros.
+int gather(const Record& r, const Layout& z, int64_t block) {
+  Header& h = *z.header;
+  if (block == 0) h.next = 0;
+  h.count = 0;
+  const int64_t n = z.columns;
+  float *dx = floats(r, dx_), *losses = floats(r, losses_);
+  int64_t m = h.next;
+  for (; m < r.ints[i_rows_]; m++) {
+    const int32_t target = ints(r, targets_)[m];
+    if (target >= z.vocabulary) return kIndexOutOfRange;
+    if (target < 0) {
+      losses[2 * m] = losses[2 * m + 1] = 0;
+      if (dx) memset(dx + m * n, 0, (size_t)n * sizeof(float));
+    } else {
+      if (h.count == kRows) break;
+      h.rows[h.count++] = m;
+    }
+  }
+  h.next = m;
+  // Rows may lie apart: they are brought together a panel at a time.
+  const bool gradient = dx || floats(r, weightGrad_);
+  const int64_t wide = kRows * kTileColumns;
+  for (int64_t i = 0; i < h.count; i += kTileColumns) {
+    const int64_t rows = smaller(kTileColumns, h.count - i);
+    bool together = h.rows[i + rows - 1] - h.rows[i] == rows - 1;
+    float* out = z.inputs + i * n;
+    if (together) {
+      pack_inner<kTileColumns>(floats(r, x_) + h.rows[i] * n, n, rows, n, out);
+    } else {
+      for (int64_t k = 0; k < n; k++)
+        for (int64_t j = 0; j < kTileColumns; j++) out[k * kTileColumns + j] = j < rows ? floats(r, x_)[h.rows[i + j] * n + k] : 0;
+    }
+    for (int64_t j = 0; j < rows && gradient; j++)
+      pack_outer<kTileColumns>(floats(r, x_) + h.rows[i + j] * n, n, n, 1, z.panels + (i + j) * kTileColumns, wide);
+  }
+  return kOk;
+}
+
+// Logits of a vocabulary block, and what each row's logsumexp needs of them.
+void logits_of(const Record& r, const Layout& z, int64_t block) {
+  alignas(64) float tiles[kHalf / kTileRows * (kDepth * kTileRows + kSlack)];
+  const int64_t v0 = block * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), n = z.columns;
+  const int64_t count = z.header->count, depths = larger(up(n, kDepth), 1);
+  float* out = z.logits + v0 * kRows;
+  for (int64_t d = 0; d < depths; d++) {
+    const Range k = part(n, d, depths);
+    const int64_t depth = k.end - k.begin, step = tile_step(depth);
+    for (int64_t v = v0; v < v1; v += kHalf) {
+      const int64_t here = smaller(kHalf, v1 - v);
+      for (int64_t i = 0; i < here; i += kTileRows)
+        pack_inner<kTileRows>(floats(r, weight_) + (v + i) * n + k.begin, n, smaller(kTileRows, here - i), depth, tiles + i / kTileRows * step);
+      multiply_packed(here, up(count, kTileColumns) * kTileColumns, depth, tiles, step, z.inputs + k.begin * kTileColumns, n * kTileColumns,
+                      {out + (v - v0) * kRows, kRows, nullptr, d > 0});
+    }
+  }
+  float* partial = z.partial + block * 3 * kRows;
+  for (int64_t i = 0; i < count; i += W) {
+    vf top = splat(-INFINITY), total = {}, all = {};
+    for (int64_t v = 0; v < v1 - v0; v++) top = vmax(load(out + v * kRows + i), top);
+    for (int64_t v = 0; v < v1 - v0; v++) {
+      const vf x = load(out + v * kRows + i);
+      total += vexp(x - top);
+      all += x;
+    }
+    store(partial + i, top);
+    store(partial + kRows + i, total);
+    store(partial + 2 * kRows + i, all);
+  }
+}
+
+// A vector of rows: logsumexp and losses.
+void losses_of(const Record& r, const Layout& z, int64_t i) {
+  const Header& h = *z.header;
+  const float scale = floats(r, scale_)[0], z_loss = r.floats[f_zLoss_];
+  const double smoothing = r.floats[f_labelSmoothing_];
+  vf top = splat(-INFINITY);
+  for (int64_t b = 0; b < z.blocks; b++) top = vmax(load(z.partial + b * 3 * kRows + i), top);
+  double total[W] = {}, all[W] = {};
+  for (int64_t b = 0; b < z.blocks; b++) {
+    const float* partial = z.partial + b * 3 * kRows + i;
+    const vf shrunk = load(partial + kRows) * vexp(load(partial) - top);
+    for (int j = 0; j < W; j++) {
+      total[j] += (double)shrunk[j];
+      all[j] += (double)partial[2 * kRows + j];
+    }
+  }
+  for (int j = 0; j < W && i + j < h.count; j++) {
+    const int64_t row = h.rows[i + j];
+    const double lse = (double)top[j] + log(total[j]), logit = z.logits[(int64_t)ints(r, targets_)[row] * kRows + i + j];
+    const double mean = all[j] / (double)z.vocabulary;
+    floats(r, losses_)[2 * row] = (float)((1 - smoothing) * (lse - logit) + smoothing * (lse - mean));
+    floats(r, losses_)[2 * row + 1] = (float)(lse * lse);
+    z.lse[i + j] = (float)lse;
+    z.factor[i + j] = (float)((double)scale * (1 + 2 * (double)z_loss * lse));
+  }
+}
+
+// A vocabulary block's logits to their gradients, in place.
+void differentiate(const Record& r, const Layout& z, int64_t v0, int64_t v1) {
+  const Header& h = *z.header;
+  const float scale = floats(r, scale_)[0], smoothing = r.floats[f_labelSmoothing_];
+  const float spread = (float)((double)scale * (double)smoothing / (double)z.vocabulary);
+  for (int64_t i = 0; i < h.count; i += W) {
+    const vf lse = load(z.lse + i), factor = load(z.factor + i);
+    for (int64_t v = v0; v < v1; v++) {
+      float* p = z.logits + v * kRows + i;
+      store(p, fma(vexp(load(p) - lse), factor, splat(-spread)));
+    }
+  }
+  for (int64_t i = 0; i < h.count; i++) {
+    const int64_t target = ints(r, targets_)[h.rows[i]];
+    if (target >= v0 && target < v1) z.logits[target * kRows + i] -= scale * (1 - smoothing);
+  }
+}
+
+// A split of the vocabulary: its rows of the weight's gradient, and its share of dx.
+void gradients_of(const Record& r, const Layout& z, int64_t split) {
+  // dlogits of a block, packed once by vocabulary and once by rows.
+  constexpr int64_t kSize = larger(kVocabulary / kTileRows * (kRows * kTileRows + kSlack), up(kRows, kTileRows) * (kVocabulary * kTileRows + kSlack));
+  alignas(64) float tiles[kSize];
+  alignas(64) float panel[kVocabulary * kTileColumns];
+  const int64_t n = z.columns, count = z.header->count;
+  const Range blocks = part(z.blocks, split, z.splits);
+  float *weight_grad = floats(r, weightGrad_), *dx = z.dx + split * kRows * n;
+  const float* weight = floats(r, weight_);
+  for (int64_t b = blocks.begin; b < blocks.end; b++) {
+    const int64_t v0 = b * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), here = v1 - v0;
+    const float* dlogits = z.logits + v0 * kRows;
+    differentiate(r, z, v0, v1);
+    if (weight_grad) {
+      const int64_t step = tile_step(count);
+      for (int64_t i = 0; i < here; i += kTileRows)
+        pack_inner<kTileRows>(dlogits + i * kRows, kRows, smaller(kTileRows, here - i), count, tiles + i / kTileRows * step);
+      multiply_packed(here, n, count, tiles, step, z.panels, kRows * kTileColumns, {weight_grad + v0 * n, n, nullptr, true});
+    }
+    if (floats(r, dx_)) {
+      const int64_t step = tile_step(here);
+      pack_outer<kTileRows>(dlogits, kRows, count, here, tiles, step);
+      for (int64_t j = 0; j < n; j += kTileColumns) {
+        const int64_t width = smaller(kTileColumns, n - j);
+        pack_outer<kTileColumns>(weight + v0 * n + j, n, width, here, panel, 0);
+        multiply_packed(count, width, here, tiles, step, panel, 0, {dx + j, n, nullptr, b > blocks.begin});
+      }
+    }
+  }
+}
+
+void reduce(const Record& r, const Layout& z, Range rows) {
+  const int64_t n = z.columns;
+  for (int64_t i = rows.begin; i < rows.end; i++) {
+    float* to = floats(r, dx_) + z.header->rows[i] * n;
+    for (int64_t s = 0; s < z.splits; s++) {
+      const float* from = z.dx + (s * kRows + i) * n;
+      int64_t c = 0;
+      for (; c + W <= n; c += W) store(to + c, s ? load(to + c) + load(from + c) : load(from + c));
+      for (; c < n; c++) to[c] = s ? to[c] + from[c] : from[c];
+    }
+  }
+}
+
+}  // namespace
+
+size_t cross_entropy_scratch(const Record& r) { return (size_t)layout_of(r).end; }
+
+// How often the stages run.
+int cross_entropy_repeats(const Record& r) { return (int)larger(up(r.ints[i_rows_], kRows), 1); }
+
+int cross_entropy_chunks(const Record& r, int stage) {
+  if (r.ints[i_rows_] <= stage / 5 * kRows) return 0;
+  const bool gradient = floats(r, dx_) || floats(r, weightGrad_);
+  const int64_t blocks = up(r.ints[i_vocabulary_], kVocabulary);
+  switch (stage % 5) {
+    case kGather: return 1;
+    case kLogits: return (int)blocks;
+    case kLosses: return (int)(kRows / 16);
+    case kGradients: return gradient ? (int)smaller(blocks, kSplits) : 0;
+    default: return floats(r, dx_) ? 8 : 0;
+  }
+}
+
+int cross_entropy_run(const Record& r, int stage, int chunk, int chunks) {
+  const Layout z = layout_of(r);
+  if (stage % 5 == kGather) return gather(r, z, stage / 5);
+  const int64_t count = z.header->count;
+  if (count == 0) return kOk;
+  switch (stage % 5) {
+    case kLogits: logits_of(r, z, chunk); break;
+    case kLosses:
+      for (int64_t i = chunk * 16; i < smaller(chunk * 16 + 16, count); i += W) losses_of(r, z, i);
+      break;
+    case kGradients: gradients_of(r, z, chunk); break;
+    default: reduce(r, z, part(count, chunk, chunks)); break;
+  }
+  return kOk;
+}
+
+}  // namespace openelm::OPENELM_ISA

@@ -1,0 +1,142 @@
+// Packing and the inner product of training's f32 matrix products: c = a b with a packed in tiles [k][kTileRows] and b in
+// panels [k][kTileColumns], so that the inner product reads both straight on. How a product is cut into blocks and chunks is
+// its caller's: gemm.cc for layers, cross_entropy.cc for the head. Inference multiplies with tile.h and other packings.
+#pragma once
+#include "internal.h"
+
+namespace openelm::OPENELM_ISA {
+
+constexpr int kTileColumns = kTilePanels * kPanel;
+// Tiles of a lie k * kTileRows + kSlack apart: vector stores of the last row reach beyond it.
+constexpr int64_t kSlack = 16;
+INLINE int64_t tile_step(int64_t k) { return k * kTileRows + kSlack; }
+
+// out[k][S] = from[i * stride + k] for i < n, zeros up to S: k runs along memory. Writes less than kSlack floats beyond the end.
+template <int S>
+NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t count, float* out) {
+  int64_t k = 0;
+#if defined(__AVX2__)
+  static_assert(S % W == 0 || S < W, "stores may only run into the next k");
+  for (int64_t lane = 0; lane < S; lane += W) {
+    const float* rows = from + lane * stride;
+    const int64_t here = clamp(n - lane, 0, W);
+    for (k = 0; k + W <= count; k += W) {
+      vf r[W];
+      if (here == W) {
+        UNROLL
+        for (int j = 0; j < W; j++) {
+          r[j] = load(rows + j * stride + k);
+          __builtin_prefetch(rows + j * stride + k + 64);
+        }
+      } else {
+        UNROLL
+        for (int j = 0; j < W; j++) r[j] = j < here ? load(rows + j * stride + k) : (vf){};
+      }
+#if defined(__AVX512F__)
+      transpose((__m512*)r);
+#else
+      transpose((__m256*)r);
+#endif
+      UNROLL
+      for (int j = 0; j < W; j++) store(out + (k + j) * S + lane, r[j]);
+    }
+  }
+#endif
+  for (; k < count; k++)
+    for (int64_t lane = 0; lane < S; lane++) out[k * S + lane] = lane < n ? from[lane * stride + k] : 0;
+}
+
+// Panels of S, `step` floats apart: out[i / S][k][i % S] = from[k * stride + i] for i < n, zeros up to a whole panel.
+template <int S>
+NOINLINE void pack_outer(const float* from, int64_t stride, int64_t n, int64_t count, float* out, int64_t step) {
+  for (int64_t k = 0; k < count; k++, from += stride) {
+    __builtin_prefetch(from + 4 * stride);
+    int64_t i = 0;
+    float* to = out + k * S;
+    for (; i + S <= n; i += S, to += step) memcpy(to, from + i, S * sizeof(float));
+    if (i < n) {
+      for (int64_t j = 0; j < S; j++) to[j] = i + j < n ? from[i + j] : 0;
+    }
+  }
+}
+
+// R rows of a tile of `a` times a panel of `b`. A function of its own, as tile() is.
+template <int R>
+NOINLINE void product(int64_t k, const float* __restrict a, const float* __restrict b, TileOut out) {
+  constexpr int C = kTileColumns / W;
+  constexpr int kAhead = 16;   // steps of a: it comes from the second cache, b from the first
+  vf acc[R][C];
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int j = 0; j < kTilePanels; j++) __builtin_prefetch(out.c + r * out.stride + j * kPanel, 1);
+    UNROLL
+    for (int j = 0; j < C; j++) acc[r][j] = (vf){};
+  }
+#pragma GCC unroll 2
+  for (int64_t i = 0; i < k; i++, a += kTileRows, b += kTileColumns) {
+    __builtin_prefetch(a + kAhead * kTileRows);
+    vf w[C];
+    UNROLL
+    for (int j = 0; j < C; j++) w[j] = load(b + j * W);
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      vf x = splat(a[r]);
+      UNROLL
+      for (int j = 0; j < C; j++) acc[r][j] = fma(x, w[j], acc[r][j]);
+    }
+  }
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int j = 0; j < C; j++) {
+      float* c = out.c + r * out.stride + j * W;
+      vf v = acc[r][j];
+      if (out.add) v += load(c);
+      if (out.residual) v += load(out.residual + r * out.stride + j * W);
+      store(c, v);
+    }
+  }
+}
+
+template <int R>
+INLINE void products_of(int64_t& row, int64_t rows, int64_t k, const float* a, const float* b, TileOut out) {
+  for (; row + R <= rows; row += R) {
+    TileOut o = out;
+    o.c += row * out.stride;
+    if (o.residual) o.residual += row * out.stride;
+    product<R>(k, a + row, b, o);
+  }
+}
+INLINE void product_rows(int64_t rows, int64_t k, const float* a, const float* b, TileOut out) {
+  int64_t row = 0;
+  products_of<kTileRows>(row, rows, k, a, b, out);
+  if (kTileRows > 8) products_of<8>(row, rows, k, a, b, out);
+  if (kTileRows > 4) products_of<4>(row, rows, k, a, b, out);
+  if (kTileRows > 2) products_of<2>(row, rows, k, a, b, out);
+  products_of<1>(row, rows, k, a, b, out);
+}
+
+// A block of products: m rows in tiles a_step apart, n columns in panels b_step apart.
+static inline void multiply_packed(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_step, const float* b, int64_t b_step, TileOut out) {
+  for (int64_t j = 0; j < n; j += kTileColumns, b += b_step) {
+    for (int64_t i = 0; i < m; i += kTileRows) {
+      const float* tile = a + i / kTileRows * a_step;
+      const int64_t rows = smaller(kTileRows, m - i), width = smaller(kTileColumns, n - j), at = i * out.stride + j;
+      TileOut o = {out.c + at, out.stride, out.residual ? out.residual + at : nullptr, out.add};
+      if (width == kTileColumns) {
+        product_rows(rows, k, tile, b, o);
+        continue;
+      }
+      alignas(64) float block[kTileRows * kTileColumns];
+      product_rows(rows, k, tile, b, {block, kTileColumns, nullptr, false});
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < width; c++) {
+          const int64_t to = r * out.stride + c;
+          o.c[to] = (o.add ? o.c[to] : 0) + block[r * kTileColumns + c] + (o.residual ? o.residual[to] : 0);
+        }
+    }
+  }
+}
+
+}  // namespace openelm::OPENELM_ISA
