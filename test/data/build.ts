@@ -26,7 +26,7 @@ export function memoryCorpora(files: Record<string, string | Uint8Array>, chunk 
   };
 }
 
-/** Id = byte + 3; 1 and 2 begin and end a text. */
+/** Id = byte + 3, the space 259; 1 and 2 begin and end a text. */
 export function byteTokenizer(): Tokenizer {
   const bytes = Array.from({ length: 256 }, (_, byte) => {
     return { text: `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`, score: 0, kind: 'byte' as const };
@@ -36,6 +36,7 @@ export function byteTokenizer(): Tokenizer {
     { text: '<s>', score: 0, kind: 'control' as const },
     { text: '</s>', score: 0, kind: 'control' as const },
     ...bytes,
+    { text: '▁', score: 0, kind: 'normal' as const },
   ];
   return tokenizerFromModel(writeTokenizerModel(pieces, { characterCoverage: 1, splitDigits: true, maxPieceLength: 16 }));
 }
