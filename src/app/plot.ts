@@ -3,7 +3,6 @@
 
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { basename, resolve } from 'node:path';
 import { Command } from 'commander';
 import { InputError } from '../errors.js';
 import { writeAtomic } from '../io/node/files.js';
@@ -65,7 +64,7 @@ export async function drawRuns(runs: readonly string[], logarithmic = false): Pr
     runs.map(async (run) => {
       const lines = await readLog(run);
       if (lines.length === 0) throw new InputError(`${run}: no ${LOG_FILE} of a training run there`);
-      return { name: runs.length > 1 ? run : basename(resolve(run)), lines };
+      return { name: run, lines };
     }),
   );
   const each = (make: (name: string, lines: readonly LogLine[]) => Line[]): Line[] =>
@@ -81,7 +80,7 @@ export async function drawRuns(runs: readonly string[], logarithmic = false): Pr
     },
   ]);
   return chartSvg({
-    title: logs.length === 1 ? `Training of ${logs[0].name}` : 'Training runs',
+    title: 'Training',
     note: 'loss in nats per token; dashed with points: on validation data',
     xLabel: 'step',
     panels: [

@@ -174,14 +174,19 @@ export class Trainer<Batch> {
 
   private async enqueue(): Promise<Pending> {
     const { accumulation, averageAccumulated, schedule } = this.options;
-    const batches: SourcedBatch<Batch>[] = [];
-    for (let i = 0; i < accumulation; i++) batches.push(await this.source.next());
     const weight = averageAccumulated ? 1 / accumulation : 1;
-    const losses = Promise.all(batches.map(({ batch }) => this.objective.accumulate(batch, weight)));
+    const batches: SourcedBatch<Batch>[] = [];
+    const queued: Promise<Loss>[] = [];
+    for (let i = 0; i < accumulation; i++) {
+      const next = await this.source.next();
+      batches.push(next);
+      queued.push(this.objective.accumulate(next.batch, weight));
+      queued[i].catch(() => {}); // awaited a step later; a failure until then is no unhandled one
+    }
+    const losses = Promise.all(queued);
     const rate = learningRate(schedule, this.step);
     const step = ++this.step;
     const update = this.objective.update(rate, step);
-    // They are awaited a step later; a failure until then is no unhandled one.
     for (const promise of [losses, update]) promise.catch(() => {});
     this.hooks.onUpdate?.(step);
     const batchTokens = batches.reduce((sum, { tokens }) => sum + tokens, 0);

@@ -1,0 +1,127 @@
+// `openelm plot`: what is drawn of a run's log, ticks at round numbers, and the page that follows a run.
+
+import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { drawRuns, servePage } from '../../src/app/plot.js';
+import { chartSvg, tickText } from '../../src/app/svg.js';
+import { run } from './terminal.js';
+
+let root: string;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'openelm-plot-'));
+});
+afterAll(() => rm(root, { recursive: true }));
+
+function stepLine(step: number): string {
+  return `${JSON.stringify({ type: 'step', step, loss: 8 / step, learningRate: step * 1e-4, tokensPerSecond: 1000 + step })}\n`;
+}
+
+async function makeRun(name: string, steps: number): Promise<string> {
+  const directory = join(root, name);
+  await mkdir(directory, { recursive: true });
+  const validation = JSON.stringify({ type: 'validation', step: steps, loss: 4 });
+  await writeFile(
+    join(directory, 'log.jsonl'),
+    `${Array.from({ length: steps }, (_, i) => stepLine(i + 1)).join('')}${validation}\n`,
+  );
+  return directory;
+}
+
+/** Every tag is closed, in order. */
+function expectWellFormed(svg: string): void {
+  const open: string[] = [];
+  for (const [, end, name, empty] of svg.replace(/<style>.*?<\/style>/s, '').matchAll(/<(\/?)([a-z]+)[^<>]*?(\/?)>/g)) {
+    if (end) expect(open.pop()).toBe(name);
+    else if (!empty) open.push(name);
+  }
+  expect(open).toEqual([]);
+}
+
+const points = (svg: string): number[] => [...svg.matchAll(/<path[^>]* d="M([^"]*)"/g)].map(([, path]) => path.split('L').length);
+
+describe('openelm plot', () => {
+  it('draws one run', async () => {
+    const directory = await makeRun('one', 50);
+    const out = join(root, 'one.svg');
+    expect(await run(['plot', directory, '--out', out])).toEqual({ code: 0, stdout: `${out}\n`, stderr: '' });
+    const svg = await readFile(out, 'utf8');
+    expectWellFormed(svg);
+    for (const title of ['loss', 'learning rate', 'tokens per second']) expect(svg).toContain(`>${title}</text>`);
+    expect(points(svg)).toEqual([50, 1, 50, 50]);
+    expect(svg).toContain('prefers-color-scheme:dark');
+  });
+
+  it('draws several runs in colours of their own, long ones smoothed and thinned', async () => {
+    const svg = await drawRuns([await makeRun('a<b', 20), await makeRun('long', 2000)]);
+    expectWellFormed(svg);
+    expect(svg).toContain('a&#60;b</text>');
+    expect(svg.match(/class="key"/g)).toHaveLength(2);
+    expect(new Set([...svg.matchAll(/<path[^>]* stroke="([^"]+)"/g)].map(([, colour]) => colour)).size).toBe(2);
+    expect(Math.max(...points(svg))).toBe(667);
+    expect(svg).toContain('class="faint"');
+  });
+
+  it('passes over a line that was cut, and refuses what is no run', async () => {
+    const directory = await makeRun('cut', 5);
+    await appendFile(join(directory, 'log.jsonl'), '{"type":"step","st');
+    expect(points(await drawRuns([directory]))[0]).toBe(5);
+    const { code, stderr } = await run(['plot', root, '--out', join(root, 'x.svg')]);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: `openelm: ${root}: no log.jsonl of a training run there\n` });
+    expect((await run(['plot', directory])).code).toBe(2);
+    expect((await run(['plot', directory, '--out', 'x.png'])).stderr).toMatch(/only SVG is written/);
+  });
+
+  it('serves a page that follows a run until Ctrl-C', async () => {
+    const directory = await makeRun('live', 5);
+    const page = await servePage(() => drawRuns([directory]), 0);
+    expect(await (await fetch(page.url)).text()).toContain("new EventSource('events')");
+    expect((await fetch(`${page.url}else`)).status).toBe(404);
+    const events = await fetch(`${page.url}events`);
+    const reader = events.body!.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    const picture = async (): Promise<string> => {
+      while (!text.includes('\n\n')) text += (await reader.read()).value;
+      const [first] = text.split('\n\n');
+      text = text.slice(first.length + 2);
+      return JSON.parse(first.replace('data: ', '')) as string;
+    };
+    expect(points(await picture())[0]).toBe(5);
+    await appendFile(join(directory, 'log.jsonl'), stepLine(6));
+    expect(points(await picture())[0]).toBe(6);
+    await page.close();
+    const onOutput = (_: string, interrupt: () => void) => setTimeout(interrupt, 20);
+    const { code, stdout } = await run(['plot', directory, '--live'], { onOutput });
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/ /);
+  });
+});
+
+describe('chartSvg', () => {
+  const draw = (values: number[], logarithmic = false): string => {
+    const line = { name: 'x', points: values.map((y, x) => [x, y] as const) };
+    return chartSvg({ title: 't', xLabel: 'x', panels: [{ title: 'p', lines: [line], logarithmic }] });
+  };
+  const ticks = (svg: string): string[] =>
+    [...svg.matchAll(/text-anchor="end">([^<]+)<\/text>/g)].map(([, text]) => text).slice(0, -1);
+
+  it('puts ticks at round numbers, around the values', () => {
+    expect(ticks(draw([0.3, 9.7]))).toEqual(['0', '2', '4', '6', '8', '10']);
+    expect(ticks(draw([3.01, 3.38]))).toEqual(['3', '3.1', '3.2', '3.3', '3.4']);
+    expect(ticks(draw([1e-6, 4e-3]))).toEqual(['0', '1e-3', '2e-3', '3e-3', '4e-3']);
+    expect(ticks(draw([2, 900], true))).toEqual(['2', '5', '10', '20', '50', '100', '200', '500']);
+    expect(ticks(draw([5, 5]))).toEqual(['2', '4', '6', '8']);
+  });
+
+  it('leaves out what cannot be drawn', () => {
+    expect(points(draw([1, Number.NaN, 3, Number.POSITIVE_INFINITY]))).toEqual([2]);
+    expect(points(draw([1, 0, -3, 10], true))).toEqual([2]);
+    expect(draw([Number.NaN])).toContain('nothing yet');
+    expect(draw([1, 2])).not.toMatch(/NaN|Infinity/);
+  });
+
+  it('writes numbers short', () => {
+    expect([0, 0.05, 12, 1500, 2e7, 5e-4, 3.2e9].map(tickText)).toEqual(['0', '0.05', '12', '1.5k', '20M', '5e-4', '3.2G']);
+  });
+});
