@@ -31,7 +31,7 @@ export function plotCommand(terminal: Terminal): Command {
     .argument('<run...>', 'directories of training runs')
     .option('-o, --out <file>', 'the SVG file to write')
     .option('--live', 'serve a page that follows the runs, until Ctrl-C')
-    .option('--port <n>', 'where to serve it (0: any free port)', wholeNumber(0, 65535), 0)
+    .option('--port <n>', 'where to serve it (0: a free port)', wholeNumber(0, 65535), 0)
     .option('--log', 'draw losses on a logarithmic axis')
     .addHelpText('after', help)
     .action((runs: string[], options: PlotOptions) => plot(terminal, runs, options));
