@@ -5,7 +5,8 @@
 import { type FileHandle, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../src/errors.js';
-import { f16ToF32Table, f32ToF16Bits } from './half.js';
+import { decodeFloat16, encodeFloat16, numberToFloat16 } from '../src/io/float16.js';
+import { groupSize, quantizeWeights } from '../src/tensor/quantize.js';
 
 /** Storage of the matrices; norms are always F32. */
 export type GgufType = 'F32' | 'F16' | 'Q8_0' | 'Q4_0';
@@ -225,49 +226,25 @@ async function copyTensor(source: FileHandle, target: FileHandle, tensor: Output
 
 function toFloats(bytes: Buffer, dtype: 'F16' | 'F32'): Float32Array {
   if (dtype === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
-  const table = f16ToF32Table();
-  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
-  const floats = new Float32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) floats[i] = table[halves[i]];
-  return floats;
+  return decodeFloat16(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
 }
 
 /** `values` in GGML's bytes for `type`; a multiple of 32 values for the quantized types. */
 export function convert(values: Float32Array, type: GgufType): Buffer {
   if (type === 'F32') return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
-  const { values: blockValues, bytes: blockBytes } = ggufTypes[type];
-  const out = Buffer.alloc((values.length / blockValues) * blockBytes);
-  for (let from = 0, to = 0; from < values.length; from += blockValues, to += blockBytes) {
-    if (type === 'F16') out.writeUInt16LE(f32ToF16Bits(values[from]), to);
-    else if (type === 'Q8_0') quantizeQ8(values, from, out, to);
-    else quantizeQ4(values, from, out, to);
+  if (type === 'F16') return Buffer.from(encodeFloat16(values).buffer);
+  const { codes, scales } = quantizeWeights(values, type === 'Q8_0' ? 8 : 4);
+  const { bytes } = ggufTypes[type];
+  const out = Buffer.alloc(scales.length * bytes);
+  for (let block = 0; block < scales.length; block++) {
+    const to = block * bytes;
+    const code = (i: number) => codes[block * groupSize + i];
+    out.writeUInt16LE(numberToFloat16(scales[block]), to);
+    if (type === 'Q8_0') for (let i = 0; i < 32; i++) out.writeInt8(code(i), to + 2 + i);
+    // Value i in the low nibble of byte i, value i + 16 in its high nibble, each plus 8.
+    else for (let i = 0; i < 16; i++) out[to + 2 + i] = (code(i) + 8) | ((code(i + 16) + 8) << 4);
   }
   return out;
-}
-
-/** 32 values -> f16 scale, then 32 int8. */
-function quantizeQ8(values: Float32Array, from: number, out: Buffer, to: number): void {
-  let largest = 0;
-  for (let i = 0; i < 32; i++) largest = Math.max(largest, Math.abs(values[from + i]));
-  const scale = Math.fround(largest / 127);
-  const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
-  out.writeUInt16LE(f32ToF16Bits(scale), to);
-  for (let i = 0; i < 32; i++) {
-    const scaled = Math.fround(values[from + i] * inverse);
-    out[to + 2 + i] = Math.trunc(scaled + (scaled < 0 ? -0.5 : 0.5)); // half away from zero; stored modulo 256
-  }
-}
-
-/** 32 values -> f16 scale, then 16 bytes: value i in the low nibble of byte i, value i + 16 in its high nibble, each plus 8. */
-function quantizeQ4(values: Float32Array, from: number, out: Buffer, to: number): void {
-  let extreme = 0;
-  for (let i = 0; i < 32; i++) if (Math.abs(values[from + i]) > Math.abs(extreme)) extreme = values[from + i];
-  const scale = Math.fround(extreme / -8);
-  const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
-  out.writeUInt16LE(f32ToF16Bits(scale), to);
-  // In double, as a fused multiply-add would: one rounding less than two float32 steps.
-  const code = (i: number) => Math.min(15, Math.trunc(values[from + i] * inverse + 8.5));
-  for (let i = 0; i < 16; i++) out[to + 2 + i] = code(i) | (code(i + 16) << 4);
 }
 
 function byteLength({ type, rows, columns }: OutputTensor): number {

@@ -1,49 +1,124 @@
-// Datasets from a folder: DIR/<dataset_path>/<dataset_name>/<split>.<ending>, rows in the Hugging Face schema as JSON lines, a
-// JSON array or CSV, each also gzipped. Only the splits that the asked tasks use are read. No download and no conversion.
+// The datasets that tasks need: from a folder, DIR/<dataset_path>/<dataset_name>/<split>.<ending>, rows in the Hugging Face
+// schema as JSON lines, a JSON array, CSV (each also gzipped) or Parquet; or from the hub as Parquet. Only the splits that the
+// asked tasks use are read. No conversion.
 
-import { access, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { InputError, messageOf } from '../errors.js';
 import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../eval/dataset.js';
 import { type Doc, leafTasks, type Task, type TaskGroup } from '../eval/task.js';
+import { fileError, isMissing, openFile } from '../io/node/files.js';
+import type { DownloadOptions } from '../io/node/hub.js';
+import { readParquet } from '../io/parquet.js';
 
-const ENDINGS = ['.jsonl', '.jsonl.gz', '.json', '.json.gz', '.csv', '.csv.gz'] as const;
+const endings = ['.jsonl', '.jsonl.gz', '.json', '.json.gz', '.csv', '.csv.gz', '.parquet'] as const;
+
+/** Which tasks are given examples, and so need their few-shot pool; all of them unless told otherwise. */
+type WantsPool = (task: Task) => boolean;
 
 /**
- * Reads what the tasks need. A missing few-shot pool is no error here (the harness says so when examples are asked for).
+ * Reads what the tasks need from a folder. A missing few-shot pool is no error here (the harness says so when examples are asked for).
  * Throws `InputError` when the evaluated split of a task is not in the folder or a file is not what its name says.
  */
-export async function loadDatasets(folder: string, tasks: readonly (Task | TaskGroup)[]): Promise<Datasets> {
+export async function loadDatasets(
+  folder: string,
+  tasks: readonly (Task | TaskGroup)[],
+  wantsPool: WantsPool = () => true,
+): Promise<Datasets> {
   const datasets: Record<string, Record<string, readonly Doc[]>> = {};
-  for (const task of leafTasks(tasks)) {
+  for (const [task, splits] of splitsOf(tasks, wantsPool)) {
     const key = datasetKey(task);
     datasets[key] ??= {};
-    for (const split of new Set([evaluatedSplit(task), poolSplit(task)])) {
+    for (const split of splits) {
       if (datasets[key][split]) continue;
-      const docs = await loadSplit(folder, task, split);
+      const docs = await loadSplit(join(folder, task.dataset_path, task.dataset_name ?? ''), split);
       if (docs) datasets[key][split] = docs;
       else if (split === evaluatedSplit(task)) {
-        throw new InputError(
-          `task ${task.task}: ${join(folder, datasetLabel(task))} has no ${split}.jsonl (nor ${ENDINGS.slice(1).join(', ')})`,
-        );
+        const others = endings.slice(1).join(', ');
+        throw new InputError(`task ${task.task}: ${join(folder, datasetLabel(task))} has no ${split}.jsonl (nor ${others})`);
       }
     }
   }
   return datasets satisfies Record<string, Dataset>;
 }
 
-async function loadSplit(folder: string, task: Task, split: string): Promise<Doc[] | undefined> {
-  for (const ending of ENDINGS) {
-    const file = join(folder, task.dataset_path, task.dataset_name ?? '', split + ending);
-    const found = await access(file).then(
-      () => true,
-      () => false,
-    );
-    if (found) return parseRows(await readPlain(file), file);
+/** Each task with the splits it reads. */
+function splitsOf(tasks: readonly (Task | TaskGroup)[], wantsPool: WantsPool): [Task, string[]][] {
+  return leafTasks(tasks).map((task) => {
+    const splits = [evaluatedSplit(task), ...(wantsPool(task) ? [poolSplit(task)] : [])];
+    return [task, [...new Set(splits)]];
+  });
+}
+
+/** Undefined when there is no file of the split. Parquet may also be in the parts that the hub's repositories have. */
+async function loadSplit(folder: string, split: string): Promise<Doc[] | undefined> {
+  const names = await readdir(folder).catch((error: unknown): string[] => {
+    if (isMissing(error)) return [];
+    throw fileError(error, folder, 'read');
+  });
+  const whole = endings.map((ending) => split + ending).find((name) => names.includes(name));
+  const place = (name: string) => join(folder, name);
+  if (whole !== undefined) {
+    return whole.endsWith('.parquet') ? loadParquet([place(whole)]) : parseRows(await readPlain(place(whole)), place(whole));
   }
-  return undefined;
+  const parts = names
+    .filter((name) => name.startsWith(split) && /^-\d/.test(name.slice(split.length)) && partName.test(name))
+    .sort();
+  if (parts.length === 0) return undefined;
+  const count = Number(partName.exec(parts[0])![1]);
+  if (parts.length !== count) throw new InputError(`${folder}: ${split} is in ${count} parts, but ${parts.length} are there`);
+  return loadParquet(parts.map(place));
+}
+
+const partName = /-\d{5}-of-(\d{5})\.parquet$/;
+
+async function loadParquet(files: readonly string[]): Promise<Doc[]> {
+  const parts: Doc[][] = [];
+  for (const file of files) {
+    const source = await openFile(file);
+    parts.push(await readParquet(source).finally(() => source.close()));
+  }
+  return parts.flat();
+}
+
+/**
+ * Reads what the tasks need from the hub, downloading what is not in its cache. Throws `InputError` when that fails, with the way
+ * around it, `--data`; rethrows the signal's reason.
+ */
+export async function downloadDatasets(
+  tasks: readonly (Task | TaskGroup)[],
+  options: DownloadOptions = {},
+  wantsPool: WantsPool = () => true,
+): Promise<Datasets> {
+  const { downloadDataset } = await import('../io/node/hub-datasets.js');
+  const byRepository = new Map<string, Map<string, { config?: string; splits: Set<string>; task: Task }>>();
+  for (const [task, splits] of splitsOf(tasks, wantsPool)) {
+    const configs = byRepository.get(task.dataset_path) ?? new Map();
+    byRepository.set(task.dataset_path, configs);
+    const wanted = configs.get(datasetKey(task)) ?? { config: task.dataset_name, splits: new Set(), task };
+    configs.set(datasetKey(task), wanted);
+    for (const split of splits) wanted.splits.add(split);
+  }
+  const datasets: Record<string, Dataset> = {};
+  for (const [repository, configs] of byRepository) {
+    const wanted = [...configs.values()].map(({ config, splits }) => ({ config, splits: [...splits] }));
+    const found = await downloadDataset(repository, wanted, options).catch((error: unknown) => {
+      if (!(error instanceof InputError)) throw error;
+      const task = [...configs.values()][0].task.task;
+      throw new InputError(
+        `task ${task}: dataset ${repository}: ${error.message}; --data DIR reads datasets from a folder instead`,
+      );
+    });
+    for (const [i, key] of [...configs.keys()].entries()) {
+      const splits = await Promise.all(
+        [...found[i]].map(async ([split, files]): Promise<[string, Doc[]]> => [split, await loadParquet(files)]),
+      );
+      datasets[key] = Object.fromEntries(splits);
+    }
+  }
+  return datasets;
 }
 
 /** A text file, gunzipped where its name ends in .gz. */
