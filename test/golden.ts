@@ -17,6 +17,7 @@ import { judgeSampling } from './judge/generate.js';
 import type { Check, Judgement } from './judge/judgement.js';
 import { exists, judgeGreedy, judgeModel, judgeStories } from './judge/models.js';
 import { judgeTokenizer } from './judge/tokenizer.js';
+import { judgeAverages, judgeLearningRates, judgeTraining } from './judge/train.js';
 
 /** A place to judge: what it is called, and the judging of it. `backend` is absent where none takes part. */
 interface Item {
@@ -35,7 +36,6 @@ const laterFormats: Record<string, string> = {
   '.gguf': 'GGUF is not read yet',
 };
 const laterFolders: Record<string, string> = {
-  train: 'training is not judged yet',
   data: 'corpora are not judged yet',
   peft: 'adapters are not judged yet',
   dpo: 'preference tuning is not judged yet',
@@ -99,6 +99,11 @@ async function find(path: string, parent: string, modelDir?: string): Promise<Fo
   if (names.includes('greedy.json')) {
     items.push({ path, judge: async (backend) => [await judgeGreedy(backend, path, parent)] });
   }
+  if (names.includes('train.json')) {
+    items.push({ path, judge: async (backend) => [await judgeTraining(backend, path, parent)] });
+    items.push({ path, judge: async (backend) => [await judgeAverages(backend, path, parent)] });
+    items.push({ path, backendFree: true, judge: async () => [await judgeLearningRates(join(path, 'lr.json'))] });
+  }
   const judgedHere = items.length > 0;
   if (evalFiles.some((name) => names.includes(name))) {
     items.push({ path, backendFree: true, judge: async () => simple(await judgeEvalRequests(path), path) });
@@ -114,6 +119,7 @@ async function find(path: string, parent: string, modelDir?: string): Promise<Fo
     if (childKind === 'file' && /^configs.*\.json$/.test(name)) items.push(...(await find(child, parent, modelDir)).items);
     if (childKind !== 'directory') continue;
     if (judgedHere) {
+      if (name === 'ckpt') skipped.push(`${child}: CoreNet checkpoints are not read yet`);
       if (name.includes('mlx')) skipped.push(`${child}: MLX weights are not read yet`);
       continue; // copies of the weights, judged with their parent
     }
@@ -157,7 +163,7 @@ export async function golden(paths: readonly string[], backendNames: readonly st
   let good = true;
   for (const given of paths) {
     const path = resolve(given);
-    const isKindFolder = ['models', 'generate', 'tokenizer', 'configs.json'].includes(basename(path));
+    const isKindFolder = ['models', 'generate', 'tokenizer', 'train', 'configs.json'].includes(basename(path));
     const { items, skipped } = await find(path, isKindFolder ? dirname(path) : path, modelDir);
     for (const item of items) {
       for (const backend of item.backendFree ? backends.slice(0, 1) : backends) {

@@ -1,0 +1,45 @@
+// The committed recipes: they are valid, and hold the paper's numbers (CoreNet, projects/openelm/pretraining_configs).
+
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { modelOf, readPretrainConfig, scheduleOf, stepOptionsOf } from '../../src/app/pretrain-config.js';
+import { countParameters } from '../../src/model/config.js';
+import { llamaTokenizer } from '../../src/tokenizer/llama.js';
+
+const recipes = fileURLToPath(new URL('../../recipes', import.meta.url));
+const paper = [
+  { file: 'openelm-270m.yaml', rate: 5.3e-3, least: 5.3e-4, parameters: 271_691_008, checkpointing: false },
+  { file: 'openelm-450m.yaml', rate: 3.9e-3, least: 3.9e-4, parameters: 457_375_744, checkpointing: true },
+  { file: 'openelm-1_1b.yaml', rate: 2.4e-3, least: 2.4e-4, parameters: 1_080_153_600, checkpointing: true },
+  { file: 'openelm-3b.yaml', rate: 1.2e-3, least: 1.2e-4, parameters: 3_037_040_640, checkpointing: true },
+];
+
+describe('the recipes', () => {
+  it('are all valid settings', async () => {
+    const files = (await readdir(recipes)).filter((name) => name.endsWith('.yaml'));
+    expect(files).toEqual(expect.arrayContaining(['tiny.yaml', ...paper.map(({ file }) => file)]));
+    for (const file of files) expect((await readPretrainConfig(join(recipes, file))).steps, file).toBeGreaterThan(0);
+  });
+
+  it.each(paper)("$file trains with the paper's numbers", async ({ file, rate, least, parameters, checkpointing }) => {
+    const config = await readPretrainConfig(join(recipes, file));
+    expect(config.batch_size * config.accumulation * config.data.sequence_length).toBe(4_194_304);
+    expect(countParameters(modelOf(config, await llamaTokenizer(), file))).toBe(parameters);
+    expect(scheduleOf(config)).toEqual({
+      name: 'cosine',
+      maxIterations: 350_000,
+      warmupIterations: 5000,
+      warmupInitLearningRate: 1e-6,
+      maxLearningRate: rate,
+      minLearningRate: least,
+    });
+    expect(stepOptionsOf(config)).toMatchObject({
+      ...{ beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradNorm: 1, zLoss: 1e-4, labelSmoothing: 0 },
+      ...{ activationCheckpointing: checkpointing, maxSequences: config.batch_size },
+    });
+    expect(config.data).toMatchObject({ min_characters_per_text: 200, min_tokens_per_text: 256, packing: false });
+    expect(basename(config.data.tokenizer!)).toBe('tokenizer.model');
+  });
+});
