@@ -7,7 +7,7 @@
     'avx512': ['-mavx2', '-mfma', '-mf16c', '-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mprefer-vector-width=512'],
     'vnni': ['<@(avx512)', '-mavx512vnni'],
     # GCC 12 takes the don't-care operand of its own AVX-512 intrinsics for an uninitialized variable.
-    'common': ['-ffp-contract=off', '-Wno-unknown-warning-option', '-Wno-uninitialized', '-Wno-maybe-uninitialized'],
+    'common': ['-ffp-contract=off', '-fno-math-errno', '-Wno-unknown-warning-option', '-Wno-uninitialized', '-Wno-maybe-uninitialized'],
   },
   'target_defaults': {
     'cflags!': ['-O3'],

@@ -29,7 +29,7 @@ struct LinearPlan {
   bool in_place;   // few rows, float weights: nothing is packed
 };
 constexpr int kRowPanel = 12;   // rows packed side by side; row chunks are multiples of it
-constexpr int kFewRows = 4;
+constexpr int kFewRows = 6;
 
 // float (and dequantized) weights: linear_float.cc. Panels [p0, p1), rows [m0, m1).
 size_t float_scratch(const LinearPlan&, const Weight&);

@@ -62,6 +62,7 @@ struct Record {
 };
 
 // How one op runs. Chunks depend on sizes and params only, never on the number of threads: same bits at any thread count.
+// A chunk needs up to 400 KiB of stack.
 struct OpKernel {
   int stages;                                               // run in order; all chunks of one before any of the next
   size_t (*scratch)(const Record&);                         // bytes, for the largest sizes; may be null

@@ -1,4 +1,4 @@
-// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). Up to four rows read the weights in
+// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). Up to six rows read the weights in
 // place, four panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all pass.
 #include "internal.h"
 
@@ -152,7 +152,9 @@ static void few_rows_of(const Record& r, const LinearPlan& p, int64_t p0, int64_
     case 1: return few_rows_panels<T, 1>(r, p, p0, p1);
     case 2: return few_rows_panels<T, 2>(r, p, p0, p1);
     case 3: return few_rows_panels<T, 3>(r, p, p0, p1);
-    default: return few_rows_panels<T, 4>(r, p, p0, p1);
+    case 4: return few_rows_panels<T, 4>(r, p, p0, p1);
+    case 5: return few_rows_panels<T, 5>(r, p, p0, p1);
+    default: return few_rows_panels<T, 6>(r, p, p0, p1);
   }
 }
 
@@ -164,66 +166,67 @@ void float_few_rows(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1
   }
 }
 
-// Rows [m0, m1) times B panels; the chunk's panels end at `end`.
+// Rows [m0, m1) times inputs [k0, k0 + kBlock) of B panels, added to what earlier blocks gave; the last adds the residual. `next`
+// is where the weights lie that are needed after these.
 template <int B>
-static void gemm_panels(const Record& r, const LinearPlan& p, int64_t panel, int64_t end, int64_t m0, int64_t m1, TileOut out) {
+static void gemm_block(const Record& r, const LinearPlan& p, int64_t panel, int64_t k0, int64_t m0, int64_t m1, TileOut out, const uint8_t* next) {
   const Weight& w = *r.operands[weight_].weight;
-  const int64_t inputs = depth(p, w);
+  const int64_t inputs = depth(p, w), count = smaller(kBlock, inputs - k0), bytes = weight_bytes(w.dtype, kPanel, inputs);
   alignas(64) float unpacked[B * kBlock * kPanel];
-  for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) {
-    const int64_t count = smaller(kBlock, inputs - k0);
-    const float* b = unpacked;
-    int64_t stride = count * kPanel;
-    if (w.dtype == kF32) {
-      b = (const float*)w.data + (panel * inputs + k0) * kPanel;
-      stride = inputs * kPanel;
-    } else {
-      for (int j = 0; j < B; j++) unpack_panel(w, panel + j, k0, count, unpacked + j * stride);
+  const float* b = unpacked;
+  int64_t stride = kBlock * kPanel;
+  if (w.dtype == kF32) {
+    b = (const float*)w.data + (panel * inputs + k0) * kPanel;
+    stride = inputs * kPanel;
+  } else {
+    for (int j = 0; j < B; j++) unpack_panel(w, panel + j, k0, count, unpacked + j * stride);
+  }
+  out.add = k0 > 0;
+  if (k0 + count < inputs) out.residual = nullptr;
+  for (int64_t m = m0; m < m1; m += kRowPanel) {
+    const int64_t rows = smaller(kRowPanel, m1 - m);
+    const float* a = (const float*)r.scratch + (m / kRowPanel * inputs + k0) * kPanel;
+    Ahead ahead = {(const char*)next, bytes, bytes / inputs};
+    if constexpr (kTilePanels == 2 && B == 2) tile_rows<2, kPanel, 1>(rows, count, a, b, stride, out, ahead);
+    else for (int j = 0; j < B; j++) {
+      TileOut one = out;
+      one.c += j * kPanel;
+      if (one.residual) one.residual += j * kPanel;
+      tile_rows<1, kPanel, 1>(rows, count, a, b + j * stride, stride, one, ahead);
+      if (ahead.from) ahead.from += bytes;
     }
-    TileOut block = out;
-    block.add = k0 > 0;
-    if (k0 + count < inputs) block.residual = nullptr;
-    // What comes next: the following block of these panels, or the first of the following ones.
-    const bool last = k0 + count >= inputs;
-    const int64_t bytes = weight_bytes(w.dtype, kPanel, inputs);
-    const char* next = (const char*)w.data + (last ? (panel + B) * bytes : panel * bytes + (k0 + count) * (bytes / inputs));
-    const bool more = !last || panel + B < end;
-    for (int64_t m = m0; m < m1; m += kRowPanel) {
-      TileOut o = block;
-      Ahead ahead = {more && m == m0 ? next : nullptr, bytes, bytes / inputs};
-      o.c += (m - m0) * o.stride;
-      if (o.residual) o.residual += (m - m0) * o.stride;
-      const float* a = (const float*)r.scratch + (m / kRowPanel * inputs + k0) * kPanel;
-      if constexpr (kTilePanels == 2 && B == 2) tile_rows<2, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b, stride, o, ahead);
-      else for (int j = 0; j < B; j++) {
-        TileOut one = o;
-        one.c += j * kPanel;
-        if (one.residual) one.residual += j * kPanel;
-        tile_rows<1, kPanel, 1>(smaller(kRowPanel, m1 - m), count, a, b + j * stride, stride, one, ahead);
-        if (ahead.from) ahead.from += bytes;
-      }
-    }
+    next = nullptr;
+    out.c += kRowPanel * out.stride;
+    if (out.residual) out.residual += kRowPanel * out.stride;
   }
 }
 
+// A block of inputs at a time: the rows' part of it stays in the second cache while the chunk's panels pass.
 void float_gemm(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, int64_t m0, int64_t m1) {
+  const Weight& w = *r.operands[weight_].weight;
+  const int64_t inputs = depth(p, w), bytes = weight_bytes(w.dtype, kPanel, inputs), whole = smaller(p1, p.outputs / kPanel);
   const float* residual = floats(r, residual_);
-  for (int64_t panel = p0; panel < p1;) {
-    const int64_t column = panel * kPanel, at = m0 * p.outputs + column;
-    TileOut out = {floats(r, out_) + at, p.outputs, residual ? residual + at : nullptr, false};
-    if (panel + 2 <= p1 && column + 2 * kPanel <= p.outputs) {
-      gemm_panels<2>(r, p, panel, p1, m0, m1, out);
-      panel += 2;
-      continue;
+  auto place = [&](int64_t panel, int64_t m) {
+    const int64_t at = m * p.outputs + panel * kPanel;
+    return TileOut{floats(r, out_) + at, p.outputs, residual ? residual + at : nullptr, false};
+  };
+  for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) {
+    for (int64_t panel = p0; panel < whole;) {
+      const bool pair = panel + 2 <= whole;
+      const int64_t then = panel + (pair ? 2 : 1), k = then < whole ? k0 : k0 + kBlock;
+      const uint8_t* next = k < inputs ? w.data + (then < whole ? then : p0) * bytes + k * (bytes / inputs) : nullptr;
+      if (pair) gemm_block<2>(r, p, panel, k0, m0, m1, place(panel, m0), next);
+      else gemm_block<1>(r, p, panel, k0, m0, m1, place(panel, m0), next);
+      panel = then;
     }
-    if (column + kPanel <= p.outputs) gemm_panels<1>(r, p, panel, p1, m0, m1, out);
-    else for (int64_t m = m0; m < m1; m += kRowPanel) {
-      alignas(64) float block[kRowPanel * kPanel];
-      const int64_t end = smaller(m + kRowPanel, m1), skip = (m - m0) * p.outputs;
-      gemm_panels<1>(r, p, panel, p1, m, end, {block, kPanel, nullptr, false});
-      copy_part(block, end - m, p.outputs - column, out.residual ? out.residual + skip : nullptr, out.c + skip, p.outputs);
-    }
-    panel++;
+  }
+  if (whole == p1) return;
+  for (int64_t m = m0; m < m1; m += kRowPanel) {   // the last panel reaches beyond the outputs
+    alignas(64) float block[kRowPanel * kPanel];
+    const int64_t end = smaller(m + kRowPanel, m1);
+    for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) gemm_block<1>(r, p, whole, k0, m, end, {block, kPanel, nullptr, false}, nullptr);
+    const TileOut out = place(whole, m);
+    copy_part(block, end - m, p.outputs - whole * kPanel, out.residual, out.c, p.outputs);
   }
 }
 

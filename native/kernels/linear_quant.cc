@@ -86,6 +86,7 @@ struct QuantTile {
   const uint8_t* weights;
   const uint16_t* weight_scales;
   int64_t panel_bytes, panel_scales;
+  int64_t ahead;   // panels ahead whose weights are fetched meanwhile; 0: none
   const int8_t* codes;
   const float* scales;
   const int32_t* sums;
@@ -156,7 +157,8 @@ template <int BITS> INLINE vb finish(vb a, int32_t sum) {
 template <int R, int B, int BITS>
 NOINLINE void quant_tile(const QuantTile& z) {
   constexpr int C = B * NV, kStep = BITS == 8 ? 64 : 32;   // weight bytes of four inputs in a panel
-  constexpr int kAhead = R == 1 ? 1024 : 0;
+  // One row streams four panels; more rows fetch the panels that follow while their first tile passes.
+  const int64_t ahead = R == 1 ? 2048 : z.ahead * z.panel_bytes, ahead_scales = R == 1 ? 64 : z.ahead * z.panel_scales;
   const uint8_t* w = z.weights;
   const int64_t panel_bytes = z.panel_bytes, panel_scales = z.panel_scales, groups = z.groups;
   const uint16_t* weight_scales = z.weight_scales;
@@ -167,7 +169,10 @@ NOINLINE void quant_tile(const QuantTile& z) {
   UNROLL
   for (int r = 0; r < R; r++) {
     UNROLL
-    for (int j = 0; j < B; j++) __builtin_prefetch(z.out.c + r * z.out.stride + j * kPanel, 1);
+    for (int j = 0; j < B; j++) {
+      __builtin_prefetch(z.out.c + r * z.out.stride + j * kPanel, 1);
+      if (z.out.residual) __builtin_prefetch(z.out.residual + r * z.out.stride + j * kPanel);
+    }
     UNROLL
     for (int j = 0; j < C; j++) f[r][j] = (vf){};
   }
@@ -184,7 +189,7 @@ NOINLINE void quant_tile(const QuantTile& z) {
       UNROLL
       for (int j = 0; j < C; j++) {
         const uint8_t* p = w + j / NV * panel_bytes + i * kStep + j % NV * (W * 4);
-        if (kAhead && j % NV == 0) __builtin_prefetch(p + kAhead);
+        if (j % NV == 0) __builtin_prefetch(p + ahead, 0, 2);
         vb v = load_bytes(p);
         low[j] = codes_of<BITS>(BITS == 8 ? v : low_nibbles(v));
         if (BITS == 4) high[j] = codes_of<BITS>(high_nibbles(v));
@@ -206,7 +211,11 @@ NOINLINE void quant_tile(const QuantTile& z) {
     }
     vf d[C];
     UNROLL
-    for (int j = 0; j < C; j++) d[j] = load((const half_t*)(weight_scales + j / NV * panel_scales + g * kPanel + j % NV * W));
+    for (int j = 0; j < C; j++) {
+      const uint16_t* p = weight_scales + j / NV * panel_scales + g * kPanel + j % NV * W;
+      if (j % NV == 0) __builtin_prefetch(p + ahead_scales, 0, 2);
+      d[j] = load((const half_t*)p);
+    }
     UNROLL
     for (int r = 0; r < R; r++) {
       UNROLL
@@ -288,6 +297,7 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
     z.weight_scales = w.scales + panel * z.panel_scales;
     for (int64_t m = m0; m < m1; m += kRows) {
       const int64_t rows = smaller(kRows, p.rows - m), at = m * p.outputs + column;
+      z.ahead = m == m0 && panel + 2 * at_once <= p1 ? at_once : 0;
       z.codes = a.codes + m * a.groups * kGroup;
       z.scales = a.scales + m * a.groups;
       z.sums = a.sums + m * a.groups;

@@ -37,7 +37,10 @@ NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict
   UNROLL
   for (int r = 0; r < R; r++) {
     UNROLL
-    for (int j = 0; j < B; j++) __builtin_prefetch(out.c + r * out.stride + j * kPanel, 1);
+    for (int j = 0; j < B; j++) {
+      __builtin_prefetch(out.c + r * out.stride + j * kPanel, 1);
+      if (out.residual) __builtin_prefetch(out.residual + r * out.stride + j * kPanel);
+    }
     UNROLL
     for (int j = 0; j < C; j++) acc[r][j] = (vf){};
   }

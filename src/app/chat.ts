@@ -158,7 +158,10 @@ class Conversation {
     for (let dropped = 0; ; dropped++) {
       const ids = await this.model.encodePrompt([...system, ...this.turns]);
       if (ids.length + room <= context || this.turns.length === 1) {
-        if (dropped > 0) this.note(`the context of ${context} tokens is full: dropped the ${dropped} oldest of the turns`);
+        if (dropped > 0)
+          this.note(
+            `the context of ${context} tokens is full: the oldest ${dropped === 1 ? 'turn' : `${dropped} turns`} dropped`,
+          );
         return ids;
       }
       this.turns = this.turns.slice(2);

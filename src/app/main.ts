@@ -38,6 +38,16 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./tokenize.js')).tokenizeCommand(t),
   },
   {
+    name: 'data',
+    description: 'what is in corpora (data stats)',
+    load: async (t) => (await import('./data.js')).dataCommand(t),
+  },
+  {
+    name: 'tokenizer',
+    description: 'learn a vocabulary from corpora (tokenizer train)',
+    load: async (t) => (await import('./tokenizer.js')).tokenizerCommand(t),
+  },
+  {
     name: 'pretrain',
     description: 'train a model from raw texts',
     load: async (t) => (await import('./pretrain.js')).pretrainCommand(t),

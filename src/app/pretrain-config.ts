@@ -1,8 +1,9 @@
 // The settings of a pretraining run as people write them: a YAML file and `--key value` over it, checked, defaults filled in;
 // and what the trainer is given of them. Nothing is opened here but the file itself.
 
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
-import { dataSchema } from '../data/config.js';
+import { type DataConfig, dataSchema } from '../data/config.js';
 import { InputError } from '../errors.js';
 import { checkConfig, parseYaml } from '../io/config.js';
 import { type ConfigFields, configFromFields, configFromName, type ModelConfig } from '../model/config.js';
@@ -74,7 +75,7 @@ export const pretrainSchema = z.strictObject({
 
 export type PretrainConfig = z.output<typeof pretrainSchema>;
 
-/** What may differ from the settings that a checkpoint was made with. */
+/** What may differ from the settings that a checkpoint was made with (of corpora and tokenizer, places; their contents are checked elsewhere). */
 export const freeSettings = [
   'out',
   'checkpoints',
@@ -84,10 +85,14 @@ export const freeSettings = [
   'backend',
   'threads',
   'data.skip_bad_files',
+  'data.train_data_info',
+  'data.val_data_info',
+  'data.tokenizer',
 ];
 
 /**
- * Reads the settings. `overrides` are the words after the file: `--key value` or `--key=value`, keys dotted, values YAML.
+ * Reads the settings; file names in `data` start from the settings' own folder and come back whole. `overrides` are the words after
+ * the file: `--key value` or `--key=value`, keys dotted, values YAML.
  * Throws `InputError` naming the file and the key that is wrong.
  */
 export async function readPretrainConfig(file: string, overrides: readonly string[] = []): Promise<PretrainConfig> {
@@ -102,7 +107,22 @@ export async function readPretrainConfig(file: string, overrides: readonly strin
   if (validation && !data.val_data_info) {
     throw new InputError(`${file}: validation is asked for, but data.val_data_info does not say on what`);
   }
-  return { ...config, learning_rate: { ...rate, min: rate.min ?? rate.max / 10 } };
+  return {
+    ...config,
+    data: withWholePaths(data, dirname(resolve(file))),
+    learning_rate: { ...rate, min: rate.min ?? rate.max / 10 },
+  };
+}
+
+function withWholePaths(data: DataConfig, base: string): DataConfig {
+  const whole = (corpora: DataConfig['train_data_info']): DataConfig['train_data_info'] =>
+    corpora.map((corpus) => ({ ...corpus, file_name: resolve(base, corpus.file_name) }));
+  return {
+    ...data,
+    train_data_info: whole(data.train_data_info),
+    ...(data.val_data_info ? { val_data_info: whole(data.val_data_info) } : {}),
+    ...(data.tokenizer === undefined ? {} : { tokenizer: resolve(base, data.tokenizer) }),
+  };
 }
 
 function pairs(words: readonly string[]): [string, string][] {
@@ -125,7 +145,9 @@ function assign(config: Record<string, unknown>, path: string, text: string): vo
     if (!isObject(at[key])) at[key] = {};
     at = at[key] as Record<string, unknown>;
   }
-  at[last] = parseYaml(text, `--${path}`);
+  const value = parseYaml(text, `--${path}`);
+  // On the command line a file is where the caller is, not where the settings are.
+  at[last] = path === 'data.tokenizer' && typeof value === 'string' ? resolve(value) : value;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

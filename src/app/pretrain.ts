@@ -7,7 +7,7 @@ import { Command } from 'commander';
 import { stringify } from 'yaml';
 import { NativeBackend } from '../backends/native.js';
 import { processOptions } from '../data/config.js';
-import { inlineProcessor } from '../data/process.js';
+import type { TextProcessor } from '../data/process.js';
 import { BatchStream } from '../data/stream.js';
 import { InputError } from '../errors.js';
 import { openBackend } from '../index.js';
@@ -24,11 +24,10 @@ import {
 import { localCorpora } from '../io/node/corpora.js';
 import { fileError, openFile, writeAtomic } from '../io/node/files.js';
 import { availableMemory } from '../io/node/memory.js';
+import { readIfThere } from '../io/node/paths.js';
 import { countParameters } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import type { Backend } from '../tensor/backend.js';
-import { llamaTokenizer } from '../tokenizer/llama.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
 import {
   difference,
@@ -45,10 +44,12 @@ import { freeSettings, modelOf, type PretrainConfig, readPretrainConfig, schedul
 import { formatBytes, formatSeconds } from './progress.js';
 import { type LogLine, RunLog } from './run-log.js';
 import type { Terminal } from './terminal.js';
-import { ignored, openTokenizerFile, trainingSource, withoutPadding } from './training-data.js';
+import { ignored, openTokenizerParts, type TokenizerParts, trainingSource, withoutPadding } from './training-data.js';
 
 const help = `
 Words after the file override its keys: --steps 100 --optimizer.eps 1e-6 --model.num_transformer_layers=4.
+
+File names in the settings start from their own folder, \`out\` from the current one.
 
 The directory \`out\` of the settings gets the settings as they were resolved (config.yaml), a line of JSON for each step
 (log.jsonl; \`openelm plot\` draws it) and checkpoints (step-00001000), which \`openelm run -m\` loads as they are. Ctrl-C or
@@ -81,9 +82,9 @@ export function pretrainCommand(terminal: Terminal): Command {
 /** Trains as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
 export async function pretrain(terminal: Terminal, file: string, config: PretrainConfig, resume: boolean): Promise<void> {
   const { stdout, stderr } = terminal;
-  const { tokenizer, file: tokenizerFile } = await tokenizerOf(config);
-  const model = modelOf(config, tokenizer, file);
-  const from = await startingPoint(config, resume, (text) => stderr.write(`openelm: ${text}\n`));
+  const tokens = await openTokenizerParts(config.data.tokenizer);
+  const model = modelOf(config, tokens.tokenizer, file);
+  const from = await startingPoint(config, tokens.beside, resume, (text) => stderr.write(`openelm: ${text}\n`));
   await prepareDirectory(config);
   checkMemory(countParameters(model));
 
@@ -100,15 +101,11 @@ export async function pretrain(terminal: Terminal, file: string, config: Pretrai
       `# ${countParameters(model).toLocaleString('en')} parameters; ${backend.description}` +
         `${peak ? `, ${(peak / 1e9).toFixed(0)} GFLOP/s at most` : ''}${from ? `; goes on after step ${from.step}` : ''}\n`,
     );
-    const run = new Run(terminal, config, backend, parameters, { tokenizer, file: tokenizerFile }, from?.record);
+    const run = new Run(terminal, config, backend, parameters, tokens, from?.record);
     await run.train(from, peak, ema);
   } finally {
     await backend.dispose();
   }
-}
-
-async function tokenizerOf({ data }: PretrainConfig): Promise<{ tokenizer: Tokenizer; file?: TokenizerFile }> {
-  return data.tokenizer === undefined ? { tokenizer: await llamaTokenizer() } : openTokenizerFile(data.tokenizer);
 }
 
 interface StartingPoint extends CheckpointPlace {
@@ -118,6 +115,7 @@ interface StartingPoint extends CheckpointPlace {
 /** The checkpoint to go on from, checked against the settings; undefined for a new run. */
 async function startingPoint(
   config: PretrainConfig,
+  tokenizer: TokenizerFile | undefined,
   resume: boolean,
   note: (text: string) => void,
 ): Promise<StartingPoint | undefined> {
@@ -131,6 +129,12 @@ async function startingPoint(
   // Through JSON, as the saved ones went.
   const differs = difference(JSON.parse(JSON.stringify(config)), record.config, freeSettings);
   if (differs) throw new InputError(`${last.path} was made with other settings: ${differs}; set it back, or start a new run`);
+  const saved = tokenizer && (await readIfThere(join(last.path, tokenizer.name)));
+  if (tokenizer && !(saved && Buffer.compare(saved, tokenizer.bytes) === 0)) {
+    throw new InputError(
+      `${last.path} was made with another tokenizer than ${config.data.tokenizer}; take that one, or start a new run`,
+    );
+  }
   return { ...last, record };
 }
 
@@ -180,15 +184,17 @@ async function peakFlops(backend: Backend): Promise<number | undefined> {
 class Run {
   private readonly losses: { train: number | null; validation: number | null };
   private log!: RunLog;
+  private readonly processor: TextProcessor;
 
   constructor(
     private readonly terminal: Terminal,
     private readonly config: PretrainConfig,
     private readonly backend: Backend,
     private readonly parameters: TrainingParameters,
-    private readonly tokens: { readonly tokenizer: Tokenizer; readonly file?: TokenizerFile },
+    private readonly tokens: TokenizerParts,
     record?: TrainingRecord,
   ) {
+    this.processor = tokens.processor(processOptions(config.data));
     this.losses = { train: null, validation: null, ...record?.losses };
   }
 
@@ -220,19 +226,20 @@ class Run {
     } finally {
       forget();
       await stream.close();
+      await this.processor.close();
       step.dispose();
     }
   }
 
   private stream(split: 'train' | 'val', state?: unknown): BatchStream {
-    const { config, tokens, terminal } = this;
+    const { config, terminal } = this;
     return new BatchStream(
       {
         config: config.data,
         split,
         batchSize: config.batch_size,
         corpora: localCorpora,
-        processor: inlineProcessor(tokens.tokenizer, processOptions(config.data)),
+        processor: this.processor,
         padId: 0,
         ignoreIndex: ignored,
         onBadFile: (reason) => terminal.stderr.write(`openelm: passed over: ${reason}\n`),
@@ -270,7 +277,7 @@ class Run {
           const { parameters, tokens } = this;
           const average = await ema?.current();
           await writeDirectory(path, (file) =>
-            writeCheckpoint(file, { parameters, dtype: checkpoints.dtype, ema: average, tokenizer: tokens.file, record }),
+            writeCheckpoint(file, { parameters, dtype: checkpoints.dtype, ema: average, tokenizer: tokens.beside, record }),
           );
           await keepLast(config.out, checkpoints.keep);
           await this.log.write({ type: 'checkpoint', step: progress.step, path });

@@ -1,16 +1,17 @@
 // Between the data room's batches, rows of equal length with padding, and the trainer's, which have tokens of sequences end to
 // end and no padding at all. Tokenizers named by a file are opened here too.
 
-import { basename } from 'node:path';
+import { inlineProcessor, type ProcessOptions, type TextProcessor } from '../data/process.js';
 import type { Batch, BatchStream } from '../data/stream.js';
 import { InputError } from '../errors.js';
-import { readIfThere } from '../io/node/paths.js';
-import { tokenizerFromJson } from '../tokenizer/hugging-face.js';
-import { tokenizerFromModel } from '../tokenizer/sentencepiece.js';
+import { kindOf } from '../io/node/paths.js';
+import { llamaTokenizer } from '../tokenizer/llama.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { TokenizerFile } from '../train/checkpoint.js';
 import type { TrainingBatch } from '../train/step.js';
 import type { BatchSource } from '../train/trainer.js';
+import { workerProcessor } from './text-workers.js';
+import { readTokenizerFile } from './tokenizer-file.js';
 
 /** Target of a token that has none, in the data room's batches and the trainer's. */
 export const ignored = -1;
@@ -43,11 +44,28 @@ export function trainingSource(stream: BatchStream): BatchSource<TrainingBatch> 
   };
 }
 
-/** A tokenizer and the file to lie beside a model. Throws `InputError` when it is missing or damaged. */
-export async function openTokenizerFile(path: string): Promise<{ tokenizer: Tokenizer; file: TokenizerFile }> {
-  const bytes = await readIfThere(path);
-  if (!bytes) throw new InputError(`${path}: no such tokenizer; \`openelm tokenizer train\` makes one`);
-  const isJson = basename(path).endsWith('.json');
-  const tokenizer = isJson ? tokenizerFromJson(bytes, path) : tokenizerFromModel(bytes, path);
-  return { tokenizer, file: { name: isJson ? 'tokenizer.json' : 'tokenizer.model', bytes } };
+/** A run's tokenizer, its file as it lies beside a model, and what processes texts with it. */
+export interface TokenizerParts {
+  readonly tokenizer: Tokenizer;
+  /** Absent for LLaMA's, which models of its vocabulary are run with unasked. */
+  readonly beside?: TokenizerFile;
+  /** Starts a thread, or none; the caller closes it. */
+  processor(options: ProcessOptions): TextProcessor;
+}
+
+/** Opens a tokenizer file, or LLaMA's tokenizer without one. Throws `InputError` when it is missing or damaged. */
+export async function openTokenizerParts(path: string | undefined): Promise<TokenizerParts> {
+  if (path === undefined) {
+    const tokenizer = await llamaTokenizer();
+    return { tokenizer, processor: (options) => inlineProcessor(tokenizer, options) };
+  }
+  if (!(await kindOf(path))) throw new InputError(`${path}: no such tokenizer; \`openelm tokenizer train\` makes one`);
+  const { tokenizer, file } = await readTokenizerFile(path);
+  const name = path.endsWith('.json') ? 'tokenizer.json' : 'tokenizer.model';
+  return {
+    tokenizer,
+    beside: { name, bytes: file.bytes },
+    // One thread is many times faster than any model here learns.
+    processor: (options) => workerProcessor({ tokenizer: file, options }, 1),
+  };
 }

@@ -21,7 +21,7 @@ import type {
 } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { abiHash, type OpName, opNames, opSpec } from '../tensor/optable.js';
-import { bytesOf, checkRecord, elementsOf, encodeWords, planArena } from '../tensor/plan.js';
+import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
 
 const isas = ['plain', 'avx2', 'avx512', 'vnni'] as const;
 /** Instruction sets, each above the one before. */
@@ -72,6 +72,8 @@ const accessCodes = { read: 0, write: 1, readwrite: 2 } as const;
 const mostElements = 2 ** 31 - 1;
 const pieceBytes = 4 << 20;
 const piecesAtOnce = 4;
+/** kLargestHead of native/kernels/attention.cc. */
+const largestHead = 128;
 
 /** The addon, or why there is none. */
 export function loadNative(): { addon: NativeAddon } | { reason: string } {
@@ -251,7 +253,15 @@ export class NativeBackend implements Backend {
   }
 
   compile(program: Program): Executable {
-    for (const record of program.records) checkRecord(record, program);
+    for (const record of program.records) {
+      checkRecord(record, program);
+      const headDim = record.op === 'attention' ? maxOf(record.ints[opSpec('attention').ints.indexOf('headDim')]) : 0;
+      if (headDim > largestHead) {
+        throw new InputError(
+          `heads of ${headDim} are too wide for the native backend (at most ${largestHead}): use the reference backend`,
+        );
+      }
+    }
     const plan = planArena(program);
     const handle = this.open();
     const id = this.addon.compile(handle, encodeWords(program, plan), plan.bytes, program.paramsLength);

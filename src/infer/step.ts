@@ -14,7 +14,7 @@ export interface StepItem {
   readonly past: number;
   /** Cache rows of the whole sequence, the new tokens included, as (first row, length) pairs, oldest first. */
   readonly segments: readonly (readonly [start: number, length: number])[];
-  /** Which of the new tokens' outputs are wanted, as indices into `ids`, ascending. */
+  /** Which of the new tokens' outputs are wanted, as indices into `ids`; one may be wanted again, with another target. */
   readonly wanted: readonly number[];
   /** With outputs `score`: the token whose log-probability is asked of each wanted row. */
   readonly targets?: readonly number[];
@@ -34,8 +34,8 @@ export interface StepOutput {
 
 /** Rows that one program takes at most; also the unit of cancelling. */
 export const maxStepRows = 256;
-/** Rows whose logits are computed in one step at most when they are not read back whole. */
-export const maxScoreRows = 128;
+/** Outputs wanted of one `score` step at most: their logits are computed together. */
+export const maxScoreRows = 256;
 
 const rowBuckets = [1, 16, 64, maxStepRows];
 
@@ -54,7 +54,8 @@ export interface StepOptions {
 
 export class Stepper {
   private readonly programs = new Map<string, Encoded>();
-  private readonly logits: DeviceBuffer;
+  /** [maxSequences, vocabSize]; made when logits are first asked for. */
+  private logits?: DeviceBuffer;
   private readonly argmax: DeviceBuffer;
   private readonly logprobs: DeviceBuffer;
   private readonly vocabSize: number;
@@ -66,20 +67,21 @@ export class Stepper {
     private readonly options: StepOptions,
   ) {
     this.vocabSize = model.config.vocabSize;
-    this.logits = backend.create('f32', [options.maxSequences, this.vocabSize]);
     this.argmax = backend.create('i32', [Math.max(options.maxSequences, maxScoreRows)]);
     this.logprobs = backend.create('f32', [maxScoreRows]);
   }
 
   /**
-   * Runs the items' tokens and returns the outputs of all wanted rows, in order. At most `maxStepRows` tokens in all.
+   * Runs the items' tokens and returns the outputs of all wanted rows, in order. At most `maxStepRows` tokens in all, and
+   * `maxScoreRows` wanted with outputs `score`, `maxSequences` with the others.
    * Rejects with `ExecutionError`; with code `cancelled` when the signal aborts while it runs.
    */
   async run(items: readonly StepItem[], outputs: OutputKind, signal?: AbortSignal): Promise<StepOutput> {
     const rows = items.reduce((sum, item) => sum + item.ids.length, 0);
     const wanted = outputs === 'none' ? 0 : items.reduce((sum, item) => sum + item.wanted.length, 0);
     const kind = wanted === 0 ? 'none' : outputs;
-    const encoded = this.program(rowBuckets.find((bucket) => bucket >= rows)!, kind);
+    const size = kind === 'score' ? Math.max(rows, wanted) : rows;
+    const encoded = this.program(rowBuckets.find((bucket) => bucket >= size)!, kind);
     const submission = this.backend.submit(encoded.executable, this.fill(encoded, items, rows, wanted));
     const cancel = (): void => submission.cancel();
     if (signal?.aborted) cancel();
@@ -96,7 +98,7 @@ export class Stepper {
 
   dispose(): void {
     for (const { executable } of this.programs.values()) executable.dispose();
-    for (const buffer of [this.logits, this.argmax, this.logprobs]) this.backend.free(buffer);
+    for (const buffer of [this.logits, this.argmax, this.logprobs]) if (buffer) this.backend.free(buffer);
   }
 
   private async readOutputs(kind: OutputKind, wanted: number): Promise<StepOutput> {
@@ -105,7 +107,7 @@ export class Stepper {
       case 'none':
         return {};
       case 'logits':
-        return { logits: (await backend.read(this.logits, 0, wanted * this.vocabSize)) as Float32Array };
+        return { logits: (await backend.read(this.logits!, 0, wanted * this.vocabSize)) as Float32Array };
       case 'argmax':
         return { argmax: (await backend.read(this.argmax, 0, wanted)) as Int32Array };
       case 'score': {
@@ -136,8 +138,9 @@ export class Stepper {
       ragged: { sequences, sequenceCount, segments, segmentCount },
       rope: this.cache.rope,
       cacheOf: (layer) => this.cache.layers[layer],
+      wanted: { indices: wanted, count: wantedCount },
     });
-    if (kind !== 'none') this.encodeOutputs(ops, kind, ops.gatherRows(hidden, wanted, wantedCount), targets);
+    if (kind !== 'none') this.encodeOutputs(ops, kind, hidden, targets);
     const encoded: Encoded = {
       executable: this.backend.compile(ops.finish()),
       places: {
@@ -156,6 +159,7 @@ export class Stepper {
   }
 
   private encodeOutputs(ops: Ops, kind: Exclude<OutputKind, 'none'>, hidden: Tensor, targets: DeviceBuffer): void {
+    if (kind === 'logits') this.logits ??= this.backend.create('f32', [this.options.maxSequences, this.vocabSize]);
     const logits = this.model.logits(ops, hidden, kind === 'logits' ? { into: this.logits } : {});
     if (kind !== 'logits') ops.argmax(logits, this.argmax);
     if (kind === 'score') ops.tokenLogprob(logits, targets, this.logprobs);

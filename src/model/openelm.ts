@@ -31,8 +31,16 @@ export interface StepInputs {
   readonly rope: DeviceBuffer;
   /** The cache of a layer; in training, room for this step's keys and values alone. */
   cacheOf(layer: number): KeyValues;
-  /** Keep what the gradient needs. */
+  /** Keep what the gradient needs. Not with `wanted`. */
   readonly differentiable?: boolean;
+  /** The rows whose output is wanted, in their order (default: all): the last layer computes no others after its attention. */
+  readonly wanted?: RowChoice;
+}
+
+/** i32 [count] indices of rows; one may occur again. */
+export interface RowChoice {
+  readonly indices: DeviceBuffer;
+  readonly count: Dim;
 }
 
 /** Runs a layer; training may run it again on the way back instead of keeping what is inside. */
@@ -70,12 +78,14 @@ class MultiHeadCausalAttention {
     this.out_proj = weights.linear(`${name}.out_proj`);
   }
 
-  forward(ops: Ops, x: Tensor, residual: Tensor, cache: KeyValues, step: StepInputs): Tensor {
+  forward(ops: Ops, x: Tensor, residual: Tensor, cache: KeyValues, step: StepInputs, wanted?: RowChoice): Tensor {
     const qkv = this.qkv_proj.forward(ops, x); // [rows, (queryHeads + 2 kvHeads) headDim]
     const { positions, kvRows, rope } = step;
     const query = ops.qkNormRope(qkv, this.heads, this.norms, rope, positions, kvRows, cache, this.eps);
     const mixed = ops.attention(query, this.heads, cache, step.ragged, step.differentiable); // [rows, queryHeads headDim]
-    return this.out_proj.forward(ops, mixed, { residual });
+    if (!wanted) return this.out_proj.forward(ops, mixed, { residual });
+    const [chosen, chosenResidual] = [mixed, residual].map((rows) => ops.gatherRows(rows, wanted.indices, wanted.count));
+    return this.out_proj.forward(ops, chosen, { residual: chosenResidual });
   }
 }
 
@@ -115,10 +125,10 @@ class DecoderLayer {
   }
 
   /** x: the residual stream [rows, modelDim] */
-  forward(ops: Ops, x: Tensor, cache: KeyValues, step: StepInputs, tap?: Tap): Tensor {
+  forward(ops: Ops, x: Tensor, cache: KeyValues, step: StepInputs, tap?: Tap, wanted?: RowChoice): Tensor {
     const attentionInput = this.attn_norm.forward(ops, x);
     tap?.(`${this.name}.attn_norm`, attentionInput);
-    const attended = this.attn.forward(ops, attentionInput, x, cache, step);
+    const attended = this.attn.forward(ops, attentionInput, x, cache, step, wanted);
     tap?.(`${this.name}.attended`, attended);
     const ffnInput = this.ffn_norm.forward(ops, attended);
     tap?.(`${this.name}.ffn_norm`, ffnInput);
@@ -145,12 +155,14 @@ export class OpenELM {
     this.classifier = config.tieEmbeddings ? weights.tied(`${name}.token_embeddings`) : weights.linear(`${name}.classifier`);
   }
 
-  /** The residual stream after the last layer, [rows, modelDim]; fills the caches. */
+  /** The residual stream after the last layer, [rows (or wanted rows), modelDim]; fills the caches. */
   forward(ops: Ops, step: StepInputs, tap?: Tap, around: AroundLayer = (forward, x) => forward(x)): Tensor {
     let x = ops.embedding(this.token_embeddings, step.ids, step.rows);
     tap?.('transformer.token_embeddings', x);
+    const last = this.layers.length - 1;
     for (const [i, layer] of this.layers.entries()) {
-      x = around((input) => layer.forward(ops, input, step.cacheOf(i), step, tap), x);
+      const wanted = i === last ? step.wanted : undefined;
+      x = around((input) => layer.forward(ops, input, step.cacheOf(i), step, tap, wanted), x);
     }
     return x;
   }

@@ -1,8 +1,11 @@
 // What `info` prints: the whole text for a small model, and that no line is wider than the terminal.
 
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { modelInfo, renderInfo } from '../../src/app/info.js';
+import manifest from '../../package.json' with { type: 'json' };
+import { type ModelInfo, modelInfo, renderInfo } from '../../src/app/info.js';
 import { configFromFields, configFromName, configNames } from '../../src/model/config.js';
+import { run } from './terminal.js';
 
 const config = configFromFields(
   {
@@ -91,5 +94,35 @@ describe('renderInfo', () => {
     expect(coloured).toContain('\x1b[36m█');
     // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the colours
     expect(coloured.replace(/\x1b\[\d+m/g, '')).toBe(renderInfo(info, { color: false, width: 80 }));
+  });
+});
+
+describe('openelm info', () => {
+  it('describes this machine', async () => {
+    const { code, stdout, stderr } = await run(['info', '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const info = JSON.parse(stdout);
+    expect(info).toMatchObject({
+      version: manifest.version,
+      node: process.version,
+      default_model: { model: 'stories-6m', dtype: 'f16' },
+    });
+    expect(info.backend === 'native' ? info.backend_reason : info.instruction_set).toBeNull();
+    expect(info.threads).toBeGreaterThan(0);
+    expect(info.memory_bytes.available).toBeLessThanOrEqual(info.memory_bytes.total);
+    const text = (await run(['info'])).stdout;
+    expect(text).toContain(`backend   ${info.backend_description}`);
+    expect(text).toContain('stories-6m, embedded: 5,821,184 parameters');
+  });
+
+  it('describes names, configs and checkpoints', async () => {
+    const model = fileURLToPath(new URL('../../models/stories-6m', import.meta.url));
+    const described = async (argument: string) => JSON.parse((await run(['info', argument, '--json'])).stdout) as ModelInfo;
+    const embedded = await described('stories-6m');
+    expect(embedded).toMatchObject({ weights: model, dtype: 'f16', parameters: { total: 5_821_184 } });
+    expect(await described(model)).toEqual({ ...embedded, model });
+    expect(await described(`${model}/config.json`)).toMatchObject({ weights: null, layers: embedded.layers });
+    expect(await described('OpenELM-1_1B')).toMatchObject({ weights: null, parameters: { total: 1_079_891_456 } });
+    expect((await run(['info', 'OpenELM-270M'])).stdout).toMatch(/^OpenELM-270M\n271,527,168 parameters · 16 layers/);
   });
 });

@@ -12,6 +12,7 @@ import { openWeights } from '../../src/io/node/weights.js';
 import { configFromFields, configFromHuggingFace } from '../../src/model/config.js';
 import { parameterValues } from '../../src/model/initialize.js';
 import { checkWeights, parameterShapes } from '../../src/model/parameters.js';
+import { run } from './terminal.js';
 
 const config = configFromFields(
   {
@@ -119,5 +120,29 @@ describe('initCheckpoint', () => {
     await expect(initCheckpoint({ config, out, dtype: 'f16', seed: 1, shardBytes: 0 })).rejects.toThrow(
       'the size of a shard is 0 bytes',
     );
+  });
+});
+
+describe('openelm init', () => {
+  it('writes a model that runs, and says where', async () => {
+    const shape = join(folder, 'shape.json');
+    await writeFile(shape, JSON.stringify({ num_transformer_layers: 2, model_dim: 64, head_dim: 16, vocab_size: 1200 }));
+    const out = join(folder, 'model');
+    const made = await run(['init', shape, '--out', out, '--dtype', 'bf16', '--seed', '3']);
+    expect(made.code).toBe(0);
+    expect(made.stdout).toMatch(/^\S+\/model: [\d,]+ parameters, [\d.]+ kB in bf16\n$/);
+    expect(made.stdout.startsWith(`${out}: `)).toBe(true);
+    expect((await run(['run', '--model', out, '--ids', '1,2', '-n', '2'])).code).toBe(0);
+    expect(await run(['init', shape, '--out', out])).toMatchObject({ code: 1, stdout: '' });
+    expect(await run(['init', shape, '--out', out, '--force'])).toMatchObject({ code: 0 });
+  });
+
+  it('leaves nothing when Ctrl-C ends it', async () => {
+    const out = join(folder, 'model');
+    const { code, stdout } = await run(['init', 'OpenELM-270M', '--out', out], {
+      onListen: (interrupt) => setTimeout(interrupt, 100),
+    });
+    expect({ code, stdout }).toEqual({ code: 130, stdout: '' });
+    expect(await readdir(folder)).toEqual([]);
   });
 });

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { loadNative, nativeBackend } from '../../src/backends/native.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
+import { elementsOf } from '../../src/tensor/plan.js';
 import { backendSuite, execute, randomNumbers, storedMatrix } from '../backend.suite.js';
 import { gradientCases } from '../gradient.cases.js';
 
@@ -33,14 +34,7 @@ describe.skipIf('reason' in native)('native', () => {
       const cache = { keys: backend.create('f16', [rows, 2, 16]), values: backend.create('f16', [rows, 2, 16]) };
       const norm = backend.create('f32', [width]);
       const rope = backend.create('f32', [rows, 16]);
-      for (const buffer of [norm, rope])
-        backend.write(
-          buffer,
-          values.subarray(
-            0,
-            buffer.shape.reduce((a, b) => a * b),
-          ),
-        );
+      for (const buffer of [norm, rope]) backend.write(buffer, values.subarray(0, elementsOf(buffer.shape)));
       const [positions, sequences, segments] = [ops.params(rows), ops.params(4), ops.params(2)];
       let y = ops.rmsNorm(x, norm, 1e-6);
       const into: Parameters<typeof backend.read>[0][] = [];

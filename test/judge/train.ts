@@ -2,7 +2,7 @@
 // PyTorch (train.json, batches, grads, steps_*.safetensors), and the learning rates of lr.json.
 
 import { join } from 'node:path';
-import type { StoredTensor } from '../../src/io/bytes.js';
+import { bytesInMemory, type StoredTensor } from '../../src/io/bytes.js';
 import { readFloat32, readInt32 } from '../../src/io/decode.js';
 import { openFile, readJson } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
@@ -10,6 +10,7 @@ import { readSafetensors } from '../../src/io/safetensors.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
 import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
+import { MovingAverage, meanTensor } from '../../src/train/average.js';
 import { type ParameterState, TrainingParameters } from '../../src/train/parameters.js';
 import { learningRate, type ScheduleOptions, scheduledRate } from '../../src/train/schedule.js';
 import { type StepOptions, type TrainingBatch, TrainingStep } from '../../src/train/step.js';
@@ -35,6 +36,7 @@ interface Golden {
     readonly no_z: { readonly total_loss: number };
   };
   readonly grad_norm_plain: number;
+  readonly ema_momentum: number;
   readonly optimizer: { beta1: number; beta2: number; eps: number; weight_decay: number; grad_clip: number };
   readonly steps: readonly GoldenStep[];
   readonly steps_accum2?: readonly GoldenStep[];
@@ -82,14 +84,19 @@ async function readBatches(dir: string, ignore: number): Promise<TrainingBatch[]
   });
 }
 
-/** Judges a directory in that format; the model that it names is looked up from `parent`. */
-export async function judgeTraining(backend: Backend, dir: string, parent: string): Promise<Judgement> {
+/** A directory's numbers, and the model and settings that they belong to. */
+interface Prepared {
+  readonly golden: Golden;
+  readonly modelDir: string;
+  readonly batches: readonly TrainingBatch[];
+  readonly options: StepOptions;
+}
+
+async function prepare(dir: string, parent: string): Promise<Prepared> {
   const golden = (await readJson(join(dir, 'train.json'))) as Golden;
-  const modelDir = join(parent, golden.base_model);
-  const config = configFromHuggingFace(await readJson(join(modelDir, 'config.json')), modelDir);
   const batches = await readBatches(dir, golden.ignore_index);
   const { beta1, beta2, eps, weight_decay: weightDecay, grad_clip: maxGradNorm } = golden.optimizer;
-  const base: StepOptions = {
+  const options: StepOptions = {
     maxRows: batches[0].tokens.length,
     maxSequences: batches[0].sequences.length,
     maxPositions: batches[0].sequences[0][1],
@@ -98,17 +105,36 @@ export async function judgeTraining(backend: Backend, dir: string, parent: strin
     paddingId: golden.embedding_padding_idx,
     ...{ maxGradNorm, beta1, beta2, eps, weightDecay },
   };
+  return { golden, modelDir: join(parent, golden.base_model), batches, options };
+}
+
+/** Runs something on the model as it is in the beginning. */
+async function withFreshStep(
+  backend: Backend,
+  { modelDir, options }: Prepared,
+  changes: Partial<StepOptions>,
+  use: (step: TrainingStep, parameters: TrainingParameters) => Promise<void>,
+): Promise<void> {
+  const config = configFromHuggingFace(await readJson(join(modelDir, 'config.json')), modelDir);
+  const weights = await openWeights(modelDir);
+  const parameters = new TrainingParameters(backend, config);
+  await parameters.load(checkWeights(config, weights.tensors, modelDir).tensors);
+  await weights.close();
+  const step = new TrainingStep(backend, parameters, { ...options, ...changes });
+  await use(step, parameters);
+  step.dispose();
+  parameters.free();
+}
+
+/** Judges a directory in that format; the model that it names is looked up from `parent`. */
+export async function judgeTraining(backend: Backend, dir: string, parent: string): Promise<Judgement> {
+  const prepared = await prepare(dir, parent);
+  const { golden, batches } = prepared;
   const checks: Check[] = [];
-  const withStep = async (options: Partial<StepOptions>, use: (step: TrainingStep, p: TrainingParameters) => Promise<void>) => {
-    const weights = await openWeights(modelDir);
-    const parameters = new TrainingParameters(backend, config);
-    await parameters.load(checkWeights(config, weights.tensors, modelDir).tensors);
-    await weights.close();
-    const step = new TrainingStep(backend, parameters, { ...base, ...options });
-    await use(step, parameters);
-    step.dispose();
-    parameters.free();
-  };
+  const withStep = (
+    changes: Partial<StepOptions>,
+    use: (step: TrainingStep, parameters: TrainingParameters) => Promise<void>,
+  ): Promise<void> => withFreshStep(backend, prepared, changes, use);
   const loss = (name: string, found: number, expected: number): void => {
     checks.push({ name, error: relative(found, expected), bound: lossBound });
   };
@@ -175,6 +201,53 @@ export async function judgeTraining(backend: Backend, dir: string, parent: strin
     });
   }
   return { item: dir, checks, skipped: [] };
+}
+
+/** Judges averages.safetensors: the mean of the parameters after steps 2 to 6, and their moving average over all steps. */
+export async function judgeAverages(backend: Backend, dir: string, parent: string): Promise<Judgement> {
+  const prepared = await prepare(dir, parent);
+  const { golden, batches } = prepared;
+  const checks: Check[] = [];
+  await withFreshStep(backend, prepared, {}, async (step, parameters) => {
+    const average = await MovingAverage.create(parameters, golden.ema_momentum);
+    const snapshots: Map<string, Float32Array>[] = [];
+    for (const { iteration, lr } of golden.steps) {
+      await step.accumulate(batches[iteration]);
+      await step.update(lr, iteration + 1);
+      average.follow();
+      const snapshot = new Map<string, Float32Array>();
+      for (const { name } of parameters.list) snapshot.set(name, await parameters.read(name));
+      snapshots.push(snapshot);
+    }
+    const moving = await average.current();
+    const last = snapshots.slice(-5);
+    await readTensors(join(dir, 'averages.safetensors'), async (tensors) => {
+      for (const [name, tensor] of tensors) {
+        const [kind, ...rest] = name.split('.');
+        const own = `transformer.${rest.join('.')}`;
+        const taken = Number(/^ckpt(\d+)$/.exec(kind)?.[1]);
+        const found =
+          kind === 'ema'
+            ? moving.get(own)!
+            : taken
+              ? snapshots[taken - 1].get(own)!
+              : await meanTensor(last.map((snapshot) => inMemory(own, tensor.shape, snapshot.get(own)!)));
+        const expected = await readFloat32(tensor);
+        checks.push({ name, error: absoluteError(found, expected), bound: parameterBound });
+        // From the golden inputs themselves the mean is exact to the last place.
+        if (kind === 'avg5' && tensors.has(`ckpt2.${rest.join('.')}`)) {
+          const mean = await meanTensor([2, 3, 4, 5, 6].map((n) => tensors.get(`ckpt${n}.${rest.join('.')}`)!));
+          checks.push({ name: `${name} of golden inputs`, error: absoluteError(mean, expected), bound: 1.2e-7 });
+        }
+      }
+    });
+  });
+  return { item: join(dir, 'averages.safetensors'), checks, skipped: [] };
+}
+
+function inMemory(name: string, shape: readonly number[], values: Float32Array): StoredTensor {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return { name, dtype: 'F32', shape, source: bytesInMemory(name, bytes), offset: 0, bytes: bytes.length };
 }
 
 interface GoldenRates {

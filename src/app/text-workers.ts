@@ -1,0 +1,89 @@
+// Processes texts in worker threads. Blocks are answered in the order in which they were asked for, whichever thread is done
+// first, so the number of threads changes nothing but the time. Idle threads do not keep the process alive.
+
+import { createRequire } from 'node:module';
+import { Worker } from 'node:worker_threads';
+import type { ProcessedBlock, ProcessOptions, TextProcessor } from '../data/process.js';
+import { InputError } from '../errors.js';
+
+/** A tokenizer file's bytes, and its name, which says what kind it is. */
+export interface TokenizerFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface Setup {
+  readonly tokenizer: TokenizerFile;
+  readonly options: ProcessOptions;
+}
+
+export interface Job {
+  readonly id: number;
+  readonly texts: readonly string[];
+}
+
+export type Answer =
+  | { readonly id: number; readonly block: ProcessedBlock }
+  | { readonly id: number; readonly error: string; readonly isInput: boolean };
+
+interface Waiting {
+  readonly worker: Worker;
+  readonly resolve: (block: ProcessedBlock) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** A processor of `threads` worker threads. Its promises reject with `InputError` as `processBlock` throws it. */
+export function workerProcessor(setup: Setup, threads: number): TextProcessor {
+  const waiting = new Map<number, Waiting>();
+  let nextId = 0;
+
+  const fail = (worker: Worker, error: Error): void => {
+    for (const [id, { worker: own, reject }] of waiting) {
+      if (own !== worker) continue;
+      waiting.delete(id);
+      reject(error);
+    }
+  };
+  const settle = (worker: Worker, answer: Answer): void => {
+    const { resolve, reject } = waiting.get(answer.id)!;
+    waiting.delete(answer.id);
+    if (![...waiting.values()].some((other) => other.worker === worker)) worker.unref();
+    if ('block' in answer) resolve(answer.block);
+    else reject(answer.isInput ? new InputError(answer.error) : new Error(answer.error));
+  };
+  const workers = Array.from({ length: threads }, () => {
+    const worker = startWorker(setup);
+    worker.unref();
+    worker.on('message', (answer: Answer) => settle(worker, answer));
+    worker.on('error', (error) => fail(worker, error));
+    worker.on('exit', (code) => fail(worker, new Error(`a text worker ended with code ${code}`)));
+    return worker;
+  });
+
+  return {
+    depth: threads * 2,
+    process(texts) {
+      const id = nextId++;
+      const worker = workers[id % threads];
+      return new Promise((resolve, reject) => {
+        waiting.set(id, { worker, resolve, reject });
+        worker.ref();
+        worker.postMessage({ id, texts } satisfies Job);
+      });
+    },
+    async close() {
+      await Promise.all(workers.map((worker) => worker.terminate()));
+    },
+  };
+}
+
+function startWorker(workerData: Setup): Worker {
+  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./text-worker.js', import.meta.url), { workerData });
+  // From the sources (tests, benchmarks) a thread has to load its own reader of TypeScript.
+  const loader = createRequire(import.meta.url)
+    .resolve('tsx/esm/api')
+    .replace(/cjs$/, 'mjs');
+  const script = new URL('./text-worker.ts', import.meta.url).href;
+  const start = `import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(script)}); })`;
+  return new Worker(start, { eval: true, workerData });
+}

@@ -1,0 +1,91 @@
+// `openelm tokenizer train`: learns a tokenizer.model from corpora. Using one is tokenize's and run's.
+
+import { Command, InvalidArgumentError } from 'commander';
+import { type DataConfig, mixture } from '../data/config.js';
+import { fixText, toNfc } from '../data/ftfy.js';
+import { type CorpusFile, readDocuments } from '../data/readers.js';
+import { localCorpora } from '../io/node/corpora.js';
+import { writeAtomic } from '../io/node/files.js';
+import { TokenizerTrainer } from '../tokenizer/train.js';
+import { readDataConfig } from './data.js';
+import { wholeNumber } from './options.js';
+import { formatBytes, progressBar } from './progress.js';
+import { interruptible, type Terminal } from './terminal.js';
+
+interface TrainOptions {
+  readonly out: string;
+  readonly vocabSize: number;
+  readonly characterCoverage: number;
+  readonly splitDigits: boolean;
+  readonly textKey: string;
+  readonly separator?: string;
+}
+
+const help = `
+A CORPUS is a file (.parquet, .jsonl, .json, .txt; the last three also as .gz and .zst) or a data config (.yaml), whose
+train_data_info is read. The vocabulary is SentencePiece's BPE with byte fallback, as LLaMA's: <unk>, <s>, </s>, 256
+bytes, then merges and characters.
+
+Example:
+  $ openelm tokenizer train stories.txt --separator "<|endoftext|>" --vocab-size 4096 --out tokenizer.model`;
+
+/** The verb with its subcommands. */
+export function tokenizerCommand(terminal: Terminal): Command {
+  const train = new Command('train')
+    .description('learn a tokenizer.model')
+    .argument('<corpus...>', 'corpus files, or data configs')
+    .requiredOption('--vocab-size <n>', 'pieces in all', wholeNumber(260, 1 << 20))
+    .option('--out <file>', 'where the model is written', 'tokenizer.model')
+    .option('--character-coverage <x>', 'share of the characters that become pieces', coverage, 0.9995)
+    .option('--no-split-digits', 'numbers may be pieces')
+    .option('--text-key <key>', 'column or JSON key of the text', 'text')
+    .option('--separator <text>', 'between the documents of plain text files')
+    .addHelpText('after', help)
+    .action((corpora: string[], options: TrainOptions) => trainTokenizer(terminal, corpora, options));
+  return new Command('tokenizer').addCommand(train);
+}
+
+function coverage(text: string): number {
+  const value = Number(text);
+  if (value > 0 && value <= 1) return value;
+  throw new InvalidArgumentError('It must be a number above 0, at most 1.');
+}
+
+async function trainTokenizer(terminal: Terminal, corpora: readonly string[], options: TrainOptions): Promise<void> {
+  const trainer = new TokenizerTrainer();
+  const bar = progressBar(terminal.stderr);
+  let characters = 0;
+  await interruptible(terminal, async (signal) => {
+    for (const corpus of corpora) {
+      const { files, normalize } = await filesOf(corpus, options);
+      for (const file of files) {
+        for await (const { text } of readDocuments(localCorpora, file)) {
+          signal.throwIfAborted();
+          trainer.add(normalize(text));
+          characters += text.length;
+          bar.update('Reading', characters);
+        }
+      }
+    }
+  }).finally(() => bar.finish());
+  const { vocabSize, characterCoverage, splitDigits } = options;
+  const model = trainer.train({ vocabSize, characterCoverage, splitDigits });
+  await writeAtomic(options.out, (sink) => sink.write(model));
+  terminal.stdout.write(`${options.out}: ${vocabSize} pieces learned from ${formatBytes(characters)} of text\n`);
+}
+
+async function filesOf(
+  corpus: string,
+  options: TrainOptions,
+): Promise<{ files: CorpusFile[]; normalize: (text: string) => string }> {
+  if (!/\.ya?ml$/.test(corpus))
+    return { files: [{ path: corpus, textKey: options.textKey, separator: options.separator }], normalize: toNfc };
+  const { config, base } = await readDataConfig(corpus);
+  const files = mixture(config.train_data_info, base).flatMap((part) => part.files);
+  return { files, normalize: normalizer(config) };
+}
+
+function normalizer({ normalization }: Pick<DataConfig, 'normalization'>): (text: string) => string {
+  if (normalization === 'ftfy') return fixText;
+  return normalization === 'nfc' ? toNfc : (text) => text;
+}

@@ -1,0 +1,237 @@
+// Corpora as streams of documents: Parquet, JSON lines and plain text, each by the end of the file's name, gzip and zstd included.
+// Memory is bounded by one document (Parquet: one row group of one column), whatever the file's size. Where bytes come from is
+// the caller's (`CorpusFiles`); what text becomes is process.ts.
+
+import type { FileMetaData } from 'hyparquet';
+import { InputError, messageOf } from '../errors.js';
+import type { ByteSource } from '../io/bytes.js';
+import { parseJson, quoted } from '../io/json.js';
+
+/** Where corpora lie. */
+export interface CorpusFiles {
+  /** A file for reading by position. */
+  open(path: string): Promise<ByteSource>;
+  /**
+   * The file's bytes from position `from` on, decompressed when its name ends in `.gz` or `.zst` (`from` counts decompressed
+   * bytes). Throws `InputError` when it is missing, cut or damaged.
+   */
+  bytes(path: string, from: number): AsyncIterable<Uint8Array>;
+}
+
+/** One file of a corpus. */
+export interface CorpusFile {
+  readonly path: string;
+  /** The Parquet column or JSON key that holds the text. */
+  readonly textKey: string;
+  /** Between the documents of a plain text file; without one the file is one document. */
+  readonly separator?: string;
+}
+
+/** A place between documents: the number of the next one, and in files of bytes where it begins. */
+export interface Position {
+  readonly row: number;
+  readonly offset: number;
+}
+
+export interface Document {
+  readonly text: string;
+  readonly file: string;
+  readonly row: number;
+  /** Where the document begins, and where the one behind it does. */
+  readonly at: Position;
+  readonly next: Position;
+}
+
+export const START: Position = { row: 0, offset: 0 };
+
+// A claim in a file never makes one document or page larger than this.
+const MAX_DOCUMENT_BYTES = 256 << 20;
+const MAX_PAGE_BYTES = 1 << 30;
+
+const formats = [
+  { ending: /\.parquet$/, read: readParquet },
+  { ending: /\.(jsonl|ndjson|json)(\.gz|\.zst)?$/, read: readJsonLines },
+  { ending: /\.(txt|text)(\.gz|\.zst)?$/, read: readText },
+];
+
+/**
+ * The documents of a file from a position on. Throws `InputError` with the file's name and the row when it is missing, cut or
+ * damaged, holds no such key, or is of no known format; what was read before stays good.
+ */
+export function readDocuments(files: CorpusFiles, file: CorpusFile, from: Position = START): AsyncGenerator<Document> {
+  const format = formats.find(({ ending }) => ending.test(file.path));
+  if (!format) {
+    throw new InputError(
+      `${file.path}: not a corpus format known here; names end in .parquet, .jsonl, .json or .txt, the last three also with .gz or .zst behind`,
+    );
+  }
+  return format.read(files, file, from);
+}
+
+async function* readJsonLines(files: CorpusFiles, file: CorpusFile, from: Position): AsyncGenerator<Document> {
+  const { path, textKey } = file;
+  for await (const { bytes, at, next } of splitBytes(files, path, Uint8Array.of(0x0a), from)) {
+    const where = `${path}: row ${at.row} (byte ${at.offset})`;
+    const line = decode(bytes, where);
+    if (/^\s*$/.test(line)) {
+      if (next) continue;
+      return;
+    }
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      const cut = next ? '' : '; the file may have been cut in the middle';
+      try {
+        parseJson(line, where);
+      } catch (error) {
+        throw new InputError(`${messageOf(error)}${cut}`);
+      }
+    }
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw new InputError(`${where}: expected a JSON object a line, found ${quoted(line)}`);
+    }
+    const text = (value as Record<string, unknown>)[textKey];
+    if (typeof text !== 'string') {
+      const found =
+        text === undefined
+          ? `no key ${quoted(textKey)}; it has ${Object.keys(value).map(quoted).join(', ')}`
+          : quotedType(textKey, text);
+      throw new InputError(`${where}: ${found}`);
+    }
+    yield { text, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
+  }
+}
+
+function quotedType(key: string, value: unknown): string {
+  return `${quoted(key)} is ${value === null ? 'null' : `of type ${typeof value}`}, expected text`;
+}
+
+async function* readText(files: CorpusFiles, file: CorpusFile, from: Position): AsyncGenerator<Document> {
+  const { path, separator } = file;
+  const between = new TextEncoder().encode(separator ?? '');
+  for await (const { bytes, at, next } of splitBytes(files, path, between, from)) {
+    const whole = decode(bytes, `${path}: row ${at.row} (byte ${at.offset})`);
+    const text = separator === undefined ? whole : whole.trim();
+    if (text === '') continue;
+    yield { text, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
+  }
+}
+
+interface Part {
+  readonly bytes: Uint8Array;
+  readonly at: Position;
+  /** Where the next part begins; undefined for the last, behind which no separator came. */
+  readonly next: Position | undefined;
+}
+
+// The parts of a file between separators (none: the whole file). The bytes are good until the next part is asked for.
+async function* splitBytes(files: CorpusFiles, path: string, separator: Uint8Array, from: Position): AsyncGenerator<Part> {
+  let at = from;
+  let held = new Uint8Array(0); // bytes behind `at` not handed out yet
+  let searched = 0; // of which this many hold no separator's beginning
+  for await (const chunk of files.bytes(path, from.offset)) {
+    let bytes = chunk;
+    if (held.length > 0) {
+      if (held.length + chunk.length > MAX_DOCUMENT_BYTES) throw tooLarge(path, at, separator);
+      bytes = new Uint8Array(held.length + chunk.length);
+      bytes.set(held);
+      bytes.set(chunk, held.length);
+    }
+    let start = 0;
+    for (;;) {
+      const end = separator.length === 0 ? -1 : find(bytes, separator, Math.max(start, searched));
+      if (end < 0) break;
+      const next = { row: at.row + 1, offset: at.offset + (end - start) + separator.length };
+      yield { bytes: bytes.subarray(start, end), at, next };
+      at = next;
+      start = end + separator.length;
+    }
+    held = bytes.slice(start);
+    searched = Math.max(0, held.length - separator.length + 1);
+  }
+  if (held.length > 0) yield { bytes: held, at, next: undefined };
+}
+
+function tooLarge(path: string, at: Position, separator: Uint8Array): InputError {
+  const hint = separator.length === 0 ? '; give a separator between its documents' : '';
+  return new InputError(`${path}: row ${at.row} (byte ${at.offset}) is larger than ${MAX_DOCUMENT_BYTES} bytes${hint}`);
+}
+
+function find(bytes: Uint8Array, wanted: Uint8Array, from: number): number {
+  for (let at = bytes.indexOf(wanted[0], from); at >= 0; at = bytes.indexOf(wanted[0], at + 1)) {
+    if (at + wanted.length > bytes.length) return -1;
+    let same = 1;
+    while (same < wanted.length && bytes[at + same] === wanted[same]) same++;
+    if (same === wanted.length) return at;
+  }
+  return -1;
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function decode(bytes: Uint8Array, where: string): string {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    throw new InputError(`${where}: not valid UTF-8 text`);
+  }
+}
+
+async function* readParquet(files: CorpusFiles, { path, textKey }: CorpusFile, from: Position): AsyncGenerator<Document> {
+  const parquet = await import('hyparquet');
+  const compressors = await boundedCompressors();
+  const source = await files.open(path);
+  try {
+    const file = {
+      byteLength: source.size,
+      async slice(start: number, end = source.size): Promise<ArrayBuffer> {
+        const { buffer, byteOffset, byteLength } = await source.read(start, end - start);
+        return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
+      },
+    };
+    let metadata: FileMetaData;
+    try {
+      metadata = await parquet.parquetMetadataAsync(file);
+    } catch (error) {
+      throw new InputError(`${path}: no Parquet file, or it was cut: ${messageOf(error)}`);
+    }
+    const columns = parquet.parquetSchema(metadata).children.map(({ element }) => element.name);
+    if (!columns.includes(textKey)) {
+      throw new InputError(`${path}: no column ${quoted(textKey)}; it has ${columns.map(quoted).join(', ')}`);
+    }
+    let first = 0;
+    for (const group of metadata.row_groups) {
+      const end = first + Number(group.num_rows);
+      if (end > from.row) {
+        const options = { file, metadata, columns: [textKey], rowStart: first, rowEnd: end, compressors };
+        const rows = await parquet.parquetReadObjects(options).catch((error: unknown) => {
+          throw new InputError(`${path}: rows ${first} to ${end - 1} cannot be read; it was cut or damaged: ${messageOf(error)}`);
+        });
+        if (rows.length !== end - first)
+          throw new InputError(`${path}: rows ${first} to ${end - 1}: only ${rows.length} are there; it was cut or damaged`);
+        for (let row = Math.max(first, from.row); row < end; row++) {
+          const text: unknown = rows[row - first][textKey];
+          if (typeof text !== 'string') throw new InputError(`${path}: row ${row}: ${quotedType(textKey, text)}`);
+          yield { text, file: path, row, at: { row, offset: 0 }, next: { row: row + 1, offset: 0 } };
+        }
+      }
+      first = end;
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+// hyparquet allocates what a page's header claims; no real page comes near the limit.
+async function boundedCompressors(): Promise<Record<string, (input: Uint8Array, length: number) => Uint8Array>> {
+  const { compressors } = await import('hyparquet-compressors');
+  const bounded = Object.entries(compressors).map(([name, decompress]) => {
+    const checked = (input: Uint8Array, length: number): Uint8Array => {
+      if (length > MAX_PAGE_BYTES) throw new InputError(`a page claims ${length} bytes`);
+      return decompress(input, length);
+    };
+    return [name, checked] as const;
+  });
+  return Object.fromEntries(bounded);
+}

@@ -1,0 +1,81 @@
+// From token sequences to rows of a fixed length: one sequence each, cut or padded (CoreNet's rule), or several end to end
+// (packing). A row says which stretches are one sequence each, so that attention and positions can keep to them.
+
+/** A document's tokens, or a piece's of a long document. */
+export interface Sequence {
+  readonly tokens: Int32Array;
+  /** Where it comes from: `file:row`. */
+  readonly document: string;
+}
+
+export interface Row {
+  /** Input tokens, [length]; `padId` where there are none. */
+  readonly samples: Int32Array;
+  /** The token that follows each, [length]; `ignoreIndex` where none counts. */
+  readonly targets: Int32Array;
+  /** Stretches [start, length] of one sequence each, in order; attention stays inside, positions start over in each. */
+  readonly sequences: readonly (readonly [number, number])[];
+  /** By stretch: the document. */
+  readonly documents: readonly string[];
+}
+
+export interface RowOptions {
+  readonly length: number;
+  readonly padId: number;
+  readonly ignoreIndex: number;
+}
+
+/** One sequence as one row: its first `length` + 1 tokens, padded (CoreNet's base_lm.py). */
+export function rowOf({ tokens, document }: Sequence, { length, padId, ignoreIndex }: RowOptions): Row {
+  const samples = new Int32Array(length).fill(padId);
+  const targets = new Int32Array(length).fill(ignoreIndex);
+  const used = Math.min(tokens.length, length);
+  samples.set(tokens.subarray(0, used));
+  targets.set(tokens.subarray(1, length + 1));
+  return { samples, targets, sequences: used > 0 ? [[0, used]] : [], documents: used > 0 ? [document] : [] };
+}
+
+/**
+ * Fills rows with sequences end to end. A sequence of n tokens takes n - 1 places, each with a target; what does not fit goes on
+ * in the next row, as a sequence of its own. Between two rows only that rest is held.
+ */
+export class Packer {
+  private rest: Sequence | undefined;
+
+  constructor(
+    private readonly options: RowOptions,
+    rest?: { readonly tokens: readonly number[]; readonly document: string },
+  ) {
+    this.rest = rest && { tokens: Int32Array.from(rest.tokens), document: rest.document };
+  }
+
+  /** The next row, drawing as many sequences as it needs; the last one may end in padding, then undefined when none is left. */
+  async next(draw: () => Promise<Sequence | undefined>): Promise<Row | undefined> {
+    const { length, padId, ignoreIndex } = this.options;
+    const samples = new Int32Array(length).fill(padId);
+    const targets = new Int32Array(length).fill(ignoreIndex);
+    const sequences: [number, number][] = [];
+    const documents: string[] = [];
+    let filled = 0;
+    while (filled < length) {
+      const sequence = this.rest ?? (await draw());
+      this.rest = undefined;
+      if (!sequence) break;
+      const { tokens, document } = sequence;
+      const taken = Math.min(tokens.length - 1, length - filled);
+      if (taken < 1) continue; // a single token predicts nothing
+      samples.set(tokens.subarray(0, taken), filled);
+      targets.set(tokens.subarray(1, taken + 1), filled);
+      sequences.push([filled, taken]);
+      documents.push(document);
+      filled += taken;
+      if (taken < tokens.length - 1) this.rest = { tokens: tokens.subarray(taken), document };
+    }
+    return filled > 0 ? { samples, targets, sequences, documents } : undefined;
+  }
+
+  /** What is held between two rows, for JSON. */
+  state(): { tokens: number[]; document: string } | undefined {
+    return this.rest && { tokens: [...this.rest.tokens], document: this.rest.document };
+  }
+}

@@ -1,0 +1,59 @@
+// The data that tasks read: rows in the schema of the Hugging Face hub, by dataset and split. Where the rows come from is the
+// caller's affair (files, the hub, a test); here is how they are named and which of them a task uses.
+
+import { InputError } from '../errors.js';
+import type { Doc, Task } from './task.js';
+
+/** Rows by split (`train`, `validation`, `test`, `dev`). */
+export type Dataset = Readonly<Record<string, readonly Doc[]>>;
+
+/** Datasets by `datasetKey`. */
+export type Datasets = Readonly<Record<string, Dataset>>;
+
+/** `<dataset_path>|<dataset_name>`; the name is empty for a dataset that has only one configuration. */
+export function datasetKey(task: Task): string {
+  return `${task.dataset_path}|${task.dataset_name ?? ''}`;
+}
+
+/** The dataset as a person would name it. */
+export function datasetLabel(task: Task): string {
+  return [task.dataset_path, task.dataset_name].filter(Boolean).join('/');
+}
+
+/** The split whose documents are evaluated. */
+export function evaluatedSplit(task: Task): string {
+  const split = task.test_split ?? task.validation_split;
+  if (split === undefined) throw new InputError(`task ${task.task}: neither test_split nor validation_split is given`);
+  return split;
+}
+
+/** The split that few-shot examples are drawn from. */
+export function poolSplit(task: Task): string {
+  return task.fewshot_split ?? task.training_split ?? task.validation_split ?? evaluatedSplit(task);
+}
+
+/** The evaluated documents as they are in the dataset. Throws `InputError` when the dataset or split is missing or empty. */
+export function evaluatedDocs(task: Task, datasets: Datasets): readonly Doc[] {
+  const dataset = datasets[datasetKey(task)];
+  const split = evaluatedSplit(task);
+  if (dataset === undefined) {
+    throw new InputError(`task ${task.task}: there is no dataset ${datasetLabel(task)}; give a folder that has it with --data`);
+  }
+  return nonEmpty(dataset[split], `task ${task.task}: dataset ${datasetLabel(task)} has no documents in split "${split}"`);
+}
+
+/** The few-shot pool as it is in the dataset. Throws `InputError` when it is missing or empty. */
+export function poolDocs(task: Task, dataset: Dataset, numFewshot: number): readonly Doc[] {
+  const split = poolSplit(task);
+  const others = Object.keys(dataset).filter((name) => dataset[name].length > 0);
+  return nonEmpty(
+    dataset[split],
+    `task ${task.task}: ${numFewshot} examples are wanted, but dataset ${datasetLabel(task)} has no documents in split ` +
+      `"${split}", the few-shot pool (it has ${others.join(', ') || 'nothing'}); ask for 0 or supply that split`,
+  );
+}
+
+function nonEmpty(docs: readonly Doc[] | undefined, complaint: string): readonly Doc[] {
+  if (!docs || docs.length === 0) throw new InputError(complaint);
+  return docs;
+}

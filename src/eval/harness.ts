@@ -1,0 +1,298 @@
+// A run: all requests of all tasks to the scorer in one go, its answers to scores, scores to results. A run can be done in
+// shards, on several machines; their parts merge into exactly the whole run's results. No files, no data sources, no models.
+
+import { InputError } from '../errors.js';
+import { type Datasets, datasetKey, evaluatedDocs } from './dataset.js';
+import { documentMetrics, type Responses } from './metrics.js';
+import { pythonFloat, pythonString } from './python.js';
+import { buildRequests, generation, type Instance, type RequestOptions, type Shard, shotsOf } from './requests.js';
+import { BOOTSTRAP_ITERATIONS, collectResults, type EvalResults } from './results.js';
+import type { Scorer } from './scorer.js';
+import { leafTasks, type MetricValue, type Task, type TaskGroup, taskOfVersion } from './task.js';
+
+export interface EvaluateOptions extends Omit<RequestOptions, 'numFewshot'> {
+  /** For all tasks, or by name of a task or group. */
+  readonly numFewshot?: number | Readonly<Record<string, number>>;
+  /** Keep each document with its requests and answers; true unless given. */
+  readonly logSamples?: boolean;
+  readonly bootstrapIterations?: number;
+  /** Requests answered so far and in all, over all kinds of requests. */
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** A line of a samples file, in the harness's keys; the document's metrics are added to them by name. */
+export interface Sample {
+  readonly doc_id: number;
+  readonly doc: Readonly<Record<string, unknown>>;
+  readonly target: string;
+  readonly arguments: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly resps: readonly unknown[];
+  readonly filtered_resps: readonly unknown[];
+  readonly filter: string;
+  readonly metrics: readonly string[];
+  readonly doc_hash: string;
+  readonly prompt_hash: string;
+  readonly target_hash: string;
+  readonly [metric: string]: unknown;
+}
+
+export interface DocumentRecord {
+  readonly docId: number;
+  readonly metrics: Readonly<Record<string, MetricValue>>;
+  /** Tokens that did not fit the model's context, over all requests of the document. */
+  readonly truncated: number;
+  readonly sample?: Sample;
+}
+
+export interface TaskRecord {
+  readonly task: string;
+  readonly numFewshot: number;
+  readonly original: number;
+  readonly documents: readonly DocumentRecord[];
+}
+
+/** The scores of one shard: plain data, to be written as JSON and merged. */
+export interface PartialResults {
+  readonly shard: Shard;
+  readonly harnessVersion: string;
+  readonly tasks: readonly TaskRecord[];
+}
+
+export interface Evaluation {
+  readonly results: EvalResults;
+  /** By task, in document order; absent when not kept. */
+  readonly samples?: Readonly<Record<string, readonly Sample[]>>;
+  /** By task: how many documents were longer than the model's context, and by how many tokens in all. */
+  readonly truncated: Readonly<Record<string, { readonly documents: number; readonly tokens: number }>>;
+}
+
+/**
+ * Evaluates tasks and groups. Throws `InputError` before anything is scored when data is missing or wrong (see buildRequests).
+ */
+export async function evaluate(
+  scorer: Scorer,
+  tasks: readonly (Task | TaskGroup)[],
+  datasets: Datasets,
+  options: Omit<EvaluateOptions, 'shard'> = {},
+): Promise<Evaluation> {
+  const part = await evaluateShard(scorer, tasks, datasets, { ...options, shard: undefined } as EvaluateOptions);
+  return mergeShards([part], tasks, options);
+}
+
+/** Shots of each task by name; the nearest group's where the task itself is not named. */
+function shotsByName(
+  items: readonly (Task | TaskGroup)[],
+  asked: EvaluateOptions['numFewshot'],
+  inherited?: number,
+): Map<string, number | undefined> {
+  const own = (name: string) => (typeof asked === 'object' ? (asked[name] ?? inherited) : asked);
+  return new Map(
+    items.flatMap((item): [string, number | undefined][] =>
+      'group' in item ? [...shotsByName(item.task, asked, own(item.group))] : [[item.task, own(item.task)]],
+    ),
+  );
+}
+
+/** Scores the documents of one shard (all of them unless `options.shard` is given). */
+export async function evaluateShard(
+  scorer: Scorer,
+  tasks: readonly (Task | TaskGroup)[],
+  datasets: Datasets,
+  options: EvaluateOptions = {},
+): Promise<PartialResults> {
+  const version = options.harnessVersion ?? '0.4.13';
+  const shots = shotsByName(tasks, options.numFewshot);
+  const plans = leafTasks(tasks).map((item) => {
+    const task = taskOfVersion(item, version);
+    const original = evaluatedDocs(task, datasets).length;
+    const numFewshot = shotsOf(task, shots.get(task.task));
+    return { task, original, numFewshot, instances: buildRequests(task, datasets[datasetKey(task)], { ...options, numFewshot }) };
+  });
+  const responses = await askAll(
+    scorer,
+    plans.flatMap(({ instances }) => instances),
+    options,
+  );
+  const records: TaskRecord[] = [];
+  for (const { task, original, numFewshot, instances } of plans) {
+    const documents: DocumentRecord[] = [];
+    for (const instance of instances) {
+      const answers = responses.get(instance)!;
+      const metrics = documentMetrics(task, instance.doc, instance.reading, answers);
+      const truncated = answers.loglikelihood.reduce((total, answer) => total + (answer.truncated ?? 0), 0);
+      const sample = options.logSamples === false ? undefined : await sampleOf(task, instance, answers, metrics);
+      documents.push({ docId: instance.docId, metrics, truncated, ...(sample ? { sample } : {}) });
+    }
+    records.push({ task: task.task, numFewshot, original, documents });
+  }
+  return { shard: options.shard ?? { index: 0, count: 1 }, harnessVersion: version, tasks: records };
+}
+
+/** Gives places to equal things once, so that nothing is asked twice. */
+class Distinct<T> {
+  readonly items: T[] = [];
+  private readonly places = new Map<string, Map<string, number>>();
+
+  place(first: string, second: string, item: T): number {
+    let inner = this.places.get(first);
+    if (!inner) {
+      inner = new Map();
+      this.places.set(first, inner);
+    }
+    let place = inner.get(second);
+    if (place === undefined) {
+      place = this.items.push(item) - 1;
+      inner.set(second, place);
+    }
+    return place;
+  }
+}
+
+async function askAll(
+  scorer: Scorer,
+  instances: readonly Instance[],
+  options: EvaluateOptions,
+): Promise<Map<Instance, Responses>> {
+  const pairs = new Distinct<Instance['loglikelihood'][number]>();
+  const texts = new Distinct<string>();
+  const prompts = new Distinct<NonNullable<Instance['generate']>>();
+  const plans = instances.map((instance) => ({
+    instance,
+    pairs: instance.loglikelihood.map((request) => pairs.place(request.context, request.continuation, request)),
+    text: instance.rolling === undefined ? -1 : texts.place(instance.rolling, '', instance.rolling),
+    prompt: instance.generate
+      ? prompts.place(instance.generate.context, JSON.stringify(instance.generate), instance.generate)
+      : -1,
+  }));
+  const total = pairs.items.length + texts.items.length + prompts.items.length;
+  let before = 0;
+  const call = async <Q, A>(
+    requests: readonly Q[],
+    method: (requests: readonly Q[], passed: object) => Promise<A[]>,
+  ): Promise<A[]> => {
+    if (requests.length === 0) return [];
+    const offset = before;
+    before += requests.length;
+    const onProgress = options.onProgress && ((done: number) => options.onProgress?.(offset + done, total));
+    const answers = await method(requests, { onProgress, signal: options.signal });
+    if (answers.length !== requests.length) {
+      throw new Error(`${scorer.name} gave ${answers.length} answers to ${requests.length} requests`);
+    }
+    return answers;
+  };
+  const loglikelihoods = await call(pairs.items, (requests, passed) => scorer.loglikelihood(requests, passed));
+  const rolling = await call(texts.items, (requests, passed) => scorer.loglikelihoodRolling(requests, passed));
+  const generated = await call(prompts.items, (requests, passed) => scorer.generateUntil(requests, passed));
+  return new Map(
+    plans.map((plan) => [
+      plan.instance,
+      {
+        loglikelihood: plan.pairs.map((place) => loglikelihoods[place]),
+        ...(plan.text >= 0 ? { rolling: rolling[plan.text] } : {}),
+        ...(plan.prompt >= 0 ? { generated: generated[plan.prompt] } : {}),
+      },
+    ]),
+  );
+}
+
+const utf8 = new TextEncoder();
+
+async function sha256(text: string): Promise<string> {
+  const digest = await globalThis.crypto.subtle.digest('SHA-256', utf8.encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** Hashes of a document, its first prompt and its target, as in samples files. */
+export async function hashesOf({ doc, loglikelihood, rolling, generate, reading }: Instance) {
+  const prompt = loglikelihood[0]?.context ?? rolling ?? generate?.context ?? '';
+  return {
+    doc_hash: await sha256(JSON.stringify(doc, null, 2)),
+    prompt_hash: await sha256(prompt),
+    target_hash: await sha256(pythonString(reading.target)),
+  };
+}
+
+/** A document's line of a samples file; numbers inside answers are texts as Python prints them. */
+export async function sampleOf(
+  task: Task,
+  instance: Instance,
+  { loglikelihood, rolling, generated }: Responses,
+  metrics: Readonly<Record<string, MetricValue>>,
+): Promise<Sample> {
+  const requests = [
+    ...instance.loglikelihood.map(({ context, continuation }) => [context, continuation]),
+    ...(instance.rolling === undefined ? [] : [[instance.rolling]]),
+    ...(instance.generate ? [[instance.generate.context, generationArguments(task)]] : []),
+  ];
+  const answers: (string | string[])[] = [
+    ...loglikelihood.map(({ logprob, greedy }) => [pythonFloat(logprob), greedy ? 'True' : 'False']),
+    ...(rolling === undefined ? [] : [pythonFloat(rolling)]),
+    ...(generated === undefined ? [] : [generated]),
+  ];
+  return {
+    doc_id: instance.docId,
+    doc: instance.doc,
+    target: pythonString(instance.reading.target),
+    arguments: Object.fromEntries(
+      requests.map((list, i) => [`gen_args_${i}`, Object.fromEntries(list.map((item, j) => [`arg_${j}`, item]))]),
+    ),
+    resps: answers.map((answer) => [answer]),
+    filtered_resps: answers,
+    filter: 'none',
+    metrics: Object.keys(metrics),
+    ...(await hashesOf(instance)),
+    ...metrics,
+  };
+}
+
+function generationArguments(task: Task): Record<string, unknown> {
+  const { until, maxTokens, temperature } = generation(task);
+  return task.generation_kwargs
+    ? { until, ...task.generation_kwargs }
+    : { temperature, do_sample: false, max_gen_toks: maxTokens, until };
+}
+
+/**
+ * The results of a whole run from those of all its shards, whatever their order: the same as if it had been one.
+ * Throws `InputError` when a shard is missing, doubled or of another run.
+ */
+export function mergeShards(
+  parts: readonly PartialResults[],
+  tasks: readonly (Task | TaskGroup)[],
+  options: Pick<EvaluateOptions, 'bootstrapIterations'> = {},
+): Evaluation {
+  const count = parts[0]?.shard.count ?? 1;
+  const missing = Array.from({ length: count }, (_, i) => i).filter((i) => !parts.some(({ shard }) => shard.index === i));
+  if (missing.length > 0) throw new InputError(`of ${count} shards, ${missing.join(', ')} are missing`);
+  if (parts.length !== count || parts.some(({ shard }) => shard.count !== count)) {
+    throw new InputError(`there are ${parts.length} parts of a run in ${count} shards; give each shard of one run once`);
+  }
+  const version = parts[0].harnessVersion;
+  const samples: Record<string, Sample[]> = {};
+  const truncated: Record<string, { documents: number; tokens: number }> = {};
+  const scores = leafTasks(tasks).map((item) => {
+    const records = parts.map((part) => part.tasks.find((record) => record.task === item.task));
+    const [first] = records;
+    if (!first || records.some((record) => record?.numFewshot !== first.numFewshot || record.original !== first.original)) {
+      throw new InputError(`task ${item.task}: the shards are not of one run (tasks, data or number of examples differ)`);
+    }
+    if (parts.some((part) => part.harnessVersion !== version))
+      throw new InputError('the shards are of different harness versions');
+    const documents = records.flatMap((record) => record?.documents ?? []).sort((a, b) => a.docId - b.docId);
+    if (documents.some((document, i) => document.docId !== i)) {
+      throw new InputError(`task ${item.task}: the shards do not make up documents 0 to ${documents.length - 1}; limits differ`);
+    }
+    const long = documents.filter((document) => document.truncated > 0);
+    truncated[item.task] = { documents: long.length, tokens: long.reduce((total, document) => total + document.truncated, 0) };
+    const kept = documents.flatMap(({ sample }) => (sample ? [sample] : []));
+    if (kept.length > 0) samples[item.task] = kept;
+    const task = taskOfVersion(item, version === 'pinned' ? 'pinned' : '0.4.13');
+    return { task, numFewshot: first.numFewshot, original: first.original, metrics: documents.map(({ metrics }) => metrics) };
+  });
+  return {
+    results: collectResults(scores, tasks, options.bootstrapIterations ?? BOOTSTRAP_ITERATIONS),
+    ...(Object.keys(samples).length > 0 ? { samples } : {}),
+    truncated,
+  };
+}

@@ -1,0 +1,223 @@
+// Scores: of one document from the model's answers, and over documents with their standard error. The rules are
+// lm-evaluation-harness's (api/task.py `process_results`, api/metrics.py), ties and missing errors included. No prompts here.
+
+import { InputError } from '../errors.js';
+import { codePoints, countWords, pythonString } from './python.js';
+import { PythonRandom } from './python-random.js';
+import type { Loglikelihood } from './scorer.js';
+import type { Metric, MetricValue, Reading, Target, Task } from './task.js';
+
+/** What a model answered about one document: the kind that its task asks for. */
+export interface Responses {
+  readonly loglikelihood: readonly Loglikelihood[];
+  readonly rolling?: number;
+  readonly generated?: string;
+}
+
+/** The place of the largest number, the first of equals; a NaN wins, as in NumPy. */
+export function argmax(values: readonly number[]): number {
+  let best = 0;
+  for (let i = 0; i < values.length; i++) {
+    if (Number.isNaN(values[i])) return i;
+    if (values[i] > values[best]) best = i;
+  }
+  return best;
+}
+
+const utf8 = new TextEncoder();
+
+/** Multiple choice. Lengths are of the choices without the delimiter: code points for acc_norm, UTF-8 bytes for acc_bytes. */
+export function choiceMetrics(
+  choices: readonly string[],
+  gold: Target,
+  answers: readonly Loglikelihood[],
+): Record<string, number> {
+  const logprobs = answers.map((answer) => answer.logprob);
+  const golds = (typeof gold === 'object' ? gold : [gold]).map((item) =>
+    typeof item === 'number' ? item : choices.indexOf(item),
+  );
+  const right = (index: number) => (golds.includes(index) ? 1 : 0);
+  return {
+    acc: right(argmax(logprobs)),
+    acc_norm: right(argmax(logprobs.map((value, i) => value / codePoints(choices[i])))),
+    acc_bytes: right(argmax(logprobs.map((value, i) => value / utf8.encode(choices[i]).length))),
+    exact_match: golds.some((index) => answers[index]?.greedy) ? 1 : 0,
+  };
+}
+
+/** All metrics that a task lists, of one document. */
+export function documentMetrics(
+  task: Task,
+  doc: Readonly<Record<string, unknown>>,
+  reading: Reading,
+  responses: Responses,
+): Record<string, MetricValue> {
+  const { loglikelihood, rolling, generated } = responses;
+  if (task.process_results) {
+    return task.process_results(doc, rolling === undefined ? loglikelihood : [{ logprob: rolling, greedy: false }]);
+  }
+  return pick(task, () => {
+    switch (task.output_type) {
+      case 'multiple_choice':
+        return choiceMetrics(
+          reading.choices ?? [],
+          typeof reading.text === 'number' ? reading.text : reading.target,
+          loglikelihood,
+        );
+      case 'loglikelihood':
+        return { perplexity: loglikelihood[0].logprob, acc: loglikelihood[0].greedy ? 1 : 0 };
+      case 'loglikelihood_rolling':
+        return rollingMetrics(rolling ?? 0, pythonString(reading.target));
+      case 'generate_until':
+        return { exact_match: exactMatch(task, reading, generated ?? '') };
+    }
+  });
+}
+
+/** Log-probability of a text with what it is divided by. */
+function rollingMetrics(logprob: number, text: string): Record<string, MetricValue> {
+  const bytes = utf8.encode(text).length;
+  const words = countWords(text);
+  return { word_perplexity: [logprob, words], byte_perplexity: [logprob, bytes], bits_per_byte: [logprob, bytes] };
+}
+
+function pick(task: Task, compute: () => Record<string, MetricValue>): Record<string, MetricValue> {
+  const all = compute();
+  return Object.fromEntries(
+    task.metric_list.map(({ metric }) => {
+      if (!Object.hasOwn(all, metric)) {
+        throw new InputError(
+          `task ${task.task}: there is no metric "${metric}" for output_type ${task.output_type}; there are ${Object.keys(all).join(', ')}`,
+        );
+      }
+      return [metric, all[metric]];
+    }),
+  );
+}
+
+function exactMatch(task: Task, { choices, target }: Reading, generated: string): number {
+  const golds = (typeof target === 'object' ? target : [target]).map((item) =>
+    typeof item === 'number' && choices ? choices[item] : pythonString(item),
+  );
+  const options = task.metric_list.find(({ metric }) => metric === 'exact_match');
+  return golds.some((gold) => normalized(gold, options) === normalized(generated, options)) ? 1 : 0;
+}
+
+function normalized(text: string, options: Metric | undefined): string {
+  let result = (options?.regexes_to_ignore ?? []).reduce((rest, pattern) => rest.replace(new RegExp(pattern, 'g'), ''), text);
+  if (options?.ignore_case) result = result.toLowerCase();
+  if (options?.ignore_punctuation) result = result.replace(/[!-/:-@[-`{-~]/g, '');
+  if (options?.ignore_numbers) result = result.replace(/[0-9]/g, '');
+  return result;
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+export function mean(values: readonly number[]): number {
+  return sum(values) / values.length;
+}
+
+/** The element in the middle; the upper one of two. */
+export function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+}
+
+/** From the sample's deviation (n - 1). */
+export function meanStderr(values: readonly number[]): number {
+  return sampleDeviation(values) / Math.sqrt(values.length);
+}
+
+function sampleDeviation(values: readonly number[]): number {
+  const center = mean(values);
+  return Math.sqrt(sum(values.map((value) => (value - center) ** 2)) / (values.length - 1));
+}
+
+export function perplexity(values: readonly number[]): number {
+  return Math.exp(-mean(values));
+}
+
+export function weightedMean(items: readonly (readonly [number, number])[]): number {
+  return sum(items.map(([value]) => value)) / sum(items.map(([, weight]) => weight));
+}
+
+export function weightedPerplexity(items: readonly (readonly [number, number])[]): number {
+  return Math.exp(-weightedMean(items));
+}
+
+export function bitsPerByte(items: readonly (readonly [number, number])[]): number {
+  return -weightedMean(items) / Math.log(2);
+}
+
+/** Deviation of a statistic over resamples; chunks of 1,000, each with its own stream of random numbers, as the harness has it. */
+export function bootstrapStderr(
+  statistic: (values: readonly number[]) => number,
+  values: readonly number[],
+  iterations: number,
+): number {
+  const chunk = Math.min(1000, iterations);
+  const results: number[] = [];
+  for (let i = 0; i < Math.floor(iterations / chunk); i++) {
+    const random = new PythonRandom(i);
+    for (let j = 0; j < chunk; j++)
+      results.push(statistic(random.choices(values.length, values.length).map((row) => values[row])));
+  }
+  return sampleDeviation(results);
+}
+
+/** Mean of a group's tasks, by size or each alike. */
+export function groupMean(metrics: readonly number[], sizes: readonly number[], weightBySize = true): number {
+  const weights = weightBySize ? sizes : metrics.map(() => 1);
+  return sum(metrics.map((metric, i) => metric * weights[i])) / sum(weights);
+}
+
+/** Standard error over a group's documents from those of its tasks. */
+export function pooledStderr(stderrs: readonly number[], sizes: readonly number[]): number {
+  const total = sum(sizes);
+  const variance = sum(sizes.map((size, i) => (size - 1) * stderrs[i] ** 2 * size)) / (total - sizes.length);
+  return Math.sqrt(variance / total);
+}
+
+/** How a metric is aggregated, and whether more is better, where the task does not say. */
+const defaults: Readonly<Record<string, { aggregation: string; higher_is_better: boolean }>> = {
+  acc: { aggregation: 'mean', higher_is_better: true },
+  acc_norm: { aggregation: 'mean', higher_is_better: true },
+  acc_bytes: { aggregation: 'mean', higher_is_better: true },
+  exact_match: { aggregation: 'mean', higher_is_better: true },
+  perplexity: { aggregation: 'perplexity', higher_is_better: false },
+  word_perplexity: { aggregation: 'weighted_perplexity', higher_is_better: false },
+  byte_perplexity: { aggregation: 'weighted_perplexity', higher_is_better: false },
+  bits_per_byte: { aggregation: 'bits_per_byte', higher_is_better: false },
+};
+
+export const AGGREGATIONS = ['mean', 'median', 'perplexity', 'weighted_perplexity', 'bits_per_byte'] as const;
+
+/** Whether more is better. */
+export function higherIsBetter(metric: Metric): boolean {
+  return metric.higher_is_better ?? defaults[metric.metric]?.higher_is_better ?? true;
+}
+
+/** The metric over all documents and its standard error, "N/A" where the harness has none. */
+export function aggregate(
+  metric: Metric,
+  values: readonly MetricValue[],
+  bootstrapIterations: number,
+): { value: number; stderr: number | 'N/A' } {
+  const numbers = values as readonly number[];
+  const pairs = values as readonly (readonly [number, number])[];
+  const enough = values.length > 1 && bootstrapIterations > 0;
+  const kind = metric.aggregation ?? defaults[metric.metric]?.aggregation ?? 'mean';
+  switch (kind) {
+    case 'mean':
+      return { value: mean(numbers), stderr: enough ? meanStderr(numbers) : 'N/A' };
+    case 'median':
+      return { value: median(numbers), stderr: enough ? bootstrapStderr(median, numbers, bootstrapIterations) : 'N/A' };
+    case 'perplexity':
+      return { value: perplexity(numbers), stderr: enough ? bootstrapStderr(perplexity, numbers, bootstrapIterations) : 'N/A' };
+    case 'weighted_perplexity':
+      return { value: weightedPerplexity(pairs), stderr: 'N/A' };
+    case 'bits_per_byte':
+      return { value: bitsPerByte(pairs), stderr: 'N/A' };
+    default:
+      throw new InputError(`metric ${metric.metric}: there is no aggregation "${kind}"; there are ${AGGREGATIONS.join(', ')}`);
+  }
+}

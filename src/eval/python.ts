@@ -1,0 +1,214 @@
+// The handful of Python's text rules that lm-evaluation-harness's prompts and hashes depend on and JavaScript does not share:
+// white space, capitalize, str() and repr(), literals. No formatting beyond that and no regular expressions.
+
+import { InputError } from '../errors.js';
+
+/** The inside of a character class for what `str.isspace` and `\s` call white space: has U+001C-001F and U+0085, lacks U+FEFF. */
+export const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
+
+const leading = new RegExp(`^[${SPACE}]+`);
+const runs = new RegExp(`[${SPACE}]+`);
+const space = new RegExp(`[${SPACE}]`);
+
+export function lstrip(text: string): string {
+  return text.replace(leading, '');
+}
+
+/** By index, since a pattern tied to the end would try every start. */
+export function rstrip(text: string): string {
+  let end = text.length;
+  while (end > 0 && space.test(text[end - 1])) end--;
+  return text.slice(0, end);
+}
+
+export function strip(text: string): string {
+  return lstrip(rstrip(text));
+}
+
+/** How many pieces `re.split(r"\s+", text)` gives: empty ones at the edges count. */
+export function countWords(text: string): number {
+  return text.split(runs).length;
+}
+
+/** `len(text)`: code points. */
+export function codePoints(text: string): number {
+  let count = text.length;
+  for (let i = 0; i + 1 < text.length; i++) {
+    if ((text.charCodeAt(i) & 0xfc00) === 0xd800 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) count--;
+  }
+  return count;
+}
+
+/** Letters whose title case is neither their upper case nor its first letter with the rest small. */
+const titles: Readonly<Record<string, string>> = {
+  ŉ: 'ʼN',
+  Ǆ: 'ǅ',
+  ǅ: 'ǅ',
+  ǆ: 'ǅ',
+  Ǉ: 'ǈ',
+  ǈ: 'ǈ',
+  ǉ: 'ǈ',
+  Ǌ: 'ǋ',
+  ǋ: 'ǋ',
+  ǌ: 'ǋ',
+};
+const moreTitles: Readonly<Record<string, string>> = { Ǳ: 'ǲ', ǲ: 'ǲ', ǳ: 'ǲ' };
+
+/** `str.capitalize`: the first character in title case, all others in lower case. */
+export function capitalize(text: string): string {
+  const first = text.match(/^./su)?.[0];
+  if (first === undefined) return text;
+  const rest = text.toLowerCase().slice(first.toLowerCase().length);
+  const upper = first.toUpperCase();
+  const georgian = /^[\u10d0-\u10ff]$/.test(first);
+  const expanded = upper[0] + upper.slice(1).toLowerCase();
+  const title = titles[first] ?? moreTitles[first] ?? (georgian ? first : [...upper].length > 1 ? expanded : upper);
+  return title + rest;
+}
+
+/** `str(value)` of what JSON can hold. A whole number is an int: JSON gives no way to tell 1.0 from 1. */
+export function pythonString(value: unknown): string {
+  return typeof value === 'string' ? value : pythonRepr(value);
+}
+
+/** `repr(value)` of what JSON can hold; `undefined` is None too. */
+export function pythonRepr(value: unknown): string {
+  if (value === null || value === undefined) return 'None';
+  if (value === true) return 'True';
+  if (value === false) return 'False';
+  if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) < 1e16 ? `${value}` : pythonFloat(value);
+  if (typeof value === 'string') return reprString(value);
+  if (Array.isArray(value)) return `[${value.map(pythonRepr).join(', ')}]`;
+  const entries = Object.entries(value as object).map(([key, item]) => `${reprString(key)}: ${pythonRepr(item)}`);
+  return `{${entries.join(', ')}}`;
+}
+
+/** `str(float)`: always a point or an exponent, two exponent digits at least. */
+export function pythonFloat(value: number): string {
+  if (Number.isNaN(value)) return 'nan';
+  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
+  const magnitude = Math.abs(value);
+  if (magnitude !== 0 && (magnitude < 1e-4 || magnitude >= 1e16)) {
+    return value.toExponential().replace(/e([+-])(\d)$/, 'e$10$2');
+  }
+  return Number.isInteger(value) ? `${Object.is(value, -0) ? '-0' : value}.0` : `${value}`;
+}
+
+const named: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\' };
+
+function reprString(text: string): string {
+  const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
+  // Not printable to Python: controls, formats, private use, unassigned, surrogates, and all separators except the blank.
+  const escaped = text.replace(/[\\\p{C}\p{Zl}\p{Zp}\p{Zs}]/gu, (character) => {
+    if (character === ' ') return character;
+    const code = character.codePointAt(0)!;
+    if (named[character]) return named[character];
+    if (code <= 0xff) return `\\x${code.toString(16).padStart(2, '0')}`;
+    return code <= 0xffff ? `\\u${code.toString(16).padStart(4, '0')}` : `\\U${code.toString(16).padStart(8, '0')}`;
+  });
+  return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote;
+}
+
+const escapes: Readonly<Record<string, string>> = {
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  '\\': '\\',
+  "'": "'",
+  '"': '"',
+  '\n': '',
+  a: '\x07',
+  b: '\b',
+  f: '\f',
+  v: '\v',
+};
+
+/**
+ * `ast.literal_eval` of strings, numbers, True, False, None, lists, tuples and dicts; tuples become arrays, dicts objects.
+ * Throws `InputError` with the place where the text stops being such a literal.
+ */
+export function literalEval(source: string): unknown {
+  let at = 0;
+  const fail = (what: string): never => {
+    throw new InputError(`not a Python literal at character ${at} of ${JSON.stringify(source.slice(0, 60))}: ${what}`);
+  };
+  const skip = () => {
+    while (at < source.length && /\s/.test(source[at])) at++;
+  };
+  const items = (close: string, depth: number): unknown[] => {
+    const list: unknown[] = [];
+    for (skip(); source[at] !== close; skip()) {
+      list.push(value(depth + 1));
+      skip();
+      if (source[at] === ',') at++;
+      else if (source[at] !== close) fail(`expected "," or "${close}"`);
+    }
+    at++;
+    return list;
+  };
+  const string = (): string => {
+    const quote = source[at++];
+    let text = '';
+    while (source[at] !== quote) {
+      if (at >= source.length || source[at] === '\n') fail('a string without its closing quote');
+      if (source[at] !== '\\') {
+        text += source[at++];
+        continue;
+      }
+      const kind = source[++at];
+      const digits = { x: 2, u: 4, U: 8 }[kind];
+      at++;
+      if (digits !== undefined) {
+        const code = source.slice(at, at + digits);
+        if (!/^[0-9a-fA-F]+$/.test(code) || code.length < digits || Number.parseInt(code, 16) > 0x10ffff) fail('a bad escape');
+        text += String.fromCodePoint(Number.parseInt(code, 16));
+        at += digits;
+      } else if (kind >= '0' && kind <= '7') {
+        const octal = source.slice(at - 1).match(/^[0-7]{1,3}/)![0];
+        text += String.fromCharCode(Number.parseInt(octal, 8));
+        at += octal.length - 1;
+      } else {
+        text += escapes[kind] ?? `\\${kind}`;
+      }
+    }
+    at++;
+    return text;
+  };
+  const value = (depth: number): unknown => {
+    if (depth > 50) fail('nested too deeply');
+    skip();
+    const character = source[at];
+    if (character === '"' || character === "'") {
+      let text = string();
+      for (skip(); source[at] === '"' || source[at] === "'"; skip()) text += string();
+      return text;
+    }
+    if (character === '[' || character === '(') {
+      at++;
+      return items(character === '[' ? ']' : ')', depth);
+    }
+    if (character === '{') {
+      at++;
+      const object: Record<string, unknown> = {};
+      for (skip(); source[at] !== '}'; skip()) {
+        const key = value(depth + 1);
+        skip();
+        if (source[at++] !== ':') fail('expected ":"');
+        Object.defineProperty(object, String(key), { value: value(depth + 1), enumerable: true });
+        skip();
+        if (source[at] === ',') at++;
+        else if (source[at] !== '}') fail('expected "," or "}"');
+      }
+      at++;
+      return object;
+    }
+    const word = source.slice(at).match(/^(?:True|False|None)\b|^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/)?.[0];
+    if (word === undefined) return fail('expected a string, number, list or dict');
+    at += word.length;
+    return word === 'None' ? null : word === 'True' ? true : word === 'False' ? false : Number(word);
+  };
+  const result = value(0);
+  skip();
+  if (at < source.length) fail('something follows the literal');
+  return result;
+}

@@ -1,0 +1,264 @@
+// From a task and its documents to the very requests that lm-evaluation-harness sends: few-shot examples drawn as Python draws
+// them, prompts put together, answers to be scored (api/task.py and api/samplers.py there). Nothing is scored here.
+
+import { InputError, messageOf } from '../errors.js';
+import { type Dataset, datasetKey, evaluatedDocs, evaluatedSplit, poolDocs, poolSplit } from './dataset.js';
+import { pythonString } from './python.js';
+import { PythonRandom } from './python-random.js';
+import type { GenerateRequest, LoglikelihoodRequest } from './scorer.js';
+import {
+  type Doc,
+  type HarnessVersion,
+  type Reading,
+  readDescription,
+  readDoc,
+  type Target,
+  type Task,
+  taskOfVersion,
+} from './task.js';
+
+/** One document of a task with what is asked about it. */
+export interface Instance {
+  readonly task: string;
+  /** Its place in the evaluated split. */
+  readonly docId: number;
+  /** The document after process_docs. */
+  readonly doc: Doc;
+  readonly reading: Reading;
+  /** Rows of the few-shot pool in the order of the prompt. */
+  readonly fewshot: readonly number[];
+  /** For multiple choice one a choice; for loglikelihood one; else none. */
+  readonly loglikelihood: readonly LoglikelihoodRequest[];
+  /** A whole text to be scored. */
+  readonly rolling?: string;
+  readonly generate?: GenerateRequest;
+}
+
+export interface RequestOptions {
+  /** Examples before the question; a task whose own num_fewshot is 0 keeps it. The task's own, or 0, unless given. */
+  readonly numFewshot?: number;
+  /** Of the few-shot draw; 1234 unless given. */
+  readonly seed?: number;
+  /** Only the first so many documents, or that fraction of them below 1. */
+  readonly limit?: number;
+  readonly harnessVersion?: HarnessVersion;
+  /** Every `count`th document from `index` on; the examples are those of the whole run. */
+  readonly shard?: Shard;
+}
+
+export interface Shard {
+  readonly index: number;
+  readonly count: number;
+}
+
+export const FEWSHOT_SEED = 1234;
+
+/** How many examples a task is given when `asked` are asked for. */
+export function shotsOf(task: Task, asked: number | undefined): number {
+  return task.num_fewshot === 0 ? 0 : (asked ?? task.num_fewshot ?? 0);
+}
+
+/** How many of `total` documents `limit` leaves. Throws `InputError` unless it is a positive number. */
+export function limited(total: number, limit: number | undefined): number {
+  if (limit === undefined) return total;
+  if (!(limit > 0)) throw new InputError(`--limit is ${limit}; it must be a positive number of documents, or a fraction below 1`);
+  return Math.min(total, limit < 1 ? Math.ceil(total * limit) : Math.floor(limit));
+}
+
+/**
+ * All instances of a task, in document order. `dataset` has the rows by split.
+ * Throws `InputError` naming task, dataset, split and document for a missing split or column, an answer that is no choice, and
+ * a few-shot pool that is too small.
+ */
+export function buildRequests(task: Task, dataset: Dataset, options: RequestOptions = {}): Instance[] {
+  const version = options.harnessVersion ?? '0.4.13';
+  const ours = taskOfVersion(task, version);
+  const docs = evaluatedDocs(ours, { [datasetKey(ours)]: dataset });
+  const shots = shotsOf(ours, options.numFewshot);
+  if (!Number.isSafeInteger(shots) || shots < 0) throw new InputError(`the number of examples is ${shots}; it must be 0 or more`);
+  const { index, count } = options.shard ?? { index: 0, count: 1 };
+  if (!(Number.isSafeInteger(count) && Number.isSafeInteger(index) && index >= 0 && index < count)) {
+    throw new InputError(`shard ${index} of ${count}: the index must be 0 or more and below the count`);
+  }
+  const examples = shots > 0 && ours.output_type !== 'loglikelihood_rolling' ? new Examples(ours, dataset, shots, options) : null;
+  const instances: Instance[] = [];
+  const end = limited(docs.length, options.limit);
+  for (let docId = 0; docId < end; docId++) {
+    // Documents of other shards are drawn for as well: the stream of random numbers goes on from document to document.
+    const drawn = examples?.draw() ?? [];
+    if (docId % count !== index) continue;
+    const doc = process(ours, docs[docId], evaluatedSplit(ours), docId);
+    const fewshot = examples?.without(drawn, doc, docId) ?? [];
+    instances.push(
+      locate(ours, evaluatedSplit(ours), docId, () => {
+        const prefix = readDescription(ours, doc, version) + (examples?.text(fewshot) ?? '');
+        return { task: ours.task, docId, doc, fewshot, ...ask(ours, doc, prefix, version) };
+      }),
+    );
+  }
+  return instances;
+}
+
+/** Adds to an error which document it is about. */
+function locate<T>(task: Task, split: string, row: number, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(`task ${task.task}, document ${row} of split "${split}": ${messageOf(error)}`);
+  }
+}
+
+function process(task: Task, doc: Doc, split: string, row: number): Doc {
+  return task.process_docs ? locate(task, split, row, () => task.process_docs!(doc)) : doc;
+}
+
+/** Draws and writes few-shot examples. */
+class Examples {
+  private readonly random: PythonRandom;
+  private readonly pool: readonly Doc[];
+  private readonly first: boolean;
+  private readonly drawn: number;
+  /** Whether the evaluated document is kept out of its own prompt. */
+  private readonly comparesDocs: boolean;
+  private readonly processed = new Map<number, Doc>();
+  private readonly keys = new Map<number, string>();
+  private readonly texts = new Map<number, string>();
+
+  constructor(
+    private readonly task: Task,
+    dataset: Dataset,
+    private readonly count: number,
+    private readonly options: RequestOptions,
+  ) {
+    this.random = new PythonRandom(options.seed ?? FEWSHOT_SEED);
+    this.pool = poolDocs(task, dataset, count);
+    this.first = task.fewshot_config?.sampler === 'first_n';
+    // The harness compares the two settings, not the splits: a task that names neither draws one more and drops the document.
+    const sameSplit = task.fewshot_split === task.test_split;
+    this.comparesDocs = sameSplit || this.version === 'pinned';
+    this.drawn = sameSplit && !this.first ? count + 1 : count;
+    if (this.drawn > this.pool.length) {
+      const more = this.drawn > count ? ' and one to spare' : '';
+      throw new InputError(
+        `task ${task.task}: ${count} examples${more} are wanted, but the few-shot pool, split "${poolSplit(task)}", has ` +
+          `${this.pool.length} documents`,
+      );
+    }
+  }
+
+  private get version(): HarnessVersion {
+    return this.options.harnessVersion ?? '0.4.13';
+  }
+
+  /** Rows of the pool for the next document, one or all to spare where it is to be kept out. */
+  draw(): number[] {
+    if (!this.first) return this.random.sample(this.pool.length, this.drawn);
+    return Array.from({ length: this.comparesDocs ? this.pool.length : this.count }, (_, i) => i);
+  }
+
+  /** The rows without the evaluated document, as many as wanted. */
+  without(rows: number[], doc: Doc, docId: number): number[] {
+    if (!this.comparesDocs) return rows;
+    const key = JSON.stringify(doc);
+    const kept = rows.filter((row) => this.key(row) !== key).slice(0, this.count);
+    if (kept.length < this.count && this.version !== 'pinned') {
+      throw new InputError(`task ${this.task.task}: document ${docId} is more than once in the few-shot pool; remove the copies`);
+    }
+    return kept;
+  }
+
+  private example(row: number): Doc {
+    let doc = this.processed.get(row);
+    if (!doc) {
+      doc = process(this.task, this.pool[row], poolSplit(this.task), row);
+      this.processed.set(row, doc);
+    }
+    return doc;
+  }
+
+  private key(row: number): string {
+    let key = this.keys.get(row);
+    if (key === undefined) {
+      key = JSON.stringify(this.example(row));
+      this.keys.set(row, key);
+    }
+    return key;
+  }
+
+  text(rows: readonly number[]): string {
+    return rows.map((row) => this.one(row)).join('');
+  }
+
+  /** Question, answer and what separates examples. */
+  private one(row: number): string {
+    let text = this.texts.get(row);
+    if (text === undefined) {
+      text = locate(this.task, poolSplit(this.task), row, () => {
+        const { text, choices, target } = readDoc(this.task, this.example(row), this.version);
+        const several = typeof text === 'number';
+        const question = several ? choiceAt(choices, text) : text;
+        const first = typeof target === 'object' ? target[0] : target;
+        const answer = typeof first === 'number' && choices && !several ? choiceAt(choices, first) : pythonString(first);
+        if (answer === '') return question;
+        return question + (this.task.target_delimiter ?? ' ') + answer + (this.task.fewshot_delimiter ?? '\n\n');
+      });
+      this.texts.set(row, text);
+    }
+    return text;
+  }
+}
+
+function choiceAt(choices: readonly string[] | undefined, index: number): string {
+  const choice = choices?.[index];
+  if (choice === undefined) throw new InputError(`the answer's index is ${index}, but there are ${choices?.length ?? 0} choices`);
+  return choice;
+}
+
+/** The requests about one document, and what its fields say. */
+function ask(task: Task, doc: Doc, prefix: string, version: HarnessVersion): Pick<Instance, 'reading'> & Asked {
+  const reading = readDoc(task, doc, version);
+  const { text, choices, target } = reading;
+  const delimiter = task.target_delimiter ?? ' ';
+  switch (task.output_type) {
+    case 'multiple_choice': {
+      if (!choices) throw new InputError('a multiple choice task needs doc_to_choice');
+      if (typeof text === 'number') {
+        choiceAt(choices, text);
+        const continuation = delimiter + pythonString(target);
+        return { reading, loglikelihood: choices.map((context) => ({ context: prefix + context, continuation })) };
+      }
+      checkTarget(target, choices);
+      const context = prefix + text;
+      return { reading, loglikelihood: choices.map((choice) => ({ context, continuation: delimiter + choice })) };
+    }
+    case 'loglikelihood':
+      return { reading, loglikelihood: [{ context: prefix + text, continuation: pythonString(target) }] };
+    case 'loglikelihood_rolling':
+      return { reading, loglikelihood: [], rolling: pythonString(target) };
+    case 'generate_until': {
+      const { until, maxTokens, temperature } = generation(task);
+      return { reading, loglikelihood: [], generate: { context: prefix + text, until, maxTokens, temperature } };
+    }
+  }
+}
+
+type Asked = Pick<Instance, 'loglikelihood' | 'rolling' | 'generate'>;
+
+function checkTarget(target: Target, choices: readonly string[]): void {
+  for (const item of typeof target === 'object' ? target : [target]) {
+    if (typeof item === 'number') choiceAt(choices, item);
+    else if (!choices.includes(item)) throw new InputError(`the answer is ${JSON.stringify(item)}, which is none of the choices`);
+  }
+}
+
+/** generation_kwargs with the harness's defaults: greedy, 256 tokens, up to the few-shot delimiter. */
+export function generation(task: Task): { until: string[]; maxTokens: number; temperature: number } {
+  const given = task.generation_kwargs ?? {};
+  const until = given.until ?? task.fewshot_delimiter ?? '\n\n';
+  return {
+    until: (Array.isArray(until) ? until : [until]).map(String),
+    maxTokens: Number(given.max_gen_toks ?? 256),
+    temperature: given.do_sample ? Number(given.temperature ?? 1) : 0,
+  };
+}

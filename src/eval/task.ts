@@ -1,0 +1,173 @@
+// What a task is: data in the words of lm-evaluation-harness's task files (config/task.py there), so that a built-in task, a
+// user's file and the `configs` of a results file are one thing. Plus how its fields are read for one document
+// (api/task.py: doc_to_text, doc_to_target, doc_to_choice). No prompts and no scores here.
+
+import { InputError, messageOf } from '../errors.js';
+import { literalEval } from './python.js';
+import type { Loglikelihood } from './scorer.js';
+import { renderTemplate } from './template.js';
+
+/** One row of a dataset, by column. */
+export type Doc = Readonly<Record<string, unknown>>;
+
+/** A column's name, a Jinja template, or (built-in tasks only) a function. */
+export type Field<T> = string | T | ((doc: Doc) => T | string);
+
+/** The right answer: an index into the choices, a text, or several of either. */
+export type Target = number | string | readonly (number | string)[];
+
+export type OutputType = 'multiple_choice' | 'loglikelihood' | 'loglikelihood_rolling' | 'generate_until';
+
+/** A metric of one document: a number, or a sum and its weight. */
+export type MetricValue = number | readonly [number, number];
+
+export interface Metric {
+  readonly metric: string;
+  readonly aggregation?: string;
+  readonly higher_is_better?: boolean;
+  readonly ignore_case?: boolean;
+  readonly ignore_punctuation?: boolean;
+  readonly ignore_numbers?: boolean;
+  readonly regexes_to_ignore?: readonly string[];
+}
+
+/** What a model answered for one document, in the order of its requests. */
+export type Answers = readonly Loglikelihood[];
+
+export interface Task {
+  readonly task: string;
+  readonly task_alias?: string;
+  readonly dataset_path: string;
+  readonly dataset_name?: string;
+  readonly training_split?: string;
+  readonly validation_split?: string;
+  readonly test_split?: string;
+  readonly fewshot_split?: string;
+  /** Applied to each document, few-shot pool included. */
+  readonly process_docs?: (doc: Doc) => Doc;
+  readonly doc_to_text: Field<string | number>;
+  readonly doc_to_target: Field<Target>;
+  readonly doc_to_choice?: Field<readonly string[]>;
+  readonly process_results?: (doc: Doc, answers: Answers) => Record<string, MetricValue>;
+  readonly description?: string;
+  readonly target_delimiter?: string;
+  readonly fewshot_delimiter?: string;
+  readonly fewshot_config?: { readonly sampler?: 'default' | 'first_n' };
+  readonly num_fewshot?: number;
+  readonly metric_list: readonly Metric[];
+  readonly output_type: OutputType;
+  readonly generation_kwargs?: Readonly<Record<string, unknown>>;
+  readonly should_decontaminate?: boolean;
+  readonly doc_to_decontamination_query?: string;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  /** What commit 3196e907 of the harness, which OpenELM's model card pins, had instead. */
+  readonly pinned?: Partial<Task>;
+}
+
+/** Tasks reported together, with a mean over all their documents. */
+export interface TaskGroup {
+  readonly group: string;
+  readonly group_alias?: string;
+  readonly task: readonly (Task | TaskGroup)[];
+  readonly aggregate_metric_list: readonly { readonly metric: string; readonly weight_by_size: boolean }[];
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+export type HarnessVersion = '0.4.13' | 'pinned';
+
+/** All tasks of a list, groups opened, each once. */
+export function leafTasks(tasks: readonly (Task | TaskGroup)[]): Task[] {
+  const leaves = tasks.flatMap((item) => ('group' in item ? leafTasks(item.task) : [item]));
+  return leaves.filter((task, i) => leaves.findIndex((other) => other.task === task.task) === i);
+}
+
+/** The task as a version of the harness has it. */
+export function taskOfVersion(task: Task, version: HarnessVersion): Task {
+  return version === 'pinned' && task.pinned ? { ...task, ...task.pinned } : task;
+}
+
+/** What a task's fields say of one document. */
+export interface Reading {
+  /** The question; for tasks of several contexts (winogrande), the index of the right one. */
+  readonly text: string | number;
+  /** The answers to choose from; for tasks of several contexts, the contexts. */
+  readonly choices?: readonly string[];
+  readonly target: Target;
+}
+
+/** Reads a processed document. Throws `InputError` that names a missing column; the caller adds which document it was. */
+export function readDoc(task: Task, doc: Doc, version: HarnessVersion): Reading {
+  const choices = task.doc_to_choice === undefined ? undefined : readChoices(task.doc_to_choice, doc, version);
+  const text = readField(task.doc_to_text, doc, version);
+  const target = readField(task.doc_to_target, doc, version);
+  return {
+    text: typeof text === 'string' ? digits(text, choices, task.doc_to_text, doc) : (text as number),
+    choices,
+    target: typeof target === 'string' ? readTarget(target, choices, task.doc_to_target, doc) : (target as Target),
+  };
+}
+
+/** The rendered description: what stands before all examples. */
+export function readDescription(task: Task, doc: Doc, version: HarnessVersion): string {
+  const { description } = task;
+  if (!description) return '';
+  return Object.hasOwn(doc, description) ? String(doc[description]) : render(description, doc, version);
+}
+
+function render(template: string, doc: Doc, version: HarnessVersion): string {
+  return renderTemplate(template, doc, { keepTrailingNewline: version !== 'pinned' });
+}
+
+function readField(field: Field<unknown>, doc: Doc, version: HarnessVersion): unknown {
+  if (typeof field === 'function') return callField(field as (doc: Doc) => unknown, doc);
+  if (typeof field !== 'string') return field;
+  if (Object.hasOwn(doc, field)) return doc[field];
+  // A bare word is a column's name; as a template it would only print itself.
+  if (/^[A-Za-z_]\w*$/.test(field)) throw new InputError(`there is no column "${field}"`);
+  return render(field, doc, version);
+}
+
+function callField(field: (doc: Doc) => unknown, doc: Doc): unknown {
+  try {
+    return field(doc);
+  } catch (error) {
+    throw error instanceof InputError ? error : new InputError(messageOf(error));
+  }
+}
+
+function readChoices(field: Field<readonly string[]>, doc: Doc, version: HarnessVersion): readonly string[] {
+  const value = readField(field, doc, version);
+  const fromTemplate = typeof field === 'string' && !Object.hasOwn(doc, field);
+  const choices = fromTemplate && typeof value === 'string' ? literalEval(value) : value;
+  if (!Array.isArray(choices) || choices.length === 0 || !choices.every((choice) => typeof choice === 'string')) {
+    throw new InputError('the choices are not a list of texts');
+  }
+  return choices;
+}
+
+const isTemplate = (field: unknown, doc: Doc) => typeof field === 'string' && !Object.hasOwn(doc, field);
+
+/** A template that prints a number names a choice by its index. */
+function digits(text: string, choices: readonly string[] | undefined, field: unknown, doc: Doc): string | number {
+  return isTemplate(field, doc) && choices && /^\d+$/.test(text) ? Number(text) : text;
+}
+
+function readTarget(text: string, choices: readonly string[] | undefined, field: unknown, doc: Doc): Target {
+  if (!isTemplate(field, doc)) return text;
+  if (text.length >= 2 && text.startsWith('[') && text.endsWith(']')) {
+    try {
+      return literalEval(text) as Target;
+    } catch {
+      return text;
+    }
+  }
+  return digits(text, choices, field, doc);
+}
+
+/** A column that must hold a text; for the functions of built-in tasks. */
+export function textOf(doc: Doc, column: string): string {
+  const value = doc[column];
+  if (value === undefined) throw new InputError(`there is no column "${column}"`);
+  if (typeof value !== 'string') throw new InputError(`column "${column}" holds no text`);
+  return value;
+}

@@ -1,0 +1,56 @@
+// All built-in tasks and groups, and finding them by name. Each is data; see task.ts for what the fields mean.
+
+import { InputError, nearest } from '../../errors.js';
+import type { Task, TaskGroup } from '../task.js';
+import { hellaswag, piqa, socialIqa, winogrande } from './commonsense.js';
+import { llmAdapters } from './llm-adapters.js';
+import { mmlu } from './mmlu.js';
+import { boolq, race } from './reading.js';
+import { arcChallenge, arcEasy, openbookqa, sciq } from './science.js';
+import { crowsPairsEnglish, truthfulqaMc1, truthfulqaMc2 } from './truth-and-bias.js';
+import { wikitext } from './wikitext.js';
+
+export const builtinTasks: readonly (Task | TaskGroup)[] = [
+  arcChallenge,
+  arcEasy,
+  boolq,
+  crowsPairsEnglish,
+  hellaswag,
+  mmlu,
+  openbookqa,
+  piqa,
+  race,
+  sciq,
+  socialIqa,
+  truthfulqaMc1,
+  truthfulqaMc2,
+  wikitext,
+  winogrande,
+  ...llmAdapters,
+];
+
+/** The name by which a task or group is asked for. */
+export function nameOf(item: Task | TaskGroup): string {
+  return 'group' in item ? item.group : item.task;
+}
+
+/** Tasks and groups, those inside groups included. */
+function everything(items: readonly (Task | TaskGroup)[]): (Task | TaskGroup)[] {
+  return items.flatMap((item) => ('group' in item ? [item, ...everything(item.task)] : [item]));
+}
+
+/**
+ * Tasks and groups by name, `own` ones (a user's) before built-in ones. `llm_adapters` stands for its eight.
+ * Throws `InputError` for an unknown name, with the nearest known one.
+ */
+export function findTasks(names: readonly string[], own: readonly (Task | TaskGroup)[] = []): (Task | TaskGroup)[] {
+  const known = everything([...own, ...builtinTasks]);
+  const found = names.flatMap((name): readonly (Task | TaskGroup)[] => {
+    if (name === 'llm_adapters') return llmAdapters;
+    const item = known.find((candidate) => nameOf(candidate) === name);
+    if (item) return [item];
+    const guess = nearest(name, known.map(nameOf));
+    throw new InputError(`there is no task "${name}"${guess ? `; did you mean "${guess}"?` : '; list them with --tasks list'}`);
+  });
+  return found.filter((item, i) => found.indexOf(item) === i);
+}

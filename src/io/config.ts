@@ -1,0 +1,67 @@
+// Settings that people write: YAML text to a value, and a value to what a zod schema says it is. Every mistake is one sentence
+// with the file and the key's path; an unknown key is answered with the nearest known one. It knows no particular setting.
+
+import { LineCounter, parseDocument } from 'yaml';
+import { z } from 'zod';
+import { InputError, nearest } from '../errors.js';
+
+/** YAML (or JSON) text as a value. Throws `InputError` with the line and column where it is not YAML, or where a key comes twice. */
+export function parseYaml(text: string, name: string): unknown {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const [error] = document.errors;
+  if (error) {
+    const { line, col } = lines.linePos(error.pos[0]);
+    throw new InputError(`${name}: ${error.message} (line ${line}, column ${col})`);
+  }
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (problem) {
+    throw new InputError(`${name}: ${(problem as Error).message}`);
+  }
+}
+
+/** The value as the schema has it, defaults filled in. Throws `InputError` that names the first key that is wrong, by its path. */
+export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unknown, name: string): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(schema, issue.path);
+    const [key] = issue.keys;
+    const guess = nearest(key, known);
+    const hint = guess ? `did you mean ${guess}?` : `known are ${known.join(', ')}`;
+    throw new InputError(`${name}: unknown key ${pathText([...issue.path, key])}; ${hint}`);
+  }
+  const where = issue.path.length > 0 ? `${pathText(issue.path)}: ` : '';
+  throw new InputError(`${name}: ${where}${issue.message.replace(/^Invalid input: /, '')}`);
+}
+
+function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`;
+    return text === '' ? String(part) : `${text}.${String(part)}`;
+  }, '');
+}
+
+// The keys that an object schema knows at a path below `schema`.
+function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let at = inner(schema);
+  for (const part of path) {
+    if (at instanceof z.ZodObject) at = inner(at.shape[String(part)] as z.ZodType);
+    else if (at instanceof z.ZodArray) at = inner(at.element as z.ZodType);
+    else if (at instanceof z.ZodRecord) at = inner(at.valueType as z.ZodType);
+    else return [];
+  }
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+}
+
+function inner(schema: z.ZodType): z.ZodType {
+  let at = schema;
+  for (;;) {
+    if (at instanceof z.ZodOptional || at instanceof z.ZodDefault || at instanceof z.ZodPrefault || at instanceof z.ZodNullable) {
+      at = at.unwrap() as z.ZodType;
+    } else if (at instanceof z.ZodPipe) at = at.in as z.ZodType;
+    else return at;
+  }
+}

@@ -1,0 +1,98 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadDatasets, parseRows } from '../../src/app/eval-data.js';
+import { buildRequests } from '../../src/eval/requests.js';
+import type { Task } from '../../src/eval/task.js';
+import { findTasks } from '../../src/eval/tasks/index.js';
+
+let dir = '';
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'eval-data-'));
+});
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const write = (path: string, content: string | Uint8Array) => {
+  const file = join(dir, path);
+  mkdirSync(join(file, '..'), { recursive: true });
+  writeFileSync(file, content);
+};
+const lines = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+describe('datasets from a folder', () => {
+  it('are read by path, name and split, in any of the formats', async () => {
+    write('data/baber/piqa/validation.jsonl.gz', gzipSync(lines([{ goal: 'a', sol1: 'b', sol2: 'c', label: 0 }])));
+    write('data/baber/piqa/train.json', JSON.stringify([{ goal: 'd', sol1: 'e', sol2: 'f', label: 1 }]));
+    write('data/aps/super_glue/boolq/validation.csv', '\ufeffquestion,passage,label\r\n"is ""a"", b","two\nlines",1\r\nq,,0\r\n');
+    const datasets = await loadDatasets(join(dir, 'data'), findTasks(['piqa', 'boolq']));
+    expect(datasets['baber/piqa|']).toEqual({
+      validation: [{ goal: 'a', sol1: 'b', sol2: 'c', label: 0 }],
+      train: [{ goal: 'd', sol1: 'e', sol2: 'f', label: 1 }],
+    });
+    expect(datasets['aps/super_glue|boolq']).toEqual({
+      validation: [
+        { question: 'is "a", b', passage: 'two\nlines', label: 1 },
+        { question: 'q', passage: '', label: 0 },
+      ],
+    });
+  });
+
+  it('name what is wrong with them', async () => {
+    await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow(
+      /task sciq: .*allenai\/sciq has no test.jsonl/,
+    );
+    expect(() => parseRows('{"a":1}\n{"a":', 'x.jsonl')).toThrow('x.jsonl, line 2: not JSON');
+    expect(() => parseRows('[1]', 'x.json')).toThrow('x.json, row 0: expected a JSON object');
+    expect(() => parseRows('{}', 'x.json')).toThrow('expected a JSON array');
+    expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('row 1 has 1 cells, but the header has 2');
+    expect(() => parseRows('a,b\n"1', 'x.csv')).toThrow('is not closed');
+    write('data/allenai/sciq/test.jsonl.gz', 'no gzip');
+    await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow('test.jsonl.gz: not a gzip file');
+  });
+});
+
+describe('the conversion', () => {
+  const convert = (...more: string[]) => {
+    const script = fileURLToPath(new URL('../../tools/eval-data.ts', import.meta.url));
+    const tsx = fileURLToPath(new URL('../../node_modules/.bin/tsx', import.meta.url));
+    return execFileSync(tsx, [script, join(dir, 'source'), join(dir, 'out'), ...more], { encoding: 'utf8' });
+  };
+
+  it('gives rows that the tasks read, and names missing pools', async () => {
+    write('source/arc_easy.test.jsonl', lines([{ id: '1', query: 'Question: Which?\nAnswer:', choices: ['x', 'y'], gold: 1 }]));
+    write(
+      'source/hellaswag.validation.first5000.jsonl.gz',
+      gzipSync(lines([{ index: 0, query: 'Rowing: Anna rows. she', endings: ['stops.', 'sings.'], label: 1 }])),
+    );
+    write(
+      'source/race.high.test.jsonl',
+      lines([{ article: "It's a boat.", questions: ['Who?'], options: [['a', 'b', 'c', "d's"]], answers: ['D'] }]),
+    );
+    write(
+      'source/truthfulqa.mc_task.json',
+      JSON.stringify([{ question: 'Q?', mc1_targets: { no: 0, yes: 1 }, mc2_targets: { no: 0, yes: 1 } }]),
+    );
+    const said = convert();
+    expect(said).toContain('arc_easy.test.jsonl: 1 documents to allenai/ai2_arc/ARC-Easy/test');
+    expect(said).toContain('piqa.validation.jsonl: not there, left out');
+    expect(said).toMatch(/hellaswag: few-shot pool train missing \(--substitute-pools would take validation, which is also/);
+    const tasks = findTasks(['arc_easy', 'hellaswag', 'race', 'truthfulqa_mc1']) as Task[];
+    const datasets = await loadDatasets(join(dir, 'out'), tasks);
+    const [arc, hellaswag, race, truthful] = tasks.map(
+      (task) => buildRequests(task, datasets[`${task.dataset_path}|${task.dataset_name ?? ''}`])[0],
+    );
+    expect(arc.loglikelihood[1]).toEqual({ context: 'Question: Which?\nAnswer:', continuation: ' y' });
+    expect(arc.reading.target).toBe(1);
+    expect(hellaswag.loglikelihood[0]).toEqual({ context: 'Rowing: Anna rows. She', continuation: ' stops.' });
+    expect(race.loglikelihood.map(({ continuation }) => continuation)).toEqual([' a', ' b', ' c', " d's"]);
+    expect(truthful.loglikelihood.map(({ continuation }) => continuation)).toEqual([' yes', ' no']);
+    expect(convert('--substitute-pools')).toContain(
+      'arc_easy: few-shot pool train missing; test, which is also what is evaluated',
+    );
+    expect(readFileSync(join(dir, 'out/allenai/ai2_arc/ARC-Easy/train.jsonl'), 'utf8')).toContain('Which?');
+  });
+});

@@ -1,0 +1,173 @@
+// The command line around the verbs: help, exit codes, one sentence for each kind of wrong input, and the executable itself.
+
+import { spawn } from 'node:child_process';
+import { copyFile, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import manifest from '../../package.json' with { type: 'json' };
+import { run } from './terminal.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+describe('help', () => {
+  it('is what openelm alone prints', async () => {
+    const alone = await run([]);
+    expect(alone).toMatchObject({ code: 0, stderr: '' });
+    for (const verb of ['run', 'chat', 'score', 'info', 'init', 'tokenize']) expect(alone.stdout).toContain(`  ${verb} `);
+    expect((await run(['--help'])).stdout).toBe(alone.stdout);
+    expect(await run(['--version'])).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
+  });
+
+  it.each(['run', 'chat', 'score', 'info', 'init', 'tokenize'])('of %s has an example', async (verb) => {
+    const { code, stdout, stderr } = await run([verb, '--help']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain(`\n  $ openelm ${verb} `);
+    expect((await run(['help', verb])).stdout).toBe(stdout);
+  });
+});
+
+describe('usage errors', () => {
+  it.each([
+    ['rum', /unknown command 'rum' \(Did you mean run\?\)/],
+    ['run x --max-token 3', /unknown option '--max-token' \(Did you mean --max-tokens\?\)/],
+    ['run x --max-tokens', /option '-n, --max-tokens <n>' argument missing/],
+    ['run x --max-tokens 1e', /--max-tokens <n>' argument '1e' is invalid\. It must be a whole number of at least 0/],
+    ['run x --max-tokens 1.5', /'1\.5' is invalid/],
+    ['run x --temperature NaN', /--temperature <x>' argument 'NaN' is invalid\. It must be 0 \(greedy\) or/],
+    ['run x --temperature -1', /'-1' is invalid/],
+    ['run x --top-p 0x1', /'0x1' is invalid/],
+    ['run x --top-p 1.5', /--top-p <x>' argument '1\.5' is invalid\. It must be a number from 0 to 1/],
+    ['run x --seed 9007199254740992', /--seed/],
+    ['run x --threads 0', /--threads <n>' argument '0' is invalid\. It must be a whole number from 1 to 256/],
+    ['run x --threads 257', /'257' is invalid/],
+    ['run x --dtype q5', /--dtype <type>' argument 'q5' is invalid\. Allowed choices are f32, f16, bf16, q8, q4/],
+    ['run --ids 1,,-2', /--ids <list>' argument '1,,-2' is invalid\. It must be token ids like 1,2,3/],
+    ['run x --ids 1', /give a prompt or --ids, not both/],
+    ['run x y', /too many arguments/],
+    ['run', /no prompt: give it as an argument or on stdin/],
+    ['score', /no text: give it as an argument or on stdin/],
+    ['score x --file y', /give one of a text, --file and --ids/],
+    ['score --ids 1 --eos', /--eos is for text/],
+    ['tokenize x --decode 1', /give a text or --decode, not both/],
+    ['init OpenELM-270M', /required option '-o, --out <directory>' not specified/],
+    ['init --out x', /missing required argument 'shape'/],
+    ['chat hello', /too many arguments/],
+  ])('openelm %s', async (line, message) => {
+    const { code, stdout, stderr } = await run(line.split(' '));
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toMatch(/^openelm: [^\n]*\n$/);
+    expect(stderr).toMatch(message);
+  });
+
+  it('names an empty number', async () => {
+    expect(await run(['run', 'x', '--top-k', ''])).toMatchObject({ code: 2, stderr: /argument '' is invalid/ });
+  });
+});
+
+describe('bad input', () => {
+  let folder: string;
+  const place = (name: string): string => join(folder, name);
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'openelm-main-'));
+    for (const name of ['config.json', 'model.safetensors', 'tokenizer.model'])
+      await copyFile(join(root, 'models/stories-6m', name), place(name));
+  });
+  afterEach(async () => {
+    await rm(folder, { recursive: true });
+  });
+
+  async function sentence(...argv: string[]): Promise<string> {
+    const { code, stdout, stderr } = await run(argv);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^openelm: [^\n]+\n$/);
+    return stderr;
+  }
+
+  it('of any kind is one sentence', async () => {
+    expect(await sentence('run', '')).toContain('the prompt is empty');
+    expect(await sentence('run', 'x', '--model', place('nothing'))).toContain(`${place('nothing')}: no such directory or file`);
+    expect(await sentence('run', 'x', '--model', 'OpenELM-270M')).toContain('names a shape, not weights');
+    expect(await sentence('run', 'x', '--model', place('tokenizer.model'))).toContain('tokenizer.model');
+    expect(await sentence('run', 'x '.repeat(2000))).toMatch(/ \d{4} tokens, the context takes 1024;/);
+    expect(await sentence('score', 'x '.repeat(2000))).toMatch(/ \d{4} tokens, the context takes 1024;/);
+    expect(await sentence('score', '--file', place('nothing'))).toContain('no such file');
+    expect(await sentence('info', 'OpenELM-270m')).toContain('did you mean OpenELM-270M?');
+    expect(await sentence('init', 'OpenELM-2', '--out', place('out'))).toContain('OpenELM-2');
+    expect(await sentence('tokenize', '--decode', '1,4096')).toContain('there is no id 4096');
+  });
+
+  it('is found in a damaged checkpoint', async () => {
+    const model = ['--model', folder];
+    await truncate(place('model.safetensors'), 1_000_000);
+    expect(await sentence('run', 'x', ...model)).toContain('model.safetensors');
+    await rm(place('model.safetensors'));
+    expect(await sentence('run', 'x', ...model)).toContain(folder);
+    await writeFile(place('config.json'), '{"model_type": "llama"}');
+    expect(await sentence('run', 'x', ...model)).toContain('config.json');
+    await writeFile(place('config.json'), '{\n"model_type": openelm');
+    expect(await sentence('info', folder)).toContain('config.json');
+  });
+
+  it('counts a tokenizer that is too large', async () => {
+    const shape = { num_transformer_layers: 1, model_dim: 32, head_dim: 8, vocab_size: 64, ffn_dim_divisor: 8 };
+    await writeFile(place('shape.json'), JSON.stringify(shape));
+    expect((await run(['init', place('shape.json'), '--out', place('small')])).code).toBe(0);
+    await copyFile(place('tokenizer.model'), join(place('small'), 'tokenizer.model'));
+    expect(await sentence('run', 'x', '--model', place('small'))).toMatch(/4096 pieces.* only 64/);
+  });
+});
+
+it('a defect is one line too, with a way to its place', async () => {
+  const stdin = new Readable({
+    read() {
+      this.destroy(new Error('the pipe\nbroke'));
+    },
+  });
+  expect(await run(['run'], { stdin })).toEqual({
+    code: 1,
+    stdout: '',
+    stderr: 'openelm: the pipe broke (a defect of this program; OPENELM_DEBUG=1 shows where)\n',
+  });
+});
+
+describe('the executable', () => {
+  const start = (...argv: string[]) =>
+    spawn(process.execPath, ['--import', 'tsx', join(root, 'src/app/cli.ts'), ...argv], { cwd: root });
+  type Child = ReturnType<typeof start>;
+  const ended = (child: Child) => new Promise<number | null>((resolve) => child.on('close', (code) => resolve(code)));
+  const text = async (stream: Child['stdout']) => {
+    let all = '';
+    for await (const chunk of stream) all += chunk;
+    return all;
+  };
+
+  it('reads a pipe and writes one', async () => {
+    const child = start('run', '-n', '4');
+    child.stdin.end('Once upon a time\n');
+    const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended(child)]);
+    expect({ stdout, stderr, code }).toEqual({ stdout: ', there was a\n', stderr: '', code: 0 });
+  });
+
+  it('ends quietly when its reader does', async () => {
+    const child = start('run', 'Once upon a time', '-n', '1000000', '--slide', '--ignore-eos');
+    child.stdout.once('data', () => child.stdout.destroy());
+    const [stderr, code] = await Promise.all([text(child.stderr), ended(child)]);
+    expect({ stderr, code }).toEqual({ stderr: '', code: 0 });
+  });
+
+  it('ends at Ctrl-C with its own exit code', async () => {
+    const child = start('run', 'Once upon a time', '-n', '1000000', '--slide', '--ignore-eos');
+    let seen = '';
+    child.stdout.on('data', (chunk) => {
+      if (seen.includes('girl')) return;
+      seen += chunk;
+      if (seen.includes('girl')) child.kill('SIGINT');
+    });
+    const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), ended(child)]);
+    expect({ stderr, code }).toEqual({ stderr: '', code: 130 });
+    expect(stdout).toMatch(/^, there was[\s\S]*\n$/);
+  });
+});

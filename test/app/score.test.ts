@@ -1,0 +1,163 @@
+// `openelm score`: which tokens are scored with how much before them, and that held-out documents get the loss that the model's
+// training code measured (test/golden/stories-6m: sums of cross-entropy over windows of 512, from f32 arithmetic).
+
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { perplexityOf, scoreInWindows } from '../../src/app/score.js';
+import type { Model } from '../../src/index.js';
+import { run } from './terminal.js';
+
+interface ScoreJson {
+  ids: number[];
+  logprobs: (number | null)[];
+  greedy: (boolean | null)[];
+  perplexity: number | null;
+}
+
+interface Document {
+  text: string;
+  tokens: number;
+  nats: number;
+}
+
+async function scoreJson(...args: string[]): Promise<ScoreJson> {
+  const { code, stdout, stderr } = await run(['score', ...args, '--json']);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return JSON.parse(stdout) as ScoreJson;
+}
+
+function natsOf({ logprobs }: ScoreJson): number {
+  return -logprobs.reduce((sum: number, logprob) => sum + (logprob ?? 0), 0);
+}
+
+const documentsOf = (file: string): Document[] =>
+  readFileSync(file, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Document);
+
+/** The cache keeps keys and values in f16. */
+const tolerance = 1e-4;
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'openelm-score-'));
+});
+afterEach(async () => {
+  await rm(folder, { recursive: true });
+});
+
+async function scoreDocument(document: Document): Promise<ScoreJson> {
+  const file = join(folder, 'document.txt');
+  await writeFile(file, document.text);
+  return scoreJson('--file', file, '--window', '512', '--eos');
+}
+
+describe('openelm score', () => {
+  it.each(documentsOf(fileURLToPath(new URL('../golden/stories-6m/heldout.jsonl', import.meta.url))))(
+    'gives a held-out document of $tokens tokens its loss',
+    async (document) => {
+      const result = await scoreDocument(document);
+      expect(result.ids).toHaveLength(document.tokens);
+      expect(result.logprobs).toHaveLength(document.tokens);
+      expect(Math.abs(natsOf(result) / document.nats - 1)).toBeLessThan(tolerance);
+      expect(result.perplexity).toBeCloseTo(Math.exp(natsOf(result) / (document.tokens - 1)), 8);
+    },
+    600_000, // the reference backend takes its time
+  );
+
+  const shared = fileURLToPath(new URL('../../../shared/models/stories-6m/heldout.jsonl', import.meta.url));
+  it.runIf(existsSync(shared))('gives the short held-out documents their loss', async () => {
+    const short = documentsOf(shared).filter(({ tokens }) => tokens < 200);
+    expect(short.length).toBeGreaterThan(10);
+    for (const document of short)
+      expect(Math.abs(natsOf(await scoreDocument(document)) / document.nats - 1)).toBeLessThan(tolerance);
+  });
+
+  it('gives stable JSON', async () => {
+    const result = await scoreJson('Once upon a time');
+    expect(Object.keys(result)).toEqual(['ids', 'logprobs', 'greedy', 'perplexity']);
+    expect(result.ids).toEqual([1, 1090, 634, 261, 484]);
+    expect(result.greedy).toEqual([null, true, true, true, true]);
+    expect(result.logprobs[0]).toBeNull();
+    for (const logprob of result.logprobs.slice(1)) expect(logprob).toBeLessThan(0);
+    expect(result.perplexity).toBeCloseTo(Math.exp(natsOf(result) / 4), 10);
+    expect(await scoreJson('--ids', '1,1090,634,261,484')).toEqual(result);
+    expect((await run(['score', '--json'], { stdin: 'Once upon a time\n' })).stdout).toBe(`${JSON.stringify(result)}\n`);
+    expect(await scoreJson('--ids', '7')).toEqual({ ids: [7], logprobs: [null], greedy: [null], perplexity: null });
+  });
+
+  it('tells which token is the likeliest', async () => {
+    const { greedy } = await scoreJson('--ids', '1,1090,634,261,485,4053');
+    expect(greedy.slice(0, 5)).toEqual([null, true, true, true, false]);
+  });
+
+  it('fills the context to its last place', async () => {
+    const ids = Array.from({ length: 33 }, (_, i) => i + 3).join(',');
+    expect((await scoreJson('--ids', ids, '--context', '32')).logprobs).toHaveLength(33);
+    const { code, stderr } = await run(['score', '--ids', `${ids},9`, '--context', '32']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /^openelm: the text has 34 tokens, the context takes 32; raise it, or score in windows with --stride\n$/,
+    );
+  });
+
+  it('shows a table and the totals', async () => {
+    const { stdout } = await run(['score', 'Once upon a time']);
+    expect(stdout).toMatch(/^ +id +logprob +likeliest +piece\n +1 +- +- +<s>\n +1090 +-0\.8\d+ +yes +▁Once\n/);
+    expect(stdout).toMatch(/^tokens +5, of which 4 scored$/m);
+    expect(stdout).toMatch(/^perplexity +1\.27\d+$/m);
+    expect(stdout).toMatch(/^nats per byte +0\.061\d+ \(0\.97\d nats, 16 bytes\)$/m);
+  });
+
+  it('refuses windows that make no sense', async () => {
+    const wrong = async (...args: string[]) => (await run(['score', 'Once upon a time', ...args])).stderr;
+    expect(await wrong('--window', '2000')).toBe(
+      'openelm: a window of 2000 tokens does not fit the context of 1024; raise --context\n',
+    );
+    expect(await wrong('--window', '8', '--stride', '9')).toBe(
+      'openelm: a stride of 9 tokens leaves out tokens: the window has only 8\n',
+    );
+  });
+});
+
+describe('scoreInWindows', () => {
+  /** The "log-probability" of a token is how many tokens came before it in its window. */
+  const engine = {
+    context: 100,
+    score: async (ids: ArrayLike<number>) => ({
+      logprobs: Array.from(ids, (_, i) => (i === 0 ? null : i)),
+      greedy: Array.from(ids, (_, i) => (i === 0 ? null : true)),
+    }),
+  };
+  const model = { engine } as unknown as Model;
+  const contextsOf = async (tokens: number, window: number, stride: number) =>
+    (await scoreInWindows(model, new Array<number>(tokens).fill(0), { window, stride })).logprobs;
+
+  it('scores every token but the first once', async () => {
+    expect(await contextsOf(10, 4, 4)).toEqual([null, 1, 2, 3, 4, 1, 2, 3, 4, 1]);
+    expect(await contextsOf(10, 4, 2)).toEqual([null, 1, 2, 3, 4, 3, 4, 3, 4, 3]);
+    expect(await contextsOf(10, 4, 1)).toEqual([null, 1, 2, 3, 4, 4, 4, 4, 4, 4]);
+    expect(await contextsOf(5, 4, 4)).toEqual([null, 1, 2, 3, 4]);
+    expect(await contextsOf(1, 4, 4)).toEqual([null]);
+    for (let tokens = 1; tokens < 30; tokens++) {
+      for (let stride = 1; stride <= 5; stride++) {
+        const contexts = await contextsOf(tokens, 5, stride);
+        expect(contexts).toHaveLength(tokens);
+        for (const [i, context] of contexts.entries()) {
+          if (i === 0) expect(context).toBeNull();
+          else expect(context).toBeGreaterThanOrEqual(Math.min(i, 5 - stride + 1));
+        }
+      }
+    }
+  });
+});
+
+it('perplexity is of what was scored', () => {
+  expect(perplexityOf([null])).toBeNull();
+  expect(perplexityOf([null, -1, -3])).toBeCloseTo(Math.exp(2), 12);
+});

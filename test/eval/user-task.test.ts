@@ -1,0 +1,104 @@
+import { describe, expect, it } from 'vitest';
+import { evaluate } from '../../src/eval/harness.js';
+import { buildRequests } from '../../src/eval/requests.js';
+import { findTasks } from '../../src/eval/tasks/index.js';
+import { taskFromObject } from '../../src/eval/user-task.js';
+import { fakeScorer } from './fake-scorer.js';
+import { samples } from './samples.js';
+
+const base = {
+  task: 'ponds',
+  dataset_path: 'aps/super_glue',
+  dataset_name: 'boolq',
+  validation_split: 'validation',
+  fewshot_split: 'train',
+  test_split: 'test',
+  output_type: 'multiple_choice',
+  doc_to_text: '{{passage}} {{question|upper}}?',
+  doc_to_choice: ['no', 'yes'],
+  doc_to_target: '{{label}}',
+  description: 'Ponds.\n\n',
+  fewshot_delimiter: '\n',
+  num_fewshot: 1,
+  metric_list: [{ metric: 'acc' }, { metric: 'acc_bytes', aggregation: 'mean', higher_is_better: true }],
+};
+
+describe('a task of the user', () => {
+  it('is asked like a built-in one', async () => {
+    const task = taskFromObject(base, 'ponds.yaml');
+    const [instance] = buildRequests(task, samples['aps/super_glue|boolq']);
+    const [row] = instance.fewshot;
+    const { idx, label } = samples['aps/super_glue|boolq'].train[row] as { idx: number; label: number };
+    expect(instance.loglikelihood[1]).toEqual({
+      context: `Ponds.\n\nPond ${idx} is deep. IS POND ${idx} DEEP? ${['no', 'yes'][label]}\nPond 0 is deep. IS POND 0 DEEP?`,
+      continuation: ' yes',
+    });
+    const { results } = await evaluate(fakeScorer(), findTasks(['ponds'], [task]), samples);
+    expect(Object.keys(results.results.ponds)).toContain('acc_bytes_stderr,none');
+    expect(results.configs.ponds.metadata).toMatchObject({ config_source: 'ponds.yaml' });
+  });
+
+  it('may generate and match', async () => {
+    const task = taskFromObject(
+      {
+        ...base,
+        output_type: 'generate_until',
+        doc_to_choice: undefined,
+        doc_to_target: 'deep',
+        num_fewshot: 0,
+        doc_to_text: '{{question}}',
+        metric_list: [{ metric: 'exact_match', ignore_case: true, ignore_punctuation: true }],
+        generation_kwargs: { until: ['.'], max_gen_toks: 4 },
+      },
+      'ponds.yaml',
+    );
+    const deep = {
+      'aps/super_glue|boolq': { test: samples['aps/super_glue|boolq'].test.map((doc) => ({ ...doc, deep: 'deep' })) },
+    };
+    const [instance] = buildRequests(task, deep['aps/super_glue|boolq']);
+    expect(instance.generate).toEqual({ context: 'Ponds.\n\nis pond 0 deep', until: ['.'], maxTokens: 4, temperature: 0 });
+    const { results, samples: lines } = await evaluate(fakeScorer(), [task], deep);
+    expect(results.results.ponds['exact_match,none']).toBe(0.2);
+    expect(lines?.ponds[1]).toMatchObject({ resps: [['Deep!']], filtered_resps: ['Deep!'], exact_match: 1 });
+  });
+
+  it('may score single continuations and whole texts', async () => {
+    const single = taskFromObject(
+      {
+        ...base,
+        task: 'single',
+        output_type: 'loglikelihood',
+        doc_to_target: ' {{passage}}',
+        metric_list: [{ metric: 'perplexity' }, { metric: 'acc' }],
+      },
+      'a.yaml',
+    );
+    const whole = taskFromObject(
+      { ...base, task: 'whole', output_type: 'loglikelihood_rolling', doc_to_target: 'passage', metric_list: undefined },
+      'b.yaml',
+    );
+    const { results } = await evaluate(fakeScorer(), [single, whole], samples, { bootstrapIterations: 100 });
+    expect(results.results.single['perplexity_stderr,none']).toBeGreaterThan(0);
+    expect(results.results.whole['word_perplexity,none']).toBeGreaterThan(1);
+  });
+
+  it.each([
+    [{ doc_to_txt: 'a' }, 'ponds.yaml: there is no field "doc_to_txt"; did you mean "doc_to_text"?'],
+    [{ task: undefined }, 'ponds.yaml: task is missing'],
+    [{ task: 'a b' }, 'must be a word'],
+    [{ output_type: 'choice' }, 'output_type is "choice"; it must be one of multiple_choice'],
+    [{ doc_to_choice: undefined }, 'doc_to_choice is missing'],
+    [{ doc_to_choice: [] }, 'doc_to_choice must be a template or a list of texts'],
+    [{ doc_to_target: undefined }, 'doc_to_target is missing'],
+    [{ doc_to_text: '{{a' }, 'doc_to_text: the template "{{a" is not valid Jinja'],
+    [{ doc_to_text: '!function utils.f' }, 'doc_to_text is a Python function'],
+    [{ description: 3 }, 'description must be a text'],
+    [{ num_fewshot: -1 }, 'num_fewshot must be 0 or a positive whole number'],
+    [{ test_split: undefined, validation_split: undefined }, 'test_split or validation_split is missing'],
+    [{ metric_list: [{ metric: 'bleu' }] }, 'there is no metric "bleu" for output_type multiple_choice; there are acc'],
+    [{ metric_list: [{ metric: 'acc', aggregation: 'max' }] }, 'there is no aggregation "max"'],
+    [{ fewshot_config: { sampler: 'last' } }, 'fewshot_config.sampler is "last"'],
+  ])('is refused with %o', (fields, message) => {
+    expect(() => taskFromObject({ ...base, ...fields }, 'ponds.yaml')).toThrow(message);
+  });
+});
