@@ -26,7 +26,7 @@ async function judge(...args: Parameters<typeof golden>): Promise<{ good: boolea
 }
 
 describe('golden numbers', () => {
-  for (const item of ['configs.json', 'models/tiny-elm', 'models/tiny-gpt', 'generate', 'tokenizer']) {
+  for (const item of ['configs.json', 'models/tiny-elm', 'models/tiny-gpt', 'generate', 'tokenizer', 'eval']) {
     it(`${item} on ${backends.join(' and ')}`, async () => {
       const { good, said } = await judge([join(copies, item)], backends);
       expect(said).not.toMatch(/FAIL/);
@@ -57,6 +57,17 @@ describe('the judge', () => {
     const { good, said } = await judge([dir], ['reference']);
     expect(said).toMatch(/FAIL reference .*\n +logits: /);
     expect(good).toBe(false);
+  });
+
+  it('wants the model of evaluation goldens that have none', async () => {
+    const dir = join(temporary, 'nameless');
+    cpSync(join(copies, 'eval/tiny-elm'), dir, { recursive: true });
+    const without = await judge([dir], backends.slice(-1));
+    expect(without.good).toBe(false);
+    expect(without.said).toMatch(/name one with --model DIR\n.*nothing was judged/);
+    const { good, said } = await judge([dir], backends.slice(-1), join(copies, 'models/tiny-elm'));
+    expect(said).toMatch(/^ok/);
+    expect(good).toBe(true);
   });
 
   it('does not pass when nothing was judged', async () => {

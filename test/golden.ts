@@ -1,6 +1,6 @@
 // `npm run golden -- DIR...` judges directories of golden numbers on each backend: one item, a folder of several, or a parent of
 // such folders. It prints the largest error of each item and what it left out and why; it exits with 1 when something is past
-// its bound or nothing was judged. The judges are in test/judge/.
+// its bound or nothing was judged. `--model DIR` is the model of evaluation goldens that have none. The judges are in test/judge/.
 
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -11,6 +11,8 @@ import { messageOf } from '../src/errors.js';
 import { kindOf } from '../src/io/node/paths.js';
 import type { Backend } from '../src/tensor/backend.js';
 import { judgeConfigs } from './judge/configs.js';
+import { judgeEvalRequests } from './judge/eval.js';
+import { judgeEvalModel } from './judge/eval-model.js';
 import { judgeSampling } from './judge/generate.js';
 import type { Check, Judgement } from './judge/judgement.js';
 import { exists, judgeGreedy, judgeModel, judgeStories } from './judge/models.js';
@@ -37,7 +39,6 @@ const laterFolders: Record<string, string> = {
   data: 'corpora are not judged yet',
   peft: 'adapters are not judged yet',
   dpo: 'preference tuning is not judged yet',
-  eval: 'evaluation is not judged yet',
 };
 
 /** Results of the judges that compare without a model, in one shape. */
@@ -59,8 +60,14 @@ function simple(
   }));
 }
 
+/** Numbers of lm-evaluation-harness: those that need no model, and those of one model. */
+const evalFiles = ['requests.jsonl.gz', 'metrics.json', 'metric_primitives.json', 'python_random.json', 'results_example'];
+const evalModelFiles = ['loglikelihood.jsonl', 'rolling.jsonl', 'generate_until.jsonl'];
+/** Folders of an evaluation that its own judges read. */
+const evalParts = ['model', 'results_example'];
+
 /** Finds what can be judged at a path; `parent` is where models named by relative paths are looked up. */
-async function find(path: string, parent: string): Promise<Found> {
+async function find(path: string, parent: string, modelDir?: string): Promise<Found> {
   const kind = await kindOf(path);
   if (kind === undefined) throw new Error(`${path}: no such file or directory`);
   if (kind === 'file') {
@@ -93,16 +100,24 @@ async function find(path: string, parent: string): Promise<Found> {
     items.push({ path, judge: async (backend) => [await judgeGreedy(backend, path, parent)] });
   }
   const judgedHere = items.length > 0;
+  if (evalFiles.some((name) => names.includes(name))) {
+    items.push({ path, backendFree: true, judge: async () => simple(await judgeEvalRequests(path), path) });
+  }
+  if (evalModelFiles.some((name) => names.includes(name))) {
+    items.push({ path, judge: async (backend) => [await judgeEvalModel(backend, path, modelDir)] });
+  }
+  const isEval = items.length > 0 && !judgedHere;
   for (const name of names) {
+    if (isEval && evalParts.includes(name)) continue;
     const child = join(path, name);
     const childKind = await kindOf(child);
-    if (childKind === 'file' && /^configs.*\.json$/.test(name)) items.push(...(await find(child, parent)).items);
+    if (childKind === 'file' && /^configs.*\.json$/.test(name)) items.push(...(await find(child, parent, modelDir)).items);
     if (childKind !== 'directory') continue;
     if (judgedHere) {
       if (name.includes('mlx')) skipped.push(`${child}: MLX weights are not read yet`);
       continue; // copies of the weights, judged with their parent
     }
-    const inner = await find(child, path === parent ? path : parent);
+    const inner = await find(child, path === parent ? path : parent, modelDir);
     items.push(...inner.items);
     skipped.push(...inner.skipped);
   }
@@ -126,23 +141,24 @@ const report = (judgement: Judgement, backend: string): boolean => {
   const past = judgement.checks.filter(({ error, bound }) => !(error <= bound));
   const worst = judgement.checks.reduce<Check | undefined>((a, b) => (!a || b.error > a.error ? b : a), undefined);
   const largest = worst && worst.error > 0 ? `largest error ${worst.error.toExponential(1)} (${worst.name})` : 'exact';
-  console.log(
-    `${past.length ? 'FAIL' : 'ok  '} ${backend.padEnd(9)} ${judgement.item}: ${judgement.checks.length} checks, ${largest}`,
-  );
+  if (judgement.checks.length > 0) {
+    const verdict = past.length ? 'FAIL' : 'ok  ';
+    console.log(`${verdict} ${backend.padEnd(9)} ${judgement.item}: ${judgement.checks.length} checks, ${largest}`);
+  }
   for (const { name, error, bound } of past) console.log(`       ${name}: ${error.toExponential(2)}, allowed ${bound}`);
   for (const reason of judgement.skipped) console.log(`skip ${reason}`);
   return past.length === 0;
 };
 
 /** Judges all of it; true when something was judged and nothing was past its bound. */
-export async function golden(paths: readonly string[], backendNames: readonly string[]): Promise<boolean> {
+export async function golden(paths: readonly string[], backendNames: readonly string[], modelDir?: string): Promise<boolean> {
   const backends = openBackends(backendNames);
   let judged = 0;
   let good = true;
   for (const given of paths) {
     const path = resolve(given);
     const isKindFolder = ['models', 'generate', 'tokenizer', 'configs.json'].includes(basename(path));
-    const { items, skipped } = await find(path, isKindFolder ? dirname(path) : path);
+    const { items, skipped } = await find(path, isKindFolder ? dirname(path) : path, modelDir);
     for (const item of items) {
       for (const backend of item.backendFree ? backends.slice(0, 1) : backends) {
         const results = await item
@@ -150,7 +166,7 @@ export async function golden(paths: readonly string[], backendNames: readonly st
           .catch((error: unknown): Judgement[] => [
             { item: item.path, checks: [{ name: messageOf(error), error: Number.POSITIVE_INFINITY, bound: 0 }], skipped: [] },
           ]);
-        judged += results.length;
+        judged += results.filter(({ checks }) => checks.length > 0).length;
         for (const result of results) good = report(result, item.backendFree ? '-' : backend.name) && good;
       }
     }
@@ -165,10 +181,12 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const args = process.argv.slice(2);
   const at = args.indexOf('--backend');
   const backends = at < 0 ? ['reference', 'native'] : args.splice(at, 2)[1]?.split(',');
-  if (args.length === 0 || !backends?.length) {
-    console.error('usage: npm run golden -- DIR... [--backend reference,native]');
+  const modelAt = args.indexOf('--model');
+  const modelDir = modelAt < 0 ? undefined : args.splice(modelAt, 2)[1];
+  if (args.length === 0 || !backends?.length || (modelAt >= 0 && !modelDir)) {
+    console.error('usage: npm run golden -- DIR... [--backend reference,native] [--model DIR]');
     process.exitCode = 2;
   } else {
-    process.exitCode = (await golden(args, backends)) ? 0 : 1;
+    process.exitCode = (await golden(args, backends, modelDir)) ? 0 : 1;
   }
 }

@@ -128,16 +128,19 @@ interface Part {
 // The parts of a file between separators (none: the whole file). The bytes are good until the next part is asked for.
 async function* splitBytes(files: CorpusFiles, path: string, separator: Uint8Array, from: Position): AsyncGenerator<Part> {
   let at = from;
-  let held = new Uint8Array(0); // bytes behind `at` not handed out yet
-  let searched = 0; // of which this many hold no separator's beginning
+  let buffer = new Uint8Array(1 << 16);
+  let held = 0; // bytes in the buffer, from `at` on
+  let searched = 0; // of which this many begin no separator
   for await (const chunk of files.bytes(path, from.offset)) {
-    let bytes = chunk;
-    if (held.length > 0) {
-      if (held.length + chunk.length > MAX_DOCUMENT_BYTES) throw tooLarge(path, at, separator);
-      bytes = new Uint8Array(held.length + chunk.length);
-      bytes.set(held);
-      bytes.set(chunk, held.length);
+    if (held > MAX_DOCUMENT_BYTES) throw tooLarge(path, at, separator);
+    if (held + chunk.length > buffer.length) {
+      const larger = new Uint8Array(Math.max(buffer.length * 2, held + chunk.length));
+      larger.set(buffer.subarray(0, held));
+      buffer = larger;
     }
+    buffer.set(chunk, held);
+    held += chunk.length;
+    const bytes = buffer.subarray(0, held);
     let start = 0;
     for (;;) {
       const end = separator.length === 0 ? -1 : find(bytes, separator, Math.max(start, searched));
@@ -147,10 +150,11 @@ async function* splitBytes(files: CorpusFiles, path: string, separator: Uint8Arr
       at = next;
       start = end + separator.length;
     }
-    held = bytes.slice(start);
-    searched = Math.max(0, held.length - separator.length + 1);
+    buffer.copyWithin(0, start, held);
+    held -= start;
+    searched = Math.max(0, held - separator.length + 1);
   }
-  if (held.length > 0) yield { bytes: held, at, next: undefined };
+  if (held > 0) yield { bytes: buffer.subarray(0, held), at, next: undefined };
 }
 
 function tooLarge(path: string, at: Position, separator: Uint8Array): InputError {

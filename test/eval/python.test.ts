@@ -13,9 +13,9 @@ import {
   rstrip,
   strip,
 } from '../../src/eval/python.js';
-import { PythonRandom } from '../../src/eval/python-random.js';
 import { fourDigits } from '../../src/eval/report.js';
 import { renderTemplate } from '../../src/eval/template.js';
+import { PythonRandom } from '../../src/python-random.js';
 
 describe('Python text', () => {
   it('strips what Python calls white space', () => {

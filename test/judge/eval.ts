@@ -23,12 +23,12 @@ import {
   weightedMean,
   weightedPerplexity,
 } from '../../src/eval/metrics.js';
-import { PythonRandom } from '../../src/eval/python-random.js';
 import { buildRequests, type Instance } from '../../src/eval/requests.js';
 import { collectResults, type TaskScores } from '../../src/eval/results.js';
 import { type HarnessVersion, leafTasks, type Task, type TaskGroup } from '../../src/eval/task.js';
 import { findTasks } from '../../src/eval/tasks/index.js';
 import { meanGroup } from '../../src/eval/tasks/mmlu.js';
+import { PythonRandom } from '../../src/python-random.js';
 import { exists } from './models.js';
 
 /** One judged part: how many values were compared, and a sentence for each that differs. */

@@ -54,13 +54,16 @@ export function isRepoId(text: string): boolean {
 
 export const COMMIT = /^[0-9a-f]{40}$/;
 
+/** What a repository holds; the word in the hub's addresses. */
+export type RepoKind = 'models' | 'datasets';
+
 /** One repository's folder in the cache. */
 export class RepoCache {
   private readonly folder: string;
   private readonly locks: string;
 
-  constructor(cacheDir: string, repoId: string) {
-    const name = `models--${repoId.replaceAll('/', '--')}`;
+  constructor(cacheDir: string, repoId: string, kind: RepoKind = 'models') {
+    const name = `${kind}--${repoId.replaceAll('/', '--')}`;
     this.folder = join(cacheDir, name);
     this.locks = join(cacheDir, '.locks', name);
   }

@@ -2,46 +2,14 @@
 // https://huggingface.co/docs/hub/api and the cache that Python's huggingface_hub shares. Only safetensors weights are ever
 // fetched, never pickled ones. Node's fetch heeds no proxy variables; pass a `fetch` that does where one is needed.
 
-import { mkdir, statfs } from 'node:fs/promises';
 import { InputError } from '../../errors.js';
-import { parseJson, quoted } from '../json.js';
-import { fileError } from './files.js';
-import { type Answer, DEFAULT_PATIENCE, HttpClient, type Patience, retrying, textOf, Unreachable } from './http.js';
-import { downloadBlob, type RemoteFile } from './hub-blob.js';
-import { COMMIT, fileSize, hubSettings, isRepoId, RepoCache, shardsOf } from './hub-cache.js';
+import { quoted } from '../json.js';
+import { isRepoId, type RepoCache, shardsOf } from './hub-cache.js';
+import { cachedSnapshot, type DownloadOptions, type SnapshotDownload } from './hub-repository.js';
 import { INDEX_FILE, WEIGHTS_FILE } from './weights.js';
 
 export { isRepoId } from './hub-cache.js';
-
-/** How far a download is; sizes in bytes. The overall total grows once, when an index has told of its shards. */
-export interface DownloadProgress {
-  readonly file: string;
-  readonly receivedBytes: number;
-  readonly totalBytes: number;
-  readonly overallReceivedBytes: number;
-  readonly overallTotalBytes: number;
-}
-
-export interface DownloadOptions {
-  /** Branch, tag or commit; default `main`. */
-  readonly revision?: string;
-  /** Default $HF_HUB_CACHE, or $HF_HOME/hub, or ~/.cache/huggingface/hub. */
-  readonly cacheDir?: string;
-  /** Default $HF_ENDPOINT, or https://huggingface.co. */
-  readonly endpoint?: string;
-  /** Default $HF_TOKEN, or the token file that `hf auth login` wrote. Sent to the endpoint's origin only. */
-  readonly token?: string;
-  /** Use the cache alone; default $HF_HUB_OFFLINE. */
-  readonly offline?: boolean;
-  readonly fetch?: typeof fetch;
-  /** Called for every piece that arrives, only while something is downloaded. */
-  readonly onProgress?: (progress: DownloadProgress) => void;
-  /** Told in one sentence of what the user should know: the cache is used, another process is waited for. */
-  readonly onNotice?: (message: string) => void;
-  readonly signal?: AbortSignal;
-  /** Overrides how long a bad connection is put up with. */
-  readonly patience?: Partial<Patience>;
-}
+export type { DownloadOptions, DownloadProgress } from './hub-repository.js';
 
 const TEXT_FILES = [
   'generation_config.json',
@@ -50,7 +18,6 @@ const TEXT_FILES = [
   'tokenizer_config.json',
   'chat_template.jinja',
 ];
-const MAX_ANSWER_BYTES = 64 << 20;
 
 /**
  * Makes sure that the model's config, tokenizer and safetensors weights are in the cache and returns the snapshot's directory.
@@ -58,41 +25,12 @@ const MAX_ANSWER_BYTES = 64 << 20;
  * Throws `InputError` in one sentence: no such model, gated, unreachable, wrong bytes, disk full; rethrows the signal's reason.
  */
 export async function downloadModel(repoId: string, options: DownloadOptions = {}): Promise<string> {
-  const { revision = 'main', onNotice = () => {} } = options;
+  const { revision = 'main' } = options;
   if (!isRepoId(repoId))
     throw new InputError(`${quoted(repoId)} is no model id of the hub, expected one like apple/OpenELM-270M`);
   if (!isRevision(revision)) throw new InputError(`${quoted(revision)} is no branch, tag or commit`);
-  const settings = await hubSettings(options);
-  const cache = new RepoCache(settings.cacheDir, repoId);
-  const commit = await cache.commitOf(revision);
-  const missing = commit === undefined ? `revision ${revision}` : await cache.firstMissing(commit);
-  const inCache = commit !== undefined && missing === undefined ? cache.snapshot(commit) : undefined;
-  if (settings.offline) {
-    if (inCache) return inCache;
-    throw new InputError(
-      `${repoId} is not in the cache at ${settings.cacheDir} (${missing} is missing), and offline mode (HF_HUB_OFFLINE) forbids to download it`,
-    );
-  }
-
-  const patience = { ...DEFAULT_PATIENCE, ...options.patience };
-  const origin = new URL(settings.endpoint).origin;
-  const client = new HttpClient({ origin, token: settings.token, fetch: options.fetch, signal: options.signal, patience });
-  const hub = new HubRepository(client, settings.endpoint, repoId, revision);
-  let listing: Listing;
-  try {
-    listing = await hub.list(
-      inCache ? { ...patience, retries: Math.min(1, patience.retries), stallMs: Math.min(10_000, patience.stallMs) } : patience,
-    );
-  } catch (error) {
-    if (!(error instanceof Unreachable)) throw error;
-    if (!inCache)
-      throw new InputError(`${error.message}, and ${repoId} is not in the cache (${missing} is missing): check the connection`);
-    onNotice(`${error.message}: using the cached copy of ${repoId}`);
-    return inCache;
-  }
-  await new SnapshotDownload(hub, cache, listing, settings.cacheDir, options).run();
-  await cache.setCommit(revision, listing.commit);
-  return cache.snapshot(listing.commit);
+  const firstMissing = (cache: RepoCache, commit: string) => cache.firstMissing(commit);
+  return cachedSnapshot({ kind: 'models', repoId, revision, firstMissing, fetch: fetchModel }, options);
 }
 
 /** A revision ends up in a path (refs/...) and in an address. */
@@ -101,213 +39,18 @@ function isRevision(text: string): boolean {
   return text.length <= 255 && parts.every((part) => /^[\w.+=@-]+$/.test(part) && part !== '.' && part !== '..');
 }
 
-/** What the hub says of one commit. */
-interface Listing {
-  readonly commit: string;
-  readonly files: Map<string, { bytes?: number; etag?: string }>;
-}
-
-class HubRepository {
-  constructor(
-    readonly client: HttpClient,
-    readonly endpoint: string,
-    readonly repoId: string,
-    readonly revision: string,
-  ) {}
-
-  /** The commit that the revision stands for now, and its files. */
-  async list(patience: Patience): Promise<Listing> {
-    const { signal } = this.client.options;
-    const url = `${this.endpoint}/api/models/${this.repoId}/revision/${encodeURIComponent(this.revision)}?blobs=true`;
-    const client = new HttpClient({ ...this.client.options, patience });
-    const text = await retrying({ patience, signal }, async () => {
-      const answer = await client.send(url);
-      try {
-        if (answer.status !== 200) throw await this.refusal(answer);
-        return await textOf(answer, MAX_ANSWER_BYTES, `the answer of ${url}`);
-      } finally {
-        await answer.close();
-      }
-    });
-    return readListing(parseJson(text, url), url);
-  }
-
-  /** A file with its address, size and hash; asks for what the listing did not tell (mirrors leave out blobs). */
-  async describe(listing: Listing, name: string): Promise<RemoteFile> {
-    const url = `${this.endpoint}/${this.repoId}/resolve/${listing.commit}/${encodeURIComponent(name)}`;
-    let { bytes, etag } = listing.files.get(name) ?? {};
-    if (bytes === undefined || etag === undefined) {
-      const { patience, signal } = this.client.options;
-      const answer = await retrying({ patience, signal }, () => this.client.send(url, { method: 'HEAD', sameOrigin: true }));
-      await answer.close();
-      if (answer.status >= 400) throw await this.refusal(answer, name);
-      etag = (answer.headers.get('x-linked-etag') ?? answer.headers.get('etag') ?? '').replace(/^W\//, '').replaceAll('"', '');
-      bytes = Number(answer.headers.get('x-linked-size') ?? answer.headers.get('content-length') ?? Number.NaN);
-    }
-    if (!Number.isSafeInteger(bytes) || bytes < 0) throw new InputError(`${url}: the server does not tell the size of the file`);
-    if (!/^[\w-][\w.-]{0,127}$/.test(etag))
-      throw new InputError(`${url}: the server gives no usable etag for the file, found ${quoted(etag)}`);
-    return { name, url, bytes, etag };
-  }
-
-  /** What an answer that is no content means, in one sentence with what to do. */
-  readonly refusal = async (answer: Answer, file?: string): Promise<InputError> => {
-    const { repoId, revision, endpoint } = this;
-    const { status, headers } = answer;
-    const code = headers.get('x-error-code') ?? '';
-    const account = this.client.options.token
-      ? 'the account of your token'
-      : 'your account, and set HF_TOKEN to one of its tokens';
-    if (code === 'GatedRepo' || status === 403) {
-      return new InputError(`${repoId} is gated (${status}): accept its licence at ${endpoint}/${repoId} with ${account}`);
-    }
-    if (status === 401 && this.client.options.token && code !== 'RepoNotFound') {
-      return new InputError(
-        `${endpoint} refuses the token for ${repoId} (401): check HF_TOKEN, and that its account has access to the model`,
-      );
-    }
-    if (status === 401) {
-      return new InputError(
-        `${repoId} does not exist at ${endpoint}, or is private or gated (401): check the name, or accept its licence at ${endpoint}/${repoId} with ${account}`,
-      );
-    }
-    if (status === 404 && file !== undefined && code !== 'RepoNotFound')
-      return new InputError(`${repoId} has no file ${file} at ${endpoint} (404)`);
-    if (status === 404 && (code === 'RevisionNotFound' || (code !== 'RepoNotFound' && (await this.exists())))) {
-      return new InputError(`${repoId} has no revision ${quoted(revision)} at ${endpoint} (404)`);
-    }
-    if (status === 404)
-      return new InputError(`there is no model ${repoId} at ${endpoint} (404): check the name; a private one needs HF_TOKEN`);
-    const message = headers.get('x-error-message');
-    return new InputError(
-      `${endpoint} answered ${repoId}${file ? `, ${file},` : ''} with status ${status}${message ? ` (${quoted(message)})` : ''}`,
+async function fetchModel(download: SnapshotDownload): Promise<void> {
+  const { listing, hub, cache } = download;
+  const has = (name: string) => listing.files.has(name);
+  const weights = [WEIGHTS_FILE, INDEX_FILE].find(has);
+  if (!has('config.json')) throw new InputError(`${hub.repoId} has no config.json: it holds no model that can be loaded`);
+  if (!weights) {
+    const other = [...listing.files.keys()].filter((name) => /\.(bin|pt|pth|safetensors|gguf)$/.test(name)).slice(0, 3);
+    throw new InputError(
+      `${hub.repoId} has no ${WEIGHTS_FILE} and no ${INDEX_FILE}${other.length > 0 ? ` (only ${other.map(quoted).join(', ')})` : ''}: only safetensors weights are downloaded`,
     );
-  };
-
-  /** Tells a missing revision from a missing repository where the answer has no error code. */
-  private async exists(): Promise<boolean> {
-    try {
-      const answer = await this.client.send(`${this.endpoint}/api/models/${this.repoId}`);
-      await answer.close();
-      return answer.status === 200;
-    } catch {
-      this.client.options.signal?.throwIfAborted();
-      return false;
-    }
   }
-}
-
-function readListing(value: unknown, url: string): Listing {
-  const wrong = (what: string) => new InputError(`${url}: not an answer of a Hugging Face hub: ${what}`);
-  const { sha, siblings } = (value ?? {}) as { sha?: unknown; siblings?: unknown };
-  if (typeof sha !== 'string' || !COMMIT.test(sha)) throw wrong('its sha is no commit');
-  if (!Array.isArray(siblings)) throw wrong('its siblings are no list');
-  const files: Listing['files'] = new Map();
-  for (const sibling of siblings as unknown[]) {
-    const { rfilename, size, blobId, lfs } = (sibling ?? {}) as Record<string, unknown>;
-    if (typeof rfilename !== 'string') throw wrong('a file has no name');
-    const { sha256, size: lfsSize } = (lfs ?? {}) as Record<string, unknown>;
-    const etag = lfs ? sha256 : blobId;
-    const bytes = lfs ? (lfsSize ?? size) : size;
-    files.set(rfilename, {
-      bytes: Number.isSafeInteger(bytes) ? (bytes as number) : undefined,
-      etag: typeof etag === 'string' ? etag : undefined,
-    });
-  }
-  return { commit: sha, files };
-}
-
-/** Brings the needed files of one commit into the cache, one after another. */
-class SnapshotDownload {
-  /** Bytes received so far and in all, of each file that is not in the cache yet. */
-  private readonly sizes = new Map<string, { received: number; total: number }>();
-
-  constructor(
-    private readonly hub: HubRepository,
-    private readonly cache: RepoCache,
-    private readonly listing: Listing,
-    private readonly cacheDir: string,
-    private readonly options: DownloadOptions,
-  ) {}
-
-  async run(): Promise<void> {
-    const { listing, hub } = this;
-    const has = (name: string) => listing.files.has(name);
-    const weights = [WEIGHTS_FILE, INDEX_FILE].find(has);
-    if (!has('config.json')) throw new InputError(`${hub.repoId} has no config.json: it holds no model that can be loaded`);
-    if (!weights) {
-      const other = [...listing.files.keys()].filter((name) => /\.(bin|pt|pth|safetensors|gguf)$/.test(name)).slice(0, 3);
-      throw new InputError(
-        `${hub.repoId} has no ${WEIGHTS_FILE} and no ${INDEX_FILE}${other.length > 0 ? ` (only ${other.map(quoted).join(', ')})` : ''}: only safetensors weights are downloaded`,
-      );
-    }
-    const first = ['config.json', ...TEXT_FILES.filter(has)];
-    await this.fetchAll([...first, weights]);
-    if (weights === INDEX_FILE) await this.fetchAll(await shardsOf(this.cache.snapshot(listing.commit, INDEX_FILE)));
-  }
-
-  private async fetchAll(names: readonly string[]): Promise<void> {
-    const files: RemoteFile[] = [];
-    for (const name of names) {
-      if (!this.listing.files.has(name))
-        throw new InputError(`${this.hub.repoId}: its index names ${name}, but it has no such file`);
-      const file = await this.hub.describe(this.listing, name);
-      if ((await fileSize(this.cache.snapshot(this.listing.commit, name))) !== file.bytes) files.push(file);
-    }
-    await this.checkSpace(files);
-    for (const file of files) this.sizes.set(file.name, { received: 0, total: file.bytes });
-    for (const file of files) await this.fetchOne(file);
-  }
-
-  private async fetchOne(file: RemoteFile): Promise<void> {
-    const { cache, listing, options } = this;
-    if ((await fileSize(cache.blob(file.etag))) !== file.bytes) {
-      const { client, refusal } = this.hub;
-      await downloadBlob(file, {
-        client,
-        cache,
-        refusal,
-        onBytes: (received) => this.report(file, received),
-        onNotice: options.onNotice ?? (() => {}),
-      });
-    }
-    await cache.link(listing.commit, file.name, file.etag);
-  }
-
-  private report(file: RemoteFile, received: number): void {
-    this.sizes.set(file.name, { received, total: file.bytes });
-    let overallReceivedBytes = 0;
-    let overallTotalBytes = 0;
-    for (const size of this.sizes.values()) {
-      overallReceivedBytes += size.received;
-      overallTotalBytes += size.total;
-    }
-    this.options.onProgress?.({
-      file: file.name,
-      receivedBytes: received,
-      totalBytes: file.bytes,
-      overallReceivedBytes,
-      overallTotalBytes,
-    });
-  }
-
-  /** Says at once that the disk is too small, rather than after an hour. */
-  private async checkSpace(files: readonly RemoteFile[]): Promise<void> {
-    let needed = 0;
-    for (const { etag, bytes } of files)
-      needed += bytes - ((await fileSize(this.cache.blob(etag))) ?? (await fileSize(this.cache.incompleteBlob(etag))) ?? 0);
-    if (needed <= 0) return;
-    try {
-      await mkdir(this.cacheDir, { recursive: true });
-      const { bavail, bsize } = await statfs(this.cacheDir);
-      const free = bavail * bsize;
-      if (needed > free) {
-        throw new InputError(
-          `${this.hub.repoId} needs ${needed} more bytes in ${this.cacheDir}, but only ${free} are free: free some space or set HF_HOME`,
-        );
-      }
-    } catch (error) {
-      throw fileError(error, this.cacheDir, 'write');
-    }
-  }
+  const first = ['config.json', ...TEXT_FILES.filter(has)];
+  await download.fetchAll([...first, weights]);
+  if (weights === INDEX_FILE) await download.fetchAll(await shardsOf(cache.snapshot(listing.commit, INDEX_FILE)));
 }
