@@ -1,5 +1,6 @@
 // Speed of the kernels of a training step, one at a time: GFLOP/s of products, attention and the loss, GB/s of the optimizer, with
-// 1 thread and with all. The best of many runs, as other work may share the machine. Whole steps, and other trainers, are not here.
+// 1 thread and with all. The best of many runs, as other work may share the machine; `a core` is the mean by CPU time, which
+// neighbours on the CPUs hardly lengthen (spinning at the end of a stage counts). Whole steps, and other trainers, are not here.
 import { parseArgs } from 'node:util';
 import { type NativeBackend, nativeBackend } from '../src/backends/native.js';
 import { InputError } from '../src/errors.js';
@@ -64,7 +65,8 @@ export async function run(args: string[]): Promise<void> {
         if (!name.includes(values.only)) continue;
         const best = await bestTime(opened.backend, kernel, Number(values.seconds));
         const model = `${shape.name} ${shape.batch} x ${shape.context}`;
-        rows.push({ kernel: kernel.kernel, model, threads, ms: best * 1e3, speed: kernel.work / best / 1e9, unit: kernel.unit });
+        const [speed, core] = [best.wall, best.cpu].map((seconds) => kernel.work / seconds / 1e9);
+        rows.push({ kernel: kernel.kernel, model, threads, ms: best.wall * 1e3, speed, 'a core': core, unit: kernel.unit });
       }
       await opened.backend.dispose();
     }
@@ -72,7 +74,7 @@ export async function run(args: string[]): Promise<void> {
   report('train-kernels', rows);
 }
 
-async function bestTime(backend: NativeBackend, kernel: Kernel, seconds: number): Promise<number> {
+async function bestTime(backend: NativeBackend, kernel: Kernel, seconds: number): Promise<{ wall: number; cpu: number }> {
   const ops = new Ops();
   kernel.build(ops);
   const program = ops.finish();
@@ -80,14 +82,20 @@ async function bestTime(backend: NativeBackend, kernel: Kernel, seconds: number)
   for (const [index, value] of pendingParams.splice(0)) params[index] = value;
   const executable = backend.compile(program);
   let best = Number.POSITIVE_INFINITY;
+  let runs = 0;
+  let cpu = 0;
   const end = performance.now() + seconds * 1000;
-  for (let i = 0; i < 3 || performance.now() < end; i++) {
+  while (runs < 3 || performance.now() < end) {
     const start = performance.now();
+    const before = process.cpuUsage();
     await backend.submit(executable, params).done;
+    const { user, system } = process.cpuUsage(before);
     best = Math.min(best, (performance.now() - start) / 1000);
+    cpu += (user + system) / 1e6;
+    runs++;
   }
   executable.dispose();
-  return best;
+  return { wall: best, cpu: cpu / runs };
 }
 
 /** Params of the program that is being built. */
