@@ -28,6 +28,8 @@ import { readIfThere } from '../io/node/paths.js';
 import { countParameters } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import type { Backend } from '../tensor/backend.js';
+import { ExecutionError } from '../tensor/execution.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
 import {
   difference,
@@ -84,6 +86,7 @@ export async function pretrain(terminal: Terminal, file: string, config: Pretrai
   const { stdout, stderr } = terminal;
   const tokens = await openTokenizerParts(config.data.tokenizer);
   const model = modelOf(config, tokens.tokenizer, file);
+  checkPrompts(config, tokens.tokenizer, model.maxContextLength, file);
   const from = await startingPoint(config, tokens.beside, resume, (text) => stderr.write(`openelm: ${text}\n`));
   await prepareDirectory(config);
   checkMemory(countParameters(model));
@@ -101,8 +104,13 @@ export async function pretrain(terminal: Terminal, file: string, config: Pretrai
       `# ${countParameters(model).toLocaleString('en')} parameters; ${backend.description}` +
         `${peak ? `, ${(peak / 1e9).toFixed(0)} GFLOP/s at most` : ''}${from ? `; goes on after step ${from.step}` : ''}\n`,
     );
-    const run = new Run(terminal, config, backend, parameters, tokens, from?.record);
-    await run.train(from, peak, ema);
+    await new Run(terminal, config, backend, parameters, tokens, from?.record).train(from, peak, ema);
+  } catch (error) {
+    if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
+    const { batch_size: rows, data } = config;
+    throw new InputError(
+      `not enough memory for ${rows} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_checkpointing`,
+    );
   } finally {
     await backend.dispose();
   }
@@ -150,6 +158,17 @@ async function prepareDirectory(config: PretrainConfig): Promise<void> {
   }
   await removeLeftovers(config.out);
   await writeAtomic(join(config.out, 'config.yaml'), (sink) => sink.write(new TextEncoder().encode(stringify(config))));
+}
+
+/** Found out now rather than when the first sample is due. */
+function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context: number, file: string): void {
+  for (const prompt of samples?.prompts ?? []) {
+    const { length } = tokenizer.encode(prompt, { bos: true });
+    if (length < context) continue;
+    throw new InputError(
+      `${file}: samples.prompts: ${JSON.stringify(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
+    );
+  }
 }
 
 /** Weights, gradients and two moments in f32; activations are not counted. */
@@ -204,6 +223,12 @@ class Run {
     const step = new TrainingStep(this.backend, parameters, stepOptionsOf(config));
     const momentum = config.ema_momentum;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
+    if (config.validation) {
+      // What is wrong with that corpus shows now, not hours later.
+      const first = this.validationBatches(1);
+      await first.next();
+      await first.return();
+    }
     const stream = this.stream('train', from?.record.data);
     const stop = new AbortController();
     const forget = onStop(terminal, () => stop.abort());

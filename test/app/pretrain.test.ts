@@ -175,10 +175,15 @@ describe('bad input to openelm pretrain', () => {
       ['--validation.every', '2', '--data.val_data_info', '[{file_name: nowhere.txt}]'],
       /nowhere\.txt: .*no such file or directory$/,
     ],
+    [
+      ['--samples', '{every: 1, prompts: [the cat sat on the mat and then it slept under the old red tree]}'],
+      /samples\.prompts: "the cat.*" has \d+ tokens, the model's context 16; shorten it$/,
+    ],
     [['--model', 'OpenELM-280M'], /did you mean OpenELM-270M\?$/],
   ])('%j', async (args, message) => {
     const { file, out } = await place('bad');
-    const { code, stderr } = await run(['pretrain', file, ...args]);
+    const { code, stderr, stdout } = await run(['pretrain', file, ...args]);
+    expect(stdout).not.toMatch(/^step +\d/m); // it says so before it trains
     const [last] = stderr.trim().split('\n').slice(-1);
     expect(last).toMatch(message);
     expect(code).toBe(1);
