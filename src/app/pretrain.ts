@@ -227,7 +227,7 @@ class Run {
       // What is wrong with that corpus shows now, not hours later.
       const first = this.validationBatches(1);
       await first.next();
-      await first.return();
+      await first.return(undefined);
     }
     const stream = this.stream('train', from?.record.data);
     const stop = new AbortController();
