@@ -33,6 +33,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./init.js')).initCommand(t),
   },
   {
+    name: 'eval',
+    description: "a model's accuracies as lm-evaluation-harness measures them",
+    load: async (t) => (await import('./eval.js')).evalCommand(t),
+  },
+  {
     name: 'tokenize',
     description: 'text to token ids and back',
     load: async (t) => (await import('./tokenize.js')).tokenizeCommand(t),

@@ -52,8 +52,9 @@ export function addModelOption(command: Command): Command {
   return command.option('-m, --model <model>', 'directory, safetensors file or hub id (default: the embedded stories-6m)');
 }
 
-export function addModelOptions(command: Command): Command {
-  return addModelOption(command)
+/** `asArgument`: the verb takes the model as its argument. */
+export function addModelOptions(command: Command, { asArgument = false } = {}): Command {
+  return (asArgument ? command : addModelOption(command))
     .addOption(
       new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices([
         'f32',

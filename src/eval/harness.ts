@@ -80,8 +80,8 @@ export async function evaluate(
   return mergeShards([part], tasks, options);
 }
 
-/** Shots of each task by name; the nearest group's where the task itself is not named. */
-function shotsByName(
+/** Shots asked for, by name of each task; the nearest group's where the task itself is not named. */
+export function shotsByName(
   items: readonly (Task | TaskGroup)[],
   asked: EvaluateOptions['numFewshot'],
   inherited?: number,

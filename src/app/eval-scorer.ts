@@ -1,0 +1,131 @@
+// What `openelm eval` measures: a model that is loaded here, or one at a server; and the file that keeps its answers, named after
+// all that they depend on. Which requests are made is not known here.
+
+import { createHash } from 'node:crypto';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { InputError } from '../errors.js';
+import { cachedScorer } from '../eval/cache.js';
+import { httpScorer } from '../eval/http.js';
+import { localScorer } from '../eval/local.js';
+import type { RunInfo } from '../eval/report.js';
+import type { Scorer } from '../eval/scorer.js';
+import { openCheckpoint, openTokenizer } from '../index.js';
+import { countParameters } from '../model/config.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { modelHash, openEvalCache } from './eval-cache.js';
+import { openModel } from './loading.js';
+import type { ModelOptions } from './options.js';
+import { type Terminal, UsageError } from './terminal.js';
+import { version } from './version.js';
+
+export interface ScorerChoice extends ModelOptions {
+  readonly baseUrl?: string;
+  readonly modelName?: string;
+  readonly addBos: boolean;
+  readonly batchTokens?: number;
+  /** A file, `false` for none, or the one in the user's cache directory. */
+  readonly cache?: string | false;
+}
+
+/** What is being measured, as results files tell it. */
+export type ScorerInfo = Pick<RunInfo, 'modelName' | 'model' | 'modelArgs' | 'parameters' | 'dtype' | 'maxLength' | 'tokens'>;
+
+export interface OpenScorer {
+  readonly scorer: Scorer;
+  readonly info: ScorerInfo;
+  /** Answers that came from the cache so far, and its file. */
+  known(): { readonly answers: number; readonly file: string } | undefined;
+  close(): Promise<void>;
+}
+
+/** Throws `UsageError` on options that do not go together, `InputError` on a model that cannot be loaded. */
+export async function openScorer(terminal: Terminal, choice: ScorerChoice): Promise<OpenScorer> {
+  if (choice.baseUrl === undefined && choice.modelName !== undefined) throw new UsageError('--model-name goes with --base-url');
+  const opened = await (choice.baseUrl === undefined ? openLocal(terminal, choice) : openServer(choice, choice.baseUrl));
+  if (choice.cache === false) return { ...opened, known: () => undefined };
+  try {
+    const file = choice.cache ?? join(cacheDirectory(), `${opened.cacheName}.jsonl`);
+    const store = await openEvalCache(file);
+    let answers = 0;
+    const get = (key: string): unknown => {
+      const value = store.get(key);
+      if (value !== undefined) answers++;
+      return value;
+    };
+    return {
+      scorer: cachedScorer(opened.scorer, { ...store, get }),
+      info: opened.info,
+      known: () => (answers > 0 ? { answers, file } : undefined),
+      close: () => store.close().finally(opened.close),
+    };
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
+function cacheDirectory(): string {
+  return join(process.env.XDG_CACHE_HOME?.trim() || join(homedir(), '.cache'), 'openelm', 'eval');
+}
+
+type Opened = Omit<OpenScorer, 'known'> & { readonly cacheName: string };
+
+async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Opened> {
+  const { addBos, batchTokens, context, activations } = choice;
+  // The scorer has a cache of its own; the engine's is kept as small as it may be.
+  const { model } = await openModel(terminal, { ...choice, context: 2 });
+  try {
+    const { checkpoint, backend, tokenizer } = model;
+    const { config } = checkpoint;
+    const { dtype } = model.weights;
+    const hash = choice.cache === false ? checkpoint.name : await modelHash(checkpoint);
+    const arithmetic = [dtype, ...(dtype === 'q8' || dtype === 'q4' ? [`${activations ?? 'int8'} activations`] : [])].join(' ');
+    const name = `${hash}, ${arithmetic}, ${backend.name}, openelm ${version()}`;
+    const scorer = localScorer({ name, backend, model: model.engine.model, tokenizer }, { addBos, context, batchTokens });
+    const maxLength = context ?? config.maxContextLength;
+    const args = {
+      dtype,
+      ...(activations ? { activations } : {}),
+      add_bos_token: addBos ? 'True' : 'False',
+      max_length: maxLength,
+    };
+    const info = {
+      modelName: checkpoint.name,
+      modelArgs: [`pretrained=${checkpoint.name}`, ...Object.entries(args).map(([key, value]) => `${key}=${value}`)].join(','),
+      parameters: countParameters(config),
+      dtype,
+      maxLength,
+      tokens: tokensOf(tokenizer),
+    };
+    const close = async (): Promise<void> => {
+      await scorer.dispose();
+      await model.dispose();
+    };
+    return { scorer, info, cacheName: `${hash}-${dtype}`, close };
+  } catch (error) {
+    await model.dispose();
+    throw error;
+  }
+}
+
+/** The special tokens that the vocabulary has. */
+function tokensOf(tokenizer: Tokenizer): ScorerInfo['tokens'] {
+  const ids = { pad: tokenizer.padId ?? -1, eos: tokenizer.eosId, bos: tokenizer.bosId };
+  const known = Object.entries(ids).filter(([, id]) => id >= 0);
+  return Object.fromEntries(known.map(([name, id]) => [name, [tokenizer.piece(id) ?? '', id] as const]));
+}
+
+/** The model argument, if there is one, is whose tokenizer cuts the text; without one the server gets text. */
+async function openServer(choice: ScorerChoice, baseUrl: string): Promise<Opened> {
+  const { modelName, model, addBos, context } = choice;
+  if (modelName === undefined) throw new UsageError("--base-url needs --model-name, the model's name there");
+  const tokenizer = model === undefined ? undefined : await openTokenizer(await openCheckpoint(model));
+  if (model !== undefined && tokenizer === undefined)
+    throw new InputError(`${model} has no tokenizer to cut texts for the server`);
+  const apiKey = process.env.OPENAI_API_KEY?.trim() || undefined;
+  const scorer = httpScorer({ baseUrl, model: modelName, apiKey, tokenizer, addBos, context });
+  const info = { modelName, model: 'local-completions', modelArgs: `model=${modelName},base_url=${baseUrl}`, maxLength: context };
+  const cacheName = `server-${createHash('sha256').update(scorer.name).digest('hex').slice(0, 16)}`;
+  return { scorer, info, cacheName, close: async () => {} };
+}

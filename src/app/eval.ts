@@ -1,0 +1,159 @@
+// `openelm eval`: a model's accuracies on a suite or on single tasks, as a table, as JSON and as lm-evaluation-harness's files; its
+// subcommands put shards together and compare results. What is asked and how it is scored is eval/'s.
+
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { InputError, nearest } from '../errors.js';
+import type { Datasets } from '../eval/dataset.js';
+import { type EvaluateOptions, evaluateShard, mergeShards, shotsByName } from '../eval/harness.js';
+import type { RunInfo } from '../eval/report.js';
+import { FEWSHOT_SEED, type Shard, shotsOf } from '../eval/requests.js';
+import { suites } from '../eval/suites.js';
+import type { HarnessVersion, Task } from '../eval/task.js';
+import { addCompareCommand } from './eval-compare.js';
+import { downloadDatasets, loadDatasets } from './eval-data.js';
+import { addMergeCommand, writeShard } from './eval-merge.js';
+import { type ReportOptions, reportEvaluation } from './eval-report.js';
+import { openScorer, type ScorerChoice } from './eval-scorer.js';
+import { describeTasks, type Selection, type SelectionOptions, selectTasks } from './eval-selection.js';
+import { hubOptions } from './loading.js';
+import { addModelOptions, wholeNumber } from './options.js';
+import { progressBar } from './progress.js';
+import { interruptible, type Terminal, UsageError } from './terminal.js';
+import { version } from './version.js';
+
+interface EvalOptions extends SelectionOptions, ScorerChoice, ReportOptions {
+  readonly data?: string;
+  readonly limit?: number;
+  readonly seed: number;
+  readonly harnessVersion: HarnessVersion;
+  readonly shard?: Shard;
+}
+
+const help = `
+Suites are OpenELM's: zero-shot (seven tasks), five-task and eight-task, with the numbers of examples that Apple used. Beside ours
+stand the numbers of Apple's model card, when the model's name says which (apple/OpenELM-270M) or --published does; "within noise"
+means: apart by no more than two standard errors of both. The card does not say which of acc and acc_norm it is.
+
+Datasets come from the Hugging Face hub (once, then from its cache), or from --data DIR with files
+DIR/<dataset path>/<dataset name>/<split>.jsonl (or .json, .csv, each also .gz, or .parquet) in the hub's schema. --tasks-dir has
+tasks of your own, a YAML or JSON file each in lm-evaluation-harness's field names.
+
+Answers are kept in a file, so that a run that was interrupted goes on where it was (--cache FILE, --no-cache). A run can be
+split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge on the four files.
+
+With --json the output is the harness's results object, with "truncated" (by task: documents longer than the context, and the tokens
+they lost) and, for a suite, "suite" (the table's rows, in percent).
+
+Examples:
+  $ openelm eval apple/OpenELM-270M --suite zero-shot
+  $ openelm eval --tasks arc_easy,mmlu --num-fewshot 5 --limit 200 --data datasets --output results
+  $ openelm eval --base-url http://localhost:8000 --model-name some-model --tasks hellaswag
+  $ openelm eval compare results/a/results_*.json results/b/results_*.json --out a-and-b.svg`;
+
+/** The verb with its options and subcommands. */
+export function evalCommand(terminal: Terminal): Command {
+  const command = new Command('eval')
+    .argument('[model]', 'directory, safetensors file or hub id (default: the embedded stories-6m)')
+    .enablePositionalOptions()
+    .addOption(new Option('--suite <name>', "one of OpenELM's suites").choices(suites.map(({ name }) => name)))
+    .option('--tasks <names>', 'tasks and groups with commas between; list prints them')
+    .option('--tasks-dir <dir>', 'a folder with tasks of your own')
+    .option('--data <dir>', 'datasets from this folder, not from the hub')
+    .option('--num-fewshot <n>', "examples before each question (default: the task's own, or 0)", wholeNumber(0))
+    .option('--limit <n>', 'only the first n documents of each task, or that fraction below 1', limitValue)
+    .option('--seed <n>', 'of the draw of examples', wholeNumber(0), FEWSHOT_SEED)
+    .addOption(
+      new Option('--harness-version <name>', "lm-evaluation-harness's version; pinned: the one that OpenELM's card names")
+        .choices(['0.4.13', 'pinned'])
+        .default('0.4.13'),
+    )
+    .option('--add-bos', 'put a BOS in front of every text, as Apple did', true)
+    .option('--no-add-bos', 'put none')
+    .option('--batch-tokens <n>', 'tokens computed in one step (default: 256)', wholeNumber(1, 256));
+  addModelOptions(command, { asArgument: true })
+    .option('--base-url <url>', 'measure a model at a server with OpenAI completions; MODEL then only gives the tokenizer')
+    .option('--model-name <name>', "the model's name at the server")
+    .option('--cache <file>', "keep answers in this file (default: one a model, in the user's cache directory)")
+    .option('--no-cache', 'keep no answers')
+    .option('--published <name>', "compare with this model's published numbers, OpenELM-270M and so on")
+    .option('--output <dir>', "write lm-evaluation-harness's results file into this folder")
+    .option('--log-samples', 'write a samples file for each task too')
+    .option('--shard <i/n>', 'only every n-th document, from i on (0 to n - 1)', shardValue)
+    .option('--json', 'write one JSON object')
+    .addHelpText('after', help)
+    .action((model: string | undefined, options: EvalOptions) => runEval(terminal, { ...options, model }));
+  addMergeCommand(command, terminal);
+  addCompareCommand(command, terminal);
+  return command;
+}
+
+function limitValue(text: string): number {
+  const value = /^(\d+|0?\.\d+)$/.test(text) ? Number(text) : Number.NaN;
+  if (value > 0) return value;
+  throw new InvalidArgumentError('It must be a whole number of at least 1, or a fraction below 1.');
+}
+
+function shardValue(text: string): Shard {
+  const [, index, count] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? [];
+  if (index !== undefined && Number(index) < Number(count)) return { index: Number(index), count: Number(count) };
+  throw new InvalidArgumentError('It must be like 0/4: the first number below the second.');
+}
+
+async function runEval(terminal: Terminal, options: EvalOptions): Promise<void> {
+  if (options.tasks === 'list') {
+    terminal.stdout.write(await describeTasks(options.tasksDir));
+    return;
+  }
+  const { output, shard, limit, seed, harnessVersion } = options;
+  if (options.logSamples && output === undefined) throw new UsageError('--log-samples needs --output, the folder for them');
+  if (shard && output === undefined) throw new UsageError('--shard needs --output, the folder for its part of the results');
+  checkPublished(options.published);
+  const selection = await selectTasks(options);
+  const datasets = await readDatasets(terminal, selection, options.data);
+  const opened = await openScorer(terminal, options);
+  const bar = progressBar(terminal.stderr, { format: (requests) => String(Math.round(requests)) });
+  try {
+    const began = performance.now();
+    const part = await interruptible(terminal, (signal) =>
+      evaluateShard(opened.scorer, selection.tasks, datasets, {
+        ...{ numFewshot: selection.numFewshot, seed, limit, harnessVersion, shard, signal },
+        logSamples: options.logSamples === true,
+        onProgress: (done, total) => bar.update('Evaluating requests', done, total),
+      }),
+    ).finally(() => bar.finish());
+    const known = opened.known();
+    if (known) {
+      terminal.stderr.write(`openelm: ${known.answers} answers were in ${known.file} already; --no-cache computes them anew\n`);
+    }
+    const info: RunInfo = {
+      ...opened.info,
+      ...{ limit, fewshotSeed: seed, harnessVersion, version: version() },
+      date: new Date(),
+      seconds: (performance.now() - began) / 1000,
+    };
+    if (shard) await writeShard(terminal, part, { info, selection: options }, output!);
+    else await reportEvaluation(terminal, mergeShards([part], selection.tasks), { info, suite: selection.suite }, options);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Throws `InputError` for a name that the model card does not have. */
+export function checkPublished(name: string | undefined): void {
+  const names = Object.keys(suites[0].published);
+  if (name === undefined || names.includes(name)) return;
+  const guess = nearest(name, names);
+  throw new InputError(
+    `no numbers of "${name}" are published; ${guess ? `did you mean "${guess}"?` : `there are ${names.join(', ')}`}`,
+  );
+}
+
+async function readDatasets(terminal: Terminal, { tasks, numFewshot }: Selection, folder: string | undefined): Promise<Datasets> {
+  const shots = shotsByName(tasks, numFewshot satisfies EvaluateOptions['numFewshot']);
+  const wantsPool = (task: Task): boolean => shotsOf(task, shots.get(task.task)) > 0;
+  if (folder !== undefined) return loadDatasets(folder, tasks, wantsPool);
+  const bar = progressBar(terminal.stderr);
+  return interruptible(terminal, (signal) => downloadDatasets(tasks, { ...hubOptions(bar), signal }, wantsPool)).finally(() =>
+    bar.finish(),
+  );
+}
