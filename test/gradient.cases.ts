@@ -126,6 +126,9 @@ for (const [rows, inputs, outputs, maxRows = rows] of [
   [385, 31, 260],
   [700, 129, 65, 1000],
   [1, 2, 1000],
+  [3, 2100, 40],
+  [400, 16, 2100],
+  [2100, 20, 9],
 ]) {
   const sized = (b: Bench): Dim => (maxRows > rows ? b.size(rows, maxRows) : rows);
   const name = `${rows} x ${inputs} x ${outputs}${maxRows > rows ? ` of ${maxRows} rows` : ''}`;

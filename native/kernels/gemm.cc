@@ -1,17 +1,19 @@
 // Training's products with f32 matrices stored by rows: linear (out = x W^T), and its gradients (dx = dout W, dW += dout^T x).
-// Stage 0 packs the left matrix, which all column chunks share, into the scratch; a chunk of stage 1 packs its own columns of the
-// right one, a block of kDepth at a time, so that every element is packed once or a few times. Blocks depend on sizes only.
+// Stage 0 packs the smaller of the two matrices into the scratch, for all chunks; a chunk of stage 1 has rows or columns of the
+// larger one, which it packs itself, a block at a time that stays in its second cache. So every element is packed once, or a few
+// times where there would be too few chunks. A deep product is made in rounds, which keeps the scratch small enough for the last
+// cache. Blocks depend on sizes only.
 #include "gemm.h"
 
 namespace openelm::OPENELM_ISA {
 
 namespace {
 
-constexpr int64_t kDepth = 384;                   // k in a block
-constexpr int64_t kColumns = 128;                 // columns of a chunk: its block of b is 192 KiB
-constexpr int64_t kRows = 10 * kTileRows;         // rows whose block of a stays in the second cache while the columns pass
-constexpr int64_t kMostRows = 8 * kRows;          // of a chunk: c stays in a cache through all blocks of k
-constexpr int64_t kChunks = 16;                   // as many are wanted, as long as they are not too small to be worth their packing
+constexpr int64_t kDepth = 384;              // k in a block, at most
+constexpr int64_t kRound = 2048;             // k in a round, at most
+constexpr int64_t kColumns = 128;            // columns of a chunk: its block of b is 192 KiB
+constexpr int64_t kRows = 10 * kTileRows;    // rows of a chunk, or that pass together: a block of a is up to 180 KiB
+constexpr int64_t kChunks = 16;              // as many are wanted, unless packing would cost more than it brings
 
 // Rows or columns i of a matrix: element (i, k) lies at i * stride + k if `inner`, else at k * stride + i.
 struct Source {
@@ -48,86 +50,114 @@ Product weight_grad_of(const Record& r) {
           {floats(r, weightGrad_), inputs, nullptr, true}};
 }
 
-struct Cut { int64_t rows, columns; };
+// Chunks by rows and by columns, and which matrix they share.
+struct Cut {
+  bool left;
+  int64_t rows, columns;
+};
 Cut cut_of(const Product& p) {
-  Cut cut = {larger(up(p.m, kMostRows), 1), larger(up(p.n, kColumns), 1)};
-  if (p.m * p.n * p.k >= 1 << 22)
-    while (cut.rows * cut.columns < kChunks && p.m / cut.rows >= 2 * kRows) cut.rows *= 2;
+  Cut cut = {p.m <= p.n, 1, 1};
+  if (cut.left) cut.columns = up(p.n, up(p.n, kColumns) < kChunks ? kColumns / 2 : kColumns);
+  else cut.rows = up(p.m, kRows);
+  if (p.m * p.n * p.k < 1 << 22) return cut;
+  int64_t& other = cut.left ? cut.rows : cut.columns;
+  while (cut.rows * cut.columns < kChunks / 2 && (cut.left ? p.m : p.n) / other >= 2 * kColumns) other *= 2;
   return cut;
 }
 
-size_t scratch_of(const Product& p) { return (size_t)(up(p.m, kTileRows) * tile_step(p.k)) * sizeof(float); }
+int64_t rounds_of(const Product& p) { return larger(up(p.k, kRound), 1); }
+
+size_t scratch_of(Product p) {
+  p.k = smaller(p.k, kRound);
+  return (size_t)larger(up(p.m, kTileRows) * tile_step(p.k), up(p.n, kTileColumns) * kTileColumns * p.k + kSlack) * sizeof(float);
+}
 
 int chunks_of(const Product& p, int stage) {
-  if (p.m <= 0 || p.n <= 0) return 0;
-  if (stage == 0) return (int)clamp(p.m * p.k >> 14, 1, smaller(32, up(p.m, 8 * kTileRows)));
+  if (p.m <= 0 || p.n <= 0 || stage / 2 >= rounds_of(p)) return 0;
   const Cut cut = cut_of(p);
+  if (stage % 2 == 0) return (int)clamp((cut.left ? p.m : p.n) * p.k >> 14, 1, 32);
   return (int)(cut.rows * cut.columns);
 }
 
-void pack_left(const Product& p, Range tiles, float* scratch) {
-  const int64_t step = tile_step(p.k), i0 = tiles.begin * kTileRows, i1 = smaller(tiles.end * kTileRows, p.m);
-  if (!p.a.inner) {
-    // A few tiles side by side: whole lines are read, and they are still in a cache for the next ones.
-    for (int64_t i = i0; i < i1; i += 8 * kTileRows)
-      pack_outer<kTileRows>(p.a.data + i, p.a.stride, smaller(8 * kTileRows, i1 - i), p.k, scratch + i / kTileRows * step, step);
-    return;
-  }
-  for (int64_t i = i0; i < i1; i += kTileRows)
-    pack_inner<kTileRows>(p.a.data + i * p.a.stride, p.a.stride, smaller(kTileRows, i1 - i), p.k, scratch + i / kTileRows * step);
+// Rows i of a matrix to tiles or panels of S, `step` floats apart, for these k.
+template <int S>
+void pack(const Source& from, Range i, Range k, float* out, int64_t step) {
+  if (!from.inner) return pack_outer<S>(from.data + k.begin * from.stride + i.begin, from.stride, i.end - i.begin, k.end - k.begin, out, step);
+  for (int64_t at = i.begin; at < i.end; at += S, out += step)
+    pack_inner<S>(from.data + at * from.stride + k.begin, from.stride, smaller(S, i.end - at), k.end - k.begin, out);
 }
 
-void multiply_chunk(const Product& p, Range rows, Range columns, const float* scratch) {
-  alignas(64) float block[kDepth * kColumns + kSlack];
-  const int64_t step = tile_step(p.k), width = columns.end - columns.begin, blocks = larger(up(p.k, kDepth), 1);
+// What all chunks share. Where k runs across memory a few tiles are packed side by side: whole lines are read.
+template <int S>
+void pack_shared(const Source& from, int64_t size, int64_t k, int64_t step, int chunk, int chunks, float* scratch) {
+  const Range tiles = part(up(size, S), chunk, chunks);
+  for (int64_t t = tiles.begin; t < tiles.end; t += 8) {
+    const int64_t end = smaller(smaller(t + 8, tiles.end) * S, size);
+    pack<S>(from, {t * S, end}, {0, k}, scratch + t * step, step);
+  }
+}
+
+// Rows and columns of the product, from the shared tiles of the left matrix or the shared panels of the right one.
+void multiply_chunk(const Product& p, bool left, Range rows, Range columns, const float* shared) {
+  alignas(64) float own[kDepth * larger(kColumns, kRows) + kRows / kTileRows * kSlack];
+  const int64_t width = columns.end - columns.begin, blocks = larger(up(p.k, kDepth), 1);
   for (int64_t b = 0; b < blocks; b++) {
     const Range k = part(p.k, b, blocks);
     const int64_t depth = k.end - k.begin;
-    if (p.b.inner)
-      for (int64_t j = 0; j < width; j += kTileColumns)
-        pack_inner<kTileColumns>(p.b.data + (columns.begin + j) * p.b.stride + k.begin, p.b.stride, smaller(kTileColumns, width - j),
-                                 depth, block + j * depth);
-    else
-      pack_outer<kTileColumns>(p.b.data + k.begin * p.b.stride + columns.begin, p.b.stride, width, depth, block, depth * kTileColumns);
-    const bool last = b == blocks - 1;
+    if (left) pack<kTileColumns>(p.b, columns, k, own, depth * kTileColumns);
     for (int64_t i = rows.begin; i < rows.end; i += kRows) {
+      const Range here = {i, smaller(i + kRows, rows.end)};
       const int64_t at = i * p.out.stride + columns.begin;
-      multiply_packed(smaller(kRows, rows.end - i), width, depth, scratch + i / kTileRows * step + k.begin * kTileRows, step, block,
-                      depth * kTileColumns,
-                      {p.out.c + at, p.out.stride, last && p.out.residual ? p.out.residual + at : nullptr, p.out.add || b > 0});
+      const TileOut out = {p.out.c + at, p.out.stride, p.out.residual && b == blocks - 1 ? p.out.residual + at : nullptr, p.out.add || b > 0};
+      if (left) {
+        const int64_t step = tile_step(p.k);
+        multiply_packed(here.end - i, width, depth, shared + i / kTileRows * step + k.begin * kTileRows, step, own, depth * kTileColumns, out);
+      } else {
+        pack<kTileRows>(p.a, here, k, own, tile_step(depth));
+        multiply_packed(here.end - i, width, depth, own, tile_step(depth), shared + columns.begin * p.k + k.begin * kTileColumns,
+                        p.k * kTileColumns, out);
+      }
     }
   }
 }
 
-int run_of(const Product& p, const Record& r, int stage, int chunk, int chunks) {
-  float* scratch = (float*)r.scratch;
-  if (stage == 0) {
-    const int64_t tiles = up(p.m, kTileRows), unit = p.a.inner ? 1 : 8;
-    const Range units = part(up(tiles, unit), chunk, chunks);
-    pack_left(p, {units.begin * unit, smaller(units.end * unit, tiles)}, scratch);
+int run_of(Product p, const Record& r, int stage, int chunk, int chunks) {
+  const Cut cut = cut_of(p);
+  // This round is a product of its own, added to what those before it made.
+  const int64_t round = stage / 2, rounds = rounds_of(p);
+  const Range k = part(p.k, round, rounds);
+  p.a.data += k.begin * (p.a.inner ? 1 : p.a.stride);
+  p.b.data += k.begin * (p.b.inner ? 1 : p.b.stride);
+  p.k = k.end - k.begin;
+  if (round > 0) p.out.add = true;
+  if (round < rounds - 1) p.out.residual = nullptr;
+  if (stage % 2 == 0) {
+    if (cut.left) pack_shared<kTileRows>(p.a, p.m, p.k, tile_step(p.k), chunk, chunks, (float*)r.scratch);
+    else pack_shared<kTileColumns>(p.b, p.n, p.k, p.k * kTileColumns, chunk, chunks, (float*)r.scratch);
     return kOk;
   }
-  const Cut cut = cut_of(p);
-  // Neighbouring chunks share the columns.
   const Range tiles = part(up(p.m, kTileRows), chunk % cut.rows, cut.rows);
   const Range panels = part(up(p.n, kTileColumns), chunk / cut.rows, cut.columns);
   const Range rows = {tiles.begin * kTileRows, smaller(tiles.end * kTileRows, p.m)};
   const Range columns = {panels.begin * kTileColumns, smaller(panels.end * kTileColumns, p.n)};
-  if (rows.begin < rows.end && columns.begin < columns.end) multiply_chunk(p, rows, columns, scratch);
+  if (rows.begin < rows.end && columns.begin < columns.end) multiply_chunk(p, cut.left, rows, columns, (float*)r.scratch);
   return kOk;
 }
 
 }  // namespace
 
 size_t gemm_scratch(const Record& r) { return scratch_of(product_of(r)); }
+int gemm_repeats(const Record& r) { return (int)rounds_of(product_of(r)); }
 int gemm_chunks(const Record& r, int stage) { return chunks_of(product_of(r), stage); }
 int gemm_run(const Record& r, int stage, int chunk, int chunks) { return run_of(product_of(r), r, stage, chunk, chunks); }
 
 size_t input_grad_scratch(const Record& r) { return scratch_of(input_grad_of(r)); }
+int input_grad_repeats(const Record& r) { return (int)rounds_of(input_grad_of(r)); }
 int input_grad_chunks(const Record& r, int stage) { return chunks_of(input_grad_of(r), stage); }
 int input_grad_run(const Record& r, int stage, int chunk, int chunks) { return run_of(input_grad_of(r), r, stage, chunk, chunks); }
 
 size_t weight_grad_scratch(const Record& r) { return scratch_of(weight_grad_of(r)); }
+int weight_grad_repeats(const Record& r) { return (int)rounds_of(weight_grad_of(r)); }
 int weight_grad_chunks(const Record& r, int stage) { return chunks_of(weight_grad_of(r), stage); }
 int weight_grad_run(const Record& r, int stage, int chunk, int chunks) { return run_of(weight_grad_of(r), r, stage, chunk, chunks); }
 

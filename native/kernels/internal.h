@@ -45,6 +45,7 @@ void quant_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_
 void unpack_panel(const Weight&, int64_t panel, int64_t k0, int64_t count, float* out);
 
 size_t linear_scratch(const Record&);
+int linear_repeats(const Record&);
 int linear_chunks(const Record&, int stage);
 int linear_run(const Record&, int stage, int chunk, int chunks);
 int attention_chunks(const Record&, int stage);
@@ -61,12 +62,15 @@ int token_logprob_run(const Record&, int stage, int chunk, int chunks);
 int copy_run(const Record&, int stage, int chunk, int chunks);
 // linear with f32 rows as weight, and its gradients: gemm.cc
 size_t gemm_scratch(const Record&);
+int gemm_repeats(const Record&);
 int gemm_chunks(const Record&, int stage);
 int gemm_run(const Record&, int stage, int chunk, int chunks);
 size_t input_grad_scratch(const Record&);
+int input_grad_repeats(const Record&);
 int input_grad_chunks(const Record&, int stage);
 int input_grad_run(const Record&, int stage, int chunk, int chunks);
 size_t weight_grad_scratch(const Record&);
+int weight_grad_repeats(const Record&);
 int weight_grad_chunks(const Record&, int stage);
 int weight_grad_run(const Record&, int stage, int chunk, int chunks);
 int embedding_grad_chunks(const Record&, int stage);

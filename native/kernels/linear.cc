@@ -38,6 +38,8 @@ size_t linear_scratch(const Record& r) {
   return p.int8 ? quant_scratch(p) : float_scratch(p, *r.operands[linear_op::weight_].weight);
 }
 
+int linear_repeats(const Record& r) { return by_rows(r) ? gemm_repeats(r) : 1; }
+
 int linear_chunks(const Record& r, int stage) {
   if (by_rows(r)) return gemm_chunks(r, stage);
   LinearPlan p = plan_of(r);
