@@ -83,7 +83,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
 
 async function createProgram(argv: readonly string[], terminal: Terminal): Promise<Command> {
   const program = new Command('openelm')
-    .description('Run OpenELM language models.')
+    .description('Train and run OpenELM language models.')
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .exitOverride()
