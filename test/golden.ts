@@ -8,9 +8,11 @@ import { fileURLToPath } from 'node:url';
 import { nativeBackend } from '../src/backends/native.js';
 import { referenceBackend } from '../src/backends/reference.js';
 import { messageOf } from '../src/errors.js';
+import { readJson } from '../src/io/node/files.js';
 import { kindOf } from '../src/io/node/paths.js';
 import type { Backend } from '../src/tensor/backend.js';
 import { judgeConfigs } from './judge/configs.js';
+import { judgeData } from './judge/data.js';
 import { judgeEvalRequests } from './judge/eval.js';
 import { judgeEvalModel } from './judge/eval-model.js';
 import { judgeSampling } from './judge/generate.js';
@@ -36,7 +38,6 @@ const laterFormats: Record<string, string> = {
   '.gguf': 'GGUF is not read yet',
 };
 const laterFolders: Record<string, string> = {
-  data: 'corpora are not judged yet',
   peft: 'adapters are not judged yet',
   dpo: 'preference tuning is not judged yet',
 };
@@ -66,8 +67,17 @@ const evalModelFiles = ['loglikelihood.jsonl', 'rolling.jsonl', 'generate_until.
 /** Folders of an evaluation that its own judges read. */
 const evalParts = ['model', 'results_example'];
 
-/** Finds what can be judged at a path; `parent` is where models named by relative paths are looked up. */
-async function find(path: string, parent: string, modelDir?: string): Promise<Found> {
+const dataFiles = ['packing.json', 'sharding.json', 'commonsense_170k.json', 'ftfy_nfc.json'];
+
+/** Where the model that an item names by a relative path lies: beside the item's folder, or beside what was given. */
+async function parentOf(item: string, given: string, model: string): Promise<string> {
+  const candidates = [dirname(item), given, dirname(given)];
+  for (const parent of candidates) if (await exists(join(parent, model))) return parent;
+  throw new Error(`${item} names the model ${model}, which is in none of ${candidates.join(', ')}`);
+}
+
+/** Finds what can be judged at a path; `given` is the path that the search began with. */
+async function find(path: string, given: string, modelDir?: string): Promise<Found> {
   const kind = await kindOf(path);
   if (kind === undefined) throw new Error(`${path}: no such file or directory`);
   if (kind === 'file') {
@@ -93,15 +103,25 @@ async function find(path: string, parent: string, modelDir?: string): Promise<Fo
   if (names.includes('cases.jsonl')) {
     items.push({ path, backendFree: true, judge: async () => simple(await judgeTokenizer(path), path) });
   }
+  if (dataFiles.some((name) => names.includes(name))) {
+    items.push({ path, backendFree: true, judge: async () => simple(await judgeData(path), path) });
+  }
   if (names.includes('sampling.json')) {
     items.push({ path, backendFree: true, judge: async () => simple(await judgeSampling(path), path) });
   }
   if (names.includes('greedy.json')) {
-    items.push({ path, judge: async (backend) => [await judgeGreedy(backend, path, parent)] });
+    const { model } = (await readJson(join(path, 'greedy.json'))) as { model: string };
+    items.push({ path, judge: async (backend) => [await judgeGreedy(backend, path, await parentOf(path, given, model))] });
   }
   if (names.includes('train.json')) {
-    items.push({ path, judge: async (backend) => [await judgeTraining(backend, path, parent)] });
-    items.push({ path, judge: async (backend) => [await judgeAverages(backend, path, parent)] });
+    const { base_model: model } = (await readJson(join(path, 'train.json'))) as { base_model: string };
+    const parent = (): Promise<string> => parentOf(path, given, model);
+    items.push({ path, judge: async (backend) => [await judgeTraining(backend, path, await parent())] });
+    if (names.includes('averages.safetensors')) {
+      items.push({ path, judge: async (backend) => [await judgeAverages(backend, path, await parent())] });
+    }
+  }
+  if (names.includes('lr.json')) {
     items.push({ path, backendFree: true, judge: async () => [await judgeLearningRates(join(path, 'lr.json'))] });
   }
   const judgedHere = items.length > 0;
@@ -116,14 +136,14 @@ async function find(path: string, parent: string, modelDir?: string): Promise<Fo
     if (isEval && evalParts.includes(name)) continue;
     const child = join(path, name);
     const childKind = await kindOf(child);
-    if (childKind === 'file' && /^configs.*\.json$/.test(name)) items.push(...(await find(child, parent, modelDir)).items);
+    if (childKind === 'file' && /^configs.*\.json$/.test(name)) items.push(...(await find(child, given, modelDir)).items);
     if (childKind !== 'directory') continue;
     if (judgedHere) {
       if (name === 'ckpt') skipped.push(`${child}: CoreNet checkpoints are not read yet`);
       if (name.includes('mlx')) skipped.push(`${child}: MLX weights are not read yet`);
       continue; // copies of the weights, judged with their parent
     }
-    const inner = await find(child, path === parent ? path : parent, modelDir);
+    const inner = await find(child, given, modelDir);
     items.push(...inner.items);
     skipped.push(...inner.skipped);
   }
@@ -163,8 +183,7 @@ export async function golden(paths: readonly string[], backendNames: readonly st
   let good = true;
   for (const given of paths) {
     const path = resolve(given);
-    const isKindFolder = ['models', 'generate', 'tokenizer', 'train', 'configs.json'].includes(basename(path));
-    const { items, skipped } = await find(path, isKindFolder ? dirname(path) : path, modelDir);
+    const { items, skipped } = await find(path, path, modelDir);
     for (const item of items) {
       for (const backend of item.backendFree ? backends.slice(0, 1) : backends) {
         const results = await item
@@ -193,6 +212,10 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.error('usage: npm run golden -- DIR... [--backend reference,native] [--model DIR]');
     process.exitCode = 2;
   } else {
-    process.exitCode = (await golden(args, backends, modelDir)) ? 0 : 1;
+    const good = await golden(args, backends, modelDir).catch((error: unknown) => {
+      console.error(`golden: ${messageOf(error)}`);
+      return false;
+    });
+    process.exit(good ? 0 : 1);
   }
 }
