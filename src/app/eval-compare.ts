@@ -49,7 +49,7 @@ async function compare(terminal: Terminal, files: readonly string[], options: Co
   if (rows.length === 0) throw new InputError(`${files.join(', ')}: no metrics are in there`);
   if (options.out !== undefined) await writeText(options.out, compareSvg(rows, labels, options.title));
   if (options.json) writeJson(terminal, { labels, rows });
-  else terminal.stdout.write(compareTable(rows, labels));
+  else terminal.stdout.write(`${compareTable(rows, labels)}\n`);
 }
 
 /** The models' names; with the precision, and a number, where that is needed to tell them apart. */

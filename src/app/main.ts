@@ -86,6 +86,7 @@ async function createProgram(argv: readonly string[], terminal: Terminal): Promi
     .description('Train and run OpenELM language models.')
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
+    .enablePositionalOptions() // so that a verb and its subcommands may have options of the same name
     .exitOverride()
     .configureOutput({
       writeOut: (text) => terminal.stdout.write(text),

@@ -16,12 +16,12 @@ describe('help', () => {
   it('is what openelm alone prints', async () => {
     const alone = await run([]);
     expect(alone).toMatchObject({ code: 0, stderr: '' });
-    for (const verb of ['run', 'chat', 'score', 'info', 'init', 'tokenize']) expect(alone.stdout).toContain(`  ${verb} `);
+    for (const verb of ['run', 'chat', 'score', 'info', 'init', 'eval', 'tokenize']) expect(alone.stdout).toContain(`  ${verb} `);
     expect((await run(['--help'])).stdout).toBe(alone.stdout);
     expect(await run(['--version'])).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
   });
 
-  it.each(['run', 'chat', 'score', 'info', 'init', 'tokenize'])('of %s has an example', async (verb) => {
+  it.each(['run', 'chat', 'score', 'info', 'init', 'eval', 'tokenize'])('of %s has an example', async (verb) => {
     const { code, stdout, stderr } = await run([verb, '--help']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toContain(`\n  $ openelm ${verb} `);
