@@ -30,6 +30,9 @@ export interface Fault {
 export const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');
 export const gitSha1 = (data: Buffer) => createHash('sha1').update(`blob ${data.length}\0`).update(data).digest('hex');
 
+/** Stored apart, at the CDN. */
+const isLarge = (name: string): boolean => /\.(safetensors|parquet)$/.test(name);
+
 export class FakeHub {
   readonly seen: SeenRequest[] = [];
   /** Asked before each answer. */
@@ -46,6 +49,8 @@ export class FakeHub {
   constructor(
     readonly repo: string,
     readonly files: Map<string, Buffer>,
+    /** The word in the API's addresses; files of datasets lie under `datasets/` besides. */
+    readonly kind: 'models' | 'datasets' = 'models',
   ) {}
 
   async start(): Promise<this> {
@@ -91,10 +96,13 @@ export class FakeHub {
 
   private answerHub(seen: SeenRequest, fault: Fault, response: ServerResponse): void {
     const path = seen.url.split('?')[0];
-    const resolve = new RegExp(`^/${this.repo}/resolve/${this.commit}/(.+)$`).exec(path);
+    const api = `/api/${this.kind}/${this.repo}`;
+    const revisions = ['main', 'refs%2Fpr%2F1', 'refs%2Fconvert%2Fparquet'];
+    const page = `${this.kind === 'datasets' ? 'datasets/' : ''}${this.repo}`;
+    const resolve = new RegExp(`^/${page}/resolve/${this.commit}/(.+)$`).exec(path);
     const cached = /^\/api\/resolve-cache\/(.+)$/.exec(path);
-    if (path === `/api/models/${this.repo}`) response.end('{}');
-    else if (path === `/api/models/${this.repo}/revision/main` || path === `/api/models/${this.repo}/revision/refs%2Fpr%2F1`) {
+    if (path === api) response.end('{}');
+    else if (revisions.some((revision) => path === `${api}/revision/${revision}`)) {
       const body =
         fault.body ??
         Buffer.from(
@@ -108,14 +116,14 @@ export class FakeHub {
 
   private sibling(name: string, data: Buffer): object {
     if (!this.blobs) return { rfilename: name };
-    const lfs = name.endsWith('.safetensors') ? { sha256: sha256(data), size: data.length, pointerSize: 134 } : undefined;
+    const lfs = isLarge(name) ? { sha256: sha256(data), size: data.length, pointerSize: 134 } : undefined;
     return { rfilename: name, size: data.length, blobId: lfs ? '0'.repeat(40) : gitSha1(data), lfs };
   }
 
   private redirect(name: string, response: ServerResponse): void {
     const data = this.files.get(name) as Buffer;
     const common = { 'x-repo-commit': this.commit };
-    if (name.endsWith('.safetensors')) {
+    if (isLarge(name)) {
       const linked = { 'x-linked-etag': `"${sha256(data)}"`, 'x-linked-size': String(data.length) };
       response.writeHead(302, { ...common, ...linked, location: `${this.cdnOrigin}/${name}?signature=x` }).end();
     } else {

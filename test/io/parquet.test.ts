@@ -1,0 +1,47 @@
+// Rows of Parquet files as plain values, and what is said of files that are none.
+
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { bytesInMemory } from '../../src/io/bytes.js';
+import { readParquet } from '../../src/io/parquet.js';
+
+const bytesOf = (name: string) => readFileSync(fileURLToPath(new URL(`parquet/${name}.parquet`, import.meta.url)));
+const read = (bytes: Uint8Array) => readParquet(bytesInMemory('x.parquet', bytes));
+
+describe('a Parquet file', () => {
+  it('gives rows of texts, numbers, nulls, lists and objects', async () => {
+    const rows = [...(await read(bytesOf('part-0'))), ...(await read(bytesOf('part-1')))];
+    expect(rows).toEqual(
+      [0, 1, 2, 3, 4].map((i) => ({
+        id: `made-up-${i}`,
+        question: `What sinks in pond ${i}? Même ça?`,
+        choices: { text: ['a stone', 'a leaf', 'an egg'], label: ['A', 'B', 'C'] },
+        answerKey: 'ABC'[i % 3],
+        number: i * 1000003,
+        share: i / 4,
+        note: i % 2 ? null : 'even',
+      })),
+    );
+    expect(Object.keys(rows[0]).join()).toBe('id,question,choices,answerKey,number,share,note');
+  });
+
+  it('that is damaged is refused in one sentence', async () => {
+    const bytes = bytesOf('part-0');
+    await expect(read(new TextEncoder().encode('{"not": "parquet"}'))).rejects.toThrow(/^x\.parquet: no Parquet file/);
+    await expect(read(bytes.subarray(0, bytes.length - 50))).rejects.toThrow(/^x\.parquet: no Parquet file, or it was cut/);
+    await expect(read(bytesOf('too-large'))).rejects.toThrow(
+      'x.parquet, row 0: the whole number 1152921504606846976 is too large',
+    );
+    // Whatever byte is wrong: rows, or one sentence with the file's name.
+    for (let at = 0; at < bytes.length; at += 7) {
+      const wrong = Uint8Array.from(bytes);
+      wrong[at] ^= 0x55;
+      const outcome = await read(wrong).then(
+        () => 'x.parquet',
+        (error: Error) => `${error.name} ${error.message}`,
+      );
+      expect(outcome).toMatch(/^(InputError )?x\.parquet/);
+    }
+  });
+});
