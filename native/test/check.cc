@@ -442,6 +442,88 @@ static void check_rows(const KernelTable& t) {
     }
 }
 
+// Products of random sizes, of which some are cut into several blocks; the other ops of training, whose results the conformance
+// suite judges, are run for what they write beyond their operands and their scratch.
+static void check_training(const KernelTable& t) {
+  for (int i = 0; i < 40; i++) {
+    const int big = i % 8 == 0 ? 2500 : 150, m = pick(1, i % 3 ? 150 : big), n = pick(1, 300), k = pick(1, big);
+    auto x = random_floats((size_t)m * k), w = random_floats((size_t)n * k), d = random_floats((size_t)m * n);
+    auto out = guarded((size_t)m * n), dx = guarded((size_t)m * k), dw = guarded((size_t)n * k);
+    Call(t, op_linear).rows(0, x.data()).rows(1, w.data()).rows(2, d.data()).rows(3, out.data()).ints({m, k, n, 0}).run();
+    Call(t, op_linearInputGrad).rows(0, d.data()).rows(1, w.data()).rows(2, x.data()).rows(3, dx.data()).ints({m, k, n}).run();
+    for (size_t j = 0; j < w.size(); j++) dw[j] = w[j];
+    Call(t, op_linearWeightGrad).rows(0, d.data()).rows(1, x.data()).rows(2, dw.data()).ints({m, k, n}).run();
+    auto judge = [&](const char* what, int count, auto a, auto b, double add, double got) {
+      double want = add, size = std::fabs(add);
+      for (int j = 0; j < count; j++) want += a(j) * b(j), size += std::fabs(a(j) * b(j));
+      expect(what, got, want, size, 1e-6);
+    };
+    for (int sample = 0; sample < 200; sample++) {
+      const size_t r = (size_t)pick(0, m - 1), c = (size_t)pick(0, n - 1), q = (size_t)pick(0, k - 1), N = (size_t)n, K = (size_t)k;
+      judge("product", k, [&](int j) { return (double)x[r * K + (size_t)j]; }, [&](int j) { return (double)w[c * K + (size_t)j]; }, d[r * N + c], out[r * N + c]);
+      judge("input gradient", n, [&](int j) { return (double)d[r * N + (size_t)j]; }, [&](int j) { return (double)w[(size_t)j * K + q]; }, x[r * K + q], dx[r * K + q]);
+      judge("weight gradient", m, [&](int j) { return (double)d[(size_t)j * N + c]; }, [&](int j) { return (double)x[(size_t)j * K + q]; }, w[c * K + q], dw[c * K + q]);
+    }
+    check_guard(out, (size_t)m * n);
+    check_guard(dx, (size_t)m * k);
+    check_guard(dw, (size_t)n * k);
+  }
+  for (int i = 0; i < 12; i++) {
+    const int rows = pick(1, i % 4 ? 40 : 600), columns = pick(1, 90), vocabulary = pick(1, 900);
+    auto x = random_floats((size_t)rows * columns), w = random_floats((size_t)vocabulary * columns), scale = random_floats(1);
+    auto losses = guarded((size_t)rows * 2), dx = guarded((size_t)rows * columns), dw = guarded((size_t)vocabulary * columns);
+    vector<int> targets((size_t)rows);
+    for (int& target : targets) target = pick(-1, vocabulary - 1);
+    Call loss(t, op_crossEntropy);
+    loss.rows(0, x.data()).rows(1, w.data()).rows(2, targets.data(), kI32).rows(3, scale.data()).rows(4, losses.data());
+    if (i % 3) loss.rows(5, dx.data()).rows(6, dw.data());
+    expect("code", loss.ints({rows, columns, vocabulary}).run(), kOk, 1, 0);
+    check_guard(losses, (size_t)rows * 2);
+    check_guard(dx, (size_t)rows * columns);
+    check_guard(dw, (size_t)vocabulary * columns);
+  }
+  for (int i = 0; i < 12; i++) {
+    const int kv = pick(1, 3), heads = kv * pick(1, 4), dim = 2 * pick(1, 64), first = pick(1, 90), second = pick(0, 30), past = pick(0, 200), rows = first + second;
+    const int cache = past + first + second;
+    const size_t size = (size_t)rows * heads * dim, cached = (size_t)cache * kv * dim;
+    auto query = random_floats(size), out = random_floats(size), dout = random_floats(size), keys = random_floats(cached), values = random_floats(cached);
+    auto dquery = guarded(size), dkeys = guarded(cached), dvalues = guarded(cached), lse = guarded((size_t)rows * heads);
+    vector<int> sequences = {0, first, 0, 2, first, second, 2, 2}, segments = {0, past, past, first, 0, past, past + first, second};
+    Call forward(t, op_attention), back(t, op_attentionGrad);
+    forward.rows(0, query.data()).rows(1, keys.data()).rows(2, values.data()).rows(3, sequences.data(), kI32).rows(4, segments.data(), kI32);
+    forward.rows(5, out.data()).rows(6, lse.data()).ints({rows, 2, 4, heads, kv, dim, cache}).r.floats[0] = 0.1f;
+    expect("code", forward.run(), kOk, 1, 0);
+    back.rows(0, query.data()).rows(1, keys.data()).rows(2, values.data()).rows(3, sequences.data(), kI32).rows(4, segments.data(), kI32);
+    back.rows(5, out.data()).rows(6, lse.data()).rows(7, dout.data()).rows(8, dquery.data()).rows(9, dkeys.data()).rows(10, dvalues.data());
+    back.ints({rows, 2, 4, heads, kv, dim, cache}).r.floats[0] = 0.1f;
+    expect("code", back.run(), kOk, 1, 0);
+    check_guard(lse, (size_t)rows * heads);
+    check_guard(dquery, size);
+    check_guard(dkeys, cached);
+    check_guard(dvalues, cached);
+  }
+  for (int n : {1, 15, 100, 1280})
+    for (int m : {1, 2, 37}) {
+      const size_t size = (size_t)m * n;
+      auto x = random_floats(2 * size), d = random_floats(2 * size), w = random_floats((size_t)n);
+      auto dx = guarded(2 * size), dw = guarded((size_t)n), norms = guarded(3), schedule = vector<float>{0.1f, 0.2f, 0.3f};
+      Call norm(t, op_rmsNormGrad);
+      norm.rows(0, x.data()).rows(1, w.data()).rows(2, d.data()).rows(4, dx.data()).rows(5, dw.data()).ints({m, n}).r.floats[0] = 1e-5f;
+      norm.run();
+      check_guard(dw, (size_t)n);
+      Call(t, op_swigluGrad).rows(0, x.data()).rows(1, d.data()).rows(2, dx.data()).ints({m, n}).run();
+      Call(t, op_siluGrad).rows(0, x.data()).rows(1, d.data()).rows(2, dx.data()).ints({2 * m, n}).run();
+      check_guard(dx, 2 * size);
+      Call(t, op_globalNorm).rows(0, d.data()).rows(1, norms.data()).ints({(int)size}).run();
+      check_guard(norms, 3);
+      Call step(t, op_adamw);
+      auto parameters = guarded(size), first = guarded(size), second = guarded(size), grad = guarded(size);
+      step.rows(0, parameters.data()).rows(1, grad.data()).rows(2, first.data()).rows(3, second.data()).rows(4, norms.data()).rows(5, schedule.data());
+      step.ints({(int)size}).run();
+      for (auto* v : {&parameters, &first, &second, &grad}) check_guard(*v, size);
+    }
+}
+
 int main(int argc, char** argv) {
   vector<const KernelTable*> tables = {kernels_plain()};
 #if defined(__x86_64__)
@@ -450,7 +532,7 @@ int main(int argc, char** argv) {
   if (__builtin_cpu_supports("avx512vnni")) tables.push_back(kernels_vnni());
 #endif
   const std::pair<const char*, void (*)(const KernelTable&)> checks[] = {
-      {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}};
+      {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}, {"training", check_training}};
   bool any = false;
   for (auto* t : tables) {
     if (argc > 1 && std::string(argv[1]) != t->isa) continue;
