@@ -81,6 +81,23 @@ describe('cached scorer', () => {
     expect(second.asked.length).toBe(3000 - 2048);
   });
 
+  it('keeps answers to long texts sooner, what they share counted once', async () => {
+    const flushes = async (contexts: readonly string[]): Promise<number> => {
+      let count = 0;
+      const store = memoryStore();
+      const counting = { ...store, flush: async () => void count++ };
+      await cachedScorer(countingScorer('one'), counting).loglikelihood(
+        contexts.map((context, i) => ({ context, continuation: ` ${i}` })),
+      );
+      return count;
+    };
+    const long = 'examples '.repeat(12_000);
+    const own = Array.from({ length: 12 }, (_, i) => `${i}${long}`);
+    expect(await flushes(own)).toBe(6);
+    expect(await flushes(own.map((text) => `${long}${text.slice(0, 9)}`))).toBe(1);
+    expect(await flushes(own.map((text) => text.repeat(3)))).toBe(12);
+  });
+
   it('does not believe an answer of the wrong kind', async () => {
     const store = memoryStore();
     await cachedScorer(countingScorer('one'), store).loglikelihood(pairs(4));
