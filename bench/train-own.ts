@@ -1,0 +1,77 @@
+// Our trainer as a child process of the train benchmark, so that its peak memory is its own: the protocol and the messages of
+// bench/peers/train.py, which says them. Steps come from one fixed batch; no data pipeline, no checkpoints.
+
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { messageOf } from '../src/errors.js';
+import { countParameters } from '../src/model/config.js';
+import { parameterShapes } from '../src/model/parameters.js';
+import { elementsOf } from '../src/tensor/plan.js';
+import { TrainingParameters } from '../src/train/parameters.js';
+import { type TrainingBatch, TrainingStep } from '../src/train/step.js';
+import { openNative } from './own.js';
+import type { LoadMessage, StepResult } from './train.bench.js';
+
+/** Uniform in [-bound, bound) from a hash of index and tensor: the same bits as the peer's, plus `offset`. */
+function initialValues(count: number, tensorIndex: number, bound: number, offset: number): Float32Array {
+  const values = new Float32Array(count);
+  const add = Math.imul(tensorIndex, 40503);
+  for (let i = 0; i < count; i++) {
+    let x = (Math.imul(i, 2654435761) + add) >>> 0;
+    x = Math.imul(x ^ (x >>> 15), 2246822519);
+    x = Math.imul(x ^ (x >>> 13), 3266489917);
+    x ^= x >>> 16;
+    values[i] = ((x >>> 8) / 2 ** 23 - 1) * bound + offset;
+  }
+  return values;
+}
+
+function load({ config, tokens, targets, length, threads, options }: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> {
+  const backend = openNative(threads);
+  const parameters = new TrainingParameters(backend, config);
+  parameterShapes(config).forEach(({ name, shape }, index) => {
+    const [bound, offset] = shape.length === 1 ? [0.1, 1] : [Math.sqrt(3 / shape[1]), 0];
+    parameters.write(name, initialValues(elementsOf(shape), index, bound, offset));
+  });
+  const count = tokens.length / length;
+  const { learningRate, ...stepOptions } = options;
+  const step = new TrainingStep(backend, parameters, {
+    ...{ maxRows: tokens.length, maxSequences: count, maxPositions: length, labelSmoothing: 0 },
+    ...stepOptions,
+  });
+  const batch: TrainingBatch = {
+    tokens: Int32Array.from(tokens),
+    targets: Int32Array.from(targets),
+    sequences: Array.from({ length: count }, (_, i) => [i * length, length] as const),
+  };
+  let done = 0;
+  return async () => {
+    const [{ total }, { gradNorm }] = await Promise.all([step.accumulate(batch), step.update(learningRate, ++done)]);
+    return { loss: total, gradNorm, peakBytes: peakBytes() };
+  };
+}
+
+function peakBytes(): number {
+  return Number(/VmHWM:\s*(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1024;
+}
+
+let takeStep: ReturnType<typeof load> | undefined;
+
+async function answerTo(message: LoadMessage | { cmd: 'step'; steps: number }): Promise<unknown> {
+  if (message.cmd === 'load') {
+    takeStep = load(message);
+    return { parameters: countParameters(message.config) };
+  }
+  const began = performance.now();
+  let last: Omit<StepResult, 'seconds'> | undefined;
+  for (let i = 0; i < message.steps; i++) last = await takeStep!();
+  return { seconds: (performance.now() - began) / 1000, ...last };
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const message = JSON.parse(line);
+  if (message.cmd === 'exit') break;
+  const answer = await answerTo(message).catch((error: unknown) => ({ error: messageOf(error) }));
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+process.exit(); // nothing else to close: the backend's memory ends with the process

@@ -1,0 +1,262 @@
+// Training steps (forward, backward, clipping, AdamW; f32) beside PyTorch in eager mode: the same model, weights, tokens and
+// threads, each in a process of its own, their steps interleaved. First it is checked that both compute the same: loss and gradient
+// norm of the first step, loss after AdamW. Not here: reading data (data.bench.ts) and single kernels (train-kernels.bench.ts).
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { InputError, messageOf } from '../src/errors.js';
+import { configFromFields, configFromName, countParameters, type ModelConfig } from '../src/model/config.js';
+import type { StepOptions } from '../src/train/step.js';
+import { flopsPerToken } from '../src/train/trainer.js';
+import { measureRates, readConfig } from './own.js';
+import { type Row, report } from './report.js';
+import { busyCores, interleave, median, summarize } from './statistics.js';
+
+const usage = `npm run bench -- train [options]
+  --models LIST    of 6M (the built-in model's config), 60M and 270M (default: all)
+  --threads N      of both (default: 2)
+  --length N       tokens of a sequence (default: 512)
+  --rounds N       timed rounds (default: 5)
+  --seconds N      roughly, of a round of the slower one: it takes that many steps, at least one (default: 4)
+  --alone          our side only
+The peer runs in OPENELM_BENCH_PYTHON (default: python3), which needs PyTorch (measured with 2.13).`;
+
+/** The first message to either process; answered with `{parameters}`. */
+export interface LoadMessage {
+  readonly cmd: 'load';
+  readonly config: ModelConfig;
+  /** Sequences of `length` end to end. */
+  readonly tokens: readonly number[];
+  readonly targets: readonly number[];
+  readonly length: number;
+  readonly threads: number;
+  readonly options: typeof optimizer;
+}
+
+/** The answer to `{cmd: 'step', steps}`. */
+export interface StepResult {
+  /** Of all the steps together. */
+  readonly seconds: number;
+  /** Of the last step, before it changed the parameters; the norm before clipping. */
+  readonly loss: number;
+  readonly gradNorm: number;
+  /** Most memory that the process had resident so far. */
+  readonly peakBytes: number;
+}
+
+const optimizer = {
+  ...{ learningRate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradNorm: 1, zLoss: 1e-4 },
+} satisfies Partial<StepOptions> & { learningRate: number };
+
+/** Relative; the order of sums in f32 is all that may differ. */
+const tolerance = 1e-4;
+
+interface Size {
+  readonly name: string;
+  readonly batch: number;
+  config(): ModelConfig | Promise<ModelConfig>;
+}
+
+const sizes: readonly Size[] = [
+  { name: '6M', batch: 4, config: () => readConfig(join(import.meta.dirname, '../models/stories-6m')) },
+  {
+    name: '60M',
+    batch: 4,
+    config: () =>
+      configFromFields(
+        {
+          ...{ num_transformer_layers: 12, model_dim: 640, head_dim: 64, vocab_size: 32_000, num_gqa_groups: 4 },
+          ...{ qkv_multipliers: [0.5, 1], ffn_multipliers: [0.5, 4], ffn_dim_divisor: 128 },
+          ...{ normalize_qk_projections: true, share_input_output_layers: true },
+        },
+        '60M',
+      ),
+  },
+  { name: '270M', batch: 1, config: () => configFromName('OpenELM-270M') },
+];
+
+/** A trainer in a process of its own. Only one call at a time. */
+class TrainerProcess {
+  private readonly child: ChildProcess;
+  private readonly lines: AsyncIterator<string>;
+  private failure?: Error;
+
+  constructor(
+    readonly name: 'openelm' | 'PyTorch',
+    threads: number,
+  ) {
+    const own = [...process.execArgv, join(import.meta.dirname, 'train-own.ts')];
+    const python = process.env.OPENELM_BENCH_PYTHON ?? 'python3';
+    const [command, args] =
+      name === 'openelm' ? [process.execPath, own] : [python, [join(import.meta.dirname, 'peers/train.py')]];
+    const env = { ...process.env, OMP_NUM_THREADS: String(threads) };
+    this.child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child.on('error', (error) => {
+      this.failure = new InputError(`${command}: ${error.message}; set OPENELM_BENCH_PYTHON to a Python with PyTorch`);
+    });
+    this.child.stdin!.on('error', () => {}); // its end shows in `ask`
+    this.lines = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async load(message: LoadMessage): Promise<void> {
+    const { parameters } = (await this.ask(message)) as { parameters: number };
+    const expected = countParameters(message.config);
+    if (parameters !== expected) throw new Error(`${this.name}'s model has ${parameters} parameters, not ${expected}`);
+  }
+
+  step(steps: number): Promise<StepResult> {
+    return this.ask({ cmd: 'step', steps }) as Promise<StepResult>;
+  }
+
+  async end(): Promise<void> {
+    if (this.child.pid === undefined || this.child.exitCode !== null) return;
+    const ended = once(this.child, 'exit');
+    this.child.stdin!.end(`${JSON.stringify({ cmd: 'exit' })}\n`);
+    await ended;
+  }
+
+  private async ask(message: LoadMessage | { cmd: 'step'; steps: number }): Promise<unknown> {
+    this.child.stdin!.write(`${JSON.stringify(message)}\n`);
+    const { value, done } = await this.lines.next();
+    if (done) throw this.failure ?? new Error(`${this.name}'s process ended during '${message.cmd}'`);
+    const answer = JSON.parse(value) as { error?: string };
+    if (answer.error !== undefined) throw new InputError(`${this.name} failed in '${message.cmd}': ${answer.error}`);
+    return answer;
+  }
+}
+
+interface TrainBenchOptions {
+  readonly sizes: readonly Size[];
+  readonly threads: number;
+  readonly length: number;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly alone: boolean;
+}
+
+/** The command: measures, prints the table and writes bench/results/train.json. */
+export async function run(args: string[]): Promise<void> {
+  const options = parse(args);
+  const rows: Row[] = [];
+  const measurements: unknown[] = [];
+  for (const size of options.sizes) {
+    const config = await size.config();
+    const { row, ...measured } = await race(size, config, options);
+    rows.push(row);
+    measurements.push({ name: size.name, batch: size.batch, config, ...measured });
+  }
+  const { threads, length, rounds } = options;
+  report('train', rows, { threads, length, rounds, optimizer, measurements });
+}
+
+async function race({ name, batch }: Size, config: ModelConfig, options: TrainBenchOptions) {
+  const { threads, length, rounds } = options;
+  let peakFlops = await f32Peak(threads);
+  const names = options.alone ? (['openelm'] as const) : (['openelm', 'PyTorch'] as const);
+  const trainers = names.map((each) => new TrainerProcess(each, threads));
+  try {
+    const message = loadMessage(config, batch, options);
+    const checks: StepResult[][] = [];
+    for (const trainer of trainers) {
+      await trainer.load(message);
+      checks.push([await trainer.step(1), await trainer.step(1)]);
+    }
+    const gap = checks.length > 1 ? largestGap(checks[0], checks[1]) : undefined;
+    if (gap !== undefined && !(gap <= tolerance)) {
+      throw new Error(`${name}: the two do not compute the same: ${JSON.stringify(checks)}`);
+    }
+    const steps = Math.max(1, Math.round(options.seconds / Math.max(...checks.map(([, second]) => second.seconds))));
+    console.error(`${name}: ${rounds} rounds of ${steps} steps of ${names.join(', ')}`);
+    const peaks: Record<string, number> = {};
+    const runs = trainers.map((trainer) => {
+      const speed = async (): Promise<number> => {
+        const { seconds, peakBytes } = await trainer.step(steps);
+        peaks[trainer.name] = peakBytes;
+        return (steps * batch * length) / seconds;
+      };
+      return [trainer.name, speed] as const;
+    });
+    const before = await busyCores(500);
+    const samples = await interleave(Object.fromEntries(runs), rounds);
+    const others = Math.max(before, await busyCores(500));
+    peakFlops = Math.max(peakFlops, await f32Peak(threads));
+    const [ours, theirs] = [samples.openelm, samples.PyTorch];
+    const perToken = flopsPerToken(config, length);
+    const mfu = (speed: number): string => `${((100 * perToken * speed) / peakFlops).toFixed(0)}%`;
+    const row: Record<string, string | number> = {
+      model: name,
+      parameters: `${(countParameters(config) / 1e6).toFixed(1)}M`,
+      batch,
+    };
+    for (const each of names) {
+      const { median: middle, min, max } = summarize(samples[each]);
+      row[`${each} tok/s`] = middle;
+      row[`${each} range`] = `${min.toPrecision(3)}-${max.toPrecision(3)}`;
+      row[`${each} GB`] = peaks[each] / 1e9;
+      row[`${each} MFU`] = mfu(middle);
+    }
+    if (theirs) {
+      row['times faster'] = median(ours.map((speed, round) => speed / theirs[round]));
+      row['of best'] = Math.max(...ours) / Math.max(...theirs);
+      row.memory = peaks.openelm / peaks.PyTorch;
+      row.gap = gap!.toExponential(0);
+    }
+    row.others = Number(others.toFixed(1));
+    return { row, steps, samples, peakBytes: peaks, peakFlops, flopsPerToken: perToken, checks, others };
+  } finally {
+    for (const trainer of trainers) await trainer.end();
+  }
+}
+
+/** Operations a second of all threads, a multiply-add being two. */
+async function f32Peak(threads: number): Promise<number> {
+  return 2 * (await measureRates(threads)).floatMacs;
+}
+
+/** Random tokens, the same in every run. */
+function loadMessage(config: ModelConfig, batch: number, { length, threads }: TrainBenchOptions): LoadMessage {
+  let state = 1;
+  const next = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * config.vocabSize);
+  };
+  const [tokens, targets] = [0, 1].map(() => Array.from({ length: batch * length }, next));
+  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer };
+}
+
+/** Relative, over the losses and gradient norms of two first steps. */
+function largestGap(ours: readonly StepResult[], theirs: readonly StepResult[]): number {
+  const relative = (a: number, b: number): number => Math.abs(a - b) / Math.abs(b);
+  return Math.max(
+    ...ours.flatMap(({ loss, gradNorm }, i) => [relative(loss, theirs[i].loss), relative(gradNorm, theirs[i].gradNorm)]),
+  );
+}
+
+function parse(args: string[]): TrainBenchOptions {
+  const text = (value: string) => ({ type: 'string', default: value }) as const;
+  const numbers = { threads: text('2'), length: text('512'), rounds: text('5'), seconds: text('4') };
+  let values: Record<keyof typeof numbers | 'models', string> & { alone: boolean };
+  try {
+    ({ values } = parseArgs({
+      args,
+      options: { models: text('6M,60M,270M'), ...numbers, alone: { type: 'boolean', default: false } },
+    }));
+  } catch (error) {
+    throw new InputError(`${messageOf(error)}\n${usage}`);
+  }
+  const count = (name: keyof typeof numbers): number => {
+    const value = Number(values[name]);
+    if (!Number.isInteger(value) || value < 1)
+      throw new InputError(`--${name} takes a whole number from 1 on, not '${values[name]}'.`);
+    return value;
+  };
+  const chosen = values.models.split(',').map((name) => {
+    const size = sizes.find((each) => each.name === name);
+    if (!size) throw new InputError(`--models takes 6M, 60M and 270M, not '${name}'.`);
+    return size;
+  });
+  const [threads, length, rounds, seconds] = [count('threads'), count('length'), count('rounds'), count('seconds')];
+  return { sizes: chosen, threads, length, rounds, seconds, alone: values.alone };
+}
