@@ -10,7 +10,7 @@ import { elementsOf } from '../src/tensor/plan.js';
 import { TrainingParameters } from '../src/train/parameters.js';
 import { type TrainingBatch, TrainingStep } from '../src/train/step.js';
 import { openNative } from './own.js';
-import type { LoadMessage, StepResult } from './train.bench.js';
+import type { LoadMessage, StepMessage, StepResult } from './train.bench.js';
 
 /** Uniform in [-bound, bound) from a hash of index and tensor: the same bits as the peer's, plus `offset`. */
 function initialValues(count: number, tensorIndex: number, bound: number, offset: number): Float32Array {
@@ -57,7 +57,7 @@ function peakBytes(): number {
 
 let takeStep: ReturnType<typeof load> | undefined;
 
-async function answerTo(message: LoadMessage | { cmd: 'step'; steps: number }): Promise<unknown> {
+async function answerTo(message: LoadMessage | StepMessage): Promise<unknown> {
   if (message.cmd === 'load') {
     takeStep = load(message);
     return { parameters: countParameters(message.config) };

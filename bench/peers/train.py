@@ -1,7 +1,8 @@
 """The peer of the train benchmark: PyTorch in eager mode, as a child process: JSON lines in on stdin, one JSON line out for each.
 
     {"cmd": "load", "config": {...}, "tokens": [...], "targets": [...], "length": 512, "threads": 2, "options": {...}} -> {parameters}
-    {"cmd": "step", "steps": n} -> {seconds, loss, gradNorm, peakBytes}: of n steps together, of the last one, VmHWM so far
+    {"cmd": "step", "steps": n} -> {seconds, loss, gradNorm, peakBytes}: of n steps together, of the last one, VmHWM so far;
+        with "exact": true the norm is summed in f64 for comparing, as PyTorch's own is up to 1e-3 off for a large table
     {"cmd": "exit"}             -> ends
 
 A failure answers {"error"}. The model is OpenELM as CoreNet trains it, in the form that is fastest here in eager mode: SDPA with
@@ -117,21 +118,26 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=self.options["learningRate"], betas=betas, eps=self.options["eps"], fused=True)
         self.parameters = sum(p.numel() for p in parameters)
 
-    def step(self):
+    def step(self, exact):
         torch = self.torch
         logits = self.model(self.ids, self.cos, self.sin).flatten(0, 1)
         loss = torch.nn.functional.cross_entropy(logits, self.targets.flatten())
         loss = loss + self.options["zLoss"] * torch.logsumexp(logits, dim=-1).square().mean()
         loss.backward()
+        exact_norm = self.exact_norm() if exact else None
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options["maxGradNorm"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.item(), norm.item()
+        return loss.item(), exact_norm or norm.item()
 
-    def steps(self, count):
+    def exact_norm(self):
+        chunks = (chunk for p in self.model.parameters() for chunk in p.grad.flatten().split(1 << 18))
+        return sum(chunk.double().square().sum().item() for chunk in chunks) ** 0.5
+
+    def steps(self, count, exact):
         began = time.perf_counter()
         for _ in range(count):
-            loss, norm = self.step()
+            loss, norm = self.step(exact)
         return {"seconds": time.perf_counter() - began, "loss": loss, "gradNorm": norm, "peakBytes": peak_bytes()}
 
 
@@ -151,7 +157,7 @@ def main():
                 trainer = Trainer(message)
                 answer = {"parameters": trainer.parameters}
             else:
-                answer = trainer.steps(message["steps"])
+                answer = trainer.steps(message["steps"], message.get("exact", False))
         except Exception as error:  # noqa: BLE001 - the benchmark says it
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)
