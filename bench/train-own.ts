@@ -12,26 +12,32 @@ import { type TrainingBatch, TrainingStep } from '../src/train/step.js';
 import { openNative } from './own.js';
 import type { LoadMessage, StepMessage, StepResult } from './train.bench.js';
 
-/** Uniform in [-bound, bound) from a hash of index and tensor: the same bits as the peer's, plus `offset`. */
-function initialValues(count: number, tensorIndex: number, bound: number, offset: number): Float32Array {
-  const values = new Float32Array(count);
+/** Elements from `start` on: uniform in [-bound, bound) from a hash of index and tensor, the same bits as the peer's, plus `offset`. */
+function fillInitial(values: Float32Array, start: number, tensorIndex: number, bound: number, offset: number): void {
   const add = Math.imul(tensorIndex, 40503);
-  for (let i = 0; i < count; i++) {
-    let x = (Math.imul(i, 2654435761) + add) >>> 0;
+  for (let i = 0; i < values.length; i++) {
+    let x = (Math.imul(start + i, 2654435761) + add) >>> 0;
     x = Math.imul(x ^ (x >>> 15), 2246822519);
     x = Math.imul(x ^ (x >>> 13), 3266489917);
     x ^= x >>> 16;
     values[i] = ((x >>> 8) / 2 ** 23 - 1) * bound + offset;
   }
-  return values;
 }
 
 function load({ config, tokens, targets, length, threads, options }: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> {
   const backend = openNative(threads);
   const parameters = new TrainingParameters(backend, config);
+  const piece = new Float32Array(1 << 18);
   parameterShapes(config).forEach(({ name, shape }, index) => {
     const [bound, offset] = shape.length === 1 ? [0.1, 1] : [Math.sqrt(3 / shape[1]), 0];
-    parameters.write(name, initialValues(elementsOf(shape), index, bound, offset));
+    const place = parameters.list.find((each) => each.name === name)!.offset;
+    const count = elementsOf(shape);
+    // In pieces, as the peer does: what is left for the garbage collector would count as the step's memory.
+    for (let start = 0; start < count; start += piece.length) {
+      const values = piece.subarray(0, Math.min(piece.length, count - start));
+      fillInitial(values, start, index, bound, offset);
+      backend.write(parameters.all.parameters, values, place + start);
+    }
   });
   const count = tokens.length / length;
   const { learningRate, ...stepOptions } = options;
