@@ -24,7 +24,8 @@ function fillInitial(values: Float32Array, start: number, tensorIndex: number, b
   }
 }
 
-function load({ config, tokens, targets, length, threads, options }: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> {
+function load(message: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> {
+  const { config, tokens, targets, length, threads, options, activationCheckpointing } = message;
   const backend = openNative(threads);
   const parameters = new TrainingParameters(backend, config);
   const piece = new Float32Array(1 << 18);
@@ -44,6 +45,7 @@ function load({ config, tokens, targets, length, threads, options }: LoadMessage
   const step = new TrainingStep(backend, parameters, {
     ...{ maxRows: tokens.length, maxSequences: count, maxPositions: length, labelSmoothing: 0 },
     ...stepOptions,
+    activationCheckpointing,
   });
   const batch: TrainingBatch = {
     tokens: Int32Array.from(tokens),

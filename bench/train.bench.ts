@@ -15,7 +15,8 @@ import { type Row, report } from './report.js';
 import { busyCores, interleave, median, summarize } from './statistics.js';
 
 const usage = `npm run bench -- train [options]
-  --models LIST    of 6M (the built-in model's config), 60M and 270M (default: all)
+  --models LIST    of 6M (the built-in model's config), 60M, 270M and 270M-checkpointed (default: all); the last one with
+                   activation checkpointing on our side only: PyTorch runs as for 270M
   --threads N      of both (default: 2)
   --length N       tokens of a sequence (default: 512)
   --rounds N       timed rounds (default: 5)
@@ -33,6 +34,8 @@ export interface LoadMessage {
   readonly length: number;
   readonly threads: number;
   readonly options: typeof optimizer;
+  /** Of our side; the peer never does. */
+  readonly activationCheckpointing: boolean;
 }
 
 export interface StepMessage {
@@ -62,6 +65,7 @@ const tolerance = 1e-4;
 interface Size {
   readonly name: string;
   readonly batch: number;
+  readonly activationCheckpointing?: boolean;
   config(): ModelConfig | Promise<ModelConfig>;
 }
 
@@ -81,6 +85,7 @@ const sizes: readonly Size[] = [
       ),
   },
   { name: '270M', batch: 1, config: () => configFromName('OpenELM-270M') },
+  { name: '270M-checkpointed', batch: 1, activationCheckpointing: true, config: () => configFromName('OpenELM-270M') },
 ];
 
 /** A trainer in a process of its own. Only one call at a time. */
@@ -158,13 +163,14 @@ export async function run(args: string[]): Promise<void> {
   report('train', rows, { threads, length, rounds, optimizer, measurements });
 }
 
-async function race({ name, batch }: Size, config: ModelConfig, options: TrainBenchOptions) {
+async function race(size: Size, config: ModelConfig, options: TrainBenchOptions) {
+  const { name, batch } = size;
   const { threads, length, rounds } = options;
   let peakFlops = await f32Peak(threads);
   const names = options.alone ? (['openelm'] as const) : (['openelm', 'PyTorch'] as const);
   const trainers = names.map((each) => new TrainerProcess(each, threads));
   try {
-    const message = loadMessage(config, batch, options);
+    const message = loadMessage(config, size, options);
     const checks: StepResult[][] = [];
     for (const trainer of trainers) {
       await trainer.load(message);
@@ -223,14 +229,18 @@ async function f32Peak(threads: number): Promise<number> {
 }
 
 /** Random tokens, the same in every run. */
-function loadMessage(config: ModelConfig, batch: number, { length, threads }: TrainBenchOptions): LoadMessage {
+function loadMessage(
+  config: ModelConfig,
+  { batch, activationCheckpointing = false }: Size,
+  { length, threads }: TrainBenchOptions,
+): LoadMessage {
   let state = 1;
   const next = (): number => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 2 ** 32) * config.vocabSize);
   };
   const [tokens, targets] = [0, 1].map(() => Array.from({ length: batch * length }, next));
-  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer };
+  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer, activationCheckpointing };
 }
 
 /** Relative: of the first step's loss and gradient norm, and of the second's loss, which has seen AdamW. */
@@ -247,7 +257,7 @@ function parse(args: string[]): TrainBenchOptions {
   try {
     ({ values } = parseArgs({
       args,
-      options: { models: text('6M,60M,270M'), ...numbers, alone: { type: 'boolean', default: false } },
+      options: { models: text(sizes.map(({ name }) => name).join()), ...numbers, alone: { type: 'boolean', default: false } },
     }));
   } catch (error) {
     throw new InputError(`${messageOf(error)}\n${usage}`);
@@ -260,7 +270,7 @@ function parse(args: string[]): TrainBenchOptions {
   };
   const chosen = values.models.split(',').map((name) => {
     const size = sizes.find((each) => each.name === name);
-    if (!size) throw new InputError(`--models takes 6M, 60M and 270M, not '${name}'.`);
+    if (!size) throw new InputError(`--models takes ${sizes.map((each) => each.name).join(', ')}, not '${name}'.`);
     return size;
   });
   const [threads, length, rounds, seconds] = [count('threads'), count('length'), count('rounds'), count('seconds')];
