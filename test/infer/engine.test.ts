@@ -4,35 +4,25 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { nativeBackend } from '../../src/backends/native.js';
-import { referenceBackend } from '../../src/backends/reference.js';
 import { Engine, type EngineOptions, type GenerateOptions, type GenerateResult } from '../../src/infer/engine.js';
-import { openWeights } from '../../src/io/node/weights.js';
-import { configFromHuggingFace } from '../../src/model/config.js';
-import { type LoadedModel, loadModel } from '../../src/model/load.js';
+import type { LoadedModel } from '../../src/model/load.js';
 import type { Backend } from '../../src/tensor/backend.js';
+import { openTinyElm, type TinyElm } from './tiny-elm.js';
 
 const golden = fileURLToPath(new URL('../golden', import.meta.url));
-const directory = `${golden}/models/tiny-elm`;
 const greedy: { prompt: number[]; continuation: number[]; repetitive_prompt: number[]; repetitive_continuation: number[] } =
   JSON.parse(readFileSync(`${golden}/generate/greedy.json`, 'utf8'));
 
+let tiny: TinyElm;
 let backend: Backend;
 let loaded: LoadedModel;
 
 beforeAll(async () => {
-  const native = nativeBackend({ threads: 2 });
-  backend = 'backend' in native ? native.backend : referenceBackend();
-  const config = configFromHuggingFace(JSON.parse(readFileSync(`${directory}/config.json`, 'utf8')), 'config.json');
-  const weights = await openWeights(directory);
-  loaded = await loadModel(backend, config, weights.tensors, directory);
-  await weights.close();
+  tiny = await openTinyElm();
+  ({ backend, loaded } = tiny);
 });
 
-afterAll(async () => {
-  loaded.free();
-  await backend.dispose();
-});
+afterAll(() => tiny.close());
 
 function open(options: EngineOptions = {}): Engine {
   return new Engine(backend, loaded.model, { context: 256, cacheType: 'f32', ...options });

@@ -1,36 +1,24 @@
 // Scoring many sequences at once must be scoring each alone: whatever they share, however they are cut into steps, whichever cache
 // rows they land on. The engine's one-sequence scoring is the measure; how much is computed is counted at the stepper.
 
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { nativeBackend } from '../../src/backends/native.js';
-import { referenceBackend } from '../../src/backends/reference.js';
 import { Engine } from '../../src/infer/engine.js';
 import { type ScoringRequest, type SequenceScore, SequenceScorer, type SequenceScorerOptions } from '../../src/infer/scoring.js';
 import { Stepper } from '../../src/infer/step.js';
-import { openWeights } from '../../src/io/node/weights.js';
-import { configFromHuggingFace } from '../../src/model/config.js';
-import { type LoadedModel, loadModel } from '../../src/model/load.js';
+import type { LoadedModel } from '../../src/model/load.js';
 import type { Backend } from '../../src/tensor/backend.js';
+import { openTinyElm, type TinyElm } from './tiny-elm.js';
 
-const directory = fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url));
+let tiny: TinyElm;
 let backend: Backend;
 let loaded: LoadedModel;
 
 beforeAll(async () => {
-  const native = nativeBackend({ threads: 2 });
-  backend = 'backend' in native ? native.backend : referenceBackend();
-  const config = configFromHuggingFace(JSON.parse(readFileSync(`${directory}/config.json`, 'utf8')), 'config.json');
-  const weights = await openWeights(directory);
-  loaded = await loadModel(backend, config, weights.tensors, directory);
-  await weights.close();
+  tiny = await openTinyElm();
+  ({ backend, loaded } = tiny);
 });
 
-afterAll(async () => {
-  loaded.free();
-  await backend.dispose();
-});
+afterAll(() => tiny.close());
 
 afterEach(() => vi.restoreAllMocks());
 

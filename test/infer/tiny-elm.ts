@@ -1,0 +1,35 @@
+// The small golden model on the best backend of this machine, for tests that need a model but not a particular one.
+
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { nativeBackend } from '../../src/backends/native.js';
+import { referenceBackend } from '../../src/backends/reference.js';
+import { openWeights } from '../../src/io/node/weights.js';
+import { configFromHuggingFace } from '../../src/model/config.js';
+import { type LoadedModel, loadModel } from '../../src/model/load.js';
+import type { Backend } from '../../src/tensor/backend.js';
+
+const directory = fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url));
+
+export interface TinyElm {
+  readonly backend: Backend;
+  readonly loaded: LoadedModel;
+  close(): Promise<void>;
+}
+
+export async function openTinyElm(): Promise<TinyElm> {
+  const native = nativeBackend({ threads: 2 });
+  const backend = 'backend' in native ? native.backend : referenceBackend();
+  const config = configFromHuggingFace(JSON.parse(readFileSync(`${directory}/config.json`, 'utf8')), 'config.json');
+  const weights = await openWeights(directory);
+  const loaded = await loadModel(backend, config, weights.tensors, directory);
+  await weights.close();
+  return {
+    backend,
+    loaded,
+    async close() {
+      loaded.free();
+      await backend.dispose();
+    },
+  };
+}
