@@ -2,10 +2,10 @@
 // Memory is bounded by one document (Parquet: one row group of one column), whatever the file's size. Where bytes come from is
 // the caller's (`CorpusFiles`); what text becomes is process.ts.
 
-import type { FileMetaData } from 'hyparquet';
 import { InputError, messageOf } from '../errors.js';
 import type { ByteSource } from '../io/bytes.js';
 import { parseJson, quoted } from '../io/json.js';
+import { openParquet } from '../io/parquet.js';
 
 /** Where corpora lie. */
 export interface CorpusFiles {
@@ -44,9 +44,8 @@ export interface Document {
 
 export const START: Position = { row: 0, offset: 0 };
 
-// A claim in a file never makes one document or page larger than this.
+// A claim in a file never makes one document larger than this.
 const MAX_DOCUMENT_BYTES = 256 << 20;
-const MAX_PAGE_BYTES = 1 << 30;
 
 const formats = [
   { ending: /\.parquet$/, read: readParquet },
@@ -183,24 +182,9 @@ function decode(bytes: Uint8Array, where: string): string {
 }
 
 async function* readParquet(files: CorpusFiles, { path, textKey }: CorpusFile, from: Position): AsyncGenerator<Document> {
-  const parquet = await import('hyparquet');
-  const compressors = await boundedCompressors();
   const source = await files.open(path);
   try {
-    const file = {
-      byteLength: source.size,
-      async slice(start: number, end = source.size): Promise<ArrayBuffer> {
-        const { buffer, byteOffset, byteLength } = await source.read(start, end - start);
-        return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
-      },
-    };
-    let metadata: FileMetaData;
-    try {
-      metadata = await parquet.parquetMetadataAsync(file);
-    } catch (error) {
-      throw new InputError(`${path}: no Parquet file, or it was cut: ${messageOf(error)}`);
-    }
-    const columns = parquet.parquetSchema(metadata).children.map(({ element }) => element.name);
+    const { metadata, columns, rows: read } = await openParquet(source);
     if (!columns.includes(textKey)) {
       throw new InputError(`${path}: no column ${quoted(textKey)}; it has ${columns.map(quoted).join(', ')}`);
     }
@@ -208,8 +192,7 @@ async function* readParquet(files: CorpusFiles, { path, textKey }: CorpusFile, f
     for (const group of metadata.row_groups) {
       const end = first + Number(group.num_rows);
       if (end > from.row) {
-        const options = { file, metadata, columns: [textKey], rowStart: first, rowEnd: end, compressors };
-        const rows = await parquet.parquetReadObjects(options).catch((error: unknown) => {
+        const rows = await read({ columns: [textKey], rowStart: first, rowEnd: end }).catch((error: unknown) => {
           throw new InputError(`${path}: rows ${first} to ${end - 1} cannot be read; it was cut or damaged: ${messageOf(error)}`);
         });
         if (rows.length !== end - first)
@@ -225,17 +208,4 @@ async function* readParquet(files: CorpusFiles, { path, textKey }: CorpusFile, f
   } finally {
     await source.close();
   }
-}
-
-// hyparquet allocates what a page's header claims; no real page comes near the limit.
-async function boundedCompressors(): Promise<Record<string, (input: Uint8Array, length: number) => Uint8Array>> {
-  const { compressors } = await import('hyparquet-compressors');
-  const bounded = Object.entries(compressors).map(([name, decompress]) => {
-    const checked = (input: Uint8Array, length: number): Uint8Array => {
-      if (length > MAX_PAGE_BYTES) throw new InputError(`a page claims ${length} bytes`);
-      return decompress(input, length);
-    };
-    return [name, checked] as const;
-  });
-  return Object.fromEntries(bounded);
 }
