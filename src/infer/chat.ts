@@ -4,6 +4,7 @@
 // No model and no history here; the Jinja interpreter is loaded on first use.
 
 import { InputError, messageOf } from '../errors.js';
+import { anyOf } from '../tokenizer/tokenizer.js';
 
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant';
@@ -121,18 +122,12 @@ function encodeBetween(tokenizer: ChatTokenizer, whole: string, tokens: readonly
   return [...parts, tokenizer.encode(whole.slice(from))].flat();
 }
 
-function matches(text: string, pattern: RegExp, offset: number): { start: number; text: string }[] {
-  return [...text.matchAll(pattern)].map((match) => ({ start: offset + match.index, text: match[0] }));
+function matches(text: string, pattern: RegExp | undefined, offset: number): { start: number; text: string }[] {
+  return [...(pattern ? text.matchAll(pattern) : [])].map((match) => ({ start: offset + match.index, text: match[0] }));
 }
 
 function sameTokens(a: readonly { start: number; text: string }[], b: readonly { start: number; text: string }[]): boolean {
   return a.length === b.length && a.every((token, i) => token.start === b[i].start && token.text === b[i].text);
-}
-
-/** Finds the leftmost, longest of the tokens; nothing when there are none. */
-function anyOf(tokens: Iterable<string>): RegExp {
-  const longestFirst = [...tokens].sort((a, b) => b.length - a.length);
-  return new RegExp(longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|') || '(?!)', 'g');
 }
 
 /**

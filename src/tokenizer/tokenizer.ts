@@ -68,9 +68,9 @@ export class Tokenizer {
     this.padId = parts.padId;
     this.specialTokens = parts.specialTokens;
     this.encoder = new WordEncoder(parts.vocabulary, parts.characters, parts.pairs, parts);
-    this.userPattern = anyOf([...parts.rawTokens.keys()]);
+    this.userPattern = anyOf(parts.rawTokens.keys());
     this.templatePattern = anyOf([...parts.rawTokens.keys(), ...parts.specialTokens.keys()]);
-    this.normalizedPattern = anyOf([...parts.normalizedTokens.keys()]);
+    this.normalizedPattern = anyOf(parts.normalizedTokens.keys());
   }
 
   /**
@@ -161,8 +161,8 @@ function present(id: number, what: string): number {
 }
 
 /** A pattern for the leftmost, longest of the tokens; undefined when there are none. */
-function anyOf(tokens: string[]): RegExp | undefined {
-  if (tokens.length === 0) return undefined;
-  const longestFirst = tokens.sort((a, b) => b.length - a.length);
+export function anyOf(tokens: Iterable<string>): RegExp | undefined {
+  const longestFirst = [...tokens].sort((a, b) => b.length - a.length);
+  if (longestFirst.length === 0) return undefined;
   return new RegExp(longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|'), 'g');
 }
