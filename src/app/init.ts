@@ -14,7 +14,7 @@ import { INDEX_FILE, WEIGHTS_FILE } from '../io/node/weights.js';
 import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
 import { configNames, countParameters, type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
-import { parameterShapes } from '../model/parameters.js';
+import { type CheckpointType, checkpointTypes, parameterShapes } from '../model/parameters.js';
 import { wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { shapeFrom } from './shape.js';
@@ -22,20 +22,11 @@ import { interruptible, type Terminal } from './terminal.js';
 
 const CONFIG_FILE = 'config.json';
 
-/** The types a checkpoint can be written in, and what safetensors and config.json call them. */
-const DTYPES = {
-  f32: { stored: 'F32', torch: 'float32' },
-  f16: { stored: 'F16', torch: 'float16' },
-  bf16: { stored: 'BF16', torch: 'bfloat16' },
-} as const;
-
-export type CheckpointDType = keyof typeof DTYPES;
-
 export interface InitOptions {
   config: ModelConfig;
   /** The directory to make. */
   out: string;
-  dtype: CheckpointDType;
+  dtype: CheckpointType;
   /** A whole number from 0 to 2^53 - 1; the same seed gives the same values, rounded to `dtype`. */
   seed: number;
   /** Split into shards of at most this many bytes of weights; a larger tensor has a shard of its own. Default: one file. */
@@ -71,7 +62,7 @@ export async function initCheckpoint(options: InitOptions): Promise<InitResult> 
     );
   }
 
-  const specs = parameterShapes(config).map((parameter): TensorSpec => ({ ...parameter, dtype: DTYPES[dtype].stored }));
+  const specs = parameterShapes(config).map((parameter): TensorSpec => ({ ...parameter, dtype: checkpointTypes[dtype].stored }));
   const total = specs.reduce((sum, spec) => sum + byteLength(spec), 0);
   // Inside a directory that exists (it may be a mount, which nothing can be renamed onto), else beside the one to come.
   const beside = present ? join(directory, '.init') : join(dirname(directory), `.${basename(directory)}`);
@@ -102,7 +93,7 @@ export async function initCheckpoint(options: InitOptions): Promise<InitResult> 
       const weightMap = Object.fromEntries(shards.flatMap(({ file, tensors }) => tensors.map(({ name }) => [name, file])));
       await write(INDEX_FILE, (sink) => sink.write(jsonBytes({ metadata: { total_size: total }, weight_map: weightMap })));
     }
-    await write(CONFIG_FILE, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, DTYPES[dtype].torch))));
+    await write(CONFIG_FILE, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, checkpointTypes[dtype].torch))));
     await moveIntoPlace(temporary, directory, files, present);
     return { directory, files, bytes: total };
   } finally {
@@ -125,7 +116,7 @@ async function listDirectory(path: string): Promise<string[] | undefined> {
 }
 
 /** Chunks of values as little-endian bytes; like the values, each is overwritten by the next. */
-function* encoded(chunks: Iterable<Float32Array>, dtype: CheckpointDType): Generator<Uint8Array> {
+function* encoded(chunks: Iterable<Float32Array>, dtype: CheckpointType): Generator<Uint8Array> {
   let halves = new Uint16Array(0);
   for (const values of chunks) {
     if (dtype === 'f32') {
@@ -192,7 +183,7 @@ export function initCommand(terminal: Terminal): Command {
   return new Command('init')
     .argument('<shape>', 'a built-in name, or a config in a JSON file')
     .requiredOption('-o, --out <directory>', 'the directory to make')
-    .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(DTYPES)).default('f16'))
+    .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(checkpointTypes)).default('f16'))
     .option('--seed <n>', 'the same weights again', wholeNumber(0), 0)
     .option('--force', 'replace the weights in a directory that is not empty')
     .addHelpText('after', help)

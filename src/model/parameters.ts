@@ -21,6 +21,15 @@ export const precisions: readonly Precision[] = ['f32', 'f16', 'bf16', 'q8', 'q4
 /** How weights may be stored. */
 export type WeightDType = 'F32' | 'F16' | 'BF16';
 
+/** The types a checkpoint can be written in: what safetensors and config.json call them. */
+export const checkpointTypes = {
+  f32: { stored: 'F32', torch: 'float32' },
+  f16: { stored: 'F16', torch: 'float16' },
+  bf16: { stored: 'BF16', torch: 'bfloat16' },
+} as const;
+
+export type CheckpointType = keyof typeof checkpointTypes;
+
 /** Bytes of 32 weights along the input: q8 and q4 keep one f16 scale with them, as GGUF's Q8_0 and Q4_0. */
 const GROUP_BYTES: Readonly<Record<Precision, number>> = { f32: 128, f16: 64, bf16: 64, q8: 34, q4: 18 };
 

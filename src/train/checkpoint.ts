@@ -9,7 +9,7 @@ import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
 import { decodeUtf8, parseJson } from '../io/json.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from '../io/safetensors.js';
 import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
-import { checkWeights, parameterShapes } from '../model/parameters.js';
+import { type CheckpointType, checkpointTypes, checkWeights, parameterShapes } from '../model/parameters.js';
 import type { ParameterState, TrainingParameters } from './parameters.js';
 import type { Progress } from './trainer.js';
 
@@ -19,14 +19,6 @@ export const checkpointFiles = {
   state: 'training.safetensors',
   record: 'training.json',
 } as const;
-
-/** Types that a model is stored in: what safetensors and config.json call them. */
-const storedAs = {
-  f32: { dtype: 'F32', torch: 'float32' },
-  f16: { dtype: 'F16', torch: 'float16' },
-  bf16: { dtype: 'BF16', torch: 'bfloat16' },
-} as const;
-export type ModelDType = keyof typeof storedAs;
 
 /** Writes one file of a checkpoint. */
 export type WriteFile = (name: string, write: (sink: ByteSink) => Promise<void>) => Promise<void>;
@@ -52,7 +44,7 @@ export interface TokenizerFile {
 
 export interface CheckpointContents {
   readonly parameters: TrainingParameters;
-  readonly dtype: ModelDType;
+  readonly dtype: CheckpointType;
   /** The moving average of the parameters by name, if there is one. */
   readonly ema?: ReadonlyMap<string, Float32Array>;
   readonly tokenizer?: TokenizerFile;
@@ -107,11 +99,11 @@ export async function writeCheckpoint(write: WriteFile, contents: CheckpointCont
 export async function writeModel(
   write: WriteFile,
   config: ModelConfig,
-  dtype: ModelDType,
+  dtype: CheckpointType,
   values: (name: string) => Promise<Float32Array>,
   tokenizer?: TokenizerFile,
 ): Promise<void> {
-  const { dtype: stored, torch } = storedAs[dtype];
+  const { stored, torch } = checkpointTypes[dtype];
   await write(checkpointFiles.config, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, torch))));
   if (tokenizer) await write(tokenizer.name, (sink) => sink.write(tokenizer.bytes));
   const specs = parameterShapes(config).map((parameter): TensorSpec => ({ ...parameter, dtype: stored }));
@@ -198,7 +190,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function encoded(values: Float32Array, dtype: ModelDType): Uint8Array {
+function encoded(values: Float32Array, dtype: CheckpointType): Uint8Array {
   if (dtype === 'f32') return bytesOf(values);
   const halves = new Uint16Array(values.length);
   if (dtype === 'f16') encodeFloat16(values, halves);
