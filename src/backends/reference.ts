@@ -16,7 +16,7 @@ import type {
   Submission,
 } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
-import { opNames, opSpec } from '../tensor/optable.js';
+import { type OpName, opSpec } from '../tensor/optable.js';
 import { bytesOf, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
 import { quantizeWeights } from '../tensor/quantize.js';
 import type { Call, ReferenceWeight } from './reference-call.js';
@@ -49,8 +49,8 @@ class ReferenceBackend implements Backend {
   private lastPause = Date.now();
   private disposed = false;
 
-  supports(): boolean {
-    return opNames.length > 0;
+  supports(op: OpName): boolean {
+    return op in referenceOps;
   }
 
   create(dtype: 'f32' | 'f16' | 'i32', shape: readonly number[]): DeviceBuffer {
