@@ -39,7 +39,7 @@ export const dataSchema = z.strictObject({
   random_seed: count(0).default(0),
   /** Several documents in one row, none seeing another. */
   packing: z.boolean().default(false),
-  /** Sequences held back to draw the next one from (0: the files' order). */
+  /** Rows held back to draw the next one from (0: the files' order). */
   shuffle_buffer: count(0).default(0),
   skip_bad_files: z.boolean().default(false),
 });

@@ -35,47 +35,56 @@ export function rowOf({ tokens, document }: Sequence, { length, padId, ignoreInd
   return { samples, targets, sequences: used > 0 ? [[0, used]] : [], documents: used > 0 ? [document] : [] };
 }
 
+/** Stretches that the packer put together as one row: each of n + 1 tokens takes n places, all with a target. */
+export function packedRow(stretches: readonly Sequence[], { length, padId, ignoreIndex }: RowOptions): Row {
+  const samples = new Int32Array(length).fill(padId);
+  const targets = new Int32Array(length).fill(ignoreIndex);
+  const sequences: [number, number][] = [];
+  let filled = 0;
+  for (const { tokens } of stretches) {
+    const taken = tokens.length - 1;
+    samples.set(tokens.subarray(0, taken), filled);
+    targets.set(tokens.subarray(1), filled);
+    sequences.push([filled, taken]);
+    filled += taken;
+  }
+  return { samples, targets, sequences, documents: stretches.map(({ document }) => document) };
+}
+
 /**
- * Fills rows with sequences end to end. A sequence of n tokens takes n - 1 places, each with a target; what does not fit goes on
- * in the next row, as a sequence of its own. Between two rows only that rest is held.
+ * Divides sequences end to end into rows: what does not fit goes on in the next row, as a sequence of its own. Between two rows
+ * only that rest is held.
  */
 export class Packer {
   private rest: Sequence | undefined;
 
   constructor(
-    private readonly options: RowOptions,
-    rest?: { readonly tokens: readonly number[]; readonly document: string },
+    private readonly length: number,
+    rest?: Sequence,
   ) {
-    this.rest = rest && { tokens: Int32Array.from(rest.tokens), document: rest.document };
+    this.rest = rest;
   }
 
-  /** The next row, drawing as many sequences as it needs; the last one may end in padding, then undefined when none is left. */
-  async next(draw: () => Promise<Sequence | undefined>): Promise<Row | undefined> {
-    const { length, padId, ignoreIndex } = this.options;
-    const samples = new Int32Array(length).fill(padId);
-    const targets = new Int32Array(length).fill(ignoreIndex);
-    const sequences: [number, number][] = [];
-    const documents: string[] = [];
-    let filled = 0;
-    while (filled < length) {
+  /** The next row's stretches, drawing as many sequences as it needs; the last row may be short, then undefined when none is left. */
+  async next(draw: () => Promise<Sequence | undefined>): Promise<Sequence[] | undefined> {
+    const stretches: Sequence[] = [];
+    let free = this.length;
+    while (free > 0) {
       const sequence = this.rest ?? (await draw());
       this.rest = undefined;
       if (!sequence) break;
       const { tokens, document } = sequence;
-      const taken = Math.min(tokens.length - 1, length - filled);
+      const taken = Math.min(tokens.length - 1, free);
       if (taken < 1) continue; // a single token predicts nothing
-      samples.set(tokens.subarray(0, taken), filled);
-      targets.set(tokens.subarray(1, taken + 1), filled);
-      sequences.push([filled, taken]);
-      documents.push(document);
-      filled += taken;
+      stretches.push({ tokens: tokens.subarray(0, taken + 1), document });
+      free -= taken;
       if (taken < tokens.length - 1) this.rest = { tokens: tokens.subarray(taken), document };
     }
-    return filled > 0 ? { samples, targets, sequences, documents } : undefined;
+    return stretches.length > 0 ? stretches : undefined;
   }
 
-  /** What is held between two rows, for JSON. */
-  state(): { tokens: number[]; document: string } | undefined {
-    return this.rest && { tokens: [...this.rest.tokens], document: this.rest.document };
+  /** What is held between two rows. */
+  state(): Sequence | undefined {
+    return this.rest;
   }
 }

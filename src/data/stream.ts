@@ -8,7 +8,7 @@ import { PythonRandom } from '../python-random.js';
 import { type DataConfig, mixture } from './config.js';
 import type { TextProcessor } from './process.js';
 import type { CorpusFiles } from './readers.js';
-import { Packer, type Row, rowOf, type Sequence } from './rows.js';
+import { Packer, packedRow, type Row, rowOf, type Sequence } from './rows.js';
 import { type Counts, noCounts, SequenceSource, type SourceOptions } from './source.js';
 
 export interface StreamOptions {
@@ -47,15 +47,17 @@ export interface Batch {
 
 const count = z.number().int().min(0);
 const sequenceSchema = z.strictObject({ tokens: z.array(count), document: z.string() });
+type StoredSequence = z.output<typeof sequenceSchema>;
 const stateSchema = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(2),
   /** The settings that the state belongs to. */
   settings: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
   sources: z.array(z.strictObject({ epoch: count, file: count, row: count, offset: count, sequence: count })),
   /** Tokens drawn from each source. */
   drawn: z.array(count),
   rest: sequenceSchema.optional(),
-  buffer: z.array(sequenceSchema),
+  /** By row held back: its sequences. */
+  buffer: z.array(z.array(sequenceSchema)),
   random: z.array(count).length(625),
   counts: z.strictObject({
     documents: count,
@@ -80,7 +82,7 @@ export class BatchStream {
   private readonly ended: boolean[];
   private readonly packer: Packer;
   private readonly random: PythonRandom;
-  private readonly buffer: Sequence[];
+  private readonly buffer: Sequence[][];
   private readonly settings: StreamState['settings'];
 
   /** `state`: what `state()` gave. Throws `InputError` when it is none, or was taken with other settings. */
@@ -88,7 +90,7 @@ export class BatchStream {
     private readonly options: StreamOptions,
     state?: unknown,
   ) {
-    const { config, split, rank = 0, worldSize = 1, padId } = options;
+    const { config, split, rank = 0, worldSize = 1 } = options;
     const corpora = split === 'train' ? config.train_data_info : config.val_data_info;
     if (!corpora) throw new InputError('val_data_info is missing: there is nothing to validate on');
     const parts = mixture(corpora, options.base);
@@ -110,10 +112,9 @@ export class BatchStream {
     this.weights = parts.map(({ weight }) => weight);
     this.drawn = from?.drawn ?? parts.map(() => 0);
     this.ended = parts.map(() => false);
-    const { ignoreIndex = padId } = options;
-    this.packer = new Packer({ length: config.sequence_length, padId, ignoreIndex }, from?.rest);
+    this.packer = new Packer(config.sequence_length, from?.rest && sequenceFrom(from.rest));
     this.random = from ? PythonRandom.restore(from.random) : new PythonRandom(config.random_seed);
-    this.buffer = (from?.buffer ?? []).map(({ tokens, document }) => ({ tokens: Int32Array.from(tokens), document }));
+    this.buffer = (from?.buffer ?? []).map((row) => row.map(sequenceFrom));
   }
 
   /** The next batch, or undefined at the end of a validation pass. Throws `InputError` for what is wrong with a corpus. */
@@ -143,13 +144,14 @@ export class BatchStream {
 
   /** What comes after the last batch, to be given to a new stream. Not while `next` is under way. */
   state(): StreamState {
+    const rest = this.packer.state();
     return structuredClone({
-      version: 1,
+      version: 2,
       settings: this.settings,
       sources: this.sources.map((source) => source.state()),
       drawn: this.drawn,
-      rest: this.packer.state(),
-      buffer: this.buffer.map(({ tokens, document }) => ({ tokens: [...tokens], document })),
+      rest: rest && storedFrom(rest),
+      buffer: this.buffer.map((row) => row.map(storedFrom)),
       random: [...this.random.state()],
       counts: this.counts,
     });
@@ -162,19 +164,20 @@ export class BatchStream {
 
   private async nextRow(): Promise<Row | undefined> {
     const { config, padId, ignoreIndex = padId } = this.options;
-    if (config.packing) return this.packer.next(() => this.shuffled());
-    const sequence = await this.shuffled();
-    return sequence && rowOf(sequence, { length: config.sequence_length, padId, ignoreIndex });
+    const options = { length: config.sequence_length, padId, ignoreIndex };
+    const row = await this.shuffled();
+    return row && (config.packing ? packedRow(row, options) : rowOf(row[0], options));
   }
 
-  private async shuffled(): Promise<Sequence | undefined> {
+  // Whole rows are held back, so that a long document's do not come one after another.
+  private async shuffled(): Promise<Sequence[] | undefined> {
     const { buffer } = this;
     const size = this.options.config.shuffle_buffer;
-    if (size === 0 || this.options.split === 'val') return this.mixed();
+    if (size === 0 || this.options.split === 'val') return this.gathered();
     while (buffer.length < size) {
-      const sequence = await this.mixed();
-      if (!sequence) break;
-      buffer.push({ tokens: sequence.tokens.slice(), document: sequence.document });
+      const row = await this.gathered();
+      if (!row) break;
+      buffer.push(row.map(({ tokens, document }) => ({ tokens: tokens.slice(), document })));
     }
     if (buffer.length === 0) return undefined;
     const place = this.random.below(buffer.length);
@@ -182,6 +185,13 @@ export class BatchStream {
     const last = buffer.pop()!;
     if (place < buffer.length) buffer[place] = last;
     return drawn;
+  }
+
+  // The sequences of a row, in the corpora's order.
+  private async gathered(): Promise<Sequence[] | undefined> {
+    if (this.options.config.packing) return this.packer.next(() => this.mixed());
+    const sequence = await this.mixed();
+    return sequence && [sequence];
   }
 
   // From the source that is furthest behind its share of the tokens.
@@ -201,6 +211,14 @@ export class BatchStream {
       this.ended[behind] = true;
     }
   }
+}
+
+function sequenceFrom({ tokens, document }: StoredSequence): Sequence {
+  return { tokens: Int32Array.from(tokens), document };
+}
+
+function storedFrom({ tokens, document }: Sequence): StoredSequence {
+  return { tokens: [...tokens], document };
 }
 
 function settingsOf(options: StreamOptions, parts: ReturnType<typeof mixture>): StreamState['settings'] {
