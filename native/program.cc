@@ -1,6 +1,9 @@
 // The executor's programs: words to records when a program is compiled, and records made ready for a run. See executor.h.
 #include <algorithm>
 #include <cstring>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include "executor.h"
 
@@ -150,6 +153,9 @@ bool Executor::grow(Block& block, int64_t need, int64_t want) {
   if (have >= need && have / 4 <= want) return true;
   memory_.release(block);
   places_++;
+#if defined(__GLIBC__)
+  malloc_trim(0);   // what copies of queued writes left behind, a tenth of a gigabyte after a model was written
+#endif
   return need == 0 || memory_.allocate(static_cast<size_t>(std::max(need, want)), block);
 }
 

@@ -155,12 +155,12 @@ int swiglu_grad_run(const Record& r, int, int chunk, int chunks) {
   const int64_t n = r.ints[i_columns_];
   const Range range = part(r.ints[i_rows_], chunk, chunks);
   for (int64_t m = range.begin; m < range.end; m++) {
-    const float *gate = floats(r, x_) + m * 2 * n, *value = gate + n, *dout = floats(r, dout_) + m * n;
-    float *dgate = floats(r, dx_) + m * 2 * n, *dvalue = dgate + n;
+    float *gate = floats(r, x_) + m * 2 * n, *value = gate + n;
+    const float* dout = floats(r, dout_) + m * n;
     by_vectors(n, [&](int64_t i, auto get, auto put) {
       const vf x = get(gate + i), d = get(dout + i), s = sigmoid(x);
-      put(dgate + i, d * get(value + i) * silu_slope(x, s));
-      put(dvalue + i, d * (x * s));
+      put(gate + i, d * get(value + i) * silu_slope(x, s));
+      put(value + i, d * (x * s));
     });
   }
   return kOk;
@@ -170,11 +170,11 @@ int silu_grad_run(const Record& r, int, int chunk, int chunks) {
   using namespace siluGrad_op;
   const int64_t n = r.ints[i_columns_];
   const Range range = part(r.ints[i_rows_], chunk, chunks);
-  const float *x = floats(r, x_) + range.begin * n, *dout = floats(r, dout_) + range.begin * n;
-  float* dx = floats(r, dx_) + range.begin * n;
+  float* x = floats(r, x_) + range.begin * n;
+  const float* dout = floats(r, dout_) + range.begin * n;
   by_vectors((range.end - range.begin) * n, [&](int64_t i, auto get, auto put) {
     const vf v = get(x + i);
-    put(dx + i, get(dout + i) * silu_slope(v, sigmoid(v)));
+    put(x + i, get(dout + i) * silu_slope(v, sigmoid(v)));
   });
   return kOk;
 }

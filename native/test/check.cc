@@ -511,8 +511,8 @@ static void check_training(const KernelTable& t) {
       norm.rows(0, x.data()).rows(1, w.data()).rows(2, d.data()).rows(4, dx.data()).rows(5, dw.data()).ints({m, n}).r.floats[0] = 1e-5f;
       norm.run();
       check_guard(dw, (size_t)n);
-      Call(t, op_swigluGrad).rows(0, x.data()).rows(1, d.data()).rows(2, dx.data()).ints({m, n}).run();
-      Call(t, op_siluGrad).rows(0, x.data()).rows(1, d.data()).rows(2, dx.data()).ints({2 * m, n}).run();
+      Call(t, op_swigluGrad).rows(0, dx.data()).rows(1, d.data()).ints({m, n}).run();
+      Call(t, op_siluGrad).rows(0, dx.data()).rows(1, d.data()).ints({2 * m, n}).run();
       check_guard(dx, 2 * size);
       Call(t, op_globalNorm).rows(0, d.data()).rows(1, norms.data()).ints({(int)size}).run();
       check_guard(norms, 3);

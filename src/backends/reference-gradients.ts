@@ -131,21 +131,21 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
 
   swigluGrad(call) {
     const [rows, columns] = call.sizes;
-    const [x, dout, dx] = [call.floats(0), call.floats(1), call.floats(2)];
+    const [x, dout] = [call.floats(0), call.floats(1)];
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < columns; c++) {
         const [gateAt, upAt] = [2 * r * columns + c, (2 * r + 1) * columns + c];
         const [gate, up, d] = [x[gateAt], x[upAt], dout[r * columns + c]];
-        dx[gateAt] = d * up * siluGrad(gate);
-        dx[upAt] = d * gate * sigmoid(gate);
+        x[gateAt] = d * up * siluGrad(gate);
+        x[upAt] = d * gate * sigmoid(gate);
       }
     }
   },
 
   siluGrad(call) {
     const [rows, columns] = call.sizes;
-    const [x, dout, dx] = [call.floats(0), call.floats(1), call.floats(2)];
-    for (let i = 0; i < rows * columns; i++) dx[i] = dout[i] * siluGrad(x[i]);
+    const [x, dout] = [call.floats(0), call.floats(1)];
+    for (let i = 0; i < rows * columns; i++) x[i] = dout[i] * siluGrad(x[i]);
   },
 
   crossEntropy(call) {

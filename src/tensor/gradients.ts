@@ -11,7 +11,7 @@ import { opSpec } from './optable.js';
 interface Step {
   readonly ops: Ops;
   readonly record: OpRecord;
-  /** An operand by its name in the op table; null when it was left out. */
+  /** What an operand, by its name in the op table, holds; null when it was left out. */
   at(name: string): DeviceBuffer | null;
   /** The gradient of the loss by an output, which is known to be there. */
   grad(name: string): DeviceBuffer;
@@ -19,6 +19,8 @@ interface Step {
   existing(name: string): DeviceBuffer | null;
   /** A new buffer for an input's gradient, which takes the place of the existing one. */
   fresh(name: string): DeviceBuffer;
+  /** What an input holds, to be replaced by its gradient: nothing else may want it any more. */
+  inPlace(name: string): DeviceBuffer;
   /** Where a parameter's gradient is added up; null for what is not trained. */
   parameterGrad(name: string): DeviceBuffer | null;
   /** One more than the id whose embedding takes no gradient; 0 for none. */
@@ -57,11 +59,11 @@ export const gradientRules: Partial<Record<OpName, Rule>> = {
     const made = ['query', 'keys', 'values'].map(fresh);
     ops.derivative('attentionGrad', [...inputs, grad('out'), ...made], record.ints, record.floats);
   },
-  swiglu: ({ ops, record, at, grad, fresh }) => {
-    ops.derivative('swigluGrad', [at('x'), grad('out'), fresh('x')], record.ints);
+  swiglu: ({ ops, record, grad, inPlace }) => {
+    ops.derivative('swigluGrad', [inPlace('x'), grad('out')], record.ints);
   },
-  silu: ({ ops, record, at, grad, fresh }) => {
-    ops.derivative('siluGrad', [at('x'), grad('out'), fresh('x')], record.ints);
+  silu: ({ ops, record, grad, inPlace }) => {
+    ops.derivative('siluGrad', [inPlace('x'), grad('out')], record.ints);
   },
 };
 
@@ -72,6 +74,9 @@ const soleUse: Partial<Record<OpName, readonly string[]>> = {
   swiglu: ['x'],
   silu: ['x'],
 };
+
+/** Ops that take little time beside the memory of what they make: it is made again on the way back instead of being kept. */
+const remade: ReadonlySet<OpName> = new Set<OpName>(['rmsNorm', 'qkNormRope', 'swiglu', 'silu']);
 
 const keyOf = ({ kind, id, offset }: DeviceBuffer): string => `${kind} ${id} ${offset}`;
 
@@ -89,6 +94,9 @@ export function parameterGrads(pairs: Iterable<readonly [parameter: DeviceBuffer
 /** Gradients of intermediate results while records are walked backwards. One for a program. */
 export class Tape {
   private readonly grads = new Map<string, DeviceBuffer>();
+  /** The records whose results are made again, and what was. */
+  private readonly makers = new Map<string, OpRecord>();
+  private readonly again = new Map<string, DeviceBuffer>();
 
   constructor(
     private readonly ops: Ops,
@@ -108,47 +116,68 @@ export class Tape {
 
   /** Appends the derivatives of these records, the last first. Records whose results have no gradient are passed over. */
   backward(records: readonly OpRecord[]): void {
-    for (const record of [...records].reverse()) {
-      const spec = opSpec(record.op);
-      const reached = spec.operands.some(({ access }, i) => {
-        const buffer = record.operands[i];
-        return access !== 'read' && buffer !== null && this.grads.has(keyOf(buffer));
-      });
-      if (reached) gradientRules[record.op]?.(this.step(record));
+    for (const record of records) {
+      if (!remade.has(record.op)) continue;
+      for (const buffer of written(record)) if (buffer.kind === 'arena') this.makers.set(keyOf(buffer), record);
     }
+    for (const record of [...records].reverse()) {
+      if (written(record).some((buffer) => this.grads.has(keyOf(buffer)))) gradientRules[record.op]?.(this.step(record));
+    }
+  }
+
+  /** A buffer with what the forward pass left in this one. */
+  private valueOf(buffer: DeviceBuffer): DeviceBuffer {
+    const maker = this.makers.get(keyOf(buffer));
+    if (!maker) return buffer;
+    if (!this.again.has(keyOf(buffer))) {
+      for (const made of written(maker)) this.again.set(keyOf(made), this.ops.outputLike(made));
+      const operands = maker.operands.map((operand) => operand && (this.again.get(keyOf(operand)) ?? this.valueOf(operand)));
+      this.ops.derivative(maker.op, operands, maker.ints, maker.floats);
+    }
+    return this.again.get(keyOf(buffer))!;
   }
 
   private step(record: OpRecord): Step {
     const { operands } = opSpec(record.op);
-    const at = (name: string): DeviceBuffer | null => record.operands[operands.findIndex((operand) => operand.name === name)];
-    const existing = (name: string): DeviceBuffer | null => this.gradOf(at(name)!) ?? null;
+    const own = (name: string): DeviceBuffer | null => record.operands[operands.findIndex((operand) => operand.name === name)];
+    const at = (name: string): DeviceBuffer | null => {
+      const buffer = own(name);
+      return buffer && this.valueOf(buffer);
+    };
+    const existing = (name: string): DeviceBuffer | null => this.gradOf(own(name)!) ?? null;
+    const setGrad = (name: string, made: DeviceBuffer): DeviceBuffer => {
+      if (existing(name) && soleUse[record.op]?.includes(name)) throw new Error(`${record.op}: '${name}' is used twice`);
+      this.grads.set(keyOf(own(name)!), made);
+      return made;
+    };
     const ops = this.ops;
     const step: Step = {
       ops,
       record,
       at,
       grad: (name) => {
-        const found = this.gradOf(at(name)!);
+        const found = this.gradOf(own(name)!);
         if (!found) throw new Error(`${record.op}: '${name}' has no gradient`);
         return found;
       },
       existing,
       skip: this.paddingId === undefined ? 0 : this.paddingId + 1,
-      fresh: (name) => {
-        if (existing(name) && soleUse[record.op]?.includes(name)) throw new Error(`${record.op}: '${name}' is used twice`);
-        const made = ops.outputLike(at(name)!);
-        this.grads.set(keyOf(at(name)!), made);
-        return made;
-      },
+      fresh: (name) => setGrad(name, ops.outputLike(own(name)!)),
+      inPlace: (name) => setGrad(name, at(name)!),
       parameterGrad: (name) => {
-        const parameter = at(name);
+        const parameter = own(name);
         return (parameter && this.parameters.of(parameter)) ?? null;
       },
       passOn: (from, to) => {
         if (existing(to)) throw new Error(`${record.op}: '${to}' has a gradient already`);
-        this.grads.set(keyOf(at(to)!), step.grad(from));
+        this.grads.set(keyOf(own(to)!), step.grad(from));
       },
     };
     return step;
   }
+}
+
+/** The buffers that a record writes. */
+function written({ op, operands }: OpRecord): DeviceBuffer[] {
+  return opSpec(op).operands.flatMap(({ access }, i) => (access !== 'read' && operands[i] ? [operands[i]] : []));
 }

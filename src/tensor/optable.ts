@@ -203,9 +203,9 @@ export const opTable = {
     ints: ['rows', 'sequenceCount', 'segmentCount', 'queryHeads', 'kvHeads', 'headDim', 'cacheRows'],
     floats: ['scale'],
   },
-  /** x: [rows, 2 columns], dout: [rows, columns] */
-  swigluGrad: { operands: [read('x', 'f32'), read('dout', 'f32'), write('dx', 'f32')], ints: ['rows', 'columns'], floats: [] },
-  siluGrad: { operands: [read('x', 'f32'), read('dout', 'f32'), write('dx', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /** x becomes its gradient. x: [rows, 2 columns], dout: [rows, columns] */
+  swigluGrad: { operands: [update('x', 'f32'), read('dout', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  siluGrad: { operands: [update('x', 'f32'), read('dout', 'f32')], ints: ['rows', 'columns'], floats: [] },
   /**
    * Cross-entropy of logits = x weight^T against targets, with z-loss, and its gradient, a block of rows at a time: no
    * [rows, vocabulary] matrix is held. losses[r] = (ce, logsumexp^2); a target below 0 is ignored: its row gives (0, 0) and no
