@@ -337,6 +337,21 @@ cases.push(
     },
   },
   { op: 'copy', name: 'plain', tolerance: exact, build: (b) => b.output(b.floats(7, 19, 27)) },
+  ...[19, 64].map(
+    (columns): Case => ({
+      op: 'packBf16',
+      name: `and back, ${columns} columns`,
+      tolerance: exact,
+      build: (b) => {
+        const x = b.floats(7, columns, 28);
+        // Ties to even on either side, the largest that does not overflow, the smallest.
+        const bits = Uint32Array.of(0x3f808000, 0x3f818000, 0x3f808001, 0x7f7f7fff, 1);
+        b.backend.write(x.buffer, new Float32Array(bits.buffer));
+        const packed = b.ops.packBf16(x);
+        b.output(b.ops.unpackBf16(packed, 7, columns));
+      },
+    }),
+  ),
 );
 
 cases.push(...gradientCases);

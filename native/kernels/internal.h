@@ -60,6 +60,8 @@ int gather_rows_run(const Record&, int stage, int chunk, int chunks);
 int argmax_run(const Record&, int stage, int chunk, int chunks);
 int token_logprob_run(const Record&, int stage, int chunk, int chunks);
 int copy_run(const Record&, int stage, int chunk, int chunks);
+int pack_bf16_run(const Record&, int stage, int chunk, int chunks);
+int unpack_bf16_run(const Record&, int stage, int chunk, int chunks);
 // linear with f32 rows as weight, and its gradients: gemm.cc
 size_t gemm_scratch(const Record&);
 int gemm_repeats(const Record&);

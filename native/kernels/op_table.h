@@ -1,8 +1,8 @@
 // Generated from src/tensor/optable.ts by `npm run generate`: do not edit.
 #pragma once
 namespace openelm {
-constexpr const char* kAbiHash = "c4941c45";
-enum OpId { op_embedding, op_rmsNorm, op_linear, op_qkNormRope, op_attention, op_swiglu, op_silu, op_gatherRows, op_argmax, op_tokenLogprob, op_copy, op_embeddingGrad, op_rmsNormGrad, op_linearInputGrad, op_linearWeightGrad, op_qkNormRopeGrad, op_attentionGrad, op_swigluGrad, op_siluGrad, op_crossEntropy, op_globalNorm, op_adamw, op_count };
+constexpr const char* kAbiHash = "f7694c68";
+enum OpId { op_embedding, op_rmsNorm, op_linear, op_qkNormRope, op_attention, op_swiglu, op_silu, op_gatherRows, op_argmax, op_tokenLogprob, op_copy, op_packBf16, op_unpackBf16, op_embeddingGrad, op_rmsNormGrad, op_linearInputGrad, op_linearWeightGrad, op_qkNormRopeGrad, op_attentionGrad, op_swigluGrad, op_siluGrad, op_crossEntropy, op_globalNorm, op_adamw, op_count };
 namespace embedding_op {
 enum Operand { table_, ids_, out_ };
 enum Int { i_rows_, i_columns_, i_tableRows_ };
@@ -55,6 +55,16 @@ enum Float {  };
 }
 namespace copy_op {
 enum Operand { x_, out_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
+}
+namespace packBf16_op {
+enum Operand { x_, packed_ };
+enum Int { i_rows_, i_columns_ };
+enum Float {  };
+}
+namespace unpackBf16_op {
+enum Operand { packed_, out_ };
 enum Int { i_rows_, i_columns_ };
 enum Float {  };
 }
@@ -114,5 +124,5 @@ enum Int { i_count_ };
 enum Float { f_beta1_, f_beta2_, f_eps_, f_weightDecay_ };
 }
 struct OpSize { const char* name; int operands, ints, floats; };
-constexpr OpSize kOpSizes[] = {{"embedding", 3, 3, 0}, {"rmsNorm", 3, 2, 1}, {"linear", 4, 4, 0}, {"qkNormRope", 9, 6, 1}, {"attention", 7, 7, 1}, {"swiglu", 2, 2, 0}, {"silu", 2, 2, 0}, {"gatherRows", 3, 3, 0}, {"argmax", 2, 2, 0}, {"tokenLogprob", 3, 2, 0}, {"copy", 2, 2, 0}, {"embeddingGrad", 3, 4, 0}, {"rmsNormGrad", 6, 2, 1}, {"linearInputGrad", 4, 3, 0}, {"linearWeightGrad", 3, 3, 0}, {"qkNormRopeGrad", 12, 6, 1}, {"attentionGrad", 11, 7, 1}, {"swigluGrad", 2, 2, 0}, {"siluGrad", 2, 2, 0}, {"crossEntropy", 7, 3, 2}, {"globalNorm", 2, 1, 1}, {"adamw", 6, 1, 4}};
+constexpr OpSize kOpSizes[] = {{"embedding", 3, 3, 0}, {"rmsNorm", 3, 2, 1}, {"linear", 4, 4, 0}, {"qkNormRope", 9, 6, 1}, {"attention", 7, 7, 1}, {"swiglu", 2, 2, 0}, {"silu", 2, 2, 0}, {"gatherRows", 3, 3, 0}, {"argmax", 2, 2, 0}, {"tokenLogprob", 3, 2, 0}, {"copy", 2, 2, 0}, {"packBf16", 2, 2, 0}, {"unpackBf16", 2, 2, 0}, {"embeddingGrad", 3, 4, 0}, {"rmsNormGrad", 6, 2, 1}, {"linearInputGrad", 4, 3, 0}, {"linearWeightGrad", 3, 3, 0}, {"qkNormRopeGrad", 12, 6, 1}, {"attentionGrad", 11, 7, 1}, {"swigluGrad", 2, 2, 0}, {"siluGrad", 2, 2, 0}, {"crossEntropy", 7, 3, 2}, {"globalNorm", 2, 1, 1}, {"adamw", 6, 1, 4}};
 }  // namespace openelm

@@ -245,4 +245,34 @@ int copy_run(const Record& r, int, int chunk, int chunks) {
   return kOk;
 }
 
+// Rows of bf16 begin at whole words.
+static bfloat_t* bf16_row(const Record& r, int operand, int64_t m, int64_t columns) {
+  return (bfloat_t*)(floats(r, operand) + m * ((columns + 1) / 2));
+}
+
+int pack_bf16_run(const Record& r, int, int chunk, int chunks) {
+  using namespace packBf16_op;
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  const int64_t n = r.ints[i_columns_];
+  for (int64_t m = range.begin; m < range.end; m++) {
+    const float* x = floats(r, x_) + m * n;
+    bfloat_t* packed = bf16_row(r, packed_, m, n);
+    for (int64_t i = 0; i < n; i++) set_element(packed + i, x[i]);
+    if (n % 2) packed[n].v = 0;
+  }
+  return kOk;
+}
+
+int unpack_bf16_run(const Record& r, int, int chunk, int chunks) {
+  using namespace unpackBf16_op;
+  Range range = part(r.ints[i_rows_], chunk, chunks);
+  const int64_t n = r.ints[i_columns_];
+  for (int64_t m = range.begin; m < range.end; m++) {
+    const bfloat_t* packed = bf16_row(r, packed_, m, n);
+    float* out = floats(r, out_) + m * n;
+    for (int64_t i = 0; i < n; i++) out[i] = element(packed + i);
+  }
+  return kOk;
+}
+
 }  // namespace openelm::OPENELM_ISA

@@ -24,6 +24,8 @@ static const KernelTable table = {
         {1, nullptr, plain_chunks, argmax_run, nullptr},
         {1, nullptr, plain_chunks, token_logprob_run, nullptr},
         {1, nullptr, plain_chunks, copy_run, nullptr},
+        {1, nullptr, plain_chunks, pack_bf16_run, nullptr},
+        {1, nullptr, plain_chunks, unpack_bf16_run, nullptr},
         {1, nullptr, embedding_grad_chunks, embedding_grad_run, nullptr},
         {2, rms_norm_grad_scratch, rms_norm_grad_chunks, rms_norm_grad_run, nullptr},
         {2, input_grad_scratch, input_grad_chunks, input_grad_run, input_grad_repeats},
@@ -41,7 +43,7 @@ static const KernelTable table = {
     peak_f32,
     peak_int8,
 };
-static_assert(op_count == 22, "a new op needs its row here");
+static_assert(op_count == 24, "a new op needs its row here");
 
 }  // namespace OPENELM_ISA
 

@@ -33,6 +33,8 @@ export const pretrainSchema = z.strictObject({
   z_loss: z.number().min(0).default(1e-4),
   label_smoothing: z.number().min(0).max(0.99).default(0),
   activation_checkpointing: z.boolean().default(false),
+  /** How what is inside the layers is kept for the way back; with activation_checkpointing it is not kept at all. */
+  activation_storage: z.enum(['f32', 'bf16']).default('f32'),
   skip_bad_steps: z.boolean().default(false),
   optimizer: z
     .strictObject({
@@ -209,6 +211,7 @@ export function stepOptionsOf(config: PretrainConfig): StepOptions {
     zLoss: config.z_loss,
     labelSmoothing: config.label_smoothing,
     activationCheckpointing: config.activation_checkpointing,
+    activationStorage: config.activation_storage,
     maxGradNorm: optimizer.max_grad_norm,
     beta1: optimizer.beta1,
     beta2: optimizer.beta2,

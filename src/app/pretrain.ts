@@ -109,7 +109,7 @@ export async function pretrain(terminal: Terminal, file: string, config: Pretrai
     if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
     const { batch_size: rows, data } = config;
     throw new InputError(
-      `not enough memory for ${rows} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_checkpointing`,
+      `not enough memory for ${rows} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_storage: bf16 or activation_checkpointing`,
     );
   } finally {
     await backend.dispose();

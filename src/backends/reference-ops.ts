@@ -1,7 +1,7 @@
 // The living definition of every op, in plain TypeScript: sums in double precision, results rounded to f32. The conformance
 // suite judges every other backend against this file. Written to be read, not to be fast.
 
-import { numberToFloat16 } from '../io/float16.js';
+import { decodeBfloat16, encodeBfloat16, numberToFloat16 } from '../io/float16.js';
 import type { OpName } from '../tensor/optable.js';
 import { groupSize, type QuantizedRow, quantizeActivations } from '../tensor/quantize.js';
 import { load, normalize, outside, type ReferenceOp, rotate, sequencesOf, sigmoid } from './reference-call.js';
@@ -164,8 +164,32 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
     call.floats(1).set(call.floats(0).subarray(0, rows * columns));
   },
 
+  packBf16(call) {
+    const [rows, columns] = call.sizes;
+    const [x, packed] = [call.floats(0), halves(call.floats(1))];
+    const stride = columns + (columns % 2);
+    for (let r = 0; r < rows; r++) {
+      encodeBfloat16(x.subarray(r * columns, (r + 1) * columns), packed.subarray(r * stride, r * stride + columns));
+      if (columns % 2) packed[r * stride + columns] = 0;
+    }
+  },
+
+  unpackBf16(call) {
+    const [rows, columns] = call.sizes;
+    const [packed, out] = [halves(call.floats(0)), call.floats(1)];
+    const stride = columns + (columns % 2);
+    for (let r = 0; r < rows; r++) {
+      decodeBfloat16(packed.subarray(r * stride, r * stride + columns), out.subarray(r * columns, (r + 1) * columns));
+    }
+  },
+
   ...referenceGradients,
 };
+
+/** The same memory, two to a word. */
+function halves(words: Float32Array): Uint16Array {
+  return new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
+}
 
 function silu(x: number): number {
   return x * sigmoid(x);

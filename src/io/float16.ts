@@ -80,7 +80,7 @@ export function numberToBfloat16(value: number): number {
 }
 
 /** f16 bits to f32, exactly; `out` has the same length. */
-export function decodeFloat16(halves: Uint16Array, out = new Float32Array(halves.length)): Float32Array {
+export function decodeFloat16(halves: Uint16Array, out: Float32Array = new Float32Array(halves.length)): Float32Array {
   const bits = bitsOf(out, halves.length);
   const values = table();
   for (let i = 0; i < halves.length; i++) bits[i] = values[halves[i]];
@@ -88,21 +88,21 @@ export function decodeFloat16(halves: Uint16Array, out = new Float32Array(halves
 }
 
 /** f32 to f16 bits, to nearest even; `out` has the same length. */
-export function encodeFloat16(floats: Float32Array, out = new Uint16Array(floats.length)): Uint16Array {
+export function encodeFloat16(floats: Float32Array, out: Uint16Array = new Uint16Array(floats.length)): Uint16Array {
   const bits = bitsOf(floats, out.length);
   for (let i = 0; i < bits.length; i++) out[i] = float16FromBits(bits[i]);
   return out;
 }
 
 /** bf16 bits to f32, exactly; `out` has the same length. */
-export function decodeBfloat16(halves: Uint16Array, out = new Float32Array(halves.length)): Float32Array {
+export function decodeBfloat16(halves: Uint16Array, out: Float32Array = new Float32Array(halves.length)): Float32Array {
   const bits = bitsOf(out, halves.length);
   for (let i = 0; i < halves.length; i++) bits[i] = halves[i] << 16;
   return out;
 }
 
 /** f32 to bf16 bits, to nearest even; `out` has the same length. */
-export function encodeBfloat16(floats: Float32Array, out = new Uint16Array(floats.length)): Uint16Array {
+export function encodeBfloat16(floats: Float32Array, out: Uint16Array = new Uint16Array(floats.length)): Uint16Array {
   const bits = bitsOf(floats, out.length);
   for (let i = 0; i < bits.length; i++) out[i] = bfloat16FromBits(bits[i]);
   return out;

@@ -3,7 +3,7 @@
 // adds to it. Ops without a rule (argmax, copy, ...) stop gradients. The arithmetic is in `backends/reference-gradients.ts`.
 
 import type { DeviceBuffer, OpRecord } from './backend.js';
-import type { Ops } from './ops.js';
+import type { Ops, Tensor } from './ops.js';
 import type { OpName } from './optable.js';
 import { opSpec } from './optable.js';
 
@@ -97,6 +97,7 @@ export class Tape {
   /** The records whose results are made again, and what was. */
   private readonly makers = new Map<string, OpRecord>();
   private readonly again = new Map<string, DeviceBuffer>();
+  private readonly rounded = new Map<string, { packed: DeviceBuffer; tensor: Tensor }>();
 
   constructor(
     private readonly ops: Ops,
@@ -114,6 +115,21 @@ export class Tape {
     return this.grads.get(keyOf(result));
   }
 
+  /**
+   * Keeps what these records made, and x that they read, as bf16: rules then see rounded values. Only what nothing after them reads:
+   * `output` is left as it is. Records: those of a layer, from x to output.
+   */
+  keepRounded(x: Tensor, records: readonly OpRecord[], output: Tensor): void {
+    const results = records.flatMap(({ op, operands, ints }): Tensor[] => {
+      const at = opSpec(op).operands.findIndex(({ name }) => name === 'out');
+      const buffer = operands[at];
+      return at < 0 || !buffer || remade.has(op) ? [] : [{ buffer, rows: ints[0], columns: buffer.shape[1] }];
+    });
+    for (const tensor of [x, ...results]) {
+      if (tensor.buffer !== output.buffer) this.rounded.set(keyOf(tensor.buffer), { packed: this.ops.packBf16(tensor), tensor });
+    }
+  }
+
   /** Appends the derivatives of these records, the last first. Records whose results have no gradient are passed over. */
   backward(records: readonly OpRecord[]): void {
     for (const record of records) {
@@ -127,14 +143,21 @@ export class Tape {
 
   /** A buffer with what the forward pass left in this one. */
   private valueOf(buffer: DeviceBuffer): DeviceBuffer {
-    const maker = this.makers.get(keyOf(buffer));
-    if (!maker) return buffer;
-    if (!this.again.has(keyOf(buffer))) {
-      for (const made of written(maker)) this.again.set(keyOf(made), this.ops.outputLike(made));
-      const operands = maker.operands.map((operand) => operand && (this.again.get(keyOf(operand)) ?? this.valueOf(operand)));
+    const key = keyOf(buffer);
+    const made = this.again.get(key);
+    if (made) return made;
+    const kept = this.rounded.get(key);
+    if (kept) {
+      const { rows, columns } = kept.tensor;
+      this.again.set(key, this.ops.unpackBf16(kept.packed, rows, columns).buffer);
+    }
+    const maker = this.makers.get(key);
+    if (maker) {
+      for (const result of written(maker)) this.again.set(keyOf(result), this.ops.outputLike(result));
+      const operands = maker.operands.map((operand) => operand && this.valueOf(operand));
       this.ops.derivative(maker.op, operands, maker.ints, maker.floats);
     }
-    return this.again.get(keyOf(buffer))!;
+    return this.again.get(key) ?? buffer;
   }
 
   private step(record: OpRecord): Step {

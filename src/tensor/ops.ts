@@ -180,6 +180,20 @@ export class Ops {
     this.record('copy', [x.buffer, out.buffer], [x.rows, x.columns]);
   }
 
+  /** x in half the memory: rounded to bf16. f32 words [rows, ceil(columns / 2)] that only `unpackBf16` understands. */
+  packBf16(x: Tensor): DeviceBuffer {
+    const packed = this.output(x.rows, Math.ceil(x.columns / 2));
+    this.record('packBf16', [x.buffer, packed.buffer], [x.rows, x.columns]);
+    return packed.buffer;
+  }
+
+  unpackBf16(packed: DeviceBuffer, rows: Dim, columns: number): Tensor {
+    this.exactly('unpackBf16', 'packed', packed, [maxOf(rows), Math.ceil(columns / 2)]);
+    const out = this.output(rows, columns);
+    this.record('unpackBf16', [packed, out.buffer], [rows, columns]);
+    return out;
+  }
+
   /** Room for the keys and values of `rows` tokens inside this program: training's cache. */
   keyValues(rows: Dim, { kvHeads, headDim }: HeadShape): KeyValues {
     const make = (): DeviceBuffer => this.allocate([maxOf(rows), kvHeads, headDim]);

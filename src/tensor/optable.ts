@@ -128,6 +128,9 @@ export const opTable = {
   },
   /** out = x */
   copy: { operands: [read('x', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /** x rounded to bf16, two in a word: packed is [rows, ceil(columns / 2)], each row's first element in its lowest bits */
+  packBf16: { operands: [read('x', 'f32'), write('packed', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  unpackBf16: { operands: [read('packed', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
 
   // Derivatives. `d...` is the gradient of the loss by ...; `residual` is a gradient that `dx` already has, added to it;
   // gradients of weights are added to what their buffers hold.

@@ -26,6 +26,8 @@ export interface StepOptions {
   readonly labelSmoothing: number;
   /** Computes what is inside a layer again on the way back instead of keeping it. */
   readonly activationCheckpointing?: boolean;
+  /** Keeps what is inside a layer for the way back in half the memory; gradients are then those of the rounded values. */
+  readonly activationStorage?: 'f32' | 'bf16';
   /** Ids whose embedding takes no gradient from the look-up. */
   readonly paddingId?: number;
   readonly maxGradNorm: number;
@@ -159,7 +161,10 @@ export class TrainingStep {
       ragged: { sequences, sequenceCount, segments, segmentCount: sequenceCount },
       cacheOf: (layer) => ops.keyValues(rows, config.layers[layer]),
     };
-    const walk = new BackwardWalk(ops, withGradient && (this.options.activationCheckpointing ?? false));
+    const tape = new Tape(ops, this.parameters.grads(), this.options.paddingId);
+    const { activationCheckpointing: checkpointing, activationStorage: storage } = this.options;
+    const keeping = !withGradient ? 'nothing' : checkpointing ? 'inputs' : storage === 'bf16' ? 'rounded' : 'all';
+    const walk = new BackwardWalk(ops, tape, keeping);
     const hidden = this.model.forward(ops, inputs, undefined, walk.around);
     walk.end();
     const normed = this.model.normalize(ops, hidden);
@@ -175,10 +180,9 @@ export class TrainingStep {
       weightGrad,
     });
     if (dnormed) {
-      const tape = new Tape(ops, this.parameters.grads(), this.options.paddingId);
       tape.seed(normed.buffer, dnormed.buffer);
       tape.backward(tail);
-      walk.backward(tape);
+      walk.backward();
     }
     return {
       executable: this.backend.compile(ops.finish()),
@@ -207,7 +211,8 @@ class BackwardWalk {
 
   constructor(
     private readonly ops: Ops,
-    private readonly checkpointing: boolean,
+    private readonly tape: Tape,
+    private readonly keeping: 'nothing' | 'inputs' | 'rounded' | 'all',
   ) {}
 
   /** Records that belong to a piece already. */
@@ -218,7 +223,12 @@ class BackwardWalk {
   readonly around: AroundLayer = (forward, x) => {
     this.end();
     const output = forward(x);
-    this.pieces.push({ records: this.take(), rerun: this.checkpointing ? () => forward(x) : undefined, output });
+    const records = this.take();
+    this.pieces.push({ records, rerun: this.keeping === 'inputs' ? () => forward(x) : undefined, output });
+    if (this.keeping === 'rounded') {
+      this.tape.keepRounded(x, records, output);
+      this.take();
+    }
     return output;
   };
 
@@ -228,7 +238,8 @@ class BackwardWalk {
     if (records.length > 0) this.pieces.push({ records });
   }
 
-  backward(tape: Tape): void {
+  backward(): void {
+    const { tape } = this;
     for (const { records, rerun, output } of [...this.pieces].reverse()) {
       if (!rerun) {
         tape.backward(records);

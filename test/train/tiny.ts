@@ -5,7 +5,7 @@ import { parameterValues } from '../../src/model/initialize.js';
 import { PythonRandom, type PythonRandomState } from '../../src/python-random.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { TrainingParameters } from '../../src/train/parameters.js';
-import { type TrainingBatch, TrainingStep } from '../../src/train/step.js';
+import { type StepOptions, type TrainingBatch, TrainingStep } from '../../src/train/step.js';
 import type { BatchSource } from '../../src/train/trainer.js';
 
 export const tinyFields = {
@@ -33,10 +33,11 @@ export function tinyParameters(backend: Backend, config = tinyConfig): TrainingP
   return parameters;
 }
 
-export function tinyStep(backend: Backend, parameters: TrainingParameters): TrainingStep {
+export function tinyStep(backend: Backend, parameters: TrainingParameters, changes: Partial<StepOptions> = {}): TrainingStep {
   return new TrainingStep(backend, parameters, {
     ...{ maxRows: 16, maxSequences: 2, maxPositions: 8, zLoss: 1e-4, labelSmoothing: 0 },
     ...{ maxGradNorm: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
+    ...changes,
   });
 }
 

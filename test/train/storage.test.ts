@@ -1,0 +1,54 @@
+// What is kept between forward and backward, on every backend here: computed again, the gradient is the same to the bit; rounded to
+// bf16 it is near, the loss is the same, and the memory is less.
+
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { nativeBackend } from '../../src/backends/native.js';
+import { referenceBackend } from '../../src/backends/reference.js';
+import { configFromFields } from '../../src/model/config.js';
+import type { Backend } from '../../src/tensor/backend.js';
+import { planArena } from '../../src/tensor/plan.js';
+import type { StepOptions } from '../../src/train/step.js';
+import { randomSource, tinyFields, tinyParameters, tinyStep } from './tiny.js';
+
+const native = nativeBackend({ threads: 2 });
+const backends = [referenceBackend(), ...('backend' in native ? [native.backend] : [])];
+afterAll(() => Promise.all(backends.map((backend) => backend.dispose())));
+
+const config = configFromFields({ ...tinyFields, num_transformer_layers: 8, vocab_size: 24 }, 'deep');
+
+/** Loss and gradient of a batch, and the arena that it took. */
+async function gradientOf(backend: Backend, changes: Partial<StepOptions>) {
+  const compile = vi.spyOn(backend, 'compile');
+  const parameters = tinyParameters(backend, config);
+  const step = tinyStep(backend, parameters, changes);
+  const arena = planArena(compile.mock.calls[0][0]).bytes;
+  compile.mockRestore();
+  const { total } = await step.accumulate((await randomSource().next()).batch);
+  const gradients = await Promise.all(
+    parameters.list.map(async ({ name }) => [name, await parameters.read(name, 'grad')] as const),
+  );
+  step.dispose();
+  parameters.free();
+  return { total, gradients, arena };
+}
+
+describe.each(backends)('what is kept for the way back, on $name', (backend) => {
+  it('nothing inside the layers: the same gradient to the bit', async () => {
+    const [kept, again] = [await gradientOf(backend, {}), await gradientOf(backend, { activationCheckpointing: true })];
+    expect(again.total).toBe(kept.total);
+    expect(again.gradients).toEqual(kept.gradients);
+    expect(again.arena).toBeLessThan(0.8 * kept.arena);
+  });
+
+  it('bf16: the same loss, and gradients within the rounding', async () => {
+    const [kept, rounded] = [await gradientOf(backend, {}), await gradientOf(backend, { activationStorage: 'bf16' })];
+    expect(rounded.total).toBe(kept.total);
+    const errors = rounded.gradients.map(([, gradient], i) => {
+      const expected = kept.gradients[i][1];
+      return Math.hypot(...gradient.map((value, at) => value - expected[at])) / Math.hypot(...expected);
+    });
+    expect(Math.max(...errors)).toBeGreaterThan(1e-4); // bf16 it was
+    expect(Math.max(...errors)).toBeLessThan(2e-2); // each value is within 2^-9, and some sums cancel
+    expect(rounded.arena).toBeLessThan(0.8 * kept.arena);
+  });
+});
