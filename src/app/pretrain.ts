@@ -23,9 +23,10 @@ import {
 } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { fileError, openFile, writeAtomic } from '../io/node/files.js';
+import { withLock } from '../io/node/lock.js';
 import { availableMemory } from '../io/node/memory.js';
 import { readIfThere } from '../io/node/paths.js';
-import { countParameters } from '../model/config.js';
+import { countParameters, type ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
@@ -83,10 +84,24 @@ export function pretrainCommand(terminal: Terminal): Command {
 
 /** Trains as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
 export async function pretrain(terminal: Terminal, file: string, config: PretrainConfig, resume: boolean): Promise<void> {
-  const { stdout, stderr } = terminal;
   const tokens = await openTokenizerParts(config.data.tokenizer);
   const model = modelOf(config, tokens.tokenizer, file);
   checkPrompts(config, tokens.tokenizer, model.maxContextLength, file);
+  const lock = join(config.out, '.lock');
+  const onWait = (): never => {
+    throw new InputError(`${config.out}: another run is training there; choose another --out (if there is none, remove ${lock})`);
+  };
+  await withLock(lock, { onWait }, () => trainIn(terminal, config, model, tokens, resume));
+}
+
+async function trainIn(
+  terminal: Terminal,
+  config: PretrainConfig,
+  model: ModelConfig,
+  tokens: TokenizerParts,
+  resume: boolean,
+): Promise<void> {
+  const { stdout, stderr } = terminal;
   const from = await startingPoint(config, tokens.beside, resume, (text) => stderr.write(`openelm: ${text}\n`));
   await prepareDirectory(config);
   checkMemory(countParameters(model));

@@ -2,9 +2,10 @@
 // says of settings, corpora and checkpoints that do not fit.
 
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -217,6 +218,20 @@ describe('bad input to openelm pretrain', () => {
     );
     expect((await again('--resume')).stderr).toMatch(/made with another tokenizer/);
     expect((await stat(join(out, checkpointName(4)))).mtimeMs).toBe(before.mtimeMs);
+  });
+
+  it('leaves a directory alone in which another run trains, and takes over what a dead one left', async () => {
+    const { file, out } = await place('twice');
+    await mkdir(out);
+    await writeFile(join(out, '.lock'), `${process.pid}\n${hostname()}\n`);
+    const { code, stderr } = await run(['pretrain', file]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/run: another run is training there; choose another --out \(if there is none, remove .*\.lock\)\n$/);
+    const dead = spawn(process.execPath, ['-e', '']);
+    await once(dead, 'exit');
+    await writeFile(join(out, '.lock'), `${dead.pid}\n${hostname()}\n`);
+    expect((await run(['pretrain', file, '--steps', '2'])).code).toBe(0);
+    expect(existsSync(join(out, '.lock'))).toBe(false);
   });
 
   it('starts at the beginning when there is nothing to resume, and does nothing when all is done', async () => {

@@ -56,6 +56,7 @@ async function tryLock(path: string): Promise<boolean> {
     await rename(path, aside)
       .then(() => unlink(aside))
       .catch(() => {});
+    return tryLock(path);
   }
   return false;
 }

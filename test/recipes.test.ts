@@ -1,0 +1,35 @@
+// The tiny recipe, whole: raw text to a tokenizer, a trained model that has learned something, a picture and text. What single verbs do
+// is tested beside them; the paper's recipes in app/recipes.test.ts.
+
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, it } from 'vitest';
+import { readLog } from '../src/app/run-log.js';
+import { nativeBackend } from '../src/backends/native.js';
+
+const native = nativeBackend({ threads: 1 });
+if ('backend' in native) await native.backend.dispose();
+
+// The reference backend would take half an hour. The command line compiles itself as it goes, and the machine may be busy.
+it.skipIf('reason' in native)('recipes/tiny.sh goes from raw text to a model that writes', { timeout: 600_000 }, async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'openelm-tiny-'));
+  try {
+    const recipe = join(import.meta.dirname, '../recipes/tiny.sh');
+    const { stdout } = await promisify(execFile)('sh', [recipe, directory], { maxBuffer: 1 << 26 });
+    expect(stdout).toMatch(/tokenizer\.model: 1024 pieces learned/);
+    expect(stdout).toMatch(/There was once a king\S*( \S+){10}/);
+    const losses = (await readLog(join(directory, 'run'))).flatMap((line) =>
+      line.type === 'validation' ? [line.crossEntropy] : [],
+    );
+    expect(losses[0]).toBeLessThan(Math.log(1024));
+    expect(losses.at(-1)).toBeLessThan(losses[0] - 0.5);
+    expect(await readFile(join(directory, 'curves.svg'), 'utf8')).toMatch(/<path [^>]*d="M/);
+    expect(existsSync(join(directory, 'model/model.safetensors'))).toBe(true);
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+});
