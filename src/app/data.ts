@@ -10,8 +10,8 @@ import { collectStats, type DataStats } from '../data/stats.js';
 import { InputError } from '../errors.js';
 import { parseYaml } from '../io/config.js';
 import { localCorpora } from '../io/node/corpora.js';
-import { writeAtomic } from '../io/node/files.js';
 import { wholeNumber } from './options.js';
+import { checkPictureName, writePicture } from './picture.js';
 import { progressBar } from './progress.js';
 import { interruptible, readTextFile, type Terminal, writeJson } from './terminal.js';
 import { workerProcessor } from './text-workers.js';
@@ -20,7 +20,7 @@ import { readTokenizerFile } from './tokenizer-file.js';
 interface StatsOptions {
   readonly tokenizer?: string;
   readonly validation?: boolean;
-  readonly svg?: string;
+  readonly picture?: string;
   readonly limit?: number;
   readonly threads: number;
   readonly skipBadFiles?: boolean;
@@ -41,7 +41,7 @@ relative to CONFIG. Kinds of files: .parquet, .jsonl, .json, .txt; the last thre
   min_tokens_per_text: 256
 
 Example:
-  $ openelm data stats corpora.yaml --svg lengths.svg`;
+  $ openelm data stats corpora.yaml --picture lengths.svg`;
 
 /** The verb with its subcommands. */
 export function dataCommand(terminal: Terminal): Command {
@@ -50,7 +50,7 @@ export function dataCommand(terminal: Terminal): Command {
     .argument('<config>', 'data config, YAML')
     .option('--tokenizer <file>', "tokenizer.model or tokenizer.json (default: the config's)")
     .option('--validation', 'read val_data_info instead')
-    .option('--svg <file>', 'draw the lengths of the sequences into this file')
+    .option('--picture <file>', 'draw the lengths of the sequences into this file, SVG or PNG')
     .option('--limit <n>', 'stop after this many documents', wholeNumber(1))
     .option('--threads <n>', 'threads that tokenize (default: one a core)', wholeNumber(1, 256), availableParallelism())
     .option('--skip-bad-files', 'go on when a file cannot be read')
@@ -66,6 +66,7 @@ export async function readDataConfig(path: string): Promise<{ config: DataConfig
 }
 
 async function dataStats(terminal: Terminal, path: string, options: StatsOptions): Promise<void> {
+  if (options.picture !== undefined) checkPictureName(options.picture);
   const { config: written, base } = await readDataConfig(path);
   const config = { ...written, skip_bad_files: written.skip_bad_files || options.skipBadFiles === true };
   if (options.validation && !config.val_data_info) throw new InputError(`${path}: val_data_info is missing`);
@@ -91,8 +92,7 @@ async function dataStats(terminal: Terminal, path: string, options: StatsOptions
         onProgress: ({ documents }) => bar.update('Reading', documents),
       }),
     ).finally(() => bar.finish());
-    if (options.svg !== undefined)
-      await writeAtomic(options.svg, (sink) => sink.write(new TextEncoder().encode(picture(stats, config))));
+    if (options.picture !== undefined) await writePicture(options.picture, picture(stats, config));
     if (options.json) writeJson(terminal, stats);
     else terminal.stdout.write(describe(stats, config));
     for (const reason of stats.badFiles) terminal.stderr.write(`skipped: ${reason}\n`);

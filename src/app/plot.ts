@@ -5,8 +5,8 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';
 import { InputError } from '../errors.js';
-import { writeAtomic } from '../io/node/files.js';
 import { wholeNumber } from './options.js';
+import { checkPictureName, writePicture } from './picture.js';
 import { LOG_FILE, type LogLine, readLog } from './run-log.js';
 import { chartSvg, type Line } from './svg.js';
 import { type Terminal, UsageError } from './terminal.js';
@@ -29,7 +29,7 @@ Examples:
 export function plotCommand(terminal: Terminal): Command {
   return new Command('plot')
     .argument('<run...>', 'directories of training runs')
-    .option('-o, --out <file>', 'the SVG file to write')
+    .option('-o, --out <file>', 'the file to write, SVG or PNG')
     .option('--live', 'serve a page that follows the runs, until Ctrl-C')
     .option('--port <n>', 'where to serve it (0: a free port)', wholeNumber(0, 65535), 0)
     .option('--log', 'draw losses on a logarithmic axis')
@@ -38,11 +38,10 @@ export function plotCommand(terminal: Terminal): Command {
 }
 
 async function plot(terminal: Terminal, runs: readonly string[], { out, live, port, log = false }: PlotOptions): Promise<void> {
-  if (!live && out === undefined) throw new UsageError('give --out FILE.svg, or --live');
-  if (out !== undefined && !out.endsWith('.svg')) throw new UsageError(`${out}: only SVG is written; name it .svg`);
+  if (!live && out === undefined) throw new UsageError('give --out FILE.svg (or .png), or --live');
   if (out !== undefined) {
-    const picture = await drawRuns(runs, log);
-    await writeAtomic(out, (sink) => sink.write(new TextEncoder().encode(picture)));
+    checkPictureName(out);
+    await writePicture(out, await drawRuns(runs, log));
     terminal.stdout.write(`${out}\n`);
   }
   if (live) {

@@ -52,11 +52,15 @@ describe('openelm data stats', () => {
   it('prints the figures and draws the lengths', async () => {
     const path = await config(`${parquet}\ntokenizer: tokenizer.model\n${filters}\n`);
     const svg = join(folder, 'lengths.svg');
-    const { stdout } = await run('data', 'stats', path, '--svg', svg, '--threads', '2');
+    const { stdout } = await run('data', 'stats', path, '--picture', svg, '--threads', '2');
     expect(stdout).toMatch(/files +4\ndocuments +50, [\d,]+ characters\n/);
     expect(stdout).toMatch(/too few characters +\d+ \([\d.]+%\)/);
     expect(stdout).toMatch(/[▁▂▃▄▅▆▇█]/);
     expect(await readFile(svg, 'utf8')).toContain('<rect ');
+    const png = join(folder, 'lengths.png');
+    await run('data', 'stats', path, '--picture', png, '--threads', '1');
+    expect((await readFile(png)).subarray(1, 4).toString()).toBe('PNG');
+    await expect(run('data', 'stats', path, '--picture', 'lengths.pdf')).rejects.toThrow(/name it \.svg or \.png/);
   });
 
   it('writes JSON, the same whatever the number of threads', async () => {
