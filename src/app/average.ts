@@ -2,7 +2,7 @@
 // the moving average that a training checkpoint kept.
 
 import { basename, join } from 'node:path';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
@@ -12,7 +12,7 @@ import { kindOf, readIfThere } from '../io/node/paths.js';
 import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
-import { checkWeights } from '../model/parameters.js';
+import { type CheckpointType, checkpointTypes, checkWeights } from '../model/parameters.js';
 import { meanTensor } from '../train/average.js';
 import { checkpointFiles, emaTensorName, type TokenizerFile, writeModel } from '../train/checkpoint.js';
 import { wholeNumber } from './options.js';
@@ -22,6 +22,7 @@ interface AverageOptions {
   readonly last: number;
   readonly out: string;
   readonly ema?: boolean;
+  readonly dtype: CheckpointType;
 }
 
 const help = `
@@ -35,19 +36,21 @@ Example:
 export function averageCommand(terminal: Terminal): Command {
   return new Command('average')
     .argument('<dir...>', 'runs or models')
-    .requiredOption('-o, --out <directory>', 'the model to write, in f32')
+    .requiredOption('-o, --out <directory>', 'the model to write')
     .option('--last <n>', "how many of a run's checkpoints", wholeNumber(1), 5)
+    .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(checkpointTypes)).default('f32'))
     .option('--ema', 'the moving average that the last checkpoint kept, instead of a mean')
     .addHelpText('after', help)
     .action((directories: string[], options: AverageOptions) => average(terminal, directories, options));
 }
 
-async function average(terminal: Terminal, directories: readonly string[], { last, out, ema }: AverageOptions): Promise<void> {
+async function average(terminal: Terminal, directories: readonly string[], options: AverageOptions): Promise<void> {
+  const { last, out, ema, dtype } = options;
   if (ema && directories.length > 1) throw new UsageError('--ema takes one run or checkpoint');
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();
-  if (ema) await writeMovingAverage(models[0], out);
-  else await writeMean(models, out);
+  if (ema) await writeMovingAverage(models[0], out, dtype);
+  else await writeMean(models, out, dtype);
   terminal.stdout.write(`${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}\n`);
 }
 
@@ -71,7 +74,7 @@ async function tokenizerIn(directory: string): Promise<TokenizerFile | undefined
 }
 
 /** Writes the mean of models of one shape. Throws `InputError` when one is missing or of another shape. */
-export async function writeMean(models: readonly string[], out: string): Promise<void> {
+export async function writeMean(models: readonly string[], out: string, dtype: CheckpointType): Promise<void> {
   const config = await configOf(models[0]);
   const opened: { close(): Promise<void> }[] = [];
   try {
@@ -83,13 +86,13 @@ export async function writeMean(models: readonly string[], out: string): Promise
     }
     const mean = (name: string): Promise<Float32Array> => meanTensor(tensors.map((of) => of.get(name)!));
     const tokenizer = await tokenizerIn(models[0]);
-    await writeDirectory(out, (write) => writeModel(write, config, 'f32', mean, tokenizer));
+    await writeDirectory(out, (write) => writeModel(write, config, dtype, mean, tokenizer));
   } finally {
     await Promise.all(opened.map((weights) => weights.close()));
   }
 }
 
-async function writeMovingAverage(checkpoint: string, out: string): Promise<void> {
+async function writeMovingAverage(checkpoint: string, out: string, dtype: CheckpointType): Promise<void> {
   const config = await configOf(checkpoint);
   const source = await openFile(join(checkpoint, checkpointFiles.state));
   try {
@@ -100,7 +103,7 @@ async function writeMovingAverage(checkpoint: string, out: string): Promise<void
       return readFloat32(tensor);
     };
     const tokenizer = await tokenizerIn(checkpoint);
-    await writeDirectory(out, (write) => writeModel(write, config, 'f32', values, tokenizer));
+    await writeDirectory(out, (write) => writeModel(write, config, dtype, values, tokenizer));
   } finally {
     await source.close();
   }
