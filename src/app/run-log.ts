@@ -1,10 +1,9 @@
 // The log of a training run: one JSON object a line, appended as things happen, read by `openelm plot`. Going on from a
 // checkpoint drops the lines after it, so a run's log has each step once.
 
-import { appendFile } from 'node:fs/promises';
+import { appendFile, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileError, isMissing, writeAtomic } from '../io/node/files.js';
-import { readIfThere } from '../io/node/paths.js';
 import type { StepReport, ValidationReport } from '../train/trainer.js';
 
 export const LOG_FILE = 'log.jsonl';
@@ -37,24 +36,65 @@ export class RunLog {
 }
 
 /** The lines of a run's log; none when it has none. A last line that a killed run left half written is passed over. */
-export async function readLog(directory: string): Promise<LogLine[]> {
-  let bytes: Uint8Array | undefined;
-  try {
-    bytes = await readIfThere(join(directory, LOG_FILE), 1 << 30);
-  } catch (error) {
-    if (!isMissing(error)) throw error;
+export async function readLog(directory: string): Promise<readonly LogLine[]> {
+  return new LogFollower(directory).read();
+}
+
+const newline = 10;
+const pieceBytes = 16 << 20;
+
+/** Reads a run's log while it is written: from the file only what was added, up to the last line that is whole. */
+export class LogFollower {
+  readonly path: string;
+  private lines: readonly LogLine[] = [];
+  private file = -1; // a log that was replaced is another file, or a shorter one
+  private end = 0;
+
+  constructor(directory: string) {
+    this.path = join(directory, LOG_FILE);
   }
-  return new TextDecoder()
-    .decode(bytes)
-    .split('\n')
-    .flatMap((line) => {
+
+  /** All lines so far, none when there is no log: the same array as before if nothing was added. Not to be called twice at once. */
+  async read(): Promise<readonly LogLine[]> {
+    try {
+      const handle = await open(this.path, 'r');
       try {
-        const value = JSON.parse(line) as LogLine | null;
-        return value && Number.isSafeInteger(value.step) ? [value] : [];
-      } catch {
-        return [];
+        const { ino, size } = await handle.stat();
+        if (ino !== this.file || size < this.end) {
+          this.file = ino;
+          this.end = 0;
+          this.lines = [];
+        }
+        while (this.end < size && (await this.take(handle, Math.min(size - this.end, pieceBytes))));
+      } finally {
+        await handle.close();
       }
-    });
+    } catch (error) {
+      if (!isMissing(error)) throw fileError(error, this.path, 'read');
+      this.file = -1;
+      if (this.lines.length > 0) this.lines = [];
+    }
+    return this.lines;
+  }
+
+  /** Takes the whole lines among the next bytes; false when there is none. */
+  private async take(handle: FileHandle, length: number): Promise<boolean> {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, this.end);
+    const whole = buffer.subarray(0, buffer.subarray(0, bytesRead).lastIndexOf(newline) + 1);
+    this.end += whole.length;
+    const added = whole.toString('utf8').split('\n').flatMap(parsed);
+    if (added.length > 0) this.lines = [...this.lines, ...added];
+    return whole.length > 0;
+  }
+}
+
+function parsed(line: string): LogLine[] {
+  try {
+    const value = JSON.parse(line) as LogLine | null;
+    return value && Number.isSafeInteger(value.step) ? [value] : [];
+  } catch {
+    return [];
+  }
 }
 
 function lineOf(line: LogLine): string {

@@ -40,8 +40,8 @@ path,circle,.key{filter:brightness(1.25)}}`;
 
 /** The whole picture. Points that are no numbers (or not positive, on a logarithmic axis) are left out. */
 export function chartSvg({ title, xLabel, panels, note }: Chart): string {
-  const names = [...new Set(panels.flatMap(({ lines }) => lines.map(({ name }) => name)))];
-  const colour = (name: string): string => palette[names.indexOf(name) % palette.length];
+  const names = namesOf(panels);
+  const colour = coloursOf(panels);
   const legend = legendOf(names, colour);
   const top = 52 + (note ? 18 : 0) + legend.height;
   const height = top + panels.length * (plot.height + plot.gap);
@@ -55,6 +55,16 @@ export function chartSvg({ title, xLabel, panels, note }: Chart): string {
     ...body,
     '</svg>',
   ].join('\n')}\n`;
+}
+
+function namesOf(panels: readonly Panel[]): string[] {
+  return [...new Set(panels.flatMap(({ lines }) => lines.map(({ name }) => name)))];
+}
+
+/** The colour of each name in some panels. */
+export function coloursOf(panels: readonly Panel[]): (name: string) => string {
+  const names = namesOf(panels);
+  return (name) => palette[names.indexOf(name) % palette.length];
 }
 
 function legendOf(names: readonly string[], colour: (name: string) => string): { text: string; height: number } {

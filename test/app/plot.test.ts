@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { drawRuns, servePage } from '../../src/app/plot.js';
+import { drawRuns } from '../../src/app/plot.js';
 import { chartSvg, tickText } from '../../src/app/svg.js';
 import { run } from './terminal.js';
 
@@ -114,30 +114,6 @@ describe('openelm plot', () => {
     expect({ code, stderr }).toEqual({ code: 1, stderr: `openelm: ${root}: no log.jsonl of a training run there\n` });
     expect((await run(['plot', directory])).code).toBe(2);
     expect((await run(['plot', directory, '--out', 'x.pdf'])).stderr).toMatch(/x\.pdf: only SVG and PNG are written/);
-  });
-
-  it('serves a page that follows a run until Ctrl-C', async () => {
-    const directory = await makeRun('live', 5);
-    const page = await servePage(() => drawRuns([directory]), 0);
-    expect(await (await fetch(page.url)).text()).toContain("new EventSource('events')");
-    expect((await fetch(`${page.url}else`)).status).toBe(404);
-    const events = await fetch(`${page.url}events`);
-    const reader = events.body!.pipeThrough(new TextDecoderStream()).getReader();
-    let text = '';
-    const picture = async (): Promise<string> => {
-      while (!text.includes('\n\n')) text += (await reader.read()).value;
-      const [first] = text.split('\n\n');
-      text = text.slice(first.length + 2);
-      return JSON.parse(first.replace('data: ', '')) as string;
-    };
-    expect(points(await picture())[0]).toBe(5);
-    await appendFile(join(directory, 'log.jsonl'), stepLine(6));
-    expect(points(await picture())[0]).toBe(6);
-    await page.close();
-    const onOutput = (_: string, interrupt: () => void) => setTimeout(interrupt, 20);
-    const { code, stdout } = await run(['plot', directory, '--live'], { onOutput });
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/ /);
   });
 });
 
