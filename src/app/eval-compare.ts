@@ -6,7 +6,7 @@ import { InputError } from '../errors.js';
 import { type ComparedResults, compareRows, compareSvg, compareTable, mostModels } from '../eval/compare.js';
 import { checkConfig } from '../io/config.js';
 import { readJson } from '../io/node/files.js';
-import { writeText } from './eval-report.js';
+import { checkPictureName, writePicture } from './picture.js';
 import { type Terminal, writeJson } from './terminal.js';
 
 const resultsFile = z.looseObject({
@@ -29,7 +29,7 @@ export function addCompareCommand(parent: Command, terminal: Terminal): void {
     .command('compare')
     .description('results files of several models side by side, as a table and a picture')
     .argument('<files...>', 'results_*.json, one a model')
-    .option('--out <file>', 'draw bars with whiskers of two standard errors into this file, SVG')
+    .option('--out <file>', 'draw bars with whiskers of two standard errors into this file, SVG or PNG')
     .option('--labels <names>', 'names of the models, with commas between (default: as the files have them)')
     .option('--title <text>', "the picture's title", 'Accuracy (whiskers: two standard errors)')
     .option('--json', 'write the rows as one JSON object')
@@ -37,6 +37,7 @@ export function addCompareCommand(parent: Command, terminal: Terminal): void {
 }
 
 async function compare(terminal: Terminal, files: readonly string[], options: CompareOptions): Promise<void> {
+  if (options.out !== undefined) checkPictureName(options.out);
   if (files.length > mostModels)
     throw new InputError(`${files.length} results files are too many for one picture: at most ${mostModels}`);
   const contents = await Promise.all(files.map(async (file) => checkConfig(resultsFile, await readJson(file), file)));
@@ -47,7 +48,7 @@ async function compare(terminal: Terminal, files: readonly string[], options: Co
   const models = contents.map((results, i) => ({ label: labels[i], results }) as ComparedResults);
   const rows = compareRows(models);
   if (rows.length === 0) throw new InputError(`${files.join(', ')}: no metrics are in there`);
-  if (options.out !== undefined) await writeText(options.out, compareSvg(rows, labels, options.title));
+  if (options.out !== undefined) await writePicture(options.out, compareSvg(rows, labels, options.title));
   if (options.json) writeJson(terminal, { labels, rows });
   else terminal.stdout.write(`${compareTable(rows, labels)}\n`);
 }

@@ -42,7 +42,7 @@ export function histogramSvg(
     lines.push(`<line class="mark" x1="${x(mark.at)}" x2="${x(mark.at)}" y1="${MARGIN.top - 6}" y2="${y(0)}"/>`);
     const side = x(mark.at) > WIDTH / 2 ? 'end' : 'start';
     lines.push(
-      `<text class="mark" x="${x(mark.at) + (side === 'end' ? -6 : 6)}" y="${MARGIN.top + 2}" text-anchor="${side}">${escapeXml(mark.text)}</text>`,
+      `<text class="mark" x="${x(mark.at) + (side === 'end' ? -6 : 6)}" y="${MARGIN.top - 8}" text-anchor="${side}">${escapeXml(mark.text)}</text>`,
     );
   }
   lines.push(
