@@ -8,10 +8,11 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { InputError } from '../errors.js';
 
-const beside = (name: string): string => fileURLToPath(new URL(`./live/${name}`, import.meta.url));
-const packaged = (name: string): string => createRequire(import.meta.url).resolve(name);
+/** Looked up when asked for: every verb's start would pay for it here. */
+const beside = (name: string) => (): string => fileURLToPath(new URL(`./live/${name}`, import.meta.url));
+const packaged = (name: string) => (): string => createRequire(import.meta.url).resolve(name);
 
-const files: Record<string, { readonly path: string; readonly type: string }> = {
+const files: Record<string, { readonly path: () => string; readonly type: string }> = {
   '/': { path: beside('page.html'), type: 'text/html' },
   '/page.css': { path: beside('page.css'), type: 'text/css' },
   '/page.js': { path: beside('page.js'), type: 'text/javascript' },
@@ -50,7 +51,7 @@ export async function serveLive(tell: () => Promise<string>, port: number): Prom
       return;
     }
     const file = Object.hasOwn(files, request.url ?? '') ? files[request.url!] : undefined;
-    const bytes = file && (await readFile(file.path).catch(() => undefined));
+    const bytes = file && (await readFile(file.path()).catch(() => undefined));
     if (bytes) response.writeHead(200, { 'content-type': `${file.type}; charset=utf-8`, 'cache-control': 'no-cache' }).end(bytes);
     else response.writeHead(404).end();
   });
