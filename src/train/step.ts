@@ -163,8 +163,8 @@ export class TrainingStep {
     };
     const tape = new Tape(ops, this.parameters.grads(), this.options.paddingId);
     const { activationCheckpointing: checkpointing, activationStorage: storage } = this.options;
-    const keeping = !withGradient ? 'nothing' : checkpointing ? 'inputs' : storage === 'bf16' ? 'rounded' : 'all';
-    const walk = new BackwardWalk(ops, tape, keeping);
+    const kept = checkpointing ? 'inputs' : storage === 'bf16' ? 'rounded' : 'all';
+    const walk = new BackwardWalk(ops, tape, withGradient ? kept : 'all');
     const hidden = this.model.forward(ops, inputs, undefined, walk.around);
     walk.end();
     const normed = this.model.normalize(ops, hidden);
@@ -212,7 +212,8 @@ class BackwardWalk {
   constructor(
     private readonly ops: Ops,
     private readonly tape: Tape,
-    private readonly keeping: 'nothing' | 'inputs' | 'rounded' | 'all',
+    /** What of a layer. */
+    private readonly kept: 'inputs' | 'rounded' | 'all',
   ) {}
 
   /** Records that belong to a piece already. */
@@ -224,8 +225,8 @@ class BackwardWalk {
     this.end();
     const output = forward(x);
     const records = this.take();
-    this.pieces.push({ records, rerun: this.keeping === 'inputs' ? () => forward(x) : undefined, output });
-    if (this.keeping === 'rounded') {
+    this.pieces.push({ records, rerun: this.kept === 'inputs' ? () => forward(x) : undefined, output });
+    if (this.kept === 'rounded') {
       this.tape.keepRounded(x, records, output);
       this.take();
     }
