@@ -46,7 +46,7 @@ function randomWord(length: number): string {
 /** Prints the table and writes bench/results/tokenizer.json. */
 export async function run(): Promise<void> {
   const rows: Row[] = [];
-  const small = await readFile(join(root, 'models/stories-6m/tokenizer.model'));
+  const small = await readFile(join(root, 'models/tales-6m/tokenizer.model'));
   const big = await readFile(join(root, '../shared/data/tokenizer/tokenizer.model')).catch(() => undefined);
   for (const [name, bytes] of [
     ['load tokenizer.model, 32,000 pieces', big],

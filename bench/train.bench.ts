@@ -70,7 +70,7 @@ interface Size {
 }
 
 const sizes: readonly Size[] = [
-  { name: '6M', batch: 4, config: () => readConfig(join(import.meta.dirname, '../models/stories-6m')) },
+  { name: '6M', batch: 4, config: () => readConfig(join(import.meta.dirname, '../models/tales-6m')) },
   {
     name: '60M',
     batch: 4,

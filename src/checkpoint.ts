@@ -14,7 +14,7 @@ import { tokenizerFromModel } from './tokenizer/sentencepiece.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
 /** The model that is used when none is named: it lies in the package. */
-export const defaultModel = 'stories-6m';
+export const defaultModel = 'tales-6m';
 
 /** A model's files on this machine. */
 export interface Checkpoint {

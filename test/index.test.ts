@@ -43,12 +43,13 @@ describe('load', () => {
     }
     const whole = await model.complete('Once upon a time', { maxTokens: 8, temperature: 0 });
     expect(pieces.join('')).toBe(whole.text);
-    expect(whole).toMatchObject({ finishReason: 'length', promptIds: [1, 1090, 634, 261, 484] });
+    expect(whole).toMatchObject({ finishReason: 'length', promptIds: [1, 837, 628, 261, 483] });
     expect(whole.timings.generatedTokens).toBe(8);
     // The second call found the first one's prompt in the cache.
     expect(whole.timings.reusedTokens).toBe(4);
-    const stopped = await model.complete('Once upon a time', { maxTokens: 20, temperature: 0, stop: ' little' });
-    expect(stopped).toMatchObject({ finishReason: 'stop', text: ', there was a' });
+    const stop = whole.text.slice(-9);
+    const stopped = await model.complete('Once upon a time', { maxTokens: 20, temperature: 0, stop });
+    expect(stopped).toMatchObject({ finishReason: 'stop', text: whole.text.slice(0, whole.text.indexOf(stop)) });
     const continued = await model.complete('Once upon a', { maxTokens: 1, temperature: 0, continuation: true });
     expect(continued.text).toMatch(/^ /);
     const { ids, logprobs } = await model.score('Once upon a time');

@@ -53,7 +53,7 @@ Examples:
 /** The verb with its options and subcommands. */
 export function evalCommand(terminal: Terminal): Command {
   const command = new Command('eval')
-    .argument('[model]', 'directory, safetensors file or hub id (default: the embedded stories-6m)')
+    .argument('[model]', 'directory, safetensors file or hub id (default: the embedded tales-6m)')
     .enablePositionalOptions()
     .addOption(new Option('--suite <name>', "one of OpenELM's suites").choices(suites.map(({ name }) => name)))
     .option('--tasks <names>', 'tasks and groups with commas between; list prints them')

@@ -49,7 +49,7 @@ export interface ModelOptions {
 }
 
 export function addModelOption(command: Command): Command {
-  return command.option('-m, --model <model>', 'directory, safetensors file or hub id (default: the embedded stories-6m)');
+  return command.option('-m, --model <model>', 'directory, safetensors file or hub id (default: the embedded tales-6m)');
 }
 
 /** `asArgument`: the verb takes the model as its argument. */

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import { type Given, type Outcome, run } from './terminal.js';
 
 const note =
-  'openelm: note: stories-6m is a story model without instruction tuning: it goes on with your text rather than answers\n';
+  'openelm: note: tales-6m is a story model without instruction tuning: it goes on with your text rather than answers\n';
 
 function chat(lines: readonly string[], args: readonly string[] = [], given: Given = {}): Promise<Outcome> {
   const stdin = lines.map((line) => `${line}\n`).join('');

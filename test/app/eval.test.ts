@@ -64,7 +64,7 @@ describe('openelm eval', () => {
     const output = at('out');
     const given = '--tasks arc_easy,mmlu_abstract_algebra,wikitext --num-fewshot 2 --limit 4 --log-samples --no-cache';
     const found = await json(`${given} --output ${output}`);
-    const results = JSON.parse(readFileSync(onlyFile(at('out/stories-6m'), /^results_/), 'utf8'));
+    const results = JSON.parse(readFileSync(onlyFile(at('out/tales-6m'), /^results_/), 'utf8'));
     const { truncated, ...same } = found;
     expect(results).toEqual(same);
     expect(truncated).toEqual({});
@@ -72,7 +72,7 @@ describe('openelm eval', () => {
     expect(results['n-samples'].arc_easy).toEqual({ original: 5, effective: 4 });
     expect(results.config).toMatchObject({ limit: 4, model_dtype: 'f16', fewshot_seed: 1234 });
     expect(results.max_length).toBe(1024);
-    const sample = readFileSync(onlyFile(at('out/stories-6m'), /^samples_arc_easy_/), 'utf8').split('\n')[0];
+    const sample = readFileSync(onlyFile(at('out/tales-6m'), /^samples_arc_easy_/), 'utf8').split('\n')[0];
     expect(JSON.parse(sample)).toMatchObject({ doc_id: 0, metrics: ['acc', 'acc_norm'], filter: 'none' });
     const golden = fileURLToPath(new URL('../golden/eval/results_example/results.json', import.meta.url));
     expect(Object.keys(results).sort()).toEqual(expect.arrayContaining(Object.keys(JSON.parse(readFileSync(golden, 'utf8')))));
@@ -82,7 +82,7 @@ describe('openelm eval', () => {
     const given = '--tasks hellaswag,truthfulqa_mc2,sciq --num-fewshot 1 --seed 7';
     const whole = await json(given);
     for (const index of [0, 1, 2]) expect((await evaluate(`${given} --shard ${index}/3 --output ${at('parts')}`)).code).toBe(0);
-    const files = readdirSync(at('parts/stories-6m')).map((name) => at('parts/stories-6m', name));
+    const files = readdirSync(at('parts/tales-6m')).map((name) => at('parts/tales-6m', name));
     const merged = await run(['eval', 'merge', ...files.reverse(), '--json']);
     expect(merged.stderr).toBe('');
     const settled = ({ date, total_evaluation_time_seconds, ...rest }: Record<string, unknown>) => rest;

@@ -105,20 +105,20 @@ describe('openelm info', () => {
     expect(info).toMatchObject({
       version: manifest.version,
       node: process.version,
-      default_model: { model: 'stories-6m', dtype: 'f16' },
+      default_model: { model: 'tales-6m', dtype: 'f16' },
     });
     expect(info.backend === 'native' ? info.backend_reason : info.instruction_set).toBeNull();
     expect(info.threads).toBeGreaterThan(0);
     expect(info.memory_bytes.available).toBeLessThanOrEqual(info.memory_bytes.total);
     const text = (await run(['info'])).stdout;
     expect(text).toContain(`backend   ${info.backend_description}`);
-    expect(text).toContain('stories-6m, embedded: 5,821,184 parameters');
+    expect(text).toContain('tales-6m, embedded: 5,821,184 parameters');
   });
 
   it('describes names, configs and checkpoints', async () => {
-    const model = fileURLToPath(new URL('../../models/stories-6m', import.meta.url));
+    const model = fileURLToPath(new URL('../../models/tales-6m', import.meta.url));
     const described = async (argument: string) => JSON.parse((await run(['info', argument, '--json'])).stdout) as ModelInfo;
-    const embedded = await described('stories-6m');
+    const embedded = await described('tales-6m');
     expect(embedded).toMatchObject({ weights: model, dtype: 'f16', parameters: { total: 5_821_184 } });
     expect(await described(model)).toEqual({ ...embedded, model });
     expect(await described(`${model}/config.json`)).toMatchObject({ weights: null, layers: embedded.layers });

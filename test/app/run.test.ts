@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import golden from '../golden/stories-6m/golden_greedy.json' with { type: 'json' };
+import golden from '../golden/tales-6m/golden_greedy.json' with { type: 'json' };
 import { type Given, run } from './terminal.js';
 
 interface RunJson {
@@ -41,15 +41,17 @@ describe('openelm run', () => {
     const { code, stdout, stderr } = await run(args, { onOutput: (text) => pieces.push(text) });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(pieces.length).toBeGreaterThan(15);
-    expect(stdout).toBe(', there was a little girl named Lily. She loved to play outside in the park. One day\n');
+    expect(stdout).toBe(`${once.text.slice(0, stdout.length - 1)}\n`);
+    expect(stdout.length).toBeGreaterThan(40);
     expect((await run([...args, '--echo'])).stdout).toBe(once.prompt + stdout);
     expect((await run([...args, '--no-echo'])).stdout).toBe(stdout);
   });
 
   it('keeps the space between an echoed prompt and its continuation', async () => {
     const args = ['run', golden[2].prompt, '--max-tokens', '3'];
-    expect((await run(args)).stdout).toBe('saw a big\n');
-    expect((await run([...args, '--echo'])).stdout).toBe(`${golden[2].prompt} saw a big\n`);
+    const { stdout } = await run(args);
+    expect(golden[2].text.startsWith(stdout.trimEnd())).toBe(true);
+    expect((await run([...args, '--echo'])).stdout).toBe(`${golden[2].prompt} ${stdout}`);
   });
 
   it('gives timings that hang together', async () => {
@@ -91,8 +93,9 @@ describe('openelm run', () => {
   });
 
   it('ends before a stop string, also one across tokens', async () => {
-    const result = await runJson([once.prompt, '--stop', 'park', '--stop', 'girl named Li']);
-    expect(result).toMatchObject({ text: ', there was a little ', finish_reason: 'stop' });
+    const [later, across] = [once.text.slice(60, 64), once.text.slice(17, 28)];
+    const result = await runJson([once.prompt, '--stop', later, '--stop', across]);
+    expect(result).toMatchObject({ text: once.text.slice(0, once.text.indexOf(across)), finish_reason: 'stop' });
   });
 
   it('samples the same text from the same seed', async () => {
@@ -114,8 +117,8 @@ describe('openelm run', () => {
 
   it('tells of speed and memory on stderr alone', async () => {
     const { stdout, stderr } = await run(['run', once.prompt, '-n', '4', '-t', '1', '--top-k', '1', '--seed', '5', '--verbose']);
-    expect(stdout).toBe(', there was a\n');
-    expect(stderr).toMatch(/^model +stories-6m, f16, [\d.]+ MB, loaded in \d+ ms$/m);
+    expect(stdout).toBe(`${once.text.slice(0, stdout.length - 1)}\n`);
+    expect(stderr).toMatch(/^model +tales-6m, f16, [\d.]+ MB, loaded in \d+ ms$/m);
     expect(stderr).toMatch(/^backend +(native|reference)/m);
     expect(stderr).toMatch(/^prompt +5 tokens, [\d.]+ tokens\/s$/m);
     expect(stderr).toMatch(/^generated +4 tokens, [\d.]+ tokens\/s, ended by length$/m);
@@ -134,12 +137,13 @@ describe('openelm run', () => {
     const stopped = await run(['run', once.prompt, '-n', '1000', '--ignore-eos'], {
       onOutput(text, interrupt) {
         seen += text;
-        if (seen.includes('girl')) interrupt();
+        if (seen.length > 20) interrupt();
       },
     });
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toBe('');
-    expect(stopped.stdout).toMatch(/^, there was a little girl.{0,20}\n$/);
+    expect(stopped.stdout.length).toBeLessThan(50);
+    expect(stopped.stdout).toBe(`${once.text.slice(0, stopped.stdout.length - 1)}\n`);
   });
 
   it('gives its JSON when Ctrl-C ends it', async () => {

@@ -4,10 +4,10 @@ import { expect, it } from 'vitest';
 import { run } from './terminal.js';
 
 it('writes ids and pieces', async () => {
-  expect(await run(['tokenize', 'Once upon'])).toEqual({ code: 0, stdout: '1\t<s>\n1090\t▁Once\n634\t▁upon\n', stderr: '' });
-  expect((await run(['tokenize', 'Once upon', '--no-bos'])).stdout).toBe('1090\t▁Once\n634\t▁upon\n');
-  expect((await run(['tokenize'], { stdin: 'Once upon\n' })).stdout).toBe('1\t<s>\n1090\t▁Once\n634\t▁upon\n');
-  expect((await run(['tokenize', 'Once upon', '--json'])).stdout).toBe('{"ids":[1,1090,634],"pieces":["<s>","▁Once","▁upon"]}\n');
+  expect(await run(['tokenize', 'Once upon'])).toEqual({ code: 0, stdout: '1\t<s>\n837\t▁Once\n628\t▁upon\n', stderr: '' });
+  expect((await run(['tokenize', 'Once upon', '--no-bos'])).stdout).toBe('837\t▁Once\n628\t▁upon\n');
+  expect((await run(['tokenize'], { stdin: 'Once upon\n' })).stdout).toBe('1\t<s>\n837\t▁Once\n628\t▁upon\n');
+  expect((await run(['tokenize', 'Once upon', '--json'])).stdout).toBe('{"ids":[1,837,628],"pieces":["<s>","▁Once","▁upon"]}\n');
 });
 
 it('comes back to the text, whatever it holds', async () => {

@@ -219,7 +219,7 @@ describe('damaged files are read or refused', () => {
   });
 
   test('60 times the model of the stories', async () => {
-    const path = join(import.meta.dirname, '../../models/stories-6m/tokenizer.model');
+    const path = join(import.meta.dirname, '../../models/tales-6m/tokenizer.model');
     const file = await readFile(path);
     tryAll(60, () => damage(file), tokenizerFromModel);
   });

@@ -14,7 +14,7 @@ import { judgeTokenizer } from '../judge/tokenizer.js';
 import { firstPieces, modelFile, type Piece } from './build.js';
 
 const golden = join(import.meta.dirname, '../golden/tokenizer');
-const storiesModel = join(import.meta.dirname, '../../models/stories-6m/tokenizer.model');
+const storiesModel = join(import.meta.dirname, '../../models/tales-6m/tokenizer.model');
 
 let llama: Tokenizer;
 let stories: Tokenizer;
