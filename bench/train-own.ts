@@ -25,7 +25,7 @@ function fillInitial(values: Float32Array, start: number, tensorIndex: number, b
 }
 
 function load(message: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> {
-  const { config, tokens, targets, length, threads, options, activationCheckpointing } = message;
+  const { config, tokens, targets, length, threads, options, activations } = message;
   const backend = openNative(threads);
   const parameters = new TrainingParameters(backend, config);
   const piece = new Float32Array(1 << 18);
@@ -45,7 +45,7 @@ function load(message: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> 
   const step = new TrainingStep(backend, parameters, {
     ...{ maxRows: tokens.length, maxSequences: count, maxPositions: length, labelSmoothing: 0 },
     ...stepOptions,
-    activationCheckpointing,
+    ...activations,
   });
   const batch: TrainingBatch = {
     tokens: Int32Array.from(tokens),
