@@ -1,7 +1,7 @@
 // Training steps (forward, backward, clipping, AdamW; f32) beside PyTorch in eager mode: the same model, weights, tokens and
 // threads, each in a process of its own, their steps interleaved. First it is checked that both compute the same: loss and gradient
 // norm of the first step, loss after AdamW. Not here: reading data (data.bench.ts) and single kernels (train-kernels.bench.ts).
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -106,7 +106,7 @@ class TrainerProcess {
     readonly name: 'openelm' | 'PyTorch',
     threads: number,
   ) {
-    const own = [...process.execArgv, join(import.meta.dirname, 'train-own.ts')];
+    const own = [join(import.meta.dirname, 'train-own.mjs')];
     const python = process.env.OPENELM_BENCH_PYTHON ?? 'python3';
     const [command, args] =
       name === 'openelm' ? [process.execPath, own] : [python, [join(import.meta.dirname, 'peers/train.py')]];
@@ -159,6 +159,10 @@ interface TrainBenchOptions {
 /** The command: measures, prints the table and writes bench/results/train.json. */
 export async function run(args: string[]): Promise<void> {
   const options = parse(args);
+  execFileSync('npm', ['run', '--silent', 'build'], {
+    cwd: join(import.meta.dirname, '..'),
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   const rows: Row[] = [];
   const measurements: unknown[] = [];
   for (const size of options.sizes) {

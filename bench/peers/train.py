@@ -6,7 +6,7 @@
     {"cmd": "exit"}             -> ends
 
 A failure answers {"error"}. The model is OpenELM as CoreNet trains it, in the form that is fastest here in eager mode: SDPA with
-is_causal, fused AdamW, gradients set to None. `config` is our ModelConfig; weights come from a formula that bench/train-own.ts has too.
+is_causal, fused AdamW, gradients set to None. `config` is our ModelConfig; weights come from a formula that bench/train-own.mjs has too.
 """
 
 import json

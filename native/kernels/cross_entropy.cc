@@ -10,7 +10,7 @@ using namespace crossEntropy_op;
 
 namespace {
 
-constexpr int64_t kRows = 256, kVocabulary = 240, kDepth = 384, kSplits = 16;
+constexpr int64_t kRows = 128, kVocabulary = 240, kDepth = 384, kSplits = 16;
 constexpr int64_t kHalf = kVocabulary / 2;   // rows of the weight that are packed at once for logits
 static_assert(kVocabulary % kTileRows == 0 && kHalf % kTileRows == 0 && kRows % kTileColumns == 0, "whole tiles");
 

@@ -1,19 +1,19 @@
-// Our trainer as a child process of the train benchmark, so that its peak memory is its own: the protocol and the messages of
-// bench/peers/train.py, which says them. Steps come from one fixed batch; no data pipeline, no checkpoints.
+// Our trainer as a child process of the train benchmark, built as users run it, so that its peak memory is its own and no compiler's:
+// the protocol and the messages of bench/peers/train.py, which says them, and train.bench.ts, which has their types. Steps come
+// from one fixed batch; no data pipeline, no checkpoints.
 
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { messageOf } from '../src/errors.js';
-import { countParameters } from '../src/model/config.js';
-import { parameterShapes } from '../src/model/parameters.js';
-import { elementsOf } from '../src/tensor/plan.js';
-import { TrainingParameters } from '../src/train/parameters.js';
-import { type TrainingBatch, TrainingStep } from '../src/train/step.js';
-import { openNative } from './own.js';
-import type { LoadMessage, StepMessage, StepResult } from './train.bench.js';
+import { nativeBackend } from '../dist/backends/native.js';
+import { InputError, messageOf } from '../dist/errors.js';
+import { countParameters } from '../dist/model/config.js';
+import { parameterShapes } from '../dist/model/parameters.js';
+import { elementsOf } from '../dist/tensor/plan.js';
+import { TrainingParameters } from '../dist/train/parameters.js';
+import { TrainingStep } from '../dist/train/step.js';
 
 /** Elements from `start` on: uniform in [-bound, bound) from a hash of index and tensor, the same bits as the peer's, plus `offset`. */
-function fillInitial(values: Float32Array, start: number, tensorIndex: number, bound: number, offset: number): void {
+function fillInitial(values, start, tensorIndex, bound, offset) {
   const add = Math.imul(tensorIndex, 40503);
   for (let i = 0; i < values.length; i++) {
     let x = (Math.imul(start + i, 2654435761) + add) >>> 0;
@@ -24,14 +24,15 @@ function fillInitial(values: Float32Array, start: number, tensorIndex: number, b
   }
 }
 
-function load(message: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> {
+function load(message) {
   const { config, tokens, targets, length, threads, options, activations } = message;
-  const backend = openNative(threads);
+  const { backend, reason } = nativeBackend({ threads });
+  if (!backend) throw new InputError(`the native backend is not available: ${reason}`);
   const parameters = new TrainingParameters(backend, config);
   const piece = new Float32Array(1 << 18);
   parameterShapes(config).forEach(({ name, shape }, index) => {
     const [bound, offset] = shape.length === 1 ? [0.1, 1] : [Math.sqrt(3 / shape[1]), 0];
-    const place = parameters.list.find((each) => each.name === name)!.offset;
+    const place = parameters.list.find((each) => each.name === name).offset;
     const count = elementsOf(shape);
     // In pieces, as the peer does: what is left for the garbage collector would count as the step's memory.
     for (let start = 0; start < count; start += piece.length) {
@@ -47,10 +48,10 @@ function load(message: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> 
     ...stepOptions,
     ...activations,
   });
-  const batch: TrainingBatch = {
+  const batch = {
     tokens: Int32Array.from(tokens),
     targets: Int32Array.from(targets),
-    sequences: Array.from({ length: count }, (_, i) => [i * length, length] as const),
+    sequences: Array.from({ length: count }, (_, i) => [i * length, length]),
   };
   let done = 0;
   return async () => {
@@ -59,27 +60,27 @@ function load(message: LoadMessage): () => Promise<Omit<StepResult, 'seconds'>> 
   };
 }
 
-function peakBytes(): number {
-  return Number(/VmHWM:\s*(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1024;
+function peakBytes() {
+  return Number(/VmHWM:\s*(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
 }
 
-let takeStep: ReturnType<typeof load> | undefined;
+let takeStep;
 
-async function answerTo(message: LoadMessage | StepMessage): Promise<unknown> {
+async function answerTo(message) {
   if (message.cmd === 'load') {
     takeStep = load(message);
     return { parameters: countParameters(message.config) };
   }
   const began = performance.now();
-  let last: Omit<StepResult, 'seconds'> | undefined;
-  for (let i = 0; i < message.steps; i++) last = await takeStep!();
+  let last;
+  for (let i = 0; i < message.steps; i++) last = await takeStep();
   return { seconds: (performance.now() - began) / 1000, ...last };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
   const message = JSON.parse(line);
   if (message.cmd === 'exit') break;
-  const answer = await answerTo(message).catch((error: unknown) => ({ error: messageOf(error) }));
+  const answer = await answerTo(message).catch((error) => ({ error: messageOf(error) }));
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 process.exit(); // nothing else to close: the backend's memory ends with the process
