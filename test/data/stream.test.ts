@@ -57,6 +57,20 @@ describe('BatchStream', () => {
     ],
   ];
 
+  it('shuffles packed rows, so that a long document does not come in one stretch', async () => {
+    const chapters = ['x', 'y', 'z'].map((name) => `${JSON.stringify({ text: Array(150).fill(name).join(' ') })}\n`).join('');
+    const corpora = memoryCorpora({ 'chapters.jsonl': chapters });
+    const rowsOf = async (shuffle_buffer: number): Promise<string[]> => {
+      const config = smallConfig({ train_data_info: [{ file_name: 'chapters.jsonl' }], packing: true, shuffle_buffer });
+      const stream = open(config, { corpora, batchSize: 1 });
+      const batches = await take(stream, 15);
+      await stream.close();
+      return batches.map(({ documents }) => documents[0].join());
+    };
+    const changes = (rows: string[]): number => rows.filter((row, i) => i > 0 && row !== rows[i - 1]).length;
+    expect(changes(await rowsOf(40))).toBeGreaterThan(3 + changes(await rowsOf(0)));
+  });
+
   it.each(configs)('goes on exactly where its state was taken: %s', async (_, config) => {
     const whole = open(config);
     const expected = await take(whole, 24);
