@@ -12,4 +12,4 @@ openelm tokenizer train "$recipes/data/tales.txt" --separator '<|endoftext|>' --
 openelm pretrain "$recipes/tiny.yaml" --data.tokenizer "$out/tokenizer.model" --out "$out/run" "$@"
 openelm plot "$out/run" --out "$out/curves.svg"
 openelm average "$out/run" --last 3 --out "$out/model"
-openelm run -m "$out/model" 'There was once a king' --max-tokens 100 --temperature 0.7 --seed 1
+openelm run -m "$out/model" 'There was once a king' --echo --max-tokens 100 --temperature 0.7 --seed 1

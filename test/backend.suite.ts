@@ -337,10 +337,10 @@ cases.push(
     },
   },
   { op: 'copy', name: 'plain', tolerance: exact, build: (b) => b.output(b.floats(7, 19, 27)) },
-  ...[19, 64].map(
+  ...([19, 64] as const).map(
     (columns): Case => ({
-      op: 'packBf16',
-      name: `and back, ${columns} columns`,
+      op: columns === 64 ? 'unpackBf16' : 'packBf16',
+      name: `there and back, ${columns} columns`,
       tolerance: exact,
       build: (b) => {
         const x = b.floats(7, columns, 28);
