@@ -53,9 +53,12 @@ async function tryLock(path: string): Promise<boolean> {
   if (await isStale(path)) {
     // Moved aside before it is removed: of several that saw the same stale lock, one moves it; the others find it gone or a fresh one.
     const aside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}`;
-    await rename(path, aside)
-      .then(() => unlink(aside))
-      .catch(() => {});
+    try {
+      await rename(path, aside);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+    }
+    await unlink(aside).catch(() => {});
     return tryLock(path);
   }
   return false;
