@@ -10,12 +10,13 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const sources = join(root, 'src');
 
 /** Files that every room may import. */
-const leaves = ['errors', 'python-random'];
+const leaves = ['errors', 'python-random', 'xml'];
 
 /** What each room may import besides itself and the leaves. Types of `io/bytes` are the ground that tensors stand on. */
 const allowed: Record<string, readonly string[]> = {
   errors: [],
   'python-random': [],
+  xml: [],
   io: [],
   'io/node': ['io'],
   tensor: ['io'],

@@ -1,6 +1,8 @@
 // Line charts as SVG text: panels one under another, each with axes, ticks at round numbers and lines, one legend for all. Colours
 // follow the reader's light or dark scheme. Knows nothing of what is drawn.
 
+import { escapeXml } from '../xml.js';
+
 export interface Line {
   /** Lines of one name share a colour and one place in the legend. */
   readonly name: string;
@@ -47,10 +49,10 @@ export function chartSvg({ title, xLabel, panels, note }: Chart): string {
   const height = top + panels.length * (plot.height + plot.gap);
   const body = panels.map((panel, i) => panelOf(panel, xLabel, top + 22 + i * (plot.height + plot.gap), colour));
   return `${[
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escapeText(title)}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="${escapeXml(title)}">`,
     `<style>${style}</style><rect class="bg" width="100%" height="100%" rx="6"/>`,
-    `<text class="title" x="${plot.left}" y="32">${escapeText(title)}</text>`,
-    note ? `<text x="${plot.left}" y="52">${escapeText(note)}</text>` : '',
+    `<text class="title" x="${plot.left}" y="32">${escapeXml(title)}</text>`,
+    note ? `<text x="${plot.left}" y="52">${escapeXml(note)}</text>` : '',
     `<g transform="translate(${plot.left},${52 + (note ? 18 : 0)})">${legend.text}</g>`,
     ...body,
     '</svg>',
@@ -76,7 +78,7 @@ function legendOf(names: readonly string[], colour: (name: string) => string): {
       x = 0;
       y += 20;
     }
-    const item = `<rect class="key" x="${x}" y="${y - 1}" width="18" height="4" rx="2" fill="${colour(name)}"/><text x="${x + 24}" y="${y + 5}">${escapeText(name)}</text>`;
+    const item = `<rect class="key" x="${x}" y="${y - 1}" width="18" height="4" rx="2" fill="${colour(name)}"/><text x="${x + 24}" y="${y + 5}">${escapeXml(name)}</text>`;
     x += size;
     return item;
   });
@@ -94,7 +96,7 @@ function panelOf(panel: Panel, xLabel: string, top: number, colour: (name: strin
     Number.isFinite(x) && Number.isFinite(y) && (!logarithmic || y > 0);
   const lines = panel.lines.map((line) => ({ ...line, points: line.points.filter(fits) }));
   const all = lines.flatMap(({ points }) => points);
-  const head = `<text class="head" x="${plot.left}" y="${top - 10}">${escapeText(title)}</text>`;
+  const head = `<text class="head" x="${plot.left}" y="${top - 10}">${escapeXml(title)}</text>`;
   if (all.length === 0) return `${head}<text x="${plot.left}" y="${top + 20}">nothing yet</text>`;
   const right = width - plot.right;
   const bottom = top + plot.height;
@@ -111,7 +113,7 @@ function panelOf(panel: Panel, xLabel: string, top: number, colour: (name: strin
     const place = round(x.at(tick));
     return `<line class="axis" x1="${place}" x2="${place}" y1="${bottom}" y2="${bottom + 5}"/><text x="${place}" y="${bottom + 19}" text-anchor="middle">${tickText(tick)}</text>`;
   });
-  const axis = `<line class="axis" x1="${plot.left}" x2="${right}" y1="${bottom}" y2="${bottom}"/><text x="${right}" y="${bottom + 34}" text-anchor="end">${escapeText(xLabel)}</text>`;
+  const axis = `<line class="axis" x1="${plot.left}" x2="${right}" y1="${bottom}" y2="${bottom}"/><text x="${right}" y="${bottom + 34}" text-anchor="end">${escapeXml(xLabel)}</text>`;
   const paths = lines.filter(({ points }) => points.length > 0).map((line) => pathOf(line, x, y, colour(line.name)));
   return [head, ...grid, ...marks, axis, ...paths].join('\n');
 }
@@ -181,8 +183,4 @@ export function tickText(value: number): string {
 
 function round(value: number): number {
   return Math.round(value * 10) / 10;
-}
-
-function escapeText(text: string): string {
-  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -1,5 +1,6 @@
 // Pictures of a histogram: an SVG that reads well on light and dark pages, and a line of blocks for a terminal.
 
+import { escapeXml } from '../xml.js';
 import type { Histogram } from './stats.js';
 
 const WIDTH = 720;
@@ -88,8 +89,4 @@ function short(value: number): string {
 
 function round(value: number): number {
   return Math.round(value * 100) / 100;
-}
-
-function escapeXml(text: string): string {
-  return text.replace(/[<>&"]/g, (c) => `&#${c.charCodeAt(0)};`);
 }

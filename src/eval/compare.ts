@@ -1,6 +1,7 @@
 // Several models' results side by side: rows of values with standard errors, as a Markdown table and as a picture of grouped bars. It
 // reads results in lm-evaluation-harness's shape, whoever wrote them. Text only; files are app's.
 
+import { escapeXml } from '../xml.js';
 import { fourDigits, markdown } from './report.js';
 import type { EvalResults } from './results.js';
 
@@ -174,8 +175,4 @@ function wrapped(name: string, letters: number): string[] {
 
 function round(value: number): number {
   return Math.round(value * 10) / 10;
-}
-
-function escapeXml(text: string): string {
-  return text.replace(/[<>&"]/g, (char) => `&#${char.charCodeAt(0)};`);
 }
