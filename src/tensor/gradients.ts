@@ -25,7 +25,7 @@ interface Step {
   parameterGrad(name: string): DeviceBuffer | null;
   /** One more than the id whose embedding takes no gradient; 0 for none. */
   readonly skip: number;
-  /** Passes an output's gradient on to an input as it is. */
+  /** Passes an output's gradient on as it is to an input, unless that was left out. */
   passOn(from: string, to: string): void;
 }
 
@@ -46,7 +46,7 @@ export const gradientRules: Partial<Record<OpName, Rule>> = {
     const weightGrad = parameterGrad('weight');
     if (weightGrad) ops.derivative('linearWeightGrad', [grad('out'), at('x'), weightGrad], [rows, inputs, outputs]);
     ops.derivative('linearInputGrad', [grad('out'), at('weight'), existing('x'), fresh('x')], [rows, inputs, outputs]);
-    if (at('residual')) passOn('out', 'residual');
+    passOn('out', 'residual');
   },
   qkNormRope: ({ ops, record, at, grad, fresh, parameterGrad }) => {
     const inputs = ['qkv', 'queryNorm', 'keyNorm', 'rope', 'positions', 'kvRows'].map(at);
@@ -192,8 +192,10 @@ export class Tape {
         return (parameter && this.parameters.of(parameter)) ?? null;
       },
       passOn: (from, to) => {
+        const input = own(to);
+        if (!input) return;
         if (existing(to)) throw new Error(`${record.op}: '${to}' has a gradient already`);
-        this.grads.set(keyOf(own(to)!), step.grad(from));
+        this.grads.set(keyOf(input), step.grad(from));
       },
     };
     return step;
