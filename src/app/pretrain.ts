@@ -1,7 +1,6 @@
 // `openelm pretrain`: a run from a YAML file: a model from random weights, or from where the run's last checkpoint left off. It
 // joins corpora, tokenizer, model, backend and the trainer, and writes what the trainer says: a line a step, the log, checkpoints.
 
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { stringify } from 'yaml';
@@ -22,7 +21,7 @@ import {
   writeDirectory,
 } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
-import { fileError, openFile, writeAtomic } from '../io/node/files.js';
+import { openFile, writeAtomic } from '../io/node/files.js';
 import { withLock } from '../io/node/lock.js';
 import { availableMemory } from '../io/node/memory.js';
 import { readIfThere } from '../io/node/paths.js';
@@ -166,11 +165,6 @@ function fileIn(directory: string): (name: string) => ReturnType<typeof openFile
 }
 
 async function prepareDirectory(config: PretrainConfig): Promise<void> {
-  try {
-    await mkdir(config.out, { recursive: true });
-  } catch (error) {
-    throw fileError(error, config.out, 'write');
-  }
   await removeLeftovers(config.out);
   await writeAtomic(join(config.out, 'config.yaml'), (sink) => sink.write(new TextEncoder().encode(stringify(config))));
 }
