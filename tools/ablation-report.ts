@@ -3,11 +3,12 @@
 // RUNS has scaled-N and uniform-N for each seed N; written are OUTPUT.md and OUTPUT.svg. Training is the recipe's.
 
 import { readdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
+import { writeText } from '../src/app/eval-report.js';
+import { writePicture } from '../src/app/picture.js';
 import { readLog } from '../src/app/run-log.js';
 import { chartSvg, type Line } from '../src/app/svg.js';
 import { InputError, messageOf } from '../src/errors.js';
-import { writeAtomic } from '../src/io/node/files.js';
 
 type Curve = readonly (readonly [step: number, loss: number])[];
 const sides = { scaled: 'layer-wise scaled', uniform: 'uniform' } as const;
@@ -68,18 +69,14 @@ async function reportOn(runs: string, output: string): Promise<void> {
       { title: 'its second half', lines: lines(half) },
     ],
   });
-  for (const [path, text] of [
-    [`${output}.md`, table],
-    [`${output}.svg`, picture],
-  ]) {
-    await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(text)));
-  }
+  await writeText(`${output}.md`, table);
+  await writePicture(`${output}.svg`, picture);
   process.stdout.write(table);
 }
 
 const [runs, output] = process.argv.slice(2);
 if (output === undefined) {
-  process.stderr.write(`usage: tsx tools/${basename(import.meta.filename)} RUNS OUTPUT\n`);
+  process.stderr.write('usage: tsx tools/ablation-report.ts RUNS OUTPUT\n');
   process.exitCode = 2;
 } else {
   await reportOn(runs, output).catch((error: unknown) => {

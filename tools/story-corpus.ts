@@ -3,24 +3,19 @@
 // SOURCE has childrens_books.jsonl.gz, fairytaleqa_stories.jsonl.gz and TinyStories' pieces; OUTPUT gets train.jsonl, shuffled,
 // and heldout.jsonl. A held-out document that is not found in the source is an error: it might be trained on under another form.
 
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { gunzipSync } from 'node:zlib';
+import { readDocuments } from '../src/data/readers.js';
 import { InputError, messageOf } from '../src/errors.js';
+import { localCorpora } from '../src/io/node/corpora.js';
 import { writeAtomic } from '../src/io/node/files.js';
 import { PythonRandom } from '../src/python-random.js';
 
-const rows = (text: string): string[] =>
-  text
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => (JSON.parse(line) as { text: string }).text);
-
-/** How each file's text divides into documents. */
+/** How each file's texts divide into documents. */
 const sources: Record<string, (text: string) => string[]> = {
-  'childrens_books.jsonl.gz': rows,
-  'fairytaleqa_stories.jsonl.gz': rows,
+  'childrens_books.jsonl.gz': (text) => [text],
+  'fairytaleqa_stories.jsonl.gz': (text) => [text],
   'tinystories.v2_train_head.txt': (text) => text.split('<|endoftext|>'),
   // Blank lines separate paragraphs, so a line right after another begins the next story.
   'tinystories.v1_train_head.txt': (text) => text.split(/(?<=[^\n])\n(?=[^\n])/),
@@ -32,14 +27,13 @@ const sources: Record<string, (text: string) => string[]> = {
 const essence = (text: string): string => text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, '');
 
 async function gather(source: string, heldOutFile: string, output: string): Promise<void> {
-  const heldOut = rows(await readFile(heldOutFile, 'utf8'));
+  const heldOut = await textsIn(heldOutFile);
   const missing = new Set(heldOut.map(essence));
   const judged = new Set(missing);
   const training: string[] = [];
   for (const [name, documentsOf] of Object.entries(sources)) {
-    const bytes = await readFile(join(source, name));
-    const text = (name.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('utf8').replaceAll('\r\n', '\n');
-    const documents = documentsOf(text)
+    const documents = (await textsIn(join(source, name)))
+      .flatMap((text) => documentsOf(text.replaceAll('\r\n', '\n')))
       .map((document) => document.trim())
       .filter(Boolean);
     const kept = documents.filter((document) => !judged.has(essence(document)));
@@ -53,6 +47,12 @@ async function gather(source: string, heldOutFile: string, output: string): Prom
   await mkdir(output, { recursive: true });
   await write(join(output, 'train.jsonl'), training);
   await write(join(output, 'heldout.jsonl'), heldOut);
+}
+
+async function textsIn(path: string): Promise<string[]> {
+  const texts: string[] = [];
+  for await (const { text } of readDocuments(localCorpora, { path, textKey: 'text' })) texts.push(text);
+  return texts;
 }
 
 async function write(path: string, documents: readonly string[]): Promise<void> {
