@@ -28,6 +28,21 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./info.js')).infoCommand(t),
   },
   {
+    name: 'pull',
+    description: 'download a model from the Hugging Face hub',
+    load: async (t) => (await import('./models.js')).pullCommand(t),
+  },
+  {
+    name: 'list',
+    description: 'downloaded models and their sizes',
+    load: async (t) => (await import('./models.js')).listCommand(t),
+  },
+  {
+    name: 'remove',
+    description: 'remove downloaded models',
+    load: async (t) => (await import('./models.js')).removeCommand(t),
+  },
+  {
     name: 'init',
     description: 'write a randomly initialised checkpoint',
     load: async (t) => (await import('./init.js')).initCommand(t),
@@ -99,9 +114,16 @@ async function createProgram(argv: readonly string[], terminal: Terminal): Promi
   const called = argv[0] === 'help' ? argv[1] : argv[0];
   for (const { name, description, load } of verbs) {
     const command = name === called ? await load(terminal) : new Command(name);
-    program.addCommand(command.copyInheritedSettings(program).description(description));
+    program.addCommand(inherit(command, program).description(description));
   }
   return program;
+}
+
+/** Exit codes, messages and widths of the program, for a verb and for its subcommands, which were added to it before. */
+function inherit(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const nested of command.commands) inherit(nested, command);
+  return command;
 }
 
 /** Says on stderr what went wrong and returns the exit code. */
