@@ -15,12 +15,12 @@ import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
 import { type CheckpointType, checkpointTypes, checkWeights } from '../model/parameters.js';
 import { meanTensor } from '../train/average.js';
 import { checkpointFiles, emaTensorName, type TokenizerFile, writeModel } from '../train/checkpoint.js';
-import { wholeNumber } from './options.js';
+import { required, wholeNumber } from './options.js';
 import { type Terminal, UsageError } from './terminal.js';
 
 interface AverageOptions {
   readonly last: number;
-  readonly out: string;
+  readonly out?: string;
   readonly ema?: boolean;
   readonly dtype: CheckpointType;
 }
@@ -36,7 +36,7 @@ Example:
 export function averageCommand(terminal: Terminal): Command {
   return new Command('average')
     .argument('<dir...>', 'runs or models')
-    .requiredOption('-o, --out <directory>', 'the model to write')
+    .option('-o, --out <directory>', 'the model to write')
     .option('--last <n>', "how many of a run's checkpoints", wholeNumber(1), 5)
     .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(checkpointTypes)).default('f32'))
     .option('--ema', 'the moving average that the last checkpoint kept, instead of a mean')
@@ -45,7 +45,8 @@ export function averageCommand(terminal: Terminal): Command {
 }
 
 async function average(terminal: Terminal, directories: readonly string[], options: AverageOptions): Promise<void> {
-  const { last, out, ema, dtype } = options;
+  const { last, ema, dtype } = options;
+  const out = required(options.out, '-o, --out <directory>');
   if (ema && directories.length > 1) throw new UsageError('--ema takes one run or checkpoint');
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();

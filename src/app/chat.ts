@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import { InputError, nearest } from '../errors.js';
 import { type ChatMessage, defaultModel, type Model } from '../index.js';
 import { openModel } from './loading.js';
-import { addGenerationOptions, addModelOptions, type GenerationOptions, type ModelOptions } from './options.js';
+import { addGenerationOptions, addModelOptions, type GenerationOptions, type ModelOptions, modelArgument } from './options.js';
 import { Interrupted, type Terminal } from './terminal.js';
 
 interface ChatOptions extends ModelOptions, GenerationOptions {
@@ -25,11 +25,15 @@ const commands = ['/reset', '/exit', '/help'];
 
 /** The verb with its options. */
 export function chatCommand(terminal: Terminal): Command {
-  const command = new Command('chat').option('-s, --system <text>', 'what the model is told before the conversation');
+  const command = new Command('chat')
+    .argument('[model]', 'the model; the same as --model')
+    .option('-s, --system <text>', 'what the model is told before the conversation');
   addModelOptions(command);
   return addGenerationOptions(command, { maxTokens: 512, temperature: 0.7, topP: 0.9 })
     .addHelpText('after', help)
-    .action((options: ChatOptions) => chat(terminal, options));
+    .action((word: string | undefined, options: ChatOptions) =>
+      chat(terminal, { ...options, model: modelArgument(word, options.model) }),
+    );
 }
 
 async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {

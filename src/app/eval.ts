@@ -16,7 +16,7 @@ import { type ReportOptions, reportEvaluation } from './eval-report.js';
 import { openScorer, type ScorerChoice } from './eval-scorer.js';
 import { describeTasks, type Selection, type SelectionOptions, selectTasks } from './eval-selection.js';
 import { hubOptions } from './loading.js';
-import { addModelOptions, wholeNumber } from './options.js';
+import { addModelOptions, modelArgument, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
 import { interruptible, type Terminal, UsageError } from './terminal.js';
 import { version } from './version.js';
@@ -53,7 +53,7 @@ Examples:
 /** The verb with its options and subcommands. */
 export function evalCommand(terminal: Terminal): Command {
   const command = new Command('eval')
-    .argument('[model]', 'directory, safetensors file or hub id (default: the embedded tales-6m)')
+    .argument('[model]', 'the model; the same as --model')
     .enablePositionalOptions()
     .addOption(new Option('--suite <name>', "one of OpenELM's suites").choices(suites.map(({ name }) => name)))
     .option('--tasks <names>', 'tasks and groups with commas between; list prints them')
@@ -70,7 +70,7 @@ export function evalCommand(terminal: Terminal): Command {
     .option('--add-bos', 'put a BOS in front of every text, as Apple did', true)
     .option('--no-add-bos', 'put none')
     .option('--batch-tokens <n>', 'tokens computed in one step (default: 256)', wholeNumber(1, 256));
-  addModelOptions(command, { asArgument: true })
+  addModelOptions(command)
     .option('--base-url <url>', 'measure a model at a server with OpenAI completions; MODEL then only gives the tokenizer')
     .option('--model-name <name>', "the model's name at the server")
     .option('--cache <file>', "keep answers in this file (default: one a model, in the user's cache directory)")
@@ -81,7 +81,9 @@ export function evalCommand(terminal: Terminal): Command {
     .option('--shard <i/n>', 'only every n-th document, from i on (0 to n - 1)', shardValue)
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
-    .action((model: string | undefined, options: EvalOptions) => runEval(terminal, { ...options, model }));
+    .action((word: string | undefined, options: EvalOptions) =>
+      runEval(terminal, { ...options, model: modelArgument(word, options.model) }),
+    );
   addMergeCommand(command, terminal);
   addCompareCommand(command, terminal);
   return command;

@@ -10,6 +10,7 @@ import { openWeights } from '../io/node/weights.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from '../model/parameters.js';
 import { hubOptions } from './loading.js';
+import { addModelOption, modelArgument } from './options.js';
 import { progressBar } from './progress.js';
 import { shapeFrom } from './shape.js';
 import { type Terminal, writeJson } from './terminal.js';
@@ -224,11 +225,12 @@ Example:
 
 /** The verb with its options. */
 export function infoCommand(terminal: Terminal): Command {
-  return new Command('info')
-    .argument('[model]', 'the model')
+  return addModelOption(new Command('info').argument('[model]', 'the model; the same as --model'))
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
-    .action((model: string | undefined, options: { json?: boolean }) => info(terminal, model, options));
+    .action((word: string | undefined, { model, json }: { model?: string; json?: boolean }) =>
+      info(terminal, modelArgument(word, model), { json }),
+    );
 }
 
 async function info(terminal: Terminal, model: string | undefined, { json }: { json?: boolean }): Promise<void> {

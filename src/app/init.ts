@@ -15,7 +15,7 @@ import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
 import { configNames, countParameters, type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import { type CheckpointType, checkpointTypes, parameterShapes } from '../model/parameters.js';
-import { wholeNumber } from './options.js';
+import { required, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { shapeFrom } from './shape.js';
 import { interruptible, type Terminal } from './terminal.js';
@@ -178,27 +178,26 @@ head_dim, ...).
 Example:
   $ openelm init OpenELM-270M --out model-270m`;
 
+type Options = Pick<InitOptions, 'dtype' | 'seed' | 'force'> & { readonly out?: string };
+
 /** The verb with its options. */
 export function initCommand(terminal: Terminal): Command {
   return new Command('init')
     .argument('<shape>', 'a built-in name, or a config in a JSON file')
-    .requiredOption('-o, --out <directory>', 'the directory to make')
+    .option('-o, --out <directory>', 'the directory to make')
     .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(checkpointTypes)).default('f16'))
     .option('--seed <n>', 'the same weights again', wholeNumber(0), 0)
     .option('--force', 'replace the weights in a directory that is not empty')
     .addHelpText('after', help)
-    .action((shape: string, options: Pick<InitOptions, 'out' | 'dtype' | 'seed' | 'force'>) => init(terminal, shape, options));
+    .action((shape: string, options: Options) => init(terminal, shape, options));
 }
 
-async function init(
-  terminal: Terminal,
-  shape: string,
-  options: Pick<InitOptions, 'out' | 'dtype' | 'seed' | 'force'>,
-): Promise<void> {
+async function init(terminal: Terminal, shape: string, options: Options): Promise<void> {
+  const out = required(options.out, '-o, --out <directory>');
   const config = await shapeFrom(shape);
   const bar = progressBar(terminal.stderr);
   const { directory, bytes } = await interruptible(terminal, (signal) =>
-    initCheckpoint({ ...options, config, signal, onProgress: (done, total) => bar.update('writing', done, total) }),
+    initCheckpoint({ ...options, out, config, signal, onProgress: (done, total) => bar.update('writing', done, total) }),
   ).finally(() => bar.finish());
   const parameters = countParameters(config).toLocaleString('en');
   terminal.stdout.write(`${directory}: ${parameters} parameters, ${formatBytes(bytes)} in ${options.dtype}\n`);

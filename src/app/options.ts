@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackendChoice } from '../index.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';
 import type { Precision } from '../model/parameters.js';
+import { UsageError } from './terminal.js';
 
 /** A decimal number, all of the text. */
 function number(text: string): number {
@@ -38,6 +39,28 @@ export function idList(text: string): number[] {
   });
 }
 
+/** The value of an option that must be given. Commander's own check would come before the one for misspelt options. */
+export function required<T>(value: T | undefined, flags: string): T {
+  if (value === undefined) throw new UsageError(`required option '${flags}' not specified`);
+  return value;
+}
+
+/** What a verb that works on one text was given; throws `UsageError` on several words, which are a text without quotes. */
+export function oneText(words: readonly string[], verb: string): string | undefined {
+  if (words.length < 2) return words[0];
+  const start = words.slice(0, 4).join(' ');
+  throw new UsageError(
+    `${words.length} words where one text is expected; quote it: openelm ${verb} "${start}${words.length > 4 ? ' ...' : ''}"`,
+  );
+}
+
+/** A model given as a word or with --model. Throws `UsageError` when both are there and differ. */
+export function modelArgument(word: string | undefined, option: string | undefined): string | undefined {
+  if (word !== undefined && option !== undefined && word !== option)
+    throw new UsageError(`two models are named, ${word} and ${option}; name one`);
+  return word ?? option;
+}
+
 /** Where a model comes from and how it is run. */
 export interface ModelOptions {
   readonly model?: string;
@@ -52,9 +75,8 @@ export function addModelOption(command: Command): Command {
   return command.option('-m, --model <model>', 'directory, safetensors file or hub id (default: the embedded tales-6m)');
 }
 
-/** `asArgument`: the verb takes the model as its argument. */
-export function addModelOptions(command: Command, { asArgument = false } = {}): Command {
-  return (asArgument ? command : addModelOption(command))
+export function addModelOptions(command: Command): Command {
+  return addModelOption(command)
     .addOption(
       new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices([
         'f32',
@@ -97,16 +119,32 @@ export function addGenerationOptions(
     .option('--frequency-penalty <x>', 'subtract from scores, each time a token was seen', sampling('frequencyPenalty'))
     .option('--presence-penalty <x>', 'subtract from scores once a token was seen', sampling('presencePenalty'))
     .option('--seed <n>', 'the same text again, at any number of threads (default: random)', sampling('seed'))
-    .option('--stop <text>', 'end before this text; may be repeated', (text: string, all?: string[]) => [
-      ...(all ?? []),
-      stopText(text),
-    ])
+    .option(
+      '--stop <text>',
+      'end before this text; may be repeated; \\n, \\t and the like are understood',
+      (text: string, all?: string[]) => [...(all ?? []), stopText(text)],
+    )
     .option('--ignore-eos', 'go on after an end-of-sequence token');
 }
 
 function stopText(text: string): string {
   if (text === '') throw new InvalidArgumentError('It must be text of at least one character.');
-  return text;
+  return unescaped(text);
+}
+
+const escapes: Record<string, string> = { n: '\n', t: '\t', r: '\r', '\\': '\\' };
+
+/** A shell passes on \n as two characters; here they become what is meant: \n, \t, \r, \\, \x41, \u00e9, \u{1f98a}. */
+function unescaped(text: string): string {
+  return text.replace(
+    /\\(?:([ntr\\])|x([\da-f]{2})|u([\da-f]{4})|u\{([\da-f]{1,6})\})/gi,
+    (whole, letter?: string, ...codes: (string | undefined)[]) => {
+      if (letter !== undefined) return escapes[letter] ?? whole;
+      const code = Number.parseInt(codes.slice(0, 3).find((digits) => digits !== undefined)!, 16);
+      if (code <= 0x10ffff) return String.fromCodePoint(code);
+      throw new InvalidArgumentError(`${whole} is no character.`);
+    },
+  );
 }
 
 /** The filters among the options that do nothing at temperature 0, where the likeliest token is taken whatever they are. */

@@ -12,6 +12,7 @@ import {
   idList,
   idleOptions,
   type ModelOptions,
+  oneText,
 } from './options.js';
 import { formatBytes } from './progress.js';
 import { Interrupted, interruptible, type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
@@ -36,7 +37,7 @@ Example:
 
 /** The verb with its options. */
 export function runCommand(terminal: Terminal): Command {
-  const command = new Command('run').argument('[prompt]', 'the text to continue');
+  const command = new Command('run').argument('[prompt...]', 'the text to continue, in quotes');
   addModelOptions(command);
   addGenerationOptions(command, { maxTokens: 256, temperature: 0 });
   return command
@@ -47,7 +48,7 @@ export function runCommand(terminal: Terminal): Command {
     .option('--json', 'write one JSON object at the end')
     .option('--verbose', 'tell about speed and memory on stderr')
     .addHelpText('after', help)
-    .action((prompt: string | undefined, options: RunOptions) => run(terminal, prompt, options));
+    .action((words: string[], options: RunOptions) => run(terminal, oneText(words, 'run'), options));
 }
 
 async function run(terminal: Terminal, argument: string | undefined, given: RunOptions): Promise<void> {

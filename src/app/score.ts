@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { InputError } from '../errors.js';
 import type { Model, ScoreResult } from '../index.js';
 import { openModel } from './loading.js';
-import { addModelOptions, idList, type ModelOptions, wholeNumber } from './options.js';
+import { addModelOptions, idList, type ModelOptions, oneText, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
 import { interruptible, readTextFile, type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
 
@@ -37,7 +37,10 @@ Examples:
 
 /** The verb with its options. */
 export function scoreCommand(terminal: Terminal): Command {
-  const command = new Command('score').argument('[text]', 'the text; without one, or with -, it is read from stdin');
+  const command = new Command('score').argument(
+    '[text...]',
+    'the text, in quotes; without one, or with -, it is read from stdin',
+  );
   return addModelOptions(command)
     .option('-f, --file <file>', 'the text of this file, in windows')
     .option('--ids <list>', 'token ids like 1,2,3: no tokenizer is needed', idList)
@@ -46,7 +49,7 @@ export function scoreCommand(terminal: Terminal): Command {
     .option('--eos', 'score the end of the text (EOS) too')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
-    .action((text: string | undefined, options: ScoreOptions) => score(terminal, text, options));
+    .action((words: string[], options: ScoreOptions) => score(terminal, oneText(words, 'score'), options));
 }
 
 async function score(terminal: Terminal, argument: string | undefined, options: ScoreOptions): Promise<void> {

@@ -4,7 +4,7 @@ import { Command } from 'commander';
 import { InputError } from '../errors.js';
 import { openCheckpoint, openTokenizer, type Tokenizer } from '../index.js';
 import { hubOptions } from './loading.js';
-import { addModelOption, idList } from './options.js';
+import { addModelOption, idList, oneText } from './options.js';
 import { progressBar } from './progress.js';
 import { type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
 
@@ -25,13 +25,13 @@ Example:
 
 /** The verb with its options. */
 export function tokenizeCommand(terminal: Terminal): Command {
-  return addModelOption(new Command('tokenize').argument('[text]', 'the text'))
+  return addModelOption(new Command('tokenize').argument('[text...]', 'the text, in quotes'))
     .option('--decode <list>', 'the text of these ids, like 1,2,3', idList)
     .option('--bos', 'put the id that begins a text in front, as run does', true)
     .option('--no-bos', 'the text alone')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
-    .action((text: string | undefined, options: TokenizeOptions) => tokenize(terminal, text, options));
+    .action((words: string[], options: TokenizeOptions) => tokenize(terminal, oneText(words, 'tokenize'), options));
 }
 
 async function tokenize(terminal: Terminal, argument: string | undefined, options: TokenizeOptions): Promise<void> {

@@ -8,13 +8,13 @@ import { localCorpora } from '../io/node/corpora.js';
 import { writeAtomic } from '../io/node/files.js';
 import { TokenizerTrainer } from '../tokenizer/train.js';
 import { readDataConfig } from './data.js';
-import { wholeNumber } from './options.js';
+import { required, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { interruptible, type Terminal } from './terminal.js';
 
 interface TrainOptions {
   readonly out: string;
-  readonly vocabSize: number;
+  readonly vocabSize?: number;
   readonly characterCoverage: number;
   readonly splitDigits: boolean;
   readonly textKey: string;
@@ -34,7 +34,7 @@ export function tokenizerCommand(terminal: Terminal): Command {
   const train = new Command('train')
     .description('learn a tokenizer.model')
     .argument('<corpus...>', 'corpus files, or data configs')
-    .requiredOption('--vocab-size <n>', 'pieces in all', wholeNumber(260, 1 << 20))
+    .option('--vocab-size <n>', 'pieces in all', wholeNumber(260, 1 << 20))
     .option('--out <file>', 'where the model is written', 'tokenizer.model')
     .option('--character-coverage <x>', 'share of the characters that become pieces', coverage, 0.9995)
     .option('--no-split-digits', 'numbers may be pieces')
@@ -52,6 +52,7 @@ function coverage(text: string): number {
 }
 
 async function trainTokenizer(terminal: Terminal, corpora: readonly string[], options: TrainOptions): Promise<void> {
+  const vocabSize = required(options.vocabSize, '--vocab-size <n>');
   const trainer = new TokenizerTrainer();
   const bar = progressBar(terminal.stderr);
   let characters = 0;
@@ -68,7 +69,7 @@ async function trainTokenizer(terminal: Terminal, corpora: readonly string[], op
       }
     }
   }).finally(() => bar.finish());
-  const { vocabSize, characterCoverage, splitDigits } = options;
+  const { characterCoverage, splitDigits } = options;
   const model = trainer.train({ vocabSize, characterCoverage, splitDigits });
   await writeAtomic(options.out, (sink) => sink.write(model));
   terminal.stdout.write(`${options.out}: ${vocabSize} pieces learned from ${formatBytes(characters)} of text\n`);

@@ -17,17 +17,21 @@ describe('help', () => {
   it('is what openelm alone prints', async () => {
     const alone = await run([]);
     expect(alone).toMatchObject({ code: 0, stderr: '' });
-    for (const verb of ['run', 'chat', 'score', 'info', 'init', 'eval', 'tokenize']) expect(alone.stdout).toContain(`  ${verb} `);
+    for (const verb of ['run', 'chat', 'score', 'info', 'pull', 'list', 'remove', 'init', 'eval', 'tokenize'])
+      expect(alone.stdout).toContain(`  ${verb} `);
     expect((await run(['--help'])).stdout).toBe(alone.stdout);
     expect(await run(['--version'])).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
   });
 
-  it.each(['run', 'chat', 'score', 'info', 'init', 'eval', 'tokenize'])('of %s has an example', async (verb) => {
-    const { code, stdout, stderr } = await run([verb, '--help']);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toContain(`\n  $ openelm ${verb} `);
-    expect((await run(['help', verb])).stdout).toBe(stdout);
-  });
+  it.each(['run', 'chat', 'score', 'info', 'pull', 'list', 'remove', 'init', 'eval', 'tokenize'])(
+    'of %s has an example',
+    async (verb) => {
+      const { code, stdout, stderr } = await run([verb, '--help']);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toContain(`\n  $ openelm ${verb}`);
+      expect((await run(['help', verb])).stdout).toBe(stdout);
+    },
+  );
 });
 
 describe('usage errors', () => {
@@ -47,7 +51,10 @@ describe('usage errors', () => {
     ['run x --dtype q5', /--dtype <type>' argument 'q5' is invalid\. Allowed choices are f32, f16, bf16, q8, q4/],
     ['run --ids 1,,-2', /--ids <list>' argument '1,,-2' is invalid\. It must be token ids like 1,2,3/],
     ['run x --ids 1', /give a prompt or --ids, not both/],
-    ['run x y', /too many arguments/],
+    ['run x y', /2 words where one text is expected; quote it: openelm run "x y"$/m],
+    ['score the cat sat on the mat', /quote it: openelm score "the cat sat on \.\.\."/],
+    ['run x --stop \\u{110000}', /is no character/],
+    ['info a --model b', /two models are named, a and b; name one/],
     ['run', /no prompt: give it as an argument or on stdin/],
     ['score', /no text: give it as an argument or on stdin/],
     ['score x --file y', /give one of a text, --file and --ids/],
@@ -55,7 +62,12 @@ describe('usage errors', () => {
     ['tokenize x --decode 1', /give a text or --decode, not both/],
     ['init OpenELM-270M', /required option '-o, --out <directory>' not specified/],
     ['init --out x', /missing required argument 'shape'/],
-    ['chat hello', /too many arguments/],
+    ['init --force --ot x', /unknown option '--ot'/],
+    ['tokenizer train x', /required option '--vocab-size <n>' not specified/],
+    ['tokenizer train --vocabsize 300 x', /unknown option '--vocabsize'/],
+    ['eval merge --josn x', /unknown option '--josn'/],
+    ['data stats --limit 0 x', /--limit <n>' argument '0' is invalid/],
+    ['remove a/b a/b', /a model is named twice/],
   ])('openelm %s', async (line, message) => {
     const { code, stdout, stderr } = await run(line.split(' '));
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });

@@ -92,6 +92,13 @@ describe('openelm run', () => {
     expect([prompt_ids, ids]).toEqual([once.prompt_ids, once.ids.slice(0, 4)]);
   });
 
+  it('understands escapes in a stop string', async () => {
+    const stop = once.text.slice(30, 36);
+    const escaped = [...stop].map((character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`).join('');
+    const result = await runJson([once.prompt, '--stop', escaped]);
+    expect(result).toMatchObject({ text: once.text.slice(0, once.text.indexOf(stop)), finish_reason: 'stop' });
+  });
+
   it('ends before a stop string, also one across tokens', async () => {
     const [later, across] = [once.text.slice(60, 64), once.text.slice(17, 28)];
     const result = await runJson([once.prompt, '--stop', later, '--stop', across]);
