@@ -9,7 +9,8 @@ import { InputError, messageOf } from '../dist/errors.js';
 import { countParameters } from '../dist/model/config.js';
 import { parameterShapes } from '../dist/model/parameters.js';
 import { elementsOf } from '../dist/tensor/plan.js';
-import { TrainingParameters } from '../dist/train/parameters.js';
+import { languageModelling } from '../dist/train/language-modelling.js';
+import { ModelParameters } from '../dist/train/parameters.js';
 import { TrainingStep } from '../dist/train/step.js';
 
 /** Elements from `start` on: uniform in [-bound, bound) from a hash of index and tensor, the same bits as the peer's, plus `offset`. */
@@ -28,7 +29,7 @@ function load(message) {
   const { config, tokens, targets, length, threads, options, activations } = message;
   const { backend, reason } = nativeBackend({ threads });
   if (!backend) throw new InputError(`the native backend is not available: ${reason}`);
-  const parameters = new TrainingParameters(backend, config);
+  const parameters = new ModelParameters(backend, config);
   const piece = new Float32Array(1 << 18);
   parameterShapes(config).forEach(({ name, shape }, index) => {
     const [bound, offset] = shape.length === 1 ? [0.1, 1] : [Math.sqrt(3 / shape[1]), 0];
@@ -42,12 +43,10 @@ function load(message) {
     }
   });
   const count = tokens.length / length;
-  const { learningRate, ...stepOptions } = options;
-  const step = new TrainingStep(backend, parameters, {
-    ...{ maxRows: tokens.length, maxSequences: count, maxPositions: length, labelSmoothing: 0 },
-    ...stepOptions,
-    ...activations,
-  });
+  const { learningRate, zLoss, ...optimizer } = options;
+  const limits = { maxRows: tokens.length, maxSequences: count, maxPositions: length };
+  const objective = languageModelling({ ...limits, zLoss, labelSmoothing: 0 });
+  const step = new TrainingStep(backend, { model: parameters.model(), parameters, objective, optimizer, ...activations });
   const batch = {
     tokens: Int32Array.from(tokens),
     targets: Int32Array.from(targets),
@@ -55,8 +54,8 @@ function load(message) {
   };
   let done = 0;
   return async () => {
-    const [{ total }, { gradNorm }] = await Promise.all([step.accumulate(batch), step.update(learningRate, ++done)]);
-    return { loss: total, gradNorm, peakBytes: peakBytes() };
+    const [{ means }, { gradNorm }] = await Promise.all([step.accumulate(batch), step.update(learningRate, ++done)]);
+    return { loss: means.loss, gradNorm, peakBytes: peakBytes() };
   };
 }
 

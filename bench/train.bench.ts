@@ -8,7 +8,8 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../src/errors.js';
 import { configFromFields, configFromName, countParameters, type ModelConfig } from '../src/model/config.js';
-import type { StepOptions } from '../src/train/step.js';
+import type { KeepOptions } from '../src/train/backward.js';
+import type { OptimizerOptions } from '../src/train/optimizer.js';
 import { flopsPerToken } from '../src/train/trainer.js';
 import { measureRates, readConfig } from './own.js';
 import { type Row, report } from './report.js';
@@ -38,7 +39,7 @@ export interface LoadMessage {
   readonly activations: Activations;
 }
 
-export type Activations = Pick<StepOptions, 'activationCheckpointing' | 'activationStorage'>;
+export type Activations = Pick<KeepOptions, 'activationCheckpointing' | 'activationStorage'>;
 
 export interface StepMessage {
   readonly cmd: 'step';
@@ -59,7 +60,7 @@ export interface StepResult {
 
 const optimizer = {
   ...{ learningRate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradNorm: 1, zLoss: 1e-4 },
-} satisfies Partial<StepOptions> & { learningRate: number };
+} satisfies OptimizerOptions & { learningRate: number; zLoss: number };
 
 /** Relative; the order of sums in f32 is all that may differ, but for rounded activations. */
 const tolerance = ({ activations }: Size): number => (activations?.activationStorage === 'bf16' ? 1e-2 : 1e-4);

@@ -23,7 +23,7 @@ it.skipIf('reason' in native)('recipes/tiny.sh goes from raw text to a model tha
     expect(stdout).toMatch(/tokenizer\.model: 1024 pieces learned/);
     expect(stdout).toMatch(/There was once a king\S*(\s+\S+){10}/);
     const losses = (await readLog(join(directory, 'run'))).flatMap((line) =>
-      line.type === 'validation' ? [line.crossEntropy] : [],
+      line.type === 'validation' ? [Number(line.crossEntropy)] : [],
     );
     expect(losses[0]).toBeLessThan(Math.log(1024));
     expect(losses.at(-1)).toBeLessThan(losses[0] - 0.5);

@@ -15,7 +15,7 @@ const sides = { scaled: 'layer-wise scaled', uniform: 'uniform' } as const;
 
 async function curveOf(run: string): Promise<Curve> {
   const lines = await readLog(run);
-  const curve = lines.flatMap((line) => (line.type === 'validation' ? [[line.step, line.crossEntropy] as const] : []));
+  const curve = lines.flatMap((line) => (line.type === 'validation' ? [[line.step, Number(line.crossEntropy)] as const] : []));
   if (curve.length === 0) throw new InputError(`${run}: no validation in its log`);
   return curve;
 }

@@ -8,8 +8,9 @@ import { InputError } from '../errors.js';
 import { checkConfig, parseYaml } from '../io/config.js';
 import { type ConfigFields, configFromFields, configFromName, type ModelConfig } from '../model/config.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { languageModelling, type TrainingBatch } from '../train/language-modelling.js';
 import type { ScheduleOptions } from '../train/schedule.js';
-import type { StepOptions } from '../train/step.js';
+import type { StepParts } from '../train/step.js';
 import { readTextFile } from './terminal.js';
 
 const count = (least: number) => z.number().int().min(least);
@@ -198,24 +199,28 @@ export function scheduleOf({ learning_rate: rate, steps }: PretrainConfig): Sche
   };
 }
 
-/** Rows and sequences of a micro-batch at most, and the optimizer's numbers. */
-export function stepOptionsOf(config: PretrainConfig): StepOptions {
+/** The objective with what a micro-batch takes at most, what is kept for the way back, and the optimizer's numbers. */
+export function stepPartsOf(config: PretrainConfig): Omit<StepParts<TrainingBatch>, 'model' | 'parameters'> {
   const { data, optimizer, batch_size: rows } = config;
   const length = data.sequence_length;
   // Packed: whole sequences, and one cut at either end of a row.
   const perRow = data.packing ? 2 + Math.ceil(length / Math.max(1, data.min_tokens_per_text - 1)) : 1;
   return {
-    maxRows: rows * length,
-    maxSequences: rows * Math.min(length, perRow),
-    maxPositions: length,
-    zLoss: config.z_loss,
-    labelSmoothing: config.label_smoothing,
+    objective: languageModelling({
+      maxRows: rows * length,
+      maxSequences: rows * Math.min(length, perRow),
+      maxPositions: length,
+      zLoss: config.z_loss,
+      labelSmoothing: config.label_smoothing,
+    }),
     activationCheckpointing: config.activation_checkpointing,
     activationStorage: config.activation_storage,
-    maxGradNorm: optimizer.max_grad_norm,
-    beta1: optimizer.beta1,
-    beta2: optimizer.beta2,
-    eps: optimizer.eps,
-    weightDecay: optimizer.weight_decay,
+    optimizer: {
+      maxGradNorm: optimizer.max_grad_norm,
+      beta1: optimizer.beta1,
+      beta2: optimizer.beta2,
+      eps: optimizer.eps,
+      weightDecay: optimizer.weight_decay,
+    },
   };
 }

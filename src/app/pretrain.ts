@@ -39,10 +39,11 @@ import {
   type TrainingRecord,
   writeCheckpoint,
 } from '../train/checkpoint.js';
-import { TrainingParameters } from '../train/parameters.js';
-import { type TrainingBatch, TrainingStep } from '../train/step.js';
+import type { TrainingBatch } from '../train/language-modelling.js';
+import { ModelParameters } from '../train/parameters.js';
+import { TrainingStep } from '../train/step.js';
 import { flopsPerToken, type StepReport, Trainer, type TrainerHooks } from '../train/trainer.js';
-import { freeSettings, modelOf, type PretrainConfig, readPretrainConfig, scheduleOf, stepOptionsOf } from './pretrain-config.js';
+import { freeSettings, modelOf, type PretrainConfig, readPretrainConfig, scheduleOf, stepPartsOf } from './pretrain-config.js';
 import { formatBytes, formatSeconds } from './progress.js';
 import { type LogLine, RunLog } from './run-log.js';
 import type { Terminal } from './terminal.js';
@@ -108,7 +109,7 @@ async function trainIn(
   const { backend, reason } = openBackend(config.backend, { threads: config.threads });
   if (reason && config.backend === 'auto') stderr.write(`openelm: training without the native backend is slow: ${reason}\n`);
   try {
-    const parameters = new TrainingParameters(backend, model);
+    const parameters = new ModelParameters(backend, model);
     let ema: Map<string, Float32Array> | undefined;
     if (from) ema = await readState(fileIn(from.path), parameters);
     else initialize(parameters, config.seed);
@@ -190,7 +191,7 @@ function checkMemory(parameters: number): void {
   );
 }
 
-function initialize(parameters: TrainingParameters, seed: number): void {
+function initialize(parameters: ModelParameters, seed: number): void {
   for (const parameter of parameters.list) {
     const values = new Float32Array(parameter.shape.reduce((product, size) => product * size, 1));
     let end = 0;
@@ -218,7 +219,7 @@ class Run {
     private readonly terminal: Terminal,
     private readonly config: PretrainConfig,
     private readonly backend: Backend,
-    private readonly parameters: TrainingParameters,
+    private readonly parameters: ModelParameters,
     private readonly tokens: TokenizerParts,
     record?: TrainingRecord,
   ) {
@@ -229,7 +230,7 @@ class Run {
   async train(from: StartingPoint | undefined, peak: number | undefined, savedEma?: Map<string, Float32Array>): Promise<void> {
     const { config, parameters, terminal } = this;
     this.log = await RunLog.open(config.out, from?.step ?? 0);
-    const step = new TrainingStep(this.backend, parameters, stepOptionsOf(config));
+    const step = new TrainingStep(this.backend, { model: parameters.model(), parameters, ...stepPartsOf(config) });
     const momentum = config.ema_momentum;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
     if (config.validation) {
@@ -282,23 +283,30 @@ class Run {
     );
   }
 
-  private hooks(step: TrainingStep, ema: MovingAverage | undefined, signal: AbortSignal): TrainerHooks<TrainingBatch> {
+  private hooks(
+    step: TrainingStep<TrainingBatch>,
+    ema: MovingAverage | undefined,
+    signal: AbortSignal,
+  ): TrainerHooks<TrainingBatch> {
     const { config, terminal, losses } = this;
     const { validation, samples, checkpoints } = config;
     return {
       signal,
       onStep: async (report) => {
-        losses.train = report.loss;
+        const { means, ...rest } = report;
+        losses.train = means.loss;
         terminal.stdout.write(`${stepLine(report, config.steps)}\n`);
-        await this.log.write({ type: 'step', ...report });
+        await this.log.write({ type: 'step', ...rest, ...means });
       },
       onValidation: async (report) => {
-        losses.validation = report.loss;
-        const { loss, crossEntropy, perplexity, tokens } = report;
+        const { step: at, means, count: tokens } = report;
+        const { loss, crossEntropy } = means;
+        const perplexity = Math.exp(crossEntropy);
+        losses.validation = loss;
         terminal.stdout.write(
           `  validation  loss ${loss.toFixed(4)}  ce ${crossEntropy.toFixed(4)}  perplexity ${perplexity.toFixed(2)}  of ${tokens} tokens\n`,
         );
-        await this.log.write({ type: 'validation', ...report });
+        await this.log.write({ type: 'validation', step: at, ...means, perplexity, count: tokens });
       },
       onUpdate: ema && (() => ema.follow()),
       validation: validation && { every: validation.every, batches: () => this.validationBatches(validation.batches) },
@@ -336,7 +344,7 @@ class Run {
 
   // A new engine each time: what it caches belongs to the weights as they are.
   private async sample(
-    step: TrainingStep,
+    step: TrainingStep<TrainingBatch>,
     { prompts, max_tokens: maxTokens, temperature }: NonNullable<PretrainConfig['samples']>,
     at: number,
   ): Promise<void> {
@@ -373,7 +381,8 @@ function onStop(terminal: Terminal, stop: () => void): () => void {
 
 /** `step 12/3000  loss 4.1234  ce 4.1200  z 0.0034  lr 1.20e-3  norm 0.87  1234 tok/s  mfu 48.1%  eta 1:02:03`. */
 export function stepLine(report: StepReport, steps: number): string {
-  const { step, loss, crossEntropy, zLoss, learningRate, gradNorm, tokensPerSecond, mfu, skipped, secondsLeft } = report;
+  const { step, means, learningRate, gradNorm, tokensPerSecond, mfu, skipped, secondsLeft } = report;
+  const { loss, crossEntropy, zLoss } = means;
   return [
     `step ${String(step).padStart(String(steps).length)}/${steps}`,
     `loss ${loss.toFixed(4)}`,

@@ -4,13 +4,18 @@
 import { appendFile, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileError, isMissing, writeAtomic } from '../io/node/files.js';
+import type { Means } from '../train/objective.js';
 import type { StepReport, ValidationReport } from '../train/trainer.js';
 
 export const LOG_FILE = 'log.jsonl';
 
+/** A report with its means beside its other numbers: `loss`, and whatever else the objective names. */
+type Flat<Report extends { readonly means: Means }> = Omit<Report, 'means'> & Pick<Means, 'loss'> & Numbers;
+type Numbers = { readonly [name: string]: unknown };
+
 export type LogLine =
-  | ({ readonly type: 'step' } & StepReport)
-  | ({ readonly type: 'validation' } & ValidationReport)
+  | ({ readonly type: 'step' } & Flat<StepReport>)
+  | ({ readonly type: 'validation' } & Flat<ValidationReport>)
   | { readonly type: 'checkpoint'; readonly step: number; readonly path: string }
   | { readonly type: 'sample'; readonly step: number; readonly prompt: string; readonly text: string };
 

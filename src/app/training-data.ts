@@ -8,7 +8,7 @@ import { kindOf } from '../io/node/paths.js';
 import { llamaTokenizer } from '../tokenizer/llama.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { TokenizerFile } from '../train/checkpoint.js';
-import type { TrainingBatch } from '../train/step.js';
+import type { TrainingBatch } from '../train/language-modelling.js';
 import type { BatchSource } from '../train/trainer.js';
 import { workerProcessor } from './text-workers.js';
 import { readTokenizerFile } from './tokenizer-file.js';

@@ -12,11 +12,16 @@ export interface LinearOptions {
 }
 
 export interface Linear {
+  readonly inputs: number;
+  readonly outputs: number;
+  /** [outputs, inputs]: of what is adapted, the base's. */
+  readonly weight: DeviceBuffer;
   /** x: [rows, inputs] -> [rows, outputs] */
   forward(ops: Ops, x: Tensor, options?: LinearOptions): Tensor;
 }
 
 /** A plain or quantized weight [outputs, inputs]; `int8`: quantized weights meet activations quantized on the fly. */
 export function plainLinear(weight: DeviceBuffer, int8: boolean): Linear {
-  return { forward: (ops, x, options) => ops.linear(x, weight, { ...options, int8 }) };
+  const [outputs, inputs] = weight.shape;
+  return { inputs, outputs, weight, forward: (ops, x, options) => ops.linear(x, weight, { ...options, int8 }) };
 }

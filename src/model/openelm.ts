@@ -167,6 +167,11 @@ export class OpenELM {
     return x;
   }
 
+  /** The output layer's weight [vocabSize, modelDim]: with tied embeddings their table. */
+  get head(): DeviceBuffer {
+    return this.classifier.weight;
+  }
+
   /** The output layer's input: residual rows through the last norm. */
   normalize(ops: Ops, x: Tensor): Tensor {
     return this.norm.forward(ops, x);

@@ -202,8 +202,8 @@ export class Ops {
 
   /**
    * Cross-entropy with z-loss of logits x weight^T (see the op table). x: [rows, columns]; weight: f32 rows [vocabulary, columns];
-   * targets: i32 [>= rows], below 0 ignored; scale: f32 [1]; losses: f32 [>= 2 rows]. With `weightGrad` the gradient is computed
-   * too: added there, and returned for x.
+   * targets: i32 [>= rows], below 0 ignored; scale: f32 [1]; losses: f32 [>= 2 rows]. With `differentiable` the gradient by x is
+   * computed too and returned; with `weightGrad` that by the weight is added there.
    */
   crossEntropy(
     x: Tensor,
@@ -214,6 +214,7 @@ export class Ops {
       losses: DeviceBuffer;
       zLoss: number;
       labelSmoothing: number;
+      differentiable?: boolean;
       weightGrad?: DeviceBuffer;
     },
   ): Tensor | undefined {
@@ -221,9 +222,9 @@ export class Ops {
     if (columns !== x.columns) throw new Error(`crossEntropy: the weight takes ${columns} inputs, x has ${x.columns} columns`);
     this.atLeast('crossEntropy', 'targets', targets, maxOf(x.rows));
     this.atLeast('crossEntropy', 'losses', options.losses, 2 * maxOf(x.rows));
-    const { scale, losses, weightGrad } = options;
+    const { scale, losses, differentiable, weightGrad } = options;
     if (weightGrad) this.exactly('crossEntropy', 'weightGrad', weightGrad, [vocabulary, columns]);
-    const dx = weightGrad && this.output(x.rows, columns);
+    const dx = differentiable ? this.output(x.rows, columns) : undefined;
     this.record(
       'crossEntropy',
       [x.buffer, weight, targets, scale, losses, dx?.buffer ?? null, weightGrad ?? null],

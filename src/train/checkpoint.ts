@@ -10,7 +10,7 @@ import { decodeUtf8, parseJson } from '../io/json.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from '../io/safetensors.js';
 import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
 import { type CheckpointType, checkpointTypes, checkWeights, parameterShapes } from '../model/parameters.js';
-import type { ParameterState, TrainingParameters } from './parameters.js';
+import type { ModelParameters, ParameterState } from './parameters.js';
 import type { Progress } from './trainer.js';
 
 export const checkpointFiles = {
@@ -43,7 +43,7 @@ export interface TokenizerFile {
 }
 
 export interface CheckpointContents {
-  readonly parameters: TrainingParameters;
+  readonly parameters: ModelParameters;
   readonly dtype: CheckpointType;
   /** The moving average of the parameters by name, if there is one. */
   readonly ema?: ReadonlyMap<string, Float32Array>;
@@ -138,7 +138,7 @@ export async function readRecord(open: OpenFile): Promise<TrainingRecord> {
  * Fills parameters and moments, to the bit, and returns the moving average if the checkpoint has one. Throws `InputError` when
  * a tensor is missing or does not fit the model.
  */
-export async function readState(open: OpenFile, parameters: TrainingParameters): Promise<Map<string, Float32Array> | undefined> {
+export async function readState(open: OpenFile, parameters: ModelParameters): Promise<Map<string, Float32Array> | undefined> {
   const weights = await open(checkpointFiles.weights);
   try {
     const { tensors } = await readSafetensors(weights);

@@ -1,12 +1,13 @@
-// A model's parameters as training holds them: f32 master weights, gradients and both moments, each one flat buffer with a view
-// per parameter, those that decay first. So clipping and AdamW are a few records over long ranges, whatever the model is.
+// Parameters as training holds them: f32 master weights, gradients and both moments, each one flat buffer with a view per
+// parameter, those that decay first. So clipping and AdamW are a few records over long ranges, whatever is trained: a whole model
+// (`ModelParameters`), or what an adapter adds to one. What is not trained is no business of this file.
 
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import type { ModelConfig } from '../model/config.js';
 import { plainLinear } from '../model/linear.js';
-import type { Weights } from '../model/openelm.js';
+import { OpenELM } from '../model/openelm.js';
 import { type Parameter, parameterShapes } from '../model/parameters.js';
 import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import { type ParameterGrads, parameterGrads } from '../tensor/gradients.js';
@@ -28,11 +29,11 @@ export class TrainingParameters {
   readonly undecayed: ParameterState;
   private readonly places: ReadonlyMap<string, Parameter & { readonly offset: number }>;
 
+  /** Matrices decay, vectors do not. */
   constructor(
     private readonly backend: Backend,
-    readonly config: ModelConfig,
+    shapes: readonly Parameter[],
   ) {
-    const shapes = parameterShapes(config);
     const ordered = [...shapes.filter(({ shape }) => shape.length > 1), ...shapes.filter(({ shape }) => shape.length === 1)];
     let end = 0;
     let decayEnd = 0;
@@ -57,18 +58,11 @@ export class TrainingParameters {
     this.undecayed = range(decayEnd, end);
   }
 
-  /** A parameter's part of one of the flat buffers, in its shape. Throws a plain Error for a name that the model does not have. */
+  /** A parameter's part of one of the flat buffers, in its shape. Throws a plain Error for a name that is not trained. */
   view(name: string, state: keyof ParameterState = 'parameters'): DeviceBuffer {
     const place = this.places.get(name);
-    if (!place) throw new Error(`the model has no parameter ${name}`);
+    if (!place) throw new Error(`no parameter ${name} is trained`);
     return view(this.all[state], place.offset, place.shape);
-  }
-
-  /** What `OpenELM` is built from. */
-  weights(): Weights {
-    const named = (name: string): DeviceBuffer => this.view(`${name}.weight`);
-    const linear = (name: string) => plainLinear(named(name), false);
-    return { linear, tied: linear, matrix: named, vector: named };
   }
 
   grads(): ParameterGrads {
@@ -79,7 +73,7 @@ export class TrainingParameters {
   write(name: string, values: Float32Array, state: keyof ParameterState = 'parameters'): void {
     const place = this.places.get(name)!;
     if (values.length !== elementsOf(place.shape)) {
-      throw new InputError(`${name}: ${values.length} values where the model has ${elementsOf(place.shape)}`);
+      throw new InputError(`${name}: ${values.length} values where ${elementsOf(place.shape)} belong`);
     }
     this.backend.write(this.all[state], values, place.offset);
   }
@@ -89,12 +83,29 @@ export class TrainingParameters {
     return (await this.backend.read(this.all[state], offset, elementsOf(shape))) as Float32Array;
   }
 
+  free(): void {
+    for (const buffer of Object.values(this.all)) this.backend.free(buffer);
+  }
+}
+
+/** All parameters of a model. */
+export class ModelParameters extends TrainingParameters {
+  constructor(
+    backend: Backend,
+    readonly config: ModelConfig,
+  ) {
+    super(backend, parameterShapes(config));
+  }
+
+  /** The model that is built on them. */
+  model(): OpenELM {
+    const named = (name: string): DeviceBuffer => this.view(`${name}.weight`);
+    const linear = (name: string) => plainLinear(named(name), false);
+    return new OpenELM({ linear, tied: linear, matrix: named, vector: named }, this.config);
+  }
+
   /** Takes all parameters from a checked checkpoint. */
   async load(tensors: ReadonlyMap<string, StoredTensor>): Promise<void> {
     for (const { name } of this.list) this.write(name, await readFloat32(tensors.get(name)!));
-  }
-
-  free(): void {
-    for (const buffer of Object.values(this.all)) this.backend.free(buffer);
   }
 }

@@ -1,264 +1,92 @@
-// One training step as programs: forward, loss and gradients of a micro-batch, added to what the gradients hold; then clipping
-// and AdamW over all parameters. Encoded once, run with new params. Where batches come from and how often to do what is
-// `trainer.ts`; the learning rate is `schedule.ts`.
+// One training step: an objective's program, which adds its gradient to what the gradients hold, and the optimizer's, which takes
+// a step with them. Encoded once, run with new params. Where batches come from and how often to do what is `trainer.ts`.
 
-import { type AroundLayer, OpenELM, ropeTable, type StepInputs } from '../model/openelm.js';
-import type { Backend, DeviceBuffer, Executable, OpRecord } from '../tensor/backend.js';
-import { Tape } from '../tensor/gradients.js';
-import { Ops, type Tensor } from '../tensor/ops.js';
+import { type OpenELM, ropeTable } from '../model/openelm.js';
+import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
+import { type KeepOptions, StepEncoder } from './backward.js';
+import type { Computation, Objective, Report } from './objective.js';
+import { Optimizer, type OptimizerOptions, type Update } from './optimizer.js';
 import type { TrainingParameters } from './parameters.js';
 
-/** Tokens of several sequences end to end. */
-export interface TrainingBatch {
-  readonly tokens: Int32Array;
-  /** The token after each; below 0 where there is nothing to learn. */
-  readonly targets: Int32Array;
-  /** First row and rows of each sequence: attention does not cross them, positions begin at 0 in each. */
-  readonly sequences: readonly (readonly [start: number, length: number])[];
-}
-
-export interface StepOptions {
-  /** Rows (tokens) of a micro-batch, and sequences in it, at most. */
-  readonly maxRows: number;
-  readonly maxSequences: number;
-  readonly maxPositions: number;
-  readonly zLoss: number;
-  readonly labelSmoothing: number;
-  /** Computes what is inside a layer again on the way back instead of keeping it. */
-  readonly activationCheckpointing?: boolean;
-  /** Keeps what is inside a layer for the way back in half the memory; gradients are then those of the rounded values. */
-  readonly activationStorage?: 'f32' | 'bf16';
-  /** Ids whose embedding takes no gradient from the look-up. */
-  readonly paddingId?: number;
-  readonly maxGradNorm: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly weightDecay: number;
-}
-
-/** The loss of a micro-batch, as CoreNet reports it. */
-export interface Loss {
-  readonly total: number;
-  readonly crossEntropy: number;
-  readonly zLoss: number;
-  /** Targets that counted. */
-  readonly validTokens: number;
-}
-
-export interface Update {
-  /** Before clipping. */
-  readonly gradNorm: number;
-  /** Whether the gradient was finite; otherwise nothing was updated. */
-  readonly finite: boolean;
-}
-
-interface BatchProgram {
-  readonly executable: Executable;
-  readonly places: Record<'tokens' | 'positions' | 'kvRows' | 'targets' | 'sequences' | 'segments', number>;
-  readonly sizes: Record<'rows' | 'sequenceCount', number>;
-}
-
-export class TrainingStep {
+/** What is trained, on what, and how. */
+export interface StepParts<Batch> extends KeepOptions {
   readonly model: OpenELM;
+  /** The model's parameters that learn; it was built on them. */
+  readonly parameters: TrainingParameters;
+  readonly objective: Objective<Batch>;
+  readonly optimizer: OptimizerOptions;
+}
+
+interface Encoded<Batch> {
+  readonly executable: Executable;
+  readonly computation: Computation<Batch>;
+}
+
+export class TrainingStep<Batch> {
   private readonly rope: DeviceBuffer;
-  private readonly losses: DeviceBuffer;
-  private readonly scale: DeviceBuffer;
-  private readonly norms: DeviceBuffer;
-  private readonly schedule: DeviceBuffer;
-  private readonly gradients: BatchProgram;
-  private evaluation?: BatchProgram;
-  private readonly optimizer: Executable;
+  private readonly training: Encoded<Batch>;
+  private evaluation?: Encoded<Batch>;
+  private readonly optimizer: Optimizer;
 
   constructor(
     private readonly backend: Backend,
-    private readonly parameters: TrainingParameters,
-    private readonly options: StepOptions,
+    private readonly parts: StepParts<Batch>,
   ) {
-    const { config } = parameters;
-    this.model = new OpenELM(parameters.weights(), config);
-    this.rope = backend.create('f32', [options.maxPositions, config.headDim]);
-    backend.write(this.rope, ropeTable(options.maxPositions, config.headDim, config.ropeFreqConstant));
-    this.losses = backend.create('f32', [2 * options.maxRows]);
-    this.scale = backend.create('f32', [1]);
-    this.norms = backend.create('f32', [3]);
-    this.schedule = backend.create('f32', [3]);
-    this.gradients = this.encode(true);
-    this.optimizer = this.encodeOptimizer();
+    const { model, parameters, objective, optimizer } = parts;
+    const { headDim, ropeFreqConstant } = model.config;
+    const { maxPositions } = objective.limits;
+    this.rope = backend.create('f32', [maxPositions, headDim]);
+    backend.write(this.rope, ropeTable(maxPositions, headDim, ropeFreqConstant));
+    this.training = this.encode(true);
+    this.optimizer = new Optimizer(backend, parameters, optimizer);
   }
 
-  /** Adds `weight` times a micro-batch's gradient; resolves when its loss is known. Rejects with `ExecutionError`. */
-  accumulate(batch: TrainingBatch, weight = 1): Promise<Loss> {
-    return this.run(this.gradients, batch, weight);
+  get model(): OpenELM {
+    return this.parts.model;
   }
 
-  /** The loss alone. */
-  evaluate(batch: TrainingBatch): Promise<Loss> {
+  /** How many things of a batch count. */
+  count(batch: Batch): number {
+    return this.parts.objective.count(batch);
+  }
+
+  /** Adds `weight` times the gradient of a batch's mean loss; resolves when its numbers are known. Rejects with `ExecutionError`. */
+  accumulate(batch: Batch, weight = 1): Promise<Report> {
+    return this.run(this.training, batch, weight);
+  }
+
+  /** The numbers alone. */
+  evaluate(batch: Batch): Promise<Report> {
     this.evaluation ??= this.encode(false);
     return this.run(this.evaluation, batch, 1);
   }
 
-  /** Clips, takes one AdamW step (the `step`th, counted from 1) and zeroes the gradients. */
-  async update(learningRate: number, step: number): Promise<Update> {
-    const { beta1, beta2 } = this.options;
-    this.backend.write(this.schedule, Float32Array.of(learningRate, 1 - beta1 ** step, 1 - beta2 ** step));
-    const submission = this.backend.submit(this.optimizer, new Int32Array(0));
-    const [norms] = await Promise.all([this.backend.read(this.norms), submission.done]);
-    return { gradNorm: norms[0], finite: norms[2] === 0 };
+  /** Clips, takes one step (the `step`th, counted from 1) and zeroes the gradients. */
+  update(learningRate: number, step: number): Promise<Update> {
+    return this.optimizer.update(learningRate, step);
   }
 
   dispose(): void {
-    for (const program of [this.gradients, this.evaluation]) program?.executable.dispose();
+    for (const encoded of [this.training, this.evaluation]) {
+      encoded?.executable.dispose();
+      encoded?.computation.dispose();
+    }
     this.optimizer.dispose();
-    for (const buffer of [this.rope, this.losses, this.scale, this.norms, this.schedule]) this.backend.free(buffer);
+    this.backend.free(this.rope);
   }
 
-  private async run(program: BatchProgram, batch: TrainingBatch, weight: number): Promise<Loss> {
-    const rows = batch.tokens.length;
-    const validTokens = batch.targets.reduce((count, target) => count + (target >= 0 ? 1 : 0), 0);
-    // Without a target there is nothing to learn, and the mean is taken over one.
-    this.backend.write(this.scale, Float32Array.of(weight / Math.max(1, validTokens)));
-    const submission = this.backend.submit(program.executable, this.fill(program, batch));
-    const [losses] = await Promise.all([this.backend.read(this.losses, 0, 2 * rows), submission.done]);
-    let crossEntropy = 0;
-    let squares = 0;
-    for (let r = 0; r < rows; r++) {
-      crossEntropy += losses[2 * r];
-      squares += losses[2 * r + 1];
-    }
-    // CoreNet masks the logits, not their sum: every ignored row adds (ln vocabulary)^2.
-    squares += (rows - validTokens) * Math.log(this.parameters.config.vocabSize) ** 2;
-    const mean = (sum: number): number => sum / Math.max(1, validTokens);
-    const zLoss = this.options.zLoss * mean(squares);
-    return { total: mean(crossEntropy) + zLoss, crossEntropy: mean(crossEntropy), zLoss, validTokens };
-  }
-
-  private fill({ executable, places, sizes }: BatchProgram, { tokens, targets, sequences }: TrainingBatch): Int32Array {
+  private async run({ executable, computation }: Encoded<Batch>, batch: Batch, weight: number): Promise<Report> {
     const params = new Int32Array(executable.program.paramsLength);
-    params.set(tokens, places.tokens);
-    params.set(targets, places.targets);
-    sequences.forEach(([start, length], s) => {
-      params.set([start, length, s, 1], places.sequences + 4 * s);
-      params.set([start, length], places.segments + 2 * s);
-      for (let i = 0; i < length; i++) params[places.positions + start + i] = i;
-    });
-    for (let row = 0; row < tokens.length; row++) params[places.kvRows + row] = row;
-    params[sizes.rows] = tokens.length;
-    params[sizes.sequenceCount] = sequences.length;
-    return params;
+    computation.fill(batch, params, weight);
+    const submission = this.backend.submit(executable, params);
+    const [report] = await Promise.all([computation.report(batch), submission.done]);
+    return report;
   }
 
-  private encode(withGradient: boolean): BatchProgram {
-    const { maxRows, maxSequences, zLoss, labelSmoothing } = this.options;
-    const { config } = this.parameters;
-    const ops = new Ops();
-    const rows = ops.size(maxRows);
-    const sequenceCount = ops.size(maxSequences);
-    const [tokens, positions, kvRows, targets] = [1, 2, 3, 4].map(() => ops.params(maxRows));
-    const [sequences, segments] = [ops.params(4 * maxSequences), ops.params(2 * maxSequences)];
-    const inputs: StepInputs = {
-      ...{ rows, ids: tokens, positions, kvRows, rope: this.rope, differentiable: withGradient },
-      ragged: { sequences, sequenceCount, segments, segmentCount: sequenceCount },
-      cacheOf: (layer) => ops.keyValues(rows, config.layers[layer]),
-    };
-    const tape = new Tape(ops, this.parameters.grads(), this.options.paddingId);
-    const { activationCheckpointing: checkpointing, activationStorage: storage } = this.options;
-    const kept = checkpointing ? 'inputs' : storage === 'bf16' ? 'rounded' : 'all';
-    const walk = new BackwardWalk(ops, tape, withGradient ? kept : 'all');
-    const hidden = this.model.forward(ops, inputs, undefined, walk.around);
-    walk.end();
-    const normed = this.model.normalize(ops, hidden);
-    const head = `transformer.${config.tieEmbeddings ? 'token_embeddings' : 'classifier'}.weight`;
-    const tail = ops.encoded.slice(walk.length);
-    const weightGrad = withGradient ? this.parameters.view(head, 'grad') : undefined;
-    const { scale, losses } = this;
-    const dnormed = ops.crossEntropy(normed, this.parameters.view(head), targets, {
-      scale,
-      losses,
-      zLoss,
-      labelSmoothing,
-      weightGrad,
-    });
-    if (dnormed) {
-      tape.seed(normed.buffer, dnormed.buffer);
-      tape.backward(tail);
-      walk.backward();
-    }
-    return {
-      executable: this.backend.compile(ops.finish()),
-      places: {
-        ...{ tokens: tokens.offset, positions: positions.offset, kvRows: kvRows.offset, targets: targets.offset },
-        ...{ sequences: sequences.offset, segments: segments.offset },
-      },
-      sizes: { rows: rows.param, sequenceCount: sequenceCount.param },
-    };
-  }
-
-  private encodeOptimizer(): Executable {
-    const { maxGradNorm, beta1, beta2, eps, weightDecay } = this.options;
-    const ops = new Ops();
-    ops.globalNorm(this.parameters.all.grad, this.norms, maxGradNorm);
-    ops.adamw(this.parameters.decayed, this.norms, this.schedule, { beta1, beta2, eps, weightDecay });
-    ops.adamw(this.parameters.undecayed, this.norms, this.schedule, { beta1, beta2, eps, weightDecay: 0 });
-    return this.backend.compile(ops.finish());
-  }
-}
-
-/** The records of a forward pass, in pieces that are walked back one by one; a checkpointed layer is encoded again first. */
-class BackwardWalk {
-  private readonly pieces: { records: readonly OpRecord[]; rerun?: () => Tensor; output?: Tensor }[] = [];
-  private taken = 0;
-
-  constructor(
-    private readonly ops: Ops,
-    private readonly tape: Tape,
-    /** What of a layer. */
-    private readonly kept: 'inputs' | 'rounded' | 'all',
-  ) {}
-
-  /** Records that belong to a piece already. */
-  get length(): number {
-    return this.taken;
-  }
-
-  readonly around: AroundLayer = (forward, x) => {
-    this.end();
-    const output = forward(x);
-    const records = this.take();
-    this.pieces.push({ records, rerun: this.kept === 'inputs' ? () => forward(x) : undefined, output });
-    if (this.kept === 'rounded') {
-      this.tape.keepRounded(x, records, output);
-      this.take();
-    }
-    return output;
-  };
-
-  /** Closes the piece before a layer, or before the head. */
-  end(): void {
-    const records = this.take();
-    if (records.length > 0) this.pieces.push({ records });
-  }
-
-  backward(): void {
-    const { tape } = this;
-    for (const { records, rerun, output } of [...this.pieces].reverse()) {
-      if (!rerun) {
-        tape.backward(records);
-        continue;
-      }
-      const before = this.ops.encoded.length;
-      const again = rerun();
-      const rerunRecords = this.ops.encoded.slice(before);
-      const grad = tape.gradOf(output!.buffer);
-      if (!grad) throw new Error('a layer without a gradient');
-      tape.seed(again.buffer, grad);
-      tape.backward(rerunRecords);
-    }
-  }
-
-  private take(): readonly OpRecord[] {
-    const records = this.ops.encoded.slice(this.taken);
-    this.taken = this.ops.encoded.length;
-    return records;
+  private encode(differentiable: boolean): Encoded<Batch> {
+    const { model, parameters, objective } = this.parts;
+    const encoder = new StepEncoder(this.backend, model, parameters, this.rope, differentiable, this.parts);
+    const computation = objective.encode(encoder);
+    return { executable: this.backend.compile(encoder.ops.finish()), computation };
   }
 }

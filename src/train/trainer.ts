@@ -1,11 +1,12 @@
-// The one trainer: takes batches from a source, runs an objective on them step by step, and says what happened through
-// callbacks. It reads losses one step late, so that the device has the next step queued while this one's numbers travel. What a
-// step computes is `step.ts`; what a checkpoint holds is `checkpoint.ts`; nothing here prints, opens files or knows a format.
+// The one trainer: takes batches from a source, learns from them step by step, and says what happened through callbacks. It
+// reads losses one step late, so that the device has the next step queued while this one's numbers travel. What a step
+// computes is `step.ts` with an objective; what a checkpoint holds is `checkpoint.ts`; nothing here prints, opens files or knows a format.
 
 import { InputError } from '../errors.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
+import { type Means, meanReport, type Report } from './objective.js';
+import type { Update } from './optimizer.js';
 import { learningRate, type ScheduleOptions } from './schedule.js';
-import type { Loss, Update } from './step.js';
 
 /** Micro-batches one after another, without end. What `state` returns (JSON) is what a source goes on from after the last `next`. */
 export interface BatchSource<Batch> {
@@ -21,11 +22,13 @@ export interface SourcedBatch<Batch> {
   readonly tokens: number;
 }
 
-/** What is trained: `TrainingStep` for language modelling. Calls are queued in order, so none need be awaited before the next. */
-export interface Objective<Batch> {
-  /** Adds `weight` times the gradient of a batch. */
-  accumulate(batch: Batch, weight?: number): Promise<Loss>;
-  evaluate(batch: Batch): Promise<Loss>;
+/** What learns: a `TrainingStep` with an objective. Calls are queued in order, so none need be awaited before the next. */
+export interface Learner<Batch> {
+  /** How many things of a batch count in its mean loss. */
+  count(batch: Batch): number;
+  /** Adds `weight` times the gradient of a batch's mean loss. */
+  accumulate(batch: Batch, weight?: number): Promise<Report>;
+  evaluate(batch: Batch): Promise<Report>;
   /** Takes the `step`th step (from 1) with what was added up, and forgets it; does nothing else when it is not finite. */
   update(learningRate: number, step: number): Promise<Update>;
 }
@@ -36,7 +39,10 @@ export interface TrainerOptions {
   readonly schedule: ScheduleOptions;
   /** Micro-batches in a step. */
   readonly accumulation: number;
-  /** Whether gradients of micro-batches are averaged; CoreNet adds them up (its losses are not divided by their number). */
+  /**
+   * Whether the loss is the mean over all that counts in a step's micro-batches, as if they were one batch; CoreNet adds their
+   * means up (it does not divide them by their number).
+   */
   readonly averageAccumulated?: boolean;
   /** Passes over steps whose gradient is not finite instead of stopping; parameters and moments stay as they were. */
   readonly skipBadSteps?: boolean;
@@ -54,13 +60,12 @@ export interface Progress {
   readonly data: unknown;
 }
 
-/** What a step did. Losses are means over the tokens of its micro-batches. */
+/** What a step did. */
 export interface StepReport {
   /** From 1. */
   readonly step: number;
-  readonly loss: number;
-  readonly crossEntropy: number;
-  readonly zLoss: number;
+  /** The objective's numbers: means over all that counted in its micro-batches. */
+  readonly means: Means;
   readonly learningRate: number;
   /** Before clipping. */
   readonly gradNorm: number;
@@ -77,12 +82,10 @@ export interface StepReport {
 
 export interface ValidationReport {
   readonly step: number;
-  /** Means over all tokens of the validation batches. */
-  readonly loss: number;
-  readonly crossEntropy: number;
-  /** exp(crossEntropy). */
-  readonly perplexity: number;
-  readonly tokens: number;
+  /** The objective's numbers: means over all that counted in the validation batches. */
+  readonly means: Means;
+  /** How many things counted. */
+  readonly count: number;
 }
 
 /** What happens around the steps. All of it is awaited, and nothing is queued on the device meanwhile. */
@@ -113,7 +116,7 @@ interface Pending {
   readonly learningRate: number;
   readonly batchTokens: number;
   readonly documents: readonly string[];
-  readonly losses: Promise<readonly Loss[]>;
+  readonly reports: Promise<readonly Report[]>;
   readonly update: Promise<Update>;
 }
 
@@ -128,7 +131,7 @@ export class Trainer<Batch> {
 
   /** `from`: where a checkpoint left off, and its name; the source must have been made from its `data`. */
   constructor(
-    private readonly objective: Objective<Batch>,
+    private readonly learner: Learner<Batch>,
     private readonly source: BatchSource<Batch>,
     private readonly options: TrainerOptions,
     private readonly hooks: TrainerHooks<Batch> = {},
@@ -167,39 +170,36 @@ export class Trainer<Batch> {
       if (this.hooks.checkpoints && saved !== this.step) await this.save();
     } finally {
       // After a failure: what is still queued may fail too, and nobody else listens.
-      for (const { losses, update } of queued) await Promise.allSettled([losses, update]);
+      for (const { reports, update } of queued) await Promise.allSettled([reports, update]);
     }
     return { step: this.step, tokens: this.tokens, interrupted: this.step < this.options.steps };
   }
 
   private async enqueue(): Promise<Pending> {
     const { accumulation, averageAccumulated, schedule } = this.options;
-    const weight = averageAccumulated ? 1 / accumulation : 1;
     const batches: SourcedBatch<Batch>[] = [];
-    const queued: Promise<Loss>[] = [];
-    for (let i = 0; i < accumulation; i++) {
-      const next = await this.source.next();
-      batches.push(next);
-      queued.push(this.objective.accumulate(next.batch, weight));
-      queued[i].catch(() => {}); // awaited a step later; a failure until then is no unhandled one
-    }
-    const losses = Promise.all(queued);
+    for (let i = 0; i < accumulation; i++) batches.push(await this.source.next());
+    const counts = batches.map(({ batch }) => this.learner.count(batch));
+    const total = counts.reduce((sum, count) => sum + count, 0);
+    const weightOf = (i: number): number => (averageAccumulated ? counts[i] / Math.max(1, total) : 1);
+    const reports = Promise.all(batches.map(({ batch }, i) => this.learner.accumulate(batch, weightOf(i))));
     const rate = learningRate(schedule, this.step);
     const step = ++this.step;
-    const update = this.objective.update(rate, step);
-    for (const promise of [losses, update]) promise.catch(() => {});
+    const update = this.learner.update(rate, step);
+    // Awaited a step later; a failure until then is no unhandled one.
+    for (const promise of [reports, update]) promise.catch(() => {});
     this.hooks.onUpdate?.(step);
     const batchTokens = batches.reduce((sum, { tokens }) => sum + tokens, 0);
     this.tokens += batchTokens;
-    return { step, learningRate: rate, batchTokens, documents: batches.flatMap(({ documents }) => documents), losses, update };
+    return { step, learningRate: rate, batchTokens, documents: batches.flatMap(({ documents }) => documents), reports, update };
   }
 
   private async settle({ step, learningRate: rate, batchTokens, documents, ...pending }: Pending): Promise<void> {
-    const [losses, { gradNorm, finite }] = await Promise.all([pending.losses, pending.update]);
-    const loss = meanLoss(losses);
-    if (!finite || !Number.isFinite(loss.total)) {
+    const [reports, { gradNorm, finite }] = await Promise.all([pending.reports, pending.update]);
+    const { means } = meanReport(reports);
+    if (!finite || !Number.isFinite(means.loss)) {
       // A gradient that is finite was applied, whatever the loss says: that cannot be passed over.
-      if (finite || !this.options.skipBadSteps) throw this.badStep(step, loss.total, gradNorm, documents);
+      if (finite || !this.options.skipBadSteps) throw this.badStep(step, means.loss, gradNorm, documents);
     }
     const now = performance.now();
     const tokensPerSecond = batchTokens / Math.max(1e-9, (now - this.settledAt) / 1000);
@@ -208,9 +208,7 @@ export class Trainer<Batch> {
     const { flopsPerToken, peakFlops } = this.options;
     await this.hooks.onStep?.({
       step,
-      loss: loss.total,
-      crossEntropy: loss.crossEntropy,
-      zLoss: loss.zLoss,
+      means,
       learningRate: rate,
       gradNorm,
       tokens: this.settledTokens,
@@ -244,7 +242,7 @@ export class Trainer<Batch> {
     const { validation, interludes = [], onValidation } = this.hooks;
     const last = this.step === this.options.steps;
     if (validation && (last || this.due(validation.every))) {
-      await onValidation?.(await validate(this.objective, validation.batches(), this.step));
+      await onValidation?.(await validate(this.learner, validation.batches(), this.step));
     }
     for (const { every, run } of interludes) if (last || this.due(every)) await run(this.step);
   }
@@ -256,31 +254,15 @@ export class Trainer<Batch> {
   }
 }
 
-/** The mean over all tokens of the batches. */
+/** The means over all that counts in the batches. */
 export async function validate<Batch>(
-  objective: Pick<Objective<Batch>, 'evaluate'>,
+  learner: Pick<Learner<Batch>, 'evaluate'>,
   batches: AsyncIterable<Batch> | Iterable<Batch>,
   step: number,
 ): Promise<ValidationReport> {
-  const losses: Loss[] = [];
-  for await (const batch of batches) losses.push(await objective.evaluate(batch));
-  const { total, crossEntropy, validTokens } = meanLoss(losses);
-  return { step, loss: total, crossEntropy, perplexity: Math.exp(crossEntropy), tokens: validTokens };
-}
-
-/** Means weighted by the tokens that counted. */
-function meanLoss(losses: readonly Loss[]): Loss {
-  const validTokens = losses.reduce((sum, loss) => sum + loss.validTokens, 0);
-  const mean = (of: (loss: Loss) => number): number =>
-    losses.length === 1
-      ? of(losses[0])
-      : losses.reduce((sum, loss) => sum + of(loss) * loss.validTokens, 0) / Math.max(1, validTokens);
-  return {
-    total: mean(({ total }) => total),
-    crossEntropy: mean(({ crossEntropy }) => crossEntropy),
-    zLoss: mean(({ zLoss }) => zLoss),
-    validTokens,
-  };
+  const reports: Report[] = [];
+  for await (const batch of batches) reports.push(await learner.evaluate(batch));
+  return { step, ...meanReport(reports) };
 }
 
 /**

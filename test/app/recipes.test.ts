@@ -4,7 +4,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { modelOf, readPretrainConfig, scheduleOf, stepOptionsOf } from '../../src/app/pretrain-config.js';
+import { modelOf, readPretrainConfig, scheduleOf, stepPartsOf } from '../../src/app/pretrain-config.js';
 import { countParameters } from '../../src/model/config.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
 
@@ -35,9 +35,10 @@ describe('the recipes', () => {
       maxLearningRate: rate,
       minLearningRate: least,
     });
-    expect(stepOptionsOf(config)).toMatchObject({
-      ...{ beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradNorm: 1, zLoss: 1e-4, labelSmoothing: 0 },
-      ...{ activationCheckpointing: checkpointing, maxSequences: config.batch_size },
+    expect(stepPartsOf(config)).toMatchObject({
+      optimizer: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradNorm: 1 },
+      objective: { limits: { zLoss: 1e-4, labelSmoothing: 0, maxSequences: config.batch_size } },
+      activationCheckpointing: checkpointing,
     });
     expect(config.data).toMatchObject({ min_characters_per_text: 200, min_tokens_per_text: 256, packing: false });
     expect(basename(config.data.tokenizer!)).toBe('tokenizer.model');

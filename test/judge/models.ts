@@ -301,6 +301,7 @@ async function judgeInt8(backend: Backend, dir: string, ids: Int32Array, dtype: 
     return into;
   };
   const wrapLinear = (name: string, base: Linear): Linear => ({
+    ...base,
     forward(ops, x, options) {
       const y = base.forward(ops, x, options);
       const residual = options?.residual && keep(ops, options.residual);

@@ -11,9 +11,12 @@ import { configFromHuggingFace } from '../../src/model/config.js';
 import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { MovingAverage, meanTensor } from '../../src/train/average.js';
-import { type ParameterState, TrainingParameters } from '../../src/train/parameters.js';
+import type { KeepOptions } from '../../src/train/backward.js';
+import { type LanguageModellingOptions, languageModelling, type TrainingBatch } from '../../src/train/language-modelling.js';
+import type { OptimizerOptions } from '../../src/train/optimizer.js';
+import { ModelParameters, type ParameterState } from '../../src/train/parameters.js';
 import { learningRate, type ScheduleOptions, scheduledRate } from '../../src/train/schedule.js';
-import { type StepOptions, type TrainingBatch, TrainingStep } from '../../src/train/step.js';
+import { TrainingStep } from '../../src/train/step.js';
 import { absoluteError, type Check, type Judgement } from './judgement.js';
 
 const lossBound = 1e-6; // relative
@@ -89,38 +92,48 @@ interface Prepared {
   readonly golden: Golden;
   readonly modelDir: string;
   readonly batches: readonly TrainingBatch[];
-  readonly options: StepOptions;
+  readonly language: LanguageModellingOptions;
+  readonly keep: KeepOptions;
+  readonly optimizer: OptimizerOptions;
 }
 
 async function prepare(dir: string, parent: string): Promise<Prepared> {
   const golden = (await readJson(join(dir, 'train.json'))) as Golden;
   const batches = await readBatches(dir, golden.ignore_index);
   const { beta1, beta2, eps, weight_decay: weightDecay, grad_clip: maxGradNorm } = golden.optimizer;
-  const options: StepOptions = {
+  const language: LanguageModellingOptions = {
     maxRows: batches[0].tokens.length,
     maxSequences: batches[0].sequences.length,
     maxPositions: batches[0].sequences[0][1],
     zLoss: golden.z_loss_eps,
     labelSmoothing: 0,
-    paddingId: golden.embedding_padding_idx,
-    ...{ maxGradNorm, beta1, beta2, eps, weightDecay },
   };
-  return { golden, modelDir: join(parent, golden.base_model), batches, options };
+  const keep = { paddingId: golden.embedding_padding_idx };
+  const optimizer = { maxGradNorm, beta1, beta2, eps, weightDecay };
+  return { golden, modelDir: join(parent, golden.base_model), batches, language, keep, optimizer };
+}
+
+/** What a check changes of the settings. */
+interface Changes {
+  readonly language?: Partial<LanguageModellingOptions>;
+  readonly keep?: KeepOptions;
 }
 
 /** Runs something on the model as it is in the beginning. */
 async function withFreshStep(
   backend: Backend,
-  { modelDir, options }: Prepared,
-  changes: Partial<StepOptions>,
-  use: (step: TrainingStep, parameters: TrainingParameters) => Promise<void>,
+  { modelDir, language, keep, optimizer }: Prepared,
+  changes: Changes,
+  use: (step: TrainingStep<TrainingBatch>, parameters: ModelParameters) => Promise<void>,
 ): Promise<void> {
   const config = configFromHuggingFace(await readJson(join(modelDir, 'config.json')), modelDir);
   const weights = await openWeights(modelDir);
-  const parameters = new TrainingParameters(backend, config);
+  const parameters = new ModelParameters(backend, config);
   await parameters.load(checkWeights(config, weights.tensors, modelDir).tensors);
   await weights.close();
-  const step = new TrainingStep(backend, parameters, { ...options, ...changes });
+  const objective = languageModelling({ ...language, ...changes.language });
+  const model = parameters.model();
+  const step = new TrainingStep(backend, { model, parameters, objective, optimizer, ...keep, ...changes.keep });
   await use(step, parameters);
   step.dispose();
   parameters.free();
@@ -132,13 +145,13 @@ export async function judgeTraining(backend: Backend, dir: string, parent: strin
   const { golden, batches } = prepared;
   const checks: Check[] = [];
   const withStep = (
-    changes: Partial<StepOptions>,
-    use: (step: TrainingStep, parameters: TrainingParameters) => Promise<void>,
+    changes: Changes,
+    use: (step: TrainingStep<TrainingBatch>, parameters: ModelParameters) => Promise<void>,
   ): Promise<void> => withFreshStep(backend, prepared, changes, use);
   const loss = (name: string, found: number, expected: number): void => {
     checks.push({ name, error: relative(found, expected), bound: lossBound });
   };
-  const gradients = async (prefix: string, parameters: TrainingParameters, suffix = ''): Promise<void> =>
+  const gradients = async (prefix: string, parameters: ModelParameters, suffix = ''): Promise<void> =>
     readTensors(join(dir, 'grads.safetensors'), async (tensors) => {
       for (const [name, tensor] of tensors) {
         if (!name.startsWith(prefix)) continue;
@@ -149,22 +162,22 @@ export async function judgeTraining(backend: Backend, dir: string, parent: strin
 
   await withStep({}, async (step, parameters) => {
     const found = await step.accumulate(batches[0]);
-    loss('loss', found.total, golden.loss.plain.total_loss);
-    loss('cross-entropy', found.crossEntropy, golden.loss.plain.ce_loss);
-    loss('z-loss', found.zLoss, golden.loss.plain.z_loss);
-    loss('evaluated loss', (await step.evaluate(batches[0])).total, golden.loss.plain.total_loss);
+    loss('loss', found.means.loss, golden.loss.plain.total_loss);
+    loss('cross-entropy', found.means.crossEntropy, golden.loss.plain.ce_loss);
+    loss('z-loss', found.means.zLoss, golden.loss.plain.z_loss);
+    loss('evaluated loss', (await step.evaluate(batches[0])).means.loss, golden.loss.plain.total_loss);
     await gradients('grad.', parameters);
   });
-  await withStep({ activationCheckpointing: true }, async (step, parameters) => {
+  await withStep({ keep: { activationCheckpointing: true } }, async (step, parameters) => {
     await step.accumulate(batches[0]);
     await gradients('grad.', parameters, ', checkpointed');
   });
-  await withStep({ labelSmoothing: 0.1 }, async (step, parameters) => {
-    loss('label smoothing', (await step.accumulate(batches[0])).total, golden.loss.label_smoothing_0_1.total_loss);
+  await withStep({ language: { labelSmoothing: 0.1 } }, async (step, parameters) => {
+    loss('label smoothing', (await step.accumulate(batches[0])).means.loss, golden.loss.label_smoothing_0_1.total_loss);
     await gradients('ls.grad.', parameters);
   });
-  await withStep({ zLoss: 0 }, async (step) => {
-    loss('without z-loss', (await step.accumulate(batches[0])).total, golden.loss.no_z.total_loss);
+  await withStep({ language: { zLoss: 0 } }, async (step) => {
+    loss('without z-loss', (await step.accumulate(batches[0])).means.loss, golden.loss.no_z.total_loss);
   });
   for (const [steps, file] of [
     [golden.steps, 'steps_final.safetensors'],
@@ -176,7 +189,7 @@ export async function judgeTraining(backend: Backend, dir: string, parent: strin
       for (const { iteration, lr, grad_norm_before_clip, micro_batches } of steps) {
         for (const expected of micro_batches) {
           const found = await step.accumulate(batches[next++]);
-          checks.push({ name: `${file} loss ${iteration}`, error: relative(found.total, expected.total_loss), bound: 5e-6 });
+          checks.push({ name: `${file} loss ${iteration}`, error: relative(found.means.loss, expected.total_loss), bound: 5e-6 });
         }
         const { gradNorm } = await step.update(lr, iteration + 1);
         checks.push({

@@ -5,8 +5,8 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { nativeBackend } from '../../src/backends/native.js';
 import { referenceBackend } from '../../src/backends/reference.js';
 import { configFromFields } from '../../src/model/config.js';
+import type { TrainingBatch } from '../../src/train/language-modelling.js';
 import type { ScheduleOptions } from '../../src/train/schedule.js';
-import type { TrainingBatch } from '../../src/train/step.js';
 import { type BatchSource, Trainer, type TrainerHooks } from '../../src/train/trainer.js';
 import { stateOf, tinyFields, tinyParameters, tinyStep } from './tiny.js';
 

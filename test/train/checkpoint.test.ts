@@ -12,7 +12,7 @@ import { openWeights } from '../../src/io/node/weights.js';
 import { configFromFields } from '../../src/model/config.js';
 import { MovingAverage } from '../../src/train/average.js';
 import { difference, type OpenFile, readRecord, readState, type WriteFile, writeCheckpoint } from '../../src/train/checkpoint.js';
-import { TrainingParameters } from '../../src/train/parameters.js';
+import { ModelParameters } from '../../src/train/parameters.js';
 import { type Progress, Trainer, type TrainerHooks } from '../../src/train/trainer.js';
 import { randomSource, stateOf, tinyConfig, tinyFields, tinyParameters, tinyStep } from './tiny.js';
 
@@ -42,7 +42,7 @@ const open =
   (name) =>
     openFile(join(path, name));
 
-async function save(run: string, parameters: TrainingParameters, progress: Progress, wrap = (write: WriteFile) => write) {
+async function save(run: string, parameters: ModelParameters, progress: Progress, wrap = (write: WriteFile) => write) {
   const path = join(run, checkpointName(progress.step));
   const record = { ...progress, config: { seed: 1 }, losses: { train: 1.5, validation: null } };
   await writeDirectory(path, (write) => writeCheckpoint(wrap(write), { parameters, dtype: 'f32', record }));
@@ -52,7 +52,7 @@ async function save(run: string, parameters: TrainingParameters, progress: Progr
 /** Trains from the beginning or from the last checkpoint in `run`, and returns all that training keeps. */
 async function train(run: string, hooks: TrainerHooks<never> = {}): Promise<Map<string, Uint8Array>> {
   const last = (await listCheckpoints(run)).at(-1);
-  const parameters = last ? new TrainingParameters(backend, tinyConfig) : tinyParameters(backend);
+  const parameters = last ? new ModelParameters(backend, tinyConfig) : tinyParameters(backend);
   const record = last && (await readRecord(open(last.path)));
   if (last) await readState(open(last.path), parameters);
   const all = { checkpoints: { every: 3, save: (progress: Progress) => save(run, parameters, progress) }, ...hooks };
@@ -105,7 +105,7 @@ describe('a checkpoint', () => {
     const weights = await openWeights(path);
     expect([...weights.tensors.values()].every(({ dtype }) => dtype === 'BF16')).toBe(true);
     await weights.close();
-    const again = new TrainingParameters(backend, tinyConfig);
+    const again = new ModelParameters(backend, tinyConfig);
     const savedEma = await readState(open(path), again);
     const expected = await stateOf(parameters);
     for (const [name, bytes] of await stateOf(again)) expect(Buffer.compare(bytes, expected.get(name)!), name).toBe(0);
@@ -169,7 +169,7 @@ describe('a checkpoint', () => {
   it('of another model is refused', async () => {
     const path = await save(join(directory, 'other'), tinyParameters(backend), { step: 1, tokens: 1, data: null });
     const other = configFromFields({ ...tinyFields, vocab_size: 24, num_transformer_layers: 3 }, 'other');
-    await expect(readState(open(path), new TrainingParameters(backend, other))).rejects.toThrow(
+    await expect(readState(open(path), new ModelParameters(backend, other))).rejects.toThrow(
       /2 layers.*num_transformer_layers: 3/,
     );
     await writeFile(join(path, 'training.json'), '{"format": "else"}');

@@ -7,7 +7,7 @@ import { referenceBackend } from '../../src/backends/reference.js';
 import { configFromFields } from '../../src/model/config.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { planArena } from '../../src/tensor/plan.js';
-import type { StepOptions } from '../../src/train/step.js';
+import type { KeepOptions } from '../../src/train/backward.js';
 import { randomSource, tinyFields, tinyParameters, tinyStep } from './tiny.js';
 
 const native = nativeBackend({ threads: 2 });
@@ -17,19 +17,19 @@ afterAll(() => Promise.all(backends.map((backend) => backend.dispose())));
 const config = configFromFields({ ...tinyFields, num_transformer_layers: 8, vocab_size: 24 }, 'deep');
 
 /** Loss and gradient of a batch, and the arena that it took. */
-async function gradientOf(backend: Backend, changes: Partial<StepOptions>) {
+async function gradientOf(backend: Backend, changes: KeepOptions) {
   const compile = vi.spyOn(backend, 'compile');
   const parameters = tinyParameters(backend, config);
   const step = tinyStep(backend, parameters, changes);
   const arena = planArena(compile.mock.calls[0][0]).bytes;
   compile.mockRestore();
-  const { total } = await step.accumulate((await randomSource().next()).batch);
+  const { means } = await step.accumulate((await randomSource().next()).batch);
   const gradients = await Promise.all(
     parameters.list.map(async ({ name }) => [name, await parameters.read(name, 'grad')] as const),
   );
   step.dispose();
   parameters.free();
-  return { total, gradients, arena };
+  return { total: means.loss, gradients, arena };
 }
 
 describe.each(backends)('what is kept for the way back, on $name', (backend) => {

@@ -4,8 +4,10 @@ import { configFromFields } from '../../src/model/config.js';
 import { parameterValues } from '../../src/model/initialize.js';
 import { PythonRandom, type PythonRandomState } from '../../src/python-random.js';
 import type { Backend } from '../../src/tensor/backend.js';
-import { TrainingParameters } from '../../src/train/parameters.js';
-import { type StepOptions, type TrainingBatch, TrainingStep } from '../../src/train/step.js';
+import type { KeepOptions } from '../../src/train/backward.js';
+import { languageModelling, type TrainingBatch } from '../../src/train/language-modelling.js';
+import { ModelParameters } from '../../src/train/parameters.js';
+import { TrainingStep } from '../../src/train/step.js';
 import type { BatchSource } from '../../src/train/trainer.js';
 
 export const tinyFields = {
@@ -22,8 +24,8 @@ export const tinyFields = {
 };
 export const tinyConfig = configFromFields({ ...tinyFields, vocab_size: 24 }, 'tiny');
 
-export function tinyParameters(backend: Backend, config = tinyConfig): TrainingParameters {
-  const parameters = new TrainingParameters(backend, config);
+export function tinyParameters(backend: Backend, config = tinyConfig): ModelParameters {
+  const parameters = new ModelParameters(backend, config);
   for (const parameter of parameters.list) {
     parameters.write(
       parameter.name,
@@ -33,11 +35,13 @@ export function tinyParameters(backend: Backend, config = tinyConfig): TrainingP
   return parameters;
 }
 
-export function tinyStep(backend: Backend, parameters: TrainingParameters, changes: Partial<StepOptions> = {}): TrainingStep {
-  return new TrainingStep(backend, parameters, {
-    ...{ maxRows: 16, maxSequences: 2, maxPositions: 8, zLoss: 1e-4, labelSmoothing: 0 },
-    ...{ maxGradNorm: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
-    ...changes,
+export function tinyStep(backend: Backend, parameters: ModelParameters, keep: KeepOptions = {}): TrainingStep<TrainingBatch> {
+  return new TrainingStep(backend, {
+    model: parameters.model(),
+    parameters,
+    objective: languageModelling({ maxRows: 16, maxSequences: 2, maxPositions: 8, zLoss: 1e-4, labelSmoothing: 0 }),
+    optimizer: { maxGradNorm: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
+    ...keep,
   });
 }
 
@@ -59,7 +63,7 @@ export function randomSource(state?: unknown): BatchSource<TrainingBatch> {
 }
 
 /** All that training keeps, by name. */
-export async function stateOf(parameters: TrainingParameters): Promise<Map<string, Uint8Array>> {
+export async function stateOf(parameters: ModelParameters): Promise<Map<string, Uint8Array>> {
   const all = new Map<string, Uint8Array>();
   for (const { name } of parameters.list) {
     for (const state of ['parameters', 'firstMoment', 'secondMoment'] as const) {

@@ -1,13 +1,14 @@
-// The trainer's loop over a made-up objective: order, accumulation, what is reported when, and how it ends. What a step computes
+// The trainer's loop over a made-up learner: order, accumulation, what is reported when, and how it ends. What a step computes
 // is judged by golden numbers elsewhere.
 
 import { describe, expect, it } from 'vitest';
 import { configFromName } from '../../src/model/config.js';
-import type { Loss, Update } from '../../src/train/step.js';
+import type { Report } from '../../src/train/objective.js';
+import type { Update } from '../../src/train/optimizer.js';
 import {
   type BatchSource,
   flopsPerToken,
-  type Objective,
+  type Learner,
   type Progress,
   type StepReport,
   Trainer,
@@ -25,23 +26,27 @@ function countingSource(from = 0): BatchSource<number> {
 }
 
 /** Says what it is asked to do; answers later, and wrongly for the batches in `bad`. */
-class FakeObjective implements Objective<number> {
+class FakeLearner implements Learner<number> {
   readonly calls: string[] = [];
   private sum = 0;
 
   constructor(private readonly bad: readonly number[] = []) {}
 
-  async accumulate(batch: number, weight = 1): Promise<Loss> {
+  count(batch: number): number {
+    return batch % 2 === 0 ? 10 : 30;
+  }
+
+  async accumulate(batch: number, weight = 1): Promise<Report> {
     this.calls.push(`accumulate ${batch} ${weight}`);
     this.sum += this.bad.includes(batch) ? Number.NaN : weight;
     const loss = this.bad.includes(batch) ? Number.NaN : batch;
     await new Promise((resolve) => setTimeout(resolve, 1));
-    return { total: loss, crossEntropy: loss / 2, zLoss: loss / 2, validTokens: batch % 2 === 0 ? 10 : 30 };
+    return { count: this.count(batch), means: { loss, half: loss / 2 } };
   }
 
-  async evaluate(batch: number): Promise<Loss> {
+  async evaluate(batch: number): Promise<Report> {
     this.calls.push(`evaluate ${batch}`);
-    return { total: batch, crossEntropy: batch, zLoss: 0, validTokens: 10 };
+    return { count: 10, means: { loss: batch } };
   }
 
   async update(rate: number, step: number): Promise<Update> {
@@ -62,7 +67,7 @@ const schedule = {
 } as const;
 
 interface Trained {
-  readonly objective: FakeObjective;
+  readonly learner: FakeLearner;
   readonly reports: StepReport[];
   readonly trainer: Trainer<number>;
 }
@@ -72,7 +77,7 @@ function trainer(
   hooks: TrainerHooks<number> = {},
   from?: ConstructorParameters<typeof Trainer>[4],
 ): Trained {
-  const objective = new FakeObjective(options.bad);
+  const learner = new FakeLearner(options.bad);
   const reports: StepReport[] = [];
   const all = { steps: 4, schedule, accumulation: 1, ...options };
   const listening = {
@@ -82,14 +87,14 @@ function trainer(
       return hooks.onStep?.(report);
     },
   };
-  return { objective, reports, trainer: new Trainer(objective, countingSource(), all, listening, from) };
+  return { learner, reports, trainer: new Trainer(learner, countingSource(), all, listening, from) };
 }
 
 describe('Trainer', () => {
   it('takes steps of several micro-batches, undivided', async () => {
-    const { objective, reports, trainer: t } = trainer({ steps: 2, accumulation: 2 });
+    const { learner, reports, trainer: t } = trainer({ steps: 2, accumulation: 2 });
     expect(await t.run()).toEqual({ step: 2, tokens: 40, interrupted: false });
-    expect(objective.calls).toEqual([
+    expect(learner.calls).toEqual([
       'accumulate 0 1',
       'accumulate 1 1',
       'update 1 0.5',
@@ -97,16 +102,17 @@ describe('Trainer', () => {
       'accumulate 3 1',
       'update 2 0.5',
     ]);
-    expect(reports.map(({ step, loss, gradNorm, tokens }) => ({ step, loss, gradNorm, tokens }))).toEqual([
-      { step: 1, loss: (0 * 10 + 1 * 30) / 40, gradNorm: 2, tokens: 20 },
-      { step: 2, loss: (2 * 10 + 3 * 30) / 40, gradNorm: 2, tokens: 40 },
+    const means = (loss: number) => ({ loss, half: loss / 2 });
+    expect(reports.map(({ step, means, gradNorm, tokens }) => ({ step, means, gradNorm, tokens }))).toEqual([
+      { step: 1, means: means((0 * 10 + 1 * 30) / 40), gradNorm: 2, tokens: 20 },
+      { step: 2, means: means((2 * 10 + 3 * 30) / 40), gradNorm: 2, tokens: 40 },
     ]);
   });
 
-  it('averages micro-batches when asked to', async () => {
-    const { objective, reports, trainer: t } = trainer({ steps: 1, accumulation: 4, averageAccumulated: true });
+  it('averages micro-batches by what counts in them when asked to', async () => {
+    const { learner, reports, trainer: t } = trainer({ steps: 1, accumulation: 4, averageAccumulated: true });
     await t.run();
-    expect(objective.calls[0]).toBe('accumulate 0 0.25');
+    expect(learner.calls.slice(0, 4)).toEqual([0.125, 0.375, 0.125, 0.375].map((weight, i) => `accumulate ${i} ${weight}`));
     expect(reports[0].gradNorm).toBe(1);
   });
 
@@ -121,11 +127,11 @@ describe('Trainer', () => {
   it('validates, interrupts for other things and saves when they are due, with nothing queued', async () => {
     const order: string[] = [];
     const saved: Progress[] = [];
-    const { objective, trainer: t } = trainer(
+    const { learner, trainer: t } = trainer(
       { steps: 5 },
       {
         validation: { every: 2, batches: () => [7, 9] },
-        onValidation: ({ step, loss, perplexity }) => void order.push(`validated ${step} ${loss} ${perplexity.toFixed(2)}`),
+        onValidation: ({ step, means, count }) => void order.push(`validated ${step} ${means.loss} ${count}`),
         interludes: [{ every: 4, run: async (step) => void order.push(`interlude ${step}`) }],
         checkpoints: { every: 3, save: async (progress) => `c${saved.push(progress)}` },
         onUpdate: (step) => order.push(`queued ${step}`),
@@ -135,20 +141,20 @@ describe('Trainer', () => {
     expect(order).toEqual([
       'queued 1',
       'queued 2',
-      'validated 2 8 2980.96',
+      'validated 2 8 20',
       'queued 3',
       'queued 4',
-      'validated 4 8 2980.96',
+      'validated 4 8 20',
       'interlude 4',
       'queued 5',
-      'validated 5 8 2980.96',
+      'validated 5 8 20',
       'interlude 5',
     ]);
     expect(saved).toEqual([
       { step: 3, tokens: 30, data: 3 },
       { step: 5, tokens: 50, data: 5 },
     ]);
-    expect(objective.calls.filter((call) => call.startsWith('evaluate'))).toHaveLength(6);
+    expect(learner.calls.filter((call) => call.startsWith('evaluate'))).toHaveLength(6);
   });
 
   it('stops at a loss that is no number, naming step, documents and the last checkpoint', async () => {
@@ -170,8 +176,8 @@ describe('Trainer', () => {
   });
 
   it('does not pass over a bad loss that was learned from', async () => {
-    const { objective, trainer: t } = trainer({ steps: 4, bad: [2], skipBadSteps: true });
-    objective.update = async () => ({ gradNorm: 1, finite: true });
+    const { learner, trainer: t } = trainer({ steps: 4, bad: [2], skipBadSteps: true });
+    learner.update = async () => ({ gradNorm: 1, finite: true });
     await expect(t.run()).rejects.toThrow(/step 3: the loss is NaN and the gradient's norm 1;/);
   });
 
@@ -191,8 +197,8 @@ describe('Trainer', () => {
   });
 
   it('passes on what the device fails with, and leaves nothing unhandled', async () => {
-    const { objective, trainer: t } = trainer({ steps: 9 });
-    objective.update = async (_, step) => {
+    const { learner, trainer: t } = trainer({ steps: 9 });
+    learner.update = async (_, step) => {
       if (step >= 2) throw new Error(`device lost at ${step}`);
       return { gradNorm: 1, finite: true };
     };

@@ -1,0 +1,118 @@
+// The way back over a forward pass: the records in pieces, the last first, each with the derivatives of its ops. What a layer made
+// is kept, kept rounded, or computed again, as the caller chose. The rules themselves are `tensor/gradients.ts`.
+
+import type { AroundLayer, OpenELM, StepInputs } from '../model/openelm.js';
+import type { Backend, DeviceBuffer, OpRecord } from '../tensor/backend.js';
+import { Tape } from '../tensor/gradients.js';
+import { Ops, type Tensor } from '../tensor/ops.js';
+import type { Encoder } from './objective.js';
+import type { TrainingParameters } from './parameters.js';
+import type { RaggedInputs } from './ragged.js';
+
+/** What is kept of a forward pass for the way back. */
+export interface KeepOptions {
+  /** Computes what is inside a layer again on the way back instead of keeping it. */
+  readonly activationCheckpointing?: boolean;
+  /** Keeps what is inside a layer for the way back in half the memory; gradients are then those of the rounded values. */
+  readonly activationStorage?: 'f32' | 'bf16';
+  /** Ids whose embedding takes no gradient from the look-up. */
+  readonly paddingId?: number;
+}
+
+/** Encodes one program of an objective, forward and back. */
+export class StepEncoder implements Encoder {
+  readonly ops = new Ops();
+  private readonly tape: Tape;
+  private readonly walk: BackwardWalk;
+
+  constructor(
+    readonly backend: Backend,
+    readonly model: OpenELM,
+    private readonly parameters: TrainingParameters,
+    /** f32 [positions, headDim], from `ropeTable`. */
+    private readonly rope: DeviceBuffer,
+    readonly differentiable: boolean,
+    { activationCheckpointing: checkpointing, activationStorage: storage, paddingId }: KeepOptions,
+  ) {
+    this.tape = new Tape(this.ops, parameters.grads(), paddingId);
+    const kept = checkpointing ? 'inputs' : storage === 'bf16' ? 'rounded' : 'all';
+    this.walk = new BackwardWalk(this.ops, this.tape, differentiable ? kept : 'all');
+  }
+
+  forward({ rows, tokens, positions, kvRows, sequences, sequenceCount, segments, segmentCount }: RaggedInputs): Tensor {
+    const { ops, model, rope, differentiable } = this;
+    const inputs: StepInputs = {
+      ...{ rows, ids: tokens, positions, kvRows, rope, differentiable },
+      ragged: { sequences, sequenceCount, segments, segmentCount },
+      cacheOf: (layer) => ops.keyValues(rows, model.config.layers[layer]),
+    };
+    const hidden = model.forward(ops, inputs, undefined, this.walk.around);
+    this.walk.end();
+    return hidden;
+  }
+
+  gradOf(parameter: DeviceBuffer): DeviceBuffer | undefined {
+    return this.differentiable ? this.parameters.grads().of(parameter) : undefined;
+  }
+
+  backward(result: Tensor, grad: DeviceBuffer): void {
+    if (!this.differentiable) return;
+    this.walk.end();
+    this.tape.seed(result.buffer, grad);
+    this.walk.backward();
+  }
+}
+
+/** The records of a forward pass, in pieces that are walked back one by one; a checkpointed layer is encoded again first. */
+class BackwardWalk {
+  private readonly pieces: { records: readonly OpRecord[]; rerun?: () => Tensor; output?: Tensor }[] = [];
+  private taken = 0;
+
+  constructor(
+    private readonly ops: Ops,
+    private readonly tape: Tape,
+    /** What of a layer. */
+    private readonly kept: 'inputs' | 'rounded' | 'all',
+  ) {}
+
+  readonly around: AroundLayer = (forward, x) => {
+    this.end();
+    const output = forward(x);
+    const records = this.take();
+    this.pieces.push({ records, rerun: this.kept === 'inputs' ? () => forward(x) : undefined, output });
+    if (this.kept === 'rounded') {
+      this.tape.keepRounded(x, records, output);
+      this.take();
+    }
+    return output;
+  };
+
+  /** Closes the piece before a layer, or before the head. */
+  end(): void {
+    const records = this.take();
+    if (records.length > 0) this.pieces.push({ records });
+  }
+
+  backward(): void {
+    const { tape } = this;
+    for (const { records, rerun, output } of [...this.pieces].reverse()) {
+      if (!rerun) {
+        tape.backward(records);
+        continue;
+      }
+      const before = this.ops.encoded.length;
+      const again = rerun();
+      const rerunRecords = this.ops.encoded.slice(before);
+      const grad = tape.gradOf(output!.buffer);
+      if (!grad) throw new Error('a layer without a gradient');
+      tape.seed(again.buffer, grad);
+      tape.backward(rerunRecords);
+    }
+  }
+
+  private take(): readonly OpRecord[] {
+    const records = this.ops.encoded.slice(this.taken);
+    this.taken = this.ops.encoded.length;
+    return records;
+  }
+}
