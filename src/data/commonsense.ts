@@ -15,17 +15,18 @@ export interface CommonsenseSample {
 const INDENT = ' '.repeat(16);
 
 /** The text of a row: prompt and response. */
-export function commonsenseText({ instruction, input, output }: CommonsenseSample): string {
+export function commonsenseText(sample: CommonsenseSample): string {
+  return commonsensePrompt(sample) + sample.output;
+}
+
+/** The text before the response. */
+export function commonsensePrompt({ instruction, input }: Omit<CommonsenseSample, 'output'>): string {
   const start = input
     ? 'Below is an instruction that describes a task, paired with an input that provides further context. ' +
       'Write a response that appropriately completes the request. '
     : 'Below is an instruction that describes a task. Write a response that appropriately completes the request.  ';
   const section = (title: string, text: string): string => `\n${INDENT}### ${title}:\n${INDENT}${text}`;
-  const sections = [
-    section('Instruction', instruction),
-    ...(input ? [section('Input', input)] : []),
-    section('Response', output),
-  ];
+  const sections = [section('Instruction', instruction), ...(input ? [section('Input', input)] : []), section('Response', '')];
   return `${start}\n${sections.join(`\n${INDENT}`)}`;
 }
 

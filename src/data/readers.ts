@@ -68,7 +68,28 @@ export function readDocuments(files: CorpusFiles, file: CorpusFile, from: Positi
 }
 
 async function* readJsonLines(files: CorpusFiles, file: CorpusFile, from: Position): AsyncGenerator<Document> {
-  const { path, textKey } = file;
+  for await (const row of jsonLines(files, file.path, from)) yield documentOf(row, file.textKey);
+}
+
+/** The text of a row under a key. */
+function documentOf({ value, where, ...place }: Located, textKey: string): Document {
+  const text = value[textKey];
+  if (typeof text !== 'string') {
+    const found =
+      text === undefined
+        ? `no key ${quoted(textKey)}; it has ${Object.keys(value).map(quoted).join(', ')}`
+        : quotedType(textKey, text);
+    throw new InputError(`${where}: ${found}`);
+  }
+  return { text, ...place };
+}
+
+/** A row as an object, and what messages call its place. */
+interface Located extends FileRow, Pick<Document, 'at' | 'next'> {
+  readonly where: string;
+}
+
+async function* jsonLines(files: CorpusFiles, path: string, from: Position): AsyncGenerator<Located> {
   for await (const { bytes, at, next } of splitBytes(files, path, Uint8Array.of(0x0a), from)) {
     const where = `${path}: row ${at.row} (byte ${at.offset})`;
     const line = decode(bytes, where);
@@ -87,19 +108,57 @@ async function* readJsonLines(files: CorpusFiles, file: CorpusFile, from: Positi
         throw new InputError(`${messageOf(error)}${cut}`);
       }
     }
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw new InputError(`${where}: expected a JSON object a line, found ${quoted(line)}`);
-    }
-    const text = (value as Record<string, unknown>)[textKey];
-    if (typeof text !== 'string') {
-      const found =
-        text === undefined
-          ? `no key ${quoted(textKey)}; it has ${Object.keys(value).map(quoted).join(', ')}`
-          : quotedType(textKey, text);
-      throw new InputError(`${where}: ${found}`);
-    }
-    yield { text, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
+    if (!isObject(value)) throw new InputError(`${where}: expected a JSON object a line, found ${quoted(line)}`);
+    yield { value, where, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
   }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A row of a file of objects: a line of JSON, an element of a JSON list, or a row of a table. */
+export interface FileRow {
+  readonly value: Readonly<Record<string, unknown>>;
+  readonly file: string;
+  /** From 0. */
+  readonly row: number;
+}
+
+/**
+ * The rows of a file of objects: Parquet, JSON lines, or one JSON list (`.json` may be either). Throws `InputError` with the file's
+ * name and the row when it is missing, cut or damaged, or of no such format.
+ */
+export async function* readRows(files: CorpusFiles, path: string): AsyncGenerator<FileRow> {
+  if (/\.parquet$/.test(path)) {
+    yield* parquetRows(files, path);
+    return;
+  }
+  if (!formats[1].ending.test(path)) {
+    throw new InputError(
+      `${path}: not a format of rows; names end in .parquet, .jsonl or .json, the last two also with .gz or .zst behind`,
+    );
+  }
+  if (!(await beginsWithList(files, path))) {
+    yield* jsonLines(files, path, START);
+    return;
+  }
+  for await (const { bytes } of splitBytes(files, path, new Uint8Array(0), START)) {
+    const list = parseJson(decode(bytes, path), path) as unknown[];
+    for (const [row, value] of list.entries()) {
+      if (!isObject(value))
+        throw new InputError(`${path}: row ${row}: expected an object, found ${quoted(JSON.stringify(value))}`);
+      yield { value, file: path, row };
+    }
+  }
+}
+
+async function beginsWithList(files: CorpusFiles, path: string): Promise<boolean> {
+  for await (const chunk of files.bytes(path, 0)) {
+    const first = chunk.find((byte) => byte > 0x20 && byte !== 0xef && byte !== 0xbb && byte !== 0xbf);
+    if (first !== undefined) return first === 0x5b;
+  }
+  return false;
 }
 
 function quotedType(key: string, value: unknown): string {
@@ -181,26 +240,30 @@ function decode(bytes: Uint8Array, where: string): string {
   }
 }
 
-async function* readParquet(files: CorpusFiles, { path, textKey }: CorpusFile, from: Position): AsyncGenerator<Document> {
+async function* readParquet(files: CorpusFiles, file: CorpusFile, from: Position): AsyncGenerator<Document> {
+  for await (const row of parquetRows(files, file.path, file.textKey, from)) yield documentOf(row, file.textKey);
+}
+
+async function* parquetRows(files: CorpusFiles, path: string, column?: string, from: Position = START): AsyncGenerator<Located> {
   const source = await files.open(path);
   try {
     const { metadata, columns, rows: read } = await openParquet(source);
-    if (!columns.includes(textKey)) {
-      throw new InputError(`${path}: no column ${quoted(textKey)}; it has ${columns.map(quoted).join(', ')}`);
+    if (column !== undefined && !columns.includes(column)) {
+      throw new InputError(`${path}: no column ${quoted(column)}; it has ${columns.map(quoted).join(', ')}`);
     }
     let first = 0;
     for (const group of metadata.row_groups) {
       const end = first + Number(group.num_rows);
       if (end > from.row) {
-        const rows = await read({ columns: [textKey], rowStart: first, rowEnd: end }).catch((error: unknown) => {
+        const part = { ...(column === undefined ? {} : { columns: [column] }), rowStart: first, rowEnd: end };
+        const rows = await read(part).catch((error: unknown) => {
           throw new InputError(`${path}: rows ${first} to ${end - 1} cannot be read; it was cut or damaged: ${messageOf(error)}`);
         });
         if (rows.length !== end - first)
           throw new InputError(`${path}: rows ${first} to ${end - 1}: only ${rows.length} are there; it was cut or damaged`);
         for (let row = Math.max(first, from.row); row < end; row++) {
-          const text: unknown = rows[row - first][textKey];
-          if (typeof text !== 'string') throw new InputError(`${path}: row ${row}: ${quotedType(textKey, text)}`);
-          yield { text, file: path, row, at: { row, offset: 0 }, next: { row: row + 1, offset: 0 } };
+          const places = { at: { row, offset: 0 }, next: { row: row + 1, offset: 0 } };
+          yield { value: rows[row - first], where: `${path}: row ${row}`, file: path, row, ...places };
         }
       }
       first = end;

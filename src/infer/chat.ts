@@ -112,6 +112,32 @@ export function encodeChat(
   return ids;
 }
 
+/** What a conversation needs of a tokenizer to become ids. */
+export interface ConversationTokenizer extends ChatTokenizer {
+  readonly eosId: number;
+  piece(id: number): string | undefined;
+}
+
+/**
+ * Ids of a conversation as a template writes it, BOS in front; unless `answering` is false they end where the assistant begins to
+ * speak. Throws `InputError` as `renderChatSegments` does.
+ */
+export async function encodeConversation(
+  tokenizer: ConversationTokenizer,
+  template: string | undefined,
+  messages: readonly ChatMessage[],
+  answering = true,
+): Promise<number[]> {
+  const segments = await renderChatSegments(messages, {
+    template,
+    bosToken: tokenizer.piece(tokenizer.bosId),
+    eosToken: tokenizer.piece(tokenizer.eosId),
+    specialTokens: [...tokenizer.specialTokens.keys()],
+    addGenerationPrompt: answering,
+  });
+  return encodeChat(tokenizer, segments);
+}
+
 function encodeBetween(tokenizer: ChatTokenizer, whole: string, tokens: readonly { start: number; text: string }[]): number[] {
   const parts: number[][] = [];
   let from = 0;

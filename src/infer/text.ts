@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { type ChatMessage, encodeChat, renderChatSegments } from './chat.js';
+import { type ChatMessage, encodeConversation } from './chat.js';
 import type { Engine, FinishReason, GenerateOptions, GenerateResult, ScoreResult } from './engine.js';
 import { StopMatcher } from './stop.js';
 
@@ -80,17 +80,7 @@ export class TextModel {
   /** Token ids of a prompt. Throws `InputError` on an empty prompt, or a template that fails. */
   async encodePrompt(prompt: Prompt): Promise<readonly number[]> {
     if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: true });
-    if (isConversation(prompt)) {
-      const { tokenizer } = this;
-      const segments = await renderChatSegments(prompt, {
-        template: this.parts.chatTemplate,
-        bosToken: tokenizer.piece(tokenizer.bosId),
-        eosToken: tokenizer.piece(tokenizer.eosId),
-        specialTokens: [...tokenizer.specialTokens.keys()],
-        addGenerationPrompt: true,
-      });
-      return encodeChat(tokenizer, segments);
-    }
+    if (isConversation(prompt)) return encodeConversation(this.tokenizer, this.parts.chatTemplate, prompt);
     return Array.from(prompt);
   }
 

@@ -1,0 +1,193 @@
+// What tuning learns from, row by row: conversations and answers as token ids, with a mark on what is to be learned. It knows the
+// fields that such files have and TRL's names for them; how a conversation becomes ids (a chat template) is the caller's. Pairs of
+// answers are preferences.ts; how examples become batches is examples-source.ts.
+
+import { InputError } from '../errors.js';
+import { quoted } from '../io/json.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { commonsensePrompt } from './commonsense.js';
+import type { FileRow } from './readers.js';
+
+/** A turn of a conversation, as rows have it. */
+export interface Message {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly content: string;
+}
+
+/** What turns rows into ids. */
+export interface RowEncoders {
+  readonly tokenizer: Tokenizer;
+  /** Ids of a conversation, BOS once at their front; with `answering` they end where the assistant begins to speak. */
+  chat(messages: readonly Message[], answering: boolean): Promise<readonly number[]>;
+}
+
+/** One sequence to learn from. */
+export interface Example {
+  readonly tokens: Int32Array;
+  /** By token: 1 where it is to be learned, that is, predicted from those before it. */
+  readonly learned: Uint8Array;
+  /** `file:row`. */
+  readonly document: string;
+}
+
+/** How plain texts are put to the model: as they are, as turns of a conversation, or in the prompt of commonsense_170k. */
+export const promptFormats = ['auto', 'text', 'chat', 'commonsense'] as const;
+export type PromptFormat = (typeof promptFormats)[number];
+
+export interface ExampleOptions {
+  /** `auto`: prompt and completion as they are (TRL's standard format), instruction and output as a conversation. */
+  readonly prompt: PromptFormat;
+  /** What the loss is on: what the assistant says, or every token but the first. */
+  readonly loss: 'answers' | 'all';
+  /** Tokens of an example at most; the rest is cut off. */
+  readonly maxLength: number;
+}
+
+/** Why a row gives no example, in words that follow a count. */
+export type Dropped = 'nothing to learn within max_length' | 'an empty answer';
+
+/**
+ * The example of a row with `messages`, `prompt` and `completion`, `instruction` and `output` (and `input`), or `text`.
+ * Throws `InputError` naming file, row and the fields that are there when it has none of these.
+ */
+export async function exampleOf(row: FileRow, encoders: RowEncoders, options: ExampleOptions): Promise<Example | Dropped> {
+  const { value } = row;
+  const whole = await wholeExample(row, encoders, options);
+  if (typeof whole === 'string') return whole;
+  const ids = whole.ids.slice(0, options.maxLength);
+  const learned = Uint8Array.from(ids, (_, i) =>
+    i > 0 && (options.loss === 'all' || 'text' in value || whole.answers[i]) ? 1 : 0,
+  );
+  if (!learned.includes(1)) return 'nothing to learn within max_length';
+  return { tokens: Int32Array.from(ids), learned, document: `${row.file}:${row.row}` };
+}
+
+interface Marked {
+  readonly ids: readonly number[];
+  /** By token: whether the assistant says it. */
+  readonly answers: readonly boolean[];
+}
+
+async function wholeExample(row: FileRow, encoders: RowEncoders, { prompt }: ExampleOptions): Promise<Marked | Dropped> {
+  const { value } = row;
+  const { tokenizer } = encoders;
+  if (value.messages !== undefined) return markedChat(row, messagesAt(row, 'messages'), encoders);
+  if (value.prompt !== undefined && value.completion !== undefined) {
+    if (Array.isArray(value.prompt) || Array.isArray(value.completion)) {
+      return markedChat(row, [...messagesAt(row, 'prompt'), ...messagesAt(row, 'completion')], encoders);
+    }
+    const [asked, answer] = [textAt(row, 'prompt'), textAt(row, 'completion')];
+    if (answer.trim() === '') return 'an empty answer';
+    return prompt === 'chat' ? markedChat(row, turns(asked, answer), encoders) : markedText(asked, answer, tokenizer);
+  }
+  if (value.instruction !== undefined && value.output !== undefined) {
+    const [instruction, output] = [textAt(row, 'instruction'), textAt(row, 'output')];
+    const input = value.input === undefined || value.input === null ? '' : textAt(row, 'input');
+    if (output.trim() === '') return 'an empty answer';
+    if (prompt === 'commonsense') return markedText(commonsensePrompt({ instruction, input }), output, tokenizer);
+    const asked = input === '' ? instruction : `${instruction}\n\n${input}`;
+    return prompt === 'text' ? markedText(`${asked}\n`, output, tokenizer) : markedChat(row, turns(asked, output), encoders);
+  }
+  if (typeof value.text === 'string') return markedText('', value.text, tokenizer);
+  throw missing(row, 'messages, prompt and completion, instruction and output, or text');
+}
+
+const turns = (asked: string, answer: string): Message[] => [
+  { role: 'user', content: asked },
+  { role: 'assistant', content: answer },
+];
+
+function markedText(prompt: string, answer: string, tokenizer: Tokenizer): Marked {
+  const { prompt: first, answer: second } = splitText(prompt, answer, tokenizer);
+  return { ids: [...first, ...second], answers: [...first.map(() => false), ...second.map(() => true)] };
+}
+
+/**
+ * The ids of a text in two parts, BOS in front and EOS at the end: those of the whole, divided where the prompt's own ids end, or
+ * before the token that begins in the prompt and ends in the answer (TRL's `build_tokenized_answer`).
+ */
+export function splitText(prompt: string, answer: string, tokenizer: Tokenizer): { prompt: number[]; answer: number[] } {
+  const bos = tokenizer.bosId >= 0;
+  const alone = tokenizer.encode(prompt, { bos });
+  const whole = tokenizer.encode(prompt + answer, { bos, eos: tokenizer.eosId >= 0 });
+  const end = agreement(alone, whole);
+  return { prompt: whole.slice(0, end), answer: whole.slice(end) };
+}
+
+/** How many ids two sequences have in common at their beginning. */
+export function agreement(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const end = Math.min(a.length, b.length);
+  let i = 0;
+  while (i < end && a[i] === b[i]) i++;
+  return i;
+}
+
+// The ids of the whole conversation; every assistant's turn is found between the ids of what comes before it (ending where an
+// answer begins) and the ids up to its end. What the template writes behind the end token is not the assistant's.
+async function markedChat(row: FileRow, messages: readonly Message[], encoders: RowEncoders): Promise<Marked | Dropped> {
+  const where = `${row.file}: row ${row.row}`;
+  const { eosId } = encoders.tokenizer;
+  if (!messages.some(({ role, content }) => role === 'assistant' && content.trim() !== '')) return 'an empty answer';
+  const last = messages.findLastIndex(({ role }) => role === 'assistant');
+  const kept = messages.slice(0, last + 1);
+  let ids = [...(await encoders.chat(kept, false))];
+  const answers = ids.map(() => false);
+  let end = 0;
+  for (const [i, { role }] of kept.entries()) {
+    if (role !== 'assistant') continue;
+    const before = await encoders.chat(kept.slice(0, i), true);
+    const upTo = i === last ? ids : await encoders.chat(kept.slice(0, i + 1), false);
+    const start = agreement(before, ids);
+    if (start < before.length - 1 || agreement(upTo, ids) < upTo.length - 1) {
+      throw new InputError(
+        `${where}: the chat template writes a turn otherwise once another follows, so answers cannot be told apart`,
+      );
+    }
+    const eos = eosId < 0 ? -1 : ids.indexOf(eosId, start);
+    end = eos >= 0 && eos < upTo.length ? eos + 1 : upTo.length;
+    for (let at = start; at < end; at++) answers[at] = true;
+  }
+  ids = ids.slice(0, end);
+  answers.length = end;
+  if (eosId >= 0 && ids[end - 1] !== eosId) {
+    // A template without an end of its own: the model still has to learn to stop.
+    ids.push(eosId);
+    answers.push(true);
+  }
+  return { ids, answers };
+}
+
+/** A field that has to be text. */
+export function textAt(row: FileRow, field: string): string {
+  const found = row.value[field];
+  if (typeof found === 'string') return found;
+  throw new InputError(`${row.file}: row ${row.row}: ${quoted(field)} is ${typeName(found)}, expected text`);
+}
+
+/** A field that has to be a conversation (or a text, which is what the user says). */
+export function messagesAt(row: FileRow, field: string): Message[] {
+  const found = row.value[field];
+  if (typeof found === 'string') return [{ role: 'user', content: found }];
+  const where = `${row.file}: row ${row.row}: ${quoted(field)}`;
+  if (!Array.isArray(found)) throw new InputError(`${where} is ${typeName(found)}, expected a list of {role, content}`);
+  return found.map((message: unknown, i) => {
+    const { role, content } = (message ?? {}) as Record<string, unknown>;
+    if (role !== 'system' && role !== 'user' && role !== 'assistant') {
+      throw new InputError(
+        `${where}: message ${i + 1} has the role ${JSON.stringify(role)}, expected "system", "user" or "assistant"`,
+      );
+    }
+    if (typeof content !== 'string') throw new InputError(`${where}: message ${i + 1} (${role}) has no text as its content`);
+    return { role, content };
+  });
+}
+
+/** The error of a row without the fields that are needed. */
+export function missing({ value, file, row }: FileRow, needed: string): InputError {
+  const there = Object.keys(value).map(quoted).join(', ') || 'no fields at all';
+  return new InputError(`${file}: row ${row}: expected ${needed}; it has ${there}`);
+}
+
+function typeName(value: unknown): string {
+  return value === undefined ? 'missing' : value === null ? 'null' : Array.isArray(value) ? 'a list' : `of type ${typeof value}`;
+}
