@@ -51,6 +51,7 @@ Door* door_of(Args& args) {
 
 Buffer* buffer_of(Args& args, Door* door) {
   Buffer* buffer = door->executor->find(args.small(1));
+  if (args.ok && !buffer) args.reason = "a buffer that is unknown or freed";
   args.ok &= buffer != nullptr;
   return buffer;
 }

@@ -49,13 +49,14 @@ class Args {
     return static_cast<uint8_t*>(data);
   }
   napi_value wrong() {
-    napi_throw_type_error(env, nullptr, "a wrong argument, or a backend that was disposed of");
+    napi_throw_type_error(env, nullptr, reason);
     return nullptr;
   }
 
   const napi_env env;
   napi_value array = nullptr;
   bool ok = true;
+  const char* reason = "a wrong argument, or a backend that was disposed of";
 
  private:
   napi_value next() { return at_ < count_ ? values_[at_++] : (ok = false, values_[0]); }

@@ -1,5 +1,5 @@
-// The conformance suite: every op of the table, on random inputs of many shapes, against the reference backend. Each backend's
-// test calls it. An op without a case here, or without a kernel there, is a failing test.
+// The conformance suite: every op of the table, on random inputs of many shapes, against the reference backend, and how a backend
+// behaves. Each backend's test calls it. An op without a case here, or without a kernel there, is a failing test.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { referenceBackend } from '../src/backends/reference.js';
@@ -8,6 +8,7 @@ import { encodeBfloat16, encodeFloat16 } from '../src/io/float16.js';
 import type { Backend, DeviceBuffer, DType, Program } from '../src/tensor/backend.js';
 import { Ops, type Tensor } from '../src/tensor/ops.js';
 import { type OpName, opNames } from '../src/tensor/optable.js';
+import { behaviourSuite, type Open } from './behaviour.suite.js';
 import { gradientCases, gradientFailures } from './gradient.cases.js';
 
 /** Deterministic numbers in (-1, 1), roughly normal. */
@@ -422,12 +423,12 @@ const failures: Failure[] = [
 ];
 
 /** Judges the backend that `open` makes. */
-export function backendSuite(name: string, open: () => Backend): void {
+export function backendSuite(name: string, open: Open): void {
   describe(`${name}: conformance`, () => {
     let backend: Backend;
     const reference = referenceBackend();
-    beforeAll(() => {
-      backend = open();
+    beforeAll(async () => {
+      backend = await open();
     });
     afterAll(async () => {
       await backend.dispose();
@@ -461,10 +462,6 @@ export function backendSuite(name: string, open: () => Backend): void {
         await expect(execute(backend, build)).rejects.toMatchObject({ name: 'ExecutionError', op, code: 'index-out-of-range' });
       });
     }
-
-    it('reports a size that exceeds the plan', async () => {
-      const build = (b: Bench): void => b.output(b.ops.silu({ ...b.floats(4, 8, 1), rows: b.size(5, 4) }));
-      await expect(execute(backend, build)).rejects.toMatchObject({ op: 'silu', opIndex: 0, code: 'size-out-of-range' });
-    });
   });
+  describe(`${name}: behaviour`, () => behaviourSuite(open));
 }

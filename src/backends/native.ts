@@ -15,6 +15,9 @@ import type {
   Executable,
   ExecutionCode,
   ExecutionFailure,
+  HostArray,
+  HostArrays,
+  HostType,
   Limits,
   Program,
   Submission,
@@ -22,6 +25,7 @@ import type {
 import { ExecutionError } from '../tensor/execution.js';
 import { abiHash, type OpName, opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
+import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 
 const isas = ['plain', 'avx2', 'avx512', 'vnni'] as const;
 /** Instruction sets, each above the one before. */
@@ -29,7 +33,6 @@ export type Isa = (typeof isas)[number];
 const isaNames: Record<Isa, string> = { plain: 'plain C++', avx2: 'AVX2', avx512: 'AVX-512', vnni: 'AVX-512 VNNI' };
 
 type Handle = { readonly brand: 'backend' };
-type Data = Float32Array | Uint16Array | Int32Array;
 
 /** The functions of native/node.cc. Its promises reject with [code, record, errno]. */
 export interface NativeAddon {
@@ -39,8 +42,8 @@ export interface NativeAddon {
   allocate(backend: Handle, dtype: number, elements: number): number;
   allocateWeight(backend: Handle, dtype: number, rows: number, columns: number): number;
   free(backend: Handle, id: number): void;
-  write(backend: Handle, id: number, byteOffset: number, data: Data): void;
-  read(backend: Handle, id: number, byteOffset: number, into: Data): Promise<Data>;
+  write(backend: Handle, id: number, byteOffset: number, data: HostArray): void;
+  read(backend: Handle, id: number, byteOffset: number, into: HostArray): Promise<HostArray>;
   uploadRows(backend: Handle, id: number, stored: number, row: number, rows: number, data: Uint8Array): Promise<void>;
   uploadFile(backend: Handle, id: number, stored: number, row: number, rows: number, offset: number, path: string): Promise<void>;
   compile(backend: Handle, words: Int32Array, arenaBytes: number, params: number): number | string;
@@ -53,11 +56,7 @@ export interface NativeAddon {
 }
 
 const dtypes: Record<DType, number> = { f32: 0, f16: 1, bf16: 2, q8: 3, q4: 4, i32: 5 };
-const storedDtypes: Partial<Record<StoredTensor['dtype'], { dtype: number; bytes: number }>> = {
-  F32: { dtype: dtypes.f32, bytes: 4 },
-  F16: { dtype: dtypes.f16, bytes: 2 },
-  BF16: { dtype: dtypes.bf16, bytes: 2 },
-};
+const storedDtypes: Partial<Record<StoredTensor['dtype'], number>> = { F32: dtypes.f32, F16: dtypes.f16, BF16: dtypes.bf16 };
 const codes: Record<number, ExecutionCode> = {
   1: 'index-out-of-range',
   2: 'size-out-of-range',
@@ -193,62 +192,42 @@ export class NativeBackend implements Backend {
     return true;
   }
 
-  create(dtype: 'f32' | 'f16' | 'i32', shape: readonly number[]): DeviceBuffer {
+  create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type> {
+    checkShape(shape);
     const elements = elementsOf(shape);
-    if (!shape.every((size) => Number.isInteger(size) && size >= 0)) throw new Error(`a buffer of shape [${shape}]`);
     const id = elements > mostElements ? 0 : this.addon.allocate(this.open(), dtypes[dtype], elements);
     if (!id) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
     return { kind: 'persistent', id, dtype, layout: 'rows', shape: [...shape], bytes: bytesOf(dtype, elements), offset: 0 };
   }
 
-  async upload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
-    const { name, shape, source } = tensor;
-    const where = `${source.name}: tensor '${name}'`;
-    const stored = storedDtypes[tensor.dtype];
-    if (!stored) throw new InputError(`${where} is ${tensor.dtype}, F32, F16 or BF16 expected.`);
-    if (shape.length < 1 || shape.length > 2 || !shape.every((size) => Number.isInteger(size) && size >= 1)) {
-      throw new InputError(`${where} has shape [${shape}], one or two dimensions expected.`);
-    }
-    const elements = elementsOf(shape);
-    if (tensor.bytes !== elements * stored.bytes) {
-      throw new InputError(`${where} has ${tensor.bytes} bytes, [${shape}] in ${tensor.dtype} takes ${elements * stored.bytes}.`);
-    }
-    if (!(tensor.offset >= 0 && tensor.offset + tensor.bytes <= source.size)) {
-      throw new InputError(`${where} ends at byte ${tensor.offset + tensor.bytes}, but the file has ${source.size}: it was cut.`);
-    }
+  async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
+    const { layout, dtype, rows, columns, elementBytes } = planUpload(tensor, wanted);
+    const { name, shape, source, offset } = tensor;
+    const stored = storedDtypes[tensor.dtype]!;
     const handle = this.open();
-    const weight = shape.length === 2;
-    const [rows, columns] = weight ? shape : [shape[0], 1];
-    const code = dtypes[weight ? dtype : 'f32'];
+    const weight = layout === 'weight';
     let id = 0;
-    if (elements <= mostElements) {
-      id = weight ? this.addon.allocateWeight(handle, code, rows, columns) : this.addon.allocate(handle, code, rows);
+    if (rows * columns <= mostElements) {
+      const { addon } = this;
+      id = weight ? addon.allocateWeight(handle, dtypes[dtype], rows, columns) : addon.allocate(handle, dtypes[dtype], rows);
     }
     if (!id) throw new ExecutionError({ opIndex: -1, op: 'upload', code: 'out-of-memory' });
     try {
-      if (source.file === undefined) await this.uploadPieces(id, stored.dtype, rows, columns * stored.bytes, tensor);
-      else
-        await this.settled(this.addon.uploadFile(handle, id, stored.dtype, 0, rows, tensor.offset, source.file), 'upload', where);
+      if (source.file === undefined) await this.uploadPieces(id, stored, rows, columns * elementBytes, tensor);
+      else {
+        const done = this.addon.uploadFile(handle, id, stored, 0, rows, offset, source.file);
+        await this.settled(done, 'upload', `${source.name}: tensor '${name}'`);
+      }
     } catch (error) {
       if (!this.closing) this.addon.free(handle, id);
       throw error;
     }
     const bytes = weight ? weightBytes(dtype, rows, columns) : rows * 4;
-    return {
-      kind: 'persistent',
-      id,
-      dtype: weight ? dtype : 'f32',
-      layout: weight ? 'weight' : 'rows',
-      shape: [...shape],
-      bytes,
-      offset: 0,
-    };
+    return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
   }
 
-  write(buffer: DeviceBuffer, data: Data, elementOffset = 0): void {
-    this.checkRange(buffer, elementOffset, data.length);
-    const fits = buffer.dtype === 'f32' ? Float32Array : buffer.dtype === 'i32' ? Int32Array : Uint16Array;
-    if (!(data instanceof fits)) throw new Error(`a ${buffer.dtype} buffer takes a ${fits.name}`);
+  write(buffer: DeviceBuffer, data: HostArray, elementOffset = 0): void {
+    checkWrite(buffer, data, elementOffset);
     this.addon.write(this.open(), buffer.id, (buffer.offset + elementOffset) * data.BYTES_PER_ELEMENT, data);
   }
 
@@ -290,12 +269,15 @@ export class NativeBackend implements Backend {
     };
   }
 
-  read(buffer: DeviceBuffer, elementOffset = 0, length = elementsOf(buffer.shape) - elementOffset): Promise<Data> {
-    this.checkRange(buffer, elementOffset, length);
-    const kind = buffer.dtype === 'f32' ? Float32Array : buffer.dtype === 'i32' ? Int32Array : Uint16Array;
-    const into = new kind(length);
+  read<Type extends DType>(
+    buffer: DeviceBuffer<Type>,
+    elementOffset = 0,
+    length = elementsOf(buffer.shape) - elementOffset,
+  ): Promise<HostArrays[Extract<Type, HostType>]> {
+    const into = hostArray(checkTransfer(buffer, elementOffset, length), length);
     const offset = (buffer.offset + elementOffset) * into.BYTES_PER_ELEMENT;
-    return this.settled(this.addon.read(this.open(), buffer.id, offset, into), 'read');
+    const read = this.addon.read(this.open(), buffer.id, offset, into) as Promise<HostArrays[Extract<Type, HostType>]>;
+    return this.settled(read, 'read');
   }
 
   free(buffer: DeviceBuffer): void {
@@ -317,15 +299,6 @@ export class NativeBackend implements Backend {
   private open(): Handle {
     if (this.closing) throw new Error('this backend was disposed of');
     return this.handle;
-  }
-
-  private checkRange(buffer: DeviceBuffer, elementOffset: number, length: number): void {
-    if (buffer.kind !== 'persistent' || buffer.layout !== 'rows')
-      throw new Error('only a persistent rows buffer can be read or written');
-    const elements = elementsOf(buffer.shape);
-    if (!(elementOffset >= 0 && length >= 0 && elementOffset + length <= elements)) {
-      throw new Error(`elements ${elementOffset} to ${elementOffset + length} of a buffer of ${elements}`);
-    }
   }
 
   // Rows through the source's own `read`, a few pieces at once over all tensors; each waits for its own before it reads on.

@@ -3,6 +3,7 @@
 
 import { float16ToNumber } from '../io/float16.js';
 import type { ExecutionCode } from '../tensor/backend.js';
+import type { ConstantName, OperandName, OpName, SizeName } from '../tensor/optable.js';
 import type { QuantizedRow } from '../tensor/quantize.js';
 
 /** An uploaded matrix: its values, and for q8 and q4 also the codes and scales by row. */
@@ -13,21 +14,25 @@ export interface ReferenceWeight {
   readonly quantized?: readonly QuantizedRow[];
 }
 
-/** What an op sees: operands in the op table's order, sizes of this run, constants. */
-export interface Call {
-  floats(operand: number): Float32Array;
-  ints(operand: number): Int32Array;
+/** What an op sees: its operands, the sizes of this run and its constants, by their names in the op table. */
+export interface Call<Op extends OpName = OpName> {
+  floats(operand: OperandName<Op>): Float32Array;
+  /** The same, of an operand that may be left out. */
+  maybe(operand: OperandName<Op>): Float32Array | undefined;
+  ints(operand: OperandName<Op>): Int32Array;
   /** A key or value cache, f32 or f16 bits. */
-  cache(operand: number): Float32Array | Uint16Array;
+  cache(operand: OperandName<Op>): Float32Array | Uint16Array;
   /** An uploaded matrix, or f32 rows as one. */
-  weight(operand: number): ReferenceWeight;
-  has(operand: number): boolean;
-  readonly sizes: readonly number[];
-  readonly constants: readonly number[];
+  weight(operand: OperandName<Op>): ReferenceWeight;
+  readonly sizes: Readonly<Record<SizeName<Op>, number>>;
+  readonly constants: Readonly<Record<ConstantName<Op>, number>>;
 }
 
 /** Computes one record; returns a code only when data points outside its table. */
-export type ReferenceOp = (call: Call) => ExecutionCode | undefined;
+export type ReferenceOp<Op extends OpName> = (call: Call<Op>) => ExecutionCode | undefined;
+
+/** The definition of each op. */
+export type ReferenceOps = { readonly [Op in OpName]: ReferenceOp<Op> };
 
 export const outside = (index: number, size: number): boolean => !(index >= 0 && index < size);
 

@@ -2,14 +2,14 @@
 // inside, f32 outside. Tests compare the derivatives with central differences of the forward definitions.
 
 import type { OpName } from '../tensor/optable.js';
-import { inverseRms, outside, type ReferenceOp, rotate, sequencesOf, sigmoid } from './reference-call.js';
+import { inverseRms, outside, type ReferenceOps, rotate, sequencesOf, sigmoid } from './reference-call.js';
 
 type GradientName = Extract<OpName, `${string}Grad` | 'crossEntropy' | 'globalNorm' | 'adamw'>;
 
-export const referenceGradients: Record<GradientName, ReferenceOp> = {
+export const referenceGradients: Pick<ReferenceOps, GradientName> = {
   embeddingGrad(call) {
-    const [rows, columns, tableRows, skip] = call.sizes;
-    const [dout, ids, tableGrad] = [call.floats(0), call.ints(1), call.floats(2)];
+    const { rows, columns, tableRows, skip } = call.sizes;
+    const [dout, ids, tableGrad] = [call.floats('dout'), call.ints('ids'), call.floats('tableGrad')];
     for (let r = 0; r < rows; r++) {
       if (outside(ids[r], tableRows)) return 'index-out-of-range';
       if (ids[r] === skip - 1) continue;
@@ -18,22 +18,28 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
   },
 
   rmsNormGrad(call) {
-    const [rows, columns] = call.sizes;
-    const [x, weight, dout, dx, weightGrad] = [call.floats(0), call.floats(1), call.floats(2), call.floats(4), call.floats(5)];
-    const residual = call.has(3) ? call.floats(3) : undefined;
+    const { rows, columns } = call.sizes;
+    const [x, weight, dout, dx, weightGrad] = [
+      call.floats('x'),
+      call.floats('weight'),
+      call.floats('dout'),
+      call.floats('dx'),
+      call.floats('weightGrad'),
+    ];
+    const residual = call.maybe('residual');
     const sums = new Float64Array(columns);
     for (let r = 0; r < rows; r++) {
       const row = (array: Float32Array): Float32Array => array.subarray(r * columns, (r + 1) * columns);
-      const out = normalizeGrad(row(x), weight, row(dout), call.constants[0], sums);
+      const out = normalizeGrad(row(x), weight, row(dout), call.constants.eps, sums);
       for (let c = 0; c < columns; c++) dx[r * columns + c] = out[c] + (residual ? residual[r * columns + c] : 0);
     }
     for (let c = 0; c < columns; c++) weightGrad[c] += sums[c];
   },
 
   linearInputGrad(call) {
-    const [rows, inputs, outputs] = call.sizes;
-    const [dout, weight, dx] = [call.floats(0), call.floats(1), call.floats(3)];
-    const residual = call.has(2) ? call.floats(2) : undefined;
+    const { rows, inputs, outputs } = call.sizes;
+    const [dout, weight, dx] = [call.floats('dout'), call.floats('weight'), call.floats('dx')];
+    const residual = call.maybe('residual');
     for (let r = 0; r < rows; r++) {
       const sums = new Float64Array(inputs);
       for (let n = 0; n < outputs; n++) {
@@ -45,8 +51,8 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
   },
 
   linearWeightGrad(call) {
-    const [rows, inputs, outputs] = call.sizes;
-    const [dout, x, weightGrad] = [call.floats(0), call.floats(1), call.floats(2)];
+    const { rows, inputs, outputs } = call.sizes;
+    const [dout, x, weightGrad] = [call.floats('dout'), call.floats('x'), call.floats('weightGrad')];
     for (let n = 0; n < outputs; n++) {
       const sums = new Float64Array(inputs);
       for (let r = 0; r < rows; r++) {
@@ -58,10 +64,15 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
   },
 
   qkNormRopeGrad(call) {
-    const [rows, queryHeads, kvHeads, headDim, cacheRows, ropeRows] = call.sizes;
-    const [qkv, rope, positions, kvRows] = [call.floats(0), call.floats(3), call.ints(4), call.ints(5)];
-    const [dquery, dkeys, dvalues, dqkv] = [call.floats(6), call.floats(7), call.floats(8), call.floats(9)];
-    const norms = [1, 2].map((operand) => (call.has(operand) ? call.floats(operand) : undefined));
+    const { rows, queryHeads, kvHeads, headDim, cacheRows, ropeRows } = call.sizes;
+    const [qkv, rope, positions, kvRows] = [call.floats('qkv'), call.floats('rope'), call.ints('positions'), call.ints('kvRows')];
+    const [dquery, dkeys, dvalues, dqkv] = [
+      call.floats('dquery'),
+      call.floats('dkeys'),
+      call.floats('dvalues'),
+      call.floats('dqkv'),
+    ];
+    const norms = [call.maybe('queryNorm'), call.maybe('keyNorm')];
     const sums = [new Float64Array(headDim), new Float64Array(headDim)];
     for (let r = 0; r < rows; r++) {
       if (outside(positions[r], ropeRows) || outside(kvRows[r], cacheRows)) return 'index-out-of-range';
@@ -79,22 +90,21 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
         rotate(dout, angles, -1);
         const norm = norms[isQuery ? 0 : 1];
         const x = qkv.subarray(start, start + headDim);
-        dqkv.set(norm ? normalizeGrad(x, norm, dout, call.constants[0], sums[isQuery ? 0 : 1]) : dout, start);
+        dqkv.set(norm ? normalizeGrad(x, norm, dout, call.constants.eps, sums[isQuery ? 0 : 1]) : dout, start);
       }
     }
-    for (const [i, operand] of [10, 11].entries()) {
-      if (!call.has(operand)) continue;
-      const grad = call.floats(operand);
-      for (let d = 0; d < headDim; d++) grad[d] += sums[i][d];
+    for (const [i, grad] of [call.maybe('queryNormGrad'), call.maybe('keyNormGrad')].entries()) {
+      if (grad) for (let d = 0; d < headDim; d++) grad[d] += sums[i][d];
     }
   },
 
   attentionGrad(call) {
-    const [rows, sequenceCount, segmentCount, queryHeads, kvHeads, headDim, cacheRows] = call.sizes;
-    const [query, keys, values, out, logsumexp, dout] = [0, 1, 2, 5, 6, 7].map((operand) => call.floats(operand));
-    const ragged = sequencesOf(call.ints(3), call.ints(4), { rows, sequenceCount, segmentCount, cacheRows });
+    const { rows, sequenceCount, segmentCount, queryHeads, kvHeads, headDim, cacheRows } = call.sizes;
+    const [query, keys, values] = [call.floats('query'), call.floats('keys'), call.floats('values')];
+    const [out, logsumexp, dout] = [call.floats('out'), call.floats('logsumexp'), call.floats('dout')];
+    const ragged = sequencesOf(call.ints('sequences'), call.ints('segments'), { rows, sequenceCount, segmentCount, cacheRows });
     if (!ragged) return 'index-out-of-range';
-    const scale = call.constants[0];
+    const { scale } = call.constants;
     const dquery = new Float64Array(rows * queryHeads * headDim);
     const dkeys = new Float64Array(cacheRows * kvHeads * headDim);
     const dvalues = new Float64Array(cacheRows * kvHeads * headDim);
@@ -124,14 +134,14 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
         }
       }
     }
-    call.floats(8).set(dquery);
-    call.floats(9).set(dkeys);
-    call.floats(10).set(dvalues);
+    call.floats('dquery').set(dquery);
+    call.floats('dkeys').set(dkeys);
+    call.floats('dvalues').set(dvalues);
   },
 
   swigluGrad(call) {
-    const [rows, columns] = call.sizes;
-    const [x, dout] = [call.floats(0), call.floats(1)];
+    const { rows, columns } = call.sizes;
+    const [x, dout] = [call.floats('x'), call.floats('dout')];
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < columns; c++) {
         const [gateAt, upAt] = [2 * r * columns + c, (2 * r + 1) * columns + c];
@@ -143,18 +153,18 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
   },
 
   siluGrad(call) {
-    const [rows, columns] = call.sizes;
-    const [x, dout] = [call.floats(0), call.floats(1)];
+    const { rows, columns } = call.sizes;
+    const [x, dout] = [call.floats('x'), call.floats('dout')];
     for (let i = 0; i < rows * columns; i++) x[i] = dout[i] * siluGrad(x[i]);
   },
 
   crossEntropy(call) {
-    const [rows, columns, vocabulary] = call.sizes;
-    const [x, weight, targets, losses] = [call.floats(0), call.floats(1), call.ints(2), call.floats(4)];
-    const scale = call.floats(3)[0];
-    const [zLoss, smoothing] = call.constants;
-    const dx = call.has(5) ? call.floats(5) : undefined;
-    const weightGrad = call.has(6) ? call.floats(6) : undefined;
+    const { rows, columns, vocabulary } = call.sizes;
+    const [x, weight, targets, losses] = [call.floats('x'), call.floats('weight'), call.ints('targets'), call.floats('losses')];
+    const scale = call.floats('scale')[0];
+    const { zLoss, labelSmoothing: smoothing } = call.constants;
+    const dx = call.maybe('dx');
+    const weightGrad = call.maybe('weightGrad');
     const sums = new Float64Array(weightGrad ? vocabulary * columns : 0);
     for (let r = 0; r < rows; r++) {
       const row = x.subarray(r * columns, (r + 1) * columns);
@@ -187,21 +197,23 @@ export const referenceGradients: Record<GradientName, ReferenceOp> = {
   },
 
   globalNorm(call) {
-    const [count] = call.sizes;
-    const [x, norms] = [call.floats(0), call.floats(1)];
+    const { count } = call.sizes;
+    const [x, norms] = [call.floats('x'), call.floats('norms')];
     let sum = 0;
     for (let i = 0; i < count; i++) sum += x[i] * x[i];
     const norm = Math.sqrt(sum);
     norms[0] = norm;
-    norms[1] = Math.min(1, call.constants[0] / (norm + 1e-6));
+    norms[1] = Math.min(1, call.constants.maxNorm / (norm + 1e-6));
     norms[2] = Number.isFinite(norms[0]) ? 0 : 1;
   },
 
   adamw(call) {
-    const [count] = call.sizes;
-    const [parameters, grad, first, second, norms, schedule] = [0, 1, 2, 3, 4, 5].map((operand) => call.floats(operand));
-    const [beta1, beta2, eps, weightDecay] = call.constants;
-    const [learningRate, correction1, correction2] = schedule;
+    const { count } = call.sizes;
+    const [parameters, grad] = [call.floats('parameters'), call.floats('grad')];
+    const [first, second] = [call.floats('firstMoment'), call.floats('secondMoment')];
+    const norms = call.floats('norms');
+    const [learningRate, correction1, correction2] = call.floats('schedule');
+    const { beta1, beta2, eps, weightDecay } = call.constants;
     for (let i = 0; i < count && norms[2] === 0; i++) {
       const g = grad[i] * norms[1];
       first[i] = beta1 * first[i] + (1 - beta1) * g;

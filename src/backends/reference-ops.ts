@@ -2,16 +2,15 @@
 // suite judges every other backend against this file. Written to be read, not to be fast.
 
 import { decodeBfloat16, encodeBfloat16, numberToFloat16 } from '../io/float16.js';
-import type { OpName } from '../tensor/optable.js';
 import { groupSize, type QuantizedRow, quantizeActivations } from '../tensor/quantize.js';
-import { load, normalize, outside, type ReferenceOp, rotate, sequencesOf, sigmoid } from './reference-call.js';
+import { load, normalize, outside, type ReferenceOps, rotate, sequencesOf, sigmoid } from './reference-call.js';
 import { referenceGradients } from './reference-gradients.js';
 
-export const referenceOps: Record<OpName, ReferenceOp> = {
+export const referenceOps: ReferenceOps = {
   embedding(call) {
-    const [rows, columns, tableRows] = call.sizes;
-    const table = call.weight(0).values;
-    const [ids, out] = [call.ints(1), call.floats(2)];
+    const { rows, columns, tableRows } = call.sizes;
+    const table = call.weight('table').values;
+    const [ids, out] = [call.ints('ids'), call.floats('out')];
     for (let r = 0; r < rows; r++) {
       if (outside(ids[r], tableRows)) return 'index-out-of-range';
       out.set(table.subarray(ids[r] * columns, (ids[r] + 1) * columns), r * columns);
@@ -19,23 +18,23 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   rmsNorm(call) {
-    const [rows, columns] = call.sizes;
-    const [x, weight, out] = [call.floats(0), call.floats(1), call.floats(2)];
+    const { rows, columns } = call.sizes;
+    const [x, weight, out] = [call.floats('x'), call.floats('weight'), call.floats('out')];
     for (let r = 0; r < rows; r++) {
       normalize(
         x.subarray(r * columns, (r + 1) * columns),
         weight,
-        call.constants[0],
+        call.constants.eps,
         out.subarray(r * columns, (r + 1) * columns),
       );
     }
   },
 
   linear(call) {
-    const [rows, inputs, outputs, int8] = call.sizes;
-    const weight = call.weight(1);
-    const [x, out] = [call.floats(0), call.floats(3)];
-    const residual = call.has(2) ? call.floats(2) : undefined;
+    const { rows, inputs, outputs, int8 } = call.sizes;
+    const weight = call.weight('weight');
+    const [x, out] = [call.floats('x'), call.floats('out')];
+    const residual = call.maybe('residual');
     for (let r = 0; r < rows; r++) {
       const row = x.subarray(r * inputs, (r + 1) * inputs);
       const activations = int8 && weight.quantized ? quantizeActivations(row) : undefined;
@@ -47,10 +46,16 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   qkNormRope(call) {
-    const [rows, queryHeads, kvHeads, headDim, cacheRows, ropeRows] = call.sizes;
-    const [qkv, rope, positions, kvRows, query] = [call.floats(0), call.floats(3), call.ints(4), call.ints(5), call.floats(6)];
-    const [keys, values] = [call.cache(7), call.cache(8)];
-    const norms = [call.has(1) ? call.floats(1) : undefined, call.has(2) ? call.floats(2) : undefined];
+    const { rows, queryHeads, kvHeads, headDim, cacheRows, ropeRows } = call.sizes;
+    const [qkv, rope, positions, kvRows, query] = [
+      call.floats('qkv'),
+      call.floats('rope'),
+      call.ints('positions'),
+      call.ints('kvRows'),
+      call.floats('query'),
+    ];
+    const [keys, values] = [call.cache('keys'), call.cache('values')];
+    const norms = [call.maybe('queryNorm'), call.maybe('keyNorm')];
     const head = new Float32Array(headDim);
     for (let r = 0; r < rows; r++) {
       if (outside(positions[r], ropeRows) || outside(kvRows[r], cacheRows)) return 'index-out-of-range';
@@ -64,7 +69,7 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
           continue;
         }
         const norm = norms[h < queryHeads ? 0 : 1];
-        if (norm) normalize(head, norm, call.constants[0], head);
+        if (norm) normalize(head, norm, call.constants.eps, head);
         rotate(head, angles);
         if (h < queryHeads) query.set(head, (r * queryHeads + h) * headDim);
         else store(keys, kvStart, head);
@@ -73,10 +78,10 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   attention(call) {
-    const [rows, sequenceCount, segmentCount, queryHeads, kvHeads, headDim, cacheRows] = call.sizes;
-    const [query, keys, values, out] = [call.floats(0), call.cache(1), call.cache(2), call.floats(5)];
-    const logsumexp = call.has(6) ? call.floats(6) : undefined;
-    const ragged = sequencesOf(call.ints(3), call.ints(4), { rows, sequenceCount, segmentCount, cacheRows });
+    const { rows, sequenceCount, segmentCount, queryHeads, kvHeads, headDim, cacheRows } = call.sizes;
+    const [query, keys, values, out] = [call.floats('query'), call.cache('keys'), call.cache('values'), call.floats('out')];
+    const logsumexp = call.maybe('logsumexp');
+    const ragged = sequencesOf(call.ints('sequences'), call.ints('segments'), { rows, sequenceCount, segmentCount, cacheRows });
     if (!ragged) return 'index-out-of-range';
     for (const { firstRow, count, cached } of ragged) {
       for (let i = 0; i < count; i++) {
@@ -88,7 +93,7 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
           const scores = new Float64Array(visible);
           let largest = -Infinity;
           for (let j = 0; j < visible; j++) {
-            scores[j] = dotCache(q, keys, (cached[j] * kvHeads + kvHead) * headDim) * call.constants[0];
+            scores[j] = dotCache(q, keys, (cached[j] * kvHeads + kvHead) * headDim) * call.constants.scale;
             largest = Math.max(largest, scores[j]);
           }
           const sums = new Float64Array(headDim);
@@ -107,22 +112,22 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   swiglu(call) {
-    const [rows, columns] = call.sizes;
-    const [x, out] = [call.floats(0), call.floats(1)];
+    const { rows, columns } = call.sizes;
+    const [x, out] = [call.floats('x'), call.floats('out')];
     for (let r = 0; r < rows; r++) {
       for (let c = 0; c < columns; c++) out[r * columns + c] = silu(x[2 * r * columns + c]) * x[(2 * r + 1) * columns + c];
     }
   },
 
   silu(call) {
-    const [rows, columns] = call.sizes;
-    const [x, out] = [call.floats(0), call.floats(1)];
+    const { rows, columns } = call.sizes;
+    const [x, out] = [call.floats('x'), call.floats('out')];
     for (let i = 0; i < rows * columns; i++) out[i] = silu(x[i]);
   },
 
   gatherRows(call) {
-    const [rows, columns, sourceRows] = call.sizes;
-    const [x, indices, out] = [call.floats(0), call.ints(1), call.floats(2)];
+    const { rows, columns, sourceRows } = call.sizes;
+    const [x, indices, out] = [call.floats('x'), call.ints('indices'), call.floats('out')];
     for (let r = 0; r < rows; r++) {
       if (outside(indices[r], sourceRows)) return 'index-out-of-range';
       out.set(x.subarray(indices[r] * columns, (indices[r] + 1) * columns), r * columns);
@@ -130,8 +135,8 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   argmax(call) {
-    const [rows, columns] = call.sizes;
-    const [x, out] = [call.floats(0), call.ints(1)];
+    const { rows, columns } = call.sizes;
+    const [x, out] = [call.floats('x'), call.ints('out')];
     for (let r = 0; r < rows; r++) {
       let best = 0;
       let largest = -Infinity;
@@ -146,8 +151,8 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   tokenLogprob(call) {
-    const [rows, columns] = call.sizes;
-    const [logits, targets, out] = [call.floats(0), call.ints(1), call.floats(2)];
+    const { rows, columns } = call.sizes;
+    const [logits, targets, out] = [call.floats('logits'), call.ints('targets'), call.floats('out')];
     for (let r = 0; r < rows; r++) {
       if (outside(targets[r], columns)) return 'index-out-of-range';
       const row = logits.subarray(r * columns, (r + 1) * columns);
@@ -160,13 +165,13 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   copy(call) {
-    const [rows, columns] = call.sizes;
-    call.floats(1).set(call.floats(0).subarray(0, rows * columns));
+    const { rows, columns } = call.sizes;
+    call.floats('out').set(call.floats('x').subarray(0, rows * columns));
   },
 
   packBf16(call) {
-    const [rows, columns] = call.sizes;
-    const [x, packed] = [call.floats(0), halves(call.floats(1))];
+    const { rows, columns } = call.sizes;
+    const [x, packed] = [call.floats('x'), halves(call.floats('packed'))];
     const stride = columns + (columns % 2);
     for (let r = 0; r < rows; r++) {
       encodeBfloat16(x.subarray(r * columns, (r + 1) * columns), packed.subarray(r * stride, r * stride + columns));
@@ -175,8 +180,8 @@ export const referenceOps: Record<OpName, ReferenceOp> = {
   },
 
   unpackBf16(call) {
-    const [rows, columns] = call.sizes;
-    const [packed, out] = [halves(call.floats(0)), call.floats(1)];
+    const { rows, columns } = call.sizes;
+    const [packed, out] = [halves(call.floats('packed')), call.floats('out')];
     const stride = columns + (columns % 2);
     for (let r = 0; r < rows; r++) {
       decodeBfloat16(packed.subarray(r * stride, r * stride + columns), out.subarray(r * columns, (r + 1) * columns));

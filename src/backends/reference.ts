@@ -11,25 +11,38 @@ import type {
   DType,
   Executable,
   ExecutionCode,
-  ExecutionFailure,
+  HostArray,
+  HostArrays,
+  HostType,
   OpRecord,
+  Program,
   Submission,
 } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opSpec } from '../tensor/optable.js';
-import { bytesOf, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
+import { bytesOf, checkRecord, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
 import { quantizeWeights } from '../tensor/quantize.js';
-import type { Call, ReferenceWeight } from './reference-call.js';
+import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import type { Call, ReferenceOp, ReferenceWeight } from './reference-call.js';
 import { referenceOps } from './reference-ops.js';
 
-type RowsArray = Float32Array | Uint16Array | Int32Array;
-
+/** Memory of a persistent buffer. */
 interface Stored {
-  readonly array?: RowsArray;
+  readonly array?: HostArray;
   readonly weight?: ReferenceWeight;
   /** Serial of the failed run that last should have written it. */
   failed: number;
 }
+
+/** A program with the memory of its persistent operands, in the order of the records' operands. */
+interface ReferenceExecutable extends Executable {
+  readonly stored: readonly (readonly (Stored | undefined)[])[];
+  readonly ids: ReadonlySet<number>;
+}
+
+const maxBufferBytes = 2 ** 31;
+/** One count for all: a buffer of another backend is unknown here. */
+let lastId = 0;
 
 /** A backend in plain TypeScript; the definition of every op. */
 export function referenceBackend(): Backend {
@@ -39,9 +52,9 @@ export function referenceBackend(): Backend {
 class ReferenceBackend implements Backend {
   readonly name = 'reference';
   readonly description = 'reference (plain TypeScript, 1 thread)';
-  readonly limits = { maxBufferBytes: 2 ** 31, maxBindingBytes: 2 ** 31, threads: 1 };
+  readonly limits = { maxBufferBytes, maxBindingBytes: maxBufferBytes, threads: 1 };
   private readonly memory = new Map<number, Stored>();
-  private nextId = 1;
+  private readonly executables = new WeakSet<Executable>();
   private queue: Promise<unknown> = Promise.resolve();
   /** Failed runs so far, and how many of them callers have been told of. */
   private failures = 0;
@@ -53,41 +66,80 @@ class ReferenceBackend implements Backend {
     return op in referenceOps;
   }
 
-  create(dtype: 'f32' | 'f16' | 'i32', shape: readonly number[]): DeviceBuffer {
-    const elements = elementsOf(shape);
+  create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type> {
+    this.open();
+    checkShape(shape);
+    const bytes = bytesOf(dtype, elementsOf(shape));
     try {
-      const array =
-        dtype === 'f32' ? new Float32Array(elements) : dtype === 'f16' ? new Uint16Array(elements) : new Int32Array(elements);
-      return this.keep(dtype, 'rows', shape, bytesOf(dtype, elements), { array, failed: 0 });
+      if (bytes > maxBufferBytes) throw new RangeError();
+      return this.keep(dtype, 'rows', shape, bytes, { array: hostArray(dtype, elementsOf(shape)), failed: 0 });
     } catch {
       throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
     }
   }
 
-  async upload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
+  async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
+    const { layout, dtype, rows, columns } = planUpload(tensor, wanted);
+    this.open();
     const values = (await readFloat32(tensor)).slice();
-    if (tensor.shape.length === 1) return this.keep('f32', 'rows', tensor.shape, values.byteLength, { array: values, failed: 0 });
-    const [rows, columns] = tensor.shape;
+    if (layout === 'rows') return this.keep('f32', layout, tensor.shape, values.byteLength, { array: values, failed: 0 });
     const weight = convert(values, rows, columns, dtype);
-    return this.keep(dtype, 'weight', tensor.shape, weight.values.byteLength, { weight, failed: 0 });
+    return this.keep(dtype, layout, tensor.shape, weight.values.byteLength, { weight, failed: 0 });
   }
 
-  write(buffer: DeviceBuffer, data: RowsArray, elementOffset = 0): void {
+  write(buffer: DeviceBuffer, data: HostArray, elementOffset = 0): void {
+    checkWrite(buffer, data, elementOffset);
+    const stored = this.stored(buffer);
     const copy = data.slice();
     this.enqueue(() => {
-      this.array(buffer).set(copy, elementOffset);
+      stored.array!.set(copy, buffer.offset + elementOffset);
+      if (copy.length === stored.array!.length) stored.failed = 0;
     }).catch(() => {});
   }
 
-  compile(program: Executable['program']): Executable {
-    const plan = planArena(program);
-    return { program, arenaBytes: plan.bytes, dispose() {} };
+  compile(program: Program): Executable {
+    this.open();
+    const ids = new Set<number>();
+    const stored = program.records.map((record, index) => {
+      checkRecord(record, program);
+      return record.operands.map((buffer) => {
+        if (buffer?.kind !== 'persistent') return undefined;
+        const found = this.memory.get(buffer.id);
+        if (!found) throw new Error(`record ${index}: a buffer that is unknown or freed`);
+        if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > lengthOf(found)) {
+          throw new Error(`record ${index}: a view past the end of its buffer`);
+        }
+        ids.add(buffer.id);
+        return found;
+      });
+    });
+    const executable: ReferenceExecutable = {
+      program,
+      arenaBytes: planArena(program).bytes,
+      stored,
+      ids,
+      dispose: () => {
+        this.executables.delete(executable);
+      },
+    };
+    this.executables.add(executable);
+    return executable;
   }
 
   submit(executable: Executable, params: Int32Array): Submission {
+    this.open();
+    const { stored, ids } = executable as ReferenceExecutable;
+    const { program } = executable;
+    if (!stored) throw new Error('this program was compiled by another backend');
+    if (params.length !== program.paramsLength) {
+      throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
+    }
+    if (!this.executables.has(executable) || [...ids].some((id) => !this.memory.has(id))) {
+      throw new Error('the program, or a buffer that it uses, was freed');
+    }
     let cancelled = false;
     const values = params.slice();
-    const done = this.enqueue((acknowledged) => this.run(executable, values, acknowledged, () => cancelled));
+    const done = this.enqueue((acknowledged) => this.run(program, stored, values, acknowledged, () => cancelled));
     return {
       done,
       cancel() {
@@ -96,38 +148,61 @@ class ReferenceBackend implements Backend {
     };
   }
 
-  read(buffer: DeviceBuffer, elementOffset = 0, length = elementsOf(buffer.shape) - elementOffset): Promise<RowsArray> {
+  read<Type extends DType>(
+    buffer: DeviceBuffer<Type>,
+    elementOffset = 0,
+    length = elementsOf(buffer.shape) - elementOffset,
+  ): Promise<HostArrays[Extract<Type, HostType>]> {
+    checkTransfer(buffer, elementOffset, length);
+    const stored = this.stored(buffer);
+    const start = buffer.offset + elementOffset;
     return this.enqueue((acknowledged) => {
-      const stored = this.memory.get(buffer.id);
-      if (!stored?.array) throw new Error('read: this buffer was freed, or the host cannot read it');
       if (stored.failed > acknowledged) throw new ExecutionError({ opIndex: -1, op: 'read', code: 'poisoned' });
-      return stored.array.slice(buffer.offset + elementOffset, buffer.offset + elementOffset + length);
+      return stored.array!.slice(start, start + length) as HostArrays[Extract<Type, HostType>];
     });
   }
 
   free(buffer: DeviceBuffer): void {
-    this.enqueue(() => {
-      this.memory.delete(buffer.id);
-    }).catch(() => {});
+    this.memory.delete(buffer.id); // what is queued holds its memory still
   }
 
   async dispose(): Promise<void> {
     this.disposed = true;
-    await this.queue.catch(() => {});
+    await this.queue;
     this.memory.clear();
   }
 
-  private keep(dtype: DType, layout: 'rows' | 'weight', shape: readonly number[], bytes: number, stored: Stored): DeviceBuffer {
-    const id = this.nextId++;
+  private open(): void {
+    if (this.disposed) throw new Error('this backend was disposed of');
+  }
+
+  private keep<Type extends DType>(
+    dtype: Type,
+    layout: 'rows' | 'weight',
+    shape: readonly number[],
+    bytes: number,
+    stored: Stored,
+  ): DeviceBuffer<Type> {
+    const id = ++lastId;
     this.memory.set(id, stored);
-    return { kind: 'persistent', id, dtype, layout, shape, bytes, offset: 0 };
+    return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
+  }
+
+  private stored(buffer: DeviceBuffer): Stored {
+    this.open();
+    const stored = this.memory.get(buffer.id);
+    if (!stored) throw new Error('a buffer that is unknown or freed');
+    if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > lengthOf(stored)) {
+      throw new Error('a view past the end of its buffer');
+    }
+    return stored;
   }
 
   /** Runs after everything queued before; hands the work the number of failures that its caller knew of. */
   private enqueue<T>(work: (acknowledged: number) => T | Promise<T>): Promise<T> {
     const acknowledged = this.observed;
     const result = this.queue.then(() => {
-      if (this.disposed) throw new ExecutionError({ opIndex: -1, op: 'read', code: 'cancelled' });
+      if (this.disposed) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'cancelled' });
       return work(acknowledged);
     });
     this.queue = result.catch(() => {});
@@ -137,63 +212,38 @@ class ReferenceBackend implements Backend {
     });
   }
 
-  private async run(executable: Executable, params: Int32Array, acknowledged: number, cancelled: () => boolean): Promise<void> {
-    const { records, arena } = executable.program;
-    const scratch = arena.map((buffer) => new Float32Array(elementsOf(buffer.shape)));
+  private async run(
+    { records, arena }: Program,
+    stored: ReferenceExecutable['stored'],
+    params: Int32Array,
+    acknowledged: number,
+    cancelled: () => boolean,
+  ): Promise<void> {
     const fail = (opIndex: number, code: ExecutionCode): never => {
       const serial = ++this.failures;
-      for (const record of records) {
-        record.operands.forEach((buffer, i) => {
-          const stored =
-            buffer?.kind === 'persistent' && opSpec(record.op).operands[i].access !== 'read' && this.memory.get(buffer.id);
-          if (stored) stored.failed = serial;
-        });
+      for (const [index, record] of records.entries()) {
+        for (const [i, memory] of stored[index].entries()) {
+          if (memory && opSpec(record.op).operands[i].access !== 'read') memory.failed = serial;
+        }
       }
-      throw new ExecutionError({ opIndex, op: records[opIndex]?.op ?? 'write', code } satisfies ExecutionFailure);
+      throw new ExecutionError({ opIndex, op: records[opIndex].op, code });
     };
     for (const [index, record] of records.entries()) {
-      if (cancelled()) fail(index, 'cancelled');
-      const sizes = record.ints.map((dim) => sizeOf(dim, params) ?? fail(index, 'size-out-of-range'));
-      for (const buffer of record.operands) {
-        if (buffer?.kind === 'persistent' && this.stored(buffer).failed > acknowledged) fail(index, 'poisoned');
+      for (const [i, memory] of stored[index].entries()) {
+        if (memory && memory.failed > acknowledged && opSpec(record.op).operands[i].access !== 'write') fail(index, 'poisoned');
       }
-      const code = referenceOps[record.op](this.call(record, sizes, scratch, params));
+    }
+    const sizes = records.map((record, index) =>
+      record.ints.map((dim) => sizeOf(dim, params) ?? fail(index, 'size-out-of-range')),
+    );
+    const scratch = arena.map((buffer) => new Float32Array(elementsOf(buffer.shape)));
+    for (const [index, record] of records.entries()) {
+      if (cancelled()) fail(index, 'cancelled');
+      const compute = referenceOps[record.op] as ReferenceOp<OpName>;
+      const code = compute(callOf(record, stored[index], sizes[index], scratch, params));
       if (code) fail(index, code);
       await this.giveWay();
     }
-  }
-
-  private call(record: OpRecord, sizes: number[], arena: Float32Array[], params: Int32Array): Call {
-    const array = (operand: number): RowsArray => {
-      const buffer = record.operands[operand]!;
-      const whole = buffer.kind === 'params' ? params : buffer.kind === 'arena' ? arena[buffer.id] : this.array(buffer);
-      return whole.subarray(buffer.offset, buffer.offset + elementsOf(buffer.shape));
-    };
-    return {
-      floats: (operand) => array(operand) as Float32Array,
-      ints: (operand) => array(operand) as Int32Array,
-      cache: (operand) => array(operand) as Float32Array | Uint16Array,
-      weight: (operand) => {
-        const buffer = record.operands[operand]!;
-        if (buffer.layout === 'weight') return this.stored(buffer).weight!;
-        return { rows: buffer.shape[0], columns: buffer.shape[1], values: array(operand) as Float32Array };
-      },
-      has: (operand) => record.operands[operand] !== null,
-      sizes,
-      constants: record.floats.map(Math.fround),
-    };
-  }
-
-  private stored(buffer: DeviceBuffer): Stored {
-    const stored = this.memory.get(buffer.id);
-    if (!stored) throw new Error('this buffer was freed');
-    return stored;
-  }
-
-  private array(buffer: DeviceBuffer): RowsArray {
-    const array = this.stored(buffer).array;
-    if (!array) throw new Error('the host cannot reach a weight');
-    return array;
   }
 
   /** Lets timers and input through, at most every few milliseconds. */
@@ -216,4 +266,41 @@ function convert(values: Float32Array, rows: number, columns: number, dtype: Exc
     for (let c = 0; c < columns; c++) dequantized[r * columns + c] = codes[c] * scales[c >> 5];
   });
   return { rows, columns, values: dequantized, quantized };
+}
+
+function lengthOf({ array, weight }: Stored): number {
+  return array ? array.length : weight!.rows * weight!.columns;
+}
+
+function callOf(
+  record: OpRecord,
+  stored: readonly (Stored | undefined)[],
+  sizes: readonly number[],
+  arena: readonly Float32Array[],
+  params: Int32Array,
+): Call {
+  const spec = opSpec(record.op);
+  const indexOf = (name: string): number => spec.operands.findIndex((operand) => operand.name === name);
+  const named = (names: readonly string[], values: readonly number[]): Record<string, number> =>
+    Object.fromEntries(names.map((name, i) => [name, values[i]]));
+  const array = (operand: string): HostArray | undefined => {
+    const i = indexOf(operand);
+    const buffer = record.operands[i];
+    if (!buffer) return undefined;
+    const whole = buffer.kind === 'params' ? params : buffer.kind === 'arena' ? arena[buffer.id] : stored[i]!.array!;
+    return whole.subarray(buffer.offset, buffer.offset + elementsOf(buffer.shape));
+  };
+  return {
+    floats: (operand) => array(operand) as Float32Array,
+    maybe: (operand) => array(operand) as Float32Array | undefined,
+    ints: (operand) => array(operand) as Int32Array,
+    cache: (operand) => array(operand) as Float32Array | Uint16Array,
+    weight: (operand) => {
+      const i = indexOf(operand);
+      const { shape } = record.operands[i]!;
+      return stored[i]?.weight ?? { rows: shape[0], columns: shape[1], values: array(operand) as Float32Array };
+    },
+    sizes: named(spec.ints, sizes) as Call['sizes'],
+    constants: named(spec.floats, record.floats.map(Math.fround)) as Call['constants'],
+  };
 }

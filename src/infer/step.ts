@@ -55,9 +55,9 @@ export interface StepOptions {
 export class Stepper {
   private readonly programs = new Map<string, Encoded>();
   /** [maxSequences, vocabSize]; made when logits are first asked for. */
-  private logits?: DeviceBuffer;
-  private readonly argmax: DeviceBuffer;
-  private readonly logprobs: DeviceBuffer;
+  private logits?: DeviceBuffer<'f32'>;
+  private readonly argmax: DeviceBuffer<'i32'>;
+  private readonly logprobs: DeviceBuffer<'f32'>;
   private readonly vocabSize: number;
 
   constructor(
@@ -107,13 +107,13 @@ export class Stepper {
       case 'none':
         return {};
       case 'logits':
-        return { logits: (await backend.read(this.logits!, 0, wanted * this.vocabSize)) as Float32Array };
+        return { logits: await backend.read(this.logits!, 0, wanted * this.vocabSize) };
       case 'argmax':
-        return { argmax: (await backend.read(this.argmax, 0, wanted)) as Int32Array };
+        return { argmax: await backend.read(this.argmax, 0, wanted) };
       case 'score': {
         const reads = [backend.read(this.argmax, 0, wanted), backend.read(this.logprobs, 0, wanted)] as const;
         const [argmax, logprobs] = await Promise.all(reads);
-        return { argmax: argmax as Int32Array, logprobs: logprobs as Float32Array };
+        return { argmax, logprobs };
       }
     }
   }

@@ -19,17 +19,26 @@ export type Layout = 'rows' | 'weight';
  * exist only inside the program being encoded (their place is planned by liveness when it is compiled); `params` is the
  * int32 array handed over with each submission. Addresses are aligned to 256 bytes, views to one element.
  */
-export interface DeviceBuffer {
+export interface DeviceBuffer<Type extends DType = DType> {
   readonly kind: 'persistent' | 'arena' | 'params';
   /** Persistent: the backend's number, from 1. Arena: the index in its program. Params: 0. */
   readonly id: number;
-  readonly dtype: DType;
+  readonly dtype: Type;
   readonly layout: Layout;
   readonly shape: readonly number[];
   readonly bytes: number;
   /** First element of a view; 0 for a whole buffer. */
   readonly offset: number;
 }
+
+/** Element types of buffers that the host can make, write and read, and what it sees of them: f16 as bits. */
+export interface HostArrays {
+  readonly f32: Float32Array;
+  readonly f16: Uint16Array;
+  readonly i32: Int32Array;
+}
+export type HostType = keyof HostArrays;
+export type HostArray = HostArrays[HostType];
 
 /** A size known while encoding, or one read from the params at every run (`max` is what memory is planned for). */
 export type Dim = number | { readonly param: number; readonly max: number };
@@ -97,20 +106,25 @@ export interface Backend {
   readonly limits: Limits;
   supports(op: OpName): boolean;
   /** A zero-filled persistent buffer in `rows` layout. Throws `ExecutionError` (`out-of-memory`). */
-  create(dtype: 'f32' | 'f16' | 'i32', shape: readonly number[]): DeviceBuffer;
+  create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type>;
   /**
    * Reads a stored f32, f16 or bf16 tensor and converts or quantizes it on the backend's own threads. Two dimensions become
    * a `weight` of `dtype` ([outputs, inputs]); one dimension becomes f32 `rows`. Inputs that fill no whole group of 32 are
    * padded with zeros in q8 and q4. Rejects with `InputError` when the file is cut, `ExecutionError` otherwise.
    */
   upload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): Promise<DeviceBuffer>;
-  /** Queues a copy of `data` (taken at once) into a `rows` buffer. */
-  write(buffer: DeviceBuffer, data: Float32Array | Uint16Array | Int32Array, elementOffset?: number): void;
+  /** Queues a copy of `data` (taken at once) into a `rows` buffer. Throws when it does not lie inside, or is of another type. */
+  write(buffer: DeviceBuffer, data: HostArray, elementOffset?: number): void;
   /** Checks every record against the op table and plans the arena. Throws on a program that breaks the contract. */
   compile(program: Program): Executable;
+  /** Throws when the program was made by another backend, takes another number of params, or uses a buffer that was freed. */
   submit(executable: Executable, params: Int32Array): Submission;
-  /** The elements [elementOffset, elementOffset + length) of a `rows` buffer, after everything queued before. */
-  read(buffer: DeviceBuffer, elementOffset?: number, length?: number): Promise<Float32Array | Uint16Array | Int32Array>;
+  /** The elements [elementOffset, elementOffset + length) of a `rows` buffer, after everything queued before. Throws as `write`. */
+  read<Type extends DType>(
+    buffer: DeviceBuffer<Type>,
+    elementOffset?: number,
+    length?: number,
+  ): Promise<HostArrays[Extract<Type, HostType>]>;
   free(buffer: DeviceBuffer): void;
   /** Finishes what runs, drops what waits, frees everything. */
   dispose(): Promise<void>;

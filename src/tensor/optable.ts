@@ -20,32 +20,21 @@ export interface OpSpec {
   readonly floats: readonly string[];
 }
 
-const read = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({ name, access: 'read', dtypes, optional: false });
-const maybe = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({ name, access: 'read', dtypes, optional: true });
-const write = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
-  name,
-  access: 'write',
-  dtypes,
-  optional: false,
-});
-const maybeWrite = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
-  name,
-  access: 'write',
-  dtypes,
-  optional: true,
-});
-const maybeUpdate = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
-  name,
-  access: 'readwrite',
-  dtypes,
-  optional: true,
-});
-const update = (name: string, ...dtypes: OperandSpec['dtypes']): OperandSpec => ({
-  name,
-  access: 'readwrite',
-  dtypes,
-  optional: false,
-});
+type Operand<Name extends string, Optional extends boolean> = OperandSpec & { readonly name: Name; readonly optional: Optional };
+type Make<Optional extends boolean> = <Name extends string>(
+  name: Name,
+  ...dtypes: OperandSpec['dtypes']
+) => Operand<Name, Optional>;
+const operand =
+  <Optional extends boolean>(access: Access, optional: Optional): Make<Optional> =>
+  (name, ...dtypes) => ({ name, access, dtypes, optional });
+
+const read = operand('read', false);
+const write = operand('write', false);
+const update = operand('readwrite', false);
+const maybe = operand('read', true);
+const maybeWrite = operand('write', true);
+const maybeUpdate = operand('readwrite', true);
 
 export const opTable = {
   /** out[r] = table[ids[r]], dequantized. table: [tableRows, columns] */
@@ -250,6 +239,11 @@ export const opTable = {
 } as const satisfies Record<string, OpSpec>;
 
 export type OpName = keyof typeof opTable;
+
+/** The names that an op's operands, sizes and constants have in the table. */
+export type OperandName<Op extends OpName> = (typeof opTable)[Op]['operands'][number]['name'];
+export type SizeName<Op extends OpName> = (typeof opTable)[Op]['ints'][number];
+export type ConstantName<Op extends OpName> = (typeof opTable)[Op]['floats'][number];
 
 export const opNames = Object.keys(opTable) as OpName[];
 

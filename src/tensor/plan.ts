@@ -1,7 +1,7 @@
 // Makes a program ready for a backend: checks each record against the op table, gives arena buffers their places by liveness,
 // and writes the records as int32 words for backends behind a door. Not an optimizer: records run in the order given.
 
-import type { DeviceBuffer, Dim, OpRecord, Program } from './backend.js';
+import type { DeviceBuffer, Dim, DType, HostType, OpRecord, Program } from './backend.js';
 import { opNames, opSpec } from './optable.js';
 
 export const alignment = 256;
@@ -9,7 +9,7 @@ export const alignment = 256;
 const elementBytes = { f32: 4, i32: 4, f16: 2, bf16: 2, q8: 1, q4: 1 } as const;
 
 /** Bytes of a `rows` buffer of that many elements. */
-export function bytesOf(dtype: 'f32' | 'f16' | 'i32', elements: number): number {
+export function bytesOf(dtype: HostType, elements: number): number {
   return elements * elementBytes[dtype];
 }
 
@@ -58,6 +58,9 @@ export function checkRecord(record: OpRecord, program: Pick<Program, 'arena' | '
     if (!(operand.dtypes as readonly string[]).includes(kind)) fail(`operand '${operand.name}' cannot be ${kind}`);
     if (buffer.kind === 'arena' && program.arena[buffer.id] !== buffer)
       fail(`operand '${operand.name}' belongs to another program`);
+    if (buffer.kind === 'params' && !(buffer.offset >= 0 && buffer.offset + elementsOf(buffer.shape) <= program.paramsLength)) {
+      fail(`operand '${operand.name}' lies outside the params`);
+    }
     if (operand.access !== 'read') {
       if (buffer.kind === 'params') fail(`operand '${operand.name}' is written, but params are read only`);
       written.push(buffer);
@@ -76,7 +79,11 @@ function overlap(a: DeviceBuffer, b: DeviceBuffer): boolean {
 }
 
 /** A part of a persistent `rows` buffer, as a buffer of its own shape. @throws Error when it does not lie inside. */
-export function view(buffer: DeviceBuffer, offset: number, shape: readonly number[]): DeviceBuffer {
+export function view<Type extends DType>(
+  buffer: DeviceBuffer<Type>,
+  offset: number,
+  shape: readonly number[],
+): DeviceBuffer<Type> {
   const elements = elementsOf(shape);
   if (buffer.kind !== 'persistent' || buffer.layout !== 'rows') throw new Error('view: only persistent rows have views');
   if (offset < 0 || offset + elements > elementsOf(buffer.shape)) {

@@ -18,7 +18,7 @@ const alignedElements = 64;
 
 /** The four things that training keeps of each parameter. */
 export const stateNames = ['parameters', 'grad', 'firstMoment', 'secondMoment'] as const;
-export type ParameterState = Record<(typeof stateNames)[number], DeviceBuffer>;
+export type ParameterState = Record<(typeof stateNames)[number], DeviceBuffer<'f32'>>;
 
 export class TrainingParameters {
   /** In the flat order: matrices, which decay, then norms, which do not. */
@@ -44,10 +44,10 @@ export class TrainingParameters {
       return { ...parameter, offset };
     });
     this.places = new Map(this.list.map((place) => [place.name, place]));
-    const make = (): DeviceBuffer => backend.create('f32', [end]);
+    const make = (): DeviceBuffer<'f32'> => backend.create('f32', [end]);
     this.all = { parameters: make(), grad: make(), firstMoment: make(), secondMoment: make() };
     const range = (from: number, to: number): ParameterState => {
-      const part = (buffer: DeviceBuffer): DeviceBuffer => view(buffer, from, [to - from]);
+      const part = (buffer: DeviceBuffer<'f32'>): DeviceBuffer<'f32'> => view(buffer, from, [to - from]);
       const { parameters, grad, firstMoment, secondMoment } = this.all;
       return {
         ...{ parameters: part(parameters), grad: part(grad) },
@@ -59,7 +59,7 @@ export class TrainingParameters {
   }
 
   /** A parameter's part of one of the flat buffers, in its shape. Throws a plain Error for a name that is not trained. */
-  view(name: string, state: keyof ParameterState = 'parameters'): DeviceBuffer {
+  view(name: string, state: keyof ParameterState = 'parameters'): DeviceBuffer<'f32'> {
     const place = this.places.get(name);
     if (!place) throw new Error(`no parameter ${name} is trained`);
     return view(this.all[state], place.offset, place.shape);
@@ -80,7 +80,7 @@ export class TrainingParameters {
 
   async read(name: string, state: keyof ParameterState = 'parameters'): Promise<Float32Array> {
     const { offset, shape } = this.places.get(name)!;
-    return (await this.backend.read(this.all[state], offset, elementsOf(shape))) as Float32Array;
+    return this.backend.read(this.all[state], offset, elementsOf(shape));
   }
 
   free(): void {

@@ -89,7 +89,7 @@ async function forward(
     ...{ sequences: ops.params(4 * sequences), sequenceCount: sequences },
     ...{ segments: ops.params(2 * sequences), segmentCount: sequences },
   };
-  const kept = new Map<string, DeviceBuffer>();
+  const kept = new Map<string, DeviceBuffer<'f32'>>();
   const tap: Tap = (name, tensor) => {
     if (!names.includes(name)) return;
     const into = backend.create('f32', [ids.length, tensor.columns]);
@@ -119,7 +119,7 @@ async function forward(
   await backend.submit(executable, params).done;
   const results = new Map<string, Float32Array>();
   for (const [name, buffer] of kept) {
-    results.set(name, (await backend.read(buffer)) as Float32Array);
+    results.set(name, await backend.read(buffer));
     backend.free(buffer);
   }
   executable.dispose();
@@ -188,7 +188,7 @@ async function judgeDecode(backend: Backend, { model }: LoadedModel, golden: Ten
     ] as const) {
       const tensor = golden.get(name);
       if (!tensor) continue;
-      const rows = (await backend.read(buffer)) as Float32Array; // [sequences * length, kvHeads, headDim]
+      const rows = await backend.read(buffer); // [sequences * length, kvHeads, headDim]
       const { kvHeads, headDim } = layer;
       const ordered = new Float32Array(sequences * kvHeads * prefill * headDim); // [sequences, kvHeads, prefill, headDim]
       for (let n = 0; n < ordered.length; n++) {

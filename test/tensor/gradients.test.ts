@@ -100,7 +100,7 @@ class Run {
   readonly backend = referenceBackend();
   readonly ops = new Ops();
   private readonly params: [number, number][] = [];
-  private readonly outputs: DeviceBuffer[] = [];
+  private readonly outputs: DeviceBuffer<'f32'>[] = [];
 
   readonly ints = (...values: number[]): DeviceBuffer => {
     const view = this.ops.params(values.length);
@@ -108,7 +108,7 @@ class Run {
     return view;
   };
 
-  buffer(shape: readonly number[], values?: Float32Array): DeviceBuffer {
+  buffer(shape: readonly number[], values?: Float32Array): DeviceBuffer<'f32'> {
     const buffer = this.backend.create('f32', shape);
     if (values) this.backend.write(buffer, values);
     return buffer;
@@ -130,7 +130,7 @@ class Run {
     return async () => {
       await this.backend.submit(executable, values).done;
       const read: Float32Array[] = [];
-      for (const output of this.outputs) read.push((await this.backend.read(output)) as Float32Array);
+      for (const output of this.outputs) read.push(await this.backend.read(output));
       return read;
     };
   }

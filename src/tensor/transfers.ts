@@ -1,0 +1,72 @@
+// What the host may put into buffers and take out of them: the checks that every backend makes before its queue. Nothing is
+// copied here.
+
+import { InputError } from '../errors.js';
+import type { StoredDType, StoredTensor } from '../io/bytes.js';
+import type { DeviceBuffer, DType, HostArray, HostType } from './backend.js';
+import { elementsOf } from './plan.js';
+
+const arrays = { f32: Float32Array, f16: Uint16Array, i32: Int32Array } as const;
+
+/** A new array of what the host sees of a buffer's elements. */
+export function hostArray(dtype: HostType, elements: number): HostArray {
+  return new arrays[dtype](elements);
+}
+
+/** @throws Error unless a buffer may have this shape. */
+export function checkShape(shape: readonly number[]): void {
+  if (!shape.every((size) => Number.isInteger(size) && size >= 0)) throw new Error(`a buffer of shape [${shape}]`);
+}
+
+/**
+ * The element type of a buffer whose elements [offset, offset + length) are to be read or written.
+ * @throws Error when they do not lie inside, or the host cannot reach the buffer.
+ */
+export function checkTransfer(buffer: DeviceBuffer, offset: number, length: number): HostType {
+  if (buffer.kind !== 'persistent' || buffer.layout !== 'rows') {
+    throw new Error('only a persistent rows buffer can be read or written');
+  }
+  const elements = elementsOf(buffer.shape);
+  if (!(Number.isInteger(offset) && Number.isInteger(length) && offset >= 0 && length >= 0 && offset + length <= elements)) {
+    throw new Error(`elements ${offset} to ${offset + length} of a buffer of ${elements}`);
+  }
+  return buffer.dtype as HostType;
+}
+
+/** @throws Error unless this data can be written to a buffer from `offset` on. */
+export function checkWrite(buffer: DeviceBuffer, data: HostArray, offset: number): void {
+  const fits = arrays[checkTransfer(buffer, offset, data.length)];
+  if (!(data instanceof fits)) throw new Error(`a ${buffer.dtype} buffer takes a ${fits.name}`);
+}
+
+/** Bytes of an element in the types that can be uploaded. */
+const storedBytes: Partial<Record<StoredDType, number>> = { F32: 4, F16: 2, BF16: 2 };
+
+/** What `upload` makes of a stored tensor: a matrix of the wanted type, or f32 elements, of as many rows of one column. */
+export interface UploadPlan {
+  readonly layout: 'weight' | 'rows';
+  readonly dtype: Exclude<DType, 'i32'>;
+  readonly rows: number;
+  readonly columns: number;
+  /** Of a stored element. */
+  readonly elementBytes: number;
+}
+
+/** @throws InputError naming the file and the tensor when it cannot be uploaded. */
+export function planUpload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): UploadPlan {
+  const { name, shape, source, offset, bytes } = tensor;
+  const where = `${source.name}: tensor '${name}'`;
+  const elementBytes = storedBytes[tensor.dtype];
+  if (!elementBytes) throw new InputError(`${where} is ${tensor.dtype}, F32, F16 or BF16 expected.`);
+  if (shape.length < 1 || shape.length > 2 || !shape.every((size) => Number.isInteger(size) && size >= 1)) {
+    throw new InputError(`${where} has shape [${shape}], one or two dimensions expected.`);
+  }
+  const expected = elementsOf(shape) * elementBytes;
+  if (bytes !== expected) throw new InputError(`${where} has ${bytes} bytes, [${shape}] in ${tensor.dtype} takes ${expected}.`);
+  if (!(offset >= 0 && offset + bytes <= source.size)) {
+    throw new InputError(`${where} ends at byte ${offset + bytes}, but the file has ${source.size}: it was cut.`);
+  }
+  const [rows, columns] = shape;
+  if (shape.length === 2) return { layout: 'weight', dtype, rows, columns, elementBytes };
+  return { layout: 'rows', dtype: 'f32', rows, columns: 1, elementBytes };
+}
