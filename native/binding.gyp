@@ -1,11 +1,16 @@
 {
   # The addon: the door and the executor, compiled for any CPU of the kind, and the kernels once per instruction set. A static
-  # library each: the same sources with other flags, in a namespace of their own; the executor picks one at run time.
+  # library each: the same sources with other flags, in a namespace of their own; the executor picks one at run time. What
+  # differs from another in its int8 products only (OPENELM_BASE) is those files alone.
   'variables': {
     'kernels': ["<!@(node -p \"require('fs').readdirSync('kernels').filter(f=>f.endsWith('.cc')).map(f=>'kernels/'+f).join(' ')\")"],
+    'int8_kernels': ['kernels/linear.cc', 'kernels/linear_quant.cc', 'kernels/peak.cc', 'kernels/table.cc'],
     'avx2': ['-mavx2', '-mfma', '-mf16c'],
     'avx512': ['-mavx2', '-mfma', '-mf16c', '-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mprefer-vector-width=512'],
     'vnni': ['<@(avx512)', '-mavx512vnni'],
+    # A compiler before GCC 11 has no AVX-VNNI: those kernels are AVX2's then.
+    'avxvnni': ['<@(avx2)', '<!@(node -p "require(\'child_process\').spawnSync(process.env.CXX||\'c++\',[\'-mavxvnni\',\'-E\',\'-xc++\',\'/dev/null\']).status===0?\'-mavxvnni\':\'\'")'],
+    'avxvnni_evex': ['<@(avx2)', '-mavx512f', '-mavx512vl', '-mavx512vnni', '-mprefer-vector-width=256'],
     # GCC 12 takes the don't-care operand of its own AVX-512 intrinsics for an uninitialized variable.
     'common': ['-ffp-contract=off', '-fno-math-errno', '-Wno-unknown-warning-option', '-Wno-uninitialized', '-Wno-maybe-uninitialized'],
   },
@@ -28,7 +33,7 @@
       'target_name': 'openelm',
       'sources': ['node.cc', 'executor.cc', 'program.cc', 'pool.cc', 'memory.cc', 'roofline.cc'],
       'dependencies': ['kernels_plain'],
-      'conditions': [['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avx512', 'kernels_vnni']}]],
+      'conditions': [['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avxvnni', 'kernels_avxvnni_evex', 'kernels_avx512', 'kernels_vnni']}]],
     },
     {
       'target_name': 'kernels_plain',
@@ -51,6 +56,22 @@
           'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(avx2)']},
         },
         {
+          'target_name': 'kernels_avxvnni',
+          'type': 'static_library',
+          'sources': ['<@(int8_kernels)'],
+          'defines': ['OPENELM_ISA=avxvnni', 'OPENELM_BASE=avx2'],
+          'cflags': ['<@(common)', '<@(avxvnni)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(avxvnni)']},
+        },
+        {
+          'target_name': 'kernels_avxvnni_evex',
+          'type': 'static_library',
+          'sources': ['<@(int8_kernels)'],
+          'defines': ['OPENELM_ISA=avxvnni_evex', 'OPENELM_BASE=avx2', 'OPENELM_EVEX'],
+          'cflags': ['<@(common)', '<@(avxvnni_evex)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(avxvnni_evex)']},
+        },
+        {
           'target_name': 'kernels_avx512',
           'type': 'static_library',
           'sources': ['<@(kernels)'],
@@ -61,8 +82,8 @@
         {
           'target_name': 'kernels_vnni',
           'type': 'static_library',
-          'sources': ['<@(kernels)'],
-          'defines': ['OPENELM_ISA=vnni'],
+          'sources': ['<@(int8_kernels)'],
+          'defines': ['OPENELM_ISA=vnni', 'OPENELM_BASE=avx512'],
           'cflags': ['<@(common)', '<@(vnni)'],
           'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(vnni)']},
         },

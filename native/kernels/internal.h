@@ -2,6 +2,39 @@
 #pragma once
 #include "tile.h"
 
+namespace openelm {
+
+// The part of `count` units that a chunk has.
+struct Range { int64_t begin, end; };
+
+// A linear layer's sizes, and how its products are cut: columns into chunks of whole units of panels, tall ones by rows too.
+struct LinearPlan {
+  int64_t rows, inputs, outputs, panels, unit, column_chunks, row_chunks;
+  bool int8;       // products of int8 with q8 and q4 weights
+  bool in_place;   // few rows, float weights: nothing is packed
+};
+
+// Float (and dequantized) weights: linear_float.cc, panels [p0, p1), rows [m0, m1). f32 rows as weight: gemm.cc.
+#define FLOAT_LINEAR_FUNCTIONS                                                                    \
+  size_t float_scratch(const LinearPlan&, const Weight&);                                         \
+  void float_pack(const Record&, const LinearPlan&, Range tiles);                                 \
+  void float_few_rows(const Record&, const LinearPlan&, int64_t p0, int64_t p1);                  \
+  void float_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_t m0, int64_t m1); \
+  size_t gemm_scratch(const Record&);                                                             \
+  int gemm_repeats(const Record&);                                                                \
+  int gemm_chunks(const Record&, int stage);                                                      \
+  int gemm_run(const Record&, int stage, int chunk, int chunks);
+#if defined(OPENELM_BASE)
+// This instruction set is OPENELM_BASE with other int8 products: only linear.cc, linear_quant.cc, peak.cc and table.cc are
+// compiled for it, the rest is the base's.
+namespace OPENELM_BASE { FLOAT_LINEAR_FUNCTIONS }
+namespace OPENELM_ISA { using namespace OPENELM_BASE; }
+#else
+namespace OPENELM_ISA { FLOAT_LINEAR_FUNCTIONS }
+#endif
+
+}  // namespace openelm
+
 namespace openelm::OPENELM_ISA {
 
 constexpr INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -11,8 +44,6 @@ constexpr INLINE int64_t up(int64_t v, int64_t step) { return (v + step - 1) / s
 INLINE float* floats(const Record& r, int operand) { return (float*)r.operands[operand].data; }
 INLINE int32_t* ints(const Record& r, int operand) { return (int32_t*)r.operands[operand].data; }
 
-// The part of `count` units that a chunk has.
-struct Range { int64_t begin, end; };
 INLINE Range part(int64_t count, int64_t chunk, int64_t chunks) { return {count * chunk / chunks, count * (chunk + 1) / chunks}; }
 
 // At most 32 chunks of whole rows, of at least 8192 elements each.
@@ -22,20 +53,9 @@ INLINE int row_chunks(int64_t rows, int64_t columns) {
 
 INLINE bool quantized(DType dtype) { return dtype == kQ8 || dtype == kQ4; }
 
-// A linear layer's sizes, and how its products are cut: columns into chunks of whole units of panels, tall ones by rows too.
-struct LinearPlan {
-  int64_t rows, inputs, outputs, panels, unit, column_chunks, row_chunks;
-  bool int8;       // products of int8 with q8 and q4 weights
-  bool in_place;   // few rows, float weights: nothing is packed
-};
 constexpr int kRowPanel = 12;   // rows packed side by side; row chunks are multiples of it
 constexpr int kFewRows = 6;
 
-// float (and dequantized) weights: linear_float.cc. Panels [p0, p1), rows [m0, m1).
-size_t float_scratch(const LinearPlan&, const Weight&);
-void float_pack(const Record&, const LinearPlan&, Range tiles);
-void float_few_rows(const Record&, const LinearPlan&, int64_t p0, int64_t p1);
-void float_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_t m0, int64_t m1);
 // int8 products: linear_quant.cc
 size_t quant_scratch(const LinearPlan&);
 void quantize_rows(const Record&, const LinearPlan&, Range tiles);
@@ -62,11 +82,7 @@ int token_logprob_run(const Record&, int stage, int chunk, int chunks);
 int copy_run(const Record&, int stage, int chunk, int chunks);
 int pack_bf16_run(const Record&, int stage, int chunk, int chunks);
 int unpack_bf16_run(const Record&, int stage, int chunk, int chunks);
-// linear with f32 rows as weight, and its gradients: gemm.cc
-size_t gemm_scratch(const Record&);
-int gemm_repeats(const Record&);
-int gemm_chunks(const Record&, int stage);
-int gemm_run(const Record&, int stage, int chunk, int chunks);
+// the gradients of linear: gemm.cc
 size_t input_grad_scratch(const Record&);
 int input_grad_repeats(const Record&);
 int input_grad_chunks(const Record&, int stage);

@@ -79,7 +79,7 @@ using PackRows = void (*)(const Weight&, DType source, const void* src, int64_t 
 using ToF32 = void (*)(DType source, const void* src, float* out, int64_t count);
 
 struct KernelTable {
-  const char* isa;         // "plain", "avx2", "avx512", "vnni"
+  const char* isa;         // "plain", "avx2", "avxvnni", "avx512", "vnni"
   OpKernel ops[op_count];
   PackRows pack_rows;
   ToF32 to_f32;
@@ -90,6 +90,8 @@ struct KernelTable {
 const KernelTable* kernels_plain();
 #if defined(__x86_64__) || defined(_M_X64)
 const KernelTable* kernels_avx2();
+const KernelTable* kernels_avxvnni();
+const KernelTable* kernels_avxvnni_evex();   // the same in AVX-512's encoding: tests it where a CPU has only that
 const KernelTable* kernels_avx512();
 const KernelTable* kernels_vnni();
 #endif

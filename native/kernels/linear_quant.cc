@@ -110,11 +110,20 @@ INLINE vb low_nibbles(vb v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); 
 INLINE vb high_nibbles(vb v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
 #endif
 
-#if defined(__AVX512VNNI__)
+#if defined(OPENELM_VNNI)
 struct Codes { vb u; };
 template <int BITS> INLINE Codes codes_of(vb v) { return {v}; }
+#if defined(__AVX512F__)
 template <int BITS> INLINE vb start(int32_t sum) { return _mm512_set1_epi32(sum); }
 template <int BITS> INLINE vb dot(vb a, Codes w, vb x) { return _mm512_dpbusd_epi32(a, w.u, x); }
+#else
+template <int BITS> INLINE vb start(int32_t sum) { return _mm256_set1_epi32(sum); }
+#if defined(OPENELM_EVEX)
+template <int BITS> INLINE vb dot(vb a, Codes w, vb x) { return _mm256_dpbusd_epi32(a, w.u, x); }
+#else
+template <int BITS> INLINE vb dot(vb a, Codes w, vb x) { return _mm256_dpbusd_avx_epi32(a, w.u, x); }
+#endif
+#endif
 template <int BITS> INLINE vb finish(vb a, int32_t) { return a; }
 #else
 // maddubs saturates at 16 bits with bytes up to 255: q8 takes |w| and moves the sign to x. Eight q4 products of 4 x 15 x 127

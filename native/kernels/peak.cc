@@ -36,10 +36,10 @@ static double best_rate(void (*spin)(long), double work) {
 #endif
 #define THREE(op, a, b, c) op " %%" REGISTER a ", %%" REGISTER b ", %%" REGISTER c "\n"
 #define FMA(i) THREE("vfmadd231ps", "14", "15", #i)
-#if defined(__AVX512VNNI__)
+#if defined(OPENELM_VNNI) && !defined(__AVX512F__) && !defined(OPENELM_EVEX)
+#define DOT(i) THREE("%{vex%} vpdpbusd", "14", "15", #i)
+#elif defined(OPENELM_VNNI)
 #define DOT(i) THREE("vpdpbusd", "14", "15", #i)
-#elif defined(__AVX512F__)
-#define DOT(i) THREE("vpmaddubsw", "14", "15", "13") THREE("vpmaddwd", "13", "14", "13") THREE("vpaddd", "13", #i, #i)
 #else
 #define DOT(i) THREE("vpmaddubsw", "14", "15", "13") THREE("vpmaddwd", "13", "14", "13") THREE("vpaddd", "13", #i, #i)
 #endif

@@ -13,6 +13,14 @@
 
 #include "kernels.h"
 
+// vpdpbusd: AVX-512's, or AVX-VNNI's at 256 bits. OPENELM_EVEX: the kernels of AVX-VNNI in AVX-512's encoding.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#define OPENELM_VNNI
+#endif
+#if defined(OPENELM_EVEX)
+#undef __AVX512F__
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #if defined(__clang__)

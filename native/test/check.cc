@@ -1,6 +1,6 @@
 // Compares the kernels of every instruction set that this machine has with plain double-precision loops, over many shapes. A
 // development tool, not part of the addon: build the kernel libraries as binding.gyp does, then
-//   g++ -std=c++17 -O1 -I.. check.cc libvnni.a libavx512.a libavx2.a libplain.a -o check && ./check [isa]
+//   g++ -std=c++17 -O1 -I.. check.cc libvnni.a libavxvnni_evex.a libavx512.a libavx2.a libplain.a -o check && ./check [isa]
 // Prints one line an instruction set and op with the largest error, and fails when one is too large.
 #include <algorithm>
 #include <cmath>
@@ -534,7 +534,10 @@ int main(int argc, char** argv) {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx2")) tables.push_back(kernels_avx2());
   if (__builtin_cpu_supports("avx512bw")) tables.push_back(kernels_avx512());
-  if (__builtin_cpu_supports("avx512vnni")) tables.push_back(kernels_vnni());
+  if (__builtin_cpu_supports("avx512vnni")) {
+    tables.push_back(kernels_avxvnni_evex());
+    tables.push_back(kernels_vnni());
+  }
 #endif
   const std::pair<const char*, void (*)(const KernelTable&)> checks[] = {
       {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}, {"training", check_training}};

@@ -203,7 +203,7 @@ export interface SystemInfo {
   backend_description: string;
   /** Why it is not the native one; null when it is. */
   backend_reason: string | null;
-  /** Of the native backend: `plain`, `avx2`, `avx512` or `vnni`. */
+  /** Of the native backend: `plain`, `avx2`, `avxvnni`, `avx512` or `vnni`. */
   instruction_set: string | null;
   threads: number;
   memory_bytes: { total: number; available: number };

@@ -27,10 +27,16 @@ import { abiHash, type OpName, opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 
-const isas = ['plain', 'avx2', 'avx512', 'vnni'] as const;
+const isas = ['plain', 'avx2', 'avxvnni', 'avx512', 'vnni'] as const;
 /** Instruction sets, each above the one before. */
 export type Isa = (typeof isas)[number];
-const isaNames: Record<Isa, string> = { plain: 'plain C++', avx2: 'AVX2', avx512: 'AVX-512', vnni: 'AVX-512 VNNI' };
+const isaNames: Record<Isa, string> = {
+  plain: 'plain C++',
+  avx2: 'AVX2',
+  avxvnni: 'AVX-VNNI',
+  avx512: 'AVX-512',
+  vnni: 'AVX-512 VNNI',
+};
 
 type Handle = { readonly brand: 'backend' };
 
