@@ -20,7 +20,11 @@ export function opTableHeader(): string {
   for (const name of opNames) {
     const spec = opSpec(name);
     const operands = spec.operands.map((operand) => operand.name);
-    lines.push(`namespace ${name}_op {`, `enum Operand { ${list(operands)} };`);
+    lines.push(
+      `namespace ${name}_op {`,
+      `enum Operand { ${list(operands)} };`,
+      'constexpr bool is_operand(Operand) { return true; }',
+    );
     // Sizes and constants have names of their own (i_rows, f_eps), as they may share a word with an operand.
     lines.push(`enum Int { ${list(spec.ints.map((int) => `i_${int}`))} };`);
     lines.push(`enum Float { ${list(spec.floats.map((float) => `f_${float}`))} };`, '}');

@@ -41,8 +41,11 @@ constexpr INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t clamp(int64_t v, int64_t low, int64_t high) { return larger(low, smaller(v, high)); }
 constexpr INLINE int64_t up(int64_t v, int64_t step) { return (v + step - 1) / step; }
-INLINE float* floats(const Record& r, int operand) { return (float*)r.operands[operand].data; }
-INLINE int32_t* ints(const Record& r, int operand) { return (int32_t*)r.operands[operand].data; }
+// By an operand's name: another of the op's names (a size, a constant) does not compile.
+template <class Name>
+INLINE float* floats(const Record& r, Name operand) { static_assert(is_operand(Name{})); return (float*)r.operands[operand].data; }
+template <class Name>
+INLINE int32_t* ints(const Record& r, Name operand) { static_assert(is_operand(Name{})); return (int32_t*)r.operands[operand].data; }
 
 INLINE Range part(int64_t count, int64_t chunk, int64_t chunks) { return {count * chunk / chunks, count * (chunk + 1) / chunks}; }
 

@@ -246,7 +246,8 @@ int copy_run(const Record& r, int, int chunk, int chunks) {
 }
 
 // Rows of bf16 begin at whole words.
-static bfloat_t* bf16_row(const Record& r, int operand, int64_t m, int64_t columns) {
+template <class Name>
+static bfloat_t* bf16_row(const Record& r, Name operand, int64_t m, int64_t columns) {
   return (bfloat_t*)(floats(r, operand) + m * ((columns + 1) / 2));
 }
 
