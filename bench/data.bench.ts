@@ -6,13 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { gunzipSync } from 'node:zlib';
-import { workerProcessor } from '../src/app/text-workers.js';
-import { readTokenizerFile } from '../src/app/tokenizer-file.js';
 import { dataConfigFrom, processOptions } from '../src/data/config.js';
 import { inlineProcessor } from '../src/data/process.js';
 import { BatchStream } from '../src/data/stream.js';
 import { InputError, messageOf } from '../src/errors.js';
 import { localCorpora } from '../src/io/node/corpora.js';
+import { workerProcessor } from '../src/io/node/text-workers.js';
+import { readTokenizerFile } from '../src/io/node/tokenizer-file.js';
 import { type Row, report } from './report.js';
 
 const usage = `npm run bench -- data --tokenizer FILE --text FILE [options]

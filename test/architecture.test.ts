@@ -10,25 +10,25 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const sources = join(root, 'src');
 
 /** Files that every room may import. */
-const leaves = ['errors', 'python-random', 'xml'];
+const leaves = ['errors', 'python-random'];
 
 /** What each room may import besides itself and the leaves. Types of `io/bytes` are the ground that tensors stand on. */
 const allowed: Record<string, readonly string[]> = {
   errors: [],
   'python-random': [],
-  xml: [],
   io: [],
-  'io/node': ['io'],
+  report: [],
+  'io/node': ['io', 'tokenizer', 'data', 'eval'],
   tensor: ['io'],
   backends: ['tensor', 'io'],
   tokenizer: ['io'],
-  data: ['tokenizer', 'io'],
+  data: ['tokenizer', 'io', 'report'],
   model: ['tensor', 'io'],
   infer: ['tensor', 'io', 'model', 'tokenizer'],
   train: ['tensor', 'io', 'model', 'tokenizer', 'data'],
-  eval: ['tensor', 'io', 'model', 'tokenizer', 'infer'],
-  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval'],
-  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval'],
+  eval: ['tensor', 'io', 'model', 'tokenizer', 'infer', 'report'],
+  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval', 'report'],
+  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval', 'report'],
 };
 
 /** Files and rooms that may use the platform. */

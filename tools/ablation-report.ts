@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { writeText } from '../src/app/eval-report.js';
 import { writePicture } from '../src/app/picture.js';
 import { readLog } from '../src/app/run-log.js';
-import { chartSvg, type Line } from '../src/app/svg.js';
 import { InputError, messageOf } from '../src/errors.js';
+import { chartSvg, type Line } from '../src/report/chart.js';
 
 type Curve = readonly (readonly [step: number, loss: number])[];
 const sides = { scaled: 'layer-wise scaled', uniform: 'uniform' } as const;

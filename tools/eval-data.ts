@@ -7,12 +7,12 @@
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { parseRows, readPlain } from '../src/app/eval-data.js';
 import { InputError, messageOf } from '../src/errors.js';
 import { datasetLabel, evaluatedSplit, poolSplit } from '../src/eval/dataset.js';
 import { pythonRepr } from '../src/eval/python.js';
 import { type Doc, leafTasks } from '../src/eval/task.js';
 import { builtinTasks } from '../src/eval/tasks/index.js';
+import { parseRows, readPlain } from '../src/io/node/datasets.js';
 
 /** One file of the source and where its rows go. */
 interface Conversion {

@@ -5,17 +5,17 @@ import { availableParallelism } from 'node:os';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { Command } from 'commander';
 import { type DataConfig, dataConfigFrom, processOptions } from '../data/config.js';
-import { histogramSvg, sparkline } from '../data/histogram.js';
 import { collectStats, type DataStats } from '../data/stats.js';
 import { InputError } from '../errors.js';
 import { parseYaml } from '../io/config.js';
 import { localCorpora } from '../io/node/corpora.js';
+import { workerProcessor } from '../io/node/text-workers.js';
+import { readTokenizerFile } from '../io/node/tokenizer-file.js';
+import { histogramSvg, sparkline } from '../report/histogram.js';
 import { wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { progressBar } from './progress.js';
 import { interruptible, readTextFile, type Terminal, writeJson } from './terminal.js';
-import { workerProcessor } from './text-workers.js';
-import { readTokenizerFile } from './tokenizer-file.js';
 
 interface StatsOptions {
   readonly tokenizer?: string;

@@ -5,13 +5,13 @@ import { inlineProcessor, type ProcessOptions, type TextProcessor } from '../dat
 import type { Batch, BatchStream } from '../data/stream.js';
 import { InputError } from '../errors.js';
 import { kindOf } from '../io/node/paths.js';
+import { workerProcessor } from '../io/node/text-workers.js';
+import { readTokenizerFile } from '../io/node/tokenizer-file.js';
 import { llamaTokenizer } from '../tokenizer/llama.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import type { TokenizerFile } from '../train/checkpoint.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
 import type { BatchSource } from '../train/trainer.js';
-import { workerProcessor } from './text-workers.js';
-import { readTokenizerFile } from './tokenizer-file.js';
 
 /** Target of a token that has none, in the data room's batches and the trainer's. */
 export const ignored = -1;

@@ -1,6 +1,7 @@
 // What is in a corpus: documents, tokens, what the filters drop, and how long the sequences are. Counting only; pictures are in
 // histogram.ts.
 
+import type { Histogram } from '../report/histogram.js';
 import { type DataConfig, mixture } from './config.js';
 import type { TextProcessor } from './process.js';
 import type { CorpusFiles } from './readers.js';
@@ -18,12 +19,6 @@ export interface DataStats extends Counts {
   readonly mean: number;
   /** Kept sequences by their tokens. */
   readonly histogram: Histogram;
-}
-
-/** Counts of values in bins of equal width: bin i holds [i * width, (i + 1) * width); the last one all above, too. */
-export interface Histogram {
-  readonly width: number;
-  readonly counts: readonly number[];
 }
 
 export interface StatsOptions {

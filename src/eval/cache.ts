@@ -1,5 +1,5 @@
 // Answers that were given once are not computed again: a scorer in front of a scorer, and the store it keeps them in. A run that
-// was interrupted goes on where it stopped. Where a store lies (a file, memory) is the caller's: app/eval-cache.ts.
+// was interrupted goes on where it stopped. Where a store lies (a file, memory) is the caller's: io/node/answer-cache.ts.
 
 import type { GenerateRequest, Loglikelihood, LoglikelihoodRequest, Scorer, ScorerOptions } from './scorer.js';
 

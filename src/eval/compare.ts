@@ -1,7 +1,7 @@
 // Several models' results side by side: rows of values with standard errors, as a Markdown table and as a picture of grouped bars. It
 // reads results in lm-evaluation-harness's shape, whoever wrote them. Text only; files are app's.
 
-import { escapeXml } from '../xml.js';
+import { escapeXml } from '../report/xml.js';
 import { fourDigits, markdown } from './report.js';
 import type { EvalResults } from './results.js';
 

@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dataCommand } from '../../src/app/data.js';
 import type { Terminal } from '../../src/app/terminal.js';
-import { workerProcessor } from '../../src/app/text-workers.js';
 import { tokenizerCommand } from '../../src/app/tokenizer.js';
 import { inlineProcessor, type ProcessOptions } from '../../src/data/process.js';
+import { workerProcessor } from '../../src/io/node/text-workers.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
 
 const corpora = fileURLToPath(new URL('../golden/data/corpora', import.meta.url));

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { drawRuns } from '../../src/app/plot.js';
-import { chartSvg, tickText } from '../../src/app/svg.js';
+import { chartSvg, tickText } from '../../src/report/chart.js';
 import { run } from './terminal.js';
 
 let root: string;

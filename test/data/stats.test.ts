@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { processOptions } from '../../src/data/config.js';
-import { histogramSvg, sparkline } from '../../src/data/histogram.js';
 import { inlineProcessor } from '../../src/data/process.js';
 import { collectStats } from '../../src/data/stats.js';
+import { histogramSvg, sparkline } from '../../src/report/histogram.js';
 import { byteTokenizer, memoryCorpora, smallConfig } from './build.js';
 
 const texts = ['ab', 'a', 'abcdefgh', '...', 'abcd', 'x'.repeat(40)];

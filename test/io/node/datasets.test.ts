@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadDatasets, parseRows } from '../../src/app/eval-data.js';
-import { buildRequests } from '../../src/eval/requests.js';
-import type { Task } from '../../src/eval/task.js';
-import { findTasks } from '../../src/eval/tasks/index.js';
+import { buildRequests } from '../../../src/eval/requests.js';
+import type { Task } from '../../../src/eval/task.js';
+import { findTasks } from '../../../src/eval/tasks/index.js';
+import { loadDatasets, parseRows } from '../../../src/io/node/datasets.js';
 
 let dir = '';
 beforeAll(() => {
@@ -57,8 +57,8 @@ describe('datasets from a folder', () => {
 
 describe('the conversion', () => {
   const convert = (...more: string[]) => {
-    const script = fileURLToPath(new URL('../../tools/eval-data.ts', import.meta.url));
-    const tsx = fileURLToPath(new URL('../../node_modules/.bin/tsx', import.meta.url));
+    const script = fileURLToPath(new URL('../../../tools/eval-data.ts', import.meta.url));
+    const tsx = fileURLToPath(new URL('../../../node_modules/.bin/tsx', import.meta.url));
     return execFileSync(tsx, [script, join(dir, 'source'), join(dir, 'out'), ...more], { encoding: 'utf8' });
   };
 

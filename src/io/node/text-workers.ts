@@ -3,8 +3,8 @@
 
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
-import type { ProcessedBlock, ProcessOptions, TextProcessor } from '../data/process.js';
-import { InputError } from '../errors.js';
+import type { ProcessedBlock, ProcessOptions, TextProcessor } from '../../data/process.js';
+import { InputError } from '../../errors.js';
 
 /** A tokenizer file's bytes, and its name, which says what kind it is. */
 export interface TokenizerFile {

@@ -1,7 +1,7 @@
 // Line charts as SVG text: panels one under another, each with axes, ticks at round numbers and lines, one legend for all. Colours
 // follow the reader's light or dark scheme. Knows nothing of what is drawn.
 
-import { escapeXml } from '../xml.js';
+import { escapeXml } from './xml.js';
 
 export interface Line {
   /** Lines of one name share a colour and one place in the legend. */

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { modelHash, openEvalCache } from '../../src/app/eval-cache.js';
-import { InputError } from '../../src/errors.js';
+import { InputError } from '../../../src/errors.js';
+import { modelHash, openEvalCache } from '../../../src/io/node/answer-cache.js';
 
-const temporary = mkdtempSync(join(tmpdir(), 'openelm-eval-cache-'));
+const temporary = mkdtempSync(join(tmpdir(), 'openelm-answer-cache-'));
 afterAll(() => rmSync(temporary, { recursive: true }));
 
 describe('evaluation cache', () => {
@@ -79,7 +79,7 @@ describe('evaluation cache', () => {
 
 describe('model hash', () => {
   it('changes with a weight and with the config, not with the place or other files', async () => {
-    const golden = fileURLToPath(new URL('../golden/eval/model', import.meta.url));
+    const golden = fileURLToPath(new URL('../../golden/eval/model', import.meta.url));
     const directory = join(temporary, 'model');
     cpSync(golden, directory, { recursive: true });
     const hash = () => modelHash({ directory, weights: directory });

@@ -6,12 +6,12 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
-import { InputError, messageOf } from '../errors.js';
-import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../eval/dataset.js';
-import { type Doc, leafTasks, type Task, type TaskGroup } from '../eval/task.js';
-import { fileError, isMissing, openFile } from '../io/node/files.js';
-import type { DownloadOptions } from '../io/node/hub.js';
-import { readParquet } from '../io/parquet.js';
+import { InputError, messageOf } from '../../errors.js';
+import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../../eval/dataset.js';
+import { type Doc, leafTasks, type Task, type TaskGroup } from '../../eval/task.js';
+import { readParquet } from '../parquet.js';
+import { fileError, isMissing, openFile } from './files.js';
+import type { DownloadOptions } from './hub.js';
 
 const endings = ['.jsonl', '.jsonl.gz', '.json', '.json.gz', '.csv', '.csv.gz', '.parquet'] as const;
 
@@ -92,7 +92,7 @@ export async function downloadDatasets(
   options: DownloadOptions = {},
   wantsPool: WantsPool = () => true,
 ): Promise<Datasets> {
-  const { downloadDataset } = await import('../io/node/hub-datasets.js');
+  const { downloadDataset } = await import('./hub-datasets.js');
   const byRepository = new Map<string, Map<string, { config?: string; splits: Set<string>; task: Task }>>();
   for (const [task, splits] of splitsOf(tasks, wantsPool)) {
     const configs = byRepository.get(task.dataset_path) ?? new Map();

@@ -7,8 +7,8 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { EvalStore } from '../eval/cache.js';
-import { fileError } from '../io/node/files.js';
+import type { EvalStore } from '../../eval/cache.js';
+import { fileError } from './files.js';
 
 export interface EvalFileStore extends EvalStore {
   /** Answers that were there when it was opened. */

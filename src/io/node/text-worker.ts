@@ -1,9 +1,9 @@
 // A thread that turns blocks of texts into tokens; text-workers.ts starts it and says what it answers. Nothing else imports it.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { processBlock } from '../data/process.js';
-import { InputError, messageOf } from '../errors.js';
-import { tokenizerFromFile } from '../tokenizer/file.js';
+import { processBlock } from '../../data/process.js';
+import { InputError, messageOf } from '../../errors.js';
+import { tokenizerFromFile } from '../../tokenizer/file.js';
 import type { Answer, Job, Setup } from './text-workers.js';
 
 const { tokenizer: file, options } = workerData as Setup;

@@ -1,8 +1,8 @@
 // Reading a tokenizer file for verbs that need the bytes as well, to hand them to worker threads.
 
-import { openFile } from '../io/node/files.js';
-import { tokenizerFromFile } from '../tokenizer/file.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { tokenizerFromFile } from '../../tokenizer/file.js';
+import type { Tokenizer } from '../../tokenizer/tokenizer.js';
+import { openFile } from './files.js';
 import type { TokenizerFile } from './text-workers.js';
 
 /** A tokenizer file's bytes and the tokenizer in it. Throws `InputError` when it is missing, damaged or of another kind. */

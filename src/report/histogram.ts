@@ -1,7 +1,12 @@
 // Pictures of a histogram: an SVG that reads well on light and dark pages, and a line of blocks for a terminal.
 
-import { escapeXml } from '../xml.js';
-import type { Histogram } from './stats.js';
+import { escapeXml } from './xml.js';
+
+/** Counts of values in bins of equal width: bin i holds [i * width, (i + 1) * width); the last one all above, too. */
+export interface Histogram {
+  readonly width: number;
+  readonly counts: readonly number[];
+}
 
 const WIDTH = 720;
 const HEIGHT = 300;
