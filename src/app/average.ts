@@ -4,7 +4,7 @@
 import { basename, join } from 'node:path';
 import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
-import type { StoredTensor } from '../io/bytes.js';
+import type { NamedBytes, StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { listCheckpoints, writeDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
@@ -13,8 +13,9 @@ import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
 import { type CheckpointType, checkpointTypes, checkWeights } from '../model/parameters.js';
+import { whole, writeModel } from '../model/write.js';
 import { meanTensor } from '../train/average.js';
-import { checkpointFiles, emaTensorName, type TokenizerFile, writeModel } from '../train/checkpoint.js';
+import { checkpointFiles, emaTensorName } from '../train/checkpoint.js';
 import { required, wholeNumber } from './options.js';
 import { type Terminal, UsageError } from './terminal.js';
 
@@ -66,7 +67,7 @@ async function configOf(directory: string): Promise<ModelConfig> {
   return configFromHuggingFace(await readJson(file), file);
 }
 
-async function tokenizerIn(directory: string): Promise<TokenizerFile | undefined> {
+async function tokenizerIn(directory: string): Promise<NamedBytes | undefined> {
   for (const name of ['tokenizer.model', 'tokenizer.json']) {
     const bytes = await readIfThere(join(directory, name));
     if (bytes) return { name, bytes };
@@ -87,7 +88,7 @@ export async function writeMean(models: readonly string[], out: string, dtype: C
     }
     const mean = (name: string): Promise<Float32Array> => meanTensor(tensors.map((of) => of.get(name)!));
     const tokenizer = await tokenizerIn(models[0]);
-    await writeDirectory(out, (write) => writeModel(write, config, dtype, mean, tokenizer));
+    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(mean(name)), { tokenizer }));
   } finally {
     await Promise.all(opened.map((weights) => weights.close()));
   }
@@ -104,7 +105,7 @@ async function writeMovingAverage(checkpoint: string, out: string, dtype: Checkp
       return readFloat32(tensor);
     };
     const tokenizer = await tokenizerIn(checkpoint);
-    await writeDirectory(out, (write) => writeModel(write, config, dtype, values, tokenizer));
+    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(values(name)), { tokenizer }));
   } finally {
     await source.close();
   }

@@ -3,9 +3,10 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { InputError } from '../errors.js';
-import { type ComparedResults, compareRows, compareSvg, compareTable, mostModels } from '../eval/compare.js';
+import { type ComparedResults, compareRows, compareSvg, compareTable } from '../eval/compare.js';
 import { checkConfig } from '../io/config.js';
 import { readJson } from '../io/node/files.js';
+import { mostSeries } from '../report/bars.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { type Terminal, writeJson } from './terminal.js';
 
@@ -38,8 +39,8 @@ export function addCompareCommand(parent: Command, terminal: Terminal): void {
 
 async function compare(terminal: Terminal, files: readonly string[], options: CompareOptions): Promise<void> {
   if (options.out !== undefined) checkPictureName(options.out);
-  if (files.length > mostModels)
-    throw new InputError(`${files.length} results files are too many for one picture: at most ${mostModels}`);
+  if (files.length > mostSeries)
+    throw new InputError(`${files.length} results files are too many for one picture: at most ${mostSeries}`);
   const contents = await Promise.all(files.map(async (file) => checkConfig(resultsFile, await readJson(file), file)));
   const labels = options.labels?.split(',') ?? labelsOf(contents);
   if (labels.length !== files.length) {

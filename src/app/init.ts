@@ -7,20 +7,15 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
-import { DTYPE_BYTES } from '../io/bytes.js';
-import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
 import { fileError, writeAtomic } from '../io/node/files.js';
-import { INDEX_FILE, WEIGHTS_FILE } from '../io/node/weights.js';
-import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
-import { configNames, countParameters, type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
+import { configNames, countParameters, type ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
-import { type CheckpointType, checkpointTypes, parameterShapes } from '../model/parameters.js';
+import { type CheckpointType, checkpointTypes } from '../model/parameters.js';
+import { type ParameterValues, type WriteFile, writeModel } from '../model/write.js';
 import { required, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { shapeFrom } from './shape.js';
 import { interruptible, type Terminal } from './terminal.js';
-
-const CONFIG_FILE = 'config.json';
 
 export interface InitOptions {
   config: ModelConfig;
@@ -62,47 +57,25 @@ export async function initCheckpoint(options: InitOptions): Promise<InitResult> 
     );
   }
 
-  const specs = parameterShapes(config).map((parameter): TensorSpec => ({ ...parameter, dtype: checkpointTypes[dtype].stored }));
-  const total = specs.reduce((sum, spec) => sum + byteLength(spec), 0);
   // Inside a directory that exists (it may be a mount, which nothing can be renamed onto), else beside the one to come.
   const beside = present ? join(directory, '.init') : join(dirname(directory), `.${basename(directory)}`);
   const temporary = `${beside}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
-  let done = 0;
-  async function* data(spec: TensorSpec): AsyncGenerator<Uint8Array> {
-    for (const chunk of encoded(parameterValues(config, spec, seed), dtype)) {
-      yield chunk;
-      done += chunk.byteLength;
-      options.onProgress?.(done, total);
-    }
-  }
-
   try {
     await mkdir(temporary, { recursive: true }).catch((error) => {
       throw fileError(error, directory, 'write');
     });
     const files: string[] = [];
-    const write = async (file: string, content: Parameters<typeof writeAtomic>[1]) => {
+    const write: WriteFile = async (file, content) => {
       await writeAtomic(join(temporary, file), content, { signal: options.signal });
       files.push(file);
     };
-    const shards = splitIntoShards(specs, shardBytes);
-    for (const { file, tensors } of shards) {
-      await write(file, (sink) => writeSafetensors(sink, tensors, data, { format: 'pt' }));
-    }
-    if (shards.length > 1) {
-      const weightMap = Object.fromEntries(shards.flatMap(({ file, tensors }) => tensors.map(({ name }) => [name, file])));
-      await write(INDEX_FILE, (sink) => sink.write(jsonBytes({ metadata: { total_size: total }, weight_map: weightMap })));
-    }
-    await write(CONFIG_FILE, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, checkpointTypes[dtype].torch))));
+    const values: ParameterValues = (parameter) => parameterValues(config, parameter, seed);
+    const bytes = await writeModel(write, config, dtype, values, { shardBytes, onProgress: options.onProgress });
     await moveIntoPlace(temporary, directory, files, present);
-    return { directory, files, bytes: total };
+    return { directory, files, bytes };
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
-}
-
-function byteLength({ shape, dtype }: TensorSpec): number {
-  return shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
 }
 
 /** The names in a directory, or undefined when nothing is there. */
@@ -113,39 +86,6 @@ async function listDirectory(path: string): Promise<string[] | undefined> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw fileError(error, path, 'write');
   }
-}
-
-/** Chunks of values as little-endian bytes; like the values, each is overwritten by the next. */
-function* encoded(chunks: Iterable<Float32Array>, dtype: CheckpointType): Generator<Uint8Array> {
-  let halves = new Uint16Array(0);
-  for (const values of chunks) {
-    if (dtype === 'f32') {
-      yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-      continue;
-    }
-    if (halves.length < values.length) halves = new Uint16Array(values.length);
-    const out = halves.subarray(0, values.length);
-    if (dtype === 'f16') encodeFloat16(values, out);
-    else encodeBfloat16(values, out);
-    yield new Uint8Array(out.buffer, out.byteOffset, out.byteLength);
-  }
-}
-
-function splitIntoShards(specs: readonly TensorSpec[], shardBytes: number): { file: string; tensors: TensorSpec[] }[] {
-  const shards: TensorSpec[][] = [];
-  let room = 0;
-  for (const spec of specs) {
-    const bytes = byteLength(spec);
-    if (shards.length === 0 || bytes > room) {
-      shards.push([]);
-      room = shardBytes;
-    }
-    shards[shards.length - 1].push(spec);
-    room -= bytes;
-  }
-  if (shards.length === 1) return [{ file: WEIGHTS_FILE, tensors: shards[0] }];
-  const number = (n: number) => String(n).padStart(5, '0');
-  return shards.map((tensors, i) => ({ file: `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`, tensors }));
 }
 
 /** Weights that another checkpoint left: the new one must not be read through them. */
@@ -164,10 +104,6 @@ async function moveIntoPlace(
   } catch (error) {
     throw fileError(error, directory, 'write');
   }
-}
-
-function jsonBytes(value: unknown): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
 }
 
 const help = `

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { type DataConfig, dataSchema } from '../data/config.js';
 import { InputError } from '../errors.js';
 import { checkConfig, parseYaml } from '../io/config.js';
+import { isObject } from '../io/json.js';
 import { type ConfigFields, configFromFields, configFromName, type ModelConfig } from '../model/config.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { languageModelling, type TrainingBatch } from '../train/language-modelling.js';
@@ -151,10 +152,6 @@ function assign(config: Record<string, unknown>, path: string, text: string): vo
   const value = parseYaml(text, `--${path}`);
   // On the command line a file is where the caller is, not where the settings are.
   at[last] = path === 'data.tokenizer' && typeof value === 'string' ? resolve(value) : value;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /**

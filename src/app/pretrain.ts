@@ -12,6 +12,7 @@ import { InputError } from '../errors.js';
 import { openBackend } from '../index.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
+import type { NamedBytes } from '../io/bytes.js';
 import {
   type CheckpointPlace,
   checkpointName,
@@ -31,14 +32,7 @@ import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
-import {
-  difference,
-  readRecord,
-  readState,
-  type TokenizerFile,
-  type TrainingRecord,
-  writeCheckpoint,
-} from '../train/checkpoint.js';
+import { difference, readRecord, readState, type TrainingRecord, writeCheckpoint } from '../train/checkpoint.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
 import { ModelParameters } from '../train/parameters.js';
 import { TrainingStep } from '../train/step.js';
@@ -138,7 +132,7 @@ interface StartingPoint extends CheckpointPlace {
 /** The checkpoint to go on from, checked against the settings; undefined for a new run. */
 async function startingPoint(
   config: PretrainConfig,
-  tokenizer: TokenizerFile | undefined,
+  tokenizer: NamedBytes | undefined,
   resume: boolean,
   note: (text: string) => void,
 ): Promise<StartingPoint | undefined> {

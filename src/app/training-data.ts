@@ -4,12 +4,12 @@
 import { inlineProcessor, type ProcessOptions, type TextProcessor } from '../data/process.js';
 import type { Batch, BatchStream } from '../data/stream.js';
 import { InputError } from '../errors.js';
+import type { NamedBytes } from '../io/bytes.js';
 import { kindOf } from '../io/node/paths.js';
 import { workerProcessor } from '../io/node/text-workers.js';
 import { readTokenizerFile } from '../io/node/tokenizer-file.js';
 import { llamaTokenizer } from '../tokenizer/llama.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import type { TokenizerFile } from '../train/checkpoint.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
 import type { BatchSource } from '../train/trainer.js';
 
@@ -48,7 +48,7 @@ export function trainingSource(stream: BatchStream): BatchSource<TrainingBatch> 
 export interface TokenizerParts {
   readonly tokenizer: Tokenizer;
   /** Absent for LLaMA's, which models of its vocabulary are run with unasked. */
-  readonly beside?: TokenizerFile;
+  readonly beside?: NamedBytes;
   /** Starts a thread, or none; the caller closes it. */
   processor(options: ProcessOptions): TextProcessor;
 }

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { InputError } from '../errors.js';
 import { checkConfig, parseYaml } from '../io/config.js';
+import { isObject } from '../io/json.js';
 import type { ProcessOptions } from './process.js';
 import type { CorpusFile } from './readers.js';
 
@@ -100,10 +101,6 @@ function flattenCoreNet(value: Record<string, unknown>, name: string): Record<st
     normalization: enable_nfc_normalization === undefined ? undefined : enable_nfc_normalization ? 'ftfy' : 'none',
   };
   return Object.fromEntries(Object.entries(all).filter(([, item]) => item !== undefined));
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 const FILE_ID = /\{file_id(?::(0?\d*)d?)?\}/g;

@@ -4,7 +4,7 @@
 
 import { InputError, messageOf } from '../errors.js';
 import type { ByteSource } from '../io/bytes.js';
-import { parseJson, quoted } from '../io/json.js';
+import { isObject, parseJson, quoted } from '../io/json.js';
 import { openParquet } from '../io/parquet.js';
 
 /** Where corpora lie. */
@@ -111,10 +111,6 @@ async function* jsonLines(files: CorpusFiles, path: string, from: Position): Asy
     if (!isObject(value)) throw new InputError(`${where}: expected a JSON object a line, found ${quoted(line)}`);
     yield { value, where, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** A row of a file of objects: a line of JSON, an element of a JSON list, or a row of a table. */

@@ -6,6 +6,7 @@ import { InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
+import { commonPrefix } from './prefix.js';
 import { isGreedy, Sampler, type SamplingOptions } from './sampler.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, Stepper } from './step.js';
 
@@ -345,11 +346,4 @@ export class Engine {
     request.tokens.splice(1, request.tokens.length - 1 - kept);
     request.slot.cached.length = Math.min(1, request.slot.cached.length);
   }
-}
-
-function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const end = Math.min(a.length, b.length);
-  let i = 0;
-  while (i < end && a[i] === b[i]) i++;
-  return i;
 }

@@ -7,6 +7,7 @@ import { InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
+import { commonPrefix } from './prefix.js';
 import { maxScoreRows, maxStepRows, type StepItem, Stepper } from './step.js';
 
 /** The last `scored` of `ids`, each given all before it; at least the first id is only context. */
@@ -174,7 +175,7 @@ function walk(requests: readonly ScoringRequest[]): Branch[] {
   const branches = order.map((request, at) => {
     const { ids, scored } = requests[request];
     const end = ids.length - 1;
-    const shared = at === 0 ? 0 : commonPrefix(requests[order[at - 1]].ids, ids);
+    const shared = at === 0 ? 0 : sharedOf(requests[order[at - 1]].ids, ids);
     owners.length = shared;
     for (let position = shared; position < end; position++) owners.push(at);
     wanted.push([]);
@@ -197,16 +198,13 @@ function merge(answers: Answer[]): Answer[] {
   return merged;
 }
 
-/** How many ids two sequences have in common, the last of each left out. */
-function commonPrefix(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const end = Math.min(a.length, b.length) - 1;
-  let i = 0;
-  while (i < end && a[i] === b[i]) i++;
-  return i;
+/** How much of one is read of the other too: the last id of neither is read. */
+function sharedOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  return Math.min(commonPrefix(a, b), a.length - 1, b.length - 1);
 }
 
 function compare(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const i = commonPrefix(a, b);
+  const i = sharedOf(a, b);
   const [left, right] = [a.length - 1, b.length - 1];
   return i < left && i < right ? a[i] - b[i] : left - right;
 }

@@ -25,6 +25,12 @@ export interface ByteSink {
   write(chunk: Uint8Array): Promise<void>;
 }
 
+/** A file by its name, and what is in it. */
+export interface NamedBytes {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
 /** Bytes of one element of each stored type, in safetensors' spelling. */
 export const DTYPE_BYTES = {
   F64: 8,

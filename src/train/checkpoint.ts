@@ -3,25 +3,23 @@
 // where training stands and how long each file is. Where the files go is the caller's: this names and fills them.
 
 import { InputError } from '../errors.js';
-import type { ByteSink, ByteSource, StoredTensor } from '../io/bytes.js';
+import type { ByteSource, NamedBytes, StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
-import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
-import { decodeUtf8, parseJson } from '../io/json.js';
+import { decodeUtf8, isObject, jsonBytes, parseJson } from '../io/json.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from '../io/safetensors.js';
-import { type ModelConfig, toHuggingFaceConfig } from '../model/config.js';
-import { type CheckpointType, checkpointTypes, checkWeights, parameterShapes } from '../model/parameters.js';
+import { WEIGHTS_FILE } from '../io/safetensors-index.js';
+import { type CheckpointType, checkWeights } from '../model/parameters.js';
+import { CONFIG_FILE, type WriteFile, whole, writeModel } from '../model/write.js';
 import type { ModelParameters, ParameterState } from './parameters.js';
 import type { Progress } from './trainer.js';
 
 export const checkpointFiles = {
-  config: 'config.json',
-  weights: 'model.safetensors',
+  config: CONFIG_FILE,
+  weights: WEIGHTS_FILE,
   state: 'training.safetensors',
   record: 'training.json',
 } as const;
 
-/** Writes one file of a checkpoint. */
-export type WriteFile = (name: string, write: (sink: ByteSink) => Promise<void>) => Promise<void>;
 /** Opens one file of a checkpoint; the caller closes it. */
 export type OpenFile = (name: string) => Promise<ByteSource>;
 
@@ -36,18 +34,12 @@ export interface TrainingRecord extends Progress {
   readonly files: Readonly<Record<string, number>>;
 }
 
-/** A tokenizer to lie beside a model: tokenizer.model or tokenizer.json, and its bytes. */
-export interface TokenizerFile {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
-
 export interface CheckpointContents {
   readonly parameters: ModelParameters;
   readonly dtype: CheckpointType;
   /** The moving average of the parameters by name, if there is one. */
   readonly ema?: ReadonlyMap<string, Float32Array>;
-  readonly tokenizer?: TokenizerFile;
+  readonly tokenizer?: NamedBytes;
   readonly record: Omit<TrainingRecord, 'format' | 'files'>;
 }
 
@@ -75,7 +67,8 @@ export async function writeCheckpoint(write: WriteFile, contents: CheckpointCont
       }),
     );
   };
-  await writeModel(counted, parameters.config, dtype, (name) => parameters.read(name), tokenizer);
+  const values = ({ name }: { name: string }) => whole(parameters.read(name));
+  await writeModel(counted, parameters.config, dtype, values, { tokenizer });
 
   const states = (['parameters', 'firstMoment', 'secondMoment'] as const).filter(
     (state) => state !== 'parameters' || dtype !== 'f32',
@@ -93,30 +86,6 @@ export async function writeCheckpoint(write: WriteFile, contents: CheckpointCont
   );
   const record: TrainingRecord = { format: 'openelm-training-1', ...contents.record, files };
   await write(checkpointFiles.record, (sink) => sink.write(jsonBytes(record)));
-}
-
-/** Writes config.json, model.safetensors and the tokenizer: what `openelm run` loads. */
-export async function writeModel(
-  write: WriteFile,
-  config: ModelConfig,
-  dtype: CheckpointType,
-  values: (name: string) => Promise<Float32Array>,
-  tokenizer?: TokenizerFile,
-): Promise<void> {
-  const { stored, torch } = checkpointTypes[dtype];
-  await write(checkpointFiles.config, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, torch))));
-  if (tokenizer) await write(tokenizer.name, (sink) => sink.write(tokenizer.bytes));
-  const specs = parameterShapes(config).map((parameter): TensorSpec => ({ ...parameter, dtype: stored }));
-  await write(checkpointFiles.weights, (sink) =>
-    writeSafetensors(
-      sink,
-      specs,
-      async function* ({ name }) {
-        yield encoded(await values(name), dtype);
-      },
-      { format: 'pt' },
-    ),
-  );
 }
 
 /** Reads training.json. Throws `InputError` when it is no record of this format. */
@@ -186,22 +155,6 @@ export function difference(mine: unknown, saved: unknown, free: readonly string[
   return text(mine) === text(saved) ? undefined : `${path} is ${text(mine)}, but ${text(saved)} in the checkpoint`;
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function encoded(values: Float32Array, dtype: CheckpointType): Uint8Array {
-  if (dtype === 'f32') return bytesOf(values);
-  const halves = new Uint16Array(values.length);
-  if (dtype === 'f16') encodeFloat16(values, halves);
-  else encodeBfloat16(values, halves);
-  return bytesOf(halves);
-}
-
-function bytesOf(values: Float32Array | Uint16Array): Uint8Array {
+function bytesOf(values: Float32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-}
-
-function jsonBytes(value: unknown): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(value, null, 2)}\n`);
 }

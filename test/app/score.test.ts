@@ -1,4 +1,4 @@
-// `openelm score`: which tokens are scored with how much before them, and that held-out documents get the loss that
+// `openelm score`: that held-out documents get the loss that
 // PyTorch computes (test/golden/tales-6m: sums of cross-entropy over windows of 512, from f32 arithmetic).
 
 import { existsSync, readFileSync } from 'node:fs';
@@ -7,8 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { perplexityOf, scoreInWindows } from '../../src/app/score.js';
-import type { Model } from '../../src/index.js';
 import golden from '../golden/tales-6m/golden_greedy.json' with { type: 'json' };
 import { run } from './terminal.js';
 
@@ -134,41 +132,4 @@ describe('openelm score', () => {
       'openelm: a stride of 9 tokens leaves out tokens: the window has only 8\n',
     );
   });
-});
-
-describe('scoreInWindows', () => {
-  /** The "log-probability" of a token is how many tokens came before it in its window. */
-  const engine = {
-    context: 100,
-    score: async (ids: ArrayLike<number>) => ({
-      logprobs: Array.from(ids, (_, i) => (i === 0 ? null : i)),
-      greedy: Array.from(ids, (_, i) => (i === 0 ? null : true)),
-    }),
-  };
-  const model = { engine } as unknown as Model;
-  const contextsOf = async (tokens: number, window: number, stride: number) =>
-    (await scoreInWindows(model, new Array<number>(tokens).fill(0), { window, stride })).logprobs;
-
-  it('scores every token but the first once', async () => {
-    expect(await contextsOf(10, 4, 4)).toEqual([null, 1, 2, 3, 4, 1, 2, 3, 4, 1]);
-    expect(await contextsOf(10, 4, 2)).toEqual([null, 1, 2, 3, 4, 3, 4, 3, 4, 3]);
-    expect(await contextsOf(10, 4, 1)).toEqual([null, 1, 2, 3, 4, 4, 4, 4, 4, 4]);
-    expect(await contextsOf(5, 4, 4)).toEqual([null, 1, 2, 3, 4]);
-    expect(await contextsOf(1, 4, 4)).toEqual([null]);
-    for (let tokens = 1; tokens < 30; tokens++) {
-      for (let stride = 1; stride <= 5; stride++) {
-        const contexts = await contextsOf(tokens, 5, stride);
-        expect(contexts).toHaveLength(tokens);
-        for (const [i, context] of contexts.entries()) {
-          if (i === 0) expect(context).toBeNull();
-          else expect(context).toBeGreaterThanOrEqual(Math.min(i, 5 - stride + 1));
-        }
-      }
-    }
-  });
-});
-
-it('perplexity is of what was scored', () => {
-  expect(perplexityOf([null])).toBeNull();
-  expect(perplexityOf([null, -1, -3])).toBeCloseTo(Math.exp(2), 12);
 });

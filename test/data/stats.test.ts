@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest';
 import { processOptions } from '../../src/data/config.js';
 import { inlineProcessor } from '../../src/data/process.js';
 import { collectStats } from '../../src/data/stats.js';
-import { histogramSvg, sparkline } from '../../src/report/histogram.js';
 import { byteTokenizer, memoryCorpora, smallConfig } from './build.js';
 
 const texts = ['ab', 'a', 'abcdefgh', '...', 'abcd', 'x'.repeat(40)];
@@ -53,25 +52,5 @@ describe('collectStats', () => {
     const { histogram } = await stats({});
     expect(histogram.width).toBe(1);
     expect(histogram.counts.map((count, length) => (count > 0 ? length : 0)).filter(Boolean)).toEqual([4, 5, 6, 7, 11, 43]);
-  });
-});
-
-describe('the pictures', () => {
-  const histogram = { width: 50, counts: [0, 8, 4, 0, 1] };
-
-  it('has a bar for each bin that holds something', () => {
-    const svg = histogramSvg(histogram, { title: 'a < b', axis: 'tokens', mark: { at: 100, text: 'row' } });
-    expect(svg.match(/<rect /g)).toHaveLength(3);
-    expect(svg).toContain('<title>50 to 99: 8</title>');
-    expect(svg).toContain('<title>200 and more: 1</title>');
-    expect(svg).toContain('a &#60; b');
-    const heights = [...svg.matchAll(/<rect [^>]*height="([\d.]+)"/g)].map((match) => Number(match[1]));
-    expect(heights[0] / heights[1]).toBeCloseTo(2, 1);
-  });
-
-  it('fits a line', () => {
-    expect(sparkline(histogram)).toBe(' █▄ ▁');
-    expect(sparkline({ width: 1, counts: new Array(100).fill(1) }, 60)).toBe('█'.repeat(50));
-    expect(sparkline({ width: 1, counts: [0] })).toBe(' ');
   });
 });

@@ -10,8 +10,9 @@ import { checkpointName, keepLast, listCheckpoints, removeLeftovers, writeDirect
 import { openFile } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { configFromFields } from '../../src/model/config.js';
+import type { WriteFile } from '../../src/model/write.js';
 import { MovingAverage } from '../../src/train/average.js';
-import { difference, type OpenFile, readRecord, readState, type WriteFile, writeCheckpoint } from '../../src/train/checkpoint.js';
+import { difference, type OpenFile, readRecord, readState, writeCheckpoint } from '../../src/train/checkpoint.js';
 import { ModelParameters } from '../../src/train/parameters.js';
 import { type Progress, Trainer, type TrainerHooks } from '../../src/train/trainer.js';
 import { randomSource, stateOf, tinyConfig, tinyFields, tinyParameters, tinyStep } from './tiny.js';

@@ -28,7 +28,7 @@ export function checkpointName(step: number): string {
  */
 export async function writeDirectory(
   path: string,
-  write: (file: (name: string, fill: (sink: ByteSink) => Promise<void>) => Promise<void>) => Promise<void>,
+  write: (file: (name: string, fill: (sink: ByteSink) => Promise<void>) => Promise<void>) => Promise<unknown>,
 ): Promise<void> {
   const temporary = temporaryBeside(path);
   try {

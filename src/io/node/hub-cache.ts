@@ -7,9 +7,8 @@ import { copyFile, mkdir, readFile, rename, stat, symlink, unlink } from 'node:f
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../errors.js';
-import { readShardedIndex } from '../safetensors-index.js';
+import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
 import { fileError, isMissing, openFile, writeAtomic } from './files.js';
-import { INDEX_FILE, WEIGHTS_FILE } from './weights.js';
 
 /** Where the hub is, and who asks. */
 export interface HubSettings {

@@ -4,9 +4,9 @@
 
 import { InputError } from '../../errors.js';
 import { quoted } from '../json.js';
+import { INDEX_FILE, WEIGHTS_FILE } from '../safetensors-index.js';
 import { isRepoId, type RepoCache, shardsOf } from './hub-cache.js';
 import { cachedSnapshot, type DownloadOptions, type SnapshotDownload } from './hub-repository.js';
-import { INDEX_FILE, WEIGHTS_FILE } from './weights.js';
 
 export { isRepoId } from './hub-cache.js';
 export type { DownloadOptions, DownloadProgress } from './hub-repository.js';

@@ -5,15 +5,10 @@ import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 import type { ProcessedBlock, ProcessOptions, TextProcessor } from '../../data/process.js';
 import { InputError } from '../../errors.js';
-
-/** A tokenizer file's bytes, and its name, which says what kind it is. */
-export interface TokenizerFile {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
+import type { NamedBytes } from '../bytes.js';
 
 export interface Setup {
-  readonly tokenizer: TokenizerFile;
+  readonly tokenizer: NamedBytes;
   readonly options: ProcessOptions;
 }
 

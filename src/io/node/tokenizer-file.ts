@@ -2,11 +2,11 @@
 
 import { tokenizerFromFile } from '../../tokenizer/file.js';
 import type { Tokenizer } from '../../tokenizer/tokenizer.js';
+import type { NamedBytes } from '../bytes.js';
 import { openFile } from './files.js';
-import type { TokenizerFile } from './text-workers.js';
 
 /** A tokenizer file's bytes and the tokenizer in it. Throws `InputError` when it is missing, damaged or of another kind. */
-export async function readTokenizerFile(path: string): Promise<{ file: TokenizerFile; tokenizer: Tokenizer }> {
+export async function readTokenizerFile(path: string): Promise<{ file: NamedBytes; tokenizer: Tokenizer }> {
   const source = await openFile(path);
   try {
     const bytes = await source.read(0, source.size);

@@ -6,11 +6,8 @@ import { basename, dirname, join } from 'node:path';
 import { InputError } from '../../errors.js';
 import type { ByteSource, StoredTensor } from '../bytes.js';
 import { readSafetensors, type SafetensorsContents } from '../safetensors.js';
-import { readShardedIndex, readShards } from '../safetensors-index.js';
+import { INDEX_FILE, readShardedIndex, readShards, WEIGHTS_FILE } from '../safetensors-index.js';
 import { fileError, isMissing, openFile } from './files.js';
-
-export const WEIGHTS_FILE = 'model.safetensors';
-export const INDEX_FILE = 'model.safetensors.index.json';
 
 /** Opened weights: the tensors stay readable until `close`. */
 export interface Weights {
