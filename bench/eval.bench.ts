@@ -1,6 +1,7 @@
 // Evaluation beside lm-evaluation-harness over PyTorch: the same tasks, documents, prompts, tokenizer and weights in f32, both timed
 // from the datasets on disk to the metrics (loading the model left out), their runs interleaved; and whether both give every
 // document the same score. The peer is bench/peers/eval.py in a Python that has lm_eval.
+
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import { findTasks } from '../src/eval/tasks/index.js';
 import { loadDatasets } from '../src/io/node/datasets.js';
 import { openWeights } from '../src/io/node/weights.js';
 import { loadModel } from '../src/model/load.js';
+import { checkWeights } from '../src/model/parameters.js';
 import { tokenizerFromModel } from '../src/tokenizer/sentencepiece.js';
 import { openNative, randomCheckpoint, readConfig } from './own.js';
 import { type Row, report } from './report.js';
@@ -54,7 +56,7 @@ export async function run(args: string[]): Promise<void> {
   const config = await readConfig(model);
   const backend = openNative(options.threads);
   const weights = await openWeights(model);
-  const loaded = await loadModel(backend, config, weights.tensors, model, { dtype: 'f32' });
+  const loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, model), { dtype: 'f32' });
   await weights.close();
   const tokenizer = tokenizerFromModel(readFileSync(options.tokenizer), options.tokenizer);
   const scorer = localScorer({ name: 'bench', backend, model: loaded.model, tokenizer });

@@ -12,7 +12,7 @@ import { openWeights } from '../src/io/node/weights.js';
 import { type Cache, createCache } from '../src/model/cache.js';
 import { configFromHuggingFace, configFromName, type ModelConfig } from '../src/model/config.js';
 import { type LoadedModel, loadModel } from '../src/model/load.js';
-import { parameterShapes, weightBytes } from '../src/model/parameters.js';
+import { checkWeights, parameterShapes, weightBytes } from '../src/model/parameters.js';
 import type { Contender, Precision } from './contender.js';
 import { resultsDirectory } from './report.js';
 
@@ -55,7 +55,9 @@ export class OwnContender implements Contender {
     const config = await readConfig(this.directory);
     this.backend = openNative(this.threads);
     const weights = await openWeights(this.directory);
-    this.loaded = await loadModel(this.backend, config, weights.tensors, this.directory, { dtype: this.precision });
+    this.loaded = await loadModel(this.backend, config, checkWeights(config, weights.tensors, this.directory), {
+      dtype: this.precision,
+    });
     await weights.close();
     this.cache = createCache(this.backend, config, config.maxContextLength, config.maxContextLength, 'f16');
     this.stepper = new Stepper(this.backend, this.loaded.model, this.cache, { maxSequences: 1, maxSegments: 1 });

@@ -11,10 +11,11 @@ import { localScorer } from '../eval/local.js';
 import type { RunInfo } from '../eval/report.js';
 import type { Scorer } from '../eval/scorer.js';
 import { openCheckpoint, openTokenizer } from '../index.js';
+import { noTokenizer } from '../infer/text.js';
 import { modelHash, openEvalCache } from '../io/node/answer-cache.js';
 import { countParameters } from '../model/config.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { openModel } from './loading.js';
+import { openParts } from './loading.js';
 import type { ModelOptions } from './options.js';
 import { type Terminal, UsageError } from './terminal.js';
 import { version } from './version.js';
@@ -73,16 +74,16 @@ type Opened = Omit<OpenScorer, 'known'> & { readonly cacheName: string };
 
 async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Opened> {
   const { addBos, batchTokens, context, activations } = choice;
-  // The scorer has a cache of its own; the engine's is kept as small as it may be.
-  const { model } = await openModel(terminal, { ...choice, context: 2 });
+  const opened = await openParts(terminal, choice, { context, cacheType: 'f32' });
   try {
-    const { checkpoint, backend, tokenizer } = model;
+    const { checkpoint, backend, model, tokenizer } = opened;
+    if (!tokenizer) throw new InputError(noTokenizer);
     const { config } = checkpoint;
-    const { dtype } = model.weights;
+    const { dtype } = opened.weights;
     const hash = choice.cache === false ? checkpoint.name : await modelHash(checkpoint);
     const arithmetic = [dtype, ...(dtype === 'q8' || dtype === 'q4' ? [`${activations ?? 'int8'} activations`] : [])].join(' ');
     const name = `${hash}, ${arithmetic}, ${backend.name}, openelm ${version()}`;
-    const scorer = localScorer({ name, backend, model: model.engine.model, tokenizer }, { addBos, context, batchTokens });
+    const scorer = localScorer({ name, backend, model, tokenizer }, { addBos, context, batchTokens });
     const maxLength = context ?? config.maxContextLength;
     const args = {
       dtype,
@@ -100,11 +101,11 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
     };
     const close = async (): Promise<void> => {
       await scorer.dispose();
-      await model.dispose();
+      await opened.close();
     };
     return { scorer, info, cacheName: `${hash}-${dtype}`, close };
   } catch (error) {
-    await model.dispose();
+    await opened.close();
     throw error;
   }
 }

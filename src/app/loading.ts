@@ -3,6 +3,7 @@
 
 import type { DownloadOptions, Model } from '../index.js';
 import { load } from '../index.js';
+import { type CacheNeeds, type OpenedModel, type OpenOptions, openModel as openModelParts } from '../open.js';
 import type { ModelOptions } from './options.js';
 import { type ProgressBar, progressBar } from './progress.js';
 import type { Terminal } from './terminal.js';
@@ -13,21 +14,27 @@ const slowMs = 700;
 /** A loaded model and how long that took. */
 export async function openModel(terminal: Terminal, options: ModelOptions): Promise<{ model: Model; loadMs: number }> {
   const began = performance.now();
+  const model = await withBar(terminal, options, (shown) => load(options.model, { ...shown, context: options.context }));
+  return { model, loadMs: performance.now() - began };
+}
+
+/** A model's parts, for verbs that have a cache of their own. */
+export function openParts(terminal: Terminal, options: ModelOptions, cache: CacheNeeds): Promise<OpenedModel> {
+  return withBar(terminal, options, (shown) => openModelParts(options.model, shown, cache));
+}
+
+async function withBar<T>(
+  terminal: Terminal,
+  { backend, dtype, activations, threads }: ModelOptions,
+  open: (options: OpenOptions) => Promise<T>,
+): Promise<T> {
+  const began = performance.now();
   const bar = progressBar(terminal.stderr);
+  const onProgress = (done: number, total: number): void => {
+    if (terminal.stderr.isTTY && performance.now() - began > slowMs) bar.update('loading', done, total);
+  };
   try {
-    const { model: name, ...rest } = options;
-    const model = await load(name, {
-      backend: rest.backend,
-      dtype: rest.dtype,
-      activations: rest.activations,
-      threads: rest.threads,
-      context: rest.context,
-      hub: hubOptions(bar),
-      onProgress: (done, total) => {
-        if (terminal.stderr.isTTY && performance.now() - began > slowMs) bar.update('loading', done, total);
-      },
-    });
-    return { model, loadMs: performance.now() - began };
+    return await open({ backend, dtype, activations, threads, hub: hubOptions(bar), onProgress });
   } finally {
     bar.finish();
   }

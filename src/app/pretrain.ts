@@ -24,7 +24,7 @@ import {
 import { localCorpora } from '../io/node/corpora.js';
 import { openFile, writeAtomic } from '../io/node/files.js';
 import { withLock } from '../io/node/lock.js';
-import { availableMemory } from '../io/node/memory.js';
+import { checkMemory } from '../io/node/memory.js';
 import { readIfThere } from '../io/node/paths.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
@@ -98,7 +98,12 @@ async function trainIn(
   const { stdout, stderr } = terminal;
   const from = await startingPoint(config, tokens.beside, resume, (text) => stderr.write(`openelm: ${text}\n`));
   await prepareDirectory(config);
-  checkMemory(countParameters(model));
+  const needed = 16 * countParameters(model); // weights, gradients and two moments in f32; activations are not counted
+  checkMemory(
+    needed,
+    (available) =>
+      `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model`,
+  );
 
   const { backend, reason } = openBackend(config.backend, { threads: config.threads });
   if (reason && config.backend === 'auto') stderr.write(`openelm: training without the native backend is slow: ${reason}\n`);
@@ -173,16 +178,6 @@ function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context
       `${file}: samples.prompts: ${JSON.stringify(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
     );
   }
-}
-
-/** Weights, gradients and two moments in f32; activations are not counted. */
-function checkMemory(parameters: number): void {
-  const needed = 16 * parameters;
-  const available = availableMemory();
-  if (needed <= available) return;
-  throw new InputError(
-    `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model`,
-  );
 }
 
 function initialize(parameters: ModelParameters, seed: number): void {

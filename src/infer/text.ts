@@ -47,6 +47,9 @@ export interface TextResult {
   readonly timings: Timings;
 }
 
+/** What is said where text is given to a model that came without a tokenizer. */
+export const noTokenizer = 'this model came without a tokenizer: give token ids, or put a tokenizer.model beside its weights';
+
 export interface TextModelParts {
   readonly engine: Engine;
   /** Without one only ids can be used. */
@@ -67,8 +70,7 @@ export class TextModel {
   /** Throws `InputError` when the model came without a tokenizer. */
   get tokenizer(): Tokenizer {
     const { tokenizer } = this.parts;
-    if (!tokenizer)
-      throw new InputError('this model came without a tokenizer: give token ids, or put a tokenizer.model beside its weights');
+    if (!tokenizer) throw new InputError(noTokenizer);
     return tokenizer;
   }
 

@@ -1,12 +1,11 @@
-// From stored tensors to a model on a backend: every tensor is checked against the config, uploaded and converted once, and
+// From stored tensors to a model on a backend: every tensor, checked against the config before, is uploaded and converted once, and
 // handed to `OpenELM` under its key. Where the tensors come from (files, a hub, memory) is the caller's.
 
-import type { StoredTensor } from '../io/bytes.js';
 import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import type { ModelConfig } from './config.js';
 import { type Linear, plainLinear } from './linear.js';
 import { OpenELM } from './openelm.js';
-import { checkWeights, type Precision } from './parameters.js';
+import type { CheckedWeights, Precision } from './parameters.js';
 
 export interface LoadOptions {
   /** Default: the checkpoint's own. Norms stay f32. */
@@ -27,18 +26,13 @@ export interface LoadedModel {
   free(): void;
 }
 
-/**
- * Uploads a checkpoint's tensors; `where` names it in messages. Throws `InputError` when they do not fit the config (names the tensor), `ExecutionError` when
- * memory is short; nothing stays allocated then.
- */
+/** Uploads a checkpoint's tensors. Throws `InputError` when a file was cut, `ExecutionError` when memory is short; nothing stays allocated then. */
 export async function loadModel(
   backend: Backend,
   config: ModelConfig,
-  stored: ReadonlyMap<string, StoredTensor>,
-  where: string,
+  { tensors, dtype: own }: CheckedWeights,
   options: LoadOptions = {},
 ): Promise<LoadedModel> {
-  const { tensors, dtype: own } = checkWeights(config, stored, where);
   const dtype = options.dtype ?? (own.toLowerCase() as Precision);
   const int8 = options.activations !== 'f32';
   const totalBytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.bytes, 0);

@@ -17,6 +17,7 @@ import { Engine } from '../../src/infer/engine.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
 import { type LoadedModel, loadModel } from '../../src/model/load.js';
+import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { byteTokenizer } from '../judge/eval-model.js';
 
@@ -42,7 +43,8 @@ beforeAll(async () => {
   backend = 'backend' in native ? native.backend : referenceBackend();
   const file = join(directory, 'config.json');
   const weights = await openWeights(directory);
-  loaded = await loadModel(backend, configFromHuggingFace(JSON.parse(readFileSync(file, 'utf8')), file), weights.tensors, file);
+  const config = configFromHuggingFace(JSON.parse(readFileSync(file, 'utf8')), file);
+  loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, file));
   await weights.close();
   engine = new Engine(backend, loaded.model, { cacheType: 'f32' });
   local = localScorer({ name: 'alice', backend, model: loaded.model, tokenizer: byteTokenizer });

@@ -12,6 +12,7 @@ import type { GenerateRequest, LoglikelihoodRequest } from '../../src/eval/score
 import { openWeights } from '../../src/io/node/weights.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
 import { type LoadedModel, loadModel } from '../../src/model/load.js';
+import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { byteTokenizer, judgeEvalModel } from '../judge/eval-model.js';
 
@@ -24,7 +25,8 @@ beforeAll(async () => {
   backend = 'backend' in native ? native.backend : referenceBackend();
   const file = join(golden, 'model/config.json');
   const weights = await openWeights(join(golden, 'model'));
-  loaded = await loadModel(backend, configFromHuggingFace(JSON.parse(readFileSync(file, 'utf8')), file), weights.tensors, file);
+  const config = configFromHuggingFace(JSON.parse(readFileSync(file, 'utf8')), file);
+  loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, file));
   await weights.close();
 });
 

@@ -7,6 +7,7 @@ import { referenceBackend } from '../../src/backends/reference.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
 import { type LoadedModel, loadModel } from '../../src/model/load.js';
+import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
 
 const directory = fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url));
@@ -22,7 +23,7 @@ export async function openTinyElm(): Promise<TinyElm> {
   const backend = 'backend' in native ? native.backend : referenceBackend();
   const config = configFromHuggingFace(JSON.parse(readFileSync(`${directory}/config.json`, 'utf8')), 'config.json');
   const weights = await openWeights(directory);
-  const loaded = await loadModel(backend, config, weights.tensors, directory);
+  const loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, directory));
   await weights.close();
   return {
     backend,

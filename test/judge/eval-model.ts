@@ -11,6 +11,7 @@ import { readJson } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
 import { loadModel } from '../../src/model/load.js';
+import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import type { Check, Judgement } from './judgement.js';
 import { mismatches } from './judgement.js';
@@ -210,7 +211,7 @@ export async function judgeEvalModel(backend: Backend, dir: string, modelDir?: s
   const file = join(place, 'config.json');
   const config = configFromHuggingFace(await readJson(file), file);
   const weights = await openWeights(place);
-  const loaded = await loadModel(backend, config, weights.tensors, place, { dtype: 'f32' });
+  const loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, place), { dtype: 'f32' });
   await weights.close();
   const checks: Check[] = [];
   const skipped: string[] = [];

@@ -17,6 +17,7 @@ import { configFromHuggingFace } from '../../src/model/config.js';
 import type { Linear } from '../../src/model/linear.js';
 import { type LoadedModel, type LoadOptions, loadModel } from '../../src/model/load.js';
 import type { Tap } from '../../src/model/openelm.js';
+import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
 import { Ops, type Tensor } from '../../src/tensor/ops.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
@@ -56,7 +57,7 @@ async function withModel<T>(
   const config = configFromHuggingFace(await readJson(file), file);
   const weights = await openWeights(dir);
   try {
-    const loaded = await loadModel(backend, config, weights.tensors, dir, options);
+    const loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, dir), options);
     try {
       return await use(loaded);
     } finally {

@@ -1,0 +1,114 @@
+// Opening a model: its files are found, its weights checked and put on a backend, its tokenizer and template read, each once. Part of
+// the library's door: `load` puts an engine on it, an evaluation a scorer. Computes nothing itself.
+
+import { nativeBackend } from './backends/native.js';
+import { referenceBackend } from './backends/reference.js';
+import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
+import { InputError } from './errors.js';
+import type { DownloadOptions } from './io/node/hub.js';
+import { checkMemory } from './io/node/memory.js';
+import { openWeights } from './io/node/weights.js';
+import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
+import type { OpenELM } from './model/openelm.js';
+import { checkWeights, kvBytesPerToken, type Precision, weightBytes } from './model/parameters.js';
+import type { Backend } from './tensor/backend.js';
+import type { Tokenizer } from './tokenizer/tokenizer.js';
+
+/** Which backend computes: `auto` takes native where it was built, else reference. */
+export type BackendChoice = 'auto' | 'native' | 'reference';
+
+export interface OpenOptions extends WeightOptions {
+  readonly backend?: BackendChoice | Backend;
+  /** Threads of the native backend; default all that this process may use. */
+  readonly threads?: number;
+  /** For models from the hub. */
+  readonly hub?: DownloadOptions;
+}
+
+/** The key/value cache that is wanted beside the weights: so much memory must be there too. */
+export interface CacheNeeds {
+  /** Tokens of a sequence; default the config's. */
+  readonly context?: number;
+  readonly slots?: number;
+  /** Default f32 for f32 weights, else f16. */
+  readonly cacheType?: 'f16' | 'f32';
+}
+
+/** A model and its parts. */
+export interface OpenedModel {
+  readonly checkpoint: Checkpoint;
+  readonly backend: Backend;
+  readonly model: OpenELM;
+  /** Precision and bytes of the weights. */
+  readonly weights: Pick<LoadedModel, 'dtype' | 'bytes'>;
+  readonly cacheType: 'f16' | 'f32';
+  readonly tokenizer?: Tokenizer;
+  readonly chatTemplate?: string;
+  /** Frees the weights, and the backend if it was opened here. */
+  close(): Promise<void>;
+}
+
+/** The chosen backend, and why it is not the faster one. */
+export interface ChosenBackend {
+  readonly backend: Backend;
+  readonly reason?: string;
+}
+
+/** Throws `InputError` when `native` is asked for and is not there, with the reason. */
+export function openBackend(choice: BackendChoice = 'auto', options: { threads?: number } = {}): ChosenBackend {
+  if (choice === 'reference') return { backend: referenceBackend(), reason: 'it was asked for' };
+  const native = nativeBackend(options);
+  if ('backend' in native) return native;
+  if (choice === 'native') throw new InputError(`the native backend is not available: ${native.reason}`);
+  return { backend: referenceBackend(), reason: native.reason };
+}
+
+/**
+ * Opens a model: nothing for the embedded one, a directory, a safetensors file, or a hub id. Throws `InputError` when it cannot
+ * be found or read, does not fit its config, or does not fit in memory with its cache (estimated before anything is loaded).
+ */
+export async function openModel(model?: string, options: OpenOptions = {}, cache: CacheNeeds = {}): Promise<OpenedModel> {
+  const checkpoint = await openCheckpoint(model, options.hub);
+  const files = await openWeights(checkpoint.weights);
+  const own = typeof options.backend === 'object' ? undefined : openBackend(options.backend, options).backend;
+  const backend = own ?? (options.backend as Backend);
+  try {
+    const { config, directory } = checkpoint;
+    const checked = checkWeights(config, files.tensors, directory);
+    const dtype = options.dtype ?? (checked.dtype.toLowerCase() as Precision);
+    const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
+    checkRoom(checkpoint, dtype, { ...cache, cacheType });
+    // The backend's threads read the weights while this one makes the tokenizer.
+    const loading = loadModel(backend, config, checked, { ...options, dtype });
+    const texts = Promise.all([openTokenizer(checkpoint), openChatTemplate(checkpoint)]);
+    await Promise.allSettled([loading, texts]);
+    const loaded = await loading;
+    const [tokenizer, chatTemplate] = await texts.catch((error: unknown) => {
+      loaded.free();
+      throw error;
+    });
+    const close = async (): Promise<void> => {
+      loaded.free();
+      await own?.dispose();
+    };
+    return { checkpoint, backend, model: loaded.model, weights: loaded, cacheType, tokenizer, chatTemplate, close };
+  } catch (error) {
+    await own?.dispose();
+    throw error;
+  } finally {
+    await files.close();
+  }
+}
+
+function checkRoom({ config, name }: Checkpoint, dtype: Precision, { context, slots = 1, cacheType = 'f16' }: CacheNeeds): void {
+  const tokens = context ?? config.maxContextLength;
+  const weights = weightBytes(config, dtype);
+  const cache = kvBytesPerToken(config, cacheType) * tokens * slots;
+  const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+  checkMemory(
+    weights + cache,
+    (available) =>
+      `not enough memory for ${name}: ${gigabytes(weights)} of ${dtype} weights and ${gigabytes(cache)} for a context of ${tokens} tokens, ` +
+      `${gigabytes(available)} are free; try a smaller --dtype (q8, q4) or --context`,
+  );
+}
