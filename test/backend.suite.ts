@@ -237,7 +237,8 @@ for (const dtype of ['f32', 'f16'] as const) {
         const rope = b.floats(30, headDim, 13).buffer;
         const cache = b.cache(20, kvHeads, headDim, dtype, 14);
         const heads = { queryHeads, kvHeads, headDim };
-        b.output(b.ops.qkNormRope(qkv, heads, norms, rope, b.ints(29, 0, 7, 8), b.ints(19, 3, 4, 0), cache, 1e-6));
+        const [positions, kvRows] = [b.ints(29, 0, 7, 8), b.ints(19, 3, 4, 0)];
+        b.output(b.ops.qkNormRope(qkv, heads, cache, { positions, kvRows, rope, norms, eps: 1e-6 }));
         if (dtype === 'f32') for (const buffer of [cache.keys, cache.values]) b.result(buffer);
         else {
           // Read back through attention, which is how f16 rows are used.
@@ -403,16 +404,10 @@ const failures: Failure[] = [
     op: 'qkNormRope',
     build: (b) =>
       b.output(
-        b.ops.qkNormRope(
-          b.floats(1, 96, 1),
-          { queryHeads: 4, kvHeads: 1, headDim: 16 },
-          undefined,
-          b.floats(4, 16, 2).buffer,
-          b.ints(4),
-          b.ints(0),
-          b.cache(8, 1, 16, 'f32', 3),
-          1e-6,
-        ),
+        b.ops.qkNormRope(b.floats(1, 96, 1), { queryHeads: 4, kvHeads: 1, headDim: 16 }, b.cache(8, 1, 16, 'f32', 3), {
+          ...{ positions: b.ints(4), kvRows: b.ints(0), rope: b.floats(4, 16, 2).buffer },
+          eps: 1e-6,
+        }),
       ),
   },
   {

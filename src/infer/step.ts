@@ -4,16 +4,12 @@
 
 import type { Cache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
-import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
+import { RaggedParams, type RaggedSequence } from '../model/ragged.js';
+import type { Backend, DeviceBuffer, Dim, Executable } from '../tensor/backend.js';
 import { Ops, type Tensor } from '../tensor/ops.js';
 
-/** New tokens of one sequence. */
-export interface StepItem {
-  readonly ids: ArrayLike<number>;
-  /** Tokens of the sequence before these: the position of the first. */
-  readonly past: number;
-  /** Cache rows of the whole sequence, the new tokens included, as (first row, length) pairs, oldest first. */
-  readonly segments: readonly (readonly [start: number, length: number])[];
+/** New tokens of one sequence; their segments include them. */
+export interface StepItem extends RaggedSequence {
   /** Which of the new tokens' outputs are wanted, as indices into `ids`; one may be wanted again, with another target. */
   readonly wanted: readonly number[];
   /** With outputs `score`: the token whose log-probability is asked of each wanted row. */
@@ -41,8 +37,10 @@ const rowBuckets = [1, 16, 64, maxStepRows];
 
 interface Encoded {
   readonly executable: Executable;
-  readonly places: Record<'ids' | 'positions' | 'kvRows' | 'sequences' | 'segments' | 'wanted' | 'targets', number>;
-  readonly sizes: Record<'rows' | 'sequenceCount' | 'segmentCount' | 'wantedCount', number>;
+  readonly inputs: RaggedParams;
+  readonly wantedCount: Dim & object;
+  readonly wanted: DeviceBuffer;
+  readonly targets: DeviceBuffer;
 }
 
 export interface StepOptions {
@@ -82,7 +80,7 @@ export class Stepper {
     const kind = wanted === 0 ? 'none' : outputs;
     const size = kind === 'score' ? Math.max(rows, wanted) : rows;
     const encoded = this.program(rowBuckets.find((bucket) => bucket >= size)!, kind);
-    const submission = this.backend.submit(encoded.executable, this.fill(encoded, items, rows, wanted));
+    const submission = this.backend.submit(encoded.executable, this.fill(encoded, items, wanted > 0));
     const cancel = (): void => submission.cancel();
     if (signal?.aborted) cancel();
     signal?.addEventListener('abort', cancel, { once: true });
@@ -126,34 +124,19 @@ export class Stepper {
     const ops = new Ops();
     const maxSequences = Math.min(bucket, this.options.maxSequences);
     const maxWanted = kind === 'score' ? Math.min(bucket, maxScoreRows) : maxSequences;
-    const rows = ops.size(bucket);
-    const sequenceCount = ops.size(maxSequences);
-    const segmentCount = ops.size(this.options.maxSegments);
+    const { maxSegments } = this.options;
+    const inputs = new RaggedParams(ops, { maxRows: bucket, maxSequences, maxSegments });
     const wantedCount = ops.size(maxWanted);
-    const [ids, positions, kvRows] = [ops.params(bucket), ops.params(bucket), ops.params(bucket)];
-    const [sequences, segments] = [ops.params(4 * maxSequences), ops.params(2 * this.options.maxSegments)];
     const [wanted, targets] = [ops.params(maxWanted), ops.params(maxWanted)];
+    const { rows, ids, positions, kvRows, ragged } = inputs;
     const hidden = this.model.forward(ops, {
-      ...{ rows, ids, positions, kvRows },
-      ragged: { sequences, sequenceCount, segments, segmentCount },
+      ...{ rows, ids, positions, kvRows, ragged },
       rope: this.cache.rope,
       cacheOf: (layer) => this.cache.layers[layer],
       wanted: { indices: wanted, count: wantedCount },
     });
     if (kind !== 'none') this.encodeOutputs(ops, kind, hidden, targets);
-    const encoded: Encoded = {
-      executable: this.backend.compile(ops.finish()),
-      places: {
-        ...{ ids: ids.offset, positions: positions.offset, kvRows: kvRows.offset },
-        ...{ sequences: sequences.offset, segments: segments.offset, wanted: wanted.offset, targets: targets.offset },
-      },
-      sizes: {
-        rows: rows.param,
-        sequenceCount: sequenceCount.param,
-        segmentCount: segmentCount.param,
-        wantedCount: wantedCount.param,
-      },
-    };
+    const encoded = { executable: this.backend.compile(ops.finish()), inputs, wantedCount, wanted, targets };
     this.programs.set(key, encoded);
     return encoded;
   }
@@ -166,44 +149,21 @@ export class Stepper {
   }
 
   /** The params of this run. */
-  private fill(encoded: Encoded, items: readonly StepItem[], rows: number, wanted: number): Int32Array {
-    const { places, sizes } = encoded;
-    const params = new Int32Array(encoded.executable.program.paramsLength);
+  private fill(encoded: Encoded, items: readonly StepItem[], withOutputs: boolean): Int32Array {
+    const { executable, inputs, wantedCount, wanted, targets } = encoded;
+    const params = new Int32Array(executable.program.paramsLength);
+    inputs.fill(params, items);
     let row = 0;
-    let segment = 0;
     let want = 0;
-    for (const [i, item] of items.entries()) {
-      const count = item.ids.length;
-      params.set([row, count, segment, item.segments.length], places.sequences + 4 * i);
-      for (const [start, length] of item.segments) {
-        params.set([start, length], places.segments + 2 * segment);
-        segment++;
-      }
-      for (let j = 0; j < count; j++) {
-        params[places.ids + row + j] = item.ids[j];
-        params[places.positions + row + j] = item.past + j;
-      }
-      placeNewest(item.segments, params.subarray(places.kvRows + row, places.kvRows + row + count));
-      for (const [k, index] of (wanted ? item.wanted : []).entries()) {
-        params[places.wanted + want] = row + index;
-        params[places.targets + want] = item.targets?.[k] ?? 0;
+    for (const item of items) {
+      for (const [k, index] of (withOutputs ? item.wanted : []).entries()) {
+        params[wanted.offset + want] = row + index;
+        params[targets.offset + want] = item.targets?.[k] ?? 0;
         want++;
       }
-      row += count;
+      row += item.ids.length;
     }
-    params[sizes.rows] = rows;
-    params[sizes.sequenceCount] = items.length;
-    params[sizes.segmentCount] = segment;
-    params[sizes.wantedCount] = want;
+    params[wantedCount.param] = want;
     return params;
-  }
-}
-
-/** The cache rows of the newest `out.length` tokens of the segments, oldest first. */
-function placeNewest(segments: StepItem['segments'], out: Int32Array): void {
-  let left = out.length;
-  for (let s = segments.length - 1; s >= 0 && left > 0; s--) {
-    const [start, length] = segments[s];
-    for (let i = length - 1; i >= 0 && left > 0; i--) out[--left] = start + i;
   }
 }

@@ -81,7 +81,8 @@ class MultiHeadCausalAttention {
   forward(ops: Ops, x: Tensor, residual: Tensor, cache: KeyValues, step: StepInputs, wanted?: RowChoice): Tensor {
     const qkv = this.qkv_proj.forward(ops, x); // [rows, (queryHeads + 2 kvHeads) headDim]
     const { positions, kvRows, rope } = step;
-    const query = ops.qkNormRope(qkv, this.heads, this.norms, rope, positions, kvRows, cache, this.eps);
+    const { norms, eps } = this;
+    const query = ops.qkNormRope(qkv, this.heads, cache, { positions, kvRows, rope, norms, eps });
     const mixed = ops.attention(query, this.heads, cache, step.ragged, step.differentiable); // [rows, queryHeads headDim]
     if (!wanted) return this.out_proj.forward(ops, mixed, { residual });
     const [chosen, chosenResidual] = [mixed, residual].map((rows) => ops.gatherRows(rows, wanted.indices, wanted.count));

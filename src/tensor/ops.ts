@@ -87,14 +87,17 @@ export class Ops {
   qkNormRope(
     qkv: Tensor,
     heads: HeadShape,
-    norms: { query: DeviceBuffer; key: DeviceBuffer } | undefined,
-    rope: DeviceBuffer,
-    positions: DeviceBuffer,
-    kvRows: DeviceBuffer,
     cache: KeyValues,
-    eps: number,
+    options: {
+      positions: DeviceBuffer;
+      kvRows: DeviceBuffer;
+      rope: DeviceBuffer;
+      norms?: { query: DeviceBuffer; key: DeviceBuffer };
+      eps: number;
+    },
   ): Tensor {
     const { queryHeads, kvHeads, headDim } = heads;
+    const { positions, kvRows, rope, norms, eps } = options;
     const width = (queryHeads + 2 * kvHeads) * headDim;
     if (qkv.columns !== width) throw new Error(`qkNormRope: qkv has ${qkv.columns} columns, ${width} expected`);
     if (headDim % 2) throw new Error(`qkNormRope: the head dimension ${headDim} is odd`);

@@ -39,11 +39,10 @@ export class StepEncoder implements Encoder {
     this.walk = new BackwardWalk(this.ops, this.tape, differentiable ? kept : 'all');
   }
 
-  forward({ rows, tokens, positions, kvRows, sequences, sequenceCount, segments, segmentCount }: RaggedInputs): Tensor {
+  forward({ rows, ids, positions, kvRows, ragged }: RaggedInputs): Tensor {
     const { ops, model, rope, differentiable } = this;
     const inputs: StepInputs = {
-      ...{ rows, ids: tokens, positions, kvRows, rope, differentiable },
-      ragged: { sequences, sequenceCount, segments, segmentCount },
+      ...{ rows, ids, positions, kvRows, ragged, rope, differentiable },
       cacheOf: (layer) => ops.keyValues(rows, model.config.layers[layer]),
     };
     const hidden = model.forward(ops, inputs, undefined, this.walk.around);

@@ -42,7 +42,7 @@ function encode(encoder: Encoder, options: LanguageModellingOptions): Computatio
   if (grad) encoder.backward(normed, grad.buffer);
   return {
     fill(batch, params, by) {
-      inputs.fill(params, batch.tokens, batch.sequences);
+      inputs.fillBatch(params, batch.tokens, batch.sequences);
       params.set(batch.targets, targets.offset);
       // Without a target there is nothing to learn, and the mean is taken over one.
       backend.write(scale, Float32Array.of(by / Math.max(1, validTokens(batch))));

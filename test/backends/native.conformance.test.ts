@@ -41,7 +41,7 @@ describe.skipIf('reason' in native)('native', () => {
       for (const dtype of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
         const weight = await backend.upload(storedMatrix(values.subarray(0, 192 * 192), [192, 192]), dtype);
         const qkv = ops.linear(y, weight, { int8: true });
-        const query = ops.qkNormRope(qkv, heads, undefined, rope, positions, positions, cache, 1e-6);
+        const query = ops.qkNormRope(qkv, heads, cache, { positions, kvRows: positions, rope, eps: 1e-6 });
         const mixed = ops.attention(query, heads, cache, { sequences, sequenceCount: 1, segments, segmentCount: 1 });
         const down = await backend.upload(storedMatrix(values.subarray(0, 192 * 128), [192, 128]), dtype);
         y = ops.linear(mixed, down, { residual: x, int8: true });

@@ -71,7 +71,10 @@ const derivations: Derivation[] = [
       build: (ops, { qkv, query, key, rope }, ints) => {
         const cache = ops.keyValues(3, heads);
         const norms = query && key ? { query, key } : undefined;
-        const out = ops.qkNormRope(rows(qkv), heads, norms, rope, ints(4, 0, 2), ints(2, 0, 1), cache, 1e-6);
+        const out = ops.qkNormRope(rows(qkv), heads, cache, {
+          ...{ positions: ints(4, 0, 2), kvRows: ints(2, 0, 1), rope, norms },
+          eps: 1e-6,
+        });
         return [out, rows(cache.keys), rows(cache.values)];
       },
     }),
