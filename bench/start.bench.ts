@@ -1,6 +1,6 @@
 // What a user waits for and what it takes: the whole process from start to first token, the most memory it had against what
 // it may (weights at that precision, cache, 15% and 100 MB), and how late timers fire while a model loads and generates.
-// Needs the built package (`npm run build`). Not speed in tokens: that is run.bench.ts.
+// Needs the built package (`npm run compile`). Not speed in tokens: that is run.bench.ts.
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ function once(directory: string, precision: string): { seconds: number; peak: nu
   const seconds = (performance.now() - began) / 1000;
   const peak = /peak memory ([\d.]+) (MB|GB)/.exec(stderr);
   if (status !== 0 || !peak)
-    throw new InputError(`openelm run failed: ${stderr.trim() || 'is the package built? (npm run build)'}`);
+    throw new InputError(`openelm run failed: ${stderr.trim() || 'is the package built? (npm run compile)'}`);
   return { seconds, peak: Number(peak[1]) * (peak[2] === 'GB' ? 1e9 : 1e6) };
 }
 

@@ -1,31 +1,42 @@
-// Builds the native addon with the node-gyp that npm brings. No compiler or no Python is not an error: the reference
-// backend runs without it, and `openelm info` says so. Not a downloader: Node's headers are taken from beside `node`, and only
-// where there are none does node-gyp fetch them. OPENELM_INSTALL_VERBOSE=1 prints everything.
+// Makes the native backend ready: the addon that was packed for this platform is taken when it can be loaded, else node-gyp (npm
+// brings it) builds one. No compiler or no Python is not an error: other backends run without it; the reason is kept beside where
+// the addon would be, for `openelm info`. OPENELM_INSTALL_VERBOSE=1 prints everything, OPENELM_BUILD=1 builds in any case.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { nodeGyp } from './node-gyp.mjs';
 
 const native = dirname(fileURLToPath(import.meta.url));
-const prefix = dirname(dirname(process.execPath));
-const headers = existsSync(join(prefix, 'include', 'node', 'node_api.h')) ? [`--nodedir=${prefix}`] : [];
-// What an earlier build left is used again: make builds what has changed.
-const args = ['configure', 'build', '--jobs', String(availableParallelism()), ...headers];
-const script = [process.env.npm_config_node_gyp, join(prefix, 'lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js')].find(
-  (path) => path && existsSync(path),
-);
-const options = { cwd: native, encoding: 'utf8', maxBuffer: 1 << 28 };
-const built = script
-  ? spawnSync(process.execPath, [script, ...args], options)
-  : spawnSync('node-gyp', args, { ...options, shell: process.platform === 'win32' });
-const said = `${built.stdout ?? ''}\n${built.stderr ?? ''}`;
-if (process.env.OPENELM_INSTALL_VERBOSE) console.error(said);
-if (built.status !== 0) {
-  console.error(`openelm: the native backend was not built (${cause()}); the slower reference backend will be used.`);
+const prebuilt = join(native, 'prebuilds', `${process.platform}-${process.arch}`, 'openelm.node');
+const reasonFile = join(native, 'build', 'not-built.txt');
+rmSync(reasonFile, { force: true });
+
+let refused = '';
+if (process.env.OPENELM_BUILD || !existsSync(prebuilt)) build();
+else {
+  // In a process of its own: what cannot be loaded may take the process with it.
+  const { status, stderr } = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', prebuilt], { encoding: 'utf8' });
+  if (status !== 0) {
+    refused = `the packed addon cannot be loaded here (${stderr.match(/Error: (.*)/)?.[1] ?? `exit code ${status}`}), and `;
+    build();
+  }
 }
 
-function cause() {
+function build() {
+  // A person at a terminal sees why the installation takes a while; npm shows it with --foreground-scripts.
+  console.log('openelm: compiling the native backend, which takes a minute or two');
+  const built = nodeGyp(native);
+  const said = `${built.stdout ?? ''}\n${built.stderr ?? ''}`;
+  if (process.env.OPENELM_INSTALL_VERBOSE) console.error(said);
+  if (built.status === 0) return;
+  const reason = `${refused}it was not built: ${cause(built, said)}`;
+  console.error(`openelm: no native backend: ${reason}; the slower one in TypeScript will be used`);
+  mkdirSync(dirname(reasonFile), { recursive: true });
+  writeFileSync(reasonFile, `${reason}\n`);
+}
+
+function cause(built, said) {
   if (built.error) return built.error.code === 'ENOENT' ? 'node-gyp was not found' : built.error.message;
   if (/Could not find any Python/.test(said)) return 'Python 3 was not found';
   if (/not found: make|make.*ENOENT/i.test(said)) return 'make was not found';

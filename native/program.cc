@@ -3,6 +3,7 @@
 #include <cstring>
 #if defined(__GLIBC__)
 #include <malloc.h>
+#pragma weak malloc_trim  // a prebuilt addon may find itself on musl
 #endif
 
 #include "executor.h"
@@ -154,7 +155,7 @@ bool Executor::grow(Block& block, int64_t need, int64_t want) {
   memory_.release(block);
   places_++;
 #if defined(__GLIBC__)
-  malloc_trim(0);   // what copies of queued writes left behind, a tenth of a gigabyte after a model was written
+  if (malloc_trim) malloc_trim(0);   // what copies of queued writes left behind, a tenth of a gigabyte after a model was written
 #endif
   return need == 0 || memory_.allocate(static_cast<size_t>(std::max(need, want)), block);
 }

@@ -80,20 +80,34 @@ const piecesAtOnce = 4;
 /** kLargestHead of native/kernels/attention.cc. */
 const largestHead = 128;
 
-/** The addon, or why there is none. */
+/** The addon that was built here, or else the one that was packed for this platform, or why there is neither. */
 export function loadNative(): { addon: NativeAddon } | { reason: string } {
-  const path = fileURLToPath(new URL('../../native/build/Release/openelm.node', import.meta.url));
-  let addon: NativeAddon;
-  try {
-    addon = createRequire(import.meta.url)(path) as NativeAddon;
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException)?.code === 'MODULE_NOT_FOUND';
-    return {
-      reason: missing ? 'the addon was not built (npm rebuild builds it)' : `the addon cannot be loaded: ${messageOf(error)}`,
-    };
+  let reason: string | undefined;
+  for (const place of ['build/Release', `prebuilds/${process.platform}-${process.arch}`]) {
+    try {
+      const addon = createRequire(import.meta.url)(nativePath(`${place}/openelm.node`)) as NativeAddon;
+      if (addon.abiHash === abiHash) return { addon };
+      reason = 'the addon was built for another version: run npm rebuild';
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException)?.code === 'MODULE_NOT_FOUND') continue;
+      reason = `the addon cannot be loaded: ${messageOf(error)}`;
+    }
   }
-  if (addon.abiHash !== abiHash) return { reason: 'the addon was built for another version: run npm rebuild' };
-  return { addon };
+  return { reason: reason ?? whyNotBuilt() };
+}
+
+function nativePath(file: string): string {
+  return fileURLToPath(new URL(`../../native/${file}`, import.meta.url));
+}
+
+/** What native/install.mjs wrote down when it could not build. */
+function whyNotBuilt(): string {
+  try {
+    const reason = readFileSync(nativePath('build/not-built.txt'), 'utf8').trim();
+    return `${reason}; with Python 3, make and a C++17 compiler \`npm rebuild openelm\` builds it`;
+  } catch {
+    return 'the addon was not built (npm rebuild openelm builds it)';
+  }
 }
 
 export interface NativeOptions {
