@@ -2,18 +2,20 @@
 // brings it) builds one. No compiler or no Python is not an error: other backends run without it; the reason is kept beside where
 // the addon would be, for `openelm info`. OPENELM_INSTALL_VERBOSE=1 prints everything, OPENELM_BUILD=1 builds in any case.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeGyp } from './node-gyp.mjs';
+import { sourcesHash } from './sources.mjs';
 
 const native = dirname(fileURLToPath(import.meta.url));
-const prebuilt = join(native, 'prebuilds', `${process.platform}-${process.arch}`, 'openelm.node');
+const packed = join(native, 'prebuilds', `${process.platform}-${process.arch}`);
+const prebuilt = join(packed, 'openelm.node');
 const reasonFile = join(native, 'build', 'not-built.txt');
 rmSync(reasonFile, { force: true });
 
 let refused = '';
-if (process.env.OPENELM_BUILD || !existsSync(prebuilt)) build();
+if (process.env.OPENELM_BUILD || !isCurrent()) build();
 else {
   // In a process of its own: what cannot be loaded may take the process with it.
   const { status, stderr } = spawnSync(process.execPath, ['-e', 'require(process.argv[1])', prebuilt], { encoding: 'utf8' });
@@ -21,6 +23,12 @@ else {
     refused = `the packed addon cannot be loaded here (${stderr.match(/Error: (.*)/)?.[1] ?? `exit code ${status}`}), and `;
     build();
   }
+}
+
+/** Whether an addon was packed for this platform, from these very sources. */
+function isCurrent() {
+  const hash = join(packed, 'sources.txt');
+  return existsSync(prebuilt) && existsSync(hash) && readFileSync(hash, 'utf8').trim() === sourcesHash(native);
 }
 
 function build() {

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeGyp } from './node-gyp.mjs';
+import { sourcesHash } from './sources.mjs';
 
 const native = dirname(fileURLToPath(import.meta.url));
 const newestGlibc = '2.28';
@@ -61,6 +62,7 @@ function build(name) {
     const to = join(native, 'prebuilds', name, 'openelm.node');
     mkdirSync(dirname(to), { recursive: true });
     cpSync(file, to);
+    writeFileSync(join(dirname(to), 'sources.txt'), `${sourcesHash(place)}\n`);
     console.log(`${name}: ${to}`);
   } finally {
     rmSync(place, { recursive: true });

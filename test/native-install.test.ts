@@ -6,12 +6,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { sourcesHash } from '../native/sources.mjs';
 
 const native = fileURLToPath(new URL('../native/', import.meta.url));
 let folder: string;
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'openelm-install-'));
-  for (const name of ['install.mjs', 'node-gyp.mjs', 'binding.gyp']) cpSync(join(native, name), join(folder, name));
+  mkdirSync(join(folder, 'kernels'));
+  for (const name of ['install.mjs', 'node-gyp.mjs', 'sources.mjs', 'binding.gyp'])
+    cpSync(join(native, name), join(folder, name));
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
@@ -33,6 +36,8 @@ it('takes the packed addon without compiling, and says what is wrong with one th
   const place = join(folder, 'prebuilds', `${process.platform}-${process.arch}`);
   mkdirSync(place, { recursive: true });
   writeFileSync(join(place, 'openelm.node'), 'no addon');
+  expect(install().stderr).toMatch(/^openelm: no native backend: it was not built/); // packed for other sources
+  writeFileSync(join(place, 'sources.txt'), sourcesHash(folder));
   expect(install().stderr).toMatch(/the packed addon cannot be loaded here \(.+\), and it was not built/);
   expect(existsSync(reasonFile())).toBe(true);
   const built = join(native, 'build/Release/openelm.node');

@@ -1,0 +1,1 @@
+export function sourcesHash(native: string): string;
