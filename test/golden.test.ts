@@ -66,6 +66,37 @@ describe('the judge', () => {
     expect(good).toBe(false);
   });
 
+  it('takes another id only where it is as good', async () => {
+    const dir = join(temporary, 'ties');
+    const model = join(dir, 'models/tiny-elm');
+    cpSync(join(copies, 'models/tiny-elm'), model, { recursive: true });
+    for (const name of ['golden.safetensors', 'golden_quant.safetensors']) rmSync(join(model, name));
+    const file = join(copies, 'generate/greedy.json');
+    const golden: { continuation: number[] } = JSON.parse(readFileSync(file, 'utf8'));
+    const judgeIds = (continuation: number[]): ReturnType<typeof judge> => {
+      writeFileSync(join(dir, 'greedy.json'), JSON.stringify({ ...golden, continuation }));
+      return judge([dir], backends.slice(-1));
+    };
+    // The embedding is the head: of two ids with one row each is as good as the other, and so is what follows.
+    const ids = golden.continuation;
+    const last = ids.lastIndexOf(ids[40]);
+    const twin = Array.from({ length: 320 }, (_, id) => id).find((id) => id > ids[40] && !ids.includes(id))!;
+    const weights = join(model, 'model.safetensors');
+    const bytes = readFileSync(weights);
+    const header = 8 + Number(bytes.readBigUInt64LE(0));
+    const { data_offsets: range, shape } = JSON.parse(bytes.toString('utf8', 8, header))['transformer.token_embeddings.weight'];
+    const row = (range[1] - range[0]) / shape[0];
+    const at = (id: number): number => header + range[0] + id * row;
+    bytes.copy(bytes, at(twin), at(ids[40]), at(ids[40]) + row);
+    writeFileSync(weights, bytes);
+    const tied = await judgeIds(ids.map((id, i) => (i === last ? twin : id)));
+    expect(tied.said).toMatch(/^ok/);
+    expect(tied.good).toBe(true);
+    const wrong = await judgeIds(ids.map((id, i) => (i === 70 ? (id + 1) % 320 : id)));
+    expect(wrong.said).toMatch(new RegExp(`FAIL .*\\n +continuation, id 70: ${ids[70]} for ${ids[70] + 1}: `));
+    expect(wrong.good).toBe(false);
+  });
+
   it('wants the model of evaluation goldens that have none', async () => {
     const dir = join(temporary, 'nameless');
     cpSync(join(copies, 'eval/tiny-elm'), dir, { recursive: true });

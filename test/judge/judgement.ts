@@ -1,5 +1,8 @@
 // What a judge says of one item: named comparisons, each with its error and the bound it must keep. No judging here.
 
+/** f32 arithmetic in another order of summation, as a share of the largest value. */
+export const floatBound = 2e-5;
+
 /** One comparison: fails when the error exceeds the bound (0: must be exact). */
 export interface Check {
   readonly name: string;

@@ -5,7 +5,6 @@
 import { access, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { referenceBackend } from '../../src/backends/reference.js';
-import { Engine } from '../../src/infer/engine.js';
 import { Stepper } from '../../src/infer/step.js';
 import type { StoredTensor } from '../../src/io/bytes.js';
 import { readFloat32, readInt32 } from '../../src/io/decode.js';
@@ -21,10 +20,9 @@ import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
 import { Ops, type Tensor } from '../../src/tensor/ops.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
-import { absoluteError, type Check, type Judgement, mismatches, relativeError } from './judgement.js';
+import { judgeContinuation } from './greedy.js';
+import { absoluteError, type Check, floatBound, type Judgement, mismatches, relativeError } from './judgement.js';
 
-/** f32 arithmetic in another order of summation. */
-const floatBound = 2e-5;
 /** Sums of exact integer products, scaled in f32. */
 const int8Bound = 1e-4;
 const dequantizedBound = 1e-6;
@@ -216,16 +214,6 @@ async function judgeDecode(backend: Backend, { model }: LoadedModel, golden: Ten
   return checks;
 }
 
-async function greedyIds(backend: Backend, loaded: LoadedModel, prompt: ArrayLike<number>, count: number): Promise<number[]> {
-  const { config } = loaded.model;
-  const context = Math.min(config.ropeMaxLength, prompt.length + count + 1);
-  const engine = new Engine(backend, loaded.model, { context, cacheType: 'f32' });
-  const ids: number[] = [];
-  for await (const id of engine.generate(prompt, { temperature: 0, maxTokens: count, ignoreEos: true })) ids.push(id);
-  await engine.dispose();
-  return ids;
-}
-
 /** Which golden logits a way of loading must give: [tensor, directory of the weights, dtype]. */
 const roundedWeights: readonly (readonly [string, (entry: string) => boolean, LoadOptions['dtype']])[] = [
   ['logits_bf16', (entry) => entry.startsWith('bf16'), undefined],
@@ -342,9 +330,8 @@ export async function judgeModel(backend: Backend, dir: string): Promise<Judgeme
       const found = [...(await judgeForward(backend, loaded, golden)), ...(await judgeDecode(backend, loaded, golden))];
       const [prompt, greedy] = [golden.get('prompt'), golden.get('greedy')];
       if (prompt && greedy) {
-        const expected = await readInt32(greedy);
-        const ids = await greedyIds(backend, loaded, await readInt32(prompt), expected.length);
-        found.push({ name: 'greedy', error: mismatches(ids, expected), bound: 0 });
+        const [given, expected] = [Array.from(await readInt32(prompt)), Array.from(await readInt32(greedy))];
+        found.push(await judgeContinuation(backend, loaded.model, 'greedy', given, expected));
       }
       return found;
     });
@@ -369,8 +356,7 @@ export async function judgeGreedy(backend: Backend, dir: string, parent: string)
     for (const kind of ['', 'repetitive_']) {
       const [prompt, expected] = [golden[`${kind}prompt`], golden[`${kind}continuation`]];
       if (!prompt || !expected) continue;
-      const ids = await greedyIds(backend, loaded, prompt, expected.length);
-      checks.push({ name: `${kind}continuation`, error: mismatches(ids, expected), bound: 0 });
+      checks.push(await judgeContinuation(backend, loaded.model, `${kind}continuation`, prompt, expected));
     }
     return { item: join(dir, 'greedy.json'), checks, skipped: [] };
   });
@@ -392,9 +378,8 @@ export async function judgeStories(backend: Backend, dir: string, modelDir = dir
         error: mismatches(tokenizer.encode(prompt, { bos: true }), prompt_ids),
         bound: 0,
       });
-      const found = await greedyIds(backend, loaded, prompt_ids, ids.length);
-      checks.push({ name: `${name} ids`, error: mismatches(found, ids), bound: 0 });
-      checks.push({ name: `${name} text`, error: tokenizer.decode(found) === text ? 0 : 1, bound: 0 });
+      checks.push(await judgeContinuation(backend, loaded.model, `${name} ids`, prompt_ids, ids));
+      checks.push({ name: `${name} text`, error: tokenizer.decode(ids) === text ? 0 : 1, bound: 0 });
     }
     return { item: file, checks, skipped: [] };
   });
