@@ -11,7 +11,9 @@ import { packagePath } from '../src/io/node/paths.js';
 import { golden } from './golden.js';
 
 const copies = fileURLToPath(new URL('golden', import.meta.url));
-const backends = ['reference', ...('addon' in loadNative() ? ['native'] : [])];
+const native = loadNative();
+const isas = 'addon' in native ? native.addon.isas.map((isa) => `native:${isa}`) : [];
+const backends = ['reference', ...(isas.length ? ['native'] : [])];
 const temporary = mkdtempSync(join(tmpdir(), 'openelm-golden-'));
 afterAll(() => rmSync(temporary, { recursive: true }));
 
@@ -34,11 +36,18 @@ describe('golden numbers', () => {
     });
   }
 
+  it.each(isas)('small models compute, train and write on %s', async (isa) => {
+    const items = ['models/tiny-elm', 'generate', 'train', 'eval/tiny-elm'].map((item) => join(copies, item));
+    const { good, said } = await judge(items, [isa]);
+    expect(said).not.toMatch(/FAIL/);
+    expect(good).toBe(true);
+  });
+
   it('the embedded model writes its greedy stories', async () => {
     const dir = join(temporary, 'stories');
     cpSync(packagePath('models/tales-6m'), dir, { recursive: true });
     cpSync(join(copies, 'tales-6m/golden_greedy.json'), join(dir, 'golden_greedy.json'));
-    const { good, said } = await judge([dir], backends.slice(-1));
+    const { good, said } = await judge([dir], isas.length ? isas : backends);
     expect(said).toMatch(/^ok/);
     expect(good).toBe(true);
   });

@@ -1,11 +1,12 @@
 // `npm run golden -- DIR...` judges directories of golden numbers on each backend: one item, a folder of several, or a parent of
 // such folders. It prints the largest error of each item and what it left out and why; it exits with 1 when something is past
-// its bound or nothing was judged. `--model DIR` is the model of evaluation goldens that have none. The judges are in test/judge/.
+// its bound or nothing was judged. `--model DIR` is the model of evaluation goldens that have none, `--backend` a list like
+// `reference,native,native:avx2`. The judges are in test/judge/.
 
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { nativeBackend } from '../src/backends/native.js';
+import { type Isa, nativeBackend } from '../src/backends/native.js';
 import { referenceBackend } from '../src/backends/reference.js';
 import { messageOf } from '../src/errors.js';
 import { readJson } from '../src/io/node/files.js';
@@ -157,7 +158,8 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
 function openBackends(names: readonly string[]): Backend[] {
   return names.map((name) => {
     if (name === 'reference') return referenceBackend();
-    const native = name === 'native' ? nativeBackend() : { reason: `there is no backend named ${name}` };
+    const [kind, isa] = name.split(':');
+    const native = kind === 'native' ? nativeBackend(isa ? { isa: isa as Isa } : {}) : { reason: 'there is no such backend' };
     if ('reason' in native) throw new Error(`${name}: ${native.reason}`);
     return native.backend;
   });
@@ -185,14 +187,14 @@ export async function golden(paths: readonly string[], backendNames: readonly st
     const path = resolve(given);
     const { items, skipped } = await find(path, path, modelDir);
     for (const item of items) {
-      for (const backend of item.backendFree ? backends.slice(0, 1) : backends) {
+      for (const [i, backend] of (item.backendFree ? backends.slice(0, 1) : backends).entries()) {
         const results = await item
           .judge(backend)
           .catch((error: unknown): Judgement[] => [
             { item: item.path, checks: [{ name: messageOf(error), error: Number.POSITIVE_INFINITY, bound: 0 }], skipped: [] },
           ]);
         judged += results.filter(({ checks }) => checks.length > 0).length;
-        for (const result of results) good = report(result, item.backendFree ? '-' : backend.name) && good;
+        for (const result of results) good = report(result, item.backendFree ? '-' : backendNames[i]) && good;
       }
     }
     for (const reason of skipped) console.log(`skip ${reason}`);
