@@ -6,15 +6,13 @@ import { chatTemplateFrom } from './infer/chat.js';
 import { decodeUtf8, parseJson } from './io/json.js';
 import { readJson } from './io/node/files.js';
 import type { DownloadOptions } from './io/node/hub.js';
-import { absolutePath, kindOf, packagePath, parentOf, readIfThere } from './io/node/paths.js';
-import { configFromHuggingFace, configNames, type ModelConfig, withGenerationConfig } from './model/config.js';
+import { kindOf, parentOf, readIfThere } from './io/node/paths.js';
+import { defaultModel, locateModel } from './locate.js';
+import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from './model/config.js';
 import { tokenizerFromJson } from './tokenizer/hugging-face.js';
 import { llamaTokenizer } from './tokenizer/llama.js';
 import { tokenizerFromModel } from './tokenizer/sentencepiece.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
-
-/** The model that is used when none is named: it lies in the package. */
-export const defaultModel = 'tales-6m';
 
 /** A model's files on this machine. */
 export interface Checkpoint {
@@ -30,12 +28,12 @@ export interface Checkpoint {
 const llamaVocabularies = [32000, 32128];
 
 /**
- * Finds a model: nothing for the embedded one, a directory, a weights file with its config beside it, or a hub id (`org/name`,
- * fetched if it is not cached). Throws `InputError` when there is nothing of the kind, or its config is malformed.
+ * Finds a model: nothing for the embedded one, a directory (a run's: its last checkpoint), a weights file with its config beside it,
+ * or a hub id (`org/name`, fetched if it is not cached). Throws `InputError` when there is nothing of the kind, or its config is malformed.
  */
 export async function openCheckpoint(model: string | undefined, hub: DownloadOptions = {}): Promise<Checkpoint> {
   const name = model ?? defaultModel;
-  const path = name === defaultModel ? packagePath(`models/${defaultModel}`) : await locate(name, hub);
+  const path = await locateModel(name, hub);
   const directory = (await kindOf(path)) === 'file' ? parentOf(path) : path;
   const file = `${directory}/config.json`;
   let config = configFromHuggingFace(await readJson(file), file);
@@ -43,21 +41,6 @@ export async function openCheckpoint(model: string | undefined, hub: DownloadOpt
   const generation = await readJsonIfThere(generationFile);
   if (generation !== undefined) config = withGenerationConfig(config, generation, generationFile);
   return { name, directory, weights: path, config };
-}
-
-async function locate(model: string, hub: DownloadOptions): Promise<string> {
-  if (await kindOf(model)) return absolutePath(model);
-  if (configNames.includes(model)) {
-    const published = model.startsWith('OpenELM-') ? `apple/${model} has weights, ` : '';
-    throw new InputError(
-      `${model} names a shape, not weights: ${published}\`openelm init ${model} --out DIR\` makes random ones`,
-    );
-  }
-  if (/^[\w.-]+\/[\w.-]+$/.test(model)) {
-    const { downloadModel, isRepoId } = await import('./io/node/hub.js'); // only now: local models need no network code
-    if (isRepoId(model)) return downloadModel(model, hub);
-  }
-  throw new InputError(`${model}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`);
 }
 
 /**

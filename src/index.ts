@@ -8,13 +8,14 @@ import type { LoadedModel } from './model/load.js';
 import { type OpenOptions, openModel } from './open.js';
 import type { Backend } from './tensor/backend.js';
 
-export { type Checkpoint, defaultModel, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
+export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
 export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { EngineOptions, FinishReason, GenerateOptions, ScoreResult } from './infer/engine.js';
 export type { SamplingOptions } from './infer/sampler.js';
 export type { Prompt, TextOptions, TextPiece, TextResult, Timings } from './infer/text.js';
 export type { DownloadOptions } from './io/node/hub.js';
+export { defaultModel } from './locate.js';
 export { configFromFields, configFromName, configNames, type ModelConfig } from './model/config.js';
 export type { Precision } from './model/parameters.js';
 export { type BackendChoice, type ChosenBackend, openBackend } from './open.js';

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import type { Model, Prompt, TextPiece, TextResult } from '../index.js';
 import { randomSeed } from '../infer/random.js';
 import { peakMemory } from '../io/node/memory.js';
+import { looksLikeModel } from '../locate.js';
 import { openModel } from './loading.js';
 import {
   addGenerationOptions,
@@ -55,6 +56,10 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
   const { stdout, stderr } = terminal;
   if (given.ids && argument !== undefined) throw new UsageError('give a prompt or --ids, not both');
   const prompt: Prompt = given.ids ?? (await textArgument(terminal, argument, 'prompt'));
+  if (argument !== undefined && given.model === undefined && (await looksLikeModel(argument))) {
+    const call = `openelm run -m ${argument} "Once upon a time"`;
+    stderr.write(`openelm: note: ${argument} is taken as the text to continue; as the model: ${call}\n`);
+  }
   const options = { ...given, seed: given.seed ?? randomSeed() };
   const idle = idleOptions(options);
   if (idle.length > 0) stderr.write(`openelm: note: ${idle.join(', ')} without effect at temperature 0\n`);

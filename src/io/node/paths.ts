@@ -1,11 +1,11 @@
 // Paths of this machine for those who may not ask it themselves: what lies at a path, where this package lies, small files
 // whole. Failures in one sentence come from `files.ts`.
 
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { InputError } from '../../errors.js';
-import { openFile } from './files.js';
+import { fileError, openFile } from './files.js';
 
 /** What lies at a path. */
 export async function kindOf(path: string): Promise<'file' | 'directory' | undefined> {
@@ -13,6 +13,14 @@ export async function kindOf(path: string): Promise<'file' | 'directory' | undef
     (found) => (found.isDirectory() ? 'directory' : 'file'),
     () => undefined,
   );
+}
+
+/** What lies in a directory, sorted. Throws `InputError` when it cannot be read. */
+export async function namesIn(path: string): Promise<string[]> {
+  const names = await readdir(path).catch((error: unknown) => {
+    throw fileError(error, path, 'read');
+  });
+  return names.sort();
 }
 
 /** The absolute path of something in this package. */

@@ -1,0 +1,91 @@
+// What people give as the name of a model: each kind that is none has a sentence of its own, and a training run is its last checkpoint.
+
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { looksLikeModel } from '../src/locate.js';
+import { run } from './app/terminal.js';
+
+const embedded = fileURLToPath(new URL('../models/tales-6m/', import.meta.url));
+let folder: string;
+const place = (name: string): string => join(folder, name);
+const put = async (name: string, text = ''): Promise<void> => {
+  await mkdir(join(place(name), '..'), { recursive: true });
+  await writeFile(place(name), text);
+};
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'openelm-locate-'));
+  await mkdir(place('empty'));
+  await put('x.gguf', 'GGUF');
+  await put('model.pt');
+  await put('shape.json', '{}');
+  await put('alone/model.safetensors');
+  await put('other/README.md');
+  await put('llama/model.gguf');
+  await put('fresh/config.yaml');
+  await put('fresh/log.jsonl');
+  await put('lora/adapter_config.json', '{}');
+  await put('text.txt', 'no model');
+  for (const step of [8, 16]) {
+    const name = `run/step-${String(step).padStart(8, '0')}`;
+    await put(`${name}/training.json`, JSON.stringify({ files: { 'config.json': step === 16 ? 0 : 1 } }));
+    for (const file of ['config.json', 'model.safetensors', 'tokenizer.model'])
+      await copyFile(join(embedded, file), join(place(name), file));
+  }
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function refusal(model: string): Promise<string> {
+  const { code, stdout, stderr } = await run(['run', 'x', '-m', model, '-n', '1']);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toMatch(/^openelm: [^\n]+\n$/);
+  return stderr;
+}
+
+describe('the name of a model', () => {
+  it.each([
+    ['x.gguf', /x\.gguf is a GGUF file \(llama\.cpp\), which cannot be run: take the safetensors file/],
+    ['model.pt', /model\.pt is a PyTorch file, which cannot be run/],
+    ['shape.json', /shape\.json describes a model without its weights: `openelm info .*` shows it/],
+    ['alone/model.safetensors', /there is no config\.json beside it/],
+    ['empty', /empty is an empty directory/],
+    ['other', /other is no model: it has no config\.json \(there are README\.md\)/],
+    ['llama', /has no config\.json, only model\.gguf, which cannot be run/],
+    ['fresh', /is a training run that has no checkpoint yet/],
+    ['lora', /holds an adapter: name its base as the model, and it with --adapter/],
+    ['text.txt', /text\.txt: expected a directory, a \.safetensors file/],
+  ])('%s', async (name, message) => {
+    expect(await refusal(place(name))).toMatch(message);
+  });
+
+  it('may be that of a training run', async () => {
+    const record = { files: { 'config.json': (await import('node:fs')).statSync(place('run/step-00000016/config.json')).size } };
+    await put('run/step-00000016/training.json', JSON.stringify(record));
+    const { code, stderr } = await run(['run', 'Once upon a time', '-m', place('run'), '-n', '2']);
+    expect(code).toBe(0);
+    expect(stderr).toBe(`openelm: ${place('run')} is a training run: taking its last checkpoint, step-00000016\n`);
+  });
+
+  it('is seen in what was given as a prompt', async () => {
+    for (const text of [
+      'apple/OpenELM-270M',
+      'OpenELM-270M',
+      'x.gguf',
+      place('empty'),
+      place('run'),
+      'a.safetensors',
+      'tales-6m',
+    ])
+      expect([text, await looksLikeModel(text)]).toEqual([text, true]);
+    for (const text of ['Once', 'and/or maybe', 'Once upon a time', 'model', 'https://a.b/c'])
+      expect([text, await looksLikeModel(text)]).toEqual([text, false]);
+    const { code, stderr } = await run(['run', 'apple/OpenELM-270M', '-n', '1']);
+    expect(code).toBe(0);
+    expect(stderr).toBe(
+      'openelm: note: apple/OpenELM-270M is taken as the text to continue; as the model: openelm run -m apple/OpenELM-270M "Once upon a time"\n',
+    );
+  });
+});
