@@ -60,7 +60,7 @@ constexpr int kRowPanel = 12;   // rows packed side by side; row chunks are mult
 constexpr int kFewRows = 6;
 
 // int8 products: linear_quant.cc
-size_t quant_scratch(const LinearPlan&);
+size_t quant_scratch(const LinearPlan&, const Weight&);
 void quantize_rows(const Record&, const LinearPlan&, Range tiles);
 void quant_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_t m0, int64_t m1);
 

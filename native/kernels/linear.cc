@@ -35,7 +35,8 @@ static bool by_rows(const Record& r) { return !r.operands[linear_op::weight_].we
 size_t linear_scratch(const Record& r) {
   if (by_rows(r)) return gemm_scratch(r);
   LinearPlan p = plan_of(r);
-  return p.int8 ? quant_scratch(p) : float_scratch(p, *r.operands[linear_op::weight_].weight);
+  const Weight& w = *r.operands[linear_op::weight_].weight;
+  return p.int8 ? quant_scratch(p, w) : float_scratch(p, w);
 }
 
 int linear_repeats(const Record& r) { return by_rows(r) ? gemm_repeats(r) : 1; }

@@ -1,83 +1,158 @@
 // Products of q8 and q4 weights with rows quantized to int8 by groups of 32. Weights are unsigned (+128, +8), activations
-// signed: the zero point is free, the int32 sums of a group start at -zero * sum(x of the group). One row and many rows run the
-// same tile and agree to the bit. Panels of a chunk pass outside, tiles of rows inside, whole inputs at a time.
+// signed: the zero point is free, the integer sums of a group start at -zero * sum(x of the group). One row and many rows run the
+// same tile and agree to the bit. Blocks of rows that fit the second cache pass outside, panels of a chunk inside, then tiles of
+// rows, whole inputs at a time.
 #include "internal.h"
 
 namespace openelm::OPENELM_ISA {
 
 using namespace linear_op;
 
-// Rows of a tile; the last tile of all is narrower.
+// Rows and panels of a tile; the last tile of all is narrower. With AVX2 the integer sums fill the registers, and the f32 ones
+// wait in memory.
 #if defined(__AVX512F__)
 constexpr int kRows = 6, kPanels = 2, kPanelsOneRow = 4;
 #elif defined(__AVX2__)
-constexpr int kRows = 4, kPanels = 1, kPanelsOneRow = 2;
+constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 4;
 #else
 constexpr int kRows = 2, kPanels = 1, kPanelsOneRow = 1;
 #endif
+constexpr int64_t kBlockBytes = 384 << 10;   // of quantized rows, at least a tile
 
-// Quantized rows in the scratch. Tile t of h rows: codes [inputs/4][h][4], scales and sums [inputs/32][h].
+// How codes of weights and rows are multiplied. A row's group is 8 or 16 words of 32 bits, each broadcast to a vector.
+//   fours: u8 x s8 of four inputs to an int32: vpdpbusd, and the kernels without integer products.
+//   nibbles: u4 x s8 (vpmaddubsw). The group's 16 products of 15 x 127 fit 16 bits, so sums are widened once: a multiplication
+//     and an addition for 32 products.
+//   pairs: bytes widened to 16 bits, even and odd inputs apart (vpmaddwd): two of each for 32 products. vpmaddubsw would saturate;
+//     with |w| and the sign moved to x it takes as many instructions, and one kind more that needs a multiplier's port.
+enum class Products { fours, nibbles, pairs };
+template <int BITS>
+constexpr Products products() {
+#if defined(__AVX2__) && !defined(OPENELM_VNNI)
+  return BITS == 8 ? Products::pairs : Products::nibbles;
+#else
+  return Products::fours;
+#endif
+}
+template <int BITS>
+constexpr int words() { return products<BITS>() == Products::pairs ? 16 : 8; }
+
+// Quantized rows in the scratch. Tile t of h rows: codes [groups][words][h], scales and sums [groups][h].
 struct Activations {
-  int8_t* codes;
+  int32_t* codes;
   float* scales;
   int32_t* sums;
-  int64_t groups;
+  int64_t groups, words;
 };
-static Activations activations(const LinearPlan& p, void* scratch) {
-  Activations a;
-  a.groups = up(p.inputs, kGroup);
-  a.codes = (int8_t*)scratch;
-  a.scales = (float*)(a.codes + up(p.rows * a.groups * kGroup, 64) * 64);
-  a.sums = (int32_t*)(a.scales + up(p.rows * a.groups, 16) * 16);
-  return a;
+// In bytes from the scratch's beginning.
+struct Places { int64_t scales, sums, end; };
+static Places places(const LinearPlan& p, int64_t words) {
+  const int64_t groups = up(p.inputs, kGroup), scales = up(p.rows * groups * words, 16) * 64;
+  const int64_t sums = scales + up(p.rows * groups, 16) * 64;
+  return {scales, sums, sums + up(p.rows * groups, 16) * 64};
 }
-size_t quant_scratch(const LinearPlan& p) {
-  const int64_t groups = up(p.inputs, kGroup);
-  return (size_t)(up(p.rows * groups * kGroup, 64) * 64 + up(p.rows * groups, 16) * 128);
+static int64_t words_of(const Weight& w) { return w.dtype == kQ8 ? words<8>() : words<4>(); }
+static Activations activations(const Record& r, const LinearPlan& p) {
+  const int64_t words = words_of(*r.operands[weight_].weight);
+  const Places at = places(p, words);
+  char* base = (char*)r.scratch;
+  return {(int32_t*)base, (float*)(base + at.scales), (int32_t*)(base + at.sums), up(p.inputs, kGroup), words};
 }
+size_t quant_scratch(const LinearPlan& p, const Weight& w) { return (size_t)places(p, words_of(w)).end; }
 
-// One group of 32: codes to `out`, four at a time `stride` bytes apart; returns their sum. The integer maximum of the bits of
-// |x| is the largest, and keeps what is not a number.
-INLINE int32_t quantize_group(const float* x, int8_t* out, int64_t stride, float* scale) {
+// A group's 32 codes.
+#if defined(__AVX2__)
+typedef __m256i Codes;
+#else
+struct Codes { int8_t code[kGroup]; };
+#endif
+
+// The integer maximum of the bits of |x| is the largest, and keeps what is not a number. The scale is none where x is infinite, too.
+INLINE Codes quantize_group(const float* x, float* scale) {
   vi top = {};
   UNROLL
   for (int i = 0; i < kGroup; i += W) top = vmax_int(top, bits(vabs(load(x + i))));
   const float largest = float_of((uint32_t)largest_int(top));
   float inverse = 127.0f / largest;
   if (!(inverse <= 3.402823466e38f)) inverse = 0;
-  *scale = largest / 127.0f;
-  alignas(64) int8_t codes[kGroup];
-  vi total = {};
+  *scale = largest / 127.0f + (largest - largest);
+#if defined(__AVX512F__)
+  const __m512i low = (__m512i)round_to_int(load(x) * inverse), high = (__m512i)round_to_int(load(x + W) * inverse);
+  return _mm256_set_m128i(_mm512_cvtsepi32_epi8(high), _mm512_cvtsepi32_epi8(low));
+#elif defined(__AVX2__)
+  __m256i v[4];
   UNROLL
-  for (int i = 0; i < kGroup; i += W) {
-    vi v = round_to_int(load(x + i) * inverse);
-    total += v;
-    store_bytes(codes + i, v);
-  }
+  for (int i = 0; i < 4; i++) v[i] = (__m256i)round_to_int(load(x + i * W) * inverse);
+  const __m256i halves = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+  return _mm256_permutevar8x32_epi32(halves, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+#else
+  Codes codes;
   UNROLL
-  for (int i = 0; i < kGroup; i += 4) memcpy(out + i / 4 * stride, codes + i, 4);
-  return sum_int(total);
+  for (int i = 0; i < kGroup; i += W) store_bytes(codes.code + i, round_to_int(load(x + i) * inverse));
+  return codes;
+#endif
 }
 
-void quantize_rows(const Record& r, const LinearPlan& p, Range row_panels) {
-  const Activations a = activations(p, r.scratch);
-  const int32_t zero = r.operands[weight_].weight->dtype == kQ8 ? 128 : 8;
+// -zero * sum of a group's codes: what its sums of products start with.
+template <int BITS>
+INLINE int32_t start_of(const Codes& codes) {
+  constexpr int zero = BITS == 8 ? 128 : 8;
+#if defined(__AVX2__)
+  // Sums of the first two codes of each word, and of the last two.
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
+  __m128i v = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+  v = _mm_add_epi16(v, _mm_shuffle_epi32(v, 0x4e));
+  v = _mm_add_epi16(v, _mm_shuffle_epi32(v, 0xb1));
+  // Sums in 16 bits have halves of their own; they wrap on the way, not in the end.
+  if (products<BITS>() == Products::nibbles) return _mm_cvtsi128_si32(_mm_mullo_epi16(v, _mm_set1_epi16(-zero)));
+  return _mm_cvtsi128_si32(_mm_madd_epi16(v, _mm_set1_epi16(-zero)));
+#else
+  int32_t total = 0;
+  for (int8_t code : codes.code) total += code;
+  return -zero * total;
+#endif
+}
+
+INLINE void place(const Codes& eight, int32_t* out, int64_t step) {
+  int32_t word[kGroup / 4];
+  memcpy(word, &eight, sizeof word);
+  UNROLL
+  for (int i = 0; i < kGroup / 4; i++) out[i * step] = word[i];
+}
+// A row's group to its words, h apart.
+template <int BITS>
+INLINE void place_words(const Codes& codes, int32_t* out, int64_t h) {
+#if defined(__AVX2__)
+  if (products<BITS>() == Products::pairs) {
+    place(_mm256_srai_epi16(_mm256_slli_epi16(codes, 8), 8), out, 2 * h);
+    place(_mm256_srai_epi16(codes, 8), out + h, 2 * h);
+    return;
+  }
+#endif
+  place(codes, out, h);
+}
+
+template <int BITS>
+static void quantize_rows_of(const Record& r, const LinearPlan& p, Range row_panels) {
+  const Activations a = activations(r, p);
   const int64_t whole = p.inputs / kGroup;
   const int64_t m1 = smaller(row_panels.end * kRowPanel, p.rows);
   for (int64_t m = row_panels.begin * kRowPanel; m < m1; m++) {
-    const int64_t first = m / kRows * kRows, h = smaller(kRows, p.rows - first), lane = m - first;
+    const int64_t first = m / kRows * kRows, h = smaller(kRows, p.rows - first), at = first * a.groups + (m - first);
     const float* x = floats(r, x_) + m * p.inputs;
-    int8_t* codes = a.codes + first * a.groups * kGroup + lane * 4;
-    float* scales = a.scales + first * a.groups + lane;
-    int32_t* sums = a.sums + first * a.groups + lane;
-    for (int64_t g = 0; g < whole; g++)
-      sums[g * h] = -zero * quantize_group(x + g * kGroup, codes + g * 8 * h * 4, h * 4, scales + g * h);
-    if (whole < a.groups) {
+    int32_t* out = a.codes + first * a.groups * words<BITS>() + (m - first);
+    for (int64_t g = 0; g < a.groups; g++, x += kGroup, out += words<BITS>() * h) {
       float tail[kGroup] = {};
-      memcpy(tail, x + whole * kGroup, (size_t)(p.inputs - whole * kGroup) * sizeof(float));
-      sums[whole * h] = -zero * quantize_group(tail, codes + whole * 8 * h * 4, h * 4, scales + whole * h);
+      if (g == whole) memcpy(tail, x, (size_t)(p.inputs - whole * kGroup) * sizeof(float));
+      const Codes codes = quantize_group(g == whole ? tail : x, a.scales + at + g * h);
+      a.sums[at + g * h] = start_of<BITS>(codes);
+      place_words<BITS>(codes, out, h);
     }
   }
+}
+void quantize_rows(const Record& r, const LinearPlan& p, Range row_panels) {
+  if (r.operands[weight_].weight->dtype == kQ8) quantize_rows_of<8>(r, p, row_panels);
+  else quantize_rows_of<4>(r, p, row_panels);
 }
 
 // Where a tile reads and writes. Weights, scales: of the first panel, the next `panel_bytes`, `panel_scales` on.
@@ -87,91 +162,72 @@ struct QuantTile {
   const uint16_t* weight_scales;
   int64_t panel_bytes, panel_scales;
   int64_t ahead;   // panels ahead whose weights are fetched meanwhile; 0: none
-  const int8_t* codes;
+  const int32_t* codes;
   const float* scales;
   const int32_t* sums;
   TileOut out;
 };
 
 #if defined(__AVX2__)
-// ---- The integer vectors and the dot product of four bytes in each instruction set. A sum starts at start(), takes products
-// by dot(), and is a signed sum of the group after finish().
+// ---- Integer vectors and products in each instruction set. Weights of `load` give one operand or two; a sum takes operands times
+// words by dot(), and is the signed sum of the group after finish().
 #if defined(__AVX512F__)
 typedef __m512i vb;
 INLINE vb load_bytes(const void* p) { return _mm512_loadu_si512(p); }
-INLINE vb splat_bytes(int32_t four) { return _mm512_set1_epi32(four); }
-INLINE vb low_nibbles(vb v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-INLINE vb high_nibbles(vb v) { return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15)); }
+INLINE vb splat_word(int32_t word) { return _mm512_set1_epi32(word); }
+INLINE vb shift_words(vb v, int n) { return _mm512_srli_epi16(v, (unsigned)n); }
+INLINE vb mask_words(vb v, int16_t mask) { return _mm512_and_si512(v, _mm512_set1_epi16(mask)); }
+INLINE vb dot_pairs(vb a, vb w, vb x) { return _mm512_add_epi32(a, _mm512_madd_epi16(w, x)); }
+INLINE vb dot_nibbles(vb a, vb w, vb x) { return _mm512_add_epi16(a, _mm512_maddubs_epi16(w, x)); }
+INLINE vb widen_pairs(vb a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
 #else
 typedef __m256i vb;
 INLINE vb load_bytes(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
-INLINE vb splat_bytes(int32_t four) { return _mm256_set1_epi32(four); }
-INLINE vb low_nibbles(vb v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
-INLINE vb high_nibbles(vb v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
+INLINE vb splat_word(int32_t word) { return _mm256_set1_epi32(word); }
+INLINE vb shift_words(vb v, int n) { return _mm256_srli_epi16(v, n); }
+INLINE vb mask_words(vb v, int16_t mask) { return _mm256_and_si256(v, _mm256_set1_epi16(mask)); }
+INLINE vb dot_pairs(vb a, vb w, vb x) { return _mm256_add_epi32(a, _mm256_madd_epi16(w, x)); }
+INLINE vb dot_nibbles(vb a, vb w, vb x) { return _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x)); }
+INLINE vb widen_pairs(vb a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
 #endif
+INLINE vb dot_fours(vb a, vb w, vb x) {
+#if !defined(OPENELM_VNNI)
+  return a;   // has no use
+#elif defined(__AVX512F__)
+  return _mm512_dpbusd_epi32(a, w, x);
+#elif defined(OPENELM_EVEX)
+  return _mm256_dpbusd_epi32(a, w, x);
+#else
+  return _mm256_dpbusd_avx_epi32(a, w, x);
+#endif
+}
 
-#if defined(OPENELM_VNNI)
-struct Codes { vb u; };
-template <int BITS> INLINE Codes codes_of(vb v) { return {v}; }
-#if defined(__AVX512F__)
-template <int BITS> INLINE vb start(int32_t sum) { return _mm512_set1_epi32(sum); }
-template <int BITS> INLINE vb dot(vb a, Codes w, vb x) { return _mm512_dpbusd_epi32(a, w.u, x); }
-#else
-template <int BITS> INLINE vb start(int32_t sum) { return _mm256_set1_epi32(sum); }
-#if defined(OPENELM_EVEX)
-template <int BITS> INLINE vb dot(vb a, Codes w, vb x) { return _mm256_dpbusd_epi32(a, w.u, x); }
-#else
-template <int BITS> INLINE vb dot(vb a, Codes w, vb x) { return _mm256_dpbusd_avx_epi32(a, w.u, x); }
-#endif
-#endif
-template <int BITS> INLINE vb finish(vb a, int32_t) { return a; }
-#else
-// maddubs saturates at 16 bits with bytes up to 255: q8 takes |w| and moves the sign to x. Eight q4 products of 4 x 15 x 127
-// fit 16 bits, so they are widened once a group.
-struct Codes { vb u, sign; };
-#if defined(__AVX512F__)
-template <int BITS> INLINE Codes codes_of(vb v) {
-  if (BITS == 4) return {v, v};
-  vb s = _mm512_xor_si512(v, _mm512_set1_epi8((char)0x80));
-  return {_mm512_abs_epi8(s), s};
+template <int BITS>
+INLINE vb operand(vb v, int half) {
+  if (BITS == 4) return mask_words(half ? shift_words(v, 4) : v, 0x0f0f);
+  if (products<BITS>() == Products::fours) return v;
+  return half ? shift_words(v, 8) : mask_words(v, 0xff);
 }
-template <int BITS> INLINE vb start(int32_t) { return _mm512_setzero_si512(); }
-template <int BITS> INLINE vb dot(vb a, Codes w, vb x) {
-  if (BITS == 4) return _mm512_add_epi16(a, _mm512_maddubs_epi16(w.u, x));
-  vb signed_x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w.sign), _mm512_setzero_si512(), x);
-  return _mm512_add_epi32(a, _mm512_madd_epi16(_mm512_maddubs_epi16(w.u, signed_x), _mm512_set1_epi16(1)));
+template <int BITS>
+INLINE vb dot(vb a, vb w, vb x) {
+  if (products<BITS>() == Products::fours) return dot_fours(a, w, x);
+  a = products<BITS>() == Products::nibbles ? dot_nibbles(a, w, x) : dot_pairs(a, w, x);
+  asm("" : "+v"(a));   // or GCC reorders the sum, and keeps all its products in memory
+  return a;
 }
-template <int BITS> INLINE vb finish(vb a, int32_t sum) {
-  return BITS == 8 ? a : _mm512_add_epi32(_mm512_madd_epi16(a, _mm512_set1_epi16(1)), _mm512_set1_epi32(sum));
-}
-#else
-template <int BITS> INLINE Codes codes_of(vb v) {
-  if (BITS == 4) return {v, v};
-  vb s = _mm256_xor_si256(v, _mm256_set1_epi8((char)0x80));
-  return {_mm256_abs_epi8(s), s};
-}
-template <int BITS> INLINE vb start(int32_t) { return _mm256_setzero_si256(); }
-template <int BITS> INLINE vb dot(vb a, Codes w, vb x) {
-  if (BITS == 4) return _mm256_add_epi16(a, _mm256_maddubs_epi16(w.u, x));
-  vb products = _mm256_maddubs_epi16(w.u, _mm256_sign_epi8(x, w.sign));
-  return _mm256_add_epi32(a, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
-}
-template <int BITS> INLINE vb finish(vb a, int32_t sum) {
-  return BITS == 8 ? a : _mm256_add_epi32(_mm256_madd_epi16(a, _mm256_set1_epi16(1)), _mm256_set1_epi32(sum));
-}
-#endif
-#endif
+template <int BITS>
+INLINE vb finish(vb a) { return products<BITS>() == Products::nibbles ? widen_pairs(a) : a; }
 
 // R rows x B panels. A function of its own, the group a constant: both are worth tens of percent.
 template <int R, int B, int BITS>
 NOINLINE void quant_tile(const QuantTile& z) {
-  constexpr int C = B * NV, kStep = BITS == 8 ? 64 : 32;   // weight bytes of four inputs in a panel
+  constexpr int C = B * NV, kLoads = BITS == 8 ? 8 : 4, kHalves = words<BITS>() / kLoads;
   // One row streams four panels; more rows fetch the panels that follow while their first tile passes.
   const int64_t ahead = R == 1 ? 2048 : z.ahead * z.panel_bytes, ahead_scales = R == 1 ? 64 : z.ahead * z.panel_scales;
   const uint8_t* w = z.weights;
   const int64_t panel_bytes = z.panel_bytes, panel_scales = z.panel_scales, groups = z.groups;
   const uint16_t* weight_scales = z.weight_scales;
-  const int32_t* x = (const int32_t*)z.codes;
+  const int32_t* x = z.codes;
   const float* scales = z.scales;
   const int32_t* sums = z.sums;
   vf f[R][C];
@@ -185,37 +241,27 @@ NOINLINE void quant_tile(const QuantTile& z) {
     UNROLL
     for (int j = 0; j < C; j++) f[r][j] = (vf){};
   }
-  for (int64_t g = 0; g < groups; g++, w += 8 * kStep, x += 8 * R, scales += R, sums += R) {
+  for (int64_t g = 0; g < groups; g++, w += kLoads * 64, x += words<BITS>() * R, scales += R, sums += R) {
     vb a[R][C];
     UNROLL
     for (int r = 0; r < R; r++) {
       UNROLL
-      for (int j = 0; j < C; j++) a[r][j] = start<BITS>(sums[r]);
+      for (int j = 0; j < C; j++) a[r][j] = splat_word(sums[r]);
     }
     UNROLL
-    for (int i = 0; i < 8; i += BITS == 8 ? 1 : 2) {
-      Codes low[C], high[C];
+    for (int i = 0; i < kLoads * kHalves; i++) {
+      vb v[C];
       UNROLL
       for (int j = 0; j < C; j++) {
-        const uint8_t* p = w + j / NV * panel_bytes + i * kStep + j % NV * (W * 4);
-        if (j % NV == 0) __builtin_prefetch(p + ahead, 0, 2);
-        vb v = load_bytes(p);
-        low[j] = codes_of<BITS>(BITS == 8 ? v : low_nibbles(v));
-        if (BITS == 4) high[j] = codes_of<BITS>(high_nibbles(v));
+        const uint8_t* p = w + j / NV * panel_bytes + i / kHalves * 64 + j % NV * (W * 4);
+        if (j % NV == 0 && i % kHalves == 0) __builtin_prefetch(p + ahead, 0, 2);
+        v[j] = operand<BITS>(load_bytes(p), i % kHalves);
       }
       UNROLL
       for (int r = 0; r < R; r++) {
-        vb v = splat_bytes(x[i * R + r]);
+        vb word = splat_word(x[i * R + r]);
         UNROLL
-        for (int j = 0; j < C; j++) a[r][j] = dot<BITS>(a[r][j], low[j], v);
-      }
-      if (BITS == 4) {
-        UNROLL
-        for (int r = 0; r < R; r++) {
-          vb v = splat_bytes(x[(i + 1) * R + r]);
-          UNROLL
-          for (int j = 0; j < C; j++) a[r][j] = dot<BITS>(a[r][j], high[j], v);
-        }
+        for (int j = 0; j < C; j++) a[r][j] = dot<BITS>(a[r][j], v[j], word);
       }
     }
     vf d[C];
@@ -228,7 +274,7 @@ NOINLINE void quant_tile(const QuantTile& z) {
     UNROLL
     for (int r = 0; r < R; r++) {
       UNROLL
-      for (int j = 0; j < C; j++) f[r][j] = fma(to_float((vi)finish<BITS>(a[r][j], sums[r])), d[j] * splat(scales[r]), f[r][j]);
+      for (int j = 0; j < C; j++) f[r][j] = fma(to_float((vi)finish<BITS>(a[r][j])), d[j] * splat(scales[r]), f[r][j]);
     }
   }
   UNROLL
@@ -258,7 +304,7 @@ NOINLINE void quant_tile(const QuantTile& z) {
         for (int t = 0; t < 4; t++) {
           vf w = to_float(((v >> (8 * t)) & 255) - (BITS == 8 ? 128 : 8));
           UNROLL
-          for (int r = 0; r < R; r++) a[r][j] += w * (float)z.codes[((g * 8 + i) * R + r) * 4 + t];
+          for (int r = 0; r < R; r++) a[r][j] += w * (float)((const int8_t*)z.codes)[((g * 8 + i) * R + r) * 4 + t];
         }
       }
     }
@@ -292,7 +338,7 @@ static void tile_of(int64_t rows, const QuantTile& z) {
 template <int BITS>
 static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, int64_t m0, int64_t m1) {
   const Weight& w = *r.operands[weight_].weight;
-  const Activations a = activations(p, r.scratch);
+  const Activations a = activations(r, p);
   const float* residual = floats(r, residual_);
   for (int64_t panel = p0; panel < p1;) {
     const int64_t column = panel * kPanel;
@@ -307,7 +353,7 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
     for (int64_t m = m0; m < m1; m += kRows) {
       const int64_t rows = smaller(kRows, p.rows - m), at = m * p.outputs + column;
       z.ahead = m == m0 && panel + 2 * at_once <= p1 ? at_once : 0;
-      z.codes = a.codes + m * a.groups * kGroup;
+      z.codes = a.codes + m * a.groups * a.words;
       z.scales = a.scales + m * a.groups;
       z.sums = a.sums + m * a.groups;
       z.out = {floats(r, out_) + at, p.outputs, residual ? residual + at : nullptr, false};
@@ -330,8 +376,14 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
 }
 
 void quant_gemm(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, int64_t m0, int64_t m1) {
-  if (r.operands[weight_].weight->dtype == kQ8) quant_panels<8>(r, p, p0, p1, m0, m1);
-  else quant_panels<4>(r, p, p0, p1, m0, m1);
+  const Activations a = activations(r, p);
+  const int64_t row_bytes = a.groups * a.words * (int64_t)sizeof(int32_t);
+  const int64_t block = larger(kBlockBytes / (row_bytes * kRows), 1) * kRows;
+  for (int64_t m = m0; m < m1; m += block) {
+    const int64_t end = smaller(m + block, m1);
+    if (r.operands[weight_].weight->dtype == kQ8) quant_panels<8>(r, p, p0, p1, m, end);
+    else quant_panels<4>(r, p, p0, p1, m, end);
+  }
 }
 
 }  // namespace openelm::OPENELM_ISA
