@@ -22,7 +22,12 @@ export { type BackendChoice, type ChosenBackend, openBackend } from './open.js';
 export type { Backend } from './tensor/backend.js';
 export { Tokenizer } from './tokenizer/tokenizer.js';
 
-export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType'> {
+/** So that a few calls at once share the model's steps without being asked for it. */
+const defaultSlots = 4;
+
+export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType' | 'slots'> {
+  /** Calls that run at once, sharing steps; each has a cache of `context` tokens. Default 4, fewer where memory is short. */
+  readonly slots?: number;
   /** Default f32 for f32 weights, else f16. */
   readonly cacheType?: 'f16' | 'f32';
 }
@@ -59,10 +64,11 @@ export class Model extends TextModel {
  * be found or read, does not fit its config, or does not fit in memory (estimated before anything is loaded).
  */
 export async function load(model?: string, options: LoadOptions = {}): Promise<Model> {
-  const opened = await openModel(model, options, options);
+  const spareSlots = options.slots === undefined ? defaultSlots - 1 : 0;
+  const opened = await openModel(model, options, { ...options, spareSlots });
   const { checkpoint, backend, weights, tokenizer, chatTemplate, cacheType, close } = opened;
   try {
-    const engine = new Engine(backend, opened.model, { ...options, cacheType });
+    const engine = new Engine(backend, opened.model, { ...options, cacheType, slots: opened.slots });
     return new Model({ engine, tokenizer, chatTemplate }, checkpoint, backend, weights, close);
   } catch (error) {
     await close();

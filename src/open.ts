@@ -6,7 +6,7 @@ import { referenceBackend } from './backends/reference.js';
 import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
 import { InputError } from './errors.js';
 import type { DownloadOptions } from './io/node/hub.js';
-import { checkMemory } from './io/node/memory.js';
+import { availableMemory, checkMemory } from './io/node/memory.js';
 import { openWeights } from './io/node/weights.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
 import type { OpenELM } from './model/openelm.js';
@@ -23,13 +23,18 @@ export interface OpenOptions extends WeightOptions {
   readonly threads?: number;
   /** For models from the hub. */
   readonly hub?: DownloadOptions;
+  /** Told in one sentence of what the user should know: which checkpoint is taken, why computing is slow, that the hub is away. */
+  readonly onNotice?: (message: string) => void;
 }
 
 /** The key/value cache that is wanted beside the weights: so much memory must be there too. */
 export interface CacheNeeds {
   /** Tokens of a sequence; default the config's. */
   readonly context?: number;
+  /** Default 1. */
   readonly slots?: number;
+  /** Slots beyond those that are only wanted where there is memory for them. */
+  readonly spareSlots?: number;
   /** Default f32 for f32 weights, else f16. */
   readonly cacheType?: 'f16' | 'f32';
 }
@@ -42,6 +47,7 @@ export interface OpenedModel {
   /** Precision and bytes of the weights. */
   readonly weights: Pick<LoadedModel, 'dtype' | 'bytes'>;
   readonly cacheType: 'f16' | 'f32';
+  readonly slots: number;
   readonly tokenizer?: Tokenizer;
   readonly chatTemplate?: string;
   /** Frees the weights, and the backend if it was opened here. */
@@ -68,16 +74,21 @@ export function openBackend(choice: BackendChoice = 'auto', options: { threads?:
  * be found or read, does not fit its config, or does not fit in memory with its cache (estimated before anything is loaded).
  */
 export async function openModel(model?: string, options: OpenOptions = {}, cache: CacheNeeds = {}): Promise<OpenedModel> {
-  const checkpoint = await openCheckpoint(model, options.hub);
+  const { onNotice } = options;
+  const checkpoint = await openCheckpoint(model, { onNotice, ...options.hub });
   const files = await openWeights(checkpoint.weights);
-  const own = typeof options.backend === 'object' ? undefined : openBackend(options.backend, options).backend;
-  const backend = own ?? (options.backend as Backend);
+  const chosen: ChosenBackend =
+    typeof options.backend === 'object' ? { backend: options.backend } : openBackend(options.backend, options);
+  const { backend, reason } = chosen;
+  const own = backend === options.backend ? undefined : backend;
+  if (reason !== undefined && options.backend !== 'reference')
+    onNotice?.(`this will be slow without the native backend: ${reason}`);
   try {
     const { config, directory } = checkpoint;
     const checked = checkWeights(config, files.tensors, directory);
     const dtype = options.dtype ?? (checked.dtype.toLowerCase() as Precision);
     const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
-    checkRoom(checkpoint, dtype, { ...cache, cacheType });
+    const slots = slotsFor(checkpoint, dtype, { ...cache, cacheType });
     // The backend's threads read the weights while this one makes the tokenizer.
     const loading = loadModel(backend, config, checked, { ...options, dtype });
     const texts = Promise.all([openTokenizer(checkpoint), openChatTemplate(checkpoint)]);
@@ -91,7 +102,7 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
       loaded.free();
       await own?.dispose();
     };
-    return { checkpoint, backend, model: loaded.model, weights: loaded, cacheType, tokenizer, chatTemplate, close };
+    return { checkpoint, backend, model: loaded.model, weights: loaded, cacheType, slots, tokenizer, chatTemplate, close };
   } catch (error) {
     await own?.dispose();
     throw error;
@@ -100,10 +111,13 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
   }
 }
 
-function checkRoom({ config, name }: Checkpoint, dtype: Precision, { context, slots = 1, cacheType = 'f16' }: CacheNeeds): void {
+/** How many slots there is room for. Throws `InputError` when it is too little for those that are needed. */
+function slotsFor({ config, name }: Checkpoint, dtype: Precision, needs: CacheNeeds): number {
+  const { context, slots = 1, spareSlots = 0, cacheType = 'f16' } = needs;
   const tokens = context ?? config.maxContextLength;
   const weights = weightBytes(config, dtype);
-  const cache = kvBytesPerToken(config, cacheType) * tokens * slots;
+  const slotBytes = kvBytesPerToken(config, cacheType) * tokens;
+  const cache = slotBytes * slots;
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
   checkMemory(
     weights + cache,
@@ -111,4 +125,6 @@ function checkRoom({ config, name }: Checkpoint, dtype: Precision, { context, sl
       `not enough memory for ${name}: ${gigabytes(weights)} of ${dtype} weights and ${gigabytes(cache)} for a context of ${tokens} tokens, ` +
       `${gigabytes(available)} are free; try a smaller --dtype (q8, q4) or --context`,
   );
+  const spare = Math.floor((availableMemory() - weights - cache) / slotBytes);
+  return slots + Math.max(0, Math.min(spareSlots, spare));
 }

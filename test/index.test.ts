@@ -59,7 +59,7 @@ describe('load', () => {
   });
 
   it('serves several calls at once and conversations', async () => {
-    const model = await load(undefined, { slots: 3, dtype: 'q8' });
+    const model = await load(undefined, { dtype: 'q8' });
     const prompts = ['The old king', 'Once upon a time', 'The cat'];
     const together = await Promise.all(prompts.map((prompt) => model.complete(prompt, { maxTokens: 12, temperature: 0 })));
     for (const [i, prompt] of prompts.entries()) {

@@ -4,7 +4,7 @@
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
 import { InputError, nearest } from '../errors.js';
-import { type ChatMessage, defaultModel, type Model } from '../index.js';
+import { type ChatMessage, defaultModel, type Model, type TextResult } from '../index.js';
 import { openModel } from './loading.js';
 import { addGenerationOptions, addModelOptions, type GenerationOptions, type ModelOptions, modelArgument } from './options.js';
 import { Interrupted, type Terminal } from './terminal.js';
@@ -52,6 +52,9 @@ async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {
 async function converse(terminal: Terminal, model: Model, options: ChatOptions): Promise<void> {
   const { stdin, stdout, stderr } = terminal;
   const interactive = Boolean(stdin.isTTY);
+  stderr.write(
+    `openelm: template: ${model.hasChatTemplate ? "the model's own" : "Apple's for instructions (the model has none)"}\n`,
+  );
   const conversation = new Conversation(model, options, (note) => stderr.write(`openelm: note: ${note}\n`));
   const input = createInterface({ input: stdin, output: interactive ? stderr : undefined, terminal: interactive });
   let answering: AbortController | undefined;
@@ -83,8 +86,10 @@ async function converse(terminal: Terminal, model: Model, options: ChatOptions):
       }
       answering = new AbortController();
       try {
-        await conversation.answer(text, answering.signal, (piece) => stdout.write(piece));
+        const result = await conversation.answer(text, answering.signal, (piece) => stdout.write(piece));
         stdout.write('\n');
+        const end = endOf(result, model, options);
+        if (end !== undefined || interactive) stderr.write(`(${end ?? 'it ended by itself'})\n`);
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
         stderr.write(`openelm: ${error.message}\n`);
@@ -100,6 +105,14 @@ async function converse(terminal: Terminal, model: Model, options: ChatOptions):
   }
   if (left) throw new Interrupted();
   if (failure && !interactive) throw new InputError('not every line got an answer');
+}
+
+/** Why an answer ended, unless it ended by itself. */
+function endOf({ finishReason, ids, promptIds }: TextResult, { engine }: Model, { maxTokens }: ChatOptions): string | undefined {
+  if (finishReason === 'abort') return 'stopped';
+  if (finishReason === 'stop') return undefined;
+  if (ids.length >= maxTokens) return `cut at ${maxTokens} tokens: --max-tokens allows more`;
+  return `the context of ${engine.context} tokens is full: ${promptIds.length} of the conversation, ${ids.length} of the answer`;
 }
 
 /** A line that is a command; returns what to say. */
@@ -128,7 +141,7 @@ class Conversation {
   }
 
   /** Answers, piece by piece. An answer that is cut short stays as far as it came; a turn that fails is taken back. */
-  async answer(text: string, signal: AbortSignal, write: (piece: string) => void): Promise<void> {
+  async answer(text: string, signal: AbortSignal, write: (piece: string) => void): Promise<TextResult> {
     const before = this.turns;
     this.turns = [...before, { role: 'user', content: text }];
     try {
@@ -142,7 +155,7 @@ class Conversation {
           const { text: content, finishReason } = next.value;
           if (content === '' && finishReason === 'abort') this.turns = before;
           else this.turns.push({ role: 'assistant', content });
-          return;
+          return next.value;
         }
         const shown: string = begun ? next.value.text : next.value.text.trimStart();
         begun ||= shown !== '';

@@ -26,14 +26,24 @@ export async function reportEvaluation(
   { output, json, published = info.modelName }: ReportOptions,
 ): Promise<void> {
   const results = resultsObject(evaluation, info, await taskHashes(evaluation.samples ?? {}));
-  if (output !== undefined) {
-    const names = outputNames(info.modelName, Object.keys(evaluation.samples ?? {}), info.date);
-    await writeText(join(output, names.results), `${JSON.stringify(results, null, 2)}\n`);
-    for (const [task, name] of Object.entries(names.samples)) {
-      await writeText(join(output, name), samplesText(evaluation.samples![task]));
-    }
-    terminal.stderr.write(`openelm: written to ${join(output, names.results)}\n`);
+  // First what hours of work have found; then the files, which a full disk may refuse.
+  printEvaluation(terminal, evaluation, results, { info, suite }, { json, published });
+  if (output === undefined) return;
+  const names = outputNames(info.modelName, Object.keys(evaluation.samples ?? {}), info.date);
+  await writeText(join(output, names.results), `${JSON.stringify(results, null, 2)}\n`);
+  for (const [task, name] of Object.entries(names.samples)) {
+    await writeText(join(output, name), samplesText(evaluation.samples![task]));
   }
+  terminal.stderr.write(`openelm: written to ${join(output, names.results)}\n`);
+}
+
+function printEvaluation(
+  terminal: Terminal,
+  evaluation: Evaluation,
+  results: ReturnType<typeof resultsObject>,
+  { info, suite }: { readonly info: RunInfo; readonly suite?: Suite },
+  { json, published }: { readonly json?: boolean; readonly published: string },
+): void {
   const truncated = Object.fromEntries(Object.entries(evaluation.truncated).filter(([, { documents }]) => documents > 0));
   const rows = suite && compareWithPublished(suite, evaluation.results, published);
   if (json) {

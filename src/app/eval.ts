@@ -10,6 +10,7 @@ import { FEWSHOT_SEED, type Shard, shotsOf } from '../eval/requests.js';
 import { suites } from '../eval/suites.js';
 import type { HarnessVersion, Task } from '../eval/task.js';
 import { downloadDatasets, loadDatasets } from '../io/node/datasets.js';
+import { ensureWritable } from '../io/node/files.js';
 import { addCompareCommand } from './eval-compare.js';
 import { addMergeCommand, writeShard } from './eval-merge.js';
 import { type ReportOptions, reportEvaluation } from './eval-report.js';
@@ -110,6 +111,8 @@ async function runEval(terminal: Terminal, options: EvalOptions): Promise<void> 
   if (options.logSamples && output === undefined) throw new UsageError('--log-samples needs --output, the folder for them');
   if (shard && output === undefined) throw new UsageError('--shard needs --output, the folder for its part of the results');
   checkPublished(options.published);
+  // Found out now rather than after hours.
+  if (output !== undefined) await ensureWritable(output);
   const selection = await selectTasks(options);
   const datasets = await readDatasets(terminal, selection, options.data);
   const opened = await openScorer(terminal, options);

@@ -14,7 +14,9 @@ const slowMs = 700;
 /** A loaded model and how long that took. */
 export async function openModel(terminal: Terminal, options: ModelOptions): Promise<{ model: Model; loadMs: number }> {
   const began = performance.now();
-  const model = await withBar(terminal, options, (shown) => load(options.model, { ...shown, context: options.context }));
+  const model = await withBar(terminal, options, (shown) =>
+    load(options.model, { ...shown, context: options.context, slots: 1 }),
+  );
   return { model, loadMs: performance.now() - began };
 }
 
@@ -34,7 +36,15 @@ async function withBar<T>(
     if (terminal.stderr.isTTY && performance.now() - began > slowMs) bar.update('loading', done, total);
   };
   try {
-    return await open({ backend, dtype, activations, threads, hub: hubOptions(bar), onProgress });
+    return await open({
+      backend,
+      dtype,
+      activations,
+      threads,
+      hub: hubOptions(bar),
+      onNotice: hubOptions(bar).onNotice,
+      onProgress,
+    });
   } finally {
     bar.finish();
   }

@@ -79,6 +79,11 @@ export class TextModel {
     return this.parts.tokenizer !== undefined;
   }
 
+  /** Whether conversations are put in the model's own template, not Apple's instruction recipe. */
+  get hasChatTemplate(): boolean {
+    return this.parts.chatTemplate !== undefined;
+  }
+
   /** Token ids of a prompt. Throws `InputError` on an empty prompt, or a template that fails. */
   async encodePrompt(prompt: Prompt): Promise<readonly number[]> {
     if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: true });

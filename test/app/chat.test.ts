@@ -5,7 +5,9 @@ import { expect, it } from 'vitest';
 import { type Given, type Outcome, run } from './terminal.js';
 
 const note =
-  'openelm: note: tales-6m is a story model without instruction tuning: it goes on with your text rather than answers\n';
+  'openelm: note: tales-6m is a story model without instruction tuning: it goes on with your text rather than answers\n' +
+  "openelm: template: Apple's for instructions (the model has none)\n";
+const cut = '(cut at 8 tokens: --max-tokens allows more)\n';
 
 function chat(lines: readonly string[], args: readonly string[] = [], given: Given = {}): Promise<Outcome> {
   const stdin = lines.map((line) => `${line}\n`).join('');
@@ -14,10 +16,10 @@ function chat(lines: readonly string[], args: readonly string[] = [], given: Giv
 
 it('answers line by line, with the turns before in mind', async () => {
   const once = await chat(['The king said']);
-  expect(once).toMatchObject({ code: 0, stderr: note });
+  expect(once).toMatchObject({ code: 0, stderr: note + cut });
   expect(once.stdout).toMatch(/^\S[\s\S]*\n$/);
   const { code, stdout, stderr } = await chat(['The king said', '', 'The king said']);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: note });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: note + cut + cut });
   expect(stdout.startsWith(once.stdout)).toBe(true);
   const second = stdout.slice(once.stdout.length);
   expect(second).toMatch(/^\S[\s\S]*\n$/);
@@ -28,7 +30,7 @@ it('forgets, leaves and helps', async () => {
   const once = await chat(['The king said']);
   const { code, stdout, stderr } = await chat(['The king said', '/reset', 'The king said', '/help', '/rest', '/exit', 'never']);
   expect({ code, stdout }).toEqual({ code: 0, stdout: once.stdout + once.stdout });
-  expect(stderr).toContain('\nthe conversation starts anew\n/reset ');
+  expect(stderr).toContain(`\nthe conversation starts anew\n${cut}/reset `);
   expect(stderr).toContain('\nopenelm: there is no command /rest; did you mean /reset?\n');
 });
 
@@ -43,14 +45,14 @@ it('drops the oldest turns when the context is full, and says so', async () => {
   const { code, stdout, stderr } = await chat(new Array(6).fill('Tell me of the king and the queen'), ['--context', '96']);
   expect(code).toBe(0);
   expect(stdout).not.toBe('');
-  expect(stderr.startsWith(`${note}openelm: note: the context of 96 tokens is full: the oldest turn dropped\n`)).toBe(true);
+  expect(stderr).toContain(`${cut}openelm: note: the context of 96 tokens is full: the oldest turn dropped\n`);
 });
 
 it('goes on after a turn that does not fit, and says so in the end', async () => {
   const { code, stdout, stderr } = await chat(['x '.repeat(200), 'The king said'], ['--context', '64']);
   expect(code).toBe(1);
   expect(stdout).toBe((await chat(['The king said'], ['--context', '64'])).stdout);
-  expect(stderr).toMatch(/ \d+ tokens, the context takes 64;.*\nopenelm: not every line got an answer\n$/);
+  expect(stderr).toMatch(/ \d+ tokens, the context takes 64;.*\n\(cut at 8 tokens.*\nopenelm: not every line got an answer\n$/);
 });
 
 it('stops the answer at Ctrl-C and leaves at the next', { timeout: 20_000 }, async () => {
@@ -66,7 +68,7 @@ it('stops the answer at Ctrl-C and leaves at the next', { timeout: 20_000 }, asy
       setTimeout(interrupt, 500); // by then at the prompt
     },
   });
-  expect({ code, stderr }).toEqual({ code: 130, stderr: note });
+  expect({ code, stderr }).toEqual({ code: 130, stderr: `${note}(stopped)\n` });
   expect(stdout.endsWith('\n')).toBe(true);
   expect(pieces).toBeLessThan(10);
 });

@@ -223,6 +223,7 @@ describe('bad input', () => {
     ['--tasks sciq --shard 3/3 --output x', 2, /It must be like 0\/4/],
     ['--tasks sciq --shard 0/3', 2, /--shard needs --output/],
     ['--tasks sciq --log-samples', 2, /--log-samples needs --output/],
+    ['--tasks sciq --output package.json/x', 1, /package\.json\/x: cannot write it: a part of the path is not a directory/],
     ['--tasks sciq --batch-tokens 257', 2, /from 1 to 256/],
     ['--tasks sciq --model-name x', 2, /--model-name goes with --base-url/],
     ['--tasks sciq --base-url http://127.0.0.1:1', 2, /--base-url needs --model-name/],

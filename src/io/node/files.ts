@@ -2,7 +2,7 @@
 // or not there at all (a temporary beside the target, synced, then renamed), small JSON files. Knows no weight format.
 
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { InputError } from '../../errors.js';
 import { type ByteSink, type ByteSource, checkRange } from '../bytes.js';
@@ -123,6 +123,18 @@ function sinkOf(handle: FileHandle, path: string, signal?: AbortSignal): ByteSin
       }
     },
   };
+}
+
+/** Makes a directory if it is missing; throws `InputError` when no file can be written in it. For work that would be lost otherwise. */
+export async function ensureWritable(directory: string): Promise<void> {
+  const probe = join(directory, `.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
+  try {
+    await mkdir(directory, { recursive: true });
+    await (await open(probe, 'wx')).close();
+    await unlink(probe);
+  } catch (error) {
+    throw fileError(error, directory, 'write');
+  }
 }
 
 /** Makes a rename durable. Not every system lets a directory be opened or synced (Windows); the file itself is safe already. */
