@@ -35,13 +35,14 @@ import { MovingAverage } from '../train/average.js';
 import { difference, readRecord, readState, type TrainingRecord, writeCheckpoint } from '../train/checkpoint.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
 import { ModelParameters } from '../train/parameters.js';
+import { ignored, trainingSource, withoutPadding } from '../train/source.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken, type StepReport, Trainer, type TrainerHooks } from '../train/trainer.js';
 import { freeSettings, modelOf, type PretrainConfig, readPretrainConfig, scheduleOf, stepPartsOf } from './pretrain-config.js';
 import { formatBytes, formatSeconds } from './progress.js';
 import { type LogLine, RunLog } from './run-log.js';
 import type { Terminal } from './terminal.js';
-import { ignored, openTokenizerParts, type TokenizerParts, trainingSource, withoutPadding } from './training-data.js';
+import { openTokenizerParts, type TokenizerParts } from './training-data.js';
 
 const help = `
 Words after the file override its keys: --steps 100 --optimizer.eps 1e-6 --model.num_transformer_layers=4.

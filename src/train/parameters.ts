@@ -6,6 +6,7 @@ import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import type { ModelConfig } from '../model/config.js';
+import { parameterValues } from '../model/initialize.js';
 import { plainLinear } from '../model/linear.js';
 import { OpenELM } from '../model/openelm.js';
 import { type Parameter, parameterShapes } from '../model/parameters.js';
@@ -102,6 +103,19 @@ export class ModelParameters extends TrainingParameters {
     const named = (name: string): DeviceBuffer => this.view(`${name}.weight`);
     const linear = (name: string) => plainLinear(named(name), false);
     return new OpenELM({ linear, tied: linear, matrix: named, vector: named }, this.config);
+  }
+
+  /** Draws all parameters as CoreNet initializes them. */
+  initialize(seed: number): void {
+    for (const parameter of this.list) {
+      const values = new Float32Array(elementsOf(parameter.shape));
+      let end = 0;
+      for (const chunk of parameterValues(this.config, parameter, seed)) {
+        values.set(chunk, end);
+        end += chunk.length;
+      }
+      this.write(parameter.name, values);
+    }
   }
 
   /** Takes all parameters from a checked checkpoint. */
