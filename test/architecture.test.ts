@@ -10,12 +10,15 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const sources = join(root, 'src');
 
 /** Files that every room may import. */
-const leaves = ['errors', 'python-random'];
+const leaves = ['errors', 'python-float', 'python-random'];
 
 /** What each room may import besides itself and the leaves. Types of `io/bytes` are the ground that tensors stand on. */
 const allowed: Record<string, readonly string[]> = {
   errors: [],
+  'python-float': [],
   'python-random': [],
+  python: [],
+  template: ['python'],
   io: [],
   report: [],
   'io/node': ['io', 'tokenizer', 'data', 'eval'],
@@ -24,9 +27,9 @@ const allowed: Record<string, readonly string[]> = {
   tokenizer: ['io'],
   data: ['tokenizer', 'io', 'report'],
   model: ['tensor', 'io'],
-  infer: ['tensor', 'io', 'model', 'tokenizer'],
+  infer: ['tensor', 'io', 'model', 'tokenizer', 'python', 'template'],
   train: ['tensor', 'io', 'model', 'tokenizer', 'data'],
-  eval: ['tensor', 'io', 'model', 'tokenizer', 'infer', 'report'],
+  eval: ['tensor', 'io', 'model', 'tokenizer', 'infer', 'report', 'python', 'template'],
   door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval', 'report'],
   app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval', 'report'],
 };

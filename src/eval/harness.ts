@@ -2,9 +2,9 @@
 // shards, on several machines; their parts merge into exactly the whole run's results. No files, no data sources, no models.
 
 import { InputError } from '../errors.js';
+import { pythonFloat, pythonString } from '../python/text.js';
 import { type Datasets, datasetKey, evaluatedDocs } from './dataset.js';
 import { documentMetrics, type Responses } from './metrics.js';
-import { pythonFloat, pythonString } from './python.js';
 import { buildRequests, generation, type Instance, type RequestOptions, type Shard, shotsOf } from './requests.js';
 import { BOOTSTRAP_ITERATIONS, collectResults, type EvalResults } from './results.js';
 import type { Scorer } from './scorer.js';

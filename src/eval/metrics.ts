@@ -2,8 +2,8 @@
 // lm-evaluation-harness's (api/task.py `process_results`, api/metrics.py), ties and missing errors included. No prompts here.
 
 import { InputError } from '../errors.js';
+import { codePoints, countWords, pythonString } from '../python/text.js';
 import { PythonRandom } from '../python-random.js';
-import { codePoints, countWords, pythonString } from './python.js';
 import type { Loglikelihood } from './scorer.js';
 import type { Metric, MetricValue, Reading, Target, Task } from './task.js';
 

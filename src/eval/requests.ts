@@ -2,9 +2,9 @@
 // them, prompts put together, answers to be scored (api/task.py and api/samplers.py there). Nothing is scored here.
 
 import { InputError, messageOf } from '../errors.js';
+import { pythonString } from '../python/text.js';
 import { PythonRandom } from '../python-random.js';
 import { type Dataset, datasetKey, evaluatedDocs, evaluatedSplit, poolDocs, poolSplit } from './dataset.js';
-import { pythonString } from './python.js';
 import type { GenerateRequest, LoglikelihoodRequest } from './scorer.js';
 import {
   type Doc,

@@ -3,7 +3,7 @@
 // (api/task.py: doc_to_text, doc_to_target, doc_to_choice). No prompts and no scores here.
 
 import { InputError, messageOf } from '../errors.js';
-import { literalEval } from './python.js';
+import { literalEval } from '../python/text.js';
 import type { Loglikelihood } from './scorer.js';
 import { renderTemplate } from './template.js';
 

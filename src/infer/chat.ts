@@ -3,7 +3,7 @@
 // from the messages, so that `</s>` written by the template ends a turn and `</s>` typed by a user does not.
 // No model and no history here; the Jinja interpreter is loaded on first use.
 
-import { InputError, messageOf } from '../errors.js';
+import { InputError } from '../errors.js';
 import { anyOf } from '../tokenizer/tokenizer.js';
 
 export interface ChatMessage {
@@ -201,24 +201,10 @@ function checkMessages(messages: readonly ChatMessage[]): void {
 }
 
 async function compile(options: ChatOptions): Promise<(messages: readonly ChatMessage[]) => string> {
-  const { Template } = await import('@huggingface/jinja');
-  try {
-    const template = new Template(options.template ?? defaultChatTemplate);
-    return (messages) => {
-      try {
-        return template.render({
-          messages: messages.map(({ role, content }) => ({ role, content })),
-          bos_token: options.bosToken ?? '<s>',
-          eos_token: options.eosToken ?? '</s>',
-          add_generation_prompt: options.addGenerationPrompt ?? true,
-        });
-      } catch (error) {
-        throw new InputError(`the model's chat template fails on these messages: ${messageOf(error)}`);
-      }
-    };
-  } catch (error) {
-    throw new InputError(`the model's chat template cannot be read: ${messageOf(error)}`);
-  }
+  const { compileChat } = await import('./chat-template.js');
+  const render = compileChat(options.template ?? defaultChatTemplate);
+  const tokens = { bos_token: options.bosToken ?? '<s>', eos_token: options.eosToken ?? '</s>' };
+  return (messages) => render(messages, options.addGenerationPrompt ?? true, tokens);
 }
 
 interface Marks {

@@ -3,9 +3,18 @@
 // (a safetensors header, a shard index) use the cursor; ordinary files use parseJson, which only falls back to it for the place.
 
 import { InputError } from '../errors.js';
+import { floatOf } from '../python-float.js';
 
 const MAX_DEPTH = 64;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
+const words: readonly (readonly [string, unknown])[] = [
+  ['true', true],
+  ['false', false],
+  ['null', null],
+  ['NaN', Number.NaN],
+  ['Infinity', Number.POSITIVE_INFINITY],
+  ['-Infinity', Number.NEGATIVE_INFINITY],
+];
 const BLANK = /[ \t\r\n]*/y;
 
 /** A cursor over JSON text. Every method reads one value and throws `InputError` (with the name and the place) if it is another. */
@@ -86,6 +95,44 @@ export class JsonReader {
     return value;
   }
 
+  /**
+   * Reads any value as Python's json does: NaN and Infinity are numbers, 2.0 is a float (`PythonFloat`), whole numbers have any size,
+   * the last of duplicate keys wins.
+   */
+  value(): unknown {
+    const at = this.skipBlanks();
+    const first = this.text[at];
+    if (first === '"') return this.string('a string');
+    if (first === '[') {
+      const items: unknown[] = [];
+      this.array('an array', () => items.push(this.value()));
+      return items;
+    }
+    if (first === '{') return this.entries();
+    for (const [word, value] of words) if (this.accept(word)) return value;
+    const text = this.match(NUMBER);
+    if (text === undefined) return this.unexpected('a value');
+    if (/[.eE]/.test(text)) return floatOf(Number(text));
+    const whole = Number(text);
+    return Number.isSafeInteger(whole) ? whole : BigInt(text);
+  }
+
+  private entries(): Record<string, unknown> {
+    const object: Record<string, unknown> = {};
+    this.open('{', 'an object');
+    if (!this.accept('}')) {
+      do {
+        const key = this.string('a key in quotes');
+        this.expect(':');
+        const options = { value: this.value(), enumerable: true, configurable: true, writable: true };
+        Object.defineProperty(object, key, options);
+      } while (this.accept(','));
+      this.expect('}', `"," or "}"`);
+    }
+    this.depth--;
+    return object;
+  }
+
   /** Reads any value and throws it away. */
   skip(): void {
     const at = this.skipBlanks();
@@ -158,6 +205,18 @@ export function parseJson(text: string, name: string): unknown {
     reader.end();
     throw error; // the cursor and JSON.parse agree on what is JSON
   }
+}
+
+/**
+ * JSON as Python reads it (see `JsonReader.value`). Throws `InputError` with the place when it is not JSON.
+ */
+export function parsePythonJson(text: string, name: string): unknown {
+  // JSON.parse knows the difference only where a number may be whole and a float, or no number.
+  if (!/\.0|\d[eE]|\d{16}|NaN|Infinity/.test(text)) return parseJson(text, name);
+  const reader = new JsonReader(text, name);
+  const value = reader.value();
+  reader.end();
+  return value;
 }
 
 /** UTF-8 bytes as text; `InputError` when they are not UTF-8. A byte order mark is kept (and then is no JSON). */

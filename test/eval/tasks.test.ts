@@ -142,7 +142,7 @@ describe('wrong data', () => {
     ['boolq', { label: -1 }, "the answer's index is -1, but there are 2 choices"],
     ['hellaswag', { label: '4' }, "the answer's index is 4, but there are 4 choices"],
     ['hellaswag', { label: '' }, 'column "label" holds no number'],
-    ['arc_easy', { answerKey: 'E' }, "'E' is not in the list"],
+    ['arc_easy', { answerKey: 'E' }, "'E' is not in list"],
     ['winogrande', { answer: '3' }, 'column "answer" is "3", not "1" or "2"'],
     ['race', { problems: '[{' }, 'not a Python literal'],
     ['llm_adapters_piqa', { answer: 'solution3' }, 'none of solution1, solution2'],

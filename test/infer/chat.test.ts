@@ -150,7 +150,7 @@ describe("a model's own template", () => {
   it('gets the tokens and the functions that Hugging Face gives it', async () => {
     const template =
       "{{ bos_token }}{{ messages[0]['content'] }}{{ eos_token }}{{ add_generation_prompt }}{{ strftime_now('%Y') }}";
-    const expected = `<s>x</s>true${new Date().getFullYear()}`;
+    const expected = `<s>x</s>True${new Date().getFullYear()}`;
     expect(await renderChat([user('x')], { template })).toBe(expected);
   });
 });

@@ -2,7 +2,7 @@
 // (Sakaguchi et al. 2020). WinoGrande scores one continuation after two contexts; the others several answers after one.
 
 import { InputError } from '../../errors.js';
-import { capitalize, strip } from '../python.js';
+import { capitalize, strip } from '../../python/text.js';
 import { type Doc, type Task, textOf } from '../task.js';
 import { ACC, ACC_NORM } from './common.js';
 

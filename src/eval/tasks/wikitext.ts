@@ -1,7 +1,7 @@
 // WikiText-2, one page a document (Merity et al. 2016): perplexity of the detokenized page per word and byte of the page as it
 // was. The order of the replacements is part of the task.
 
-import { countWords, SPACE } from '../python.js';
+import { countWords, SPACE } from '../../python/text.js';
 import { type Doc, type Task, textOf } from '../task.js';
 
 /** Brackets and quotes lose the white space inside them. */

@@ -2,6 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { argmax, choiceMetrics } from '../../src/eval/metrics.js';
+import { fourDigits } from '../../src/eval/report.js';
+import { renderTemplate } from '../../src/eval/template.js';
 import {
   capitalize,
   codePoints,
@@ -12,9 +14,7 @@ import {
   pythonRepr,
   rstrip,
   strip,
-} from '../../src/eval/python.js';
-import { fourDigits } from '../../src/eval/report.js';
-import { renderTemplate } from '../../src/eval/template.js';
+} from '../../src/python/text.js';
 import { PythonRandom } from '../../src/python-random.js';
 
 describe('Python text', () => {
@@ -90,7 +90,7 @@ describe('templates', () => {
   it('name what is missing', () => {
     expect(() => render('{{question}}')).toThrow('there is no column "question"');
     expect(() => render('{{a.b.c}}', { a: { b: {} } })).toThrow('there is no field "c"');
-    expect(() => render('{{l.index("z")}}', { l: ['x'] })).toThrow("'z' is not in the list");
+    expect(() => render('{{l.index("z")}}', { l: ['x'] })).toThrow("'z' is not in list");
     expect(() => render('{{l[3]}}', { l: ['x'] })).toThrow('an index is out of range');
     expect(() => render('{% if %}')).toThrow('is not valid Jinja');
   });

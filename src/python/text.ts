@@ -2,6 +2,7 @@
 // white space, capitalize, str() and repr(), literals. No formatting beyond that and no regular expressions.
 
 import { InputError } from '../errors.js';
+import { floatOf, PythonFloat } from '../python-float.js';
 
 /** The inside of a character class for what `str.isspace` and `\s` call white space: has U+001C-001F and U+0085, lacks U+FEFF. */
 export const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
@@ -66,17 +67,19 @@ export function capitalize(text: string): string {
   return title + rest;
 }
 
-/** `str(value)` of what JSON can hold. A whole number is an int: JSON gives no way to tell 1.0 from 1. */
+/** `str(value)` of data: what JSON can hold, and `PythonFloat`s. */
 export function pythonString(value: unknown): string {
   return typeof value === 'string' ? value : pythonRepr(value);
 }
 
-/** `repr(value)` of what JSON can hold; `undefined` is None too. */
+/** `repr(value)` of data; `undefined` is None too. */
 export function pythonRepr(value: unknown): string {
   if (value === null || value === undefined) return 'None';
   if (value === true) return 'True';
   if (value === false) return 'False';
-  if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) < 1e16 ? `${value}` : pythonFloat(value);
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? `${value}` : pythonFloat(value);
+  if (value instanceof PythonFloat) return pythonFloat(value.value);
+  if (typeof value === 'bigint') return `${value}`;
   if (typeof value === 'string') return reprString(value);
   if (Array.isArray(value)) return `[${value.map(pythonRepr).join(', ')}]`;
   const entries = Object.entries(value as object).map(([key, item]) => `${reprString(key)}: ${pythonRepr(item)}`);
@@ -205,7 +208,15 @@ export function literalEval(source: string): unknown {
     const word = source.slice(at).match(/^(?:True|False|None)\b|^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/)?.[0];
     if (word === undefined) return fail('expected a string, number, list or dict');
     at += word.length;
-    return word === 'None' ? null : word === 'True' ? true : word === 'False' ? false : Number(word);
+    return word === 'None'
+      ? null
+      : word === 'True'
+        ? true
+        : word === 'False'
+          ? false
+          : /[.eE]/.test(word)
+            ? floatOf(Number(word))
+            : Number(word);
   };
   const result = value(0);
   skip();
