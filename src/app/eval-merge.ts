@@ -8,6 +8,7 @@ import { InputError } from '../errors.js';
 import { mergeShards, type PartialResults } from '../eval/harness.js';
 import { outputNames, type RunInfo } from '../eval/report.js';
 import { checkConfig } from '../io/config.js';
+import { stringifyData } from '../io/json.js';
 import { readJson } from '../io/node/files.js';
 import { type ReportOptions, reportEvaluation, writeText } from './eval-report.js';
 import { type SelectionOptions, selectTasks } from './eval-selection.js';
@@ -54,7 +55,7 @@ export async function writeShard(
   const { suite, tasks, numFewshot } = selection;
   const name = outputNames(info.modelName, [], info.date).results.replace(/results_/, `shard_${index}_of_${count}_`);
   const file = join(output, name);
-  await writeText(file, `${JSON.stringify({ openelm_eval_shard: 1, selection: { suite, tasks, numFewshot }, info, part })}\n`);
+  await writeText(file, `${stringifyData({ openelm_eval_shard: 1, selection: { suite, tasks, numFewshot }, info, part })}\n`);
   if (selection.json) writeJson(terminal, { shard: file });
   else terminal.stderr.write(`openelm: written to ${file}; put all ${count} together with openelm eval merge\n`);
 }

@@ -2,7 +2,9 @@
 // shards, on several machines; their parts merge into exactly the whole run's results. No files, no data sources, no models.
 
 import { InputError } from '../errors.js';
+import { jsonText } from '../python/format.js';
 import { pythonFloat, pythonString } from '../python/text.js';
+import { fromData } from '../python/values.js';
 import { type Datasets, datasetKey, evaluatedDocs } from './dataset.js';
 import { documentMetrics, type Responses } from './metrics.js';
 import { buildRequests, generation, type Instance, type RequestOptions, type Shard, shotsOf } from './requests.js';
@@ -207,7 +209,7 @@ async function sha256(text: string): Promise<string> {
 export async function hashesOf({ doc, loglikelihood, rolling, generate, reading }: Instance) {
   const prompt = loglikelihood[0]?.context ?? rolling ?? generate?.context ?? '';
   return {
-    doc_hash: await sha256(JSON.stringify(doc, null, 2)),
+    doc_hash: await sha256(jsonText(fromData(doc), { indent: '  ' })),
     prompt_hash: await sha256(prompt),
     target_hash: await sha256(pythonString(reading.target)),
   };

@@ -1,6 +1,7 @@
 // What a run leaves behind, in the shapes of lm-evaluation-harness: the object of a results file, the lines of samples files, the
 // names of both, and the Markdown table (loggers/evaluation_tracker.py and utils.py `make_table`). Text only; writing is app's.
 
+import { stringifyData } from '../io/json.js';
 import type { Evaluation, Sample } from './harness.js';
 import { FEWSHOT_SEED } from './requests.js';
 import { BOOTSTRAP_ITERATIONS, type EvalResults, type MetricsEntry } from './results.js';
@@ -98,7 +99,7 @@ export async function taskHashes(samples: Readonly<Record<string, readonly Sampl
 
 /** The text of `samples_<task>_<date>.jsonl`. */
 export function samplesText(samples: readonly Sample[]): string {
-  return samples.map((sample) => `${JSON.stringify(sample)}\n`).join('');
+  return samples.map((sample) => `${stringifyData(sample)}\n`).join('');
 }
 
 /** Where the harness would put the files of a run, relative to its output folder. The date is in local time. */

@@ -2,7 +2,9 @@
 // them, prompts put together, answers to be scored (api/task.py and api/samplers.py there). Nothing is scored here.
 
 import { InputError, messageOf } from '../errors.js';
+import { jsonText } from '../python/format.js';
 import { pythonString } from '../python/text.js';
+import { fromData } from '../python/values.js';
 import { PythonRandom } from '../python-random.js';
 import { type Dataset, datasetKey, evaluatedDocs, evaluatedSplit, poolDocs, poolSplit } from './dataset.js';
 import type { GenerateRequest, LoglikelihoodRequest } from './scorer.js';
@@ -160,7 +162,7 @@ class Examples {
   /** The rows without the evaluated document, as many as wanted. */
   without(rows: number[], doc: Doc, docId: number): number[] {
     if (!this.comparesDocs) return rows;
-    const key = JSON.stringify(doc);
+    const key = jsonText(fromData(doc), {});
     const kept = rows.filter((row) => this.key(row) !== key).slice(0, this.count);
     if (kept.length < this.count && this.version !== 'pinned') {
       throw new InputError(`task ${this.task.task}: document ${docId} is more than once in the few-shot pool; remove the copies`);
@@ -180,7 +182,7 @@ class Examples {
   private key(row: number): string {
     let key = this.keys.get(row);
     if (key === undefined) {
-      key = JSON.stringify(this.example(row));
+      key = jsonText(fromData(this.example(row)), {});
       this.keys.set(row, key);
     }
     return key;

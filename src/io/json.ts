@@ -219,6 +219,11 @@ export function parsePythonJson(text: string, name: string): unknown {
   return value;
 }
 
+/** JSON of data that `parsePythonJson` may have read: whole numbers beyond a double's are written as the nearest double. */
+export function stringifyData(data: unknown): string {
+  return JSON.stringify(data, (_, value: unknown) => (typeof value === 'bigint' ? Number(value) : value));
+}
+
 /** UTF-8 bytes as text; `InputError` when they are not UTF-8. A byte order mark is kept (and then is no JSON). */
 export function decodeUtf8(bytes: Uint8Array, name: string): string {
   try {

@@ -9,6 +9,7 @@ import { gunzip } from 'node:zlib';
 import { InputError, messageOf } from '../../errors.js';
 import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../../eval/dataset.js';
 import { type Doc, leafTasks, type Task, type TaskGroup } from '../../eval/task.js';
+import { parsePythonJson } from '../json.js';
 import { readParquet } from '../parquet.js';
 import { fileError, isMissing, openFile } from './files.js';
 import type { DownloadOptions } from './hub.js';
@@ -137,22 +138,14 @@ export function parseRows(text: string, file: string): Doc[] {
   const name = file.replace(/\.gz$/, '');
   if (name.endsWith('.csv')) return parseCsv(text, file);
   if (name.endsWith('.json')) {
-    const rows = parseJson(text, file);
+    const rows = parsePythonJson(text, file);
     if (!Array.isArray(rows)) throw new InputError(`${file}: expected a JSON array of objects`);
     return rows.map((row, i) => asDoc(row, `${file}, row ${i}`));
   }
   return text.split('\n').flatMap((line, i) => {
     const where = `${file}, line ${i + 1}`;
-    return line.trim() === '' ? [] : [asDoc(parseJson(line, where), where)];
+    return line.trim() === '' ? [] : [asDoc(parsePythonJson(line, where), where)];
   });
-}
-
-function parseJson(text: string, where: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new InputError(`${where}: not JSON: ${messageOf(error)}`);
-  }
 }
 
 function asDoc(value: unknown, where: string): Doc {

@@ -45,7 +45,7 @@ describe('datasets from a folder', () => {
     await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow(
       /task sciq: .*allenai\/sciq has no test.jsonl/,
     );
-    expect(() => parseRows('{"a":1}\n{"a":', 'x.jsonl')).toThrow('x.jsonl, line 2: not JSON');
+    expect(() => parseRows('{"a":1}\n{"a":', 'x.jsonl')).toThrow('x.jsonl, line 2: expected a value');
     expect(() => parseRows('[1]', 'x.json')).toThrow('x.json, row 0: expected a JSON object');
     expect(() => parseRows('{}', 'x.json')).toThrow('expected a JSON array');
     expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('row 1 has 1 cells, but the header has 2');
