@@ -9,10 +9,10 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../src/errors.js';
 import { datasetLabel, evaluatedSplit, poolSplit } from '../src/eval/dataset.js';
-import { pythonRepr } from '../src/python/text.js';
 import { type Doc, leafTasks } from '../src/eval/task.js';
 import { builtinTasks } from '../src/eval/tasks/index.js';
 import { parseRows, readPlain } from '../src/io/node/datasets.js';
+import { pythonRepr } from '../src/python/text.js';
 
 /** One file of the source and where its rows go. */
 interface Conversion {
