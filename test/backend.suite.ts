@@ -8,6 +8,7 @@ import { encodeBfloat16, encodeFloat16 } from '../src/io/float16.js';
 import type { Backend, DeviceBuffer, DType, Program } from '../src/tensor/backend.js';
 import { Ops, type Tensor } from '../src/tensor/ops.js';
 import { type OpName, opNames } from '../src/tensor/optable.js';
+import { adapterCases, adapterFailures } from './adapter.cases.js';
 import { behaviourSuite, type Open } from './behaviour.suite.js';
 import { gradientCases, gradientFailures } from './gradient.cases.js';
 
@@ -356,7 +357,7 @@ cases.push(
   ),
 );
 
-cases.push(...gradientCases);
+cases.push(...gradientCases, ...adapterCases);
 
 /** Programs whose data point outside a table: the code and the record that must be reported. */
 export interface Failure {
@@ -367,6 +368,7 @@ export interface Failure {
 
 const failures: Failure[] = [
   ...gradientFailures,
+  ...adapterFailures,
   {
     name: 'id past the table',
     op: 'embedding',

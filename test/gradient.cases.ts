@@ -311,7 +311,7 @@ for (const { rows, columns, vocabulary, smoothing, gradient, ignored } of [
       const scale = b.vector(1, 4);
       b.backend.write(scale, Float32Array.of(0.37));
       const weightGrad = gradient ? b.floats(vocabulary, columns, 5).buffer : undefined;
-      const options = { scale, losses, zLoss: 1e-2, labelSmoothing: smoothing, weightGrad };
+      const options = { scale, losses, zLoss: 1e-2, labelSmoothing: smoothing, differentiable: gradient, weightGrad };
       const dx = b.ops.crossEntropy({ ...x, rows: b.size(rows, rows + 3) }, weight.buffer, b.ints(...targets), options);
       b.result(losses);
       if (!weightGrad || !dx) return;
@@ -322,6 +322,63 @@ for (const { rows, columns, vocabulary, smoothing, gradient, ignored } of [
     },
   });
 }
+
+// The weight as it was loaded, no gradient of its own, rows that count differently.
+for (const dtype of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
+  for (const [rows, columns, vocabulary] of [
+    [5, 24, 50],
+    [130, 130, 260],
+    [20, 97, 250],
+  ]) {
+    gradientCases.push({
+      op: 'crossEntropy',
+      name: `${dtype}, ${rows} x ${columns} x ${vocabulary}, rows weighed`,
+      tolerance: 2 * rounding,
+      build: async (b) => {
+        const [x, losses, rowWeights] = [b.floats(rows, columns, 1), b.floats(rows, 2, 3).buffer, b.vector(rows, 4)];
+        const weight = await b.weight(vocabulary, columns, dtype, 2);
+        const targets = b.ints(...Array.from({ length: rows }, (_, i) => (i % 7 === 3 ? -1 : (i * 31) % vocabulary)));
+        const scale = b.vector(1, 5);
+        const options = { scale, rowWeights, losses, zLoss: 1e-2, labelSmoothing: 0.05, differentiable: true };
+        b.output(b.ops.crossEntropy(x, weight, targets, options)!);
+        b.result(losses);
+      },
+    });
+  }
+  for (const [rows, inputs, outputs] of [
+    [1, 64, 48],
+    [7, 50, 37],
+    [13, 400, 97],
+    [385, 33, 260],
+    [700, 129, 65],
+    [3, 40, 2100],
+    [20, 800, 130],
+  ]) {
+    gradientCases.push({
+      op: 'linearInputGrad',
+      name: `${dtype}, ${rows} x ${inputs} x ${outputs}`,
+      tolerance: rounding,
+      build: async (b) => {
+        const [dout, dx] = [b.floats(rows, outputs, 1), b.floats(rows, inputs, 3)];
+        const weight = await b.weight(outputs, inputs, dtype, 2);
+        const add = rows % 2 ? b.floats(rows, inputs, 4).buffer : null;
+        b.ops.derivative('linearInputGrad', [dout.buffer, weight, add, dx.buffer], [rows, inputs, outputs]);
+        b.result(dx.buffer);
+      },
+    });
+  }
+}
+
+gradientCases.push({
+  op: 'rmsNormGrad',
+  name: 'a norm that is not trained',
+  tolerance: rounding,
+  build: (b) => {
+    const [x, dout, dx] = [b.floats(70, 96, 1), b.floats(70, 96, 2), b.floats(70, 96, 3)];
+    b.ops.derivative('rmsNormGrad', [x.buffer, b.vector(96, 4), dout.buffer, null, dx.buffer, null], [70, 96], [1e-6]);
+    b.result(dx.buffer);
+  },
+});
 
 for (const [count, finite] of [
   [1, true],

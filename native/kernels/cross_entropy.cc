@@ -22,7 +22,7 @@ struct Header { int64_t next, count, rows[kRows]; };   // where the next block b
 struct Layout {
   int64_t columns, vocabulary, blocks, splits, row_tiles;
   Header* header;
-  float *inputs, *panels, *logits, *partial, *lse, *factor, *dx;
+  float *inputs, *panels, *logits, *partial, *lse, *factor, *scale, *spread, *dx;
   int64_t end;   // bytes
 };
 
@@ -48,7 +48,9 @@ Layout layout_of(const Record& r) {
   z.logits = take(z.blocks * kVocabulary * kRows);             // [vocabulary][kRows]
   z.partial = take(z.blocks * 3 * kRows);                      // of each block: maxima, sums of exponentials, sums of logits
   z.lse = take(kRows);
-  z.factor = take(kRows);
+  z.factor = take(kRows);   // of the probabilities in each row's gradient; of its target; of all logits (smoothing)
+  z.scale = take(kRows);
+  z.spread = take(kRows);
   z.dx = take(gradient ? z.splits * kRows * z.columns : 0);    // [splits][kRows][columns]
   z.end = used;
   return z;
@@ -93,6 +95,19 @@ int gather(const Record& r, const Layout& z, int64_t block) {
   return kOk;
 }
 
+// Rows of a weight in panels to tiles, some inputs at a time.
+NOINLINE void pack_weight(const Weight& weight, Range rows, Range k, float* tiles, int64_t step) {
+  constexpr int64_t kWidth = 96;
+  alignas(64) float block[kHalf * kWidth];
+  for (int64_t at = k.begin; at < k.end; at += kWidth) {
+    const Range here = {at, smaller(at + kWidth, k.end)};
+    weight_rows(weight, rows, here, block, kWidth);
+    for (int64_t i = 0; i < rows.end - rows.begin; i += kTileRows)
+      pack_inner<kTileRows>(block + i * kWidth, kWidth, smaller(kTileRows, rows.end - rows.begin - i), here.end - here.begin,
+                            tiles + i / kTileRows * step + (at - k.begin) * kTileRows);
+  }
+}
+
 // Logits of a vocabulary block, and what each row's logsumexp needs of them.
 void logits_of(const Record& r, const Layout& z, int64_t block) {
   alignas(64) float tiles[kHalf / kTileRows * (kDepth * kTileRows + kSlack)];
@@ -104,7 +119,8 @@ void logits_of(const Record& r, const Layout& z, int64_t block) {
     const int64_t depth = k.end - k.begin, step = tile_step(depth);
     for (int64_t v = v0; v < v1; v += kHalf) {
       const int64_t here = smaller(kHalf, v1 - v);
-      for (int64_t i = 0; i < here; i += kTileRows)
+      if (const Weight* weight = r.operands[weight_].weight) pack_weight(*weight, {v, v + here}, k, tiles, step);
+      else for (int64_t i = 0; i < here; i += kTileRows)
         pack_inner<kTileRows>(floats(r, weight_) + (v + i) * n + k.begin, n, smaller(kTileRows, here - i), depth, tiles + i / kTileRows * step);
       multiply_packed(here, up(count, kTileColumns) * kTileColumns, depth, tiles, step, z.inputs + k.begin * kTileColumns, n * kTileColumns,
                       {out + (v - v0) * kRows, kRows, nullptr, d > 0});
@@ -128,7 +144,7 @@ void logits_of(const Record& r, const Layout& z, int64_t block) {
 // A vector of rows: logsumexp and losses.
 void losses_of(const Record& r, const Layout& z, int64_t i) {
   const Header& h = *z.header;
-  const float scale = floats(r, scale_)[0], z_loss = r.floats[f_zLoss_];
+  const float z_loss = r.floats[f_zLoss_], *row_weights = floats(r, rowWeights_);
   const double smoothing = r.floats[f_labelSmoothing_];
   vf top = splat(-INFINITY);
   for (int64_t b = 0; b < z.blocks; b++) top = vmax(load(z.partial + b * 3 * kRows + i), top);
@@ -148,25 +164,27 @@ void losses_of(const Record& r, const Layout& z, int64_t i) {
     floats(r, losses_)[2 * row] = (float)((1 - smoothing) * (lse - logit) + smoothing * (lse - mean));
     floats(r, losses_)[2 * row + 1] = (float)(lse * lse);
     z.lse[i + j] = (float)lse;
-    z.factor[i + j] = (float)((double)scale * (1 + 2 * (double)z_loss * lse));
+    const double scale = (double)floats(r, scale_)[0] * (row_weights ? (double)row_weights[row] : 1);
+    z.factor[i + j] = (float)(scale * (1 + 2 * (double)z_loss * lse));
+    z.scale[i + j] = (float)scale;
+    z.spread[i + j] = (float)(scale * smoothing / (double)z.vocabulary);
   }
 }
 
 // A vocabulary block's logits to their gradients, in place.
 void differentiate(const Record& r, const Layout& z, int64_t v0, int64_t v1) {
   const Header& h = *z.header;
-  const float scale = floats(r, scale_)[0], smoothing = r.floats[f_labelSmoothing_];
-  const float spread = (float)((double)scale * (double)smoothing / (double)z.vocabulary);
+  const float smoothing = r.floats[f_labelSmoothing_];
   for (int64_t i = 0; i < h.count; i += W) {
-    const vf lse = load(z.lse + i), factor = load(z.factor + i);
+    const vf lse = load(z.lse + i), factor = load(z.factor + i), spread = load(z.spread + i);
     for (int64_t v = v0; v < v1; v++) {
       float* p = z.logits + v * kRows + i;
-      store(p, fma(vexp(load(p) - lse), factor, splat(-spread)));
+      store(p, fma(vexp(load(p) - lse), factor, -spread));
     }
   }
   for (int64_t i = 0; i < h.count; i++) {
     const int64_t target = ints(r, targets_)[h.rows[i]];
-    if (target >= v0 && target < v1) z.logits[target * kRows + i] -= scale * (1 - smoothing);
+    if (target >= v0 && target < v1) z.logits[target * kRows + i] -= z.scale[i] * (1 - smoothing);
   }
 }
 
@@ -180,6 +198,7 @@ void gradients_of(const Record& r, const Layout& z, int64_t split) {
   const Range blocks = part(z.blocks, split, z.splits);
   float *weight_grad = floats(r, weightGrad_), *dx = z.dx + split * kRows * n;
   const float* weight = floats(r, weight_);
+  const Weight* panels = r.operands[weight_].weight;
   for (int64_t b = blocks.begin; b < blocks.end; b++) {
     const int64_t v0 = b * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), here = v1 - v0;
     const float* dlogits = z.logits + v0 * kRows;
@@ -195,7 +214,8 @@ void gradients_of(const Record& r, const Layout& z, int64_t split) {
       pack_outer<kTileRows>(dlogits, kRows, count, here, tiles, step);
       for (int64_t j = 0; j < n; j += kTileColumns) {
         const int64_t width = smaller(kTileColumns, n - j);
-        pack_outer<kTileColumns>(weight + v0 * n + j, n, width, here, panel, 0);
+        if (panels) weight_rows(*panels, {v0, v1}, {j, j + width}, panel, kTileColumns);
+        else pack_outer<kTileColumns>(weight + v0 * n + j, n, width, here, panel, 0);
         multiply_packed(count, width, here, tiles, step, panel, 0, {dx + j, n, nullptr, b > blocks.begin});
       }
     }

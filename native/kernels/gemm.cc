@@ -1,4 +1,5 @@
-// Training's products with f32 matrices stored by rows: linear (out = x W^T), and its gradients (dx = dout W, dW += dout^T x).
+// Training's products: linear with f32 rows (out = x W^T), and its gradients (dx = dout W, dW += dout^T x); the weight of dx may
+// also lie in panels, of any type, and is made f32 as it is packed.
 // Stage 0 packs the smaller of the two matrices into the scratch, for all chunks; a chunk of stage 1 has rows or columns of the
 // larger one, which it packs itself, a block at a time that stays in its second cache. So every element is packed once, or a few
 // times where there would be too few chunks. A deep product is made in rounds, which keeps the scratch small enough for the last
@@ -20,6 +21,12 @@ struct Source {
   const float* data;
   int64_t stride;
   bool inner;
+  const Weight* weight = nullptr;   // instead of data: row k, input i of panels; k counts from `first`
+  int64_t first = 0;
+  void skip(int64_t k) {
+    if (weight) first += k;
+    else data += k * (inner ? 1 : stride);
+  }
 };
 
 // c [m, n] (+)= a b (+ residual)
@@ -39,8 +46,8 @@ Product product_of(const Record& r) {   // linear
 Product input_grad_of(const Record& r) {
   using namespace linearInputGrad_op;
   const int64_t rows = r.ints[i_rows_], inputs = r.ints[i_inputs_], outputs = r.ints[i_outputs_];
-  return {rows, inputs, outputs, {floats(r, dout_), outputs, true}, {floats(r, weight_), inputs, false},
-          {floats(r, dx_), inputs, floats(r, residual_), false}};
+  return {rows, inputs, outputs, {floats(r, dout_), outputs, true},
+          {floats(r, weight_), inputs, false, r.operands[weight_].weight}, {floats(r, dx_), inputs, floats(r, residual_), false}};
 }
 
 Product weight_grad_of(const Record& r) {
@@ -79,9 +86,27 @@ int chunks_of(const Product& p, int stage) {
   return (int)(cut.rows * cut.columns);
 }
 
+// The same of a weight in panels, a panel's rows at a time.
+template <int S>
+NOINLINE void pack_weight(const Source& from, Range i, Range k, float* out, int64_t step) {
+  constexpr int64_t kWidth = 256;
+  alignas(64) float rows[kPanel * kWidth];
+  const Range all = {from.first + k.begin, from.first + k.end};
+  for (int64_t at = i.begin; at < i.end; at += kWidth, out += kWidth / S * step) {
+    const Range here = {at, smaller(at + kWidth, i.end)};
+    for (int64_t row = all.begin; row < all.end; ) {
+      const int64_t end = smaller(all.end, (row / kPanel + 1) * kPanel);
+      weight_rows(*from.weight, {row, end}, here, rows, kWidth);
+      pack_outer<S>(rows, kWidth, here.end - here.begin, end - row, out + (row - all.begin) * S, step);
+      row = end;
+    }
+  }
+}
+
 // Rows i of a matrix to tiles or panels of S, `step` floats apart, for these k.
 template <int S>
 void pack(const Source& from, Range i, Range k, float* out, int64_t step) {
+  if (from.weight) return pack_weight<S>(from, i, k, out, step);
   if (!from.inner) return pack_outer<S>(from.data + k.begin * from.stride + i.begin, from.stride, i.end - i.begin, k.end - k.begin, out, step);
   for (int64_t at = i.begin; at < i.end; at += S, out += step)
     pack_inner<S>(from.data + at * from.stride + k.begin, from.stride, smaller(S, i.end - at), k.end - k.begin, out);
@@ -126,8 +151,8 @@ int run_of(Product p, const Record& r, int stage, int chunk, int chunks) {
   // This round is a product of its own, added to what those before it made.
   const int64_t round = stage / 2, rounds = rounds_of(p);
   const Range k = part(p.k, round, rounds);
-  p.a.data += k.begin * (p.a.inner ? 1 : p.a.stride);
-  p.b.data += k.begin * (p.b.inner ? 1 : p.b.stride);
+  p.a.skip(k.begin);
+  p.b.skip(k.begin);
   p.k = k.end - k.begin;
   if (round > 0) p.out.add = true;
   if (round < rounds - 1) p.out.residual = nullptr;

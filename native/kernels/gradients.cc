@@ -9,16 +9,6 @@ namespace {
 
 bool outside(int64_t index, int64_t size) { return index < 0 || index >= size; }
 
-// Calls `body(at, load, store)` for whole vectors and then for the rest.
-template <class Body>
-INLINE void by_vectors(int64_t n, Body body) {
-  int64_t i = 0;
-  for (; i + W <= n; i += W) body(i, [](const float* p) __attribute__((always_inline)) { return load(p); },
-                                  [](float* p, vf v) __attribute__((always_inline)) { store(p, v); });
-  const int rest = (int)(n - i);
-  if (rest > 0) body(i, [rest](const float* p) { return load_part(p, rest); }, [rest](float* p, vf v) { store_part(p, v, rest); });
-}
-
 // The gradient of x / rms(x) * weight by x (+ residual); adds that by the weight to `weight_sums`. dx may be dout.
 INLINE void normalize_grad(const float* x, const float* weight, const float* dout, const float* residual, int64_t n, float eps, float* dx,
                            float* weight_sums) {
@@ -79,7 +69,7 @@ static int norm_row_chunks(const Record& r) { return row_chunks(r.ints[rmsNormGr
 size_t rms_norm_grad_scratch(const Record& r) { return (size_t)(32 * (int64_t)r.ints[rmsNormGrad_op::i_columns_]) * sizeof(float); }
 
 int rms_norm_grad_chunks(const Record& r, int stage) {
-  if (norm_row_chunks(r) == 0) return 0;
+  if (norm_row_chunks(r) == 0 || (stage == 1 && !floats(r, rmsNormGrad_op::weightGrad_))) return 0;
   return stage == 0 ? norm_row_chunks(r) : (int)up(r.ints[rmsNormGrad_op::i_columns_], 512);
 }
 

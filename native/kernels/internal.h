@@ -47,6 +47,16 @@ INLINE float* floats(const Record& r, Name operand) { static_assert(is_operand(N
 template <class Name>
 INLINE int32_t* ints(const Record& r, Name operand) { static_assert(is_operand(Name{})); return (int32_t*)r.operands[operand].data; }
 
+// Calls `body(at, load, store)` for whole vectors and then for the rest.
+template <class Body>
+INLINE void by_vectors(int64_t n, Body body) {
+  int64_t i = 0;
+  for (; i + W <= n; i += W) body(i, [](const float* p) __attribute__((always_inline)) { return load(p); },
+                                  [](float* p, vf v) __attribute__((always_inline)) { store(p, v); });
+  const int rest = (int)(n - i);
+  if (rest > 0) body(i, [rest](const float* p) { return load_part(p, rest); }, [rest](float* p, vf v) { store_part(p, v, rest); });
+}
+
 INLINE Range part(int64_t count, int64_t chunk, int64_t chunks) { return {count * chunk / chunks, count * (chunk + 1) / chunks}; }
 
 // At most 32 chunks of whole rows, of at least 8192 elements each.
@@ -66,6 +76,8 @@ void quant_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_
 
 // rows [k0, k0 + count) of a panel as f32, out[k][16]; count and k0 are multiples of 32 for q8 and q4.
 void unpack_panel(const Weight&, int64_t panel, int64_t k0, int64_t count, float* out);
+// rows x inputs k of a weight as f32 rows, `stride` apart: weight_rows.cc
+void weight_rows(const Weight&, Range rows, Range k, float* out, int64_t stride);
 
 size_t linear_scratch(const Record&);
 int linear_repeats(const Record&);
@@ -116,6 +128,15 @@ int global_norm_chunks(const Record&, int stage);
 int global_norm_run(const Record&, int stage, int chunk, int chunks);
 int adamw_chunks(const Record&, int stage);
 int adamw_run(const Record&, int stage, int chunk, int chunks);
+int dropout_chunks(const Record&, int stage);
+int dropout_run(const Record&, int stage, int chunk, int chunks);
+int scale_columns_run(const Record&, int stage, int chunk, int chunks);
+int scale_columns_grad_chunks(const Record&, int stage);
+int scale_columns_grad_run(const Record&, int stage, int chunk, int chunks);
+int dora_factors_chunks(const Record&, int stage);
+int dora_factors_run(const Record&, int stage, int chunk, int chunks);
+int dora_factors_grad_chunks(const Record&, int stage);
+int dora_factors_grad_run(const Record&, int stage, int chunk, int chunks);
 void pack_rows(const Weight&, DType source, const void* src, int64_t row, int64_t count);
 void to_f32(DType source, const void* src, float* out, int64_t count);
 double peak_f32();

@@ -44,6 +44,9 @@ static constexpr KernelTable filled() {
   t.ops[op_copy] = {1, nullptr, ROWS_OF(copy), copy_run, nullptr};
   t.ops[op_packBf16] = {1, nullptr, ROWS_OF(packBf16), pack_bf16_run, nullptr};
   t.ops[op_unpackBf16] = {1, nullptr, ROWS_OF(unpackBf16), unpack_bf16_run, nullptr};
+  t.ops[op_dropout] = {1, nullptr, dropout_chunks, dropout_run, nullptr};
+  t.ops[op_scaleColumns] = {1, nullptr, ROWS_OF(scaleColumns), scale_columns_run, nullptr};
+  t.ops[op_doraFactors] = {1, nullptr, dora_factors_chunks, dora_factors_run, nullptr};
   t.ops[op_embeddingGrad] = {1, nullptr, embedding_grad_chunks, embedding_grad_run, nullptr};
   t.ops[op_rmsNormGrad] = {2, rms_norm_grad_scratch, rms_norm_grad_chunks, rms_norm_grad_run, nullptr};
   t.ops[op_linearInputGrad] = {2, input_grad_scratch, input_grad_chunks, input_grad_run, input_grad_repeats};
@@ -52,6 +55,8 @@ static constexpr KernelTable filled() {
   t.ops[op_attentionGrad] = {3, attention_grad_scratch, attention_grad_chunks, attention_grad_run, nullptr};
   t.ops[op_swigluGrad] = {1, nullptr, ROWS_OF(swigluGrad), swiglu_grad_run, nullptr};
   t.ops[op_siluGrad] = {1, nullptr, ROWS_OF(siluGrad), silu_grad_run, nullptr};
+  t.ops[op_scaleColumnsGrad] = {1, nullptr, scale_columns_grad_chunks, scale_columns_grad_run, nullptr};
+  t.ops[op_doraFactorsGrad] = {1, nullptr, dora_factors_grad_chunks, dora_factors_grad_run, nullptr};
   t.ops[op_crossEntropy] = {5, cross_entropy_scratch, cross_entropy_chunks, cross_entropy_run, cross_entropy_repeats};
   t.ops[op_globalNorm] = {2, global_norm_scratch, global_norm_chunks, global_norm_run, nullptr};
   t.ops[op_adamw] = {1, nullptr, adamw_chunks, adamw_run, nullptr};

@@ -20,6 +20,7 @@ export interface Call<Op extends OpName = OpName> {
   /** The same, of an operand that may be left out. */
   maybe(operand: OperandName<Op>): Float32Array | undefined;
   ints(operand: OperandName<Op>): Int32Array;
+  maybeInts(operand: OperandName<Op>): Int32Array | undefined;
   /** A key or value cache, f32 or f16 bits. */
   cache(operand: OperandName<Op>): Float32Array | Uint16Array;
   /** An uploaded matrix, or f32 rows as one. */

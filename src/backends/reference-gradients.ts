@@ -4,7 +4,10 @@
 import type { OpName } from '../tensor/optable.js';
 import { inverseRms, outside, type ReferenceOps, rotate, sequencesOf, sigmoid } from './reference-call.js';
 
-type GradientName = Extract<OpName, `${string}Grad` | 'crossEntropy' | 'globalNorm' | 'adamw'>;
+type GradientName = Exclude<
+  Extract<OpName, `${string}Grad` | 'crossEntropy' | 'globalNorm' | 'adamw'>,
+  'scaleColumnsGrad' | 'doraFactorsGrad'
+>;
 
 export const referenceGradients: Pick<ReferenceOps, GradientName> = {
   embeddingGrad(call) {
@@ -19,26 +22,20 @@ export const referenceGradients: Pick<ReferenceOps, GradientName> = {
 
   rmsNormGrad(call) {
     const { rows, columns } = call.sizes;
-    const [x, weight, dout, dx, weightGrad] = [
-      call.floats('x'),
-      call.floats('weight'),
-      call.floats('dout'),
-      call.floats('dx'),
-      call.floats('weightGrad'),
-    ];
-    const residual = call.maybe('residual');
+    const [x, weight, dout, dx] = [call.floats('x'), call.floats('weight'), call.floats('dout'), call.floats('dx')];
+    const [residual, weightGrad] = [call.maybe('residual'), call.maybe('weightGrad')];
     const sums = new Float64Array(columns);
     for (let r = 0; r < rows; r++) {
       const row = (array: Float32Array): Float32Array => array.subarray(r * columns, (r + 1) * columns);
       const out = normalizeGrad(row(x), weight, row(dout), call.constants.eps, sums);
       for (let c = 0; c < columns; c++) dx[r * columns + c] = out[c] + (residual ? residual[r * columns + c] : 0);
     }
-    for (let c = 0; c < columns; c++) weightGrad[c] += sums[c];
+    for (let c = 0; weightGrad && c < columns; c++) weightGrad[c] += sums[c];
   },
 
   linearInputGrad(call) {
     const { rows, inputs, outputs } = call.sizes;
-    const [dout, weight, dx] = [call.floats('dout'), call.floats('weight'), call.floats('dx')];
+    const [dout, weight, dx] = [call.floats('dout'), call.weight('weight').values, call.floats('dx')];
     const residual = call.maybe('residual');
     for (let r = 0; r < rows; r++) {
       const sums = new Float64Array(inputs);
@@ -160,7 +157,9 @@ export const referenceGradients: Pick<ReferenceOps, GradientName> = {
 
   crossEntropy(call) {
     const { rows, columns, vocabulary } = call.sizes;
-    const [x, weight, targets, losses] = [call.floats('x'), call.floats('weight'), call.ints('targets'), call.floats('losses')];
+    const [x, targets, losses] = [call.floats('x'), call.ints('targets'), call.floats('losses')];
+    const weight = call.weight('weight').values;
+    const rowWeights = call.maybe('rowWeights');
     const scale = call.floats('scale')[0];
     const { zLoss, labelSmoothing: smoothing } = call.constants;
     const dx = call.maybe('dx');
@@ -184,7 +183,7 @@ export const referenceGradients: Pick<ReferenceOps, GradientName> = {
         for (let v = 0; v < vocabulary; v++) {
           const p = Math.exp(logits[v] - lse);
           const wanted = (v === targets[r] ? 1 - smoothing : 0) + smoothing / vocabulary;
-          const dlogit = scale * (p - wanted + zLoss * 2 * lse * p);
+          const dlogit = (rowWeights ? rowWeights[r] : 1) * scale * (p - wanted + zLoss * 2 * lse * p);
           for (let c = 0; c < columns; c++) {
             dxRow[c] += dlogit * weight[v * columns + c];
             if (weightGrad) sums[v * columns + c] += dlogit * row[c];

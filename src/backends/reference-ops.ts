@@ -3,6 +3,7 @@
 
 import { decodeBfloat16, encodeBfloat16, numberToFloat16 } from '../io/float16.js';
 import { groupSize, type QuantizedRow, quantizeActivations } from '../tensor/quantize.js';
+import { referenceAdapters } from './reference-adapters.js';
 import { load, normalize, outside, type ReferenceOps, rotate, sequencesOf, sigmoid } from './reference-call.js';
 import { referenceGradients } from './reference-gradients.js';
 
@@ -188,6 +189,7 @@ export const referenceOps: ReferenceOps = {
     }
   },
 
+  ...referenceAdapters,
   ...referenceGradients,
 };
 

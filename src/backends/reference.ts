@@ -294,6 +294,7 @@ function callOf(
     floats: (operand) => array(operand) as Float32Array,
     maybe: (operand) => array(operand) as Float32Array | undefined,
     ints: (operand) => array(operand) as Int32Array,
+    maybeInts: (operand) => array(operand) as Int32Array | undefined,
     cache: (operand) => array(operand) as Float32Array | Uint16Array,
     weight: (operand) => {
       const i = indexOf(operand);

@@ -17,6 +17,8 @@ interface Step {
   grad(name: string): DeviceBuffer;
   /** The gradient that an input has from ops further on, or null. */
   existing(name: string): DeviceBuffer | null;
+  /** Whether something that is trained lies behind an input. */
+  wants(name: string): boolean;
   /** A new buffer for an input's gradient, which takes the place of the existing one. */
   fresh(name: string): DeviceBuffer;
   /** What an input holds, to be replaced by its gradient: nothing else may want it any more. */
@@ -41,11 +43,13 @@ export const gradientRules: Partial<Record<OpName, Rule>> = {
     const operands = [at('x'), at('weight'), grad('out'), existing('x'), fresh('x'), parameterGrad('weight')];
     ops.derivative('rmsNormGrad', operands, record.ints, record.floats);
   },
-  linear: ({ ops, record, at, grad, existing, fresh, parameterGrad, passOn }) => {
+  linear: ({ ops, record, at, grad, existing, wants, fresh, parameterGrad, passOn }) => {
     const [rows, inputs, outputs] = record.ints;
     const weightGrad = parameterGrad('weight');
     if (weightGrad) ops.derivative('linearWeightGrad', [grad('out'), at('x'), weightGrad], [rows, inputs, outputs]);
-    ops.derivative('linearInputGrad', [grad('out'), at('weight'), existing('x'), fresh('x')], [rows, inputs, outputs]);
+    if (wants('x')) {
+      ops.derivative('linearInputGrad', [grad('out'), at('weight'), existing('x'), fresh('x')], [rows, inputs, outputs]);
+    }
     passOn('out', 'residual');
   },
   qkNormRope: ({ ops, record, at, grad, fresh, parameterGrad }) => {
@@ -65,6 +69,19 @@ export const gradientRules: Partial<Record<OpName, Rule>> = {
   silu: ({ ops, record, grad, inPlace }) => {
     ops.derivative('siluGrad', [inPlace('x'), grad('out')], record.ints);
   },
+  dropout: ({ ops, record, grad, existing, fresh }) => {
+    ops.derivative('dropout', [grad('out'), existing('x'), fresh('x')], record.ints, record.floats);
+  },
+  scaleColumns: ({ ops, record, at, grad, existing, wants, fresh, passOn }) => {
+    const table = wants('table') ? [at('x'), fresh('table')] : [null, null];
+    const operands = [grad('out'), table[0], at('table'), at('ids'), existing('x'), fresh('x'), table[1]];
+    ops.derivative('scaleColumnsGrad', operands, record.ints);
+    passOn('out', 'residual');
+  },
+  doraFactors: ({ ops, record, at, grad, parameterGrad }) => {
+    const magnitude = parameterGrad('magnitude');
+    if (magnitude) ops.derivative('doraFactorsGrad', [grad('out'), at('norms'), magnitude], [record.ints[1]]);
+  },
 };
 
 /** Ops whose rule cannot add to a gradient that an input already has: the model never uses such an input twice. */
@@ -73,10 +90,11 @@ const soleUse: Partial<Record<OpName, readonly string[]>> = {
   attention: ['query', 'keys', 'values'],
   swiglu: ['x'],
   silu: ['x'],
+  scaleColumns: ['table'],
 };
 
 /** Ops that take little time beside the memory of what they make: it is made again on the way back instead of being kept. */
-const remade: ReadonlySet<OpName> = new Set<OpName>(['rmsNorm', 'qkNormRope', 'swiglu', 'silu']);
+const remade: ReadonlySet<OpName> = new Set<OpName>(['rmsNorm', 'qkNormRope', 'swiglu', 'silu', 'dropout']);
 
 const keyOf = ({ kind, id, offset }: DeviceBuffer): string => `${kind} ${id} ${offset}`;
 
@@ -97,6 +115,8 @@ export class Tape {
   /** The records whose results are made again, and what was. */
   private readonly makers = new Map<string, OpRecord>();
   private readonly again = new Map<string, DeviceBuffer>();
+  /** What depends on something that is trained. */
+  private readonly live = new Set<string>();
   private readonly rounded = new Map<string, { packed: DeviceBuffer; tensor: Tensor }>();
 
   constructor(
@@ -105,6 +125,24 @@ export class Tape {
     /** Ids whose embedding takes no gradient from the look-up (torch's `padding_idx`). */
     private readonly paddingId?: number,
   ) {}
+
+  /** Takes records in, in their order, before any is walked back over: where nothing that is trained lies behind, no gradient goes. */
+  observe(records: readonly OpRecord[]): void {
+    for (const record of records) {
+      const reads = opSpec(record.op).operands.flatMap(({ access }, i) => (access === 'write' ? [] : [record.operands[i]]));
+      if (reads.some((buffer) => buffer && this.isLive(buffer)))
+        for (const buffer of written(record)) this.live.add(keyOf(buffer));
+    }
+  }
+
+  /** Wants the gradient of something that is no parameter; before the records that read it are observed. */
+  watch(buffer: DeviceBuffer): void {
+    this.live.add(keyOf(buffer));
+  }
+
+  private isLive(buffer: DeviceBuffer): boolean {
+    return this.live.has(keyOf(buffer)) || this.parameters.of(buffer) !== undefined;
+  }
 
   /** Says what the gradient of a result is, where the walk begins. */
   seed(result: DeviceBuffer, grad: DeviceBuffer): void {
@@ -184,6 +222,7 @@ export class Tape {
         return found;
       },
       existing,
+      wants: (name) => this.isLive(own(name)!),
       skip: this.paddingId === undefined ? 0 : this.paddingId + 1,
       fresh: (name) => setGrad(name, ops.outputLike(own(name)!)),
       inPlace: (name) => setGrad(name, at(name)!),
@@ -193,7 +232,7 @@ export class Tape {
       },
       passOn: (from, to) => {
         const input = own(to);
-        if (!input) return;
+        if (!input || !this.isLive(input)) return;
         if (existing(to)) throw new Error(`${record.op}: '${to}' has a gradient already`);
         this.grads.set(keyOf(input), step.grad(from));
       },

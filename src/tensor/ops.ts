@@ -32,7 +32,15 @@ export interface HeadShape {
   readonly headDim: number;
 }
 
+/** What a program's dropout draws by: a seed, and a number that differs from run to run. */
+export interface Randomness {
+  readonly seed: number;
+  readonly draw: Dim;
+}
+
 export class Ops {
+  /** Set where a program is for training; without it nothing is dropped. */
+  randomness?: Randomness;
   private readonly records: OpRecord[] = [];
   private readonly arena: DeviceBuffer[] = [];
   private paramsLength = 0;
@@ -197,6 +205,44 @@ export class Ops {
     return out;
   }
 
+  /** x with a part of its elements dropped; x itself where nothing is. `op`: a number that no other dropout of the program has. */
+  dropout(x: Tensor, rate: number, op: number): Tensor {
+    if (!this.randomness || rate === 0) return x;
+    const { seed, draw } = this.randomness;
+    const out = this.output(x.rows, x.columns);
+    this.record('dropout', [x.buffer, null, out.buffer], [x.rows, x.columns, op, draw, seed], [rate]);
+    return out;
+  }
+
+  /** x times a row of factors, the same for all rows, or the one of `ids`. table: f32 [groups, columns]; ids: i32 [>= rows] */
+  scaleColumns(
+    x: Tensor,
+    table: DeviceBuffer,
+    options: { ids?: DeviceBuffer; residual?: Tensor; into?: DeviceBuffer } = {},
+  ): Tensor {
+    const { ids, residual, into } = options;
+    const [groups, columns] = this.matrix('scaleColumns', table);
+    if (columns !== x.columns) throw new Error(`scaleColumns: ${columns} factors, x has ${x.columns} columns`);
+    if (ids) this.atLeast('scaleColumns', 'ids', ids, maxOf(x.rows));
+    if (residual) this.atLeast('scaleColumns', 'residual', residual.buffer, maxOf(x.rows) * columns);
+    const out = this.output(x.rows, columns, into);
+    const operands = [x.buffer, table, ids ?? null, residual?.buffer ?? null, out.buffer];
+    this.record('scaleColumns', operands, [x.rows, columns, groups]);
+    return out;
+  }
+
+  /** f32 [1, outputs]: what DoRA multiplies each output with. weight: [outputs, inputs]; a: [rank, inputs]; b: [outputs, rank] */
+  doraFactors(weight: DeviceBuffer, a: DeviceBuffer, b: DeviceBuffer, magnitude: DeviceBuffer, scaling: number): DeviceBuffer {
+    const [outputs, inputs] = this.matrix('doraFactors', weight);
+    const [rank] = this.matrix('doraFactors', a);
+    this.exactly('doraFactors', 'a', a, [rank, inputs]);
+    this.exactly('doraFactors', 'b', b, [outputs, rank]);
+    this.exactly('doraFactors', 'magnitude', magnitude, [outputs]);
+    const [norms, out] = [this.allocate([outputs]), this.allocate([1, outputs])];
+    this.record('doraFactors', [weight, a, b, magnitude, norms, out], [inputs, outputs, rank], [scaling]);
+    return out;
+  }
+
   /** Room for the keys and values of `rows` tokens inside this program: training's cache. */
   keyValues(rows: Dim, { kvHeads, headDim }: HeadShape): KeyValues {
     const make = (): DeviceBuffer => this.allocate([maxOf(rows), kvHeads, headDim]);
@@ -204,9 +250,10 @@ export class Ops {
   }
 
   /**
-   * Cross-entropy with z-loss of logits x weight^T (see the op table). x: [rows, columns]; weight: f32 rows [vocabulary, columns];
+   * Cross-entropy with z-loss of logits x weight^T (see the op table). x: [rows, columns]; weight: [vocabulary, columns];
    * targets: i32 [>= rows], below 0 ignored; scale: f32 [1]; losses: f32 [>= 2 rows]. With `differentiable` the gradient by x is
-   * computed too and returned; with `weightGrad` that by the weight is added there.
+   * computed too and returned; with `weightGrad` that by the weight is added there. rowWeights: f32 [>= rows], of the gradient
+   * only; `losses` are those of the rows as they are.
    */
   crossEntropy(
     x: Tensor,
@@ -214,6 +261,7 @@ export class Ops {
     targets: DeviceBuffer,
     options: {
       scale: DeviceBuffer;
+      rowWeights?: DeviceBuffer;
       losses: DeviceBuffer;
       zLoss: number;
       labelSmoothing: number;
@@ -225,12 +273,13 @@ export class Ops {
     if (columns !== x.columns) throw new Error(`crossEntropy: the weight takes ${columns} inputs, x has ${x.columns} columns`);
     this.atLeast('crossEntropy', 'targets', targets, maxOf(x.rows));
     this.atLeast('crossEntropy', 'losses', options.losses, 2 * maxOf(x.rows));
-    const { scale, losses, differentiable, weightGrad } = options;
+    const { scale, rowWeights, losses, differentiable, weightGrad } = options;
+    if (rowWeights) this.atLeast('crossEntropy', 'rowWeights', rowWeights, maxOf(x.rows));
     if (weightGrad) this.exactly('crossEntropy', 'weightGrad', weightGrad, [vocabulary, columns]);
     const dx = differentiable ? this.output(x.rows, columns) : undefined;
     this.record(
       'crossEntropy',
-      [x.buffer, weight, targets, scale, losses, dx?.buffer ?? null, weightGrad ?? null],
+      [x.buffer, weight, targets, scale, rowWeights ?? null, losses, dx?.buffer ?? null, weightGrad ?? null],
       [x.rows, columns, vocabulary],
       [options.zLoss, options.labelSmoothing],
     );

@@ -120,6 +120,38 @@ export const opTable = {
   /** x rounded to bf16, two in a word: packed is [rows, ceil(columns / 2)], each row's first element in its lowest bits */
   packBf16: { operands: [read('x', 'f32'), write('packed', 'f32')], ints: ['rows', 'columns'], floats: [] },
   unpackBf16: { operands: [read('packed', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /**
+   * out = x / (1 - rate) where a random word is at least rate * 2^32, else 0 (+ residual). The word of element e = r * columns + c
+   * is number (e >> 4) & 3 of pcg4d(16 (e >> 6) + (e & 15), op, draw, seed) (Jarzynski and Olano, JCGT 9(3), 2020): every backend
+   * draws the same mask, and the way back draws it again.
+   */
+  dropout: {
+    operands: [read('x', 'f32'), maybe('residual', 'f32'), write('out', 'f32')],
+    ints: ['rows', 'columns', 'op', 'draw', 'seed'],
+    floats: ['rate'],
+  },
+  /** out[r] = x[r] * table[ids[r]] (+ residual[r]), element by element; table: [groups, columns]; without ids all rows take row 0 */
+  scaleColumns: {
+    operands: [read('x', 'f32'), read('table', 'f32'), maybe('ids', 'i32'), maybe('residual', 'f32'), write('out', 'f32')],
+    ints: ['rows', 'columns', 'groups'],
+    floats: [],
+  },
+  /**
+   * DoRA's factors (Liu et al. 2024, equation 5): out[n] = magnitude[n] / norms[n], norms[n] = |weight[n] + scaling * b[n] a|, the
+   * 2-norm over the inputs. weight: [outputs, inputs], a: [rank, inputs], b: [outputs, rank].
+   */
+  doraFactors: {
+    operands: [
+      read('weight', 'weight', 'f32'),
+      read('a', 'f32'),
+      read('b', 'f32'),
+      read('magnitude', 'f32'),
+      write('norms', 'f32'),
+      write('out', 'f32'),
+    ],
+    ints: ['inputs', 'outputs', 'rank'],
+    floats: ['scaling'],
+  },
 
   // Derivatives. `d...` is the gradient of the loss by ...; `residual` is a gradient that `dx` already has, added to it;
   // gradients of weights are added to what their buffers hold.
@@ -138,14 +170,14 @@ export const opTable = {
       read('dout', 'f32'),
       maybe('residual', 'f32'),
       write('dx', 'f32'),
-      update('weightGrad', 'f32'),
+      maybeUpdate('weightGrad', 'f32'),
     ],
     ints: ['rows', 'columns'],
     floats: ['eps'],
   },
-  /** dx = dout weight (+ residual). dout: [rows, outputs], weight: [outputs, inputs], f32 rows */
+  /** dx = dout weight (+ residual). dout: [rows, outputs], weight: [outputs, inputs], dequantized */
   linearInputGrad: {
-    operands: [read('dout', 'f32'), read('weight', 'f32'), maybe('residual', 'f32'), write('dx', 'f32')],
+    operands: [read('dout', 'f32'), read('weight', 'weight', 'f32'), maybe('residual', 'f32'), write('dx', 'f32')],
     ints: ['rows', 'inputs', 'outputs'],
     floats: [],
   },
@@ -198,19 +230,40 @@ export const opTable = {
   /** x becomes its gradient. x: [rows, 2 columns], dout: [rows, columns] */
   swigluGrad: { operands: [update('x', 'f32'), read('dout', 'f32')], ints: ['rows', 'columns'], floats: [] },
   siluGrad: { operands: [update('x', 'f32'), read('dout', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /** dx = dout * table[ids[r]] (+ residual); without ids also tableGrad = sum over rows of dout x (both or neither of x, tableGrad) */
+  scaleColumnsGrad: {
+    operands: [
+      read('dout', 'f32'),
+      maybe('x', 'f32'),
+      read('table', 'f32'),
+      maybe('ids', 'i32'),
+      maybe('residual', 'f32'),
+      write('dx', 'f32'),
+      maybeWrite('tableGrad', 'f32'),
+    ],
+    ints: ['rows', 'columns', 'groups'],
+    floats: [],
+  },
+  /** magnitudeGrad += dout / norms: the norms count as constants (Liu et al. 2024, section 4.3) */
+  doraFactorsGrad: {
+    operands: [read('dout', 'f32'), read('norms', 'f32'), update('magnitudeGrad', 'f32')],
+    ints: ['outputs'],
+    floats: [],
+  },
   /**
    * Cross-entropy of logits = x weight^T against targets, with z-loss, and its gradient, a block of rows at a time: no
    * [rows, vocabulary] matrix is held. losses[r] = (ce, logsumexp^2); a target below 0 is ignored: its row gives (0, 0) and no
    * gradient. ce = (1 - s) (lse - logit[target]) + s mean(lse - logits), s = labelSmoothing. The gradient is that of
-   * scale[0] * sum over rows of (ce + zLoss logsumexp^2), written to dx and added to weightGrad [vocabulary, columns]; both may be
-   * left out. weight: f32 rows.
+   * scale[0] * sum over rows of rowWeights[r] (ce + zLoss logsumexp^2) (without them: 1), written to dx and added to weightGrad
+   * [vocabulary, columns]; both may be left out. The weight is dequantized.
    */
   crossEntropy: {
     operands: [
       read('x', 'f32'),
-      read('weight', 'f32'),
+      read('weight', 'weight', 'f32'),
       read('targets', 'i32'),
       read('scale', 'f32'),
+      maybe('rowWeights', 'f32'),
       write('losses', 'f32'),
       maybeWrite('dx', 'f32'),
       maybeUpdate('weightGrad', 'f32'),

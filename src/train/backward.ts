@@ -99,11 +99,12 @@ class BackwardWalk {
         tape.backward(records);
         continue;
       }
+      const grad = tape.gradOf(output!.buffer);
+      if (!grad) continue; // nothing that is trained lies here or before
       const before = this.ops.encoded.length;
       const again = rerun();
       const rerunRecords = this.ops.encoded.slice(before);
-      const grad = tape.gradOf(output!.buffer);
-      if (!grad) throw new Error('a layer without a gradient');
+      tape.observe(rerunRecords);
       tape.seed(again.buffer, grad);
       tape.backward(rerunRecords);
     }
@@ -112,6 +113,7 @@ class BackwardWalk {
   private take(): readonly OpRecord[] {
     const records = this.ops.encoded.slice(this.taken);
     this.taken = this.ops.encoded.length;
+    this.tape.observe(records);
     return records;
   }
 }

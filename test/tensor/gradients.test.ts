@@ -20,6 +20,8 @@ interface Derivation {
   /** Shapes of what is differentiated; names in `parameters` have their gradients added up in buffers of their own. */
   readonly inputs: Readonly<Record<string, readonly number[]>>;
   readonly parameters: readonly string[];
+  /** Shapes of what the op reads beside them, but has no gradient. */
+  readonly constants?: Readonly<Record<string, readonly number[]>>;
   readonly paddingId?: number;
   /** Adds the records; returns the results. `ints` makes params. */
   build(ops: Ops, inputs: Record<string, DeviceBuffer>, ints: (...values: number[]) => DeviceBuffer): Tensor[];
@@ -95,6 +97,39 @@ const derivations: Derivation[] = [
     },
   },
   { op: 'swiglu', name: 'plain', inputs: { x: [3, 10] }, parameters: [], build: (ops, { x }) => [ops.swiglu(rows(x))] },
+  {
+    op: 'dropout',
+    name: 'of what is used again',
+    inputs: { x: [3, 50] },
+    parameters: [],
+    build: (ops, { x }) => {
+      ops.randomness = { seed: 5, draw: 3 };
+      return [ops.dropout(rows(x), 0.5, 1), ops.dropout(rows(x), 0.25, 2)];
+    },
+  },
+  {
+    op: 'scaleColumns',
+    name: 'the same factors for all rows, with residual',
+    inputs: { x: [4, 5], table: [1, 5], residual: [4, 5] },
+    parameters: [],
+    build: (ops, { x, table, residual }) => [ops.scaleColumns(rows(x), table, { residual: rows(residual) })],
+  },
+  {
+    op: 'scaleColumns',
+    name: 'factors by row',
+    inputs: { x: [4, 5] },
+    parameters: [],
+    constants: { table: [3, 5] },
+    build: (ops, { x, table }, ints) => [ops.scaleColumns(rows(x), table, { ids: ints(2, 0, 2, 1) })],
+  },
+  {
+    op: 'doraFactors',
+    name: 'by the magnitude alone',
+    inputs: { magnitude: [4] },
+    parameters: ['magnitude'],
+    constants: { weight: [4, 6], a: [2, 6], b: [4, 2] },
+    build: (ops, { weight, a, b, magnitude }) => [rows(ops.doraFactors(weight, a, b, magnitude, 1.5))],
+  },
   { op: 'silu', name: 'plain', inputs: { x: [3, 5] }, parameters: [], build: (ops, { x }) => [ops.silu(rows(x))] },
 ];
 
@@ -171,6 +206,9 @@ async function judge(derivation: Derivation): Promise<void> {
   const next = randomNumbers(7);
   const { inputs, parameters, build } = derivation;
   const values = Object.fromEntries(Object.entries(inputs).map(([name, shape]) => [name, randomFloats(elementsOf(shape), next)]));
+  const fixed = Object.entries(derivation.constants ?? {}).map(
+    ([name, shape]) => [name, shape, randomFloats(elementsOf(shape), next)] as const,
+  );
   const rope = Float32Array.from({ length: 5 * heads.headDim }, (_, i) => {
     const [position, pair] = [Math.floor(i / heads.headDim), i % heads.headDim];
     const angle = position / 10 ** (pair % 3);
@@ -178,6 +216,7 @@ async function judge(derivation: Derivation): Promise<void> {
   });
   const place = (run: Run): Record<string, DeviceBuffer> => ({
     ...Object.fromEntries(Object.entries(inputs).map(([name, shape]) => [name, run.buffer(shape, values[name])])),
+    ...Object.fromEntries(fixed.map(([name, shape, filled]) => [name, run.buffer(shape, filled)])),
     rope: run.buffer([5, heads.headDim], rope),
   });
 
@@ -198,10 +237,13 @@ async function judge(derivation: Derivation): Promise<void> {
   const trained = parameters.filter((name) => held[name]);
   const sums = trained.map((name) => [held[name], backward.buffer(inputs[name])] as const);
   const tape = new Tape(backward.ops, parameterGrads(sums), derivation.paddingId);
+  for (const name of Object.keys(inputs)) if (!trained.includes(name)) tape.watch(held[name]);
   for (const [i, { buffer }] of build(backward.ops, held, backward.ints).entries()) {
     tape.seed(buffer, backward.buffer(buffer.shape, weights[i]));
   }
-  tape.backward([...backward.ops.encoded]);
+  const records = [...backward.ops.encoded];
+  tape.observe(records);
+  tape.backward(records);
   const names = Object.keys(inputs);
   for (const name of names) {
     const buffer = trained.includes(name) ? sums[trained.indexOf(name)][1] : tape.gradOf(held[name]);
@@ -243,7 +285,7 @@ describe('gradients', () => {
       const [x, weight] = [run.buffer([count, columns]), run.buffer([vocabulary, columns])];
       const [losses, weightGrad] = [run.buffer([count, 2]), run.buffer([vocabulary, columns])];
       const scaleBuffer = run.buffer([1], Float32Array.of(scale));
-      const options = { scale: scaleBuffer, losses, zLoss, labelSmoothing, weightGrad };
+      const options = { scale: scaleBuffer, losses, zLoss, labelSmoothing, differentiable: true, weightGrad };
       const dx = run.ops.crossEntropy(rows(x), weight, run.ints(3, -100, 0, 6), options);
       for (const buffer of [losses, weightGrad, dx!.buffer]) run.output({ buffer });
       const compute = run.compile();
