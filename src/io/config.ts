@@ -4,6 +4,7 @@
 import { LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { InputError, nearest } from '../errors.js';
+import { partsOf } from './explain.js';
 
 /** YAML (or JSON) text as a value. Throws `InputError` with the line and column where it is not YAML, or where a key comes twice. */
 export function parseYaml(text: string, name: string): unknown {
@@ -33,6 +34,9 @@ export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unk
     const hint = guess ? `did you mean ${guess}?` : `known are ${known.join(', ')}`;
     throw new InputError(`${name}: unknown key ${pathText([...issue.path, key])}; ${hint}`);
   }
+  if (issue.path.length > 0 && valueAt(value, issue.path) === undefined) {
+    throw new InputError(`${name}: ${pathText(issue.path)} is missing${expectedAt(schema, issue.path, issue.message)}`);
+  }
   const where = issue.path.length > 0 ? `${pathText(issue.path)}: ` : '';
   throw new InputError(`${name}: ${where}${issue.message.replace(/^Invalid input: /, '')}`);
 }
@@ -44,16 +48,35 @@ function pathText(path: readonly PropertyKey[]): string {
   }, '');
 }
 
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((at, part) => (at as Record<PropertyKey, unknown> | null | undefined)?.[part], value);
+}
+
+// What belongs at a path where nothing is, to be put behind the sentence that says so.
+function expectedAt(schema: z.ZodType, path: readonly PropertyKey[], message: string): string {
+  const at = schemaAt(schema, path);
+  const element = at instanceof z.ZodArray ? inner(at.element as z.ZodType) : undefined;
+  if (at instanceof z.ZodObject) return `; its keys are ${partsOf(at)}`;
+  if (element instanceof z.ZodObject) return `; it is a list, each with the keys ${partsOf(element)}`;
+  if (at?.description) return `: ${at.description}`;
+  return message.endsWith('received undefined') ? '' : `: ${message}`;
+}
+
 // The keys that an object schema knows at a path below `schema`.
 function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  const at = schemaAt(schema, path);
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+}
+
+function schemaAt(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | undefined {
   let at = inner(schema);
   for (const part of path) {
     if (at instanceof z.ZodObject) at = inner(at.shape[String(part)] as z.ZodType);
     else if (at instanceof z.ZodArray) at = inner(at.element as z.ZodType);
     else if (at instanceof z.ZodRecord) at = inner(at.valueType as z.ZodType);
-    else return [];
+    else return undefined;
   }
-  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+  return at;
 }
 
 function inner(schema: z.ZodType): z.ZodType {

@@ -195,7 +195,9 @@ describe('bad input to openelm pretrain', () => {
   it('names what is missing in the file itself', async () => {
     const file = join(root, 'empty.yaml');
     await writeFile(file, 'steps: 3\n');
-    expect((await run(['pretrain', file])).stderr).toMatch(/empty\.yaml: model: expected a shape by name, or its fields/);
+    expect((await run(['pretrain', file])).stderr).toMatch(
+      /empty\.yaml: model is missing: expected a shape by name, or its fields/,
+    );
     await writeFile(file, 'steps: [3\n');
     expect((await run(['pretrain', file])).stderr).toMatch(/empty\.yaml: .*\(line \d+, column \d+\)/);
   });

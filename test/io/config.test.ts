@@ -39,7 +39,7 @@ describe('checkConfig', () => {
     [{ optimizer: { learning_rate: 1, beta: 1 } }, 'f: unknown key optimizer.beta; did you mean optimizer.betas?'],
     [{ parts: [{ name: 'a' }, { name: 'a', wieght: 1 }] }, 'f: unknown key parts[1].wieght; did you mean parts[1].weight?'],
     [{ optimizer: { learning_rate: 'x' } }, 'f: optimizer.learning_rate: expected number, received string'],
-    [{ parts: [{}] }, 'f: parts[0].name: expected string, received undefined'],
+    [{ parts: [{}] }, 'f: parts[0].name is missing'],
     [7, 'f: expected object, received number'],
   ])('names what is wrong in %j', (value, message) => {
     expect(() => checkConfig(schema, value, 'f')).toThrow(message.replace(/did you mean .*\.(\w+\?)$/, 'did you mean $1'));
