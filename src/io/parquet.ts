@@ -1,12 +1,11 @@
 // Parquet files over a byte source: opened to be read in parts (the corpora of data/readers.ts, row group by row group), or whole
 // with plain values, for data sets that fit in memory: texts, numbers, booleans, null, lists and objects.
 
-import type { FileMetaData } from 'hyparquet';
+import type { FileMetaData, SchemaTree } from 'hyparquet';
 import { InputError, messageOf } from '../errors.js';
 import type { ByteSource } from './bytes.js';
-
-/** A page of a data set is about a megabyte; what a damaged header claims beyond this is not allocated. */
-const maxPageBytes = 1 << 30;
+import { pageDecompressors } from './parquet-codecs.js';
+import { chunksOf, pageChecker } from './parquet-pages.js';
 
 /** An opened Parquet file. */
 export interface ParquetFile {
@@ -16,27 +15,55 @@ export interface ParquetFile {
   rows(part?: { columns?: string[]; rowStart?: number; rowEnd?: number }): Promise<Record<string, unknown>[]>;
 }
 
-/** Reads the footer. Throws `InputError` when it is no Parquet file. */
+/** Reads the footer. Throws `InputError` when it is no Parquet file, or its footer is damaged. */
 export async function openParquet(source: ByteSource): Promise<ParquetFile> {
   const parquet = await import('hyparquet');
-  const compressors = await boundedCompressors();
-  const file = {
+  const footer = {
     byteLength: source.size,
-    async slice(start: number, end = source.size): Promise<ArrayBuffer> {
-      const { buffer, byteOffset, byteLength } = await source.read(start, end - start);
-      return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
-    },
+    slice: async (start: number, end = source.size) => bufferOf(await source.read(start, end - start)),
   };
-  const metadata = await parquet.parquetMetadataAsync(file).catch((error: unknown) => {
-    throw error instanceof InputError
-      ? error
-      : new InputError(`${source.name}: no Parquet file, or it was cut: ${messageOf(error)}`);
-  });
-  return {
-    metadata,
-    columns: parquet.parquetSchema(metadata).children.map(({ element }) => element.name),
-    rows: (part = {}) => parquet.parquetReadObjects({ file, metadata, compressors, ...part }),
+  let metadata: FileMetaData;
+  let schema: SchemaTree;
+  try {
+    // geoparquet: looking for maps can take for ever in a damaged footer
+    metadata = await parquet.parquetMetadataAsync(footer, { geoparquet: false });
+    schema = parquet.parquetSchema(metadata);
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError(`${source.name}: no Parquet file, or it was cut: ${messageOf(error)}`);
+  }
+  const chunks = chunksOf(metadata, source.size, source.name);
+  const compressors = await pageDecompressors(chunks.some(({ meta }) => meta.codec === 'ZSTD'));
+  const check = await pageChecker(chunks, schema, compressors);
+
+  const rows: ParquetFile['rows'] = async (part = {}) => {
+    // Reads are begun all at once, some that nobody waits for, and where what begins them fails halfway nobody hears of the others:
+    // their failures would end the process. So each is heard here, and goes on only a turn later, if it is still wanted.
+    let isGivenUp = false;
+    const read = async (start: number, end: number): Promise<ArrayBuffer> => {
+      await new Promise<void>((resolve) => setTimeout(() => !isGivenUp && resolve()));
+      const bytes = await source.read(start, end - start);
+      check(bytes, start);
+      return bufferOf(bytes);
+    };
+    const slice = (start: number, end = source.size): Promise<ArrayBuffer> => {
+      const reading = read(start, end);
+      reading.catch(() => {});
+      return reading;
+    };
+    try {
+      const file = { byteLength: source.size, slice };
+      return await parquet.parquetReadObjects({ file, metadata, compressors, ...part });
+    } catch (error) {
+      isGivenUp = true;
+      throw error;
+    }
   };
+  return { metadata, columns: schema.children.map(({ element }) => element.name), rows };
+}
+
+function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): ArrayBuffer {
+  return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
 }
 
 /** All rows. Throws `InputError` when it is no Parquet file, is cut or damaged, or a whole number is too large for a double. */
@@ -52,19 +79,6 @@ export async function readParquet(source: ByteSource): Promise<Record<string, un
     );
   }
   return rows.map((row, i) => plain(row, `${source.name}, row ${i}`) as Record<string, unknown>);
-}
-
-// hyparquet allocates what a page's header claims; no real page comes near the limit.
-async function boundedCompressors(): Promise<Record<string, (input: Uint8Array, length: number) => Uint8Array>> {
-  const { compressors } = await import('hyparquet-compressors');
-  const bounded = Object.entries(compressors).map(([kind, decompress]) => {
-    const checked = (input: Uint8Array, length: number): Uint8Array => {
-      if (length > maxPageBytes) throw new Error(`a page claims ${length} bytes`);
-      return decompress(input, length);
-    };
-    return [kind, checked] as const;
-  });
-  return Object.fromEntries(bounded);
 }
 
 /** 64-bit integers become numbers, typed arrays lists. */
