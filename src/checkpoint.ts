@@ -9,6 +9,7 @@ import type { DownloadOptions } from './io/node/hub.js';
 import { kindOf, parentOf, readIfThere } from './io/node/paths.js';
 import { defaultModel, locateModel } from './locate.js';
 import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from './model/config.js';
+import { tokenizerDecisions } from './tokenizer/decisions.js';
 import { tokenizerFromJson } from './tokenizer/hugging-face.js';
 import { llamaTokenizer } from './tokenizer/llama.js';
 import { tokenizerFromModel } from './tokenizer/sentencepiece.js';
@@ -44,19 +45,28 @@ export async function openCheckpoint(model: string | undefined, hub: DownloadOpt
 }
 
 /**
- * The tokenizer beside the weights (`tokenizer.model`, else `tokenizer.json`), else LLaMA's when the vocabulary has its size;
+ * The tokenizer beside the weights (`tokenizer.model`, else `tokenizer.json`), with what the files beside it decide (see
+ * tokenizer/decisions.ts), else LLaMA's when the vocabulary has its size;
  * undefined when there is none. Throws `InputError` when it has more pieces than the model has rows.
  */
 export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer | undefined> {
   const { directory, config } = checkpoint;
   let from = `${directory}/tokenizer.model`;
   let bytes = await readIfThere(from);
+  const json = `${directory}/tokenizer.json`;
+  const whole = await readIfThere(json);
+  const decisions = tokenizerDecisions({
+    'tokenizer_config.json': await readJsonIfThere(`${directory}/tokenizer_config.json`),
+    'added_tokens.json': await readJsonIfThere(`${directory}/added_tokens.json`),
+    'special_tokens_map.json': await readJsonIfThere(`${directory}/special_tokens_map.json`),
+    'tokenizer.json': whole && parseJson(decodeUtf8(whole, json), json),
+  });
   let tokenizer: Tokenizer | undefined;
-  if (bytes) tokenizer = tokenizerFromModel(bytes, from);
+  if (bytes) tokenizer = tokenizerFromModel(bytes, from, decisions);
   else {
-    from = `${directory}/tokenizer.json`;
-    bytes = await readIfThere(from);
-    if (bytes) tokenizer = tokenizerFromJson(bytes, from);
+    from = json;
+    bytes = whole;
+    if (bytes) tokenizer = tokenizerFromJson(bytes, from, decisions);
     else if (llamaVocabularies.includes(config.vocabSize)) tokenizer = await llamaTokenizer();
   }
   if (tokenizer && tokenizer.vocabSize > config.vocabSize) {

@@ -63,7 +63,7 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
 
   const { model } = await openModel(terminal, options);
   try {
-    const ids = given ?? model.tokenizer.encode(text!, { bos: true, eos: options.eos });
+    const ids = given ?? model.tokenizer.encode(text!, { bos: model.tokenizer.addBos, eos: options.eos });
     const { context } = model.engine;
     const inWindows = file !== undefined || stride !== undefined || window !== undefined;
     if (!inWindows && ids.length > context + 1) {

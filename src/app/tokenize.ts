@@ -11,7 +11,7 @@ import { type Terminal, textArgument, UsageError, writeJson } from './terminal.j
 interface TokenizeOptions {
   readonly model?: string;
   readonly decode?: number[];
-  readonly bos: boolean;
+  readonly bos?: boolean;
   readonly json?: boolean;
 }
 
@@ -27,7 +27,7 @@ Example:
 export function tokenizeCommand(terminal: Terminal): Command {
   return addModelOption(new Command('tokenize').argument('[text...]', 'the text, in quotes'))
     .option('--decode <list>', 'the text of these ids, like 1,2,3', idList)
-    .option('--bos', 'put the id that begins a text in front, as run does', true)
+    .option('--bos', "put the id that begins a text in front (default: as run does, by the tokenizer's files)")
     .option('--no-bos', 'the text alone')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
@@ -48,7 +48,7 @@ async function tokenize(terminal: Terminal, argument: string | undefined, option
     else stdout.write(`${decoded}\n`);
     return;
   }
-  const ids = tokenizer.encode(text, { bos: options.bos });
+  const ids = tokenizer.encode(text, { bos: options.bos ?? tokenizer.addBos });
   const pieces = ids.map((id) => tokenizer.piece(id));
   if (options.json) writeJson(terminal, { ids, pieces });
   else stdout.write(ids.map((id, i) => `${id}\t${pieces[i]}\n`).join(''));

@@ -14,10 +14,10 @@ export interface ChatMessage {
 export interface ChatOptions {
   /** Jinja source; `defaultChatTemplate` unless given. */
   template?: string;
-  /** What `bos_token` stands for in the template; `<s>` unless given. */
-  bosToken?: string;
-  /** What `eos_token` stands for in the template; `</s>` unless given. */
-  eosToken?: string;
+  /** What `bos_token` stands for in the template; `<s>` unless given, nothing for null. */
+  bosToken?: string | null;
+  /** What `eos_token` stands for in the template; `</s>` unless given, nothing for null. */
+  eosToken?: string | null;
   /** Ends with the opening of the assistant's answer; true unless given. */
   addGenerationPrompt?: boolean;
 }
@@ -81,8 +81,10 @@ export interface ChatTokenizer {
   readonly specialTokens: ReadonlyMap<string, number>;
   /** The id that begins a sequence; -1 where there is none. */
   readonly bosId: number;
+  /** Whether sequences are meant to begin with it; true unless given. */
+  readonly addBos?: boolean;
   /** Ids of plain text: nothing in it becomes a special id. No BOS, no EOS. */
-  encode(text: string): number[];
+  encode(text: string, options?: { continued?: boolean }): number[];
   /** Ids of a template's text, special tokens (leftmost, then longest) included. */
   encodeTemplate(text: string): number[];
 }
@@ -90,7 +92,8 @@ export interface ChatTokenizer {
 /**
  * Ids of a rendered prompt. As long as no message holds the text of a special token, they are those of the whole prompt as
  * template text. Otherwise special tokens are taken from the template's segments only, and what lies between two of them is
- * encoded as one plain text, template and messages together. `bos` (default true) puts BOS in front unless the template did.
+ * encoded as one plain text, template and messages together. `bos` (default: as the
+ * tokenizer is meant) puts BOS in front unless the template did.
  */
 export function encodeChat(
   tokenizer: ChatTokenizer,
@@ -108,7 +111,8 @@ export function encodeChat(
   const ids = sameTokens(tokens, matches(whole, pattern, 0))
     ? tokenizer.encodeTemplate(whole)
     : encodeBetween(tokenizer, whole, tokens);
-  if ((options.bos ?? true) && tokenizer.bosId >= 0 && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId);
+  if ((options.bos ?? tokenizer.addBos ?? true) && tokenizer.bosId >= 0 && ids[0] !== tokenizer.bosId)
+    ids.unshift(tokenizer.bosId);
   return ids;
 }
 
@@ -130,8 +134,8 @@ export async function encodeConversation(
 ): Promise<number[]> {
   const segments = await renderChatSegments(messages, {
     template,
-    bosToken: tokenizer.piece(tokenizer.bosId),
-    eosToken: tokenizer.piece(tokenizer.eosId),
+    bosToken: tokenizer.piece(tokenizer.bosId) ?? null,
+    eosToken: tokenizer.piece(tokenizer.eosId) ?? null,
     specialTokens: [...tokenizer.specialTokens.keys()],
     addGenerationPrompt: answering,
   });
@@ -142,10 +146,10 @@ function encodeBetween(tokenizer: ChatTokenizer, whole: string, tokens: readonly
   const parts: number[][] = [];
   let from = 0;
   for (const { start, text } of tokens) {
-    parts.push(tokenizer.encode(whole.slice(from, start)), [tokenizer.specialTokens.get(text)!]);
+    parts.push(tokenizer.encode(whole.slice(from, start), { continued: from > 0 }), [tokenizer.specialTokens.get(text)!]);
     from = start + text.length;
   }
-  return [...parts, tokenizer.encode(whole.slice(from))].flat();
+  return [...parts, tokenizer.encode(whole.slice(from), { continued: from > 0 })].flat();
 }
 
 function matches(text: string, pattern: RegExp | undefined, offset: number): { start: number; text: string }[] {
@@ -203,7 +207,8 @@ function checkMessages(messages: readonly ChatMessage[]): void {
 async function compile(options: ChatOptions): Promise<(messages: readonly ChatMessage[]) => string> {
   const { compileChat } = await import('./chat-template.js');
   const render = compileChat(options.template ?? defaultChatTemplate);
-  const tokens = { bos_token: options.bosToken ?? '<s>', eos_token: options.eosToken ?? '</s>' };
+  const { bosToken = '<s>', eosToken = '</s>' } = options;
+  const tokens = { ...(bosToken === null ? {} : { bos_token: bosToken }), ...(eosToken === null ? {} : { eos_token: eosToken }) };
   return (messages) => render(messages, options.addGenerationPrompt ?? true, tokens);
 }
 

@@ -7,7 +7,7 @@ import { type ChatMessage, encodeConversation } from './chat.js';
 import type { Engine, FinishReason, GenerateOptions, GenerateResult, ScoreResult } from './engine.js';
 import { StopMatcher } from './stop.js';
 
-/** A prompt: text (a BOS is put in front), ids as they are, or a conversation for the chat template. */
+/** A prompt: text (a BOS is put in front unless the tokenizer's files say otherwise), ids as they are, or a conversation for the chat template. */
 export type Prompt = string | readonly number[] | Int32Array | readonly ChatMessage[];
 
 export interface TextOptions extends GenerateOptions {
@@ -86,7 +86,7 @@ export class TextModel {
 
   /** Token ids of a prompt. Throws `InputError` on an empty prompt, or a template that fails. */
   async encodePrompt(prompt: Prompt): Promise<readonly number[]> {
-    if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: true });
+    if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: this.tokenizer.addBos });
     if (isConversation(prompt)) return encodeConversation(this.tokenizer, this.parts.chatTemplate, prompt);
     return Array.from(prompt);
   }
@@ -155,7 +155,7 @@ export class TextModel {
 
   /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
   async score(input: string | ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
-    const ids = typeof input === 'string' ? this.tokenizer.encode(input, { bos: true }) : Array.from(input);
+    const ids = typeof input === 'string' ? this.tokenizer.encode(input, { bos: this.tokenizer.addBos }) : Array.from(input);
     return { ids, ...(await this.engine.score(ids, signal)) };
   }
 }

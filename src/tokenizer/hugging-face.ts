@@ -4,20 +4,15 @@
 
 import { InputError } from '../errors.js';
 import { Characters } from './characters.js';
+import type { TokenizerDecisions } from './decisions.js';
 import { listedPairs } from './pairs.js';
 import { Tokenizer } from './tokenizer.js';
 import { MAX_PIECES, PieceKind, piecesFromStrings, SPACE, Vocabulary } from './vocabulary.js';
 
 type Json = { readonly [key: string]: unknown };
 
-/** The texts of the special pieces, as `tokenizer_config.json` gives them; a `tokenizer.json` alone does not tell. */
-export interface SpecialPieces {
-  /** Default `<s>`. */
-  readonly bos?: string;
-  /** Default `</s>`. */
-  readonly eos?: string;
-  readonly pad?: string;
-}
+/** What travels beside the file: a `tokenizer.json` alone does not tell which pieces begin and end a text (`<s>` and `</s>` then). */
+export type SpecialPieces = Partial<TokenizerDecisions>;
 
 interface Spaces {
   prefix: 'always' | 'first' | 'never';
@@ -42,6 +37,16 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
 
   const pieces = readPieces(file, file.object(model.vocab, 'model.vocab'), model.unk_token);
   const added = readAddedTokens(file, root.added_tokens, pieces);
+  for (const token of special.added ?? []) {
+    if (added.some(({ content }) => content === token.content)) continue;
+    if (token.id > pieces.length || (pieces[token.id] ?? token.content) !== token.content) {
+      throw new InputError(
+        `${name}: the added token ${JSON.stringify(token.content)} has the id ${token.id}, which is taken or leaves a gap`,
+      );
+    }
+    pieces[token.id] = token.content;
+    added.push({ ...token, normalized: false });
+  }
   const kinds = new Uint8Array(pieces.length).fill(PieceKind.normal);
   for (let id = 0; id < pieces.length; id++) if (byteFallback && /^<0x[0-9A-F]{2}>$/.test(pieces[id])) kinds[id] = PieceKind.byte;
   for (const token of added) kinds[token.id] = token.special ? PieceKind.control : PieceKind.userDefined;
@@ -61,8 +66,8 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
       normalizedTokens.set(normalizedContent(token.content, spaces), token.id);
     else rawTokens.set(token.content, token.id);
   }
-  const controlId = (piece: string | undefined): number => {
-    const id = piece === undefined ? undefined : vocabulary.idOf(piece);
+  const controlId = (piece: string | null | undefined): number => {
+    const id = piece == null ? undefined : vocabulary.idOf(piece);
     return id !== undefined && kinds[id] === PieceKind.control ? id : -1;
   };
   const padId = controlId(special.pad);
@@ -70,8 +75,10 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     vocabulary,
     characters: new Characters(vocabulary),
     pairs: listedPairs(vocabulary, readMerges(file, model.merges), name),
-    bosId: controlId(special.bos ?? '<s>'),
-    eosId: controlId(special.eos ?? '</s>'),
+    bosId: controlId(special.bos === undefined ? '<s>' : special.bos),
+    eosId: controlId(special.eos === undefined ? '</s>' : special.eos),
+    addBos: special.addBos,
+    addEos: special.addEos,
     padId: padId < 0 ? undefined : padId,
     byteFallback,
     fuseUnknown: file.flag(model.fuse_unk, 'model.fuse_unk'),

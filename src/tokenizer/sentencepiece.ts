@@ -3,6 +3,7 @@
 
 import { InputError } from '../errors.js';
 import { Characters } from './characters.js';
+import type { AddedToken, TokenizerDecisions } from './decisions.js';
 import { ScoredPairs } from './pairs.js';
 import { ProtoReader, Wire } from './protobuf.js';
 import { Tokenizer } from './tokenizer.js';
@@ -12,9 +13,9 @@ const MODEL_TYPES = ['', 'UNIGRAM', 'BPE', 'WORD', 'CHAR'];
 
 /**
  * A tokenizer from the bytes of a `tokenizer.model`; `name` is the file for messages. The ids of bos, eos and pad are those of
- * the control pieces that trainer_spec names, as in SentencePiece. Throws `InputError` for a damaged or unsupported file.
+ * the control pieces that trainer_spec names, as in SentencePiece, unless `decisions` name others. Throws `InputError` for a damaged or unsupported file.
  */
-export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model'): Tokenizer {
+export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model', decisions?: TokenizerDecisions): Tokenizer {
   const model = readModel(bytes, name);
   const { modelType, byteFallback } = model;
   const count = model.starts.length;
@@ -34,6 +35,8 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model'):
   }
   if (model.spaceAsSuffix) throw new InputError(`${name}: trainer_spec.treat_whitespace_as_suffix is not supported`);
 
+  const trained = count;
+  const added = appendTokens(model, decisions, name);
   const kinds = new Uint8Array(model.kinds);
   const scores = new Float32Array(model.scores);
   const vocabulary = new Vocabulary(
@@ -52,7 +55,7 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model'):
     if (kinds[id] === PieceKind.byte && !byteFallback) {
       throw new InputError(`${name}: piece ${id} is of type BYTE but trainer_spec.byte_fallback is off`);
     }
-    if (kinds[id] !== PieceKind.userDefined) continue;
+    if (kinds[id] !== PieceKind.userDefined || id >= trained) continue;
     const text = vocabulary.text(id)!;
     if (model.removeExtraSpaces && text.includes(' ')) {
       throw new InputError(
@@ -65,28 +68,99 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model'):
     const id = vocabulary.idOf(piece);
     return id !== undefined && kinds[id] === PieceKind.control ? id : -1;
   };
-  const padId = controlId(model.padPiece);
+  const rawTokens = new Map<string, number>();
+  for (const { id, content, special } of added) {
+    if (special) specialTokens.set(content, id);
+    else if (!specialTokens.has(content) && !normalizedTokens.has(content)) rawTokens.set(content, id);
+  }
+  const named = (text: string | null | undefined, piece: string): number => {
+    if (text === undefined) return controlId(piece);
+    return text === null ? -1 : (specialTokens.get(text) ?? vocabulary.idOf(text) ?? -1);
+  };
+  const padId = named(decisions?.pad, model.padPiece);
   return new Tokenizer({
     vocabulary,
     characters,
     pairs,
-    bosId: controlId(model.bosPiece),
-    eosId: controlId(model.eosPiece),
+    bosId: named(decisions?.bos, model.bosPiece),
+    eosId: named(decisions?.eos, model.eosPiece),
+    addBos: decisions?.addBos,
+    addEos: decisions?.addEos,
     padId: padId < 0 ? undefined : padId,
     byteFallback,
     fuseUnknown: true,
     splitAtEverySpace: false,
-    prefix: model.dummyPrefix ? 'always' : 'never',
-    prefixUnlessSpace: false,
+    prefix: decisions?.prefix ?? (model.dummyPrefix ? 'always' : 'never'),
+    prefixUnlessSpace: decisions?.prefix !== undefined,
     removeExtraSpaces: model.removeExtraSpaces,
     escapeSpaces: model.escapeSpaces,
     stripPrefix: model.dummyPrefix,
     stripLeadingSpaces: model.removeExtraSpaces,
     unknownSurface: model.unknownSurface,
     specialTokens,
-    rawTokens: new Map(),
+    rawTokens,
     normalizedTokens,
   });
+}
+
+/**
+ * Puts added tokens behind the trained pieces, and special tokens that are named but in no vocabulary behind those, as transformers
+ * does. Returns all of them, with those that the pieces have already.
+ */
+function appendTokens(
+  model: ReturnType<typeof readModel>,
+  decisions: TokenizerDecisions | undefined,
+  name: string,
+): AddedToken[] {
+  if (!decisions) return [];
+  const decoder = new TextDecoder();
+  const text = (id: number) => decoder.decode(model.bytes.subarray(model.starts[id], model.ends[id]));
+  const { trained, added } = { trained: model.starts.length, added: [...decisions.added] };
+  const known = new Set(added.map(({ content }) => content));
+  const named = [decisions.bos, decisions.eos, decisions.pad].filter(
+    (token) => typeof token === 'string' && !known.has(token),
+  ) as string[];
+  if (named.length > 0) {
+    const ids = new Map(named.map((token) => [token, -1]));
+    for (let id = 0; id < trained; id++) if (ids.has(text(id))) ids.set(text(id), id);
+    let next = Math.max(trained, (added.at(-1)?.id ?? -1) + 1);
+    for (const [content, id] of ids) added.push({ id: id < 0 ? next++ : id, content, special: true });
+  }
+  const encoder = new TextEncoder();
+  const bytes: Uint8Array[] = [model.bytes];
+  let end = model.bytes.length;
+  for (const { id, content, special } of added) {
+    if (id < trained) {
+      if (text(id) !== content)
+        throw new InputError(
+          `${name}: the added token ${JSON.stringify(content)} has the id of ${JSON.stringify(text(id))}, ${id}`,
+        );
+      if (special && model.kinds[id] === PieceKind.normal) model.kinds[id] = PieceKind.control;
+      continue;
+    }
+    if (id !== model.starts.length) {
+      throw new InputError(
+        `${name}: the added token ${JSON.stringify(content)} has the id ${id}, but ${model.starts.length} is the next: ids must have no gaps`,
+      );
+    }
+    const encoded = encoder.encode(content);
+    bytes.push(encoded);
+    model.starts.push(end);
+    end += encoded.length;
+    model.ends.push(end);
+    model.scores.push(0);
+    model.kinds.push(special ? PieceKind.control : PieceKind.userDefined);
+  }
+  if (bytes.length > 1) {
+    const joined = new Uint8Array(end);
+    let at = 0;
+    for (const part of bytes) {
+      joined.set(part, at);
+      at += part.length;
+    }
+    model.bytes = joined;
+  }
+  return added;
 }
 
 // What the file holds, with the proto's defaults for what it leaves out.

@@ -15,6 +15,8 @@ export type { StreamDecoder } from './decoder.js';
 export interface EncodeOptions {
   readonly bos?: boolean;
   readonly eos?: boolean;
+  /** The text goes on where another ended: no space is put before it unless every part has one. */
+  readonly continued?: boolean;
 }
 
 /** What a model file says, put together by its reader. */
@@ -26,6 +28,9 @@ export interface TokenizerParts extends EncoderRules, DecoderRules {
   readonly bosId: number;
   readonly eosId: number;
   readonly padId: number | undefined;
+  /** Whether texts are meant to begin and end with them; BOS unless said otherwise. */
+  readonly addBos?: boolean;
+  readonly addEos?: boolean;
   /** Which parts of a text (cut at special tokens) get a space in front: all, only one at the very beginning, or none. */
   readonly prefix: 'always' | 'first' | 'never';
   /** No space is put before a part that begins with one (Hugging Face's Metaspace). */
@@ -50,6 +55,9 @@ export class Tokenizer {
   readonly eosId: number;
   readonly unkId: number;
   readonly padId: number | undefined;
+  /** Whether a text is meant to begin with BOS and to end with EOS, by what travels with the vocabulary. */
+  readonly addBos: boolean;
+  readonly addEos: boolean;
   /** Tokens that only template text may name: text -> id. */
   readonly specialTokens: ReadonlyMap<string, number>;
   private readonly parts: TokenizerParts;
@@ -66,6 +74,8 @@ export class Tokenizer {
     this.eosId = parts.eosId;
     this.unkId = parts.vocabulary.unknownId;
     this.padId = parts.padId;
+    this.addBos = (parts.addBos ?? true) && parts.bosId >= 0;
+    this.addEos = (parts.addEos ?? false) && parts.eosId >= 0;
     this.specialTokens = parts.specialTokens;
     this.encoder = new WordEncoder(parts.vocabulary, parts.characters, parts.pairs, parts);
     this.userPattern = anyOf(parts.rawTokens.keys());
@@ -119,12 +129,12 @@ export class Tokenizer {
     let from = 0;
     if (pattern) {
       for (const match of text.matchAll(pattern)) {
-        this.encodePart(text.slice(from, match.index), from === 0, ids);
+        this.encodePart(text.slice(from, match.index), from === 0 && !options.continued, ids);
         ids.push((this.parts.specialTokens.get(match[0]) ?? this.parts.rawTokens.get(match[0]))!);
         from = match.index + match[0].length;
       }
     }
-    this.encodePart(from === 0 ? text : text.slice(from), from === 0, ids);
+    this.encodePart(from === 0 ? text : text.slice(from), from === 0 && !options.continued, ids);
     if (options.eos) ids.push(present(this.eosId, 'end (eos)'));
     return ids;
   }

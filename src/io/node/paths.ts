@@ -1,19 +1,26 @@
 // Paths of this machine for those who may not ask it themselves: what lies at a path, where this package lies, small files
 // whole. Failures in one sentence come from `files.ts`.
 
-import { readdir, stat } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { InputError } from '../../errors.js';
 import { fileError, openFile } from './files.js';
 
-/** What lies at a path. */
+/** What lies at a path; undefined when nothing does. Throws `InputError` for a link that leads nowhere and what cannot be looked at. */
 export async function kindOf(path: string): Promise<'file' | 'directory' | undefined> {
-  return stat(path).then(
-    (found) => (found.isDirectory() ? 'directory' : 'file'),
-    () => undefined,
-  );
+  try {
+    return (await stat(path)).isDirectory() ? 'directory' : 'file';
+  } catch (error) {
+    if (!absent.includes((error as NodeJS.ErrnoException).code ?? '')) throw fileError(error, path, 'read');
+    const link = await lstat(path).catch(() => undefined);
+    if (link === undefined) return undefined;
+    throw new InputError(`${path}: a link to a file that is not there`);
+  }
 }
+
+/** Errors of a path with nothing at its end; a name longer than a path may be is none either. */
+const absent = ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'];
 
 /** What lies in a directory, sorted. Throws `InputError` when it cannot be read. */
 export async function namesIn(path: string): Promise<string[]> {

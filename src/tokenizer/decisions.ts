@@ -1,0 +1,142 @@
+// What travels beside a tokenizer, in the files that Hugging Face's tokenizers write: which pieces begin and end a text and whether they
+// are added, tokens added to the vocabulary, how spaces are written (tokenizer_config.json, added_tokens.json, special_tokens_map.json,
+// and a tokenizer.json beside a tokenizer.model). Here they are read and joined; the readers of vocabularies apply them.
+
+import { InputError } from '../errors.js';
+
+/** A token beyond the trained pieces. `special` ones are found in template text only, others in any text. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  readonly special: boolean;
+}
+
+export interface TokenizerDecisions {
+  /** By their text; null: there is none; undefined: nothing is said. */
+  readonly bos?: string | null;
+  readonly eos?: string | null;
+  readonly pad?: string | null;
+  readonly addBos?: boolean;
+  readonly addEos?: boolean;
+  /** By id, each once. */
+  readonly added: readonly AddedToken[];
+  /** Which parts of a text get a space in front, where transformers decides instead of the SentencePiece model. */
+  readonly prefix?: 'always' | 'first' | 'never';
+}
+
+/** Parsed JSON by the file's name; undefined where there is no such file. */
+export interface DecisionFiles {
+  readonly 'tokenizer_config.json'?: unknown;
+  readonly 'added_tokens.json'?: unknown;
+  readonly 'special_tokens_map.json'?: unknown;
+  readonly 'tokenizer.json'?: unknown;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Undefined when none of the files is there. Throws `InputError` that names the file and the key. */
+export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | undefined {
+  if (Object.values(files).every((file) => file === undefined)) return undefined;
+  const config = object(files['tokenizer_config.json'] ?? {}, 'tokenizer_config.json');
+  const map = object(files['special_tokens_map.json'] ?? {}, 'special_tokens_map.json');
+  const flag = (key: string): boolean | undefined => {
+    const value = config[key] ?? undefined;
+    if (value !== undefined && typeof value !== 'boolean') fail('tokenizer_config.json', key, value, 'true or false');
+    return value as boolean | undefined;
+  };
+  const named = (key: string): string | null | undefined => {
+    if (config[key] !== undefined) return tokenText(config[key], 'tokenizer_config.json', key);
+    return map[key] === undefined ? undefined : tokenText(map[key], 'special_tokens_map.json', key);
+  };
+  const whole = object(files['tokenizer.json'] ?? {}, 'tokenizer.json');
+  const [begins, ends] = edges(whole.post_processor);
+  const hasJson = files['tokenizer.json'] !== undefined;
+  const names = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
+  return {
+    ...{ bos: names[0], eos: names[1], pad: names[2] },
+    // A tokenizer.json says itself what is added, and transformers then listens to nothing else.
+    addBos: begins ?? flag('add_bos_token'),
+    addEos: ends ?? flag('add_eos_token'),
+    added: addedTokens(
+      config,
+      files['added_tokens.json'],
+      whole,
+      new Set([...names, ...extraTokens(config), ...extraTokens(map)]),
+    ),
+    prefix: hasJson ? undefined : prefixOf(files['tokenizer_config.json'], flag),
+  };
+}
+
+function fail(file: string, key: string, value: unknown, wanted: string): never {
+  const shown = JSON.stringify(value) ?? 'missing';
+  throw new InputError(`${file}: ${key} is ${shown.length > 80 ? `${shown.slice(0, 80)}...` : shown}; ${wanted} is expected`);
+}
+
+function object(value: unknown, file: string, key = 'the file'): Json {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(file, key, value, 'an object');
+  return value as Json;
+}
+
+/** A token as a text or as an object with its content. */
+function tokenText(value: unknown, file: string, key: string): string | null {
+  const text = typeof value === 'object' && value !== null && 'content' in value ? value.content : value;
+  if (text === null) return null;
+  if (typeof text !== 'string' || text === '') fail(file, key, value, 'the text of a token, or an object with its content,');
+  return text;
+}
+
+function extraTokens(config: Json): string[] {
+  const found = config.extra_special_tokens ?? config.additional_special_tokens ?? [];
+  const list: unknown[] = Array.isArray(found)
+    ? found
+    : Object.values(object(found, 'tokenizer_config.json', 'extra_special_tokens'));
+  return list.map((token) => tokenText(token, 'tokenizer_config.json', 'extra_special_tokens')).filter((text) => text !== null);
+}
+
+/** Whether a TemplateProcessing puts a special token in front of a text and behind it; undefined when there is none. */
+function edges(postProcessor: unknown): [boolean | undefined, boolean | undefined] {
+  const step = (postProcessor ?? {}) as Json;
+  const steps = step.type === 'Sequence' && Array.isArray(step.processors) ? (step.processors as Json[]) : [step];
+  const template = steps.find(({ type }) => type === 'TemplateProcessing')?.single;
+  if (!Array.isArray(template)) return [undefined, undefined];
+  const special = (item: unknown) => typeof item === 'object' && item !== null && 'SpecialToken' in item;
+  return [special(template[0]), special(template.at(-1))];
+}
+
+function prefixOf(config: unknown, flag: (key: string) => boolean | undefined): TokenizerDecisions['prefix'] {
+  if (config === undefined) return undefined;
+  if (flag('add_prefix_space') === false) return 'never';
+  return flag('legacy') ? 'always' : 'first';
+}
+
+function addedTokens(config: Json, listed: unknown, whole: Json, special: ReadonlySet<unknown>): AddedToken[] {
+  const tokens = new Map<number, AddedToken>();
+  const add = (file: string, key: string, id: number, content: unknown, isSpecial: boolean): void => {
+    if (!Number.isSafeInteger(id) || id < 0) fail(file, key, id, 'an id');
+    if (typeof content !== 'string' || content === '') fail(file, key, content, 'a text');
+    const other = tokens.get(id);
+    if (other && other.content !== content)
+      fail(file, key, content, `${JSON.stringify(other.content)}, which has the id ${id} already,`);
+    tokens.set(id, { id, content, special: isSpecial || special.has(content) || (other?.special ?? false) });
+  };
+  const described = (file: string, key: string, id: number, value: unknown): void => {
+    const token = object(value, file, key);
+    for (const option of ['single_word', 'lstrip', 'rstrip'])
+      if (token[option] === true) fail(file, `${key}.${option}`, true, 'false');
+    add(file, key, id, token.content, token.special === true);
+  };
+  if (config.added_tokens_decoder !== undefined) {
+    for (const [id, token] of Object.entries(
+      object(config.added_tokens_decoder, 'tokenizer_config.json', 'added_tokens_decoder'),
+    )) {
+      described('tokenizer_config.json', `added_tokens_decoder.${id}`, Number(id), token);
+    }
+  }
+  for (const [content, id] of Object.entries(object(listed ?? {}, 'added_tokens.json'))) {
+    add('added_tokens.json', content, id as number, content, false);
+  }
+  for (const [i, token] of (Array.isArray(whole.added_tokens) ? whole.added_tokens : []).entries()) {
+    described('tokenizer.json', `added_tokens[${i}]`, Number((token as Json | null)?.id), token);
+  }
+  return [...tokens.values()].sort((a, b) => a.id - b.id);
+}
