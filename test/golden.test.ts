@@ -28,7 +28,17 @@ async function judge(...args: Parameters<typeof golden>): Promise<{ good: boolea
 }
 
 describe('golden numbers', () => {
-  for (const item of ['configs.json', 'models/tiny-elm', 'models/tiny-gpt', 'generate', 'tokenizer', 'eval', 'train', 'data']) {
+  for (const item of [
+    'configs.json',
+    'models/tiny-elm',
+    'models/tiny-gpt',
+    'generate',
+    'tokenizer',
+    'eval',
+    'train',
+    'peft',
+    'data',
+  ]) {
     it(`${item} on ${backends.join(' and ')}`, async () => {
       const { good, said } = await judge([join(copies, item)], backends);
       expect(said).not.toMatch(/FAIL/);

@@ -19,6 +19,7 @@ import { judgeEvalModel } from './judge/eval-model.js';
 import { judgeSampling } from './judge/generate.js';
 import type { Check, Judgement } from './judge/judgement.js';
 import { exists, judgeGreedy, judgeModel, judgeStories } from './judge/models.js';
+import { judgePeft } from './judge/peft.js';
 import { judgeTokenizer } from './judge/tokenizer.js';
 import { judgeAverages, judgeLearningRates, judgeTraining } from './judge/train.js';
 
@@ -39,7 +40,6 @@ const laterFormats: Record<string, string> = {
   '.gguf': 'GGUF is not read yet',
 };
 const laterFolders: Record<string, string> = {
-  peft: 'adapters are not judged yet',
   dpo: 'preference tuning is not judged yet',
 };
 
@@ -121,6 +121,10 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
     if (names.includes('averages.safetensors')) {
       items.push({ path, judge: async (backend) => [await judgeAverages(backend, path, await parent())] });
     }
+  }
+  if (names.includes('peft.json')) {
+    items.push({ path, judge: async (backend) => [await judgePeft(backend, path, dirname(path))] });
+    return { items, skipped };
   }
   if (names.includes('lr.json')) {
     items.push({ path, backendFree: true, judge: async () => [await judgeLearningRates(join(path, 'lr.json'))] });

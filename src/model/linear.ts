@@ -1,7 +1,7 @@
-// A Linear: x -> x weight^T (+ residual), whatever the weight is stored in. The model only knows this interface, so a
-// quantized, LoRA or DoRA layer takes a Linear's place without the model noticing. No biases: OpenELM has none.
+// A Linear: x -> x weight^T (+ residual), whatever the weight is stored in, and the embedding that begins a model. The model only
+// knows these interfaces, so a quantized, LoRA or DoRA layer takes their place without the model noticing. No biases: OpenELM has none.
 
-import type { DeviceBuffer } from '../tensor/backend.js';
+import type { DeviceBuffer, Dim } from '../tensor/backend.js';
 import type { Ops, Tensor } from '../tensor/ops.js';
 
 export interface LinearOptions {
@@ -24,4 +24,14 @@ export interface Linear {
 export function plainLinear(weight: DeviceBuffer, int8: boolean): Linear {
   const [outputs, inputs] = weight.shape;
   return { inputs, outputs, weight, forward: (ops, x, options) => ops.linear(x, weight, { ...options, int8 }) };
+}
+
+export interface Embedding {
+  /** ids: i32 [>= rows] -> [rows, modelDim] */
+  forward(ops: Ops, ids: DeviceBuffer, rows: Dim): Tensor;
+}
+
+/** A table [vocabSize, modelDim]. */
+export function plainEmbedding(table: DeviceBuffer): Embedding {
+  return { forward: (ops, ids, rows) => ops.embedding(table, ids, rows) };
 }

@@ -3,7 +3,7 @@
 
 import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import type { ModelConfig } from './config.js';
-import { type Linear, plainLinear } from './linear.js';
+import { type Embedding, type Linear, plainEmbedding, plainLinear } from './linear.js';
 import { OpenELM } from './openelm.js';
 import type { CheckedWeights, Precision } from './parameters.js';
 
@@ -14,6 +14,7 @@ export interface LoadOptions {
   readonly activations?: 'int8' | 'f32';
   /** Takes the place of each Linear, by module name: adapters, probes. */
   readonly wrapLinear?: (name: string, base: Linear) => Linear;
+  readonly wrapEmbedding?: (name: string, base: Embedding) => Embedding;
   /** Called as tensors arrive, with bytes as stored. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
 }
@@ -57,7 +58,11 @@ export async function loadModel(
     const base = plainLinear(buffer(name), int8);
     return options.wrapLinear?.(name, base) ?? base;
   };
-  const model = new OpenELM({ linear, tied: linear, matrix: buffer, vector: buffer }, config);
+  const embedding = (name: string): Embedding => {
+    const base = plainEmbedding(buffer(name));
+    return options.wrapEmbedding?.(name, base) ?? base;
+  };
+  const model = new OpenELM({ linear, tied: linear, embedding, vector: buffer }, config);
   const bytes = [...buffers.values()].reduce((sum, { bytes: size }) => sum + size, 0);
   return { model, dtype, bytes, free };
 }

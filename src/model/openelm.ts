@@ -6,13 +6,12 @@
 import type { DeviceBuffer, Dim } from '../tensor/backend.js';
 import type { HeadShape, KeyValues, Ops, Ragged, Tensor } from '../tensor/ops.js';
 import type { LayerConfig, ModelConfig } from './config.js';
-import type { Linear, LinearOptions } from './linear.js';
+import type { Embedding, Linear, LinearOptions } from './linear.js';
 
 /** Where a model finds its weights, by the checkpoint's module names (`transformer.layers.0.attn.qkv_proj`). */
 export interface Weights {
   linear(name: string): Linear;
-  /** A table [rows, modelDim]. */
-  matrix(name: string): DeviceBuffer;
+  embedding(name: string): Embedding;
   /** A norm's weight, f32. */
   vector(name: string): DeviceBuffer;
   /** The output layer when it is the embedding table itself. */
@@ -140,7 +139,7 @@ class DecoderLayer {
 }
 
 export class OpenELM {
-  private readonly token_embeddings: DeviceBuffer;
+  private readonly token_embeddings: Embedding;
   private readonly layers: readonly DecoderLayer[];
   private readonly norm: RMSNorm;
   private readonly classifier: Linear;
@@ -150,7 +149,7 @@ export class OpenELM {
     readonly config: ModelConfig,
   ) {
     const name = 'transformer';
-    this.token_embeddings = weights.matrix(`${name}.token_embeddings`);
+    this.token_embeddings = weights.embedding(`${name}.token_embeddings`);
     this.layers = config.layers.map((layer, i) => new DecoderLayer(weights, `${name}.layers.${i}`, config, layer));
     this.norm = new RMSNorm(weights.vector(`${name}.norm`), config.normEps);
     this.classifier = config.tieEmbeddings ? weights.tied(`${name}.token_embeddings`) : weights.linear(`${name}.classifier`);
@@ -158,7 +157,7 @@ export class OpenELM {
 
   /** The residual stream after the last layer, [rows (or wanted rows), modelDim]; fills the caches. */
   forward(ops: Ops, step: StepInputs, tap?: Tap, around: AroundLayer = (forward, x) => forward(x)): Tensor {
-    let x = ops.embedding(this.token_embeddings, step.ids, step.rows);
+    let x = this.token_embeddings.forward(ops, step.ids, step.rows);
     tap?.('transformer.token_embeddings', x);
     const last = this.layers.length - 1;
     for (const [i, layer] of this.layers.entries()) {

@@ -17,11 +17,15 @@ export interface KeepOptions {
   readonly activationStorage?: 'f32' | 'bf16';
   /** Ids whose embedding takes no gradient from the look-up. */
   readonly paddingId?: number;
+  /** What dropout draws by, from 0 to 2^31 - 1; default 0. */
+  readonly seed?: number;
 }
 
 /** Encodes one program of an objective, forward and back. */
 export class StepEncoder implements Encoder {
   readonly ops = new Ops();
+  /** The run's number, which dropout draws by too. */
+  readonly draw = this.ops.size(2 ** 31 - 1);
   private readonly tape: Tape;
   private readonly walk: BackwardWalk;
 
@@ -32,8 +36,9 @@ export class StepEncoder implements Encoder {
     /** f32 [positions, headDim], from `ropeTable`. */
     private readonly rope: DeviceBuffer,
     readonly differentiable: boolean,
-    { activationCheckpointing: checkpointing, activationStorage: storage, paddingId }: KeepOptions,
+    { activationCheckpointing: checkpointing, activationStorage: storage, paddingId, seed = 0 }: KeepOptions,
   ) {
+    if (differentiable) this.ops.randomness = { seed, draw: this.draw };
     this.tape = new Tape(this.ops, parameters.grads(), paddingId);
     const kept = checkpointing ? 'inputs' : storage === 'bf16' ? 'rounded' : 'all';
     this.walk = new BackwardWalk(this.ops, this.tape, differentiable ? kept : 'all');

@@ -7,7 +7,7 @@ import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import type { ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
-import { plainLinear } from '../model/linear.js';
+import { plainEmbedding, plainLinear } from '../model/linear.js';
 import { OpenELM } from '../model/openelm.js';
 import { type Parameter, parameterShapes } from '../model/parameters.js';
 import type { Backend, DeviceBuffer } from '../tensor/backend.js';
@@ -102,7 +102,7 @@ export class ModelParameters extends TrainingParameters {
   model(): OpenELM {
     const named = (name: string): DeviceBuffer => this.view(`${name}.weight`);
     const linear = (name: string) => plainLinear(named(name), false);
-    return new OpenELM({ linear, tied: linear, matrix: named, vector: named }, this.config);
+    return new OpenELM({ linear, tied: linear, embedding: (name) => plainEmbedding(named(name)), vector: named }, this.config);
   }
 
   /** Draws all parameters as CoreNet initializes them. */

@@ -18,6 +18,8 @@ export interface StepParts<Batch> extends KeepOptions {
 }
 
 interface Encoded<Batch> {
+  /** Where the run's number goes. */
+  readonly draw: number;
   readonly executable: Executable;
   readonly computation: Computation<Batch>;
 }
@@ -50,15 +52,18 @@ export class TrainingStep<Batch> {
     return this.parts.objective.count(batch);
   }
 
-  /** Adds `weight` times the gradient of a batch's mean loss; resolves when its numbers are known. Rejects with `ExecutionError`. */
-  accumulate(batch: Batch, weight = 1): Promise<Report> {
-    return this.run(this.training, batch, weight);
+  /**
+   * Adds `weight` times the gradient of a batch's mean loss; resolves when its numbers are known. `draw` is what dropout draws
+   * by: the batch's number. Rejects with `ExecutionError`.
+   */
+  accumulate(batch: Batch, weight = 1, draw = 0): Promise<Report> {
+    return this.run(this.training, batch, weight, draw);
   }
 
   /** The numbers alone. */
   evaluate(batch: Batch): Promise<Report> {
     this.evaluation ??= this.encode(false);
-    return this.run(this.evaluation, batch, 1);
+    return this.run(this.evaluation, batch, 1, 0);
   }
 
   /** Clips, takes one step (the `step`th, counted from 1) and zeroes the gradients. */
@@ -75,8 +80,10 @@ export class TrainingStep<Batch> {
     this.backend.free(this.rope);
   }
 
-  private async run({ executable, computation }: Encoded<Batch>, batch: Batch, weight: number): Promise<Report> {
+  private async run(encoded: Encoded<Batch>, batch: Batch, weight: number, draw: number): Promise<Report> {
+    const { executable, computation } = encoded;
     const params = new Int32Array(executable.program.paramsLength);
+    params[encoded.draw] = draw;
     computation.fill(batch, params, weight);
     const submission = this.backend.submit(executable, params);
     const [report] = await Promise.all([computation.report(batch), submission.done]);
@@ -87,6 +94,6 @@ export class TrainingStep<Batch> {
     const { model, parameters, objective } = this.parts;
     const encoder = new StepEncoder(this.backend, model, parameters, this.rope, differentiable, this.parts);
     const computation = objective.encode(encoder);
-    return { executable: this.backend.compile(encoder.ops.finish()), computation };
+    return { executable: this.backend.compile(encoder.ops.finish()), computation, draw: encoder.draw.param };
   }
 }

@@ -26,8 +26,8 @@ export interface SourcedBatch<Batch> {
 export interface Learner<Batch> {
   /** How many things of a batch count in its mean loss. */
   count(batch: Batch): number;
-  /** Adds `weight` times the gradient of a batch's mean loss. */
-  accumulate(batch: Batch, weight?: number): Promise<Report>;
+  /** Adds `weight` times the gradient of a batch's mean loss. `draw`: the number of the batch since the beginning, for dropout. */
+  accumulate(batch: Batch, weight?: number, draw?: number): Promise<Report>;
   evaluate(batch: Batch): Promise<Report>;
   /** Takes the `step`th step (from 1) with what was added up, and forgets it; does nothing else when it is not finite. */
   update(learningRate: number, step: number): Promise<Update>;
@@ -182,7 +182,8 @@ export class Trainer<Batch> {
     const counts = batches.map(({ batch }) => this.learner.count(batch));
     const total = counts.reduce((sum, count) => sum + count, 0);
     const weightOf = (i: number): number => (averageAccumulated ? counts[i] / Math.max(1, total) : 1);
-    const reports = Promise.all(batches.map(({ batch }, i) => this.learner.accumulate(batch, weightOf(i))));
+    const first = this.step * accumulation;
+    const reports = Promise.all(batches.map(({ batch }, i) => this.learner.accumulate(batch, weightOf(i), first + i)));
     const rate = learningRate(schedule, this.step);
     const step = ++this.step;
     const update = this.learner.update(rate, step);

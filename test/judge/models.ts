@@ -72,7 +72,7 @@ function stored(tensors: Tensors, name: string): StoredTensor {
 }
 
 /** Forward of ids [sequences, length], each row a sequence of its own in one ragged step; logits and what `taps` names. */
-async function forward(
+export async function forward(
   backend: Backend,
   { model }: LoadedModel,
   ids: Int32Array,

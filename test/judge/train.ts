@@ -51,7 +51,7 @@ interface GoldenStep {
   readonly micro_batches: readonly MicroBatch[];
 }
 
-async function readTensors<T>(file: string, use: (tensors: ReadonlyMap<string, StoredTensor>) => Promise<T>): Promise<T> {
+export async function readTensors<T>(file: string, use: (tensors: ReadonlyMap<string, StoredTensor>) => Promise<T>): Promise<T> {
   const source = await openFile(file);
   try {
     return await use((await readSafetensors(source)).tensors);
@@ -61,7 +61,7 @@ async function readTensors<T>(file: string, use: (tensors: ReadonlyMap<string, S
 }
 
 /** The ratio of norms by which a gradient is judged. */
-function normError(found: Float32Array, expected: Float32Array): number {
+export function normError(found: Float32Array, expected: Float32Array): number {
   let difference = 0;
   let norm = 0;
   for (let i = 0; i < expected.length; i++) {
@@ -73,7 +73,7 @@ function normError(found: Float32Array, expected: Float32Array): number {
 
 const relative = (found: number, expected: number): number => Math.abs(found - expected) / Math.abs(expected);
 
-async function readBatches(dir: string, ignore: number): Promise<TrainingBatch[]> {
+export async function readBatches(dir: string, ignore: number): Promise<TrainingBatch[]> {
   return readTensors(join(dir, 'batches.safetensors'), async (tensors) => {
     const [batches, rows, length] = tensors.get('samples')!.shape;
     const samples = await readInt32(tensors.get('samples')!);
