@@ -1,4 +1,4 @@
-// The executor's queue and its uploads. See executor.h; programs are in program.cc.
+// The executor's queue and its uploads. See executor.h; runs of programs are in runs.cc.
 #include "executor.h"
 
 #include <errno.h>
@@ -75,7 +75,7 @@ class Upload final : public Work {
       from = piece.data();
     }
     if (task.buffer->is_weight()) table_.pack_rows(task.buffer->weight, task.source, from, task.row + row, count);
-    else table_.to_f32(task.source, from, reinterpret_cast<float*>(task.buffer->block.data) + task.row + row, count);
+    else table_.to_f32(task.source, from, reinterpret_cast<float*>(task.buffer->data) + task.row + row, count);
     return true;
   }
 
@@ -129,8 +129,8 @@ int32_t Executor::create(DType dtype, int64_t elements) {
   auto buffer = std::make_unique<Buffer>();
   buffer->dtype = dtype;
   buffer->elements = elements;
-  buffer->weight = {};
   if (!memory_.allocate(static_cast<size_t>(elements * element_bytes(dtype)), buffer->block)) return 0;
+  buffer->data = buffer->block.data;
   return keep(buffer.release());
 }
 
@@ -140,8 +140,9 @@ int32_t Executor::create_weight(DType dtype, int32_t rows, int32_t columns) {
   if (!memory_.allocate(static_cast<size_t>(data + scale_bytes(dtype, rows, columns)), buffer->block)) return 0;
   buffer->dtype = dtype;
   buffer->elements = int64_t(rows) * columns;
-  buffer->weight = {dtype, rows, columns, buffer->block.data, nullptr};
-  if (dtype == kQ8 || dtype == kQ4) buffer->weight.scales = reinterpret_cast<uint16_t*>(buffer->block.data + data);
+  buffer->data = buffer->block.data;
+  buffer->weight = {dtype, rows, columns, buffer->data, nullptr};
+  if (dtype == kQ8 || dtype == kQ4) buffer->weight.scales = reinterpret_cast<uint16_t*>(buffer->data + data);
   return keep(buffer.release());
 }
 
@@ -228,13 +229,13 @@ void Executor::perform(Task* task) {
   switch (task->kind) {
     case Task::kRun: run(*task); break;
     case Task::kWrite: {
-      std::memcpy(buffer->block.data + task->offset, task->copy.get(), task->bytes);
+      std::memcpy(buffer->data + task->offset, task->copy.get(), task->bytes);
       if (static_cast<int64_t>(task->bytes) == buffer->elements * element_bytes(buffer->dtype)) buffer->stamp = 0;
       break;
     }
     case Task::kRead:
       if (buffer->stamp > task->acknowledged) task->code = kPoisoned;
-      else std::memcpy(task->data, buffer->block.data + task->offset, task->bytes);
+      else std::memcpy(task->data, buffer->data + task->offset, task->bytes);
       break;
     case Task::kUpload: return upload(task);
     case Task::kFree: release(buffer); break;

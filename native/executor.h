@@ -15,38 +15,22 @@
 #include "kernels/kernels.h"
 #include "memory.h"
 #include "pool.h"
+#include "program.h"
 
 namespace openelm {
 
 // Codes of this side only, beside those of kernels.h.
 enum : int { kFileCut = 100, kFileUnreadable };
 
-struct Buffer {
-  DType dtype;
-  int64_t elements;
+struct Buffer final : Storage {
   Block block;
-  Weight weight;           // data is null in a rows buffer
-  uint64_t stamp = 0;      // the last failure that left it unwritten or half written
-  bool is_weight() const { return weight.data != nullptr; }
+  uint64_t stamp = 0;   // the last failure that left it unwritten or half written
 };
 
-enum class Access : uint8_t { read, write, readwrite };
-
-// A program with everything resolved that stays the same from run to run.
+// A program, and what it was last checked and placed for.
 struct Executable {
-  struct Step { int32_t record, stage; };
-  struct Place { int32_t record, operand; int64_t offset; };
-  struct Dynamic { int32_t record, index, param, max; };
-  struct Use { Buffer* buffer; int32_t record; };
-  std::vector<int32_t> ops, ids;
-  std::vector<Record> records;
-  std::vector<Place> places;        // operands in the arena
-  std::vector<Dynamic> dynamics;    // sizes that come from the params
-  std::vector<Use> reads, writes;   // of persistent buffers
-  std::vector<Step> steps;
-  std::vector<int32_t> chunks, params;
-  int64_t arena_bytes = 0, scratch_bytes = 0;
-  uint64_t placed = 0, checked = 0;
+  std::unique_ptr<Program> program;
+  uint64_t placed, checked;
 };
 
 struct Task {
