@@ -35,6 +35,6 @@ const onStep = (report: training.StepReport) => console.log(`step ${report.step}
 await new training.Trainer(step, source, { steps, schedule, accumulation: 1 }, { onStep }).run();
 const values: training.ParameterValues = ({ name }) => training.whole(parameters.read(name));
 const out = process.argv[2];
-const beside = { tokenizer: { name: 'tokenizer.model', bytes } };
-if (out) await training.writeDirectory(out, (write) => training.writeModel(write, config, 'f32', values, beside));
+const beside = [{ name: 'tokenizer.model', bytes }];
+if (out) await training.writeDirectory(out, (write) => training.writeModel(write, config, 'f32', values, { beside }));
 await backend.dispose();

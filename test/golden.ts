@@ -14,6 +14,7 @@ import { kindOf } from '../src/io/node/paths.js';
 import type { Backend } from '../src/tensor/backend.js';
 import { judgeConfigs } from './judge/configs.js';
 import { judgeData } from './judge/data.js';
+import { judgePreferences } from './judge/dpo.js';
 import { judgeEvalRequests } from './judge/eval.js';
 import { judgeEvalModel } from './judge/eval-model.js';
 import { judgeSampling } from './judge/generate.js';
@@ -38,9 +39,6 @@ interface Found {
 const laterFormats: Record<string, string> = {
   '.pt': 'CoreNet checkpoints are not read yet',
   '.gguf': 'GGUF is not read yet',
-};
-const laterFolders: Record<string, string> = {
-  dpo: 'preference tuning is not judged yet',
 };
 
 /** Results of the judges that compare without a model, in one shape. */
@@ -87,8 +85,6 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
     }
     return { items: [], skipped: [`${path}: no judge for this file`] };
   }
-  const later = laterFolders[basename(path)];
-  if (later) return { items: [], skipped: [`${path}: ${later}`] };
   const names = (await readdir(path)).sort();
   const items: Item[] = [];
   const skipped = names.flatMap((name) => {
@@ -125,6 +121,11 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
   if (names.includes('peft.json')) {
     items.push({ path, judge: async (backend) => [await judgePeft(backend, path, dirname(path))] });
     return { items, skipped };
+  }
+  if (names.includes('dpo.json')) {
+    const { base_model: model = 'models/tiny-train' } = (await readJson(join(path, 'dpo.json'))) as { base_model?: string };
+    const parent = (): Promise<string> => parentOf(path, given, model);
+    items.push({ path, judge: async (backend) => [await judgePreferences(backend, path, join(await parent(), model))] });
   }
   if (names.includes('lr.json')) {
     items.push({ path, backendFree: true, judge: async () => [await judgeLearningRates(join(path, 'lr.json'))] });

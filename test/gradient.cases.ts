@@ -380,6 +380,28 @@ gradientCases.push({
   },
 });
 
+for (const [kind, name] of ['sigmoid', 'robust', 'hinge', 'ipo'].entries()) {
+  gradientCases.push({
+    op: 'preferenceLoss',
+    name,
+    tolerance: rounding,
+    build: (b) => {
+      const rows = 20;
+      const losses = b.floats(rows, 2, 1).buffer;
+      // Answers of one row, of several, one behind the other and not; a pair whose margin is large either way.
+      const pairs = b.ints(0, 1, 1, 1, 3, 4, 7, 2, 12, 3, 9, 3, 15, 2, 18, 1);
+      const [reference, results] = [b.vector(8, 2), b.vector(12, 3)];
+      b.backend.write(reference, Float32Array.of(300, -300, -0.5, 0.25, -900, 900));
+      const buffers = { losses, pairs, reference, results };
+      const scales = b.ops.preferenceLoss(b.size(rows - 1, rows), b.size(4, 5 - 1), buffers, {
+        ...{ kind, beta: 0.3, labelSmoothing: kind < 2 ? 0.1 : 0 },
+      });
+      b.result(results, 12);
+      b.output({ buffer: scales, rows: rows - 1, columns: 1 });
+    },
+  });
+}
+
 for (const [count, finite] of [
   [1, true],
   [1003, true],
@@ -411,6 +433,22 @@ export const gradientFailures: Failure[] = [
     build: (b) => {
       const options = { scale: b.vector(1, 1), losses: b.vector(4, 2), zLoss: 0, labelSmoothing: 0 };
       b.ops.crossEntropy(b.floats(2, 8, 3), b.floats(10, 8, 4).buffer, b.ints(9, 10), options);
+    },
+  },
+  {
+    name: 'answer past the rows',
+    op: 'preferenceLoss',
+    build: (b) => {
+      const buffers = { losses: b.vector(8, 1), pairs: b.ints(0, 2, 2, 3), reference: b.vector(2, 2), results: b.vector(3, 3) };
+      b.ops.preferenceLoss(4, 1, buffers, { kind: 0, beta: 1, labelSmoothing: 0 });
+    },
+  },
+  {
+    name: 'answer without rows',
+    op: 'preferenceLoss',
+    build: (b) => {
+      const buffers = { losses: b.vector(8, 1), pairs: b.ints(0, 2, 2, 0), reference: b.vector(2, 2), results: b.vector(3, 3) };
+      b.ops.preferenceLoss(4, 1, buffers, { kind: 0, beta: 1, labelSmoothing: 0 });
     },
   },
   {

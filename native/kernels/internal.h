@@ -123,6 +123,8 @@ size_t cross_entropy_scratch(const Record&);
 int cross_entropy_repeats(const Record&);
 int cross_entropy_chunks(const Record&, int stage);
 int cross_entropy_run(const Record&, int stage, int chunk, int chunks);
+int preference_loss_chunks(const Record&, int stage);
+int preference_loss_run(const Record&, int stage, int chunk, int chunks);
 size_t global_norm_scratch(const Record&);
 int global_norm_chunks(const Record&, int stage);
 int global_norm_run(const Record&, int stage, int chunk, int chunks);

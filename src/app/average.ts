@@ -4,11 +4,11 @@
 import { basename, join } from 'node:path';
 import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
-import type { NamedBytes, StoredTensor } from '../io/bytes.js';
+import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { listCheckpoints, writeDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
-import { kindOf, readIfThere } from '../io/node/paths.js';
+import { kindOf } from '../io/node/paths.js';
 import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
@@ -18,6 +18,7 @@ import { meanTensor } from '../train/average.js';
 import { checkpointFiles, emaTensorName } from '../train/checkpoint.js';
 import { required, wholeNumber } from './options.js';
 import { type Terminal, UsageError } from './terminal.js';
+import { sideFilesIn } from './training-data.js';
 
 interface AverageOptions {
   readonly last: number;
@@ -67,14 +68,6 @@ async function configOf(directory: string): Promise<ModelConfig> {
   return configFromHuggingFace(await readJson(file), file);
 }
 
-async function tokenizerIn(directory: string): Promise<NamedBytes | undefined> {
-  for (const name of ['tokenizer.model', 'tokenizer.json']) {
-    const bytes = await readIfThere(join(directory, name));
-    if (bytes) return { name, bytes };
-  }
-  return undefined;
-}
-
 /** Writes the mean of models of one shape. Throws `InputError` when one is missing or of another shape. */
 export async function writeMean(models: readonly string[], out: string, dtype: CheckpointType): Promise<void> {
   const config = await configOf(models[0]);
@@ -87,8 +80,8 @@ export async function writeMean(models: readonly string[], out: string, dtype: C
       tensors.push(checkWeights(config, weights.tensors, basename(model)).tensors);
     }
     const mean = (name: string): Promise<Float32Array> => meanTensor(tensors.map((of) => of.get(name)!));
-    const tokenizer = await tokenizerIn(models[0]);
-    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(mean(name)), { tokenizer }));
+    const beside = await sideFilesIn(models[0]);
+    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(mean(name)), { beside }));
   } finally {
     await Promise.all(opened.map((weights) => weights.close()));
   }
@@ -104,8 +97,8 @@ async function writeMovingAverage(checkpoint: string, out: string, dtype: Checkp
       if (!tensor) throw new InputError(`${source.name}: no moving average in it: it was trained without ema_momentum`);
       return readFloat32(tensor);
     };
-    const tokenizer = await tokenizerIn(checkpoint);
-    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(values(name)), { tokenizer }));
+    const beside = await sideFilesIn(checkpoint);
+    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(values(name)), { beside }));
   } finally {
     await source.close();
   }

@@ -13,26 +13,45 @@ export interface RunLines {
 export function trainingPanels(runs: readonly RunLines[], logarithmic = false): Panel[] {
   const each = (make: (name: string, lines: readonly LogLine[]) => Line[]): Line[] =>
     runs.flatMap(({ name, lines }) => make(name, lines));
-  const steps = (lines: readonly LogLine[], key: 'loss' | 'learningRate' | 'tokensPerSecond'): [number, number][] =>
-    lines.flatMap((line) => (line.type === 'step' && Number.isFinite(line[key]) ? [[line.step, line[key]]] : []));
-  const loss = each((name, lines) => [
-    ...smoothed(name, steps(lines, 'loss')),
-    {
-      name,
-      style: 'dotted',
-      points: lines.flatMap((line) => (line.type === 'validation' ? [[line.step, line.loss] as const] : [])),
-    },
-  ]);
+  const points = (lines: readonly LogLine[], key: string, type: LogLine['type'] = 'step'): [number, number][] =>
+    lines.flatMap((line) => {
+      const value = line.type === type ? (line as Readonly<Record<string, unknown>>)[key] : undefined;
+      return typeof value === 'number' && Number.isFinite(value) ? [[line.step, value]] : [];
+    });
+  const validated = (name: string, lines: readonly LogLine[], key: string): Line => ({
+    ...{ name, style: 'dotted' },
+    points: points(lines, key, 'validation'),
+  });
+  /** Panels of numbers that only some objectives have. */
+  const own = (title: string, make: (name: string, lines: readonly LogLine[]) => Line[]): Panel[] => {
+    const lines = each(make);
+    return lines.some((line) => line.points.length > 0) ? [{ title, lines }] : [];
+  };
+  const judged = (title: string, key: string): Panel[] =>
+    own(title, (name, lines) => [...smoothed(name, points(lines, key)), validated(name, lines, key)]);
+  const both = (title: string, chosen: string, rejected: string): Panel[] =>
+    own(title, (name, lines) => {
+      const dotted = smoothed(name, points(lines, rejected)).at(-1)!;
+      return [smoothed(name, points(lines, chosen)).at(-1)!, { ...dotted, style: 'dotted' }];
+    });
   return [
-    { title: 'loss', lines: loss, logarithmic },
+    {
+      title: 'loss',
+      lines: each((name, lines) => [...smoothed(name, points(lines, 'loss')), validated(name, lines, 'loss')]),
+      logarithmic,
+    },
+    ...judged('accuracy: how often the chosen answer has the larger reward', 'accuracy'),
+    ...judged('reward margin', 'margin'),
+    ...both('rewards: chosen, and rejected (dotted)', 'rewardChosen', 'rewardRejected'),
+    ...both('log-probabilities: chosen, and rejected (dotted)', 'logpChosen', 'logpRejected'),
     {
       title: 'learning rate',
-      lines: each((name, lines) => [{ name, points: thinned(steps(lines, 'learningRate')) }]),
+      lines: each((name, lines) => [{ name, points: thinned(points(lines, 'learningRate')) }]),
       fromZero: true,
     },
     {
       title: 'tokens per second',
-      lines: each((name, lines) => smoothed(name, steps(lines, 'tokensPerSecond'))),
+      lines: each((name, lines) => smoothed(name, points(lines, 'tokensPerSecond'))),
       fromZero: true,
     },
   ];

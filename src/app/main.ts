@@ -73,6 +73,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./pretrain.js')).pretrainCommand(t),
   },
   {
+    name: 'tune',
+    description: 'teach a model to answer, from conversations or preferences',
+    load: async (t) => (await import('./tune.js')).tuneCommand(t),
+  },
+  {
     name: 'plot',
     description: 'loss, learning rate and throughput of training runs as a picture',
     load: async (t) => (await import('./plot.js')).plotCommand(t),

@@ -5,14 +5,13 @@ import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { type DataConfig, dataSchema } from '../data/config.js';
 import { InputError } from '../errors.js';
-import { checkConfig, parseYaml } from '../io/config.js';
-import { isObject } from '../io/json.js';
+import { checkConfig } from '../io/config.js';
 import { type ConfigFields, configFromFields, configFromName, type ModelConfig } from '../model/config.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { languageModelling, type TrainingBatch } from '../train/language-modelling.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import type { StepParts } from '../train/step.js';
-import { readTextFile } from './terminal.js';
+import { readSettings } from './settings-file.js';
 
 const count = (least: number) => z.number().int().min(least);
 const fraction = z.number().min(0).max(1);
@@ -100,10 +99,7 @@ export const freeSettings = [
  * Throws `InputError` naming the file and the key that is wrong.
  */
 export async function readPretrainConfig(file: string, overrides: readonly string[] = []): Promise<PretrainConfig> {
-  const value = parseYaml(await readTextFile(file), file);
-  if (!isObject(value)) throw new InputError(`${file}: expected keys and values, as in "steps: 1000"`);
-  for (const [key, text] of pairs(overrides)) assign(value, key, text);
-  const config = checkConfig(pretrainSchema, value, file);
+  const config = checkConfig(pretrainSchema, await readSettings(file, overrides, ['data.tokenizer']), file);
   const { learning_rate: rate, data, validation, steps } = config;
   if (rate.warmup_steps > steps) {
     throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
@@ -127,31 +123,6 @@ function withWholePaths(data: DataConfig, base: string): DataConfig {
     ...(data.val_data_info ? { val_data_info: whole(data.val_data_info) } : {}),
     ...(data.tokenizer === undefined ? {} : { tokenizer: resolve(base, data.tokenizer) }),
   };
-}
-
-function pairs(words: readonly string[]): [string, string][] {
-  const found: [string, string][] = [];
-  for (let i = 0; i < words.length; i++) {
-    const [, key, inline] = /^--([\w.]+)(?:=(.*))?$/s.exec(words[i]) ?? [];
-    if (key === undefined) throw new InputError(`${words[i]}: expected --key value, as in --optimizer.eps 1e-6`);
-    const text = inline ?? words[++i];
-    if (text === undefined) throw new InputError(`--${key}: a value is missing`);
-    found.push([key, text]);
-  }
-  return found;
-}
-
-function assign(config: Record<string, unknown>, path: string, text: string): void {
-  const keys = path.split('.');
-  const last = keys.pop()!;
-  let at = config;
-  for (const key of keys) {
-    if (!isObject(at[key])) at[key] = {};
-    at = at[key] as Record<string, unknown>;
-  }
-  const value = parseYaml(text, `--${path}`);
-  // On the command line a file is where the caller is, not where the settings are.
-  at[last] = path === 'data.tokenizer' && typeof value === 'string' ? resolve(value) : value;
 }
 
 /**

@@ -1,9 +1,10 @@
 // A training run's tokenizer: named by a file, or LLaMA's, with what processes texts with it.
 
+import { join } from 'node:path';
 import { inlineProcessor, type ProcessOptions, type TextProcessor } from '../data/process.js';
 import { InputError } from '../errors.js';
 import type { NamedBytes } from '../io/bytes.js';
-import { kindOf } from '../io/node/paths.js';
+import { kindOf, readIfThere } from '../io/node/paths.js';
 import { workerProcessor } from '../io/node/text-workers.js';
 import { readTokenizerFile } from '../io/node/tokenizer-file.js';
 import { llamaTokenizer } from '../tokenizer/llama.js';
@@ -12,8 +13,8 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 /** A run's tokenizer, its file as it lies beside a model, and what processes texts with it. */
 export interface TokenizerParts {
   readonly tokenizer: Tokenizer;
-  /** Absent for LLaMA's, which models of its vocabulary are run with unasked. */
-  readonly beside?: NamedBytes;
+  /** None for LLaMA's, which models of its vocabulary are run with unasked. */
+  readonly beside: readonly NamedBytes[];
   /** Starts a thread, or none; the caller closes it. */
   processor(options: ProcessOptions): TextProcessor;
 }
@@ -22,15 +23,22 @@ export interface TokenizerParts {
 export async function openTokenizerParts(path: string | undefined): Promise<TokenizerParts> {
   if (path === undefined) {
     const tokenizer = await llamaTokenizer();
-    return { tokenizer, processor: (options) => inlineProcessor(tokenizer, options) };
+    return { tokenizer, beside: [], processor: (options) => inlineProcessor(tokenizer, options) };
   }
   if (!(await kindOf(path))) throw new InputError(`${path}: no such tokenizer; \`openelm tokenizer train\` makes one`);
   const { tokenizer, file } = await readTokenizerFile(path);
   const name = path.endsWith('.json') ? 'tokenizer.json' : 'tokenizer.model';
   return {
     tokenizer,
-    beside: { name, bytes: file.bytes },
+    beside: [{ name, bytes: file.bytes }],
     // One thread is many times faster than any model here learns.
     processor: (options) => workerProcessor({ tokenizer: file, options }, 1),
   };
+}
+
+/** What lies beside a model's weights and goes with them wherever they go: its tokenizer and its chat template. */
+export async function sideFilesIn(directory: string): Promise<NamedBytes[]> {
+  const names = ['tokenizer.model', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'];
+  const files = await Promise.all(names.map(async (name) => ({ name, bytes: await readIfThere(join(directory, name)) })));
+  return files.flatMap(({ name, bytes }) => (bytes ? [{ name, bytes }] : []));
 }

@@ -5,7 +5,7 @@ import type { OpName } from '../tensor/optable.js';
 import { inverseRms, outside, type ReferenceOps, rotate, sequencesOf, sigmoid } from './reference-call.js';
 
 type GradientName = Exclude<
-  Extract<OpName, `${string}Grad` | 'crossEntropy' | 'globalNorm' | 'adamw'>,
+  Extract<OpName, `${string}Grad` | 'crossEntropy' | 'preferenceLoss' | 'globalNorm' | 'adamw'>,
   'scaleColumnsGrad' | 'doraFactorsGrad'
 >;
 
@@ -195,6 +195,35 @@ export const referenceGradients: Pick<ReferenceOps, GradientName> = {
     for (let i = 0; i < sums.length; i++) weightGrad![i] += sums[i];
   },
 
+  preferenceLoss(call) {
+    const { rows, pairCount, kind } = call.sizes;
+    const [losses, pairs, reference] = [call.floats('losses'), call.ints('pairs'), call.floats('reference')];
+    const [results, rowWeights] = [call.floats('results'), call.floats('rowWeights')];
+    const { beta, labelSmoothing: e } = call.constants;
+    rowWeights.fill(0, 0, rows);
+    for (let p = 0; p < pairCount; p++) {
+      const answers = [0, 1].map((which) => {
+        const [first, count] = [pairs[4 * p + 2 * which], pairs[4 * p + 2 * which + 1]];
+        let logp = 0;
+        for (let r = first; r < first + count; r++) logp -= losses[2 * r];
+        return { first, count, logp, ratio: logp - reference[2 * p + which] };
+      });
+      if (answers.some(({ first, count }) => first < 0 || count < 1 || first + count > rows)) return 'index-out-of-range';
+      const [chosen, rejected] = answers;
+      const [loss, slope] = preference(
+        kind,
+        beta,
+        e,
+        chosen.ratio - rejected.ratio,
+        chosen.ratio / chosen.count - rejected.ratio / rejected.count,
+      );
+      results.set([loss, chosen.logp, rejected.logp], 3 * p);
+      rowWeights.fill(-slope / (kind === 3 ? chosen.count : 1), chosen.first, chosen.first + chosen.count);
+      rowWeights.fill(slope / (kind === 3 ? rejected.count : 1), rejected.first, rejected.first + rejected.count);
+    }
+    return undefined;
+  },
+
   globalNorm(call) {
     const { count } = call.sizes;
     const [x, norms] = [call.floats('x'), call.floats('norms')];
@@ -244,4 +273,22 @@ function normalizeGrad(
     weightSums[i] += dout[i] * x[i] * inverse;
   }
   return Float64Array.from(x, (value, i) => (weight[i] * dout[i] - value * inverse * projection) * inverse);
+}
+
+/** ln(1 + exp(-x)), whatever x. */
+function softplus(x: number): number {
+  return Math.max(0, -x) + Math.log1p(Math.exp(-Math.abs(x)));
+}
+
+/** A pair's loss, and its derivative by the difference of log-ratios (IPO: of their means). */
+function preference(kind: number, beta: number, e: number, difference: number, differenceOfMeans: number): [number, number] {
+  const m = beta * difference;
+  const [right, wrong] = [softplus(m), softplus(-m)];
+  if (kind === 0) return [(1 - e) * right + e * wrong, beta * (e * sigmoid(m) - (1 - e) * sigmoid(-m))];
+  if (kind === 1) {
+    return [((1 - e) * right - e * wrong) / (1 - 2 * e), (-beta * ((1 - e) * sigmoid(-m) + e * sigmoid(m))) / (1 - 2 * e)];
+  }
+  if (kind === 2) return [Math.max(0, 1 - m), m < 1 ? -beta : 0];
+  const off = differenceOfMeans - 1 / (2 * beta);
+  return [off * off, 2 * off];
 }

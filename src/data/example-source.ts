@@ -117,18 +117,33 @@ function batchEnd<Example>(
   return end;
 }
 
-/** Batches of the first epochs, as the source makes them. */
-export function countBatches<Example>(
+/** What a run over all examples for some epochs comes to. */
+export interface BatchPlan {
+  readonly batches: number;
+  /** Of the largest batch: examples in it, and rows. */
+  readonly mostExamples: number;
+  readonly mostRows: number;
+}
+
+/** Counts the batches of the first epochs, as the source makes them; of as many epochs as `batches` take, if that is given. */
+export function planBatches<Example>(
   examples: readonly Example[],
   options: ExampleSourceOptions<Example>,
-  epochs: number,
-): number {
-  let batches = 0;
-  for (let epoch = 0; epoch < epochs; epoch++) {
+  { epochs, batches }: { readonly epochs: number; readonly batches?: number },
+): BatchPlan {
+  const plan = { batches: 0, mostExamples: 0, mostRows: 0 };
+  const goesOn = (epoch: number): boolean => (batches === undefined ? epoch < epochs : plan.batches < batches);
+  for (let epoch = 0; examples.length > 0 && goesOn(epoch); epoch++) {
     const order = orderOf(examples.length, options, epoch);
-    for (let at = 0; at < order.length; batches++) at = batchEnd(examples, order, at, options);
+    for (let at = 0; at < order.length; plan.batches++) {
+      const end = batchEnd(examples, order, at, options);
+      const rows = order.slice(at, end).reduce((sum, i) => sum + options.rowsOf(examples[i]), 0);
+      plan.mostExamples = Math.max(plan.mostExamples, end - at);
+      plan.mostRows = Math.max(plan.mostRows, rows);
+      at = end;
+    }
   }
-  return batches;
+  return plan;
 }
 
 /** The batches of one pass in the order of the files, for evaluation. */

@@ -1,5 +1,5 @@
 // Writes a model as Hugging Face lays it out, which is how it is loaded: config.json, model.safetensors (or shards with their
-// index) and a tokenizer, from values made or read a piece at a time. It names and fills files; where they go is the caller's.
+// index) and what lies beside them, from values made or read a piece at a time. It names and fills files; where they go is the caller's.
 
 import { type ByteSink, DTYPE_BYTES, type NamedBytes } from '../io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
@@ -18,8 +18,8 @@ export type WriteFile = (name: string, write: (sink: ByteSink) => Promise<void>)
 export type ParameterValues = (parameter: Parameter) => Iterable<Float32Array> | AsyncIterable<Float32Array>;
 
 export interface WriteModelOptions {
-  /** Lies beside the weights. */
-  readonly tokenizer?: NamedBytes;
+  /** What lies beside the weights, as it is: a tokenizer, a chat template. */
+  readonly beside?: readonly NamedBytes[];
   /** Split into shards of at most this many bytes of weights; a larger tensor has a shard of its own. Default: one file. */
   readonly shardBytes?: number;
   /** Called as weights are written, with bytes so far and in all. */
@@ -37,7 +37,7 @@ export async function writeModel(
   config: ModelConfig,
   dtype: CheckpointType,
   values: ParameterValues,
-  { tokenizer, shardBytes = Number.POSITIVE_INFINITY, onProgress }: WriteModelOptions = {},
+  { beside = [], shardBytes = Number.POSITIVE_INFINITY, onProgress }: WriteModelOptions = {},
 ): Promise<number> {
   const { stored, torch } = checkpointTypes[dtype];
   const specs = parameterShapes(config).map((parameter) => ({ ...parameter, dtype: stored }));
@@ -50,7 +50,7 @@ export async function writeModel(
       onProgress?.(done, total);
     }
   }
-  if (tokenizer) await write(tokenizer.name, (sink) => sink.write(tokenizer.bytes));
+  for (const { name, bytes } of beside) await write(name, (sink) => sink.write(bytes));
   const shards = splitIntoShards(specs, shardBytes);
   for (const { file, tensors } of shards) await write(file, (sink) => writeSafetensors(sink, tensors, data, { format: 'pt' }));
   if (shards.length > 1) {

@@ -286,6 +286,32 @@ export class Ops {
     return dx;
   }
 
+  /**
+   * Losses of preference pairs and how they change with each row's cross-entropy (see the op table). losses: f32 [>= 2 rows];
+   * pairs: i32 [>= 4 pairs]; reference: f32 [>= 2 pairs]; results: f32 [>= 3 pairs]; returns the rows' weights, f32 [rows].
+   */
+  preferenceLoss(
+    rows: Dim,
+    pairCount: Dim,
+    buffers: { losses: DeviceBuffer; pairs: DeviceBuffer; reference: DeviceBuffer; results: DeviceBuffer },
+    options: { kind: number; beta: number; labelSmoothing: number },
+  ): DeviceBuffer {
+    const { losses, pairs, reference, results } = buffers;
+    this.atLeast('preferenceLoss', 'losses', losses, 2 * maxOf(rows));
+    this.atLeast('preferenceLoss', 'pairs', pairs, 4 * maxOf(pairCount));
+    this.atLeast('preferenceLoss', 'reference', reference, 2 * maxOf(pairCount));
+    this.atLeast('preferenceLoss', 'results', results, 3 * maxOf(pairCount));
+    const rowWeights = this.allocate([maxOf(rows)]);
+    const { kind, beta, labelSmoothing } = options;
+    this.record(
+      'preferenceLoss',
+      [losses, pairs, reference, results, rowWeights],
+      [rows, pairCount, kind],
+      [beta, labelSmoothing],
+    );
+    return rowWeights;
+  }
+
   /** norms: f32 [3]: the norm of x, the factor that clips it to maxNorm, and whether it is not finite */
   globalNorm(x: DeviceBuffer, norms: DeviceBuffer, maxNorm: number): void {
     this.exactly('globalNorm', 'norms', norms, [3]);

@@ -271,6 +271,26 @@ export const opTable = {
     ints: ['rows', 'columns', 'vocabulary'],
     floats: ['zLoss', 'labelSmoothing'],
   },
+  /**
+   * Losses of pairs of answers, the first of which is preferred, from their tokens' cross-entropies (`losses` as crossEntropy leaves
+   * them). pairs[p] = (first row, rows of the chosen answer, first row, rows of the rejected one); an answer's logp is minus the sum
+   * of its rows' ce, reference[p] = (logp of chosen, of rejected) of the reference model. With m = beta ((logp - reference of chosen) -
+   * (logp - reference of rejected)), e = labelSmoothing and s(x) = ln(1 + exp(-x)) the loss is by `kind`
+   * 0: (1 - e) s(m) + e s(-m) (Rafailov et al. 2023; cDPO)   1: ((1 - e) s(m) - e s(-m)) / (1 - 2 e) (robust, Chowdhury et al. 2024)
+   * 2: max(0, 1 - m) (Zhao et al. 2023)   3: (h - 1 / (2 beta))^2, h the same difference of means over an answer's rows (IPO)
+   * results[p] = (loss, logp of chosen, of rejected); rowWeights[r] = the derivative of its pair's loss by the row's ce, 0 in no pair.
+   */
+  preferenceLoss: {
+    operands: [
+      read('losses', 'f32'),
+      read('pairs', 'i32'),
+      read('reference', 'f32'),
+      write('results', 'f32'),
+      write('rowWeights', 'f32'),
+    ],
+    ints: ['rows', 'pairCount', 'kind'],
+    floats: ['beta', 'labelSmoothing'],
+  },
   /** norms = (2-norm of x, factor that brings it to at most maxNorm (1 if it is, as torch's clip_grad_norm_), 1 if it is not finite else 0) */
   globalNorm: { operands: [read('x', 'f32'), write('norms', 'f32')], ints: ['count'], floats: ['maxNorm'] },
   /**

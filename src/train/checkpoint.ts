@@ -39,7 +39,7 @@ export interface CheckpointContents {
   readonly dtype: CheckpointType;
   /** The moving average of the parameters by name, if there is one. */
   readonly ema?: ReadonlyMap<string, Float32Array>;
-  readonly tokenizer?: NamedBytes;
+  readonly beside?: readonly NamedBytes[];
   readonly record: Omit<TrainingRecord, 'format' | 'files'>;
 }
 
@@ -54,7 +54,7 @@ export function emaTensorName(parameter: string): string {
 
 /** Writes all files, the record last. Throws what `write` throws. */
 export async function writeCheckpoint(write: WriteFile, contents: CheckpointContents): Promise<void> {
-  const { parameters, dtype, ema, tokenizer } = contents;
+  const { parameters, dtype, ema, beside } = contents;
   const files: Record<string, number> = {};
   const counted: WriteFile = async (name, fill) => {
     files[name] = 0;
@@ -68,7 +68,7 @@ export async function writeCheckpoint(write: WriteFile, contents: CheckpointCont
     );
   };
   const values = ({ name }: { name: string }) => whole(parameters.read(name));
-  await writeModel(counted, parameters.config, dtype, values, { tokenizer });
+  await writeModel(counted, parameters.config, dtype, values, { beside });
 
   const states = (['parameters', 'firstMoment', 'secondMoment'] as const).filter(
     (state) => state !== 'parameters' || dtype !== 'f32',

@@ -47,6 +47,11 @@ export class TrainingStep<Batch> {
     return this.parts.model;
   }
 
+  /** Planned bytes of what a batch makes on its way, forward and back. */
+  get arenaBytes(): number {
+    return this.training.executable.arenaBytes;
+  }
+
   /** How many things of a batch count. */
   count(batch: Batch): number {
     return this.parts.objective.count(batch);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { batchesInOrder, countBatches, ExampleSource, loadExamples } from '../../src/data/example-source.js';
+import { batchesInOrder, ExampleSource, loadExamples, planBatches } from '../../src/data/example-source.js';
 import { type Dropped, type Example, type ExampleOptions, exampleOf, type RowEncoders } from '../../src/data/examples.js';
 import type { FileRow } from '../../src/data/readers.js';
 import { encodeConversation } from '../../src/infer/chat.js';
@@ -150,11 +150,17 @@ describe('ExampleSource', () => {
 
   it('goes on from any state with the same batches, and counts them beforehand', async () => {
     const source = new ExampleSource(examples, settings, collate);
-    const count = countBatches(examples, settings, 3);
-    for (let i = 0; i < count; i++) {
+    const { batches, mostExamples, mostRows } = planBatches(examples, settings, { epochs: 3 });
+    expect(planBatches(examples, settings, { epochs: 1, batches: batches - 1 })).toEqual({ batches, mostExamples, mostRows });
+    let [examplesSeen, rowsSeen] = [0, 0];
+    for (let i = 0; i < batches; i++) {
       const resumed = new ExampleSource(examples, settings, collate, JSON.parse(JSON.stringify(source.state())));
-      expect(await resumed.next()).toEqual(await source.next());
+      const { batch, tokens } = await source.next();
+      expect(await resumed.next()).toMatchObject({ batch, tokens });
+      examplesSeen = Math.max(examplesSeen, batch.length);
+      rowsSeen = Math.max(rowsSeen, tokens);
     }
+    expect([mostExamples, mostRows]).toEqual([examplesSeen, rowsSeen]);
     expect(source.state()).toEqual({ epoch: 2, next: examples.length });
     expect([...batchesInOrder(examples, settings, collate)].flat()).toEqual(examples.map(({ document }) => document));
   });

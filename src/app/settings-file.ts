@@ -1,0 +1,52 @@
+// A settings file (YAML) with words of the command line over it: `--key value` or `--key=value`, keys dotted, values YAML. What keys there
+// are is the verbs' (pretrain-config.ts, tune-config.ts).
+
+import { resolve } from 'node:path';
+import { InputError } from '../errors.js';
+import { parseYaml } from '../io/config.js';
+import { isObject } from '../io/json.js';
+import { readTextFile } from './terminal.js';
+
+/**
+ * The settings as a value, not yet checked. `paths` are the keys that name files: on the command line those start from where the
+ * caller is, not from the settings' folder. Throws `InputError` naming the file or the word that is wrong.
+ */
+export async function readSettings(
+  file: string,
+  overrides: readonly string[],
+  paths: readonly string[],
+): Promise<Record<string, unknown>> {
+  const value = parseYaml(await readTextFile(file), file);
+  if (!isObject(value)) throw new InputError(`${file}: expected keys and values, as in "steps: 1000"`);
+  for (const [key, text] of pairs(overrides)) assign(value, key, text, paths.includes(key));
+  return value;
+}
+
+function pairs(words: readonly string[]): [string, string][] {
+  const found: [string, string][] = [];
+  for (let i = 0; i < words.length; i++) {
+    const [, key, inline] = /^--([\w.]+)(?:=(.*))?$/s.exec(words[i]) ?? [];
+    if (key === undefined) throw new InputError(`${words[i]}: expected --key value, as in --optimizer.eps 1e-6`);
+    const text = inline ?? words[++i];
+    if (text === undefined) throw new InputError(`--${key}: a value is missing`);
+    found.push([key, text]);
+  }
+  return found;
+}
+
+function assign(config: Record<string, unknown>, path: string, text: string, isFile: boolean): void {
+  const keys = path.split('.');
+  const last = keys.pop()!;
+  let at = config;
+  for (const key of keys) {
+    if (!isObject(at[key])) at[key] = {};
+    at = at[key] as Record<string, unknown>;
+  }
+  const value = parseYaml(text, `--${path}`);
+  at[last] = isFile ? whole(value) : value;
+}
+
+function whole(value: unknown): unknown {
+  if (typeof value === 'string') return resolve(value);
+  return Array.isArray(value) ? value.map(whole) : value;
+}

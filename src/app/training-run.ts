@@ -1,0 +1,225 @@
+// What every training run does around its steps, whatever it trains on: one run to a directory, going on from the last checkpoint,
+// a line a step, the log, checkpoints, samples, and an end at Ctrl-C that leaves a checkpoint. What is trained and on what is
+// the verb's (pretrain.ts, tune.ts); the steps themselves are train/trainer.ts.
+
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { NativeBackend } from '../backends/native.js';
+import { InputError } from '../errors.js';
+import type { NamedBytes } from '../io/bytes.js';
+import {
+  type CheckpointPlace,
+  checkpointName,
+  keepLast,
+  listCheckpoints,
+  removeLeftovers,
+  writeDirectory,
+} from '../io/node/checkpoints.js';
+import { openFile, writeAtomic } from '../io/node/files.js';
+import { withLock } from '../io/node/lock.js';
+import { readIfThere } from '../io/node/paths.js';
+import type { WriteFile } from '../model/write.js';
+import type { Backend } from '../tensor/backend.js';
+import { difference, readRecord, type TrainingRecord } from '../train/checkpoint.js';
+import type { Means } from '../train/objective.js';
+import { type BatchSource, type Learner, type StepReport, Trainer, type TrainerOptions } from '../train/trainer.js';
+import { formatSeconds } from './progress.js';
+import { RunLog } from './run-log.js';
+import type { Terminal } from './terminal.js';
+
+/** A checkpoint to go on from. */
+export interface StartingPoint extends CheckpointPlace {
+  readonly record: TrainingRecord;
+}
+
+/** Runs something while no other run may train in a directory. Throws `InputError` when one does. */
+export function aloneIn<T>(out: string, run: () => Promise<T>): Promise<T> {
+  const lock = join(out, '.lock');
+  const onWait = (): never => {
+    throw new InputError(`${out}: another run is training there; choose another --out (if there is none, remove ${lock})`);
+  };
+  return withLock(lock, { onWait }, run);
+}
+
+/**
+ * The checkpoint of a run's directory to go on from, checked against the settings (`free`: those that may differ) and the files that lie
+ * beside its model; undefined for a new run. Throws `InputError` when they differ, or when there is one and `resume` is not set.
+ */
+export async function startingPoint(
+  out: string,
+  settings: unknown,
+  free: readonly string[],
+  beside: readonly NamedBytes[],
+  resume: boolean,
+  note: (text: string) => void,
+): Promise<StartingPoint | undefined> {
+  const last = (await listCheckpoints(out)).at(-1);
+  if (!last) {
+    if (resume) note(`${out}: no checkpoint there; starting at the beginning`);
+    return undefined;
+  }
+  if (!resume) throw new InputError(`${last.path} is there already: --resume goes on from it; or choose another --out`);
+  const record = await readRecord(fileIn(last.path));
+  // Through JSON, as the saved ones went.
+  const differs = difference(JSON.parse(JSON.stringify(settings)), record.config, free);
+  if (differs) throw new InputError(`${last.path} was made with other settings: ${differs}; set it back, or start a new run`);
+  for (const { name, bytes } of beside) {
+    const saved = await readIfThere(join(last.path, name));
+    if (!saved || Buffer.compare(saved, bytes) !== 0) {
+      const what = name.startsWith('tokenizer') ? 'tokenizer' : name;
+      throw new InputError(
+        `${last.path} was made with another ${what} than the settings name; take that one, or start a new run`,
+      );
+    }
+  }
+  return { ...last, record };
+}
+
+/** Opens the files of a checkpoint by name. */
+export function fileIn(directory: string): (name: string) => ReturnType<typeof openFile> {
+  return (name) => openFile(join(directory, name));
+}
+
+/** Makes a run's directory ready: what a killed run left half written goes, the settings are written. */
+export async function prepareDirectory(out: string, settings: unknown): Promise<void> {
+  await removeLeftovers(out);
+  await writeAtomic(join(out, 'config.yaml'), (sink) => sink.write(new TextEncoder().encode(stringify(settings))));
+}
+
+/** Two operations a multiply-add, on all threads; undefined where that is not measured. */
+export async function peakFlops(backend: Backend): Promise<number | undefined> {
+  if (!(backend instanceof NativeBackend)) return undefined;
+  return 2 * (await backend.measureRoofline()).f32MultiplyAdds * backend.limits.threads;
+}
+
+/** A text written by the model as it is now. */
+export interface Sample {
+  readonly prompt: string;
+  readonly text: string;
+}
+
+export interface TrainingRun<Batch> {
+  readonly out: string;
+  /** Saved with every checkpoint. */
+  readonly settings: unknown;
+  readonly learner: Learner<Batch>;
+  readonly source: BatchSource<Batch>;
+  readonly options: TrainerOptions;
+  readonly from?: StartingPoint;
+  readonly onUpdate?: () => void;
+  /** What counts in the objective's means. */
+  readonly counted: 'tokens' | 'pairs';
+  readonly validation?: { readonly every: number; batches(): AsyncIterable<Batch> | Iterable<Batch> };
+  readonly samples?: { readonly every: number; write(step: number): AsyncIterable<Sample> };
+  readonly checkpoints: {
+    readonly every: number;
+    readonly keep: number;
+    write(file: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>): Promise<void>;
+  };
+}
+
+/** Trains to the end, or to Ctrl-C or SIGTERM; either way the last step has a checkpoint. Returns where it lies. */
+export async function trainAndTell<Batch>(
+  terminal: Terminal,
+  run: TrainingRun<Batch>,
+): Promise<{ path: string; interrupted: boolean }> {
+  const { out, learner, source, options, from, validation, samples, checkpoints } = run;
+  const log = await RunLog.open(out, from?.step ?? 0);
+  const losses = { train: null, validation: null, ...from?.record.losses } as { train: number | null; validation: number | null };
+  const stop = new AbortController();
+  const forget = onStop(terminal, () => stop.abort());
+  const start = from && { step: from.step, tokens: from.record.tokens, checkpoint: from.path };
+  const trainer = new Trainer(
+    learner,
+    source,
+    options,
+    {
+      signal: stop.signal,
+      onStep: async (report) => {
+        const { means, ...rest } = report;
+        losses.train = means.loss;
+        terminal.stdout.write(`${stepLine(report, options.steps)}\n`);
+        await log.write({ type: 'step', ...rest, ...means });
+      },
+      onValidation: async ({ step, means, count }) => {
+        losses.validation = means.loss;
+        const numbers = means.crossEntropy === undefined ? means : { ...means, perplexity: Math.exp(means.crossEntropy) };
+        terminal.stdout.write(`  validation  ${meansText(numbers)}  of ${count} ${run.counted}\n`);
+        await log.write({ type: 'validation', step, ...numbers, count });
+      },
+      onUpdate: run.onUpdate,
+      validation,
+      interludes: samples && [
+        {
+          every: samples.every,
+          run: async (step) => {
+            for await (const sample of samples.write(step)) {
+              terminal.stdout.write(`  sample  ${JSON.stringify(sample.prompt)} ${JSON.stringify(sample.text)}\n`);
+              await log.write({ type: 'sample', step, ...sample });
+            }
+          },
+        },
+      ],
+      checkpoints: {
+        every: checkpoints.every,
+        save: async (progress) => {
+          const path = join(out, checkpointName(progress.step));
+          await writeDirectory(path, (file) => checkpoints.write(file, { ...progress, config: run.settings, losses }));
+          await keepLast(out, checkpoints.keep);
+          await log.write({ type: 'checkpoint', step: progress.step, path });
+          return path;
+        },
+      },
+    },
+    start,
+  );
+  try {
+    const { step, interrupted } = await trainer.run();
+    const path = join(out, checkpointName(step));
+    if (interrupted) terminal.stderr.write(`openelm: interrupted after step ${step}; --resume goes on from ${path}\n`);
+    else terminal.stdout.write(`done: ${path}\n`);
+    return { path, interrupted };
+  } finally {
+    forget();
+  }
+}
+
+/** Calls back once at Ctrl-C or SIGTERM; a second one ends the process. */
+export function onStop(terminal: Terminal, stop: () => void, message = 'ending after this step, with a checkpoint'): () => void {
+  const stopOnce = (): void => {
+    forget();
+    terminal.stderr.write(`openelm: ${message}\n`);
+    stop();
+  };
+  const forgetInterrupt = terminal.onInterrupt(stopOnce);
+  process.on('SIGTERM', stopOnce);
+  const forget = (): void => {
+    forgetInterrupt();
+    process.off('SIGTERM', stopOnce);
+  };
+  return forget;
+}
+
+/** How an objective's numbers are called on a line; those that are not here go by their own names. */
+const shortNames: Readonly<Record<string, string>> = { crossEntropy: 'ce', zLoss: 'z' };
+
+function meansText(means: Means): string {
+  return Object.entries(means)
+    .map(([name, value]) => `${shortNames[name] ?? name} ${value.toFixed(name === 'perplexity' ? 2 : 4)}`)
+    .join('  ');
+}
+
+/** `step 12/3000  loss 4.1234  ce 4.1200  z 0.0034  lr 1.20e-3  norm 0.87  1234 tok/s  mfu 48.1%  eta 1:02:03`. */
+export function stepLine(report: StepReport, steps: number): string {
+  const { step, means, learningRate, gradNorm, tokensPerSecond, mfu, skipped, secondsLeft } = report;
+  return [
+    `step ${String(step).padStart(String(steps).length)}/${steps}`,
+    meansText(means),
+    `lr ${learningRate.toExponential(2)}`,
+    `norm ${gradNorm.toFixed(2)}`,
+    `${tokensPerSecond.toFixed(0)} tok/s`,
+    ...(mfu === undefined ? [] : [`mfu ${(100 * mfu).toFixed(1)}%`]),
+    `eta ${formatSeconds(secondsLeft)}`,
+    ...(skipped ? ['passed over: the gradient is not finite'] : []),
+  ].join('  ');
+}

@@ -1,0 +1,198 @@
+// Rejection sampling (RSO, Liu et al. 2023): answers of the model to the prompts of the data, several to each, scored by a reward,
+// accepted by the published rule and paired. Answers are kept in the run's directory as they come, so that sampling goes on where it was
+// ended; the pairs are then tuned on like any others. The rule itself is data/rejection.ts, rewards are reward.ts.
+
+import { setMaxListeners } from 'node:events';
+import { appendFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Message } from '../data/examples.js';
+import { messagesAt, missing, textAt } from '../data/examples.js';
+import { type FileRow, readRows } from '../data/readers.js';
+import { rankedPairs, rejectionSample } from '../data/rejection.js';
+import { InputError } from '../errors.js';
+import { Engine } from '../infer/engine.js';
+import { TextModel } from '../infer/text.js';
+import { localCorpora } from '../io/node/corpora.js';
+import { fileError, writeAtomic } from '../io/node/files.js';
+import { readIfThere } from '../io/node/paths.js';
+import type { OpenELM } from '../model/openelm.js';
+import { PythonRandom } from '../python-random.js';
+import type { Backend } from '../tensor/backend.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { progressBar } from './progress.js';
+import type { Answer, Reward } from './reward.js';
+import type { Terminal } from './terminal.js';
+import { onStop } from './training-run.js';
+import type { TuneConfig } from './tune-config.js';
+
+/** Sampled so far, a line a prompt. */
+const ANSWERS = 'answers.jsonl';
+const PAIRS = 'pairs.jsonl';
+
+/** Settings that say how to sample. */
+export type SamplingConfig = TuneConfig & { readonly rso: NonNullable<TuneConfig['rso']> };
+
+interface Sampled {
+  readonly document: string;
+  readonly messages: readonly Message[];
+  readonly answers: readonly { readonly text: string; readonly ended: boolean; readonly reward: number }[];
+}
+
+/** The model that answers, and what it is talked to with. */
+export interface Policy {
+  readonly backend: Backend;
+  readonly model: OpenELM;
+  readonly tokenizer: Tokenizer;
+  readonly template: string;
+}
+
+/** The pairs of a run, once they were sampled; undefined before. */
+export async function sampledPairs(out: string): Promise<string | undefined> {
+  return (await readIfThere(join(out, PAIRS), 1 << 30)) ? join(out, PAIRS) : undefined;
+}
+
+/**
+ * Samples answers to every prompt and writes the pairs; returns their file, or undefined when Ctrl-C ended it first. Throws
+ * `InputError` when a row has no prompt, a reward is no number, or no pair is left.
+ */
+export async function samplePairs(
+  terminal: Terminal,
+  config: SamplingConfig,
+  policy: Policy,
+  reward: Reward,
+): Promise<string | undefined> {
+  const { out, rso, seed, data } = config;
+  const rows = await promptRows(data.train, data.limit);
+  const done = await readSampled(out);
+  const stop = new AbortController();
+  setMaxListeners(0, stop.signal); // every answer under way listens
+  const forget = onStop(terminal, () => stop.abort(), 'ending; the answers so far are kept');
+  const bar = progressBar(terminal.stderr, { format: (count) => `${count} prompts` });
+  const slots = Math.max(rso.candidates, Math.ceil(rso.slots / rso.candidates) * rso.candidates);
+  const engine = new Engine(policy.backend, policy.model, {
+    cacheType: 'f32',
+    slots,
+    context: policy.model.config.maxContextLength,
+  });
+  const writer = new TextModel({ engine, tokenizer: policy.tokenizer, chatTemplate: policy.template });
+  const answer = async (row: FileRow, index: number): Promise<Sampled> => {
+    const messages = promptOf(row);
+    const options = { maxTokens: rso.max_tokens, temperature: rso.temperature, topP: rso.top_p, signal: stop.signal };
+    const texts = await Promise.all(
+      Array.from({ length: rso.candidates }, (_, k) =>
+        writer.complete(messages, { ...options, seed: (seed * 1_000_003 + index * rso.candidates + k) % 2 ** 31 }),
+      ),
+    );
+    const answers = texts.map(({ text, finishReason }): Answer => ({ text, ended: finishReason === 'stop' }));
+    const rewards = stop.signal.aborted ? [] : await reward.of(messages, answers, row);
+    return {
+      document: `${row.file}:${row.row}`,
+      messages,
+      answers: answers.map((each, k) => ({ ...each, reward: rewards[k] })),
+    };
+  };
+  try {
+    // As many prompts at once as keep the slots busy; they are written in the order of the rows.
+    const running: Promise<Sampled>[] = [];
+    let next = done.length;
+    const finish = async (): Promise<void> => {
+      const sampled = await running.shift()!;
+      if (stop.signal.aborted) return;
+      done.push(sampled);
+      await appendLine(join(out, ANSWERS), sampled);
+      bar.update('sampling answers', done.length, rows.length);
+    };
+    try {
+      while (next < rows.length && !stop.signal.aborted) {
+        running.push(answer(rows[next], next));
+        running.at(-1)!.catch(() => {}); // heard when its turn comes
+        next++;
+        if (running.length * rso.candidates > slots) await finish();
+      }
+      while (running.length > 0 && !stop.signal.aborted) await finish();
+    } finally {
+      await Promise.allSettled(running);
+    }
+  } finally {
+    bar.finish();
+    forget();
+    await engine.dispose();
+  }
+  if (stop.signal.aborted) return undefined;
+  return writePairs(terminal, config, done);
+}
+
+async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig, sampled: readonly Sampled[]): Promise<string> {
+  const random = new PythonRandom(seed);
+  const lines: string[] = [];
+  for (const { document, messages, answers } of sampled) {
+    const rewards = answers.map((answer) => answer.reward);
+    const accepted = rejectionSample(rewards, rso.accepted, rso.beta, random);
+    random.shuffle(accepted); // neighbours are paired, and acceptance has an order
+    for (const [better, worse] of rankedPairs(accepted, rewards, rso.ranking)) {
+      const turn = (i: number): Message[] => [{ role: 'assistant', content: answers[i].text }];
+      const scores = { score_chosen: rewards[better], score_rejected: rewards[worse] };
+      lines.push(
+        `${JSON.stringify({ prompt: messages, chosen: turn(better), rejected: turn(worse), ...scores, source: document })}\n`,
+      );
+    }
+  }
+  if (lines.length === 0)
+    throw new InputError(`${join(out, ANSWERS)}: every prompt's accepted answers have equal rewards: no pair to learn from`);
+  const path = join(out, PAIRS);
+  await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(lines.join(''))));
+  const all = sampled.flatMap(({ answers }) => answers);
+  const mean = all.reduce((sum, { reward }) => sum + reward, 0) / all.length;
+  terminal.stdout.write(
+    `# ${sampled.length} prompts, ${all.length} answers of mean reward ${mean.toFixed(3)}: ${lines.length} pairs in ${path}\n`,
+  );
+  return path;
+}
+
+async function promptRows(files: readonly string[], limit = Number.POSITIVE_INFINITY): Promise<FileRow[]> {
+  const rows: FileRow[] = [];
+  for (const file of files) {
+    for await (const row of readRows(localCorpora, file)) {
+      if (rows.length >= limit) return rows;
+      rows.push(row);
+    }
+  }
+  if (rows.length === 0) throw new InputError(`${files.join(', ')}: no rows in them`);
+  return rows;
+}
+
+/** What the model is asked: a conversation up to its last answer, or a prompt. Throws `InputError` when a row has neither. */
+export function promptOf(row: FileRow): Message[] {
+  const { messages, prompt, instruction, input } = row.value;
+  if (messages !== undefined) {
+    const turns = messagesAt(row, 'messages');
+    const asked = turns.slice(0, turns.findLastIndex(({ role }) => role === 'user') + 1);
+    if (asked.length > 0) return asked;
+  }
+  if (prompt !== undefined) return messagesAt(row, 'prompt');
+  if (instruction !== undefined) {
+    const more = typeof input === 'string' && input !== '' ? `\n\n${input}` : '';
+    return [{ role: 'user', content: textAt(row, 'instruction') + more }];
+  }
+  throw missing(row, 'messages, prompt or instruction');
+}
+
+async function appendLine(path: string, value: unknown): Promise<void> {
+  await appendFile(path, `${JSON.stringify(value)}\n`).catch((error: unknown) => {
+    throw fileError(error, path, 'write');
+  });
+}
+
+/** What was sampled before; a last line that a killed run left half written is dropped from the file too. */
+async function readSampled(out: string): Promise<Sampled[]> {
+  const path = join(out, ANSWERS);
+  const bytes = await readIfThere(path, 1 << 30);
+  if (!bytes) return [];
+  const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
+  if (whole.length < bytes.length) await writeAtomic(path, (sink) => sink.write(whole));
+  return new TextDecoder()
+    .decode(whole)
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Sampled);
+}

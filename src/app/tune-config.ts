@@ -1,0 +1,195 @@
+// The settings of a tuning run as people write them: a YAML file and `--key value` over it, checked, defaults filled in. The defaults
+// are those of TRL and of the recipe that OpenELM's Instruct models were made with.
+
+import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
+import { promptFormats } from '../data/examples.js';
+import { InputError } from '../errors.js';
+import { checkConfig } from '../io/config.js';
+import type { OptimizerOptions } from '../train/optimizer.js';
+import type { ScheduleOptions } from '../train/schedule.js';
+import { readSettings } from './settings-file.js';
+
+const count = (least: number) => z.number().int().min(least);
+const fraction = z.number().min(0).max(1);
+const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], { error: 'expected a file, or a list of files' });
+
+export const tuneSchema = z.strictObject({
+  /** Answers to learn by heart (sft), pairs of a better and a worse one (dpo), or prompts, to which such pairs are sampled first (rso). */
+  method: z.enum(['sft', 'dpo', 'rso']),
+  /** A directory, a weights file or a hub id; default the embedded model. */
+  model: z.string().min(1).optional(),
+  /** The directory for checkpoints, the log and these settings. */
+  out: z.string().min(1),
+  data: z.strictObject({
+    /** Parquet, JSON lines or JSON lists. */
+    train: files,
+    /** Judged now and then, and at the end. */
+    validation: files.optional(),
+    /** Rows at the end of the training files that are held out instead. */
+    held_out: count(0).default(0),
+    prompt: z.enum(promptFormats).default('auto'),
+    /** A file; default the model's own template, else that of Apple's instruction recipe. */
+    chat_template: z.string().min(1).optional(),
+    /** sft: whether the loss is on what the assistant says, or on every token. */
+    loss: z.enum(['answers', 'all']).default('answers'),
+    max_length: count(2).default(1024),
+    /** dpo: what is left of a prompt that does not fit with its answers, and which end of it. */
+    max_prompt_length: count(1).default(512),
+    keep: z.enum(['end', 'start']).default('end'),
+    /** dpo: an empty system message in front of conversations without one, as in alignment-handbook's recipes. */
+    empty_system_message: z.boolean().default(false),
+    /** Rows of the training files at most. */
+    limit: count(1).optional(),
+  }),
+  dpo: z
+    .strictObject({
+      loss: z.enum(['sigmoid', 'robust', 'hinge', 'ipo']).default('sigmoid'),
+      beta: z.number().positive().default(0.1),
+      /** The share of pairs that are the wrong way round: sigmoid is then cDPO. */
+      label_smoothing: z.number().min(0).lt(0.5).default(0),
+    })
+    .prefault({}),
+  rso: z
+    .strictObject({
+      /** One of: a module that exports `reward({messages, text, ended, row})`, an endpoint, a model whose log-probability counts. */
+      reward: z.union([
+        z.strictObject({ module: z.string().min(1) }),
+        z.strictObject({ url: z.url() }),
+        z.strictObject({ model: z.string().min(1) }),
+      ]),
+      /** Answers to a prompt, and how many of them are accepted. */
+      candidates: count(2).default(8),
+      accepted: count(2).default(4),
+      /** How strictly rewards count: small takes the best, large takes any. */
+      beta: z.number().positive().default(0.5),
+      ranking: z.enum(['first-round', 'tournament']).default('first-round'),
+      max_tokens: count(1).default(256),
+      temperature: z.number().positive().default(1),
+      top_p: z.number().gt(0).max(1).default(1),
+      /** Answers written at once. */
+      slots: count(1).max(256).default(16),
+    })
+    .optional(),
+  seed: count(0).default(42),
+  /** Passes over the data, unless `steps` says how long. */
+  epochs: count(1).default(1),
+  steps: count(1).optional(),
+  /** Examples, or pairs, of a micro-batch, and micro-batches of a step. */
+  batch_size: count(1).default(8),
+  accumulation: count(1).default(1),
+  /** sft: as many examples in a micro-batch as fit in batch_size times max_length tokens; none sees another. */
+  packing: z.boolean().default(false),
+  z_loss: z.number().min(0).default(0),
+  label_smoothing: z.number().min(0).max(0.99).default(0),
+  activation_checkpointing: z.boolean().default(false),
+  activation_storage: z.enum(['f32', 'bf16']).default('f32'),
+  skip_bad_steps: z.boolean().default(false),
+  optimizer: z
+    .strictObject({
+      beta1: fraction.default(0.9),
+      beta2: fraction.default(0.999),
+      eps: z.number().positive().default(1e-8),
+      weight_decay: z.number().min(0).default(0),
+      max_grad_norm: z.number().positive().default(1),
+    })
+    .prefault({}),
+  learning_rate: z.strictObject({
+    schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
+    max: z.number().positive(),
+    min: z.number().min(0).default(0),
+    /** Steps, or the share of all steps. */
+    warmup_steps: count(0).optional(),
+    warmup_ratio: fraction.default(0.1),
+  }),
+  validation: z.strictObject({ every: count(1) }).optional(),
+  checkpoints: z
+    .strictObject({
+      every: count(1).default(500),
+      keep: count(1).default(2),
+      dtype: z.enum(['f32', 'f16', 'bf16']).default('f32'),
+    })
+    .prefault({}),
+  samples: z
+    .strictObject({
+      every: count(1),
+      /** What the user says. */
+      prompts: z.array(z.string().min(1)).min(1),
+      max_tokens: count(1).default(128),
+      temperature: z.number().min(0).default(0.7),
+    })
+    .optional(),
+  backend: z.enum(['auto', 'native', 'reference']).default('auto'),
+  threads: count(1).optional(),
+});
+
+export type TuneConfig = Omit<z.output<typeof tuneSchema>, 'data'> & {
+  readonly data: Omit<z.output<typeof tuneSchema>['data'], 'train' | 'validation'> & {
+    readonly train: readonly string[];
+    readonly validation: readonly string[];
+  };
+};
+
+/** What may differ from the settings that a checkpoint was made with. */
+export const freeTuneSettings = [
+  'out',
+  'checkpoints',
+  'validation',
+  'samples',
+  'skip_bad_steps',
+  'backend',
+  'threads',
+  'data.validation',
+];
+
+const paths = ['data.train', 'data.validation', 'data.chat_template', 'rso.reward.module'];
+
+/**
+ * Reads the settings; file names in `data` start from the settings' own folder and come back whole. Throws `InputError` naming the
+ * file and the key that is wrong.
+ */
+export async function readTuneConfig(file: string, overrides: readonly string[] = []): Promise<TuneConfig> {
+  const config = checkConfig(tuneSchema, await readSettings(file, overrides, paths), file);
+  const base = dirname(resolve(file));
+  const whole = (names: string | string[] = []): string[] => [names].flat().map((name) => resolve(base, name));
+  const { data, validation, steps, learning_rate: rate } = config;
+  const heldOut = whole(data.validation);
+  if (validation && heldOut.length === 0 && data.held_out === 0) {
+    throw new InputError(`${file}: validation is asked for, but neither data.validation nor data.held_out says on what`);
+  }
+  if (heldOut.length > 0 && data.held_out > 0) {
+    throw new InputError(`${file}: data.validation and data.held_out both say what is held out; give one`);
+  }
+  if (steps !== undefined && (rate.warmup_steps ?? 0) > steps) {
+    throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
+  }
+  const { method, rso } = config;
+  if (method === 'rso' && !rso) throw new InputError(`${file}: method rso needs rso.reward: a module, a url or a model`);
+  if (rso && rso.accepted > rso.candidates) {
+    throw new InputError(`${file}: rso.accepted is ${rso.accepted}, but there are only ${rso.candidates} candidates`);
+  }
+  const reward = rso && 'module' in rso.reward ? { rso: { ...rso, reward: { module: resolve(base, rso.reward.module) } } } : {};
+  const template = data.chat_template === undefined ? {} : { chat_template: resolve(base, data.chat_template) };
+  return { ...config, ...reward, data: { ...data, train: whole(data.train), validation: heldOut, ...template } };
+}
+
+export function tuneSchedule({ learning_rate: rate }: TuneConfig, steps: number): ScheduleOptions {
+  return {
+    name: rate.schedule,
+    maxIterations: steps,
+    warmupIterations: Math.min(steps, rate.warmup_steps ?? Math.ceil(rate.warmup_ratio * steps)),
+    warmupInitLearningRate: 0,
+    maxLearningRate: rate.max,
+    minLearningRate: rate.min,
+  };
+}
+
+export function tuneOptimizer({ optimizer }: TuneConfig): OptimizerOptions {
+  return {
+    maxGradNorm: optimizer.max_grad_norm,
+    beta1: optimizer.beta1,
+    beta2: optimizer.beta2,
+    eps: optimizer.eps,
+    weightDecay: optimizer.weight_decay,
+  };
+}

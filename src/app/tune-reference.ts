@@ -1,0 +1,88 @@
+// What the model thinks of all pairs before it is tuned: log-probabilities of both answers, computed once and kept beside the run, so that
+// no second copy of the model is held and a run that is resumed goes on with the same numbers.
+
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { bytesInMemory } from '../io/bytes.js';
+import { readFloat32 } from '../io/decode.js';
+import { writeAtomic } from '../io/node/files.js';
+import { readIfThere } from '../io/node/paths.js';
+import { readSafetensors, writeSafetensors } from '../io/safetensors.js';
+import { type PreferenceBatch, preferenceBatch } from '../train/preference-optimization.js';
+import type { TrainingStep } from '../train/step.js';
+import { progressBar } from './progress.js';
+import type { Terminal } from './terminal.js';
+import type { JudgedPair } from './tune-data.js';
+
+const FILE = 'reference.safetensors';
+/** Pairs under way at once: the device has the next one while numbers travel. */
+const ahead = 4;
+
+/** Fills in what the model of `step` thinks of each pair, from the run's file if it is of these pairs, else computed and written there. */
+export async function judgeByReference(
+  terminal: Terminal,
+  out: string,
+  pairs: readonly JudgedPair[],
+  model: string,
+  step: TrainingStep<PreferenceBatch>,
+): Promise<void> {
+  const path = join(out, FILE);
+  const key = keyOf(pairs, model);
+  const saved = await readSaved(path, key);
+  const logps = saved ?? (await compute(terminal, pairs, step));
+  if (!saved) {
+    await writeAtomic(path, (sink) =>
+      writeSafetensors(
+        sink,
+        [{ name: 'logps', dtype: 'F32', shape: [pairs.length, 2] }],
+        async function* () {
+          yield new Uint8Array(logps.buffer, logps.byteOffset, logps.byteLength);
+        },
+        { pairs: key },
+      ),
+    );
+  }
+  for (const [p, pair] of pairs.entries()) pair.reference.set(logps.subarray(2 * p, 2 * p + 2));
+}
+
+async function compute(
+  terminal: Terminal,
+  pairs: readonly JudgedPair[],
+  step: TrainingStep<PreferenceBatch>,
+): Promise<Float32Array<ArrayBuffer>> {
+  const bar = progressBar(terminal.stderr, { format: (count) => `${count} pairs` });
+  const logps = new Float32Array(2 * pairs.length);
+  const running: Promise<void>[] = [];
+  try {
+    for (const [p, pair] of pairs.entries()) {
+      const judged = step.evaluate(preferenceBatch([pair], new Float32Array(2))).then(({ means }) => {
+        logps.set([means.logpChosen, means.logpRejected], 2 * p);
+        bar.update('judging pairs by the reference', p + 1, pairs.length);
+      });
+      running.push(judged);
+      if (running.length >= ahead) await running.shift();
+    }
+    await Promise.all(running);
+  } finally {
+    await Promise.allSettled(running);
+    bar.finish();
+  }
+  return logps;
+}
+
+/** Of these pairs and this model, and no others. */
+function keyOf(pairs: readonly JudgedPair[], model: string): string {
+  const hash = createHash('sha256').update(model);
+  for (const { prompt, chosen, rejected } of pairs) {
+    for (const ids of [prompt, chosen, rejected]) hash.update(Int32Array.of(ids.length)).update(ids);
+  }
+  return hash.digest('hex');
+}
+
+async function readSaved(path: string, key: string): Promise<Float32Array | undefined> {
+  const bytes = await readIfThere(path, 1 << 30);
+  if (!bytes) return undefined;
+  const { tensors, metadata } = await readSafetensors(bytesInMemory(path, bytes));
+  const stored = tensors.get('logps');
+  return stored && metadata?.pairs === key ? readFloat32(stored) : undefined;
+}

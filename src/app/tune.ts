@@ -1,0 +1,316 @@
+// `openelm tune`: a model that answers, from one that goes on with a text: supervised fine-tuning on conversations, or preference
+// optimization on pairs, which may be sampled from the model itself. It joins rows, tokenizer, model, backend and objective; what a run does around its steps is
+// training-run.ts.
+
+import { Command } from 'commander';
+import { stringify } from 'yaml';
+import type { RowEncoders } from '../data/examples.js';
+import { InputError } from '../errors.js';
+import { type Checkpoint, openBackend, openChatTemplate, openCheckpoint, openTokenizer } from '../index.js';
+import { defaultChatTemplate, encodeConversation } from '../infer/chat.js';
+import { Engine } from '../infer/engine.js';
+import { TextModel } from '../infer/text.js';
+import type { NamedBytes } from '../io/bytes.js';
+import { checkMemory } from '../io/node/memory.js';
+import { openWeights } from '../io/node/weights.js';
+import { countParameters } from '../model/config.js';
+import { checkWeights } from '../model/parameters.js';
+import { openModel } from '../open.js';
+import type { Backend } from '../tensor/backend.js';
+import { ExecutionError } from '../tensor/execution.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { readState, writeCheckpoint } from '../train/checkpoint.js';
+import { languageModelling } from '../train/language-modelling.js';
+import type { Objective } from '../train/objective.js';
+import { ModelParameters } from '../train/parameters.js';
+import { preferenceOptimization } from '../train/preference-optimization.js';
+import { TrainingStep } from '../train/step.js';
+import { flopsPerToken } from '../train/trainer.js';
+import { hubOptions } from './loading.js';
+import { formatBytes, progressBar } from './progress.js';
+import { openReward } from './reward.js';
+import { readTextFile, type Terminal } from './terminal.js';
+import { sideFilesIn } from './training-data.js';
+import {
+  aloneIn,
+  fileIn,
+  peakFlops,
+  prepareDirectory,
+  type Sample,
+  type StartingPoint,
+  startingPoint,
+  trainAndTell,
+} from './training-run.js';
+import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.js';
+import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule } from './tune-config.js';
+import {
+  exampleBatching,
+  loadTuningData,
+  makeExample,
+  makePair,
+  type PlannedBatches,
+  pairBatching,
+  planTuning,
+  type TuningData,
+} from './tune-data.js';
+import { judgeByReference } from './tune-reference.js';
+
+const help = `
+Words after the file override its keys: --epochs 2 --learning_rate.max 1e-5 --data.train chats.jsonl.
+
+Rows of the data have messages; prompt and completion; instruction and output (and input); or, for dpo, chosen and rejected (and
+prompt), as texts or conversations. File names in the settings start from their own folder, \`out\` from the current one.
+
+The directory \`out\` gets the settings as they were resolved (config.yaml), a line of JSON for each step (log.jsonl; \`openelm plot\`
+draws it) and checkpoints with the tokenizer and the chat template, which \`openelm chat -m\` loads as they are. Ctrl-C or
+SIGTERM writes a checkpoint and ends with 0; --resume goes on from the last one to the same bits as an uninterrupted run.
+
+Example:
+  $ openelm tune recipes/tune-tiny.yaml --out runs/tune-tiny`;
+
+/** The verb with its options. */
+export function tuneCommand(terminal: Terminal): Command {
+  return new Command('tune')
+    .argument('<config>', 'the settings, a YAML file')
+    .argument('[overrides...]', '--key value, over the settings')
+    .option('--resume', "go on from the run's last checkpoint")
+    .option('--skip-bad-steps', 'pass over steps whose gradient is not finite (skip_bad_steps)')
+    .allowUnknownOption()
+    .addHelpText('after', help)
+    .action(async (file: string, words: string[], options: Record<'resume' | 'skipBadSteps', boolean | undefined>) => {
+      const flags = options.skipBadSteps ? ['--skip_bad_steps', 'true'] : [];
+      const config = await readTuneConfig(file, [...words, ...flags]);
+      await aloneIn(config.out, () => tune(terminal, file, config, options.resume ?? false));
+    });
+}
+
+/** The model that is tuned, and what it is talked to with. */
+interface Base {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+  readonly template: string;
+  /** What goes beside the tuned model: the tokenizer, and the template that it was tuned with. */
+  readonly beside: readonly NamedBytes[];
+  readonly encoders: RowEncoders;
+  /** Tokens of an example at most. */
+  readonly maxLength: number;
+}
+
+async function openBase(terminal: Terminal, config: TuneConfig): Promise<Base> {
+  const bar = progressBar(terminal.stderr);
+  const checkpoint = await openCheckpoint(config.model, hubOptions(bar)).finally(() => bar.finish());
+  const tokenizer = await openTokenizer(checkpoint);
+  if (!tokenizer) throw new InputError(`${checkpoint.name}: no tokenizer lies beside the model; put its tokenizer.model there`);
+  const { chat_template: file, max_length: longest } = config.data;
+  const own = file === undefined ? await openChatTemplate(checkpoint) : await readTextFile(file);
+  const template = own ?? defaultChatTemplate;
+  const written: NamedBytes = { name: 'chat_template.jinja', bytes: new TextEncoder().encode(template) };
+  const files = (await sideFilesIn(checkpoint.directory)).filter(({ name }) => name !== written.name);
+  return {
+    ...{ checkpoint, tokenizer, template },
+    beside: [...files, written],
+    encoders: {
+      tokenizer,
+      chat: (messages, answering) => encodeConversation(tokenizer, template, messages, answering),
+    },
+    maxLength: Math.min(longest, checkpoint.config.maxContextLength),
+  };
+}
+
+/** Tunes as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
+export async function tune(terminal: Terminal, file: string, config: TuneConfig, resume: boolean): Promise<void> {
+  const base = await openBase(terminal, config);
+  await checkPrompts(config, base, file);
+  const note = (text: string): void => void terminal.stderr.write(`openelm: ${text}\n`);
+  const from = await startingPoint(config.out, config, freeTuneSettings, base.beside, resume, note);
+  await prepareDirectory(config.out, config);
+  terminal.stdout.write(stringify(config));
+  if (config.method === 'sft') await tuneOnAnswers(terminal, config, base, from);
+  else if (config.method === 'dpo') await tuneOnPairs(terminal, config, base, from);
+  else {
+    const pairs = (await sampledPairs(config.out)) ?? (await sampleFrom(terminal, { ...config, rso: config.rso! }, base));
+    if (pairs === undefined) return; // interrupted; --resume goes on
+    await tuneOnPairs(terminal, { ...config, data: { ...config.data, train: [pairs], limit: undefined } }, base, from, config);
+  }
+}
+
+/** Lets the model answer the prompts of the data. */
+async function sampleFrom(terminal: Terminal, config: SamplingConfig, base: Base): Promise<string | undefined> {
+  const { backend, model, close } = await openModel(config.model, { backend: config.backend, threads: config.threads });
+  try {
+    const reward = await openReward(config.rso.reward);
+    const { tokenizer, template } = base;
+    return await samplePairs(terminal, config, { backend, model, tokenizer, template }, reward).finally(() => reward.close());
+  } finally {
+    await close();
+  }
+}
+
+async function tuneOnAnswers(terminal: Terminal, config: TuneConfig, base: Base, from?: StartingPoint): Promise<void> {
+  const data = await loadTuningData(terminal, config, makeExample(config, base.encoders, base.maxLength));
+  const plan = planTuning(config, data, exampleBatching, base.maxLength);
+  const { examples } = data.train;
+  const tokens = examples.reduce((sum, example) => sum + example.tokens.length, 0);
+  const learned = examples.reduce((sum, example) => sum + example.learned.reduce((a, b) => a + b, 0), 0);
+  tellData(terminal, data, `${tokens.toLocaleString('en')} tokens, ${learned.toLocaleString('en')} of them learned`);
+  const objective = languageModelling({ ...plan.limits, zLoss: config.z_loss, labelSmoothing: config.label_smoothing });
+  const steps = stepsOf(config, plan.batches);
+  await train(terminal, config, base, {
+    plan,
+    objective,
+    steps,
+    averageLength: tokens / examples.length,
+    counted: 'tokens',
+    from,
+    settings: config,
+  });
+}
+
+async function tuneOnPairs(
+  terminal: Terminal,
+  config: TuneConfig,
+  base: Base,
+  from?: StartingPoint,
+  settings = config,
+): Promise<void> {
+  const data = await loadTuningData(terminal, config, makePair(config, base.encoders, base.maxLength));
+  const plan = planTuning(config, data, pairBatching, base.maxLength);
+  const { examples } = data.train;
+  const tokens = examples.reduce((sum, pair) => sum + pairBatching.rowsOf(pair), 0);
+  const cut = examples.filter((pair) => pair.cut).length;
+  tellData(terminal, data, `${tokens.toLocaleString('en')} tokens${cut ? `, ${cut} pairs cut to their limits` : ''}`);
+  const { loss, beta, label_smoothing: labelSmoothing } = config.dpo;
+  const objective = preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing });
+  const steps = stepsOf(config, plan.batches);
+  await train(terminal, config, base, {
+    ...{ plan, objective, steps, averageLength: tokens / examples.length, counted: 'pairs', from, settings },
+    prepare: (step) => judgeByReference(terminal, config.out, [...examples, ...data.validation], base.checkpoint.name, step),
+  });
+}
+
+function stepsOf({ steps, accumulation }: TuneConfig, batches: number): number {
+  return steps ?? Math.max(1, Math.floor(batches / accumulation));
+}
+
+function tellData(terminal: Terminal, { train, validation }: TuningData<object>, what: string): void {
+  const dropped = [...train.dropped].map(([reason, rows]) => `${rows} ${reason}`).join(', ');
+  const held = validation.length > 0 ? `; ${validation.length} held out` : '';
+  const left = dropped ? `; left out: ${dropped}` : '';
+  terminal.stdout.write(`# ${train.rows} rows: ${train.examples.length} to learn from, ${what}${held}${left}\n`);
+}
+
+interface Task<Batch> {
+  readonly plan: PlannedBatches<Batch>;
+  readonly objective: Objective<Batch>;
+  readonly steps: number;
+  readonly averageLength: number;
+  readonly counted: 'tokens' | 'pairs';
+  readonly from?: StartingPoint;
+  /** Saved with every checkpoint. */
+  readonly settings: TuneConfig;
+  /** Done with the model as it is before it is tuned. */
+  prepare?(step: TrainingStep<Batch>): Promise<void>;
+}
+
+async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, task: Task<Batch>): Promise<void> {
+  const { plan, objective, steps, from } = task;
+  const { checkpoint, beside } = base;
+  const { stdout, stderr } = terminal;
+  const trained = countParameters(checkpoint.config);
+  const needed = 16 * trained; // weights, gradients and two moments in f32; activations are not counted
+  checkMemory(
+    needed,
+    (available) =>
+      `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
+  );
+  const { backend, reason } = openBackend(config.backend, { threads: config.threads });
+  if (reason && config.backend === 'auto') stderr.write(`openelm: training without the native backend is slow: ${reason}\n`);
+  try {
+    const parameters = new ModelParameters(backend, checkpoint.config);
+    await loadParameters(checkpoint, parameters);
+    const step = new TrainingStep(backend, {
+      ...{ model: parameters.model(), parameters, objective },
+      optimizer: tuneOptimizer(config),
+      activationCheckpointing: config.activation_checkpointing,
+      activationStorage: config.activation_storage,
+    });
+    const peak = await peakFlops(backend);
+    stdout.write(
+      `# ${steps} steps of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${plan.limits.maxRows} tokens; ` +
+        `${trained.toLocaleString('en')} parameters learn; memory: ${formatBytes(needed)} for them, ` +
+        `${formatBytes(step.arenaBytes)} for a batch\n# ${backend.description}` +
+        `${peak ? `, ${(peak / 1e9).toFixed(0)} GFLOP/s at most` : ''}${from ? `; goes on after step ${from.step}` : ''}\n`,
+    );
+    const { validation, samples, checkpoints } = config;
+    try {
+      await task.prepare?.(step);
+      if (from) await readState(fileIn(from.path), parameters);
+      await trainAndTell(terminal, {
+        ...{ out: config.out, settings: task.settings, learner: step, source: plan.source(from?.record.data), from },
+        counted: task.counted,
+        options: {
+          ...{ steps, schedule: tuneSchedule(config, steps), accumulation: config.accumulation },
+          averageAccumulated: true,
+          skipBadSteps: config.skip_bad_steps,
+          flopsPerToken: flopsPerToken(checkpoint.config, task.averageLength),
+          peakFlops: peak,
+        },
+        validation: validation && { every: validation.every, batches: () => plan.validation() },
+        samples: samples && { every: samples.every, write: (at) => writeSamples(backend, step, base, samples, at) },
+        checkpoints: {
+          ...checkpoints,
+          write: (write, record) => writeCheckpoint(write, { parameters, dtype: checkpoints.dtype, beside, record }),
+        },
+      });
+    } finally {
+      step.dispose();
+    }
+  } catch (error) {
+    if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
+    throw new InputError(
+      `not enough memory for ${plan.limits.maxRows} tokens at once: lower batch_size and raise accumulation, lower data.max_length, or set activation_storage: bf16 or activation_checkpointing`,
+    );
+  } finally {
+    await backend.dispose();
+  }
+}
+
+async function loadParameters({ weights, config, directory }: Checkpoint, parameters: ModelParameters): Promise<void> {
+  const files = await openWeights(weights);
+  try {
+    await parameters.load(checkWeights(config, files.tensors, directory).tensors);
+  } finally {
+    await files.close();
+  }
+}
+
+/** Found out now rather than when the first sample is due. */
+async function checkPrompts({ samples }: TuneConfig, { encoders, checkpoint }: Base, file: string): Promise<void> {
+  const { maxContextLength: context } = checkpoint.config;
+  for (const content of samples?.prompts ?? []) {
+    const { length } = await encoders.chat([{ role: 'user', content }], true);
+    if (length < context) continue;
+    const prompt = JSON.stringify(content);
+    throw new InputError(`${file}: samples.prompts: ${prompt} has ${length} tokens, the model's context ${context}; shorten it`);
+  }
+}
+
+// A new engine each time: what it caches belongs to the weights as they are.
+async function* writeSamples<Batch>(
+  backend: Backend,
+  step: TrainingStep<Batch>,
+  { tokenizer, template }: Base,
+  { prompts, max_tokens: maxTokens, temperature }: NonNullable<TuneConfig['samples']>,
+  seed: number,
+): AsyncGenerator<Sample> {
+  const engine = new Engine(backend, step.model, { cacheType: 'f32' });
+  try {
+    const writer = new TextModel({ engine, tokenizer, chatTemplate: template });
+    for (const prompt of prompts) {
+      const { text } = await writer.complete([{ role: 'user', content: prompt }], { maxTokens, temperature, seed });
+      yield { prompt, text };
+    }
+  } finally {
+    await engine.dispose();
+  }
+}

@@ -1,0 +1,203 @@
+// `openelm tune` on a model of a few thousand parameters: each method from rows to a model that answers, exact resume, and what is
+// said about bad data.
+
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { readLog } from '../../src/app/run-log.js';
+import { defaultChatTemplate } from '../../src/infer/chat.js';
+import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
+import { tinyFields } from '../train/tiny.js';
+import { run } from './terminal.js';
+
+const tokenizer = fileURLToPath(new URL('../../models/tales-6m/tokenizer.model', import.meta.url));
+
+let root: string;
+let base: string;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'openelm-tune-'));
+  base = join(root, 'base');
+  const shape = join(root, 'shape.json');
+  const fields = {
+    ...tinyFields,
+    vocab_size: 4096,
+    max_context_length: 64,
+    rope_max_length: 128,
+    bos_token_id: 1,
+    eos_token_id: 2,
+  };
+  await writeFile(shape, JSON.stringify(fields));
+  const { code, stderr } = await run(['init', shape, '--out', base]);
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  await copyFile(tokenizer, join(base, 'tokenizer.model'));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+const words = ['cat', 'dog', 'fox', 'hen', 'owl', 'pig'];
+const chats = Array.from({ length: 12 }, (_, i) => ({
+  instruction: `Name a ${words[i % 6]}.`,
+  output: `A ${words[(i + 1) % 6]} it is.`,
+}));
+const pairs = Array.from({ length: 12 }, (_, i) => ({
+  prompt: `Name a ${words[i % 6]}.`,
+  chosen: `A ${words[i % 6]}.`,
+  rejected: `No ${words[(i + 2) % 6]} here.`,
+}));
+const lines = (rows: readonly unknown[]): string => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+
+/** A folder with data and settings; `changes` replace keys of the settings. */
+async function place(name: string, rows: readonly unknown[] | string, changes: Record<string, unknown> = {}) {
+  const directory = join(root, name);
+  await mkdir(directory, { recursive: true });
+  await writeFile(join(directory, 'rows.jsonl'), typeof rows === 'string' ? rows : lines(rows));
+  const out = join(directory, 'run');
+  const settings = {
+    ...{ method: 'sft', model: base, out, steps: 4, batch_size: 3, backend: 'reference' },
+    data: { train: 'rows.jsonl', max_length: 48 },
+    learning_rate: { max: 1e-2, warmup_steps: 1 },
+    checkpoints: { every: 2 },
+    ...changes,
+  };
+  const file = join(directory, 'tune.yaml');
+  await writeFile(file, stringify(settings));
+  return { file, out, directory };
+}
+
+const weightsOf = (directory: string): Promise<Buffer> => readFile(join(directory, 'model.safetensors'));
+
+describe('openelm tune', () => {
+  it('teaches answers, says what it will do, and leaves a model with its chat template', async () => {
+    const changes = {
+      data: { train: 'rows.jsonl', held_out: 2, max_length: 48 },
+      validation: { every: 2 },
+      samples: { every: 4, prompts: ['Name a cat.'], max_tokens: 3 },
+    };
+    const { file, out } = await place('sft', [...chats, { instruction: 'x', output: '' }], changes);
+    const { code, stdout, stderr } = await run(['tune', file]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(
+      /^# 13 rows: 10 to learn from, \d+ tokens, \d+ of them learned; 2 held out; left out: 1 an empty answer$/m,
+    );
+    expect(stdout).toMatch(/^# 4 steps of at most \d+ tokens; [\d,]+ parameters learn; memory: /m);
+    expect(stdout).toMatch(/^step 4\/4 {2}loss \d/m);
+    const log = await readLog(out);
+    expect(log.map(({ type, step }) => `${type} ${step}`)).toEqual([
+      ...['step 1', 'step 2', 'validation 2', 'checkpoint 2', 'step 3', 'step 4', 'validation 4', 'sample 4', 'checkpoint 4'],
+    ]);
+    const last = join(out, checkpointName(4));
+    expect(await readFile(join(last, 'chat_template.jinja'), 'utf8')).toBe(defaultChatTemplate);
+    const chat = await run(['chat', '-m', last, '-n', '2', '--backend', 'reference'], { stdin: 'Name a cat.\n' });
+    expect(chat.code).toBe(0);
+  });
+
+  it.each(['sft', 'dpo'])('goes on to the bit after a break: %s', async (method) => {
+    const rows = method === 'sft' ? chats : pairs;
+    const changes = { method, packing: method === 'sft', accumulation: 2 };
+    const straight = await place(`${method}-straight`, rows, changes);
+    expect(await run(['tune', straight.file])).toMatchObject({ code: 0 });
+    const broken = await place(`${method}-broken`, rows, changes);
+    const first = await run(['tune', broken.file], {
+      onOutput: (text, interrupt) => {
+        if (text.startsWith('step 2/4')) interrupt();
+      },
+    });
+    expect(first).toMatchObject({ code: 0, stderr: expect.stringContaining('--resume goes on from') });
+    expect((await listCheckpoints(broken.out)).at(-1)!.step).toBeLessThan(4);
+    expect((await run(['tune', broken.file])).stderr).toContain('is there already: --resume goes on from it');
+    expect((await run(['tune', broken.file, '--resume'])).code).toBe(0);
+    expect(await weightsOf(join(broken.out, checkpointName(4)))).toEqual(await weightsOf(join(straight.out, checkpointName(4))));
+  });
+
+  it('prefers the better answers, beside what the model thought before', async () => {
+    const changes = { method: 'dpo', steps: 8, dpo: { beta: 0.5 }, data: { train: 'rows.jsonl', held_out: 2, prompt: 'chat' } };
+    const rows = [...pairs, { prompt: 'a', chosen: 'b', rejected: 'b' }];
+    const { file, out } = await place('dpo', rows, { ...changes, validation: { every: 8 } });
+    const { code, stdout, stderr } = await run(['tune', file]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.anything() });
+    expect(stdout).toContain('left out: 1 chosen equals rejected');
+    const steps = (await readLog(out)).filter(({ type }) => type === 'step') as unknown as Record<string, number>[];
+    expect(steps[0]).toMatchObject({ margin: 0, rewardChosen: 0, rewardRejected: 0 });
+    expect(steps[0].loss).toBeCloseTo(Math.LN2, 6);
+    expect(steps[7].margin).toBeGreaterThan(0.1);
+    expect(steps[7].loss).toBeLessThan(steps[0].loss);
+    expect(stdout).toMatch(/validation {2}loss \S+ {2}accuracy \S+ {2}margin \S+ .* of 2 pairs/);
+  });
+
+  it('samples answers, accepts some by their rewards and learns from the pairs; goes on where it was ended', async () => {
+    const rso = { reward: { module: 'reward.mjs' }, candidates: 4, accepted: 2, beta: 1, max_tokens: 6, slots: 4 };
+    const changes = { method: 'rso', steps: 2, rso };
+    const { file, out, directory } = await place('rso', pairs.slice(0, 5), changes);
+    await writeFile(
+      join(directory, 'reward.mjs'),
+      'export const reward = ({ text, row }) => text.length + row.prompt.length / 100;\n',
+    );
+    const straight = await run(['tune', file]);
+    expect(straight).toMatchObject({ code: 0 });
+    expect(straight.stdout).toMatch(/# 5 prompts, 20 answers of mean reward \d+\.\d+: [1-5] pairs in /);
+    const made = (await readFile(join(out, 'pairs.jsonl'), 'utf8')).trim().split('\n');
+    for (const line of made) {
+      const { prompt, chosen, rejected, score_chosen: better, score_rejected: worse } = JSON.parse(line);
+      expect(prompt[0]).toMatchObject({ role: 'user' });
+      expect(chosen[0].content.length).toBeGreaterThan(rejected[0].content.length);
+      expect(better).toBeGreaterThan(worse);
+    }
+    // As if it had been killed in the middle of a line.
+    const answers = (await readFile(join(out, 'answers.jsonl'), 'utf8')).trim().split('\n');
+    const resumed = await place('rso-resumed', pairs.slice(0, 5), changes);
+    await writeFile(
+      join(resumed.directory, 'reward.mjs'),
+      'export const reward = ({ text, row }) => text.length + row.prompt.length / 100;\n',
+    );
+    await mkdir(resumed.out, { recursive: true });
+    await writeFile(join(resumed.out, 'answers.jsonl'), `${answers.slice(0, 2).join('\n')}\n${answers[2].slice(0, 20)}`);
+    expect((await run(['tune', resumed.file, '--resume'])).code).toBe(0);
+    const withoutSource = (text: string): unknown[] =>
+      text
+        .trim()
+        .split('\n')
+        .map((line) => ({ ...JSON.parse(line), source: '' }));
+    expect(withoutSource(await readFile(join(resumed.out, 'pairs.jsonl'), 'utf8'))).toEqual(withoutSource(made.join('\n')));
+  });
+
+  it.each<[string, string | readonly unknown[], Record<string, unknown>, string]>([
+    [
+      'a missing field',
+      [chats[0], { question: 'a' }],
+      {},
+      'rows.jsonl: row 1: expected messages, prompt and completion, instruction and output, or text; it has "question"',
+    ],
+    [
+      'no pair',
+      [{ prompt: 'a', answer: 'b' }],
+      { method: 'dpo' },
+      'rows.jsonl: row 0: expected chosen and rejected (and prompt); it has "prompt", "answer"',
+    ],
+    [
+      'only equal pairs',
+      [{ prompt: 'a', chosen: 'b', rejected: 'b' }],
+      { method: 'dpo' },
+      'nothing to learn from in 1 rows (1: chosen equals rejected)',
+    ],
+    ['a cut file', '{"instruction": "a", "output": "b"}\n{"instruc', {}, 'row 1'],
+    ['a method without its reward', chats, { method: 'rso' }, 'method rso needs rso.reward'],
+    ['an unknown key', chats, { epoch: 2 }, 'unknown key epoch; did you mean epochs?'],
+    ['validation on nothing', chats, { validation: { every: 2 } }, 'neither data.validation nor data.held_out says on what'],
+    ['no such model', chats, { model: 'nowhere' }, 'nowhere: no such directory or file'],
+    [
+      'more held out than there is',
+      chats,
+      { data: { train: 'rows.jsonl', held_out: 12 } },
+      'data.held_out is 12, but there are only 12 examples',
+    ],
+    ['a long sample prompt', chats, { samples: { every: 1, prompts: ['a '.repeat(80)] } }, "the model's context 64; shorten it"],
+  ])('says in one sentence what is wrong: %s', async (name, rows, changes, message) => {
+    const { file } = await place(`bad-${name.replaceAll(' ', '-')}`, rows, changes);
+    const { code, stderr } = await run(['tune', file]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^openelm: [^\n]+\n$/);
+    expect(stderr).toContain(message);
+  });
+});
