@@ -2,6 +2,7 @@
 // by CoreNet's rules (general_lm.py, base_lm.py, sentencepiece_tokenizer.py). Stateless, so that any thread may do any block.
 // Truncation, padding and packing come later (rows.ts).
 
+import { withRoom } from '../io/grow.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { hasCleanLength } from './clean.js';
 import { fixText, toNfc } from './ftfy.js';
@@ -80,11 +81,7 @@ export function processBlock(texts: readonly string[], tokenizer: Tokenizer, opt
         continue;
       }
       lengths.push(ids.length);
-      if (used + ids.length > tokens.length) {
-        const larger = new Int32Array(Math.max(tokens.length * 2, used + ids.length));
-        larger.set(tokens.subarray(0, used));
-        tokens = larger;
-      }
+      tokens = withRoom(tokens, used, ids.length);
       tokens.set(ids, used);
       used += ids.length;
     }

@@ -4,6 +4,7 @@
 
 import { InputError, messageOf } from '../errors.js';
 import type { ByteSource } from '../io/bytes.js';
+import { withRoom } from '../io/grow.js';
 import { isObject, parseJson, quoted } from '../io/json.js';
 import { openParquet } from '../io/parquet.js';
 
@@ -187,11 +188,7 @@ async function* splitBytes(files: CorpusFiles, path: string, separator: Uint8Arr
   let searched = 0; // of which this many begin no separator
   for await (const chunk of files.bytes(path, from.offset)) {
     if (held > MAX_DOCUMENT_BYTES) throw tooLarge(path, at, separator);
-    if (held + chunk.length > buffer.length) {
-      const larger = new Uint8Array(Math.max(buffer.length * 2, held + chunk.length));
-      larger.set(buffer.subarray(0, held));
-      buffer = larger;
-    }
+    buffer = withRoom(buffer, held, chunk.length);
     buffer.set(chunk, held);
     held += chunk.length;
     const bytes = buffer.subarray(0, held);

@@ -1,6 +1,7 @@
 // Writes SentencePiece's `tokenizer.model` (a ModelProto of sentencepiece_model.proto) for a BPE vocabulary with byte fallback
 // and identity normalization; sentencepiece.ts reads it back. No other model types.
 
+import { withRoom } from '../io/grow.js';
 import { PieceKind } from './vocabulary.js';
 
 export interface ModelPiece {
@@ -97,9 +98,6 @@ class ProtoWriter {
   }
 
   private reserve(bytes: number): void {
-    if (this.length + bytes <= this.data.length) return;
-    const larger = new Uint8Array(Math.max(this.data.length * 2, this.length + bytes));
-    larger.set(this.data);
-    this.data = larger;
+    this.data = withRoom(this.data, this.length, bytes);
   }
 }
