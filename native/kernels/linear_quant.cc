@@ -132,22 +132,25 @@ INLINE void place_words(const Codes& codes, int32_t* out, int64_t h) {
   place(codes, out, h);
 }
 
+// A group of all rows of a tile, then the next: their words lie in the same lines.
 template <int BITS>
 static void quantize_rows_of(const Record& r, const LinearPlan& p, Range row_panels) {
   const Activations a = activations(r, p);
   const int64_t whole = p.inputs / kGroup;
   const int64_t m1 = smaller(row_panels.end * kRowPanel, p.rows);
-  for (int64_t m = row_panels.begin * kRowPanel; m < m1; m++) {
-    const int64_t first = m / kRows * kRows, h = smaller(kRows, p.rows - first), at = first * a.groups + (m - first);
+  for (int64_t m = row_panels.begin * kRowPanel; m < m1; m += kRows) {
+    const int64_t h = smaller(kRows, p.rows - m);
     const float* x = floats(r, x_) + m * p.inputs;
-    int32_t* out = a.codes + first * a.groups * words<BITS>() + (m - first);
-    for (int64_t g = 0; g < a.groups; g++, x += kGroup, out += words<BITS>() * h) {
-      float tail[kGroup] = {};
-      if (g == whole) memcpy(tail, x, (size_t)(p.inputs - whole * kGroup) * sizeof(float));
-      const Codes codes = quantize_group(g == whole ? tail : x, a.scales + at + g * h);
-      a.sums[at + g * h] = start_of<BITS>(codes);
-      place_words<BITS>(codes, out, h);
-    }
+    int32_t* out = a.codes + m * a.groups * words<BITS>();
+    float tail[kGroup] = {};
+    for (int64_t g = 0, at = m * a.groups; g < a.groups; g++, x += kGroup, out += words<BITS>() * h)
+      for (int64_t row = 0; row < h; row++, at++) {
+        const float* from = x + row * p.inputs;
+        if (g == whole) from = (const float*)memcpy(tail, from, (size_t)(p.inputs - whole * kGroup) * sizeof(float));
+        const Codes codes = quantize_group(from, a.scales + at);
+        a.sums[at] = start_of<BITS>(codes);
+        place_words<BITS>(codes, out + row, h);
+      }
   }
 }
 void quantize_rows(const Record& r, const LinearPlan& p, Range row_panels) {
