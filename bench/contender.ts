@@ -3,8 +3,8 @@
 // contender lives beside the benchmark that uses it.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { InputError } from '../src/errors.js';
 import { type GgufType, writeGguf } from './gguf.js';
@@ -30,6 +30,8 @@ export type ContenderFactory = (directory: string, precision: Precision, threads
 
 const ggufTypes: Record<Precision, GgufType> = { q8: 'Q8_0', q4: 'Q4_0', f16: 'F16' };
 const peersDirectory = join(import.meta.dirname, 'peers');
+/** llama.cpp's own build of its kernels for each instruction set, of which it otherwise takes the best that the CPU can run. */
+const llamaKernels: Readonly<Record<string, string>> = { avx2: 'haswell', avxvnni: 'alderlake', avx512: 'skylakex' };
 
 /** llama.cpp through node-llama-cpp, flash attention on (the faster way for it), batches of 512, the same weights as GGUF. */
 export class LlamaContender implements Contender {
@@ -37,22 +39,29 @@ export class LlamaContender implements Contender {
   readonly #directory: string;
   readonly #precision: Precision;
   readonly #threads: number;
+  readonly #isa: string | undefined;
   #child: ChildProcess | undefined;
   #lines: AsyncIterator<string> | undefined;
 
-  constructor(directory: string, precision: Precision, threads: number) {
+  /** `isa`: the instruction set that llama.cpp is held to. */
+  constructor(directory: string, precision: Precision, threads: number, isa?: string) {
     this.#directory = directory;
     this.#precision = precision;
     this.#threads = threads;
+    this.#isa = isa;
   }
 
   async load(): Promise<void> {
     installPeers();
+    const cwd = peersHeldTo(this.#isa);
     const file = await ggufOf(this.#directory, ggufTypes[this.#precision]);
-    this.#child = spawn(process.execPath, ['llama.mjs'], { cwd: peersDirectory, stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = spawn(process.execPath, ['llama.mjs'], { cwd, stdio: ['pipe', 'pipe', 'inherit'] });
     const lines: Interface = createInterface({ input: this.#child.stdout! });
     this.#lines = lines[Symbol.asyncIterator]();
-    const { threads } = await this.#ask({ cmd: 'load', file, threads: this.#threads });
+    const { threads, system } = await this.#ask({ cmd: 'load', file, threads: this.#threads });
+    if (cwd !== peersDirectory && !this.#isa!.includes('512') && /AVX512\w* = 1/.test(String(system))) {
+      throw new Error(`llama.cpp was to be held to ${this.#isa} and runs ${system}`);
+    }
     if (threads !== this.#threads) throw new Error(`llama.cpp runs ${threads} threads where ${this.#threads} were asked for`);
   }
 
@@ -92,6 +101,28 @@ function installPeers(): void {
   const { status } = spawnSync('npm', options, { cwd: peersDirectory, stdio: ['ignore', 'ignore', 'inherit'] });
   if (status !== 0)
     throw new InputError(`npm ci in ${peersDirectory} failed; the comparison needs llama.cpp from the npm registry.`);
+}
+
+/**
+ * The folder to run llama.cpp in: bench/peers, or a copy of it without the kernels of any other instruction set, made once under
+ * bench/results. There is no option for it: llama.cpp loads the best of the libraries that it finds.
+ */
+function peersHeldTo(isa: string | undefined): string {
+  const kernels = isa && llamaKernels[isa];
+  if (!kernels) return peersDirectory;
+  const directory = join(resultsDirectory, `peers-${kernels}`);
+  if (existsSync(directory)) return directory;
+  const prefix = 'libggml-cpu-';
+  const unfinished = `${directory}.part`;
+  rmSync(unfinished, { recursive: true, force: true });
+  for (const name of readdirSync(peersDirectory)) {
+    cpSync(join(peersDirectory, name), join(unfinished, name), {
+      recursive: true,
+      filter: (from) => !basename(from).startsWith(prefix) || basename(from).startsWith(prefix + kernels),
+    });
+  }
+  renameSync(unfinished, directory);
+  return directory;
 }
 
 /** The checkpoint as a GGUF file under bench/results, written once for each state of its weights. */

@@ -26,6 +26,14 @@ export async function randomCheckpoint(name: string): Promise<string> {
   return directory;
 }
 
+/** Holds all that this process opens or starts to an instruction set, if one is given; returns the one in use. */
+export function holdTo(isa: string | undefined): string {
+  if (isa !== undefined) process.env.OPENELM_ISA = isa;
+  const backend = openNative(1);
+  void backend.dispose();
+  return backend.isa;
+}
+
 export function openNative(threads: number): NativeBackend {
   const opened = nativeBackend({ threads });
   if ('reason' in opened) throw new InputError(`the native backend is not available: ${opened.reason}`);

@@ -4,7 +4,16 @@
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../src/errors.js';
 import { type Contender, type ContenderFactory, LlamaContender, type Precision } from './contender.js';
-import { measureRates, OwnContender, type Rates, randomCheckpoint, readConfig, type TokenCost, tokenCost } from './own.js';
+import {
+  holdTo,
+  measureRates,
+  OwnContender,
+  type Rates,
+  randomCheckpoint,
+  readConfig,
+  type TokenCost,
+  tokenCost,
+} from './own.js';
 import { type Row, report } from './report.js';
 import { busyCores, interleave, median, type Summary, summarize } from './statistics.js';
 
@@ -15,12 +24,13 @@ const usage = `npm run bench -- run --model DIR [options]
   --rounds N          timed rounds for each contender (default: 5)
   --prefill N         tokens of a prefill (default: 512)
   --decode N          tokens of a decode (default: 128)
-  --context N         ids before the decoded ones (default: 0)`;
+  --context N         ids before the decoded ones (default: 0)
+  --isa NAME          instruction set of both: avx2, avxvnni, avx512 or vnni (default: the best that the CPU has)`;
 
 /** Ours first: ratios are the first contender's speed over the second's. */
-const factories: readonly ContenderFactory[] = [
+const factories = (isa: string): readonly ContenderFactory[] => [
   (directory, precision, threads) => new OwnContender(directory, precision, threads),
-  (directory, precision, threads) => new LlamaContender(directory, precision, threads),
+  (directory, precision, threads) => new LlamaContender(directory, precision, threads, isa),
 ];
 
 /** What one run measures. */
@@ -33,6 +43,7 @@ export interface RunOptions {
   readonly prefill: number;
   readonly decode: number;
   readonly context: number;
+  readonly isa?: string;
 }
 
 /** One line of the result: tokens per second of every contender in one setting. */
@@ -55,6 +66,7 @@ export interface Measurement {
 /** The command: parses `args`, measures, prints the table and writes bench/results/run.json. */
 export async function run(args: string[]): Promise<void> {
   const options = parse(args);
+  const isa = holdTo(options.isa);
   const model = options.model ?? (await randomCheckpoint('OpenELM-270M'));
   const config = await readConfig(model);
   const measurements: Measurement[] = [];
@@ -62,7 +74,7 @@ export async function run(args: string[]): Promise<void> {
   for (const threads of options.threads) rates[threads] = await measureRates(threads);
   for (const precision of options.precisions) {
     for (const threads of options.threads) {
-      const measured = await measure(factories, precision, threads, { ...options, model });
+      const measured = await measure(factories(isa), precision, threads, { ...options, model });
       const after = await measureRates(threads);
       const best = {
         bytes: Math.max(rates[threads].bytes, after.bytes),
@@ -77,7 +89,8 @@ export async function run(args: string[]): Promise<void> {
     const [gigabytes, int8, float] = [bytes, int8Macs, floatMacs].map((rate) => (rate * 1e-9).toFixed(0));
     console.error(`${threads} threads: reads ${gigabytes} GB/s, ${int8} int8 GMAC/s, ${float} f32 GMAC/s`);
   }
-  report('run', measurements.map(toRow), { options: { ...options, model }, rates, measurements });
+  const rows = measurements.map((measurement) => ({ isa, ...toRow(measurement) }));
+  report('run', rows, { options: { ...options, model, isa }, rates, measurements });
 }
 
 function fraction({ phase, precision, speeds }: Measurement, rates: Rates, cost: TokenCost): number {
@@ -147,12 +160,16 @@ function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest, ofRoofli
 
 function parse(args: string[]): RunOptions {
   const string = (value: string) => ({ type: 'string', default: value }) as const;
-  let values: Record<'precisions' | 'threads' | 'rounds' | 'prefill' | 'decode' | 'context', string> & { model?: string };
+  let values: Record<'precisions' | 'threads' | 'rounds' | 'prefill' | 'decode' | 'context', string> & {
+    model?: string;
+    isa?: string;
+  };
   try {
     ({ values } = parseArgs({
       args,
       options: {
         model: { type: 'string' },
+        isa: { type: 'string' },
         precisions: string('q8,q4,f16'),
         threads: string('1,2'),
         rounds: string('5'),
@@ -173,6 +190,7 @@ function parse(args: string[]): RunOptions {
   const isPrecision = (text: string): text is Precision => text === 'q8' || text === 'q4' || text === 'f16';
   return {
     model: values.model,
+    isa: values.isa,
     precisions: values.precisions.split(',').map((text) => {
       if (!isPrecision(text)) throw new InputError(`--precisions takes q8, q4 and f16, not '${text}'.`);
       return text;

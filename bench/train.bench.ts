@@ -11,7 +11,7 @@ import { configFromFields, configFromName, countParameters, type ModelConfig } f
 import type { KeepOptions } from '../src/train/backward.js';
 import type { OptimizerOptions } from '../src/train/optimizer.js';
 import { flopsPerToken } from '../src/train/trainer.js';
-import { measureRates, readConfig } from './own.js';
+import { holdTo, measureRates, readConfig } from './own.js';
 import { type Row, report } from './report.js';
 import { busyCores, interleave, median, summarize } from './statistics.js';
 
@@ -23,6 +23,7 @@ const usage = `npm run bench -- train [options]
   --rounds N       timed rounds (default: 5)
   --seconds N      roughly, of a round of the slower one: it takes that many steps, at least one (default: 4)
   --alone          our side only
+  --isa NAME       instruction set of both: avx2, avx512 or vnni (default: the best that the CPU has)
 The peer runs in OPENELM_BENCH_PYTHON (default: python3), which needs PyTorch (measured with 2.13).`;
 
 /** The first message to either process; answered with `{parameters}`. */
@@ -97,6 +98,17 @@ const sizes: readonly Size[] = [
   },
 ];
 
+/** What holds PyTorch's own kernels, MKL and oneDNN to an instruction set. */
+const torchEnvironment = (isa: string): Record<string, string> => {
+  if (isa === 'vnni') return {};
+  const name = isa === 'avx512' ? 'AVX512' : 'AVX2';
+  return {
+    ATEN_CPU_CAPABILITY: name.toLowerCase(),
+    MKL_ENABLE_INSTRUCTIONS: name,
+    ONEDNN_MAX_CPU_ISA: isa === 'avx512' ? 'AVX512_CORE' : name,
+  };
+};
+
 /** A trainer in a process of its own. Only one call at a time. */
 class TrainerProcess {
   private readonly child: ChildProcess;
@@ -106,12 +118,13 @@ class TrainerProcess {
   constructor(
     readonly name: 'openelm' | 'PyTorch',
     threads: number,
+    isa: string,
   ) {
     const own = [join(import.meta.dirname, 'train-own.mjs')];
     const python = process.env.OPENELM_BENCH_PYTHON ?? 'python3';
     const [command, args] =
       name === 'openelm' ? [process.execPath, own] : [python, [join(import.meta.dirname, 'peers/train.py')]];
-    const env = { ...process.env, OMP_NUM_THREADS: String(threads) };
+    const env = { ...process.env, ...torchEnvironment(isa), OMP_NUM_THREADS: String(threads) };
     this.child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
     this.child.on('error', (error) => {
       this.failure = new InputError(`${command}: ${error.message}; set OPENELM_BENCH_PYTHON to a Python with PyTorch`);
@@ -155,12 +168,13 @@ interface TrainBenchOptions {
   readonly rounds: number;
   readonly seconds: number;
   readonly alone: boolean;
+  readonly isa: string;
 }
 
 /** The command: measures, prints the table and writes bench/results/train.json. */
 export async function run(args: string[]): Promise<void> {
   const options = parse(args);
-  execFileSync('npm', ['run', '--silent', 'build'], {
+  execFileSync('npm', ['run', '--silent', 'compile'], {
     cwd: join(import.meta.dirname, '..'),
     stdio: ['ignore', 'ignore', 'inherit'],
   });
@@ -172,8 +186,8 @@ export async function run(args: string[]): Promise<void> {
     rows.push(row);
     measurements.push({ name: size.name, batch: size.batch, config, ...measured });
   }
-  const { threads, length, rounds } = options;
-  report('train', rows, { threads, length, rounds, optimizer, measurements });
+  const { threads, length, rounds, isa } = options;
+  report('train', rows, { isa, threads, length, rounds, optimizer, measurements });
 }
 
 async function race(size: Size, config: ModelConfig, options: TrainBenchOptions) {
@@ -181,7 +195,7 @@ async function race(size: Size, config: ModelConfig, options: TrainBenchOptions)
   const { threads, length, rounds } = options;
   let peakFlops = await f32Peak(threads);
   const names = options.alone ? (['openelm'] as const) : (['openelm', 'PyTorch'] as const);
-  const trainers = names.map((each) => new TrainerProcess(each, threads));
+  const trainers = names.map((each) => new TrainerProcess(each, threads, options.isa));
   try {
     const message = loadMessage(config, size, options);
     const checks: StepResult[][] = [];
@@ -212,6 +226,7 @@ async function race(size: Size, config: ModelConfig, options: TrainBenchOptions)
     const perToken = flopsPerToken(config, length);
     const mfu = (speed: number): string => `${((100 * perToken * speed) / peakFlops).toFixed(0)}%`;
     const row: Record<string, string | number> = {
+      isa: options.isa,
       model: name,
       parameters: `${(countParameters(config) / 1e6).toFixed(1)}M`,
       batch,
@@ -266,11 +281,16 @@ function largestGap(ours: readonly StepResult[], theirs: readonly StepResult[]):
 function parse(args: string[]): TrainBenchOptions {
   const text = (value: string) => ({ type: 'string', default: value }) as const;
   const numbers = { threads: text('2'), length: text('512'), rounds: text('5'), seconds: text('4') };
-  let values: Record<keyof typeof numbers | 'models', string> & { alone: boolean };
+  let values: Record<keyof typeof numbers | 'models', string> & { alone: boolean; isa?: string };
   try {
     ({ values } = parseArgs({
       args,
-      options: { models: text(sizes.map(({ name }) => name).join()), ...numbers, alone: { type: 'boolean', default: false } },
+      options: {
+        models: text(sizes.map(({ name }) => name).join()),
+        ...numbers,
+        alone: { type: 'boolean', default: false },
+        isa: { type: 'string' },
+      },
     }));
   } catch (error) {
     throw new InputError(`${messageOf(error)}\n${usage}`);
@@ -287,5 +307,5 @@ function parse(args: string[]): TrainBenchOptions {
     return size;
   });
   const [threads, length, rounds, seconds] = [count('threads'), count('length'), count('rounds'), count('seconds')];
-  return { sizes: chosen, threads, length, rounds, seconds, alone: values.alone };
+  return { sizes: chosen, threads, length, rounds, seconds, alone: values.alone, isa: holdTo(values.isa) };
 }
