@@ -37,7 +37,8 @@ means: apart by no more than two standard errors of both. The card does not say 
 
 Datasets come from the Hugging Face hub (once, then from its cache), or from --data DIR with files
 DIR/<dataset path>/<dataset name>/<split>.jsonl (or .json, .csv, each also .gz, or .parquet) in the hub's schema. --tasks-dir has
-tasks of your own, a YAML or JSON file each in lm-evaluation-harness's field names.
+tasks of your own: YAML or JSON files in lm-evaluation-harness's field names, in folders below it too, with its include, groups and
+tags. What needs Python (!function) is refused by name when it is asked for.
 
 Answers are kept in a file, so that a run that was interrupted goes on where it was (--cache FILE, --no-cache). A run can be
 split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge on the four files.

@@ -7,7 +7,7 @@ import { pythonFloat, pythonString } from '../python/text.js';
 import { fromData } from '../python/values.js';
 import { type Datasets, datasetKey, evaluatedDocs } from './dataset.js';
 import { documentMetrics, type Responses } from './metrics.js';
-import { buildRequests, generation, type Instance, type RequestOptions, type Shard, shotsOf } from './requests.js';
+import { eachInstance, generation, type Instance, type RequestOptions, type Shard, shotsOf } from './requests.js';
 import { BOOTSTRAP_ITERATIONS, collectResults, type EvalResults } from './results.js';
 import type { Scorer } from './scorer.js';
 import { leafTasks, type MetricValue, type Task, type TaskGroup, taskOfVersion } from './task.js';
@@ -105,12 +105,14 @@ export async function evaluateShard(
 ): Promise<PartialResults> {
   const version = options.harnessVersion ?? '0.4.13';
   const shots = shotsByName(tasks, options.numFewshot);
-  const plans = leafTasks(tasks).map((item) => {
+  const plans: { task: Task; original: number; numFewshot: number; instances: Instance[] }[] = [];
+  for (const item of leafTasks(tasks)) {
     const task = taskOfVersion(item, version);
     const original = evaluatedDocs(task, datasets).length;
     const numFewshot = shotsOf(task, shots.get(task.task));
-    return { task, original, numFewshot, instances: buildRequests(task, datasets[datasetKey(task)], { ...options, numFewshot }) };
-  });
+    const instances = await gathered(eachInstance(task, datasets[datasetKey(task)], { ...options, numFewshot }), options.signal);
+    plans.push({ task, original, numFewshot, instances });
+  }
   const responses = await askAll(
     scorer,
     plans.flatMap(({ instances }) => instances),
@@ -129,6 +131,20 @@ export async function evaluateShard(
     records.push({ task: task.task, numFewshot, original, documents });
   }
   return { shard: options.shard ?? { index: 0, count: 1 }, harnessVersion: version, tasks: records };
+}
+
+/** All items, with a breath for timers and signals ten times a second. */
+async function gathered<T>(items: Iterable<T>, signal: AbortSignal | undefined): Promise<T[]> {
+  const all: T[] = [];
+  let last = performance.now();
+  for (const item of items) {
+    all.push(item);
+    if (performance.now() - last < 100) continue;
+    await new Promise((done) => setTimeout(done));
+    signal?.throwIfAborted();
+    last = performance.now();
+  }
+  return all;
 }
 
 /** Gives places to equal things once, so that nothing is asked twice. */

@@ -73,6 +73,11 @@ export function limited(total: number, limit: number | undefined): number {
  * a few-shot pool that is too small.
  */
 export function buildRequests(task: Task, dataset: Dataset, options: RequestOptions = {}): Instance[] {
+  return [...eachInstance(task, dataset, options)];
+}
+
+/** As `buildRequests`, one after the other: a stranger's templates may take their time. */
+export function* eachInstance(task: Task, dataset: Dataset, options: RequestOptions = {}): Generator<Instance> {
   const version = options.harnessVersion ?? '0.4.13';
   const ours = taskOfVersion(task, version);
   const docs = evaluatedDocs(ours, { [datasetKey(ours)]: dataset });
@@ -83,7 +88,6 @@ export function buildRequests(task: Task, dataset: Dataset, options: RequestOpti
     throw new InputError(`shard ${index} of ${count}: the index must be 0 or more and below the count`);
   }
   const examples = shots > 0 && ours.output_type !== 'loglikelihood_rolling' ? new Examples(ours, dataset, shots, options) : null;
-  const instances: Instance[] = [];
   const end = limited(docs.length, options.limit);
   for (let docId = 0; docId < end; docId++) {
     // Documents of other shards are drawn for as well: the stream of random numbers goes on from document to document.
@@ -91,14 +95,11 @@ export function buildRequests(task: Task, dataset: Dataset, options: RequestOpti
     if (docId % count !== index) continue;
     const doc = process(ours, docs[docId], evaluatedSplit(ours), docId);
     const fewshot = examples?.without(drawn, doc, docId) ?? [];
-    instances.push(
-      locate(ours, evaluatedSplit(ours), docId, () => {
-        const prefix = readDescription(ours, doc, version) + (examples?.text(fewshot) ?? '');
-        return { task: ours.task, docId, doc, fewshot, ...ask(ours, doc, prefix, version) };
-      }),
-    );
+    yield locate(ours, evaluatedSplit(ours), docId, () => {
+      const prefix = readDescription(ours, doc, version) + (examples?.text(fewshot) ?? '');
+      return { task: ours.task, docId, doc, fewshot, ...ask(ours, doc, prefix, version) };
+    });
   }
-  return instances;
 }
 
 /** Adds to an error which document it is about. */

@@ -42,7 +42,20 @@ const FIELDS = [
 ];
 
 /** Fields that change nothing here. */
-const IGNORED = ['tag', 'group', 'dataset_kwargs', 'repeats', 'unsafe_code'];
+const IGNORED = ['tag', 'group', 'dataset_kwargs', 'repeats', 'unsafe_code', 'task_list'];
+
+/** Fields of the harness that ask for what is not done here. */
+const REFUSED = [
+  'class',
+  'custom_dataset',
+  'doc_to_image',
+  'doc_to_audio',
+  'use_prompt',
+  'filter_list',
+  'gen_prefix',
+  'process_docs',
+  'process_results',
+];
 
 /**
  * A task from a parsed file; `file` names it in messages. Throws `InputError` that names file and field: a field missing,
@@ -55,7 +68,12 @@ export function taskFromObject(object: unknown, file: string): Task {
   if (typeof object !== 'object' || object === null || Array.isArray(object))
     return fail('expected fields such as task and doc_to_text');
   const fields = object as Readonly<Record<string, unknown>>;
+  refuseFunctions(fields, '', fail);
   for (const name of Object.keys(fields)) {
+    if (REFUSED.includes(name)) {
+      if (fields[name] == null) continue;
+      fail(`"${name}" is not supported by this program`);
+    }
     if (FIELDS.includes(name) || IGNORED.includes(name)) continue;
     const guess = nearest(name, FIELDS);
     fail(
@@ -79,10 +97,11 @@ export function taskFromObject(object: unknown, file: string): Task {
   const outputType = (text('output_type') ?? 'generate_until') as OutputType;
   if (!OUTPUT_TYPES.includes(outputType)) fail(`output_type is "${outputType}"; it must be one of ${OUTPUT_TYPES.join(', ')}`);
   for (const name of ['task', 'dataset_path']) if (!text(name)) fail(`${name} is missing`);
-  if (!/^[\w.-]+$/.test(text('task')!)) fail(`task "${text('task')}" must be a word of letters, digits, "_", "-" and "."`);
+  if (!/^[\w.:+@-]+$/.test(text('task')!)) fail(`task "${text('task')}" must be a word of letters, digits and "_-.:+@"`);
   if (text('test_split') === undefined && text('validation_split') === undefined)
     fail('test_split or validation_split is missing');
-  const { doc_to_text: docToText = '', doc_to_target: docToTarget, doc_to_choice: choices } = fields;
+  const { doc_to_text: docToText = '', doc_to_target: docToTarget, doc_to_choice: given } = fields;
+  const choices = typeof given === 'object' && given !== null && !Array.isArray(given) ? Object.values(given) : given;
   if (typeof docToText !== 'string' && typeof docToText !== 'number') fail('doc_to_text must be a text');
   if (docToTarget === undefined || docToTarget === null) fail('doc_to_target is missing');
   const targets = Array.isArray(docToTarget) ? docToTarget : [docToTarget];
@@ -100,6 +119,9 @@ export function taskFromObject(object: unknown, file: string): Task {
   const sampler = (fields.fewshot_config as { sampler?: unknown } | undefined)?.sampler ?? 'default';
   if (sampler !== 'default' && sampler !== 'first_n')
     fail(`fewshot_config.sampler is "${sampler}"; it must be default or first_n`);
+  for (const key of Object.keys(fields.fewshot_config ?? {})) {
+    if (key !== 'sampler') fail(`fewshot_config.${key} is not supported by this program`);
+  }
   const generation = fields.generation_kwargs ?? undefined;
   if (generation !== undefined && (typeof generation !== 'object' || Array.isArray(generation)))
     fail('generation_kwargs must be fields');
@@ -128,6 +150,14 @@ export function taskFromObject(object: unknown, file: string): Task {
     doc_to_decontamination_query: text('doc_to_decontamination_query'),
     metadata: { version: 'Yaml', config_source: file, ...metadata },
   };
+}
+
+/** A Python function (`!function utils.process`), wherever it stands, is refused by its name. */
+function refuseFunctions(value: unknown, path: string, fail: (what: string) => never): void {
+  if (typeof value !== 'object' || value === null) return;
+  const name = (value as { '!function'?: unknown })['!function'];
+  if (name !== undefined) fail(`${path} is a Python function (${String(name)}); write it as a template`);
+  for (const [key, item] of Object.entries(value)) refuseFunctions(item, path === '' ? key : `${path}.${key}`, fail);
 }
 
 /** The metrics listed, or the first one of the output type. */

@@ -124,7 +124,7 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
     );
     write('bad/ponds.yaml', 'task: ponds\nprocess_docs: !function utils.process\n');
     expect((await evaluate(`--tasks ponds --tasks-dir ${at('bad')}`)).stderr).toMatch(
-      /ponds\.yaml, line 2: "!function" is Python/,
+      /ponds\.yaml: process_docs is a Python function \(utils\.process\); write it as a template/,
     );
     expect((await evaluate(`--tasks ponds --tasks-dir ${at('cache')}`)).stderr).toMatch(/no \.yaml, \.yml or \.json file/);
   });

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../src/eval/harness.js';
 import { buildRequests } from '../../src/eval/requests.js';
-import { findTasks } from '../../src/eval/tasks/index.js';
 import { taskFromObject } from '../../src/eval/user-task.js';
 import { fakeScorer } from './fake-scorer.js';
 import { samples } from './samples.js';
@@ -33,7 +32,7 @@ describe('a task of the user', () => {
       context: `Ponds.\n\nPond ${idx} is deep. IS POND ${idx} DEEP? ${['no', 'yes'][label]}\nPond 0 is deep. IS POND 0 DEEP?`,
       continuation: ' yes',
     });
-    const { results } = await evaluate(fakeScorer(), findTasks(['ponds'], [task]), samples);
+    const { results } = await evaluate(fakeScorer(), [task], samples);
     expect(Object.keys(results.results.ponds)).toContain('acc_bytes_stderr,none');
     expect(results.configs.ponds.metadata).toMatchObject({ config_source: 'ponds.yaml' });
   });

@@ -35,21 +35,33 @@ export function nameOf(item: Task | TaskGroup): string {
 }
 
 /** Tasks and groups, those inside groups included. */
-function everything(items: readonly (Task | TaskGroup)[]): (Task | TaskGroup)[] {
+export function everything(items: readonly (Task | TaskGroup)[]): (Task | TaskGroup)[] {
   return items.flatMap((item) => ('group' in item ? [item, ...everything(item.task)] : [item]));
+}
+
+/** A user's tasks by name. */
+export interface OwnTasks {
+  /** Undefined for a name that they do not have. */
+  find(name: string): readonly (Task | TaskGroup)[] | undefined;
+  names(): readonly string[];
+  /** Files that could not be used. */
+  readonly problems: readonly InputError[];
 }
 
 /**
  * Tasks and groups by name, `own` ones (a user's) before built-in ones. `llm_adapters` stands for its eight.
  * Throws `InputError` for an unknown name, with the nearest known one.
  */
-export function findTasks(names: readonly string[], own: readonly (Task | TaskGroup)[] = []): (Task | TaskGroup)[] {
-  const known = everything([...own, ...builtinTasks]);
+export function findTasks(names: readonly string[], own?: OwnTasks): (Task | TaskGroup)[] {
+  const known = everything(builtinTasks);
   const found = names.flatMap((name): readonly (Task | TaskGroup)[] => {
+    const mine = own?.find(name);
+    if (mine) return mine;
     if (name === 'llm_adapters') return llmAdapters;
     const item = known.find((candidate) => nameOf(candidate) === name);
     if (item) return [item];
-    const guess = nearest(name, known.map(nameOf));
+    if (own && own.problems.length > 0) throw own.problems[0];
+    const guess = nearest(name, [...(own?.names() ?? []), ...known.map(nameOf)]);
     throw new InputError(`there is no task "${name}"${guess ? `; did you mean "${guess}"?` : '; list them with --tasks list'}`);
   });
   return found.filter((item, i) => found.indexOf(item) === i);

@@ -1,0 +1,94 @@
+// A folder of task files as lm-evaluation-harness has them: every .yaml, .yml and .json in it and below, YAML 1.1 as Python reads it,
+// `include` merged in (later ones over earlier ones, the file's own fields over all), Python functions noted by name.
+
+import { readdir } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { InputError } from '../../errors.js';
+import type { TaskFile } from '../../eval/task-registry.js';
+import { parseYaml } from '../config.js';
+import { decodeUtf8 } from '../json.js';
+import { fileError } from './files.js';
+import { readIfThere } from './paths.js';
+
+const skipped = ['__pycache__', '.ipynb_checkpoints', 'node_modules', '.git'];
+
+/**
+ * The files of a folder that define a task or a group, in the order of their names; files that only others include are left out.
+ * `problems` name files that cannot be used: not YAML, no fields, an include that is not there or goes in a circle. Throws
+ * `InputError` when there are no files.
+ */
+export async function readTaskFiles(folder: string): Promise<{ files: TaskFile[]; problems: InputError[] }> {
+  const reader = new Includes();
+  const found: TaskFile[] = [];
+  const paths = await filesBelow(folder);
+  if (paths.length === 0) throw new InputError(`${folder}: no .yaml, .yml or .json file, so no task`);
+  const problems: InputError[] = [];
+  for (const file of paths) {
+    try {
+      found.push({ file, fields: await reader.read(file, []) });
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      problems.push(error);
+    }
+  }
+  const files = found.filter(({ file, fields }) => {
+    if (fields.task !== undefined || fields.group !== undefined) return true;
+    if (reader.included.has(resolve(file))) return false;
+    problems.push(new InputError(`${file}: task is missing`));
+    return false;
+  });
+  return { files, problems };
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    throw fileError(error, folder, 'read');
+  });
+  const paths = await Promise.all(
+    entries.map(async (entry): Promise<string[]> => {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) return skipped.includes(entry.name) ? [] : filesBelow(path);
+      return /\.(ya?ml|json)$/.test(entry.name) ? [path] : [];
+    }),
+  );
+  return paths.flat().sort();
+}
+
+class Includes {
+  /** Absolute paths of files that another one includes. */
+  readonly included = new Set<string>();
+  private readonly parsed = new Map<string, Readonly<Record<string, unknown>>>();
+
+  async read(file: string, way: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
+    const path = resolve(file);
+    if (way.includes(path)) throw new InputError(`${file}: its includes go in a circle`);
+    const fields = await this.parse(file, path);
+    if (fields.include === undefined) return fields;
+    const { include, ...own } = fields;
+    let merged: Record<string, unknown> = {};
+    for (const name of [include].flat()) {
+      if (typeof name !== 'string') throw new InputError(`${file}: include must be the path of a file, or a list of paths`);
+      const target = resolve(dirname(path), name);
+      this.included.add(target);
+      const { task_list: _, ...inherited } = await this.read(target, [...way, path]);
+      merged = { ...merged, ...inherited };
+    }
+    return { ...merged, ...own };
+  }
+
+  private async parse(file: string, path: string): Promise<Readonly<Record<string, unknown>>> {
+    const known = this.parsed.get(path);
+    if (known) return known;
+    const bytes = await readIfThere(path);
+    if (bytes === undefined) throw new InputError(`${file}: it is included, but there is no such file`);
+    const text = decodeUtf8(bytes, file).replace(/^\ufeff/, '');
+    const fields = parseYaml(text, file, { version: '1.1', customTags: [pythonFunction] });
+    if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+      throw new InputError(`${file}: expected fields such as task and doc_to_text`);
+    }
+    this.parsed.set(path, fields as Record<string, unknown>);
+    return fields as Record<string, unknown>;
+  }
+}
+
+const pythonFunction = { tag: '!function', resolve: (name: string) => ({ '!function': name }) };
