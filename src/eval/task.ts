@@ -138,7 +138,7 @@ function callField(field: (doc: Doc) => unknown, doc: Doc): unknown {
 function readChoices(field: Field<readonly string[]>, doc: Doc, version: HarnessVersion): readonly string[] {
   const value = readField(field, doc, version);
   const fromTemplate = typeof field === 'string' && !Object.hasOwn(doc, field);
-  const choices = fromTemplate && typeof value === 'string' ? literalEval(value) : value;
+  const choices = fromTemplate && typeof value === 'string' ? literalEval(value) : value; // a missing column prints "Undefined"
   if (!Array.isArray(choices) || choices.length === 0 || !choices.every((choice) => typeof choice === 'string')) {
     throw new InputError('the choices are not a list of texts');
   }

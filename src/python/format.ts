@@ -14,6 +14,7 @@ import {
   type Keywords,
   Markup,
   PythonObject,
+  Range,
   repr,
   str,
   Tuple,
@@ -258,7 +259,7 @@ export function formatPercent(text: string, value: Value): string {
     };
     return percentItem(item, code, spec);
   });
-  if (used < args.length && !named && !(value instanceof Dict))
+  if (used < args.length && !named && !(value instanceof Dict || value instanceof Range || Array.isArray(value)))
     throw new InputError('not all arguments converted during string formatting');
   spend(result.length);
   return result;

@@ -354,10 +354,18 @@ function removeSuffix(text: string, suffix: string): string {
   return suffix !== '' && text.endsWith(suffix) ? text.slice(0, -suffix.length) : text;
 }
 
+/** Methods of str that need types which templates lack. */
+const unsupported = ['encode', 'format_map', 'maketrans', 'translate'];
+
 /** A bound method of a str; undefined when there is none of the name. `look` serves the fields of `format`. */
 export function stringMethod(value: string | Markup, name: string, look: Look): Callable | undefined {
   const text = textOf(value);
   if (name === 'format') return new Callable(name, (args, keywords) => formatFields(text, args, keywords, look));
+  if (unsupported.includes(name)) {
+    return new Callable(name, () => {
+      throw new InputError(`the method '${name}' of a str is not supported`);
+    });
+  }
   if (!Object.hasOwn(methods, name)) return undefined;
   const [signature, method] = methods[name];
   return builtin(name, signature, (...args) => method(text, ...args));

@@ -136,7 +136,8 @@ export class Interpreter implements Host {
         this.assign(node.target, this.evaluate(node.value, scope), scope);
         return undefined;
       case 'setBlock': {
-        const text = this.collect(() => this.execute(node.body, new Scope(scope)));
+        const { text, signal } = this.captured(node.body, scope);
+        if (signal) return signal;
         this.assign(node.target, node.filter ? this.apply(node.filter, text, scope) : text, scope);
         return undefined;
       }
@@ -153,7 +154,8 @@ export class Interpreter implements Host {
         this.callBlock(node, scope);
         return undefined;
       case 'filterBlock': {
-        const text = this.collect(() => this.execute(node.body, new Scope(scope)));
+        const { text, signal } = this.captured(node.body, scope);
+        if (signal) return signal;
         this.write(str(this.apply(node.filter, text, scope)));
         return undefined;
       }
@@ -164,6 +166,15 @@ export class Interpreter implements Host {
     }
   }
 
+  /** The text of a block; a `break` or `continue` in it takes the text along. */
+  private captured(body: readonly Statement[], scope: Scope): { text: string; signal: Signal } {
+    let signal: Signal;
+    const text = this.collect(() => {
+      signal = this.execute(body, new Scope(scope));
+    });
+    return { text, signal };
+  }
+
   private loop(node: Extract<Statement, { kind: 'for' }>, items: Value, scope: Scope, depth: number): void {
     const walked = node.test ? this.tested(node, node.test, items, scope) : items;
     const recurse = (inner: Value, level: number) => this.called(() => this.collect(() => this.loop(node, inner, scope, level)));
@@ -171,11 +182,12 @@ export class Interpreter implements Host {
     let any = false;
     while (loop.next()) {
       spend(4 * STEP);
-      any = true;
       const inner = new Scope(scope);
       inner.variables.set('loop', loop);
       this.assign(node.target, loop.item, inner);
-      if (this.execute(node.body, inner) === 'break') break;
+      const signal = this.execute(node.body, inner);
+      if (signal === 'break') break;
+      any ||= signal === undefined; // Jinja takes a loop whose every turn is cut short for one without turns
     }
     if (!any) this.execute(node.otherwise, new Scope(scope));
   }

@@ -171,7 +171,7 @@ class Parser {
         if (this.loops === 0) this.fail(`"${tag}" outside of a loop`, line);
         return [{ kind: tag }];
       case 'generation':
-        if (this.options.chatTags) return [{ kind: 'scope', body: this.body('endgeneration')[0] }];
+        if (this.options.chatTags) return [{ kind: 'scope', body: this.function('endgeneration').body }];
         break;
       case 'include':
       case 'import':

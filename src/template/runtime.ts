@@ -110,6 +110,10 @@ export class Loop extends Callable {
     return this.total;
   }
 
+  override repr(): string {
+    return `<LoopContext ${this.index0 + 1}/${this.length}>`;
+  }
+
   override attribute(name: string): Value | undefined {
     switch (name) {
       case 'index0':

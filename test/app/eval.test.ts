@@ -246,7 +246,7 @@ describe('bad input', () => {
       'wrong/allenai/sciq/test.jsonl',
       lines(rows.map(({ distractor2, ...row }, i) => (i === 3 ? row : { ...row, distractor2 }))),
     );
-    expect(await evaluateWrong('sciq')).toMatch(/^openelm: task sciq, document 3 of split "test": .*distractor2/);
+    expect(await evaluateWrong('sciq')).toMatch(/^openelm: task sciq, document 3 of split "test": .*Undefined/);
     const piqa = samples['baber/piqa|'].validation;
     write('wrong/baber/piqa/validation.jsonl', lines(piqa.map((row, i) => (i === 2 ? { ...row, label: 2 } : row))));
     expect(await evaluateWrong('piqa')).toBe(
