@@ -1,5 +1,5 @@
 // Task templates: Jinja as lm-evaluation-harness sets it up (its utils.py), where a missing name is an error, a trailing newline
-// stays, and a filter for regular expressions is at hand. The engine is template/'s, which chat templates share.
+// stays. The engine is template/'s, which chat templates share.
 
 import { InputError, messageOf } from '../errors.js';
 import { UndefinedError } from '../python/values.js';

@@ -47,8 +47,9 @@ export async function renderChat(messages: readonly ChatMessage[], options: Chat
 
 /**
  * The prompt in segments; joined, their text is `renderChat`'s. The template is run a second time with unguessable marks around
- * each content. Where a template looks into contents so that the marks change its output, the parts cannot be told apart: then
- * all counts as the template's, provided that it holds no more `specialTokens` than with harmless contents (else `InputError`).
+ * each content. Where a template looks into contents so that the marks change its output, only the `specialTokens` in contents are
+ * marked; where that changes it too, all counts as the template's. Either way it may hold no more special tokens than with harmless
+ * contents (else `InputError`).
  */
 export async function renderChatSegments(
   messages: readonly ChatMessage[],
@@ -64,15 +65,29 @@ export async function renderChatSegments(
   );
   if (segments !== undefined && segments.map((segment) => segment.text).join('') === plain) return segments;
 
+  // The template looks into contents. Then only the special tokens in them are marked, which few templates look at.
+  const { bosToken = '<s>', eosToken = '</s>' } = options;
+  const tokens = [...(options.specialTokens ?? [bosToken, eosToken])].filter(
+    (token) => token !== null && token !== '',
+  ) as string[];
+  const pattern = anyOf(tokens);
+  const masked = splitAtMarks(
+    renderWith(render, messages, (text) => (pattern ? text.replace(pattern, (token) => marks.open + token + marks.close) : text)),
+    marks,
+  );
+  const parts =
+    masked !== undefined && masked.map((segment) => segment.text).join('') === plain ? masked : [{ text: plain, special: true }];
+  const own = parts.filter((segment) => segment.special).map((segment) => segment.text);
   const harmless = renderWith(render, messages, () => 'x') ?? '';
-  for (const token of options.specialTokens ?? [options.bosToken ?? '<s>', options.eosToken ?? '</s>']) {
-    if (token !== '' && plain.split(token).length > harmless.split(token).length) {
+  for (const token of tokens) {
+    const count = own.reduce((sum, text) => sum + text.split(token).length - 1, 0);
+    if (count > harmless.split(token).length - 1) {
       throw new InputError(
         `a message would turn into the special token ${JSON.stringify(token)} in this model's chat template: take such text out of the messages`,
       );
     }
   }
-  return [{ text: plain, special: true }];
+  return parts;
 }
 
 /** What `encodeChat` needs of a tokenizer. */

@@ -91,16 +91,25 @@ describe('segments', () => {
     );
   });
 
-  it('of a template that rewrites contents: all is the template, and messages that make special tokens are refused', async () => {
+  it('of a template that rewrites contents: special tokens in them are told apart, and messages that make some are refused', async () => {
     const segmentsOf = (content: string, specialTokens?: string[]) =>
       renderChatSegments([user(content)], { template: splitting, specialTokens });
     expect(await segmentsOf('one|two')).toEqual([{ text: 'two</s>', special: true }]);
     expect(await segmentsOf('</s>|two')).toEqual([{ text: 'two</s>', special: true }]);
-    await expect(segmentsOf('one|two</s>')).rejects.toThrow(/a message would turn into the special token "<\/s>"/);
-    await expect(segmentsOf('one|<extra>', ['<extra>'])).rejects.toThrow(InputError);
+    expect(await segmentsOf('one|two</s>')).toEqual([
+      { text: 'two', special: true },
+      { text: '</s>', special: false },
+      { text: '</s>', special: true },
+    ]);
+    expect(await segmentsOf('one|<extra>', ['<extra>'])).toEqual([
+      { text: '<extra>', special: false },
+      { text: '</s>', special: true },
+    ]);
     // A token that comes about only because the template takes something out of the middle.
     const template = "{{ messages[0].content.split('!')[-1] | replace('|', '') }}{{ eos_token }}";
-    await expect(renderChatSegments([user('!a</|s>')], { template })).rejects.toThrow(InputError);
+    await expect(renderChatSegments([user('!a</|s>')], { template })).rejects.toThrow(
+      /a message would turn into the special token "<\/s>"/,
+    );
     const traced = await renderChatSegments([user('a</|s>')], { template });
     expect(typed(traced)).toEqual(['a</s>']);
   });
