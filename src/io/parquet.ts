@@ -3,6 +3,7 @@
 
 import type { FileMetaData, SchemaTree } from 'hyparquet';
 import { InputError, messageOf } from '../errors.js';
+import { floatOf } from '../python-float.js';
 import type { ByteSource } from './bytes.js';
 import { pageDecompressors } from './parquet-codecs.js';
 import { chunksOf, pageChecker } from './parquet-pages.js';
@@ -10,6 +11,7 @@ import { chunksOf, pageChecker } from './parquet-pages.js';
 /** An opened Parquet file. */
 export interface ParquetFile {
   readonly metadata: FileMetaData;
+  readonly schema: SchemaTree;
   readonly columns: readonly string[];
   /** Rows [rowStart, rowEnd) and the named columns, by default all. Rejects with whatever is wrong with the bytes. */
   rows(part?: { columns?: string[]; rowStart?: number; rowEnd?: number }): Promise<Record<string, unknown>[]>;
@@ -59,7 +61,7 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
       throw error;
     }
   };
-  return { metadata, columns: schema.children.map(({ element }) => element.name), rows };
+  return { metadata, schema, columns: schema.children.map(({ element }) => element.name), rows };
 }
 
 function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): ArrayBuffer {
@@ -68,7 +70,7 @@ function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): ArrayBuffer {
 
 /** All rows. Throws `InputError` when it is no Parquet file, is cut or damaged, or a whole number is too large for a double. */
 export async function readParquet(source: ByteSource): Promise<Record<string, unknown>[]> {
-  const { metadata, rows: read } = await openParquet(source);
+  const { metadata, schema, rows: read } = await openParquet(source);
   const rows = await read().catch((error: unknown) => {
     if (error instanceof InputError) throw error;
     throw new InputError(`${source.name}: it cannot be read; it was cut or damaged: ${messageOf(error)}`);
@@ -78,11 +80,15 @@ export async function readParquet(source: ByteSource): Promise<Record<string, un
       `${source.name}: ${rows.length} rows are there, its footer says ${metadata.num_rows}; it was cut or damaged`,
     );
   }
-  return rows.map((row, i) => plain(row, `${source.name}, row ${i}`) as Record<string, unknown>);
+  return rows.map((row, i) => plain(row, `${source.name}, row ${i}`, schema) as Record<string, unknown>);
 }
 
-/** 64-bit integers become numbers, typed arrays lists. */
-function plain(value: unknown, where: string): unknown {
+/**
+ * 64-bit integers become numbers, typed arrays lists, whole values of float columns `PythonFloat`s. `column` is the schema's node of the
+ * value, as far as it is known.
+ */
+function plain(value: unknown, where: string, column?: SchemaTree): unknown {
+  if (typeof value === 'number') return isFloat(column) ? floatOf(value) : value;
   if (typeof value === 'bigint') {
     const number = Number(value);
     if (!Number.isSafeInteger(number)) throw new InputError(`${where}: the whole number ${value} is too large`);
@@ -90,7 +96,23 @@ function plain(value: unknown, where: string): unknown {
   }
   if (value === null || typeof value !== 'object' || value instanceof Date) return value;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
-    return Array.from(value as ArrayLike<unknown>, (item) => plain(item, where));
+    const inner = itemOf(column);
+    return Array.from(value as ArrayLike<unknown>, (item) => plain(item, where, inner));
   }
-  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plain(item, where)]));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plain(item, where, childOf(column, name))]));
+}
+
+function isFloat(column: SchemaTree | undefined): boolean {
+  return column?.element.type === 'DOUBLE' || column?.element.type === 'FLOAT';
+}
+
+function childOf(column: SchemaTree | undefined, name: string): SchemaTree | undefined {
+  return column?.children.find(({ element }) => element.name === name);
+}
+
+/** The schema of a list's items: a repeated leaf is its own, a LIST has them two levels down. */
+function itemOf(column: SchemaTree | undefined): SchemaTree | undefined {
+  if (column === undefined || column.children.length === 0) return column;
+  const [repeated] = column.children;
+  return repeated.children.length === 1 && repeated.element.repetition_type === 'REPEATED' ? repeated.children[0] : repeated;
 }

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { bytesInMemory } from '../../src/io/bytes.js';
 import { readParquet } from '../../src/io/parquet.js';
+import { floatOf } from '../../src/python-float.js';
 
 const bytesOf = (name: string) => readFileSync(fileURLToPath(new URL(`parquet/${name}.parquet`, import.meta.url)));
 const read = (bytes: Uint8Array) => readParquet(bytesInMemory('x.parquet', bytes));
@@ -19,7 +20,7 @@ describe('a Parquet file', () => {
         choices: { text: ['a stone', 'a leaf', 'an egg'], label: ['A', 'B', 'C'] },
         answerKey: 'ABC'[i % 3],
         number: i * 1000003,
-        share: i / 4,
+        share: floatOf(i / 4),
         note: i % 2 ? null : 'even',
       })),
     );
