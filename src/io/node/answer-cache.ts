@@ -87,7 +87,8 @@ function parseLine(line: string): [key: string, value: unknown] | undefined {
 }
 
 /** What a model's answers depend on besides its weights. */
-const besides = /^(config\.json|generation_config\.json|tokenizer\.(model|json))$/;
+const besides =
+  /^(config\.json|generation_config\.json|tokenizer\.(model|json)|tokenizer_config\.json|added_tokens\.json|special_tokens_map\.json)$/;
 
 /**
  * A hash of a checkpoint's weights (its directory's safetensors, or the one file named), config and tokenizer: sixteen hex

@@ -16,6 +16,8 @@ const TEXT_FILES = [
   'tokenizer.model',
   'tokenizer.json',
   'tokenizer_config.json',
+  'added_tokens.json',
+  'special_tokens_map.json',
   'chat_template.jinja',
 ];
 
