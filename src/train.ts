@@ -24,6 +24,13 @@ export { type LanguageModellingOptions, languageModelling, type TrainingBatch } 
 export type { Computation, Encoder, Means, Objective, Report } from './train/objective.js';
 export type { OptimizerOptions, Update } from './train/optimizer.js';
 export { ModelParameters, TrainingParameters } from './train/parameters.js';
+export {
+  type PreferenceBatch,
+  type PreferenceOptions,
+  type PreferencePair,
+  preferenceBatch,
+  preferenceOptimization,
+} from './train/preference-optimization.js';
 export { type BatchLimits, RaggedInputs, type SequenceRows } from './train/ragged.js';
 export { learningRate, type ScheduleOptions } from './train/schedule.js';
 export { ignored, trainingSource, withoutPadding } from './train/source.js';

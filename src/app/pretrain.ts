@@ -13,7 +13,6 @@ import { TextModel } from '../infer/text.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { checkMemory } from '../io/node/memory.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
-import { parameterValues } from '../model/initialize.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -104,7 +103,7 @@ async function trainIn(
     const parameters = new ModelParameters(backend, model);
     let ema: Map<string, Float32Array> | undefined;
     if (from) ema = await readState(fileIn(from.path), parameters);
-    else initialize(parameters, config.seed);
+    else parameters.initialize(config.seed);
     const peak = await peakFlops(backend);
     stdout.write(stringify(config));
     stdout.write(
@@ -131,18 +130,6 @@ function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context
     throw new InputError(
       `${file}: samples.prompts: ${JSON.stringify(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
     );
-  }
-}
-
-function initialize(parameters: ModelParameters, seed: number): void {
-  for (const parameter of parameters.list) {
-    const values = new Float32Array(parameter.shape.reduce((product, size) => product * size, 1));
-    let end = 0;
-    for (const chunk of parameterValues(parameters.config, parameter, seed)) {
-      values.set(chunk, end);
-      end += chunk.length;
-    }
-    parameters.write(parameter.name, values);
   }
 }
 

@@ -4,6 +4,7 @@
 
 import { InputError } from '../errors.js';
 import { quoted } from '../io/json.js';
+import { commonPrefix } from '../tokenizer/prefix.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { commonsensePrompt } from './commonsense.js';
 import type { FileRow } from './readers.js';
@@ -110,16 +111,8 @@ export function splitText(prompt: string, answer: string, tokenizer: Tokenizer):
   const bos = tokenizer.bosId >= 0;
   const alone = tokenizer.encode(prompt, { bos });
   const whole = tokenizer.encode(prompt + answer, { bos, eos: tokenizer.eosId >= 0 });
-  const end = agreement(alone, whole);
+  const end = commonPrefix(alone, whole);
   return { prompt: whole.slice(0, end), answer: whole.slice(end) };
-}
-
-/** How many ids two sequences have in common at their beginning. */
-export function agreement(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const end = Math.min(a.length, b.length);
-  let i = 0;
-  while (i < end && a[i] === b[i]) i++;
-  return i;
 }
 
 // The ids of the whole conversation; every assistant's turn is found between the ids of what comes before it (ending where an
@@ -137,8 +130,8 @@ async function markedChat(row: FileRow, messages: readonly Message[], encoders: 
     if (role !== 'assistant') continue;
     const before = await encoders.chat(kept.slice(0, i), true);
     const upTo = i === last ? ids : await encoders.chat(kept.slice(0, i + 1), false);
-    const start = agreement(before, ids);
-    if (start < before.length - 1 || agreement(upTo, ids) < upTo.length - 1) {
+    const start = commonPrefix(before, ids);
+    if (start < before.length - 1 || commonPrefix(upTo, ids) < upTo.length - 1) {
       throw new InputError(
         `${where}: the chat template writes a turn otherwise once another follows, so answers cannot be told apart`,
       );

@@ -2,16 +2,8 @@
 // hidden in what both answers begin with) and UltraFeedback's Parquet, to token ids, cut by TRL's rule. What is learned from a pair
 // is an objective's (train/); rows of single answers are examples.ts.
 
-import {
-  agreement,
-  type Message,
-  messagesAt,
-  missing,
-  type PromptFormat,
-  type RowEncoders,
-  splitText,
-  textAt,
-} from './examples.js';
+import { commonPrefix } from '../tokenizer/prefix.js';
+import { type Message, messagesAt, missing, type PromptFormat, type RowEncoders, splitText, textAt } from './examples.js';
 import type { FileRow } from './readers.js';
 
 /** A prompt and two ways to go on: `chosen` is the better one. */
@@ -62,7 +54,7 @@ export async function pairOf(row: FileRow, encoders: RowEncoders, options: PairO
   const [prompt, chosen, rejected] = [fitted.prompt, fitted.chosen, fitted.rejected].map((ids) => Int32Array.from(ids));
   if (prompt.length === 0 || chosen.length === 0 || rejected.length === 0) return 'no room for an answer within max_length';
   // Also where the cut took what told them apart.
-  if (agreement(chosen, rejected) === Math.max(chosen.length, rejected.length)) return 'chosen equals rejected';
+  if (commonPrefix(chosen, rejected) === Math.max(chosen.length, rejected.length)) return 'chosen equals rejected';
   const cut = fitted !== whole;
   return { prompt, chosen, rejected, document: `${row.file}:${row.row}`, cut };
 }
@@ -142,7 +134,7 @@ async function answersAfter(
   const context: readonly Message[] = withSystem ? [{ role: 'system', content: '' }, ...messages] : messages;
   const prompt = await chat(context, true);
   const whole = await Promise.all(turns.map((answer) => chat([...context, ...answer], false)));
-  const end = Math.min(...whole.map((ids) => agreement(prompt, ids)));
+  const end = Math.min(...whole.map((ids) => commonPrefix(prompt, ids)));
   const [chosen, rejected] = whole.map((ids) => {
     // What the template writes behind the last end token is nobody's; one that writes none still has to teach to stop.
     const last = eosId < 0 ? -1 : ids.lastIndexOf(eosId);

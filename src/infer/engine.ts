@@ -6,7 +6,7 @@ import { InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
-import { commonPrefix } from './prefix.js';
+import { commonPrefix } from '../tokenizer/prefix.js';
 import { isGreedy, Sampler, type SamplingOptions } from './sampler.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, Stepper } from './step.js';
 

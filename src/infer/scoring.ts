@@ -7,7 +7,7 @@ import { InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
-import { commonPrefix } from './prefix.js';
+import { commonPrefix } from '../tokenizer/prefix.js';
 import { maxScoreRows, maxStepRows, type StepItem, Stepper } from './step.js';
 
 /** The last `scored` of `ids`, each given all before it; at least the first id is only context. */
