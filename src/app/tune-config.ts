@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { promptFormats } from '../data/examples.js';
 import { InputError } from '../errors.js';
 import { checkConfig } from '../io/config.js';
+import type { AdapterRule } from '../model/adapter.js';
 import type { OptimizerOptions } from '../train/optimizer.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import { readSettings } from './settings-file.js';
@@ -13,6 +14,30 @@ import { readSettings } from './settings-file.js';
 const count = (least: number) => z.number().int().min(least);
 const fraction = z.number().min(0).max(1);
 const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], { error: 'expected a file, or a list of files' });
+
+const adapterSchema = z.strictObject({
+  /** Modules by the last part of their name, or as regular expressions over names (`layers.0.attn.qkv_proj`). */
+  patterns: z.array(z.string().min(1)).min(1).optional(),
+  r: count(1).default(32),
+  alpha: z.number().positive().default(32),
+  dropout: z.number().min(0).lt(1).default(0.1),
+  use_rslora: z.boolean().default(false),
+  use_dora: z.boolean().default(false),
+  init: z.union([z.literal(true), z.literal('gaussian')]).default(true),
+  /** Precision of the model beside it, which does not change. */
+  dtype: z.enum(['f32', 'f16', 'bf16', 'q8', 'q4']).default('f32'),
+});
+
+/** An adapter's settings; CoreNet's for OpenELM unless said otherwise: r 32 on all linears, and for LoRA on the embedding. */
+export type AdapterConfig = z.output<typeof adapterSchema>;
+
+const linears = ['qkv_proj', 'out_proj', 'proj_1', 'proj_2'];
+
+/** The rules that an adapter's settings are. */
+export function adapterRules({ patterns, dtype: _, ...rule }: AdapterConfig): AdapterRule[] {
+  const chosen = patterns ?? (rule.use_dora ? linears : ['token_embeddings', ...linears]);
+  return chosen.map((pattern) => ({ pattern, ...rule }));
+}
 
 export const tuneSchema = z.strictObject({
   /** Answers to learn by heart (sft), pairs of a better and a worse one (dpo), or prompts, to which such pairs are sampled first (rso). */
@@ -42,6 +67,14 @@ export const tuneSchema = z.strictObject({
     /** Rows of the training files at most. */
     limit: count(1).optional(),
   }),
+  /** All of the model learns (none), or only an adapter beside it. */
+  adapter: z
+    .union([z.literal('none'), z.literal('lora'), z.literal('dora'), adapterSchema])
+    .default('none')
+    .transform((value) => {
+      if (value === 'none') return value;
+      return typeof value === 'string' ? adapterSchema.parse({ use_dora: value === 'dora' }) : value;
+    }),
   dpo: z
     .strictObject({
       loss: z.enum(['sigmoid', 'robust', 'hinge', 'ipo']).default('sigmoid'),

@@ -12,17 +12,12 @@ import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { checkMemory } from '../io/node/memory.js';
-import { openWeights } from '../io/node/weights.js';
-import { countParameters } from '../model/config.js';
-import { checkWeights } from '../model/parameters.js';
 import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { readState, writeCheckpoint } from '../train/checkpoint.js';
 import { languageModelling } from '../train/language-modelling.js';
 import type { Objective } from '../train/objective.js';
-import { ModelParameters } from '../train/parameters.js';
 import { preferenceOptimization } from '../train/preference-optimization.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
@@ -53,6 +48,7 @@ import {
   planTuning,
   type TuningData,
 } from './tune-data.js';
+import { learningSize, openLearning } from './tune-learner.js';
 import { judgeByReference } from './tune-reference.js';
 
 const help = `
@@ -216,20 +212,19 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
   const { plan, objective, steps, from } = task;
   const { checkpoint, beside } = base;
   const { stdout, stderr } = terminal;
-  const trained = countParameters(checkpoint.config);
-  const needed = 16 * trained; // weights, gradients and two moments in f32; activations are not counted
+  const { learned, bytes: needed } = learningSize(config, checkpoint);
   checkMemory(
     needed,
     (available) =>
-      `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
+      `not enough memory: weights, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
   );
   const { backend, reason } = openBackend(config.backend, { threads: config.threads });
   if (reason && config.backend === 'auto') stderr.write(`openelm: training without the native backend is slow: ${reason}\n`);
   try {
-    const parameters = new ModelParameters(backend, checkpoint.config);
-    await loadParameters(checkpoint, parameters);
+    const learning = await openLearning(backend, config, checkpoint, beside);
+    const { model, parameters } = learning;
     const step = new TrainingStep(backend, {
-      ...{ model: parameters.model(), parameters, objective },
+      ...{ model, parameters, objective },
       optimizer: tuneOptimizer(config),
       activationCheckpointing: config.activation_checkpointing,
       activationStorage: config.activation_storage,
@@ -237,14 +232,14 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
     const peak = await peakFlops(backend);
     stdout.write(
       `# ${steps} steps of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${plan.limits.maxRows} tokens; ` +
-        `${trained.toLocaleString('en')} parameters learn; memory: ${formatBytes(needed)} for them, ` +
+        `${learned.toLocaleString('en')} parameters learn; memory: ${formatBytes(needed)} for the model, ` +
         `${formatBytes(step.arenaBytes)} for a batch\n# ${backend.description}` +
         `${peak ? `, ${(peak / 1e9).toFixed(0)} GFLOP/s at most` : ''}${from ? `; goes on after step ${from.step}` : ''}\n`,
     );
     const { validation, samples, checkpoints } = config;
     try {
       await task.prepare?.(step);
-      if (from) await readState(fileIn(from.path), parameters);
+      if (from) await learning.restore(fileIn(from.path));
       await trainAndTell(terminal, {
         ...{ out: config.out, settings: task.settings, learner: step, source: plan.source(from?.record.data), from },
         counted: task.counted,
@@ -259,7 +254,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
         samples: samples && { every: samples.every, write: (at) => writeSamples(backend, step, base, samples, at) },
         checkpoints: {
           ...checkpoints,
-          write: (write, record) => writeCheckpoint(write, { parameters, dtype: checkpoints.dtype, beside, record }),
+          write: learning.save,
         },
       });
     } finally {
@@ -272,15 +267,6 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
     );
   } finally {
     await backend.dispose();
-  }
-}
-
-async function loadParameters({ weights, config, directory }: Checkpoint, parameters: ModelParameters): Promise<void> {
-  const files = await openWeights(weights);
-  try {
-    await parameters.load(checkWeights(config, files.tensors, directory).tensors);
-  } finally {
-    await files.close();
   }
 }
 

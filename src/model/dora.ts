@@ -37,11 +37,11 @@ export class DoraLinear implements Linear {
     const ids = low.groups?.of(x.rows);
     const dropped = dropout ? ops.dropout(x, dropout.rate, dropout.op) : x;
     const plain = base.forward(ops, dropped);
+    // With dropout: base(x) + (m / norm - 1) W dropout(x) + m / norm s B A dropout(x). In this order, since on the way back a gradient
+    // can be added where there is one already for what is scaled, not for what is added to.
+    const rest =
+      dropped === x ? residual : ops.scaleColumns(plain, this.minus!, { residual: base.forward(ops, x, { residual }) });
     const adapted = addLowRank(ops, dropped, low, plain);
-    if (dropped === x) return ops.scaleColumns(adapted, table, { ids, residual, into });
-    // base(x) + (m / norm - 1) W dropout(x) + m / norm s B A dropout(x)
-    const whole = base.forward(ops, x, { residual });
-    const rest = ops.scaleColumns(plain, this.minus!, { residual: whole });
     return ops.scaleColumns(adapted, table, { ids, residual: rest, into });
   }
 }

@@ -9,8 +9,10 @@ import { decodeUtf8, isObject, jsonBytes, parseJson } from '../io/json.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from '../io/safetensors.js';
 import { WEIGHTS_FILE } from '../io/safetensors-index.js';
 import { type CheckpointType, checkWeights } from '../model/parameters.js';
+import { writePeft } from '../model/peft.js';
 import { CONFIG_FILE, type WriteFile, whole, writeModel } from '../model/write.js';
-import type { ModelParameters, ParameterState } from './parameters.js';
+import type { AdapterParameters } from './adapter.js';
+import type { ModelParameters, ParameterState, TrainingParameters } from './parameters.js';
 import type { Progress } from './trainer.js';
 
 export const checkpointFiles = {
@@ -53,8 +55,46 @@ export function emaTensorName(parameter: string): string {
 }
 
 /** Writes all files, the record last. Throws what `write` throws. */
-export async function writeCheckpoint(write: WriteFile, contents: CheckpointContents): Promise<void> {
-  const { parameters, dtype, ema, beside } = contents;
+export function writeCheckpoint(write: WriteFile, contents: CheckpointContents): Promise<void> {
+  const { parameters, dtype, ema, beside, record } = contents;
+  const values = ({ name }: { name: string }) => whole(parameters.read(name));
+  const model = (file: WriteFile) => writeModel(file, parameters.config, dtype, values, { beside });
+  const states = stateOrder.filter((state) => state !== 'parameters' || dtype !== 'f32');
+  return writeWithState(write, model, { parameters, states, ema, record });
+}
+
+/** A checkpoint of an adapter: PEFT's two files, what lies beside them, and the state. */
+export function writeAdapterCheckpoint(
+  write: WriteFile,
+  {
+    parameters,
+    base,
+    beside,
+    record,
+  }: Pick<CheckpointContents, 'beside' | 'record'> & {
+    readonly parameters: AdapterParameters;
+    /** The model that it belongs to, by name. */
+    readonly base: string;
+  },
+): Promise<void> {
+  const adapter = async (file: WriteFile): Promise<void> => {
+    for (const { name, bytes } of beside ?? []) await file(name, (sink) => sink.write(bytes));
+    await writePeft(file, await parameters.adapter(), base);
+  };
+  return writeWithState(write, adapter, { parameters, states: stateOrder, record });
+}
+
+const stateOrder = ['parameters', 'firstMoment', 'secondMoment'] as const;
+
+async function writeWithState(
+  write: WriteFile,
+  model: (write: WriteFile) => Promise<unknown>,
+  contents: Pick<CheckpointContents, 'ema' | 'record'> & {
+    readonly parameters: TrainingParameters;
+    readonly states: readonly (typeof stateOrder)[number][];
+  },
+): Promise<void> {
+  const { parameters, states, ema } = contents;
   const files: Record<string, number> = {};
   const counted: WriteFile = async (name, fill) => {
     files[name] = 0;
@@ -67,12 +107,8 @@ export async function writeCheckpoint(write: WriteFile, contents: CheckpointCont
       }),
     );
   };
-  const values = ({ name }: { name: string }) => whole(parameters.read(name));
-  await writeModel(counted, parameters.config, dtype, values, { beside });
+  await model(counted);
 
-  const states = (['parameters', 'firstMoment', 'secondMoment'] as const).filter(
-    (state) => state !== 'parameters' || dtype !== 'f32',
-  );
   type Spec = TensorSpec & { values: () => Promise<Float32Array> };
   const specs = parameters.list.flatMap(({ name, shape }): Spec[] => {
     const spec = (prefix: string, values: Spec['values']): Spec => ({ name: `${prefix}.${name}`, dtype: 'F32', shape, values });
@@ -115,6 +151,15 @@ export async function readState(open: OpenFile, parameters: ModelParameters): Pr
   } finally {
     await weights.close();
   }
+  return readStates(open, parameters);
+}
+
+/** The same of an adapter. */
+export async function readAdapterState(open: OpenFile, parameters: AdapterParameters): Promise<void> {
+  await readStates(open, parameters);
+}
+
+async function readStates(open: OpenFile, parameters: TrainingParameters): Promise<Map<string, Float32Array> | undefined> {
   const state = await open(checkpointFiles.state);
   try {
     const { tensors } = await readSafetensors(state);

@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { modelOf, readPretrainConfig, scheduleOf, stepPartsOf } from '../../src/app/pretrain-config.js';
+import { readTuneConfig, tuneSchedule } from '../../src/app/tune-config.js';
 import { countParameters } from '../../src/model/config.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
 
@@ -42,5 +43,35 @@ describe('the recipes', () => {
     });
     expect(config.data).toMatchObject({ min_characters_per_text: 200, min_tokens_per_text: 256, packing: false });
     expect(basename(config.data.tokenizer!)).toBe('tokenizer.model');
+  });
+});
+
+// Epochs, learning rates and losses of OpenELM-Instruct (projects/openelm/README-instruct.md), and of its adapters (peft_configs).
+const tuned = [
+  { size: '270m', epochs: 5, rate: 2e-5, loss: 'hinge' },
+  { size: '450m', epochs: 8, rate: 3e-5, loss: 'hinge' },
+  { size: '1_1b', epochs: 5, rate: 5e-5, loss: 'sigmoid' },
+  { size: '3b', epochs: 10, rate: 1e-4, loss: 'hinge' },
+];
+
+describe('the recipes of tuning', () => {
+  it.each(tuned)("tune the $size with the paper's numbers", async ({ size, epochs, rate, loss }) => {
+    const instruct = await readTuneConfig(join(recipes, `instruct/openelm-${size}.yaml`));
+    expect(instruct).toMatchObject({ method: 'dpo', adapter: 'none', epochs, batch_size: 8, accumulation: 2, seed: 42 });
+    expect(instruct).toMatchObject({ dpo: { loss, beta: 0.01 }, learning_rate: { max: rate, min: 0, warmup_ratio: 0.1 } });
+    expect(instruct.data).toMatchObject({ max_length: 1024, max_prompt_length: 512, empty_system_message: true, keep: 'end' });
+    const lora = await readTuneConfig(join(recipes, `peft/openelm-${size}.yaml`));
+    expect(lora.adapter).toMatchObject({ r: 32, alpha: 32, dropout: 0.1, use_dora: false, dtype: 'f32' });
+    expect(tuneSchedule(lora, 4375)).toMatchObject({ maxLearningRate: 3e-4, minLearningRate: 3e-5, warmupIterations: 1000 });
+    const dora = await readTuneConfig(join(recipes, `peft/openelm-${size}.yaml`), ['--adapter', 'dora']);
+    expect(dora.adapter).toMatchObject({ use_dora: true });
+  });
+
+  it('are all valid settings', async () => {
+    for (const folder of ['tune-tiny', 'tales-instruct']) {
+      const files = (await readdir(join(recipes, folder))).filter((name) => name.endsWith('.yaml'));
+      expect(files.length).toBeGreaterThan(1);
+      for (const file of files) expect((await readTuneConfig(join(recipes, folder, file))).out).toContain('runs/');
+    }
   });
 });

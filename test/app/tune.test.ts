@@ -1,6 +1,7 @@
 // `openelm tune` on a model of a few thousand parameters: each method from rows to a model that answers, exact resume, and what is
 // said about bad data.
 
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -66,8 +67,6 @@ async function place(name: string, rows: readonly unknown[] | string, changes: R
   return { file, out, directory };
 }
 
-const weightsOf = (directory: string): Promise<Buffer> => readFile(join(directory, 'model.safetensors'));
-
 describe('openelm tune', () => {
   it('teaches answers, says what it will do, and leaves a model with its chat template', async () => {
     const changes = {
@@ -93,12 +92,18 @@ describe('openelm tune', () => {
     expect(chat.code).toBe(0);
   });
 
-  it.each(['sft', 'dpo'])('goes on to the bit after a break: %s', async (method) => {
+  it.each([
+    ['sft', 'none'],
+    ['dpo', 'none'],
+    ['sft', 'lora'],
+    ['dpo', 'dora'],
+  ])('goes on to the bit after a break: %s, adapter %s', async (method, kind) => {
     const rows = method === 'sft' ? chats : pairs;
-    const changes = { method, packing: method === 'sft', accumulation: 2 };
-    const straight = await place(`${method}-straight`, rows, changes);
+    const adapter = kind === 'none' ? kind : { r: 4, alpha: 8, dropout: 0.1, use_dora: kind === 'dora', dtype: 'q8' };
+    const changes = { method, adapter, packing: method === 'sft', accumulation: 2 };
+    const straight = await place(`${method}-${kind}-straight`, rows, changes);
     expect(await run(['tune', straight.file])).toMatchObject({ code: 0 });
-    const broken = await place(`${method}-broken`, rows, changes);
+    const broken = await place(`${method}-${kind}-broken`, rows, changes);
     const first = await run(['tune', broken.file], {
       onOutput: (text, interrupt) => {
         if (text.startsWith('step 2/4')) interrupt();
@@ -108,7 +113,13 @@ describe('openelm tune', () => {
     expect((await listCheckpoints(broken.out)).at(-1)!.step).toBeLessThan(4);
     expect((await run(['tune', broken.file])).stderr).toContain('is there already: --resume goes on from it');
     expect((await run(['tune', broken.file, '--resume'])).code).toBe(0);
-    expect(await weightsOf(join(broken.out, checkpointName(4)))).toEqual(await weightsOf(join(straight.out, checkpointName(4))));
+    const [resumed, whole] = [broken, straight].map(({ out }) => join(out, checkpointName(4)));
+    const weights = kind === 'none' ? 'model.safetensors' : 'adapter_model.safetensors';
+    expect(await readFile(join(resumed, weights))).toEqual(await readFile(join(whole, weights)));
+    if (kind === 'none') return;
+    const config = JSON.parse(await readFile(join(whole, 'adapter_config.json'), 'utf8'));
+    expect(config).toMatchObject({ peft_type: 'LORA', r: 4, lora_alpha: 8, use_dora: kind === 'dora' });
+    expect(existsSync(join(whole, 'model.safetensors'))).toBe(false);
   });
 
   it('prefers the better answers, beside what the model thought before', async () => {
@@ -185,6 +196,7 @@ describe('openelm tune', () => {
     ['a method without its reward', chats, { method: 'rso' }, 'method rso needs rso.reward'],
     ['an unknown key', chats, { epoch: 2 }, 'unknown key epoch; did you mean epochs?'],
     ['validation on nothing', chats, { validation: { every: 2 } }, 'neither data.validation nor data.held_out says on what'],
+    ['a pattern that matches nothing', chats, { adapter: { patterns: ['qkv_porj'] } }, 'matches no module'],
     ['no such model', chats, { model: 'nowhere' }, 'nowhere: no such directory or file'],
     [
       'more held out than there is',

@@ -1,0 +1,80 @@
+// What learns in a tuning run: all of the model, in f32 with gradient and moments of its own, or an adapter beside a model that stays as
+// it was loaded, in any precision.
+
+import type { Checkpoint } from '../index.js';
+import type { NamedBytes } from '../io/bytes.js';
+import { openWeights } from '../io/node/weights.js';
+import { chooseModules, initialValues } from '../model/adapter.js';
+import { loadModel } from '../model/load.js';
+import type { OpenELM } from '../model/openelm.js';
+import { checkWeights, parameterShapes, weightBytes } from '../model/parameters.js';
+import type { WriteFile } from '../model/write.js';
+import type { Backend } from '../tensor/backend.js';
+import { AdapterParameters } from '../train/adapter.js';
+import {
+  type OpenFile,
+  readAdapterState,
+  readState,
+  type TrainingRecord,
+  writeAdapterCheckpoint,
+  writeCheckpoint,
+} from '../train/checkpoint.js';
+import { ModelParameters, type TrainingParameters } from '../train/parameters.js';
+import { adapterRules, type TuneConfig } from './tune-config.js';
+
+export interface Learning {
+  readonly model: OpenELM;
+  readonly parameters: TrainingParameters;
+  /** Goes on from a checkpoint. */
+  restore(open: OpenFile): Promise<void>;
+  save(write: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>): Promise<void>;
+}
+
+const elements = (shapes: readonly { readonly shape: readonly number[] }[]): number =>
+  shapes.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+
+/** Parameters that learn, and bytes that they and the rest of the model take: f32 with gradient and two moments, or as loaded. */
+export function learningSize({ adapter }: TuneConfig, { config }: Checkpoint): { learned: number; bytes: number } {
+  if (adapter === 'none') {
+    const learned = elements(parameterShapes(config));
+    return { learned, bytes: 16 * learned };
+  }
+  const learned = chooseModules(config, adapterRules(adapter)).reduce(
+    (sum, { inputs, outputs, rank, dora }) => sum + rank * (inputs + outputs) + (dora ? outputs : 0),
+    0,
+  );
+  return { learned, bytes: 16 * learned + weightBytes(config, adapter.dtype) };
+}
+
+/** Loads the model, ready to learn. Throws `InputError` when its weights do not fit its config, or a pattern matches nothing. */
+export async function openLearning(
+  backend: Backend,
+  { adapter, checkpoints: { dtype }, seed }: TuneConfig,
+  { name, weights, config, directory }: Checkpoint,
+  beside: readonly NamedBytes[],
+): Promise<Learning> {
+  const files = await openWeights(weights);
+  try {
+    const checked = checkWeights(config, files.tensors, directory);
+    if (adapter === 'none') {
+      const parameters = new ModelParameters(backend, config);
+      await parameters.load(checked.tensors);
+      return {
+        ...{ model: parameters.model(), parameters },
+        restore: async (open) => void (await readState(open, parameters)),
+        save: (write, record) => writeCheckpoint(write, { parameters, dtype, beside, record }),
+      };
+    }
+    const modules = chooseModules(config, adapterRules(adapter));
+    const parameters = new AdapterParameters(backend, modules);
+    const { model } = await loadModel(backend, config, checked, { dtype: adapter.dtype, ...parameters.wrapping });
+    await parameters.begin(initialValues(modules, seed));
+    return {
+      ...{ model, parameters },
+      restore: (open) => readAdapterState(open, parameters),
+      save: (write, record) => writeAdapterCheckpoint(write, { parameters, base: name, beside, record }),
+    };
+  } finally {
+    await files.close();
+  }
+}
