@@ -11,6 +11,7 @@ import { parameterShapes } from '../dist/model/parameters.js';
 import { elementsOf } from '../dist/tensor/plan.js';
 import { languageModelling } from '../dist/train/language-modelling.js';
 import { ModelParameters } from '../dist/train/parameters.js';
+import { pairRows, preferenceBatch, preferenceOptimization } from '../dist/train/preference-optimization.js';
 import { TrainingStep } from '../dist/train/step.js';
 
 /** Elements from `start` on: uniform in [-bound, bound) from a hash of index and tensor, the same bits as the peer's, plus `offset`. */
@@ -23,6 +24,36 @@ function fillInitial(values, start, tensorIndex, bound, offset) {
     x ^= x >>> 16;
     values[i] = ((x >>> 8) / 2 ** 23 - 1) * bound + offset;
   }
+}
+
+/** Sequences of one length, every token of them learned. */
+function texts(tokens, targets, length, zLoss) {
+  const count = tokens.length / length;
+  const limits = { maxRows: tokens.length, maxSequences: count, maxPositions: length };
+  const batch = {
+    tokens: Int32Array.from(tokens),
+    targets: Int32Array.from(targets),
+    sequences: Array.from({ length: count }, (_, i) => [i * length, length]),
+  };
+  return { objective: languageModelling({ ...limits, zLoss, labelSmoothing: 0 }), batch };
+}
+
+/** Preference pairs, the prompt of each computed once. */
+function preferences({ prompts, chosen, rejected, reference, beta, promptLength, answerLength }) {
+  const part = (ids, length, i) => Int32Array.from(ids.slice(i * length, (i + 1) * length));
+  const pairs = Array.from({ length: prompts.length / promptLength }, (_, i) => ({
+    prompt: part(prompts, promptLength, i),
+    chosen: part(chosen, answerLength, i),
+    rejected: part(rejected, answerLength, i),
+  }));
+  const objective = preferenceOptimization({
+    maxRows: pairs.reduce((sum, pair) => sum + pairRows.rows(pair), 0),
+    maxSequences: pairRows.sequences * pairs.length,
+    maxSegments: pairRows.segments * pairs.length,
+    maxPositions: promptLength + answerLength,
+    ...{ maxPairs: pairs.length, loss: 'sigmoid', beta, labelSmoothing: 0 },
+  });
+  return { objective, batch: preferenceBatch(pairs, Float32Array.from(reference)) };
 }
 
 function load(message) {
@@ -42,16 +73,9 @@ function load(message) {
       backend.write(parameters.all.parameters, values, place + start);
     }
   });
-  const count = tokens.length / length;
   const { learningRate, zLoss, ...optimizer } = options;
-  const limits = { maxRows: tokens.length, maxSequences: count, maxPositions: length };
-  const objective = languageModelling({ ...limits, zLoss, labelSmoothing: 0 });
+  const { objective, batch } = message.pairs ? preferences(message.pairs) : texts(tokens, targets, length, zLoss);
   const step = new TrainingStep(backend, { model: parameters.model(), parameters, objective, optimizer, ...activations });
-  const batch = {
-    tokens: Int32Array.from(tokens),
-    targets: Int32Array.from(targets),
-    sequences: Array.from({ length: count }, (_, i) => [i * length, length]),
-  };
   let done = 0;
   return async () => {
     const [{ means }, { gradNorm }] = await Promise.all([step.accumulate(batch), step.update(learningRate, ++done)]);

@@ -36,8 +36,22 @@ export interface LoadMessage {
   readonly length: number;
   readonly threads: number;
   readonly options: typeof optimizer;
+  /** Preference pairs instead, to be learned by DPO beside a reference whose log-probabilities are given. */
+  readonly pairs?: Pairs;
   /** How our side keeps them; the peer keeps all, in f32. */
   readonly activations: Activations;
+}
+
+/** Prompts of one length and answers of another, end to end. */
+export interface Pairs {
+  readonly prompts: readonly number[];
+  readonly chosen: readonly number[];
+  readonly rejected: readonly number[];
+  /** By pair: of the chosen answer and of the rejected one. */
+  readonly reference: readonly number[];
+  readonly beta: number;
+  readonly promptLength: number;
+  readonly answerLength: number;
 }
 
 export type Activations = Pick<KeepOptions, 'activationCheckpointing' | 'activationStorage'>;
@@ -69,6 +83,8 @@ const tolerance = ({ activations }: Size): number => (activations?.activationSto
 interface Size {
   readonly name: string;
   readonly batch: number;
+  /** A step of DPO on `batch` pairs: half of a sequence is the prompt, a quarter each answer. */
+  readonly preferences?: boolean;
   readonly activations?: Activations;
   config(): ModelConfig | Promise<ModelConfig>;
 }
@@ -90,6 +106,8 @@ const sizes: readonly Size[] = [
   },
   { name: '270M', batch: 1, config: () => configFromName('OpenELM-270M') },
   { name: '270M-bf16', batch: 1, activations: { activationStorage: 'bf16' }, config: () => configFromName('OpenELM-270M') },
+  { name: '6M-dpo', batch: 4, preferences: true, config: () => readConfig(join(import.meta.dirname, '../models/tales-6m')) },
+  { name: '270M-dpo', batch: 1, preferences: true, config: () => configFromName('OpenELM-270M') },
   {
     name: '270M-checkpointed',
     batch: 1,
@@ -259,7 +277,7 @@ async function f32Peak(threads: number): Promise<number> {
 /** Random tokens, the same in every run. */
 function loadMessage(
   config: ModelConfig,
-  { batch, activations = {} }: Size,
+  { batch, activations = {}, preferences }: Size,
   { length, threads }: TrainBenchOptions,
 ): LoadMessage {
   let state = 1;
@@ -267,8 +285,19 @@ function loadMessage(
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 2 ** 32) * config.vocabSize);
   };
-  const [tokens, targets] = [0, 1].map(() => Array.from({ length: batch * length }, next));
-  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer, activations };
+  const draw = (count: number): number[] => Array.from({ length: count }, next);
+  const pairs = preferences ? pairsOf(config, batch, length, draw) : undefined;
+  const [tokens, targets] = [0, 1].map(() => draw(batch * length));
+  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer, activations, pairs };
+}
+
+/** Pairs of `length` tokens each, and a reference about as unsure as the model is in the beginning. */
+function pairsOf(config: ModelConfig, batch: number, length: number, draw: (count: number) => number[]): Pairs {
+  const [promptLength, answerLength] = [length / 2, length / 4];
+  const sure = -answerLength * Math.log(config.vocabSize);
+  const [prompts, chosen, rejected] = [promptLength, answerLength, answerLength].map((count) => draw(batch * count));
+  const reference = Array.from({ length: 2 * batch }, () => sure);
+  return { prompts, chosen, rejected, reference, beta: 0.01, promptLength, answerLength };
 }
 
 /** Relative: of the first step's loss and gradient norm, and of the second's loss, which has seen AdamW. */

@@ -154,6 +154,14 @@ def peak_bytes():
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
+def make_trainer(message):
+    if not message.get("pairs"):
+        return Trainer(message)
+    from dpo import preference_trainer  # needs TRL
+
+    return preference_trainer(Trainer)(message)
+
+
 def main():
     trainer = None
     for line in sys.stdin:
@@ -162,7 +170,7 @@ def main():
             return
         try:
             if message["cmd"] == "load":
-                trainer = Trainer(message)
+                trainer = make_trainer(message)
                 answer = {"parameters": trainer.parameters}
             else:
                 answer = trainer.steps(message["steps"], message.get("exact", False))
