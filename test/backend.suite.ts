@@ -359,6 +359,62 @@ cases.push(
 
 cases.push(...gradientCases, ...adapterCases);
 
+/** Ops that mix numbers of a row: from `first`, `count` of a fixed set of rows, which must come out the same in any company. */
+interface RowCase {
+  readonly name: string;
+  readonly rows: number;
+  readonly build: (bench: Bench, first: number, count: number) => Promise<void> | void;
+}
+
+function someRows(b: Bench, all: Tensor, first: number, count: number): Tensor {
+  return b.ops.gatherRows(all, b.ints(...Array.from({ length: count }, (_, i) => first + i)), count);
+}
+
+const rowCases: RowCase[] = [];
+for (const dtype of weightTypes) {
+  for (const int8 of dtype === 'q8' || dtype === 'q4' ? [false, true] : [false]) {
+    for (const [inputs, outputs] of [
+      [600, 72],
+      [51, 37],
+    ]) {
+      rowCases.push({
+        name: `linear ${dtype}${int8 ? ', int8 activations' : ''}, ${inputs} x ${outputs}`,
+        rows: 36,
+        build: async (b, first, count) => {
+          const [x, residual] = [b.floats(36, inputs, 31), b.floats(36, outputs, 32)].map((all) =>
+            someRows(b, all, first, count),
+          );
+          b.output(b.ops.linear(x, await b.weight(outputs, inputs, dtype, 33), { int8, residual }));
+        },
+      });
+    }
+  }
+}
+for (const dtype of ['f32', 'f16'] as const) {
+  for (const [queryHeads, kvHeads, headDim] of [
+    [4, 1, 16],
+    [6, 2, 64],
+    [2, 2, 12],
+    [2, 1, 128],
+    [3, 1, 40],
+  ]) {
+    rowCases.push({
+      name: `attention ${queryHeads}/${kvHeads} heads of ${headDim}, ${dtype}`,
+      rows: 36,
+      build: (b, first, count) => {
+        const query = someRows(b, b.floats(36, queryHeads * headDim, 34), first, count);
+        const ragged = {
+          sequences: b.ints(0, count, 0, 1),
+          sequenceCount: 1,
+          segments: b.ints(3, 150 + first + count),
+          segmentCount: 1,
+        };
+        b.output(b.ops.attention(query, { queryHeads, kvHeads, headDim }, b.cache(190, kvHeads, headDim, dtype, 35), ragged));
+      },
+    });
+  }
+}
+
 /** Programs whose data point outside a table: the code and the record that must be reported. */
 export interface Failure {
   readonly name: string;
@@ -450,6 +506,20 @@ export function backendSuite(name: string, open: Open): void {
         expect(found.results.length).toBe(expected.results.length);
         for (const [i, result] of found.results.entries()) {
           expect(relativeError(result, expected.results[i])).toBeLessThanOrEqual(item.tolerance);
+        }
+      });
+    }
+
+    // What a seed gives must not depend on how a prompt was cut, what of it was cached or who else was in the step.
+    for (const { name: what, rows, build } of rowCases) {
+      it(`gives a row the same bits in any company: ${what}`, async () => {
+        const whole = (await execute(backend, (b) => build(b, 0, rows))).results[0];
+        const width = whole.length / rows;
+        for (let first = 0, count = 1; first < rows; first += count, count++) {
+          count = Math.min(count, rows - first);
+          const { results } = await execute(backend, (b) => build(b, first, count));
+          const expected = Array.from(whole).slice(first * width, (first + count) * width);
+          expect(Array.from(results[0]), `rows ${first} to ${first + count - 1}`).toEqual(expected);
         }
       });
     }

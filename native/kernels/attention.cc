@@ -1,13 +1,14 @@
 // Causal attention over keys and values in place in the cache rows, 128 keys at a time with running maxima and sums: no buffer
 // grows with the context. A chunk is a block of 96 (row, query head) pairs of one sequence that share a kv head, so a block of
-// keys and values is read, transposed and made f32 once for all of them.
+// keys and values is read, transposed and made f32 once for all of them. A row's sums run in one order, however many rows a step
+// has: over a head's dimensions, over a block's keys, then over blocks.
 #include "attention.h"
 
 namespace openelm::OPENELM_ISA {
 
 using namespace attention_op;
 
-constexpr int kPairs = 96, kKeys = 128, kFewPairs = 8;
+constexpr int kPairs = 96, kKeys = 128, kFewPairs = 8, kFewKeys = 2 * kPanel;
 constexpr int kScoreStride = kKeys + 16;   // keeps the rows of a tile off each other's cache sets
 
 static int64_t blocks_of(const Record& r, const Sequence& q) { return up(q.rows * group_of(r), kPairs); }
@@ -35,14 +36,18 @@ struct Work {
   int32_t rows[kKeys];                                                   // cache rows of the block's keys
 };
 
-// A block of keys and values of one kv head to f32 panels.
+// Keys [first, first + count) of a block of one kv head to f32 panels.
 template <class T>
-static void pack_keys(Work& z, const T* keys, const T* values, int64_t stride, int64_t dim, int64_t count) {
+static void pack_keys(Work& z, const T* keys, int64_t stride, int64_t dim, int64_t first, int64_t count) {
   for (int64_t j = 0; j < count; j += kPanel) {
     const T* rows[kPanel] = {};
-    for (int64_t i = 0; i < kPanel && j + i < count; i++) rows[i] = keys + z.rows[j + i] * stride;
+    for (int64_t i = 0; i < kPanel && j + i < count; i++) rows[i] = keys + z.rows[first + j + i] * stride;
     load_transposed(rows, dim, z.keys + j * dim);
   }
+}
+
+template <class T>
+static void pack_values(Work& z, const T* values, int64_t stride, int64_t dim, int64_t count) {
   for (int64_t j = 0; j < count; j++) {
     const T* from = values + z.rows[j] * stride;
     int64_t d = 0;
@@ -84,51 +89,14 @@ static void soften(Work& z, int64_t pair, float* scores, int64_t n, int64_t end,
   z.total[pair] += sum(total);
 }
 
-// ---- A few pairs (decoding): keys and values are read where they are, without transposing them first.
-
-// Four keys at once; beyond `count` the last key is read again and its scores are never used.
-template <int R, class T>
-NOINLINE void direct_scores(const Work& z, const float* const* query, const T* keys, int64_t stride, int64_t dim, int64_t count, float* scores) {
-  for (int64_t j = 0; j < count; j += 4) {
-    const T* k[4];
-    UNROLL
-    for (int i = 0; i < 4; i++) k[i] = keys + z.rows[smaller(j + i, count - 1)] * stride;
-    vf acc[R * 4];
-    UNROLL
-    for (int i = 0; i < R * 4; i++) acc[i] = (vf){};
-    for (int64_t d = 0; d < dim; d += W) {
-      vf v[4];
-      UNROLL
-      for (int i = 0; i < 4; i++) v[i] = load(k[i] + d);
-      UNROLL
-      for (int r = 0; r < R; r++) {
-        vf q = load(query[r] + d);
-        UNROLL
-        for (int i = 0; i < 4; i++) acc[r * 4 + i] = fma(q, v[i], acc[r * 4 + i]);
-      }
-    }
-    if constexpr (R * 4 % W == 0) {
-      alignas(64) float all[R * 4];
-      UNROLL
-      for (int i = 0; i < R * 4; i += W) sums(acc + i, all + i);
-      UNROLL
-      for (int r = 0; r < R; r++) memcpy(scores + r * kScoreStride + j, all + r * 4, 16);
-    } else {
-      for (int r = 0; r < R; r++)
-        for (int i = 0; i < 4; i++) scores[r * kScoreStride + j + i] = sum(acc[r * 4 + i]);
-    }
-  }
-}
+// ---- A few pairs (decoding): values are read where they are.
 
 template <int R, class T>
 NOINLINE void direct_values(const Work& z, const float* scores, const T* values, int64_t stride, int64_t dim, int64_t count, float* sums) {
   for (int64_t d = 0; d < dim; d += 2 * W) {
     vf a[R][2];
     UNROLL
-    for (int r = 0; r < R; r++) {
-      a[r][0] = load(sums + r * dim + d);
-      a[r][1] = load(sums + r * dim + d + W);
-    }
+    for (int r = 0; r < R; r++) a[r][0] = a[r][1] = (vf){};
     for (int64_t j = 0; j < count; j++) {
       const T* from = values + z.rows[j] * stride + d;
       vf v0 = load(from), v1 = load(from + W);
@@ -141,20 +109,11 @@ NOINLINE void direct_values(const Work& z, const float* scores, const T* values,
     }
     UNROLL
     for (int r = 0; r < R; r++) {
-      store(sums + r * dim + d, a[r][0]);
-      store(sums + r * dim + d + W, a[r][1]);
+      float* to = sums + r * dim + d;
+      store(to, a[r][0] + load(to));
+      store(to + W, a[r][1] + load(to + W));
     }
   }
-}
-
-template <int R, class T>
-static void direct(Work& z, int64_t pair, const float* const* query, const T* keys, const T* values, int64_t stride, int64_t dim, int64_t k0,
-                   int64_t count, float scale) {
-  const int64_t seen = smaller(count, z.visible[pair + R - 1] - k0);
-  if (seen <= 0) return;
-  direct_scores<R>(z, query, keys, stride, dim, seen, z.scores);
-  for (int r = 0; r < R; r++) soften(z, pair + r, z.scores + r * kScoreStride, clamp(z.visible[pair + r] - k0, 0, seen), seen, scale, dim);
-  direct_values<R>(z, z.scores, values, stride, dim, seen, z.sums + pair * dim);
 }
 
 template <class T>
@@ -168,9 +127,7 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   float* logsumexp = floats(r, logsumexp_);
   auto place = [&](int64_t i) { return ((q.row + (first + i) / group) * heads + kv_head * group + (first + i) % group) * dim; };
   const bool few = pairs <= kFewPairs && dim % (2 * W) == 0 && dim == width;
-  const float* query[kFewPairs];
-  for (int64_t i = 0; i < pairs && few; i++) query[i] = floats(r, query_) + place(i);
-  for (int64_t t = 0; t < pairs && !few; t += kRowPanel) {
+  for (int64_t t = 0; t < pairs; t += kRowPanel) {
     const float* rows[kPanel] = {};
     for (int64_t i = 0; i < kRowPanel && t + i < pairs; i++) rows[i] = floats(r, query_) + place(t + i);
     load_transposed(rows, dim, z.query + t / kRowPanel * dim * kPanel);
@@ -185,20 +142,30 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   for (int64_t k0 = 0; k0 < z.visible[pairs - 1]; k0 += kKeys) {
     const int64_t count = smaller(kKeys, z.visible[pairs - 1] - k0);
     walk.next(z.rows, count);
+    auto soften_rows = [&](int64_t t, int64_t rows, int64_t seen) {
+      for (int64_t i = 0; i < rows; i++)
+        soften(z, t + i, z.scores + i * kScoreStride, clamp(z.visible[t + i] - k0, 0, seen), seen, scale, width);
+    };
     if (few) {
+      for (int64_t j = 0; j < count; j += kFewKeys) {
+        const int64_t some = smaller(kFewKeys, count - j);
+        pack_keys(z, keys, stride, dim, j, some);
+        multiply<kPanel, 1>(pairs, dim, z.query, z.keys, dim * kPanel, up(some, kPanel), {z.scores + j, kScoreStride, nullptr, false});
+      }
+      soften_rows(0, pairs, count);
       int64_t i = 0;
-      for (; i + 4 <= pairs; i += 4) direct<4>(z, i, query + i, keys, values, stride, dim, k0, count, scale);
-      for (; i < pairs; i++) direct<1>(z, i, query + i, keys, values, stride, dim, k0, count, scale);
+      for (; i + 4 <= pairs; i += 4) direct_values<4>(z, z.scores + i * kScoreStride, values, stride, dim, count, z.sums + i * dim);
+      for (; i < pairs; i++) direct_values<1>(z, z.scores + i * kScoreStride, values, stride, dim, count, z.sums + i * dim);
       continue;
     }
-    pack_keys(z, keys, values, stride, dim, count);
+    pack_keys(z, keys, stride, dim, 0, count);
+    pack_values(z, values, stride, dim, count);
     for (int64_t t = 0; t < pairs; t += kRowPanel) {
       const int64_t rows = smaller(kRowPanel, pairs - t), seen = smaller(count, z.visible[t + rows - 1] - k0);
       if (seen <= 0) continue;
       multiply<kPanel, 1>(rows, dim, z.query + t / kRowPanel * dim * kPanel, z.keys, dim * kPanel, up(seen, kPanel),
                           {z.scores, kScoreStride, nullptr, false});
-      for (int64_t i = 0; i < rows; i++)
-        soften(z, t + i, z.scores + i * kScoreStride, clamp(z.visible[t + i] - k0, 0, seen), seen, scale, width);
+      soften_rows(t, rows, seen);
       multiply<1, kScoreStride>(rows, seen, z.scores, z.values, kKeys * kPanel, width / kPanel,
                                 {z.sums + t * width, width, nullptr, true});
     }

@@ -61,51 +61,52 @@ void unpack_panel(const Weight& w, int64_t panel, int64_t k0, int64_t count, flo
   }
 }
 
-// R rows of x, `inputs` floats each, times B panels with U partial sums each (for speed and for accuracy).
-template <class T, int R, int B, int U>
+// R rows of x, `inputs` floats each, times B panels, a block of inputs at a time, as gemm_block adds them: the sums run in one
+// order for any number of rows.
+template <class T, int R, int B>
 NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __restrict w, int64_t stride, TileOut out) {
-  constexpr int C = B * NV;
+  constexpr int C = B * NV, U = 64 / (kPanel * sizeof(T)) * 2;   // inputs of two cache lines
   constexpr int kAhead = 1024;   // bytes of each panel's stream
-  vf acc[U][R][C];
-  UNROLL
-  for (int u = 0; u < U; u++) {
+  for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) {
+    const int64_t end = smaller(k0 + kBlock, inputs);
+    vf acc[R][C];
     UNROLL
     for (int r = 0; r < R; r++) {
       UNROLL
-      for (int j = 0; j < C; j++) acc[u][r][j] = (vf){};
+      for (int j = 0; j < C; j++) acc[r][j] = (vf){};
     }
-  }
-  int64_t k = 0;
-  for (; k + U <= inputs; k += U, w += U * kPanel) {
-    UNROLL
-    for (int u = 0; u < U; u++) {
+    int64_t k = k0;
+    for (; k + U <= end; k += U, w += U * kPanel) {
       UNROLL
-      for (int j = 0; j < C; j++) {
-        const T* p = w + j / NV * stride + u * kPanel + j % NV * W;
-        if (j % NV == 0 && u * kPanel * sizeof(T) % 64 == 0) __builtin_prefetch((const char*)p + kAhead);
-        vf v = load(p);
+      for (int u = 0; u < U; u++) {
         UNROLL
-        for (int r = 0; r < R; r++) acc[u][r][j] = fma(splat(x[r * inputs + k + u]), v, acc[u][r][j]);
+        for (int j = 0; j < C; j++) {
+          const T* p = w + j / NV * stride + u * kPanel + j % NV * W;
+          if (j % NV == 0 && u * kPanel * sizeof(T) % 64 == 0) __builtin_prefetch((const char*)p + kAhead);
+          vf v = load(p);
+          UNROLL
+          for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k + u]), v, acc[r][j]);
+        }
       }
     }
-  }
-  for (; k < inputs; k++, w += kPanel) {
-    UNROLL
-    for (int j = 0; j < C; j++) {
-      vf v = load(w + j / NV * stride + j % NV * W);
+    for (; k < end; k++, w += kPanel) {
       UNROLL
-      for (int r = 0; r < R; r++) acc[0][r][j] = fma(splat(x[r * inputs + k]), v, acc[0][r][j]);
+      for (int j = 0; j < C; j++) {
+        vf v = load(w + j / NV * stride + j % NV * W);
+        UNROLL
+        for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k]), v, acc[r][j]);
+      }
     }
-  }
-  UNROLL
-  for (int r = 0; r < R; r++) {
     UNROLL
-    for (int j = 0; j < C; j++) {
-      vf s = acc[0][r][j];
+    for (int r = 0; r < R; r++) {
       UNROLL
-      for (int u = 1; u < U; u++) s += acc[u][r][j];
-      if (out.residual) s += load(out.residual + r * out.stride + j * W);
-      store(out.c + r * out.stride + j * W, s);
+      for (int j = 0; j < C; j++) {
+        float* c = out.c + r * out.stride + j * W;
+        vf s = acc[r][j];
+        if (k0 > 0) s += load(c);
+        if (end == inputs && out.residual) s += load(out.residual + r * out.stride + j * W);
+        store(c, s);
+      }
     }
   }
 }
@@ -118,10 +119,15 @@ static void copy_part(const float* block, int64_t rows, int64_t width, const flo
 
 template <class T, int R>
 static void few_rows_panels(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
-#if defined(__AVX512F__) || defined(__aarch64__)
-  constexpr int B = 4 / (W == 4 ? 4 : 1), U = R == 1 ? 4 : R == 2 ? 2 : 1;
+  // As many sums side by side as hide the latency of a multiply-add, as far as there are registers.
+#if defined(__AVX512F__)
+  constexpr int B = 4;
+#elif defined(__AVX2__)
+  constexpr int B = R == 1 ? 4 : R == 2 ? 2 : 1;
+#elif defined(__aarch64__)
+  constexpr int B = R == 1 ? 4 : R < 4 ? 2 : 1;
 #else
-  constexpr int B = W == 8 && R < 3 ? 2 : 1, U = R < 2 ? 2 : 1;
+  constexpr int B = 1;
 #endif
   const int64_t stride = p.inputs * kPanel;
   const T* w = (const T*)r.operands[weight_].weight->data;
@@ -131,15 +137,15 @@ static void few_rows_panels(const Record& r, const LinearPlan& p, int64_t p0, in
     const TileOut out = {floats(r, out_) + column, p.outputs, residual ? residual + column : nullptr, false};
     const T* from = w + panel * stride;
     if (panel + B <= p1 && column + B * kPanel <= p.outputs) {
-      few_rows<T, R, B, U>(p.inputs, x, from, stride, out);
+      few_rows<T, R, B>(p.inputs, x, from, stride, out);
       panel += B;
       continue;
     }
     if (column + kPanel <= p.outputs) {
-      few_rows<T, R, 1, U>(p.inputs, x, from, stride, out);
+      few_rows<T, R, 1>(p.inputs, x, from, stride, out);
     } else {
       alignas(64) float block[R * kPanel];
-      few_rows<T, R, 1, U>(p.inputs, x, from, stride, {block, kPanel, nullptr, false});
+      few_rows<T, R, 1>(p.inputs, x, from, stride, {block, kPanel, nullptr, false});
       copy_part(block, R, p.outputs - column, out.residual, out.c, p.outputs);
     }
     panel++;

@@ -296,7 +296,7 @@ INLINE vf vexp(vf x) {
 #endif
 }
 
-// ---- 16 x 16 transpose: out[k][lane] = rows[lane][k] as f32
+// ---- Transposing blocks of W x W: out[k][lane] = rows[lane][k] as f32
 
 #if defined(__AVX512F__)
 INLINE void transpose(__m512* r) {
@@ -348,13 +348,26 @@ INLINE void transpose(__m256* r) {   // 8 x 8
   UNROLL
   for (int i = 0; i < 8; i++) r[i] = t[i];
 }
+#else
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
+#endif
+INLINE void transpose(vf* r) {   // 4 x 4
+  vf a = SHUFFLE(r[0], r[1], 0, 4, 1, 5), b = SHUFFLE(r[0], r[1], 2, 6, 3, 7);
+  vf c = SHUFFLE(r[2], r[3], 0, 4, 1, 5), d = SHUFFLE(r[2], r[3], 2, 6, 3, 7);
+  r[0] = SHUFFLE(a, c, 0, 1, 4, 5);
+  r[1] = SHUFFLE(a, c, 2, 3, 6, 7);
+  r[2] = SHUFFLE(b, d, 0, 1, 4, 5);
+  r[3] = SHUFFLE(b, d, 2, 3, 6, 7);
+}
 #endif
 
 // out[k][16] = rows[lane][k] for k < count; lanes without a row (null) are 0. rows: 16 pointers.
 template <class T>
 NOINLINE void load_transposed(const T* const* rows, int64_t count, float* out) {
   int64_t k = 0;
-#if defined(__AVX2__)
   for (; k + W <= count; k += W) {
     UNROLL
     for (int lane = 0; lane < kPanel; lane += W) {
@@ -363,14 +376,15 @@ NOINLINE void load_transposed(const T* const* rows, int64_t count, float* out) {
       for (int j = 0; j < W; j++) r[j] = rows[lane + j] ? load(rows[lane + j] + k) : (vf){};
 #if defined(__AVX512F__)
       transpose((__m512*)r);
-#else
+#elif defined(__AVX2__)
       transpose((__m256*)r);
+#else
+      transpose(r);
 #endif
       UNROLL
       for (int j = 0; j < W; j++) store(out + (k + j) * kPanel + lane, r[j]);
     }
   }
-#endif
   for (; k < count; k++)
     for (int lane = 0; lane < kPanel; lane++) out[k * kPanel + lane] = rows[lane] ? element(rows[lane] + k) : 0;
 }
