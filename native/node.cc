@@ -5,7 +5,12 @@
 #include <cpuid.h>
 #endif
 
+#if !defined(_WIN32)
+#include <sys/file.h>
+#endif
+
 #include <algorithm>
+#include <cerrno>
 #include <string>
 #include <unordered_map>
 
@@ -332,6 +337,20 @@ napi_value close(Args&, Door* door) {
   return promise;
 }
 
+// lockFile(fd) -> 0: this process holds the file's lock until it closes it or ends; 1: another does; -1: no such locks here
+napi_value lock_file(Args& args, Door*) {
+  const int32_t fd = args.small();
+  if (!args.ok) return args.wrong();
+#if defined(_WIN32)
+  return number(args.env, -1);
+#else
+  int failed;
+  do failed = flock(fd, LOCK_EX | LOCK_NB);
+  while (failed && errno == EINTR);
+  return number(args.env, !failed ? 0 : errno == EWOULDBLOCK ? 1 : -1);
+#endif
+}
+
 // Exceptions (memory, mostly) end here.
 template <napi_value (*function)(Args&, Door*), bool opened = true>
 napi_value guarded(napi_env env, napi_callback_info info) {
@@ -368,6 +387,7 @@ NAPI_MODULE_INIT() {
       OPENELM_FUNCTION("measure", measure),
       OPENELM_FUNCTION("memoryBytes", memory_bytes),
       OPENELM_FUNCTION("close", close),
+      OPENELM_FUNCTION("lockFile", lock_file, false),
 #undef OPENELM_FUNCTION
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);

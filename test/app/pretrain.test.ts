@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { readLog } from '../../src/app/run-log.js';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
+import { withLock } from '../../src/io/node/lock.js';
 import { run } from './terminal.js';
 import { type Place, trainingPlace } from './training.js';
 
@@ -225,11 +226,11 @@ describe('bad input to openelm pretrain', () => {
 
   it('leaves a directory alone in which another run trains, and takes over what a dead one left', async () => {
     const { file, out } = await place('twice');
-    await mkdir(out);
-    await writeFile(join(out, '.lock'), `${process.pid}\n${hostname()}\n`);
-    const { code, stderr } = await run(['pretrain', file]);
-    expect(code).toBe(1);
-    expect(stderr).toMatch(/run: another run is training there; choose another --out \(if there is none, remove .*\.lock\)\n$/);
+    await withLock(join(out, '.lock'), {}, async () => {
+      const { code, stderr } = await run(['pretrain', file]);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/run: another run is training there; choose another --out \(if there is none, remove .*\.lock\)\n$/);
+    });
     const dead = spawn(process.execPath, ['-e', '']);
     await once(dead, 'exit');
     await writeFile(join(out, '.lock'), `${dead.pid}\n${hostname()}\n`);

@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { InputError } from '../../errors.js';
 import { type ByteSink, type ByteSource, checkRange } from '../bytes.js';
 import { decodeUtf8, parseJson } from '../json.js';
@@ -129,12 +129,32 @@ function sinkOf(handle: FileHandle, path: string, signal?: AbortSignal): ByteSin
 export async function ensureWritable(directory: string): Promise<void> {
   const probe = join(directory, `.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectory(directory);
     await (await open(probe, 'wx')).close();
     await unlink(probe);
   } catch (error) {
     throw fileError(error, directory, 'write');
   }
+}
+
+/**
+ * Makes a directory and those above it; it may be there. Throws `InputError` with the system's own reason, which Node's
+ * recursive `mkdir` hides: on a read-only disk or without permission it says that there is no such directory.
+ */
+export async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    const reason = isMissing(error) ? await firstFailure(resolve(path)) : error;
+    throw fileError(reason ?? error, path, 'write');
+  }
+}
+
+/** Why the first directory that is missing on the way cannot be made. */
+async function firstFailure(path: string): Promise<unknown> {
+  const above = dirname(path);
+  if (above !== path && !(await stat(above).catch(() => undefined))) return firstFailure(above);
+  return mkdir(path).catch((error: unknown) => error);
 }
 
 /** Makes a rename durable. Not every system lets a directory be opened or synced (Windows); the file itself is safe already. */

@@ -1,0 +1,44 @@
+// Whether a process is there, and since when: what a lock left behind must be asked. Not for starting or ending any.
+
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { promisify } from 'node:util';
+
+/** Clock ticks a second in Linux's /proc. */
+const TICKS = 100;
+
+/** `gone` also for a zombie, which runs no more; `unknown` where it is there but the system does not say since when. */
+export async function processState(pid: number): Promise<'gone' | 'unknown' | { readonly startedMs: number }> {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return 'gone';
+  }
+  if (process.platform === 'win32') return 'unknown';
+  return process.platform === 'linux' ? fromProc(pid) : fromPs(pid);
+}
+
+async function fromProc(pid: number): Promise<'gone' | 'unknown' | { readonly startedMs: number }> {
+  try {
+    const [text, machine] = await Promise.all([readFile(`/proc/${pid}/stat`, 'utf8'), readFile('/proc/stat', 'utf8')]);
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' '); // the name in parentheses may hold anything
+    if (fields[0] === 'Z' || fields[0] === 'X') return 'gone';
+    const startedMs = (Number(/^btime (\d+)/m.exec(machine)?.[1]) + Number(fields[19]) / TICKS) * 1000;
+    return Number.isFinite(startedMs) ? { startedMs } : 'unknown';
+  } catch {
+    return 'unknown';
+  }
+}
+
+async function fromPs(pid: number): Promise<'gone' | 'unknown' | { readonly startedMs: number }> {
+  try {
+    const options = { env: { ...process.env, LC_ALL: 'C' }, timeout: 5000 };
+    const { stdout } = await promisify(execFile)('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], options);
+    const [state, ...started] = stdout.trim().split(/\s+/);
+    if (state.startsWith('Z')) return 'gone';
+    const startedMs = Date.parse(started.join(' '));
+    return Number.isFinite(startedMs) ? { startedMs } : 'unknown';
+  } catch {
+    return 'unknown';
+  }
+}
