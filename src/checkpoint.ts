@@ -3,12 +3,16 @@
 
 import { InputError } from './errors.js';
 import { chatTemplateFrom } from './infer/chat.js';
+import { NotFiniteError } from './infer/not-finite.js';
 import { decodeUtf8, parseJson } from './io/json.js';
 import { readJson } from './io/node/files.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { kindOf, parentOf, readIfThere } from './io/node/paths.js';
+import { openWeights } from './io/node/weights.js';
 import { defaultModel, locateModel } from './locate.js';
+import { findBadTensor } from './model/check.js';
 import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from './model/config.js';
+import { checkWeights, type Precision } from './model/parameters.js';
 import { tokenizerDecisions } from './tokenizer/decisions.js';
 import { tokenizerFromJson } from './tokenizer/hugging-face.js';
 import { llamaTokenizer } from './tokenizer/llama.js';
@@ -84,6 +88,27 @@ export async function openChatTemplate(checkpoint: Checkpoint): Promise<string |
   const file = `${directory}/chat_template.jinja`;
   const template = await readIfThere(file);
   return chatTemplateFrom(config ?? {}, template && decodeUtf8(template, file));
+}
+
+/**
+ * Runs `work` on a checkpoint's model. When its output is not finite, its weights are looked at, and the error says which of them are
+ * bad. Throws what `work` throws otherwise.
+ */
+export async function explained<T>({ weights, config }: Checkpoint, dtype: Precision, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof NotFiniteError)) throw error;
+    const files = await openWeights(weights);
+    try {
+      const { tensors } = checkWeights(config, files.tensors, weights);
+      const why = await findBadTensor(tensors.values(), dtype);
+      const advice = dtype === 'f32' ? '' : ' (try --dtype f32)';
+      throw new InputError(`${error.message}: ${why ?? `the weights are finite, so they overflow at ${dtype}${advice}`}`);
+    } finally {
+      await files.close();
+    }
+  }
 }
 
 async function readJsonIfThere(file: string): Promise<unknown> {

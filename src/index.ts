@@ -1,9 +1,9 @@
 // The library's door in Node: `const model = await load('apple/OpenELM-270M-Instruct')`, then generate, complete, chat, score
 // and dispose. It joins files, tokenizer, model, backend and engine; rooms never import it. Not the command line (app/).
 
-import type { Checkpoint } from './checkpoint.js';
+import { type Checkpoint, explained } from './checkpoint.js';
 import { Engine, type EngineOptions } from './infer/engine.js';
-import { TextModel, type TextModelParts } from './infer/text.js';
+import { type Prompt, TextModel, type TextModelParts, type TextOptions, type TextPiece, type TextResult } from './infer/text.js';
 import type { LoadedModel } from './model/load.js';
 import { type OpenOptions, openModel } from './open.js';
 import type { Backend } from './tensor/backend.js';
@@ -46,6 +46,25 @@ export class Model extends TextModel {
     private readonly close: () => Promise<void>,
   ) {
     super(parts);
+  }
+
+  /** As `TextModel.generate`; an error about output that is not finite says which weights are bad. */
+  override async *generate(prompt: Prompt, options: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
+    const pieces = super.generate(prompt, options);
+    try {
+      for (;;) {
+        const next = await explained(this.checkpoint, this.weights.dtype, () => pieces.next());
+        if (next.done) return next.value;
+        yield next.value;
+      }
+    } finally {
+      await pieces.return(undefined as never);
+    }
+  }
+
+  /** As `TextModel.score`, and with `generate`'s errors. */
+  override score(...parameters: Parameters<TextModel['score']>): ReturnType<TextModel['score']> {
+    return explained(this.checkpoint, this.weights.dtype, () => super.score(...parameters));
   }
 
   /** Ends what runs, then frees everything. May be called more than once. */

@@ -328,6 +328,38 @@ cases.push(
     },
   },
   {
+    op: 'argmax',
+    name: 'what is not finite is told by -1',
+    tolerance: exact,
+    build: (b) => {
+      const x = b.floats(5, 101, 25);
+      for (const [row, column, value] of [
+        [0, 0, Number.NaN],
+        [1, 100, Number.NaN],
+        [2, 50, Number.POSITIVE_INFINITY],
+        [3, 99, Number.NEGATIVE_INFINITY],
+      ])
+        b.backend.write(x.buffer, Float32Array.of(value), row * 101 + column);
+      const into = b.backend.create('i32', [5]);
+      b.ops.argmax(x, into);
+      b.result(into);
+    },
+  },
+  ...(['f32', 'f16', 'bf16', 'q8', 'q4'] as const).map(
+    (dtype): Case => ({
+      op: 'embedding',
+      name: `${dtype} weights that are not numbers stay so`,
+      tolerance: rounding,
+      build: async (b) => {
+        const values = randomFloats(20 * 64, 29);
+        values[64 + 5] = Number.NaN;
+        const table = await b.backend.upload(storedMatrix(values, [20, 64]), dtype);
+        b.output(b.ops.embedding(table, b.ints(0, 1), 2));
+        b.output(b.ops.linear(b.floats(2, 64, 30), table, { int8: true }));
+      },
+    }),
+  ),
+  {
     op: 'tokenLogprob',
     name: 'with one dominating logit',
     tolerance: rounding,

@@ -80,13 +80,14 @@ INLINE vf clamped(vf v, float low, float high) {
 INLINE vf reciprocal(vf d) { return d != 0.0f ? 1.0f / d : (vf){}; }
 INLINE void store_scales(uint16_t* out, vf d) { store((half_t*)out, d); }
 
+// A group with an element that is not a number gets such a scale, in both types.
 // GGUF's Q8_0: d = max|x| / 127, q = round(x / d); the inverse is of d before it becomes f16.
 static void quantize8(const float* x, int64_t groups, uint8_t* out, uint16_t* scales) {
   for (int64_t g = 0; g < groups; g++, x += kGroup * kPanel, out += 512, scales += kPanel)
     for (int lane = 0; lane < kPanel; lane += W) {
-      vf top = {};
-      for (int k = 0; k < kGroup; k++) top = vmax(vabs(load(x + k * kPanel + lane)), top);
-      const vf d = top / 127.0f, inverse = reciprocal(d);
+      vi top = {};   // by bits: what is not a number is the largest
+      for (int k = 0; k < kGroup; k++) top = vmax_int(bits(vabs(load(x + k * kPanel + lane))), top);
+      const vf d = from_bits(top) / 127.0f, inverse = reciprocal(d);
       store_scales(scales + lane, d);
       for (int k = 0; k < kGroup; k += 4) {
         vi q = {};
@@ -102,11 +103,13 @@ static void quantize8(const float* x, int64_t groups, uint8_t* out, uint16_t* sc
 static void quantize4(const float* x, int64_t groups, uint8_t* out, uint16_t* scales) {
   for (int64_t g = 0; g < groups; g++, x += kGroup * kPanel, out += 256, scales += kPanel)
     for (int lane = 0; lane < kPanel; lane += W) {
-      vf top = {}, peak = {};
+      vi top = {};
+      vf peak = {};
       for (int k = 0; k < kGroup; k++) {
-        vf v = load(x + k * kPanel + lane), size = vabs(v);
+        const vf v = load(x + k * kPanel + lane);
+        const vi size = bits(vabs(v));
         peak = size > top ? v : peak;
-        top = vmax(size, top);
+        top = vmax_int(size, top);
       }
       const vf d = peak / -8.0f, inverse = reciprocal(d);
       store_scales(scales + lane, d);

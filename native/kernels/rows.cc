@@ -180,13 +180,21 @@ int gather_rows_run(const Record& r, int, int chunk, int chunks) {
   return kOk;
 }
 
-// The index of the largest, the first of equals; what is not a number never wins.
+// The index of the largest, the first of equals; -1 where one is not finite, which zero times it tells.
 static int32_t argmax(const float* x, int64_t n) {
-  vf best = splat(-INFINITY);
+  vf best = splat(-INFINITY), zeros = {};
   int64_t i = 0;
-  for (; i + W <= n; i += W) best = vmax(load(x + i), best);
-  float top = largest(best);
-  for (; i < n; i++) top = x[i] > top ? x[i] : top;
+  for (; i + W <= n; i += W) {
+    const vf v = load(x + i);
+    best = vmax(v, best);
+    zeros = fma(v, (vf){}, zeros);
+  }
+  float top = largest(best), zero = sum(zeros);
+  for (; i < n; i++) {
+    top = x[i] > top ? x[i] : top;
+    zero += x[i] * 0;
+  }
+  if (zero != 0) return -1;
   for (i = 0; i < n; i++)
     if (x[i] == top) return (int32_t)i;
   return 0;

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { explained } from '../checkpoint.js';
 import { InputError } from '../errors.js';
 import { cachedScorer } from '../eval/cache.js';
 import { httpScorer } from '../eval/http.js';
@@ -83,7 +84,13 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
     const hash = choice.cache === false ? checkpoint.name : await modelHash(checkpoint);
     const arithmetic = [dtype, ...(dtype === 'q8' || dtype === 'q4' ? [`${activations ?? 'int8'} activations`] : [])].join(' ');
     const name = `${hash}, ${arithmetic}, ${backend.name}, openelm ${version()}`;
-    const scorer = localScorer({ name, backend, model, tokenizer }, { addBos, context, batchTokens });
+    const local = localScorer({ name, backend, model, tokenizer }, { addBos, context, batchTokens });
+    const scorer: Scorer = {
+      ...local,
+      loglikelihood: (...asked) => explained(checkpoint, dtype, () => local.loglikelihood(...asked)),
+      loglikelihoodRolling: (...asked) => explained(checkpoint, dtype, () => local.loglikelihoodRolling(...asked)),
+      generateUntil: (...asked) => explained(checkpoint, dtype, () => local.generateUntil(...asked)),
+    };
     const maxLength = context ?? config.maxContextLength;
     const args = {
       dtype,
@@ -100,7 +107,7 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
       tokens: tokensOf(tokenizer),
     };
     const close = async (): Promise<void> => {
-      await scorer.dispose();
+      await local.dispose();
       await opened.close();
     };
     return { scorer, info, cacheName: `${hash}-${dtype}`, close };

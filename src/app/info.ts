@@ -1,5 +1,5 @@
 // `openelm info`: a model's layers, parameters and sizes in memory, and what computes on this machine, as JSON and as text for a
-// terminal. Reads a checkpoint's headers, never its weights.
+// terminal. Reads a checkpoint's headers, and with --check all of its weights.
 
 import { totalmem } from 'node:os';
 import { Command } from 'commander';
@@ -7,13 +7,14 @@ import { defaultModel, openBackend, openCheckpoint } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { kindOf } from '../io/node/paths.js';
 import { openWeights } from '../io/node/weights.js';
+import { checkTensor, refuseBad, type TensorCheck } from '../model/check.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from '../model/parameters.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
 import { progressBar } from './progress.js';
 import { shapeFrom } from './shape.js';
-import { type Terminal, writeJson } from './terminal.js';
+import { interruptible, type Terminal, writeJson } from './terminal.js';
 import { version } from './version.js';
 
 /** `info --json`. Bytes are those in memory, a model's norms being f32 at every precision. */
@@ -218,7 +219,7 @@ this machine and why, memory, and the model that is used when none is named.
 With --json the output is one object: of a model {"model", "weights", "dtype", "backend", "vocab_size", "model_dim", "head_dim",
 "tied_embeddings", "gated_ffn", "qk_norm", "layers", "parameters", "weight_bytes", "kv_bytes_per_token", "context"}; without one
 {"version", "node", "backend", "backend_description", "backend_reason", "instruction_set", "threads", "memory_bytes",
-"default_model"}.
+"default_model"}; with --check {"model", "tensors", "elements", "bad"}, bad tensors as {"name", "file", "nan", "infinite", "first"}.
 
 Example:
   $ openelm info OpenELM-1_1B`;
@@ -226,11 +227,55 @@ Example:
 /** The verb with its options. */
 export function infoCommand(terminal: Terminal): Command {
   return addModelOption(new Command('info').argument('[model]', 'the model; the same as --model'))
+    .option('--check', 'read all weights, and fail when one is not a finite number')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
-    .action((word: string | undefined, { model, json }: { model?: string; json?: boolean }) =>
-      info(terminal, modelArgument(word, model), { json }),
-    );
+    .action((word: string | undefined, { model, ...options }: InfoOptions) => {
+      const named = modelArgument(word, model);
+      return options.check ? check(terminal, named ?? defaultModel, options) : info(terminal, named, options);
+    });
+}
+
+interface InfoOptions {
+  readonly model?: string;
+  readonly check?: boolean;
+  readonly json?: boolean;
+}
+
+/** `info --check --json`; `first` is the place of the first element that is not finite. */
+interface CheckReport {
+  readonly model: string;
+  readonly tensors: number;
+  readonly elements: number;
+  readonly bad: readonly { name: string; file: string; nan: number; infinite: number; first: readonly number[] }[];
+}
+
+/** Throws `InputError` naming the tensors that hold NaN or infinite numbers, after the report. */
+async function check(terminal: Terminal, model: string, { json }: InfoOptions): Promise<void> {
+  const bar = progressBar(terminal.stderr);
+  const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
+  const weights = await openWeights(checkpoint.weights);
+  try {
+    checkWeights(checkpoint.config, weights.tensors, checkpoint.directory);
+    const tensors = [...weights.tensors.values()];
+    const total = tensors.reduce((sum, { bytes }) => sum + bytes, 0);
+    let done = 0;
+    const onBytes = (bytes: number): void => {
+      done += bytes;
+      if (terminal.stderr.isTTY) bar.update('checking', done, total);
+    };
+    const checks: TensorCheck[] = [];
+    await interruptible(terminal, async (signal) => {
+      for (const tensor of tensors) checks.push(await checkTensor(tensor, { signal, onBytes }));
+    }).finally(() => bar.finish());
+    const elements = checks.reduce((sum, of) => sum + of.elements, 0);
+    const bad = checks.flatMap(({ name, file, nan, infinite, first }) => (first ? [{ name, file, nan, infinite, first }] : []));
+    if (json) writeJson(terminal, { model, tensors: checks.length, elements, bad } satisfies CheckReport);
+    refuseBad(checks);
+    if (!json) terminal.stdout.write(`${model}: ${count(elements)} weights in ${checks.length} tensors, all finite\n`);
+  } finally {
+    await weights.close();
+  }
 }
 
 async function info(terminal: Terminal, model: string | undefined, { json }: { json?: boolean }): Promise<void> {

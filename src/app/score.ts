@@ -73,7 +73,7 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
     }
     const bar = progressBar(terminal.stderr, { format: (tokens) => `${tokens} tokens` });
     const result = await interruptible(terminal, (signal) =>
-      scoreInWindows(model.engine, ids, {
+      scoreInWindows({ context, score: (part, until) => model.score(part, until) }, ids, {
         window: window ?? context,
         stride: stride ?? window ?? context,
         signal,

@@ -147,7 +147,7 @@ export const referenceOps: ReferenceOps = {
           best = c;
         }
       }
-      out[r] = best;
+      out[r] = x.subarray(r * columns, (r + 1) * columns).every(Number.isFinite) ? best : -1;
     }
   },
 

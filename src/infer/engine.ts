@@ -7,8 +7,9 @@ import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
+import { NotFiniteError, notFiniteIn } from './not-finite.js';
 import { isGreedy, Sampler, type SamplingOptions } from './sampler.js';
-import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, Stepper } from './step.js';
+import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
 
 export interface EngineOptions {
   /** Tokens a sequence may have; at most the config's `ropeMaxLength`; default its `maxContextLength`. */
@@ -59,6 +60,7 @@ interface Slot {
 interface Request {
   readonly slot: Slot;
   readonly tokens: number[];
+  readonly promptLength: number;
   readonly sampler: Sampler;
   readonly greedy: boolean;
   /** Counts on when the context slides, so that no random number is used twice. */
@@ -120,12 +122,14 @@ export class Engine {
     if (!(maxTokens >= 0)) throw new InputError(`maxTokens is ${options.maxTokens}; it must be 0 or more`);
     const sampler = new Sampler(options);
     const isEos = (id: number): boolean => !options.ignoreEos && this.model.config.eosTokenIds.includes(id);
-    const slot = await this.takeSlot(prompt);
+    const slot = await this.takeSlot(prompt, options.signal);
+    if (!slot) return { reason: 'abort', reusedTokens: 0, promptMs: performance.now() - began, generateMs: 0 };
     const reusedTokens = slot.cached.length;
     let sampled = 0;
     const request: Request = {
       slot,
       tokens: Array.from(prompt),
+      promptLength: prompt.length,
       sampler,
       greedy: isGreedy(options),
       step: prompt.length,
@@ -173,11 +177,12 @@ export class Engine {
 
   /**
    * Log-probability of each token given all before it, in one pass; the tokens must fit the context, but for the last, which
-   * nothing comes after. Throws `InputError` as `generate` does.
+   * nothing comes after. Throws `InputError` as `generate` does, and the signal's reason when it aborts before its turn.
    */
   async score(ids: ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult> {
     this.checkTokens(ids, this.context + 1);
-    const slot = await this.takeSlot([]);
+    const slot = await this.takeSlot([], signal);
+    if (!slot) throw signal?.reason;
     try {
       const result: ScoreResult = { logprobs: [null], greedy: [null] };
       for (let start = 0; start < ids.length - 1; start += maxScoreRows) {
@@ -189,7 +194,9 @@ export class Engine {
         const output = await this.stepper.run([{ ids: tokens, past: start, segments, wanted, targets }], 'score', signal);
         slot.cached.push(...tokens);
         for (let i = 0; i < length; i++) {
-          result.logprobs.push(output.logprobs![i]);
+          const logprob = output.logprobs![i];
+          if (!Number.isFinite(logprob) || output.argmax![i] < 0) throw new NotFiniteError(`for token ${start + i + 1}`);
+          result.logprobs.push(logprob);
           result.greedy.push(output.argmax![i] === targets[i]);
         }
       }
@@ -227,10 +234,17 @@ export class Engine {
     }
   }
 
-  /** The free slot whose tokens agree longest with the prompt (then the least recently used), cut back to what agrees. */
-  private async takeSlot(prompt: ArrayLike<number>): Promise<Slot> {
+  /**
+   * The free slot whose tokens agree longest with the prompt (then the least recently used), cut back to what agrees; undefined
+   * when the signal aborts first.
+   */
+  private async takeSlot(prompt: ArrayLike<number>, signal: AbortSignal | undefined): Promise<Slot | undefined> {
     for (;;) {
       if (this.disposed) throw new Error('the engine was disposed');
+      if (signal?.aborted) {
+        this.waiting.shift()?.(); // it may have been this one's turn
+        return undefined;
+      }
       const free = this.slots.filter((slot) => !slot.busy);
       if (free.length > 0) {
         // The last prompt token is always computed: its logits are wanted.
@@ -244,8 +258,15 @@ export class Engine {
         best.cached.length = agreement(best);
         return best;
       }
-      // One that gives up goes on waiting for its turn and passes it on at once.
-      await new Promise<void>((resolve) => this.waiting.push(resolve));
+      let wake = (): void => {};
+      const giveUp = (): void => wake();
+      signal?.addEventListener('abort', giveUp);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        this.waiting.push(resolve);
+      });
+      signal?.removeEventListener('abort', giveUp);
+      this.waiting = this.waiting.filter((other) => other !== wake);
     }
   }
 
@@ -323,13 +344,11 @@ export class Engine {
         for (let j = past; j < past + count; j++) request.slot.cached.push(request.tokens[j]);
         const row = done.indexOf(batch[i]);
         if (row < 0) continue;
-        const { vocabSize } = this.model.config;
-        const logits = output.logits?.subarray(row * vocabSize, (row + 1) * vocabSize);
-        const id = logits ? request.sampler.sample(logits, request.tokens, request.step) : output.argmax![row];
-        request.step++;
-        request.tokens.push(id);
-        request.ready.push(id);
-        request.complete = request.isLast(id);
+        try {
+          this.take(request, row, output);
+        } catch (error) {
+          request.failure = error; // its own: the others of the step go on
+        }
         request.wake();
       }
     } catch (error) {
@@ -338,6 +357,21 @@ export class Engine {
         request.wake();
       }
     }
+  }
+
+  /** The request's next token from its row of a step's output. */
+  private take(request: Request, row: number, { logits, argmax }: StepOutput): void {
+    const { vocabSize } = this.model.config;
+    const own = logits?.subarray(row * vocabSize, (row + 1) * vocabSize);
+    const bad = own ? notFiniteIn(own) : undefined;
+    if (bad !== undefined || (argmax && argmax[row] < 0)) {
+      throw new NotFiniteError(`at step ${request.step - request.promptLength + 1} (after ${request.step} tokens)`, bad);
+    }
+    const id = own ? request.sampler.sample(own, request.tokens, request.step) : argmax![row];
+    request.step++;
+    request.tokens.push(id);
+    request.ready.push(id);
+    request.complete = request.isLast(id);
   }
 
   /** Keeps the first token and the newer half of the rest: they are computed anew, as if they had been the prompt. */

@@ -8,6 +8,7 @@ import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
+import { NotFiniteError } from './not-finite.js';
 import { maxScoreRows, maxStepRows, type StepItem, Stepper } from './step.js';
 
 /** The last `scored` of `ids`, each given all before it; at least the first id is only context. */
@@ -78,7 +79,7 @@ export class SequenceScorer {
   score(requests: readonly ScoringRequest[], options: ScoringCallOptions = {}): Promise<SequenceScore[]> {
     const result = this.last.then(() => this.run(requests, options));
     this.last = result.catch(() => {});
-    return result;
+    return orAborted(result, options.signal);
   }
 
   /** Frees the cache once the calls made so far have ended. */
@@ -99,7 +100,11 @@ export class SequenceScorer {
       const output = await this.stepper.run(items, 'score', signal);
       for (const [row, { target, places }] of answers.entries()) {
         for (const { request, index } of places) {
-          logprobs[request][index] = output.logprobs![row];
+          const logprob = output.logprobs![row];
+          if (!Number.isFinite(logprob) || output.argmax![row] < 0) {
+            throw new NotFiniteError(`for scored token ${index + 1} of sequence ${request}`);
+          }
+          logprobs[request][index] = logprob;
           if (output.argmax![row] !== target) greedy[request] = false;
           if (--left[request] === 0) done++;
         }
@@ -143,6 +148,22 @@ export class SequenceScorer {
         throw new InputError(`sequence ${i}: token ${k} has id ${ids[k]}, but the model's vocabulary has ${vocabSize} ids`);
       }
     }
+  }
+}
+
+/** The result, or a rejection as soon as the signal aborts: one that waits for its turn need not wait for it to give up. */
+async function orAborted<T>(result: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return result;
+  let giveUp = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    giveUp = () => reject(signal.reason);
+    if (signal.aborted) giveUp();
+    else signal.addEventListener('abort', giveUp);
+  });
+  try {
+    return await Promise.race([result, aborted]);
+  } finally {
+    signal.removeEventListener('abort', giveUp);
   }
 }
 

@@ -107,7 +107,7 @@ export const opTable = {
     ints: ['rows', 'columns', 'sourceRows'],
     floats: [],
   },
-  /** out[r] = index of the largest element of x[r], the first of equals */
+  /** out[r] = index of the largest element of x[r], the first of equals; -1 where an element is not finite */
   argmax: { operands: [read('x', 'f32'), write('out', 'i32')], ints: ['rows', 'columns'], floats: [] },
   /** out[r] = logits[r][targets[r]] - logsumexp(logits[r]) */
   tokenLogprob: {

@@ -15,7 +15,10 @@ export interface QuantizedRow {
   readonly scales: Float32Array;
 }
 
-/** A row padded with zeros to whole groups; the scale is rounded to f16 after its inverse was taken, as GGUF does. */
+/**
+ * A row padded with zeros to whole groups; the scale is rounded to f16 after its inverse was taken, as GGUF does. A group with an
+ * element that is not a number has such a scale.
+ */
 export function quantizeWeights(row: Float32Array, bits: 8 | 4): QuantizedRow {
   const groups = Math.ceil(row.length / groupSize);
   const codes = new Int8Array(groups * groupSize);
@@ -24,7 +27,7 @@ export function quantizeWeights(row: Float32Array, bits: 8 | 4): QuantizedRow {
     const start = g * groupSize;
     const end = Math.min(row.length, start + groupSize);
     let peak = 0; // the element of largest magnitude, with its sign
-    for (let i = start; i < end; i++) if (Math.abs(row[i]) > Math.abs(peak)) peak = row[i];
+    for (let i = start; i < end; i++) if (Math.abs(row[i]) > Math.abs(peak) || Number.isNaN(row[i])) peak = row[i];
     const scale = bits === 8 ? f32(Math.abs(peak) / 127) : f32(peak / -8);
     const inverse = scale === 0 ? 0 : f32(1 / scale);
     for (let i = start; i < end; i++) {

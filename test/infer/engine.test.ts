@@ -141,6 +141,22 @@ describe('engine', () => {
     await engine.dispose();
   });
 
+  it('ends a call that waits for a slot as soon as its signal aborts', async () => {
+    const engine = open();
+    const running = engine.generate(long.prompt, { temperature: 0, ignoreEos: true });
+    await running.next(); // takes the only slot, and gives it back only below
+    const controller = new AbortController();
+    const waiting = run(engine, short.prompt, { signal: controller.signal });
+    const scoring = engine.score(short.prompt, controller.signal);
+    const third = run(engine, short.prompt, { maxTokens: 3 });
+    controller.abort(new Error('enough'));
+    expect(await waiting).toMatchObject({ ids: [], result: { reason: 'abort' } });
+    await expect(scoring).rejects.toThrow('enough');
+    await running.return(undefined as never);
+    expect((await third).ids).toEqual(short.ids.slice(0, 3));
+    await engine.dispose();
+  });
+
   it('honours an abort within one token, and the slot serves on', async () => {
     const engine = open();
     const controller = new AbortController();

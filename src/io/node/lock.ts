@@ -9,6 +9,7 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileError, isMissing, makeDirectory } from './files.js';
+import { packagePath } from './paths.js';
 import { processState } from './processes.js';
 
 const TOUCH_MS = 10_000;
@@ -26,11 +27,7 @@ export interface LockOptions {
 }
 
 /** Runs `task` while holding the lock file at `path`; waits (telling `onWait` once) while another holds it. The folder is made if missing. */
-export async function withLock<T>(
-  path: string,
-  options: LockOptions,
-  task: () => Promise<T>,
-): Promise<T> {
+export async function withLock<T>(path: string, options: LockOptions, task: () => Promise<T>): Promise<T> {
   const { signal, onWait, byFile = false } = options;
   let held: Held | undefined;
   try {
@@ -213,11 +210,13 @@ let systemLock: Flock | undefined | null = null;
 function flock(fd: number): 'held' | 'busy' | 'unknown' {
   if (systemLock === null) {
     systemLock = undefined;
-    try {
-      const addon = createRequire(import.meta.url)('../../../native/build/Release/openelm.node') as { lockFile?: Flock };
-      systemLock = addon.lockFile;
-    } catch {
-      // not built, or for another machine
+    for (const place of ['build/Release', `prebuilds/${process.platform}-${process.arch}`]) {
+      try {
+        systemLock ??= (createRequire(import.meta.url)(packagePath(`native/${place}/openelm.node`)) as { lockFile?: Flock })
+          .lockFile;
+      } catch {
+        // not there, or for another machine
+      }
     }
   }
   const result = systemLock?.(fd);
