@@ -12,6 +12,17 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/**
+ * A text on one line with its control characters (C0 and C1) and those that turn the direction of writing as escapes, so that no
+ * name, path or message from outside can move the cursor, colour or hide what a terminal shows.
+ */
+export function visible(text: string): string {
+  return text.replace(
+    /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 /** The candidate nearest to `word` by edit distance, if it is near enough to be a likely slip; for "did you mean". */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;

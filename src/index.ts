@@ -2,10 +2,12 @@
 // and dispose. It joins files, tokenizer, model, backend and engine; rooms never import it. Not the command line (app/).
 
 import { type Checkpoint, explained } from './checkpoint.js';
+import { InputError } from './errors.js';
 import { Engine, type EngineOptions } from './infer/engine.js';
 import { type Prompt, TextModel, type TextModelParts, type TextOptions, type TextPiece, type TextResult } from './infer/text.js';
 import type { LoadedModel } from './model/load.js';
-import { type OpenOptions, openModel } from './open.js';
+import { type OpenOptions, openModel, openRules } from './open.js';
+import { checkOptions, oneOf, type Rules, shown, wholeFrom } from './options.js';
 import type { Backend } from './tensor/backend.js';
 
 export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
@@ -31,6 +33,13 @@ export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType
   /** Default f32 for f32 weights, else f16. */
   readonly cacheType?: 'f16' | 'f32';
 }
+
+const loadRules: Rules<LoadOptions> = {
+  ...openRules,
+  context: wholeFrom(2),
+  slots: wholeFrom(1),
+  cacheType: oneOf('f16', 'f32'),
+};
 
 /** A loaded model; `dispose` (or `await using`) frees its memory and threads. */
 export class Model extends TextModel {
@@ -84,6 +93,9 @@ export class Model extends TextModel {
  */
 export async function load(model?: string, options: LoadOptions = {}): Promise<Model> {
   const spareSlots = options.slots === undefined ? defaultSlots - 1 : 0;
+  if (model !== undefined && typeof model !== 'string')
+    throw new InputError(`the model is ${shown(model)}; expected its name as a text`);
+  checkOptions('the options of load', options, loadRules);
   const opened = await openModel(model, options, { ...options, spareSlots });
   const { checkpoint, backend, weights, tokenizer, chatTemplate, cacheType, close } = opened;
   try {

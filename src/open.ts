@@ -10,7 +10,8 @@ import { availableMemory, checkMemory } from './io/node/memory.js';
 import { openWeights } from './io/node/weights.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
 import type { OpenELM } from './model/openelm.js';
-import { checkWeights, kvBytesPerToken, type Precision, weightBytes } from './model/parameters.js';
+import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from './model/parameters.js';
+import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './options.js';
 import type { Backend } from './tensor/backend.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
@@ -25,6 +26,38 @@ export interface OpenOptions extends WeightOptions {
   readonly hub?: DownloadOptions;
   /** Told in one sentence of what the user should know: which checkpoint is taken, why computing is slow, that the hub is away. */
   readonly onNotice?: (message: string) => void;
+}
+
+const backends = oneOf('auto', 'native', 'reference');
+
+const hubRules: Rules<DownloadOptions> = {
+  revision: rules.text,
+  cacheDir: rules.text,
+  endpoint: rules.text,
+  token: rules.text,
+  offline: rules.boolean,
+  fetch: rules.function,
+  onProgress: rules.function,
+  onNotice: rules.function,
+  signal: rules.signal,
+  patience: rules.object,
+};
+
+/** What the options may be. */
+export const openRules: Rules<OpenOptions> = {
+  dtype: oneOf(...precisions),
+  activations: oneOf('int8', 'f32'),
+  wrapLinear: rules.function,
+  wrapEmbedding: rules.function,
+  onProgress: rules.function,
+  backend: { says: `${backends.says}, or a backend`, holds: (value) => backends.holds(value) || isBackend(value) },
+  threads: wholeFrom(1, 256),
+  hub: rules.object,
+  onNotice: rules.function,
+};
+
+function isBackend(value: unknown): value is Backend {
+  return typeof value === 'object' && value !== null && 'submit' in value && 'limits' in value;
 }
 
 /** The key/value cache that is wanted beside the weights: so much memory must be there too. */
@@ -60,8 +93,9 @@ export interface ChosenBackend {
   readonly reason?: string;
 }
 
-/** Throws `InputError` when `native` is asked for and is not there, with the reason. */
+/** Throws `InputError` when `native` is asked for and is not there, with the reason, and on any other word. */
 export function openBackend(choice: BackendChoice = 'auto', options: { threads?: number } = {}): ChosenBackend {
+  if (!backends.holds(choice)) throw new InputError(`the backend is ${shown(choice)}; expected ${backends.says}`);
   if (choice === 'reference') return { backend: referenceBackend(), reason: 'it was asked for' };
   const native = nativeBackend(options);
   if ('backend' in native) return native;
@@ -75,6 +109,7 @@ export function openBackend(choice: BackendChoice = 'auto', options: { threads?:
  */
 export async function openModel(model?: string, options: OpenOptions = {}, cache: CacheNeeds = {}): Promise<OpenedModel> {
   const { onNotice } = options;
+  if (options.hub) checkOptions('the options of the hub', options.hub, hubRules);
   const checkpoint = await openCheckpoint(model, { onNotice, ...options.hub });
   const files = await openWeights(checkpoint.weights);
   const chosen: ChosenBackend =

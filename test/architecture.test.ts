@@ -10,11 +10,12 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const sources = join(root, 'src');
 
 /** Files that every room may import. */
-const leaves = ['errors', 'python-float', 'python-random'];
+const leaves = ['errors', 'options', 'python-float', 'python-random'];
 
 /** What each room may import besides itself and the leaves. Types of `io/bytes` are the ground that tensors stand on. */
 const allowed: Record<string, readonly string[]> = {
   errors: [],
+  options: [],
   'python-float': [],
   'python-random': [],
   python: [],

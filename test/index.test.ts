@@ -33,6 +33,40 @@ function hollowCheckpoint(name: string): string {
   return temporary;
 }
 
+describe('options of the library', () => {
+  const bad: [options: object, said: RegExp][] = [
+    [{ dtype: 'int4' }, /options of load: dtype is "int4"; expected 'f32', 'f16', 'bf16', 'q8' or 'q4'$/],
+    [{ backend: 'gpu' }, /backend is "gpu"; expected 'auto', 'native' or 'reference', or a backend$/],
+    [{ context: '100' }, /context is "100"; expected a whole number of at least 2$/],
+    [{ slots: Number.NaN }, /slots is null; expected a whole number of at least 1$/],
+    [{ cache_type: 'f16' }, /there is no cache_type; did you mean cacheType\?$/],
+    [{ hub: { offlin: true } }, /options of the hub: there is no offlin; did you mean offline\?$/],
+    [[], /options of load are \[\]; expected an object$/],
+  ];
+  it.each(bad)('of load: %o is refused', async (options, said) => {
+    await expect(load(undefined, options)).rejects.toThrow(said);
+  });
+
+  it('of a generation are refused when unknown or of another type', async () => {
+    await using model = await load();
+    const generations: [options: object, said: RegExp][] = [
+      [{ stop: 42 }, /options of the generation: stop is 42; expected a text or an array of texts/],
+      [{ stop: ['a', ''] }, /stop is \["a",""\]/],
+      [{ max_tokens: 3 }, /there is no max_tokens; did you mean maxTokens\?$/],
+      [{ maxTokens: 2.5 }, /maxTokens is 2.5; expected a whole number of tokens, or Infinity$/],
+      [{ ignoreEos: 'yes' }, /ignoreEos is "yes"; expected true or false$/],
+      [{ overflow: 'roll' }, /overflow is "roll"; expected 'stop' or 'slide'$/],
+      [{ signal: {} }, /signal is \{\}; expected an AbortSignal$/],
+      [{ temperature: '0' }, /temperature/],
+    ];
+    for (const [options, said] of generations) await expect(model.complete('a', options)).rejects.toThrow(said);
+    await expect(model.complete(42 as never)).rejects.toThrow(/^the prompt is 42; expected a text, token ids or messages$/);
+    await expect(load(42 as never)).rejects.toThrow(/^the model is 42;/);
+    expect((await model.complete('a', { maxTokens: 0, stop: undefined })).ids).toEqual([]);
+    expect(() => openBackend('gpu' as never)).toThrow(/the backend is "gpu"/);
+  });
+});
+
 describe('load', () => {
   it('gives a model that streams, completes, scores and is freed', async () => {
     await using model = await load();

@@ -3,10 +3,17 @@
 
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
-import { InputError, nearest } from '../errors.js';
+import { InputError, nearest, visible } from '../errors.js';
 import { type ChatMessage, defaultModel, type Model, type TextResult } from '../index.js';
 import { openModel } from './loading.js';
-import { addGenerationOptions, addModelOptions, type GenerationOptions, type ModelOptions, modelArgument } from './options.js';
+import {
+  addGenerationOptions,
+  addModelOptions,
+  type GenerationOptions,
+  generationOptions,
+  type ModelOptions,
+  modelArgument,
+} from './options.js';
 import { Interrupted, type Terminal } from './terminal.js';
 
 interface ChatOptions extends ModelOptions, GenerationOptions {
@@ -59,11 +66,13 @@ async function converse(terminal: Terminal, model: Model, options: ChatOptions):
   const input = createInterface({ input: stdin, output: interactive ? stderr : undefined, terminal: interactive });
   let answering: AbortController | undefined;
   let left = false;
+  let interrupts = 0;
   const onInterrupt = (): void => {
-    if (answering && !answering.signal.aborted) {
-      answering.abort();
-      return;
-    }
+    // Lines from a pipe follow at once: there the second Ctrl-C leaves, whichever answer it meets.
+    const stops = answering !== undefined && !answering.signal.aborted && (interactive || interrupts === 0);
+    interrupts++;
+    answering?.abort();
+    if (stops) return;
     left = true;
     input.close();
   };
@@ -92,7 +101,7 @@ async function converse(terminal: Terminal, model: Model, options: ChatOptions):
         if (end !== undefined || interactive) stderr.write(`(${end ?? 'it ended by itself'})\n`);
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
-        stderr.write(`openelm: ${error.message}\n`);
+        stderr.write(`openelm: ${visible(error.message)}\n`);
         failure = error;
       } finally {
         answering = undefined;
@@ -147,7 +156,7 @@ class Conversation {
     try {
       const ids = await this.fit();
       // With `continuation` the text keeps a leading space, so that encoding it again gives the ids that are in the cache.
-      const pieces = this.model.generate(ids, { ...this.options, signal, continuation: true });
+      const pieces = this.model.generate(ids, { ...generationOptions(this.options), signal, continuation: true });
       let begun = false;
       for (;;) {
         const next = await pieces.next();

@@ -104,6 +104,14 @@ export interface GenerationOptions extends SamplingOptions {
   readonly ignoreEos?: boolean;
 }
 
+/** Those among a verb's options that are of the generation. */
+export function generationOptions(options: GenerationOptions): GenerationOptions {
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, stop, ignoreEos } = options;
+  const { repetitionPenalty, frequencyPenalty, presencePenalty } = options;
+  const penalties = { repetitionPenalty, frequencyPenalty, presencePenalty };
+  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, stop, ignoreEos };
+}
+
 export function addGenerationOptions(
   command: Command,
   defaults: { maxTokens: number; temperature: number; topP?: number },

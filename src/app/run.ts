@@ -10,6 +10,7 @@ import {
   addGenerationOptions,
   addModelOptions,
   type GenerationOptions,
+  generationOptions,
   idList,
   idleOptions,
   type ModelOptions,
@@ -71,7 +72,7 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
     let firstMs: number | undefined;
     const result = await interruptible(terminal, async (signal) => {
       const pieces = model.generate(prompt, {
-        ...options,
+        ...generationOptions(options),
         signal,
         continuation: echo,
         overflow: options.slide ? 'slide' : 'stop',

@@ -2,6 +2,7 @@
 // show the beginning of a stop string; encodes prompts and conversations; scores text. Ids, slots and steps are `engine.ts`.
 
 import { InputError } from '../errors.js';
+import { checkOptions, oneOf, type Rule, type Rules, rules, shown } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type ChatMessage, encodeConversation } from './chat.js';
 import type { Engine, FinishReason, GenerateOptions, GenerateResult, ScoreResult } from './engine.js';
@@ -16,6 +17,35 @@ export interface TextOptions extends GenerateOptions {
   /** Decode as what comes after the prompt: a leading space stays. Default: the text of the new ids by themselves. */
   readonly continuation?: boolean;
 }
+
+const stops: Rule = {
+  says: 'a text or an array of texts, none of them empty',
+  holds: (value) => [value].flat().every((stop) => typeof stop === 'string' && stop !== ''),
+};
+
+const { anything } = rules;
+
+/** What the options of a generation may be; values of sampling options are the sampler's to check. */
+const textRules: Rules<TextOptions> = {
+  temperature: anything,
+  topK: anything,
+  topP: anything,
+  minP: anything,
+  typicalP: anything,
+  repetitionPenalty: anything,
+  frequencyPenalty: anything,
+  presencePenalty: anything,
+  seed: anything,
+  maxTokens: {
+    says: 'a whole number of tokens, or Infinity',
+    holds: (value) => value === Number.POSITIVE_INFINITY || (Number.isSafeInteger(value) && (value as number) >= 0),
+  },
+  ignoreEos: rules.boolean,
+  overflow: oneOf('stop', 'slide'),
+  signal: rules.signal,
+  stop: stops,
+  continuation: rules.boolean,
+};
 
 /** A piece of the answer. */
 export interface TextPiece {
@@ -88,6 +118,9 @@ export class TextModel {
   async encodePrompt(prompt: Prompt): Promise<readonly number[]> {
     if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: this.tokenizer.addBos });
     if (isConversation(prompt)) return encodeConversation(this.tokenizer, this.parts.chatTemplate, prompt);
+    if (!Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
+      throw new InputError(`the prompt is ${shown(prompt)}; expected a text, token ids or messages`);
+    }
     return Array.from(prompt);
   }
 
@@ -97,6 +130,7 @@ export class TextModel {
    */
   async *generate(prompt: Prompt, options: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
     const began = performance.now();
+    checkOptions('the options of the generation', options, textRules);
     const matcher = new StopMatcher(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []));
     const promptIds = await this.encodePrompt(prompt);
     // Only text needs a tokenizer: ids alone can be continued without one.
@@ -155,6 +189,8 @@ export class TextModel {
 
   /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
   async score(input: string | ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      throw new InputError('the second argument of score must be an AbortSignal');
     const ids = typeof input === 'string' ? this.tokenizer.encode(input, { bos: this.tokenizer.addBos }) : Array.from(input);
     return { ids, ...(await this.engine.score(ids, signal)) };
   }

@@ -72,3 +72,16 @@ it('stops the answer at Ctrl-C and leaves at the next', { timeout: 20_000 }, asy
   expect(stdout.endsWith('\n')).toBe(true);
   expect(pieces).toBeLessThan(10);
 });
+
+it('ends at the second Ctrl-C when lines are left in the pipe', { timeout: 20_000 }, async () => {
+  let presses = 0;
+  const { code, stdout } = await chat(new Array(20).fill('The king said'), ['-n', '100000', '--ignore-eos', '--context', '256'], {
+    onOutput(text, interrupt) {
+      if (text === '\n' || presses >= 2) return;
+      presses++; // once in the first answer, once in the second
+      interrupt();
+    },
+  });
+  expect({ code, presses }).toEqual({ code: 130, presses: 2 });
+  expect(stdout.split('\n').length).toBeLessThan(5);
+});
