@@ -1,12 +1,12 @@
 // `openelm average`: the mean of several checkpoints' weights as a model of its own, as OpenELM was released (its last five), or
 // the moving average that a training checkpoint kept.
 
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
-import { listCheckpoints, writeDirectory } from '../io/node/checkpoints.js';
+import { listCheckpoints, makingAlone, writeDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
 import { kindOf } from '../io/node/paths.js';
 import { openWeights } from '../io/node/weights.js';
@@ -52,8 +52,7 @@ async function average(terminal: Terminal, directories: readonly string[], optio
   if (ema && directories.length > 1) throw new UsageError('--ema takes one run or checkpoint');
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();
-  if (ema) await writeMovingAverage(models[0], out, dtype);
-  else await writeMean(models, out, dtype);
+  await makingAlone(resolve(out), () => (ema ? writeMovingAverage(models[0], out, dtype) : writeMean(models, out, dtype)));
   terminal.stdout.write(`${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}\n`);
 }
 

@@ -1,12 +1,11 @@
 // What a finished evaluation leaves: the table on stdout (or JSON), a note on documents that were too long, and the harness's files.
 // Numbers and texts are made in eval/; here they are put in place.
 
-import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Evaluation } from '../eval/harness.js';
 import { makeTable, markdown, outputNames, type RunInfo, resultsObject, samplesText, taskHashes } from '../eval/report.js';
 import { compareWithPublished, type Suite, type SuiteRow } from '../eval/suites.js';
-import { fileError, writeAtomic } from '../io/node/files.js';
+import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
 import { type Terminal, writeJson } from './terminal.js';
 
 export interface ReportOptions {
@@ -91,7 +90,7 @@ function truncationNote(truncated: Evaluation['truncated'], context: number | un
 /** Writes a file whole, with its folder. Throws `InputError` when that cannot be done. */
 export async function writeText(file: string, text: string): Promise<void> {
   try {
-    await mkdir(dirname(file), { recursive: true });
+    await makeDirectory(dirname(file));
   } catch (error) {
     throw fileError(error, file, 'write');
   }

@@ -3,11 +3,12 @@
 // in a temporary directory and moved into place at the end: it is there whole or not at all.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
-import { fileError, writeAtomic } from '../io/node/files.js';
+import { makingAlone } from '../io/node/checkpoints.js';
+import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
 import { configNames, countParameters, type ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import { type CheckpointType, checkpointTypes } from '../model/parameters.js';
@@ -44,26 +45,30 @@ export interface InitResult {
 
 /** Writes the checkpoint. Throws `InputError` when the directory is not empty (without `force`) or cannot be written. */
 export async function initCheckpoint(options: InitOptions): Promise<InitResult> {
-  const { config, dtype, seed } = options;
+  const { seed } = options;
   if (!(Number.isSafeInteger(seed) && seed >= 0))
     throw new InputError(`seed is ${seed}; expected a whole number from 0 to 2^53 - 1`);
   const { shardBytes = Number.POSITIVE_INFINITY } = options;
   if (!(shardBytes >= 1)) throw new InputError(`the size of a shard is ${shardBytes} bytes; expected at least 1`);
   const directory = resolve(options.out);
-  const present = await listDirectory(directory);
+  // Inside a directory that exists (it may be a mount, which nothing can be renamed onto), else beside the one to come.
+  const inside = (await listDirectory(directory)) !== undefined;
+  return makingAlone(inside ? join(directory, 'init') : directory, () => makeCheckpoint(options, directory));
+}
+
+async function makeCheckpoint(options: InitOptions, directory: string): Promise<InitResult> {
+  const { config, dtype, seed, shardBytes } = options;
+  const present = (await listDirectory(directory))?.filter((name) => name !== '.init.lock');
   if (present?.length && !options.force) {
     throw new InputError(
       `${directory}: not empty (it holds ${present[0]}); choose another directory, or --force to replace the weights there`,
     );
   }
 
-  // Inside a directory that exists (it may be a mount, which nothing can be renamed onto), else beside the one to come.
   const beside = present ? join(directory, '.init') : join(dirname(directory), `.${basename(directory)}`);
   const temporary = `${beside}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
-    await mkdir(temporary, { recursive: true }).catch((error) => {
-      throw fileError(error, directory, 'write');
-    });
+    await makeDirectory(temporary);
     const files: string[] = [];
     const write: WriteFile = async (file, content) => {
       await writeAtomic(join(temporary, file), content, { signal: options.signal });

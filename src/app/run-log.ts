@@ -4,6 +4,7 @@
 import { appendFile, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileError, isMissing, writeAtomic } from '../io/node/files.js';
+import { readIfThere } from '../io/node/paths.js';
 import type { Means } from '../train/objective.js';
 import type { StepReport, ValidationReport } from '../train/trainer.js';
 
@@ -26,8 +27,11 @@ export class RunLog {
   /** Opens a run's log, keeping what was written up to a step. Throws `InputError` when it cannot be written. */
   static async open(directory: string, upTo: number): Promise<RunLog> {
     const path = join(directory, LOG_FILE);
-    const kept = (await readLog(directory)).filter(({ step }) => step <= upTo);
-    await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(kept.map(lineOf).join(''))));
+    // Whole lines as they are, those that say nothing here included; a last one that was cut is what a kill left.
+    const text = new TextDecoder().decode((await readIfThere(path, Number.POSITIVE_INFINITY)) ?? new Uint8Array());
+    const whole = text.split('\n').slice(0, -1);
+    const kept = upTo === 0 ? [] : whole.filter((line) => parsed(line).every(({ step }) => step <= upTo));
+    await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(kept.map((line) => `${line}\n`).join(''))));
     return new RunLog(path);
   }
 

@@ -35,6 +35,24 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
+describe('what a killed openelm init left', () => {
+  it('is removed by the next, beside the directory and inside it', async () => {
+    const out = join(folder, 'model');
+    const [beside, others] = ['.model.12345-0123abcd.tmp', '.other.12345-0123abcd.tmp'];
+    for (const left of [beside, others]) {
+      await mkdir(join(folder, left));
+      await writeFile(join(folder, left, 'model.safetensors'), 'half');
+    }
+    await initCheckpoint({ config, out, dtype: 'f16', seed: 1 });
+    expect((await readdir(folder)).sort()).toEqual([others, 'model']);
+    const empty = join(folder, 'empty');
+    await mkdir(join(empty, '.init.12345-0123abcd.tmp'), { recursive: true });
+    await writeFile(join(empty, '.init.lock'), '');
+    await initCheckpoint({ config, out: empty, dtype: 'f16', seed: 1 });
+    expect((await readdir(empty)).sort()).toEqual(['config.json', 'model.safetensors']);
+  });
+});
+
 describe('initCheckpoint', () => {
   it.each([
     ['f32', 'F32', 2 ** -30],

@@ -183,6 +183,8 @@ describe('bad input to openelm pretrain', () => {
       /samples\.prompts: "the cat.*" has \d+ tokens, the model's context 16; shorten it$/,
     ],
     [['--model', 'OpenELM-280M'], /did you mean OpenELM-270M\?$/],
+    [['--__proto__.polluted', '1'], /run\.yaml: unknown key __proto__/],
+    [['--optimizer.constructor.prototype.polluted', '1'], /run\.yaml: unknown key optimizer\.constructor/],
   ])('%j', async (args, message) => {
     const { file, out } = await place('bad');
     const { code, stderr, stdout } = await run(['pretrain', file, ...args]);
@@ -191,6 +193,7 @@ describe('bad input to openelm pretrain', () => {
     expect(last).toMatch(message);
     expect(code).toBe(1);
     expect(await listCheckpoints(out)).toEqual([]);
+    expect('polluted' in {}).toBe(false);
   });
 
   it('names what is missing in the file itself', async () => {
@@ -236,6 +239,21 @@ describe('bad input to openelm pretrain', () => {
     await writeFile(join(out, '.lock'), `${dead.pid}\n${hostname()}\n`);
     expect((await run(['pretrain', file, '--steps', '2'])).code).toBe(0);
     expect(existsSync(join(out, '.lock'))).toBe(false);
+  });
+
+  it('does not go on past a checkpoint that is damaged, and keeps the log', async () => {
+    const { file, out } = await place('damaged');
+    expect((await run(['pretrain', file, '--steps', '2'])).code).toBe(0);
+    const log = await readFile(join(out, 'log.jsonl'), 'utf8');
+    await writeFile(join(out, checkpointName(2), 'training.json'), '{"step":');
+    for (const flags of [['--resume'], []]) {
+      const { code, stderr } = await run(['pretrain', file, '--steps', '3', ...flags]);
+      expect({ code, stderr }).toEqual({
+        code: 1,
+        stderr: expect.stringMatching(/step-00000002: this checkpoint is damaged \(.*training\.json/),
+      });
+    }
+    expect(await readFile(join(out, 'log.jsonl'), 'utf8')).toBe(log);
   });
 
   it('starts at the beginning when there is nothing to resume, and does nothing when all is done', async () => {

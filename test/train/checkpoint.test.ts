@@ -115,17 +115,35 @@ describe('a checkpoint', () => {
     expect(savedEma?.get(norm)).not.toEqual(await parameters.read(norm));
   });
 
-  it('that is half written or cut is none', async () => {
+  it('that is half written is none, and one that is damaged or cannot be read is told, never passed over', async () => {
     const run = join(directory, 'cut');
     const parameters = tinyParameters(backend);
     for (const step of [1, 2, 3]) await save(run, parameters, { step, tokens: step, data: null });
-    await truncate(join(run, checkpointName(3), 'training.safetensors'), 100);
-    await rm(join(run, checkpointName(2), 'training.json'));
+    const record = (step: number): string => join(run, checkpointName(step), 'training.json');
+    const text = await readFile(record(3));
+    const damages: [damage: () => Promise<void>, said: RegExp][] = [
+      [
+        () => truncate(join(run, checkpointName(3), 'training.safetensors'), 100),
+        /is damaged \(training.safetensors has 100 bytes/,
+      ],
+      [() => rm(join(run, checkpointName(3), 'config.json')), /is damaged \(config.json is missing/],
+      [() => rm(record(3)), /is damaged \(it has no training.json/],
+      [() => truncate(record(3), 40), /is damaged \(.*training.json: /],
+      [() => writeFile(record(3), '{}'), /is damaged \(training.json names no files/],
+    ];
+    for (const [damage, said] of damages) {
+      await damage();
+      await expect(listCheckpoints(run)).rejects.toThrow(said);
+      await keepLast(run, 1); // what is damaged is left to its owner, and does not count
+      expect((await readdir(run)).sort()).toEqual([2, 3].map(checkpointName));
+      await writeFile(record(3), text);
+    }
+    await rm(join(run, checkpointName(3)), { recursive: true });
     await mkdir(join(run, `.${checkpointName(4)}.1-abcdef.tmp`));
     await writeFile(join(run, `.${checkpointName(4)}.1-abcdef.tmp`, 'config.json'), '{}');
-    expect((await listCheckpoints(run)).map(({ step }) => step)).toEqual([1]);
+    expect((await listCheckpoints(run)).map(({ step }) => step)).toEqual([2]);
     await removeLeftovers(run);
-    expect((await readdir(run)).sort()).toEqual([1, 2, 3].map(checkpointName));
+    expect(await readdir(run)).toEqual([checkpointName(2)]);
     expect(await listCheckpoints(join(directory, 'nowhere'))).toEqual([]);
   });
 

@@ -4,11 +4,11 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { EvalStore } from '../../eval/cache.js';
-import { fileError } from './files.js';
+import { fileError, makeDirectory } from './files.js';
 
 export interface EvalFileStore extends EvalStore {
   /** Answers that were there when it was opened. */
@@ -23,7 +23,7 @@ export async function openEvalCache(path: string): Promise<EvalFileStore> {
   let handle: FileHandle;
   let cut = false;
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeDirectory(dirname(path));
     handle = await open(path, 'a+');
   } catch (error) {
     throw fileError(error, path, 'write');

@@ -2,13 +2,17 @@
 // what they mean is not known here, but that training.json lists the others with their lengths.
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { InputError } from '../../errors.js';
 import type { ByteSink } from '../bytes.js';
-import { fileError, isMissing, readJson, syncDirectory, writeAtomic } from './files.js';
+import { isObject } from '../json.js';
+import { fileError, isMissing, makeDirectory, readJson, syncDirectory, writeAtomic } from './files.js';
+import { withLock } from './lock.js';
 
 const NAME = /^step-(\d{8,})$/;
-const LEFTOVER = /^\.step-\d{8,}\.[\w-]+\.tmp$/;
+/** What `temporaryBeside` and `writeAtomic` call what is not whole yet. */
+const LEFTOVER = /^\.(.+)\.\d+-[0-9a-f]+\.tmp$/;
 const RECORD = 'training.json';
 
 export interface CheckpointPlace {
@@ -32,7 +36,7 @@ export async function writeDirectory(
 ): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
-    await mkdir(temporary, { recursive: true });
+    await makeDirectory(temporary);
     await write((name, fill) => writeAtomic(join(temporary, name), fill));
     await syncDirectory(temporary);
     await removeDirectory(path);
@@ -44,28 +48,56 @@ export async function writeDirectory(
   }
 }
 
-/** The whole checkpoints in a run's directory, the oldest first; none when there is no such directory. */
+/**
+ * The checkpoints in a run's directory, the oldest first; none when there is no such directory. Throws `InputError` when one is
+ * damaged or cannot be read: going on without it would be a guess, which is for the user to make.
+ */
 export async function listCheckpoints(directory: string): Promise<CheckpointPlace[]> {
-  const found: CheckpointPlace[] = [];
+  const all = await inspectCheckpoints(directory);
+  for (const { problem } of [...all].reverse()) if (problem) throw problem;
+  return all;
+}
+
+/** Removes all but the last `keep` checkpoints; what is damaged neither counts nor is touched. */
+export async function keepLast(directory: string, keep: number): Promise<void> {
+  const whole = (await inspectCheckpoints(directory)).filter(({ problem }) => !problem);
+  for (const { path } of whole.slice(0, Math.max(0, whole.length - keep))) await removeDirectory(path);
+}
+
+/** Removes what runs that were killed left half written in a directory (of the one file or directory `only`, if given). */
+export async function removeLeftovers(directory: string, only?: string): Promise<void> {
+  for (const name of await names(directory)) {
+    const target = LEFTOVER.exec(name)?.[1];
+    if (target === undefined || (only !== undefined && target !== only)) continue;
+    await rm(join(directory, name), { recursive: true, force: true });
+  }
+}
+
+/**
+ * Runs `task`, which makes `path`, while no other process does, after removing what killed ones left half made. Throws
+ * `InputError` when another is at it.
+ */
+export async function makingAlone<T>(path: string, task: () => Promise<T>): Promise<T> {
+  const [directory, name] = [dirname(path), basename(path)];
+  const onWait = (): never => {
+    throw new InputError(`${path}: another process is making it; choose another place, or wait for it`);
+  };
+  return withLock(join(directory, `.${name}.lock`), { onWait }, async () => {
+    await removeLeftovers(directory, name);
+    return task();
+  });
+}
+
+type Inspected = CheckpointPlace & { readonly problem?: unknown };
+
+async function inspectCheckpoints(directory: string): Promise<Inspected[]> {
+  const found: Inspected[] = [];
   for (const name of await names(directory)) {
     const step = NAME.exec(name)?.[1];
     const path = join(directory, name);
-    if (step !== undefined && (await isWhole(path))) found.push({ step: Number(step), path });
+    if (step !== undefined) found.push({ step: Number(step), path, problem: await problemIn(path) });
   }
   return found.sort((a, b) => a.step - b.step);
-}
-
-/** Removes all but the last `keep` checkpoints. */
-export async function keepLast(directory: string, keep: number): Promise<void> {
-  const all = await listCheckpoints(directory);
-  for (const { path } of all.slice(0, Math.max(0, all.length - keep))) await removeDirectory(path);
-}
-
-/** Removes what runs that were killed left half written. */
-export async function removeLeftovers(directory: string): Promise<void> {
-  for (const name of await names(directory)) {
-    if (LEFTOVER.test(name)) await rm(join(directory, name), { recursive: true, force: true });
-  }
 }
 
 async function names(directory: string): Promise<string[]> {
@@ -77,15 +109,30 @@ async function names(directory: string): Promise<string[]> {
   }
 }
 
-async function isWhole(path: string): Promise<boolean> {
+/** Why nothing can go on from a checkpoint; undefined when it is whole. */
+async function problemIn(path: string): Promise<unknown> {
+  const damaged = (why: string): InputError =>
+    new InputError(`${path}: this checkpoint is damaged (${why}): restore it, or remove it to do without it`);
+  let record: unknown;
   try {
-    const record = (await readJson(join(path, RECORD))) as { files?: Record<string, number> } | null;
-    const files = Object.entries(record?.files ?? {});
-    for (const [name, bytes] of files) if ((await stat(join(path, basename(name)))).size !== bytes) return false;
-    return files.length > 0;
-  } catch {
-    return false; // not there, or cut: whatever it is, nothing can go on from it
+    await stat(join(path, RECORD));
+    record = await readJson(join(path, RECORD));
+  } catch (error) {
+    if (isMissing(error)) return damaged(`it has no ${RECORD}`);
+    return error instanceof InputError ? damaged(error.message) : fileError(error, join(path, RECORD), 'read');
   }
+  const files = isObject(record) && isObject(record.files) ? Object.entries(record.files) : [];
+  if (files.length === 0) return damaged(`${RECORD} names no files`);
+  for (const [name, bytes] of files) {
+    const file = join(path, basename(name));
+    try {
+      const { size } = await stat(file);
+      if (size !== bytes) return damaged(`${basename(name)} has ${size} bytes instead of ${bytes}`);
+    } catch (error) {
+      return isMissing(error) ? damaged(`${basename(name)} is missing`) : fileError(error, file, 'read');
+    }
+  }
+  return undefined;
 }
 
 /** Renamed first, so that one half removed is not taken for a whole one. */

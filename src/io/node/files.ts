@@ -203,6 +203,7 @@ const REASONS: Record<string, string> = {
 export function fileError(error: unknown, path: string, doing: 'read' | 'write'): unknown {
   if (!(error instanceof Error) || error instanceof InputError) return error;
   const { code, syscall } = error as NodeJS.ErrnoException;
+  if (code === 'ERR_INVALID_ARG_VALUE') return new InputError(`${JSON.stringify(path)} cannot be the name of a file`);
   if (code === undefined || (syscall === undefined && !(code in REASONS))) return error;
   return new InputError(`${path}: cannot ${doing} it: ${REASONS[code] ?? error.message}`);
 }

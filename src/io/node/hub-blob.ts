@@ -3,10 +3,10 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { InputError } from '../../errors.js';
-import { fileError } from './files.js';
+import { fileError, makeDirectory } from './files.js';
 import { type Answer, type HttpClient, PassingFailure, retrying } from './http.js';
 import { fileSize, type RepoCache } from './hub-cache.js';
 import { withLock } from './lock.js';
@@ -37,7 +37,7 @@ export async function downloadBlob(file: RemoteFile, options: BlobOptions): Prom
     if ((await fileSize(cache.blob(file.etag))) === file.bytes) return;
     const incomplete = cache.incompleteBlob(file.etag);
     try {
-      await mkdir(dirname(incomplete), { recursive: true });
+      await makeDirectory(dirname(incomplete));
       let wrong = await fetchInto(incomplete, file, options);
       if (wrong !== undefined) {
         onNotice(`${file.name} arrived wrong (${wrong}): downloading it again`);

@@ -3,12 +3,12 @@
 // https://huggingface.co/docs/hub/local-cache. No network.
 
 import { randomBytes } from 'node:crypto';
-import { copyFile, mkdir, readFile, rename, stat, symlink, unlink } from 'node:fs/promises';
+import { copyFile, readFile, rename, stat, symlink, unlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../errors.js';
 import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
-import { fileError, isMissing, openFile, writeAtomic } from './files.js';
+import { fileError, isMissing, makeDirectory, openFile, writeAtomic } from './files.js';
 
 /** Where the hub is, and who asks. */
 export interface HubSettings {
@@ -94,9 +94,7 @@ export class RepoCache {
   async setCommit(revision: string, commit: string): Promise<void> {
     if (COMMIT.test(revision) || (await this.commitOf(revision)) === commit) return;
     const path = join(this.folder, 'refs', revision);
-    await mkdir(dirname(path), { recursive: true }).catch((error) => {
-      throw fileError(error, path, 'write');
-    });
+    await makeDirectory(dirname(path));
     await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(commit)));
   }
 
@@ -105,7 +103,7 @@ export class RepoCache {
     const path = this.snapshot(commit, file);
     const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
     try {
-      await mkdir(dirname(path), { recursive: true });
+      await makeDirectory(dirname(path));
       await symlink(relative(dirname(path), this.blob(etag)), temporary).catch(() => copyFile(this.blob(etag), temporary));
       await rename(temporary, path);
     } catch (error) {

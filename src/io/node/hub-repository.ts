@@ -2,10 +2,10 @@
 // refusals in one sentence, and the download of chosen files into the cache (https://huggingface.co/docs/hub/api). Which files
 // are wanted is hub.ts's and hub-datasets.ts's.
 
-import { mkdir, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { InputError } from '../../errors.js';
 import { parseJson, quoted } from '../json.js';
-import { fileError } from './files.js';
+import { fileError, makeDirectory } from './files.js';
 import { type Answer, DEFAULT_PATIENCE, HttpClient, type Patience, retrying, textOf, Unreachable } from './http.js';
 import { downloadBlob, type RemoteFile } from './hub-blob.js';
 import { COMMIT, fileSize, hubSettings, RepoCache, type RepoKind } from './hub-cache.js';
@@ -286,7 +286,7 @@ export class SnapshotDownload {
       needed += bytes - ((await fileSize(this.cache.blob(etag))) ?? (await fileSize(this.cache.incompleteBlob(etag))) ?? 0);
     if (needed <= 0) return;
     try {
-      await mkdir(this.cacheDir, { recursive: true });
+      await makeDirectory(this.cacheDir);
       const { bavail, bsize } = await statfs(this.cacheDir);
       const free = bavail * bsize;
       if (needed > free) {

@@ -12,13 +12,44 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { fileError, openFile, readJson, writeAtomic } from '../../../src/io/node/files.js';
+import { fileError, makeDirectory, openFile, readJson, writeAtomic } from '../../../src/io/node/files.js';
+import { kindOf, readIfThere } from '../../../src/io/node/paths.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'openelm-files-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 const at = (name: string) => join(directory, name);
 const inputError = (message: string | RegExp) => ({ name: 'InputError', message: expect.stringMatching(message) });
 const isRoot = process.getuid?.() === 0;
+
+describe('what is not there', () => {
+  test('is told from what cannot be looked at', async () => {
+    expect(await kindOf(at('nothing'))).toBeUndefined();
+    expect(await readIfThere(at('nothing'))).toBeUndefined();
+    expect(await kindOf(`${at('nothing')}/deeper`)).toBeUndefined();
+    expect(await kindOf('x'.repeat(5000))).toBeUndefined(); // no file can have such a name
+    symlinkSync('gone', at('dangling'));
+    await expect(kindOf(at('dangling'))).rejects.toMatchObject(inputError(/dangling: a link to a file that is not there$/));
+    await expect(readIfThere(at('dangling'))).rejects.toMatchObject(inputError(/a link to a file that is not there$/));
+    symlinkSync('circle', at('circle'));
+    await expect(kindOf(at('circle'))).rejects.toMatchObject(inputError(/too many symbolic links$/));
+    await expect(kindOf('a\0b')).rejects.toMatchObject(inputError(/^"a\\u0000b" cannot be the name of a file$/));
+  });
+
+  test.skipIf(isRoot)('and may not be looked into is told', async () => {
+    mkdirSync(at('closed'));
+    chmodSync(at('closed'), 0);
+    await expect(kindOf(join(at('closed'), 'file'))).rejects.toMatchObject(inputError(/permission denied$/));
+    await expect(makeDirectory(join(at('closed'), 'a', 'b'))).rejects.toMatchObject(inputError(/permission denied$/));
+  });
+
+  test('is made with what is above it, or it is said why not', async () => {
+    await makeDirectory(at('a/b/c'));
+    await makeDirectory(at('a/b/c'));
+    expect(await kindOf(at('a/b/c'))).toBe('directory');
+    writeFileSync(at('plain'), '');
+    await expect(makeDirectory(join(at('plain'), 'x'))).rejects.toMatchObject(inputError(/not a directory$/));
+  });
+});
 
 describe('openFile', () => {
   test('reads ranges, several at once, and says where the file is', async () => {
@@ -69,7 +100,7 @@ describe('openFile', () => {
 
   test('what is no readable file is refused in one sentence', async () => {
     writeFileSync(at('plain'), '');
-    symlinkSync('loop', at('loop'));
+    symlinkSync('circle', at('circle'));
     await expect(openFile(at('nothing'))).rejects.toMatchObject(inputError(/nothing: cannot read it: no such file or directory/));
     await expect(openFile(directory)).rejects.toMatchObject(inputError(/a directory, expected a file/));
     await expect(openFile(at('plain/x'))).rejects.toMatchObject(inputError(/not a directory/));
