@@ -2,7 +2,7 @@
 // 2: usage; 130: Ctrl-C. A verb's own file is imported only when it is called, so that `run` waits for nothing else.
 
 import { Command, CommanderError } from 'commander';
-import { InputError, messageOf } from '../errors.js';
+import { InputError, messageOf, visible } from '../errors.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { Interrupted, interruptedCode, type Terminal, UsageError } from './terminal.js';
 import { version } from './version.js';
@@ -138,7 +138,7 @@ function report(error: unknown, { stderr }: Terminal): number {
   const debug = Boolean(process.env.OPENELM_DEBUG);
   if (debug && error instanceof Error) stderr.write(`${error.stack}\n`);
   if (error instanceof UsageError) {
-    stderr.write(`openelm: ${error.message}\n`);
+    stderr.write(`openelm: ${oneLine(error.message)}\n`);
     return 2;
   }
   const message = oneLine(messageOf(error));
@@ -150,5 +150,5 @@ function report(error: unknown, { stderr }: Terminal): number {
 }
 
 function oneLine(text: string): string {
-  return text.trim().replace(/\s*[\r\n]+\s*/g, ' ');
+  return visible(text.trim().replace(/\s*[\r\n]+\s*/g, ' '));
 }

@@ -1,6 +1,8 @@
 // One line of progress for anything that takes long: a bar that redraws itself on a terminal, an occasional plain line where
 // the output is a file or a pipe. Counts in whatever unit the caller formats; writes only to the stream it is given (stderr).
 
+import { visible } from '../errors.js';
+
 /** What a progress line draws on: process.stderr, or anything alike. */
 export interface ProgressStream {
   readonly isTTY?: boolean;
@@ -49,15 +51,16 @@ export function progressBar(stream: ProgressStream, options: ProgressOptions = {
 
   return {
     update(label, done, total) {
-      const fresh = current?.label !== label;
+      const fresh = current?.label !== visible(label);
       if (fresh && pending) draw();
       // A new label, or an amount that fell (something started over), starts the rate anew.
       if (fresh || done < (current?.done ?? 0)) started = { at: now(), done };
-      current = { label, done, total };
+      current = { label: visible(label), done, total };
       pending = true;
       if ((fresh && stream.isTTY) || now() - lastDrawn >= every) draw();
     },
-    note(text) {
+    note(message) {
+      const text = visible(message);
       stream.write(stream.isTTY && current ? `${clear}${text}\n` : `${text}\n`);
       if (stream.isTTY) draw();
     },

@@ -39,11 +39,17 @@ function assign(config: Record<string, unknown>, path: string, text: string, isF
   const last = keys.pop()!;
   let at = config;
   for (const key of keys) {
-    if (!isObject(at[key])) at[key] = {};
-    at = at[key] as Record<string, unknown>;
+    const next = Object.hasOwn(at, key) ? at[key] : undefined;
+    at = isObject(next) ? next : setOwn(at, key, {});
   }
   const value = parseYaml(text, `--${path}`);
-  at[last] = isFile ? whole(value) : value;
+  setOwn(at, last, isFile ? whole(value) : value);
+}
+
+/** A property of the object itself, whatever its name: `__proto__` is then one more unknown key. */
+function setOwn<Value>(object: Record<string, unknown>, key: string, value: Value): Value {
+  Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });
+  return value;
 }
 
 function whole(value: unknown): unknown {

@@ -172,10 +172,9 @@ function sumOf({ token_logprobs, top_logprobs }: EchoedTokens, start: number, en
   let greedy = true;
   for (let i = start; i < end; i++) {
     const value = token_logprobs[i];
-    if (typeof value !== 'number') throw new InputError(`${url}: token ${i} came back without a logprob`);
+    if (value === null || !Number.isFinite(value)) throw new InputError(`${url}: token ${i} came back without a logprob`);
     logprob += value;
-    const best = Math.max(...Object.values(top_logprobs[i] ?? {}));
-    if (!(value >= best)) greedy = false;
+    for (const other of Object.values(top_logprobs[i] ?? {})) if (!(value >= other)) greedy = false;
   }
   return { logprob, greedy };
 }

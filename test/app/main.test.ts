@@ -80,6 +80,16 @@ describe('usage errors', () => {
   });
 });
 
+describe('what comes from outside', () => {
+  it('is shown with its control characters as escapes', async () => {
+    const { code, stderr } = await run(['info', 'a\u001b[31mb\u009b2Jc\u007f\u202ed']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/a\\u001b\[31mb\\u009b2Jc\\u007f\\u202ed/);
+    expect(stderr).not.toMatch(/[^\P{Cc}\n]/u);
+    expect((await run(['run', '--no-such\u009b'])).stderr).not.toMatch(/[^\P{Cc}\n]/u);
+  });
+});
+
 describe('bad input', () => {
   let folder: string;
   const place = (name: string): string => join(folder, name);

@@ -241,6 +241,16 @@ describe('HTTP scorer', () => {
     expect(() => open('nonsense')).toThrow('is no address of a server');
   });
 
+  it('takes any number of top_logprobs', async () => {
+    const many = Object.fromEntries(Array.from({ length: 200_000 }, (_, i) => [`t${i}`, -2 - i]));
+    const { url } = await serve(() => ({
+      choices: [
+        { logprobs: { tokens: ['a', 'b'], token_logprobs: [null, -1], top_logprobs: [null, many], text_offset: [0, 1] } },
+      ],
+    }));
+    expect(await open(url).loglikelihood([{ context: 'a', continuation: 'b' }])).toEqual([{ logprob: -1, greedy: true }]);
+  });
+
   it('stops when it is told to', async () => {
     const controller = new AbortController();
     const { url, bodies } = await serve(() => void controller.abort(new Error('enough')));

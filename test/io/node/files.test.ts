@@ -100,7 +100,7 @@ describe('openFile', () => {
 
   test('what is no readable file is refused in one sentence', async () => {
     writeFileSync(at('plain'), '');
-    symlinkSync('circle', at('circle'));
+    symlinkSync('loop', at('loop'));
     await expect(openFile(at('nothing'))).rejects.toMatchObject(inputError(/nothing: cannot read it: no such file or directory/));
     await expect(openFile(directory)).rejects.toMatchObject(inputError(/a directory, expected a file/));
     await expect(openFile(at('plain/x'))).rejects.toMatchObject(inputError(/not a directory/));
