@@ -12,7 +12,7 @@ import { localCorpora } from '../io/node/corpora.js';
 import { workerProcessor } from '../io/node/text-workers.js';
 import { readTokenizerFile } from '../io/node/tokenizer-file.js';
 import { histogramSvg, sparkline } from '../report/histogram.js';
-import { wholeNumber } from './options.js';
+import { addSkipBadRows, badRowsOf, wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { progressBar } from './progress.js';
 import { interruptible, readTextFile, type Terminal, writeJson } from './terminal.js';
@@ -24,6 +24,7 @@ interface StatsOptions {
   readonly limit?: number;
   readonly threads: number;
   readonly skipBadFiles?: boolean;
+  readonly skipBadRows?: number | true;
   readonly json?: boolean;
 }
 
@@ -45,7 +46,7 @@ Example:
 
 /** The verb with its subcommands. */
 export function dataCommand(terminal: Terminal): Command {
-  const stats = new Command('stats')
+  const stats = addSkipBadRows(new Command('stats'))
     .description('documents, tokens, what the filters drop, lengths')
     .argument('<config>', 'data config, YAML')
     .option('--tokenizer <file>', "tokenizer.model or tokenizer.json (default: the config's)")
@@ -68,7 +69,11 @@ export async function readDataConfig(path: string): Promise<{ config: DataConfig
 async function dataStats(terminal: Terminal, path: string, options: StatsOptions): Promise<void> {
   if (options.picture !== undefined) checkPictureName(options.picture);
   const { config: written, base } = await readDataConfig(path);
-  const config = { ...written, skip_bad_files: written.skip_bad_files || options.skipBadFiles === true };
+  const config = {
+    ...written,
+    skip_bad_files: written.skip_bad_files || options.skipBadFiles === true,
+    skip_bad_rows: badRowsOf(options.skipBadRows) ?? written.skip_bad_rows,
+  };
   if (options.validation && !config.val_data_info) throw new InputError(`${path}: val_data_info is missing`);
   const named =
     options.tokenizer ??
@@ -95,7 +100,9 @@ async function dataStats(terminal: Terminal, path: string, options: StatsOptions
     if (options.picture !== undefined) await writePicture(options.picture, picture(stats, config));
     if (options.json) writeJson(terminal, stats);
     else terminal.stdout.write(describe(stats, config));
-    for (const reason of stats.badFiles) terminal.stderr.write(`skipped: ${reason}\n`);
+    for (const reason of [...stats.badFiles, ...stats.badRowReasons]) terminal.stderr.write(`skipped: ${reason}\n`);
+    const more = stats.badRows - stats.badRowReasons.length;
+    if (more > 0) terminal.stderr.write(`skipped: ${number(more)} more rows\n`);
   } finally {
     await processor.close();
   }
@@ -120,6 +127,7 @@ export function describe(stats: DataStats, config: DataConfig): string {
   const rows: [string, string][] = [
     ['files', `${number(stats.files)}${stats.badFiles.length > 0 ? `, ${stats.badFiles.length} of them not readable` : ''}`],
     ['documents', `${number(stats.documents)}, ${number(stats.characters)} characters`],
+    ...(stats.badRows > 0 ? [['bad rows', `${number(stats.badRows)}, passed over`] as [string, string]] : []),
     ['sequences', number(sequences)],
     ['  too few characters', `${number(stats.tooFewCharacters)}${share(stats.tooFewCharacters, sequences)}`],
     ['  too few tokens', `${number(stats.tooFewTokens)}${share(stats.tooFewTokens, sequences)}`],

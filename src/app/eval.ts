@@ -36,8 +36,8 @@ stand the numbers of Apple's model card, when the model's name says which (apple
 means: apart by no more than two standard errors of both. The card does not say which of acc and acc_norm it is.
 
 Datasets come from the Hugging Face hub (once, then from its cache), or from --data DIR with files
-DIR/<dataset path>/<dataset name>/<split>.jsonl (or .json, .csv, each also .gz, or .parquet) in the hub's schema. --tasks-dir has
-tasks of your own: YAML or JSON files in lm-evaluation-harness's field names, in folders below it too, with its include, groups and
+DIR/<dataset path>/<dataset name>/<split>.jsonl (or .json, .csv, each also .gz or .zst, or .parquet) in the hub's schema.
+--tasks-dir has tasks of your own: YAML or JSON files in lm-evaluation-harness's field names, in folders below it too, with its include, groups and
 tags. What needs Python (!function) is refused by name when it is asked for.
 
 Answers are kept in a file, so that a run that was interrupted goes on where it was (--cache FILE, --no-cache). A run can be

@@ -22,6 +22,22 @@ export function wholeNumber(least: number, most: number = Number.MAX_SAFE_INTEGE
   };
 }
 
+const defaultBadRows = 1000;
+
+/** `--skip-bad-rows [n]`; its value is true without n. */
+export function addSkipBadRows(command: Command): Command {
+  const what = `pass over rows that hold no text, at most n (${defaultBadRows} without n)`;
+  return command.option('--skip-bad-rows [n]', what, (text) => {
+    if (/^\+?[1-9]\d*$/.test(text)) return Number(text);
+    throw new InvalidArgumentError('It must be a whole number of at least 1; without one the option comes last.');
+  });
+}
+
+/** What `skip_bad_rows` becomes of the option. */
+export function badRowsOf(option: number | true | undefined): number | undefined {
+  return option === true ? defaultBadRows : option;
+}
+
 function sampling(name: keyof SamplingOptions): (text: string) => number {
   return (text) => {
     const value = number(text);

@@ -88,6 +88,7 @@ export const freeSettings = [
   'backend',
   'threads',
   'data.skip_bad_files',
+  'data.skip_bad_rows',
   'data.train_data_info',
   'data.val_data_info',
   'data.tokenizer',

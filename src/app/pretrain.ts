@@ -23,6 +23,7 @@ import { ModelParameters } from '../train/parameters.js';
 import { ignored, trainingSource, withoutPadding } from '../train/source.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
+import { addSkipBadRows, badRowsOf } from './options.js';
 import { freeSettings, modelOf, type PretrainConfig, readPretrainConfig, scheduleOf, stepPartsOf } from './pretrain-config.js';
 import { formatBytes } from './progress.js';
 import type { Terminal } from './terminal.js';
@@ -50,9 +51,16 @@ SIGTERM writes a checkpoint and ends with 0; --resume goes on from the last one 
 Example:
   $ openelm pretrain recipes/tiny.yaml --out runs/tiny`;
 
+interface PretrainFlags {
+  readonly resume?: boolean;
+  readonly skipBadSteps?: boolean;
+  readonly skipBadFiles?: boolean;
+  readonly skipBadRows?: number | true;
+}
+
 /** The verb with its options. */
 export function pretrainCommand(terminal: Terminal): Command {
-  return new Command('pretrain')
+  return addSkipBadRows(new Command('pretrain'))
     .argument('<config>', 'the settings, a YAML file')
     .argument('[overrides...]', '--key value, over the settings')
     .option('--resume', "go on from the run's last checkpoint")
@@ -60,15 +68,14 @@ export function pretrainCommand(terminal: Terminal): Command {
     .option('--skip-bad-files', 'pass over corpus files that cannot be read (data.skip_bad_files)')
     .allowUnknownOption()
     .addHelpText('after', help)
-    .action(
-      async (file: string, words: string[], options: Record<'resume' | 'skipBadSteps' | 'skipBadFiles', boolean | undefined>) => {
-        const flags = [
-          ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
-          ...(options.skipBadFiles ? ['--data.skip_bad_files', 'true'] : []),
-        ];
-        await pretrain(terminal, file, await readPretrainConfig(file, [...words, ...flags]), options.resume ?? false);
-      },
-    );
+    .action(async (file: string, words: string[], options: PretrainFlags) => {
+      const flags = [
+        ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
+        ...(options.skipBadFiles ? ['--data.skip_bad_files', 'true'] : []),
+        ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
+      ];
+      await pretrain(terminal, file, await readPretrainConfig(file, [...words, ...flags]), options.resume ?? false);
+    });
 }
 
 /** Trains as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
@@ -202,6 +209,7 @@ class Run {
         padId: 0,
         ignoreIndex: ignored,
         onBadFile: (reason) => terminal.stderr.write(`openelm: passed over: ${reason}\n`),
+        onBadRow: (reason) => terminal.stderr.write(`openelm: passed over: ${reason}\n`),
       },
       state,
     );

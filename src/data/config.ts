@@ -43,6 +43,8 @@ export const dataSchema = z.strictObject({
   /** Rows held back to draw the next one from (0: the files' order). */
   shuffle_buffer: count(0).default(0),
   skip_bad_files: z.boolean().default(false),
+  /** Rows without a document (not JSON, null, another type) that are passed over in an epoch at most. */
+  skip_bad_rows: count(0).default(0),
 });
 
 export type DataConfig = z.output<typeof dataSchema>;

@@ -5,7 +5,7 @@
 import { InputError, messageOf } from '../errors.js';
 import type { ByteSource } from '../io/bytes.js';
 import { withRoom } from '../io/grow.js';
-import { isObject, parseJson, quoted } from '../io/json.js';
+import { isObject, parseJson, parsePythonJson, quoted } from '../io/json.js';
 import { openParquet } from '../io/parquet.js';
 
 /** Where corpora lie. */
@@ -13,8 +13,8 @@ export interface CorpusFiles {
   /** A file for reading by position. */
   open(path: string): Promise<ByteSource>;
   /**
-   * The file's bytes from position `from` on, decompressed when its name ends in `.gz` or `.zst` (`from` counts decompressed
-   * bytes). Throws `InputError` when it is missing, cut or damaged.
+   * The file's text in UTF-8 from position `from` on, decompressed when its name ends in `.gz` or `.zst` (`from` counts bytes of
+   * what comes out). Throws `InputError` when it is missing, cut or damaged.
    */
   bytes(path: string, from: number): AsyncIterable<Uint8Array>;
 }
@@ -54,31 +54,67 @@ const formats = [
   { ending: /\.(txt|text)(\.gz|\.zst)?$/, read: readText },
 ];
 
+/** Hears of a row that holds no document; the file is read on unless it throws. */
+export type OnBadRow = (reason: InputError) => void;
+
+const refuseRow: OnBadRow = (reason) => {
+  throw reason;
+};
+
+/** Undefined where `read` finds a bad row that is passed over. */
+function orBad<T>(onBadRow: OnBadRow, read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    onBadRow(error);
+    return undefined;
+  }
+}
+
 /**
  * The documents of a file from a position on. Throws `InputError` with the file's name and the row when it is missing, cut or
- * damaged, holds no such key, or is of no known format; what was read before stays good.
+ * damaged, holds no such key, or is of no known format; what was read before stays good. `onBadRow` decides on what is wrong with one
+ * row alone (not JSON, not UTF-8, no such key, no text under it).
  */
-export function readDocuments(files: CorpusFiles, file: CorpusFile, from: Position = START): AsyncGenerator<Document> {
+export function readDocuments(
+  files: CorpusFiles,
+  file: CorpusFile,
+  from: Position = START,
+  onBadRow: OnBadRow = refuseRow,
+): AsyncGenerator<Document> {
   const format = formats.find(({ ending }) => ending.test(file.path));
   if (!format) {
     throw new InputError(
       `${file.path}: not a corpus format known here; names end in .parquet, .jsonl, .json or .txt, the last three also with .gz or .zst behind`,
     );
   }
-  return format.read(files, file, from);
+  return format.read(files, file, from, onBadRow);
 }
 
-async function* readJsonLines(files: CorpusFiles, file: CorpusFile, from: Position): AsyncGenerator<Document> {
-  for await (const row of jsonLines(files, file.path, from)) yield documentOf(row, file.textKey);
+async function* readJsonLines(
+  files: CorpusFiles,
+  { path, textKey }: CorpusFile,
+  from: Position,
+  onBadRow: OnBadRow,
+): AsyncGenerator<Document> {
+  yield* documentsOf(jsonLines(files, path, from, onBadRow), textKey, onBadRow);
+}
+
+async function* documentsOf(rows: AsyncIterable<Located>, textKey: string, onBadRow: OnBadRow): AsyncGenerator<Document> {
+  for await (const row of rows) {
+    const document = orBad(onBadRow, () => documentOf(row, textKey));
+    if (document) yield document;
+  }
 }
 
 /** The text of a row under a key. */
 function documentOf({ value, where, ...place }: Located, textKey: string): Document {
-  const text = value[textKey];
+  const text = Object.hasOwn(value, textKey) ? value[textKey] : undefined;
   if (typeof text !== 'string') {
     const found =
       text === undefined
-        ? `no key ${quoted(textKey)}; it has ${Object.keys(value).map(quoted).join(', ')}`
+        ? `no key ${quoted(textKey)}; it has ${Object.keys(value).slice(0, 20).map(quoted).join(', ')}`
         : quotedType(textKey, text);
     throw new InputError(`${where}: ${found}`);
   }
@@ -90,28 +126,35 @@ interface Located extends FileRow, Pick<Document, 'at' | 'next'> {
   readonly where: string;
 }
 
-async function* jsonLines(files: CorpusFiles, path: string, from: Position): AsyncGenerator<Located> {
+async function* jsonLines(
+  files: CorpusFiles,
+  path: string,
+  from: Position,
+  onBadRow: OnBadRow = refuseRow,
+): AsyncGenerator<Located> {
   for await (const { bytes, at, next } of splitBytes(files, path, Uint8Array.of(0x0a), from)) {
     const where = `${path}: row ${at.row} (byte ${at.offset})`;
-    const line = decode(bytes, where);
-    if (/^\s*$/.test(line)) {
-      if (next) continue;
-      return;
-    }
-    let value: unknown;
-    try {
-      value = JSON.parse(line);
-    } catch {
-      const cut = next ? '' : '; the file may have been cut in the middle';
-      try {
-        parseJson(line, where);
-      } catch (error) {
-        throw new InputError(`${messageOf(error)}${cut}`);
-      }
-    }
-    if (!isObject(value)) throw new InputError(`${where}: expected a JSON object a line, found ${quoted(line)}`);
+    const value = orBad(onBadRow, () => objectIn(decode(bytes, where), where, next === undefined));
+    if (!value) continue;
     yield { value, where, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
   }
+}
+
+/** Undefined for a blank line. NaN and Infinity are read as Python writes them. */
+function objectIn(line: string, where: string, isLast: boolean): Record<string, unknown> | undefined {
+  if (/^\s*$/.test(line)) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    try {
+      value = parsePythonJson(line, where);
+    } catch (error) {
+      throw new InputError(`${messageOf(error)}${isLast ? '; the file may have been cut in the middle' : ''}`);
+    }
+  }
+  if (!isObject(value)) throw new InputError(`${where}: expected a JSON object a line, found ${quoted(line)}`);
+  return value;
 }
 
 /** A row of a file of objects: a line of JSON, an element of a JSON list, or a row of a table. */
@@ -162,13 +205,17 @@ function quotedType(key: string, value: unknown): string {
   return `${quoted(key)} is ${value === null ? 'null' : `of type ${typeof value}`}, expected text`;
 }
 
-async function* readText(files: CorpusFiles, file: CorpusFile, from: Position): AsyncGenerator<Document> {
-  const { path, separator } = file;
+async function* readText(
+  files: CorpusFiles,
+  { path, separator }: CorpusFile,
+  from: Position,
+  onBadRow: OnBadRow,
+): AsyncGenerator<Document> {
   const between = new TextEncoder().encode(separator ?? '');
   for await (const { bytes, at, next } of splitBytes(files, path, between, from)) {
-    const whole = decode(bytes, `${path}: row ${at.row} (byte ${at.offset})`);
-    const text = separator === undefined ? whole : whole.trim();
-    if (text === '') continue;
+    const whole = orBad(onBadRow, () => decode(bytes, `${path}: row ${at.row} (byte ${at.offset})`));
+    const text = separator === undefined ? whole : whole?.trim();
+    if (!text) continue;
     yield { text, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
   }
 }
@@ -233,8 +280,13 @@ function decode(bytes: Uint8Array, where: string): string {
   }
 }
 
-async function* readParquet(files: CorpusFiles, file: CorpusFile, from: Position): AsyncGenerator<Document> {
-  for await (const row of parquetRows(files, file.path, file.textKey, from)) yield documentOf(row, file.textKey);
+async function* readParquet(
+  files: CorpusFiles,
+  { path, textKey }: CorpusFile,
+  from: Position,
+  onBadRow: OnBadRow,
+): AsyncGenerator<Document> {
+  yield* documentsOf(parquetRows(files, path, textKey, from), textKey, onBadRow);
 }
 
 async function* parquetRows(files: CorpusFiles, path: string, column?: string, from: Position = START): AsyncGenerator<Located> {

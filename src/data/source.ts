@@ -17,6 +17,9 @@ export interface SourceOptions {
   /** Goes on with the next file when one cannot be read; otherwise that throws. */
   readonly skipBadFiles: boolean;
   readonly onBadFile?: (reason: string) => void;
+  /** Rows that hold no document and are passed over in an epoch at most; one more throws. Default 0. */
+  readonly skipBadRows?: number;
+  readonly onBadRow?: (reason: string) => void;
   /** Hears of each sequence: its tokens before any cut, and whether a filter dropped it. */
   readonly onSequence?: (tokens: number, dropped?: 'characters' | 'tokens') => void;
 }
@@ -33,6 +36,8 @@ export interface SourceState {
 /** What was read so far. */
 export interface Counts {
   documents: number;
+  /** Rows that held none and were passed over. */
+  badRows: number;
   /** UTF-16 units of text. */
   characters: number;
   sequences: number;
@@ -45,6 +50,7 @@ export interface Counts {
 
 export const noCounts = (): Counts => ({
   documents: 0,
+  badRows: 0,
   characters: 0,
   sequences: 0,
   tooFewCharacters: 0,
@@ -66,6 +72,12 @@ interface Located {
 interface Processed extends Located {
   readonly lengths: Int32Array;
   readonly tokens: Int32Array;
+}
+
+class TooManyBadRows extends InputError {
+  constructor(most: number, { message }: InputError) {
+    super(`${message}; ${most} bad rows were passed over, and skip_bad_rows allows no more`);
+  }
 }
 
 export class SequenceSource {
@@ -164,7 +176,7 @@ export class SequenceSource {
   }
 
   private async *documents(): AsyncGenerator<Located> {
-    const { corpora, shard, epochs, skipBadFiles, onBadFile } = this.options;
+    const { corpora, shard, epochs, skipBadFiles, onBadFile, skipBadRows = 0 } = this.options;
     const { from } = this;
     const order = shardedFiles(this.files, shard);
     for (let epoch = 0; epoch < epochs; epoch++) {
@@ -173,15 +185,24 @@ export class SequenceSource {
       const first = epoch === from.epoch ? from.file : 0;
       let found = first > 0 || (epoch === from.epoch && from.row > 0);
       let reason = '';
+      let badRows = 0;
+      const onBadRow = (error: InputError): void => {
+        if (skipBadRows === 0) throw error;
+        if (++badRows > skipBadRows) throw new TooManyBadRows(skipBadRows, error);
+        reason = error.message;
+        this.counts.badRows++;
+        this.options.onBadRow?.(reason);
+      };
       for (let file = first; file < files.length; file++) {
         const position = epoch === from.epoch && file === from.file ? from : START;
         try {
-          for await (const document of readDocuments(corpora, files[file], { row: position.row, offset: position.offset })) {
+          const start = { row: position.row, offset: position.offset };
+          for await (const document of readDocuments(corpora, files[file], start, onBadRow)) {
             found = true;
             yield { document, epoch, file };
           }
         } catch (error) {
-          if (!(skipBadFiles && error instanceof InputError)) throw error;
+          if (!skipBadFiles || !(error instanceof InputError) || error instanceof TooManyBadRows) throw error;
           reason = messageOf(error);
           onBadFile?.(reason);
         }
@@ -190,7 +211,7 @@ export class SequenceSource {
         throw new InputError(
           reason === ''
             ? `${files[0].path}: no documents in it${files.length > 1 ? ' and the files after it' : ''}`
-            : `no corpus file can be read; the last: ${reason}`,
+            : `no ${badRows > 0 ? 'document' : 'corpus file'} can be read; the last: ${reason}`,
         );
       }
     }

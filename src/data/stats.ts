@@ -11,6 +11,8 @@ export interface DataStats extends Counts {
   /** Files read, those that could not be read among them. */
   readonly files: number;
   readonly badFiles: readonly string[];
+  /** What was wrong with the first few bad rows. */
+  readonly badRowReasons: readonly string[];
   /** Tokens of the kept sequences that go past a row's end, which are lost unless rows are packed. */
   readonly cutTokens: number;
   readonly shortest: number;
@@ -34,6 +36,7 @@ export interface StatsOptions {
   readonly signal?: AbortSignal;
 }
 
+const SHOWN_ROWS = 5;
 const PROGRESS_EVERY = 2000; // sequences
 
 /** Reads each file once, in the config's order. Throws `InputError` for what cannot be read, unless bad files are skipped. */
@@ -43,6 +46,7 @@ export async function collectStats(options: StatsOptions): Promise<DataStats> {
   const files = parts.flatMap((part) => part.files);
   const counts = noCounts();
   const badFiles: string[] = [];
+  const badRowReasons: string[] = [];
   const lengths: number[] = []; // how many sequences have each length, by length
   let cutTokens = 0;
   const source = new SequenceSource(
@@ -54,6 +58,10 @@ export async function collectStats(options: StatsOptions): Promise<DataStats> {
       epochs: 1,
       skipBadFiles: config.skip_bad_files,
       onBadFile: (reason) => badFiles.push(reason),
+      skipBadRows: config.skip_bad_rows,
+      onBadRow: (reason) => {
+        if (badRowReasons.length < SHOWN_ROWS) badRowReasons.push(reason);
+      },
       onSequence: (tokens, dropped) => {
         if (counts.sequences % PROGRESS_EVERY === 0) options.onProgress?.(counts);
         if (dropped) return;
@@ -73,6 +81,7 @@ export async function collectStats(options: StatsOptions): Promise<DataStats> {
     ...counts,
     files: files.length,
     badFiles,
+    badRowReasons,
     cutTokens: config.packing ? 0 : cutTokens,
     shortest: present[0] ?? 0,
     longest: present.at(-1) ?? 0,

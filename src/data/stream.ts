@@ -27,6 +27,7 @@ export interface StreamOptions {
   readonly rank?: number;
   readonly worldSize?: number;
   readonly onBadFile?: (reason: string) => void;
+  readonly onBadRow?: (reason: string) => void;
   readonly onSequence?: SourceOptions['onSequence'];
 }
 
@@ -61,6 +62,7 @@ const stateSchema = z.strictObject({
   random: z.array(count).length(625),
   counts: z.strictObject({
     documents: count,
+    badRows: count.default(0),
     characters: count,
     sequences: count,
     tooFewCharacters: count,
@@ -106,6 +108,8 @@ export class BatchStream {
       epochs: training ? Number.POSITIVE_INFINITY : 1,
       skipBadFiles: config.skip_bad_files,
       onBadFile: options.onBadFile,
+      skipBadRows: config.skip_bad_rows,
+      onBadRow: options.onBadRow,
       onSequence: options.onSequence,
     };
     this.sources = parts.map(({ files }, i) => new SequenceSource(files, sourceOptions, this.counts, from?.sources[i]));
@@ -223,7 +227,7 @@ function storedFrom({ tokens, document }: Sequence): StoredSequence {
 
 function settingsOf(options: StreamOptions, parts: ReturnType<typeof mixture>): StreamState['settings'] {
   const { config, split, rank = 0, worldSize = 1, padId, ignoreIndex = padId } = options;
-  const { train_data_info, val_data_info, tokenizer, skip_bad_files, ...settings } = config;
+  const { train_data_info, val_data_info, tokenizer, skip_bad_files, skip_bad_rows, ...settings } = config;
   // By name, so that a corpus may be moved.
   const files = parts.map(({ files, weight }) => [weight, ...files.map(({ path, ...rest }) => [path.split('/').at(-1), rest])]);
   return { ...settings, split, rank, worldSize, padId, ignoreIndex, corpora: hash(JSON.stringify(files)) };

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
@@ -79,6 +80,38 @@ describe('readDocuments', () => {
     await expect(read(content)).rejects.toThrow(message);
   });
 
+  it('reads NaN and Infinity as Python writes them', async () => {
+    const documents = await read('{"text":"a","score":NaN}\n{"x":[-Infinity],"text":"b"}\n');
+    expect(documents.map(({ text }) => text)).toEqual(['a', 'b']);
+    await expect(read('{"text":NaN}\n')).rejects.toThrow('"text" is of type number, expected text');
+    await expect(read('{"text":"a","x":nan}\n')).rejects.toThrow('expected a value, found "nan}"');
+  });
+
+  it('goes on behind bad rows when told to', async () => {
+    const good = (i: number) => `{"text":"${i}"}`;
+    const lines = [good(0), '{"text":null}', good(2), '{"text":["a"]}', '{"te', good(5), '7', '{"a":1}', good(8), '{"text":"cut'];
+    const bad: string[] = [];
+    const file = { path: 'a.jsonl', textKey: 'text' };
+    const found: Document[] = [];
+    const corpora = memoryCorpora({ 'a.jsonl': lines.join('\n') });
+    for await (const document of readDocuments(corpora, file, undefined, ({ message }) => bad.push(message)))
+      found.push(document);
+    expect(found.map(({ text, row }) => [text, row])).toEqual([0, 2, 5, 8].map((i) => [String(i), i]));
+    expect(bad.map((message) => /row (\d)/.exec(message)![1]).join('')).toBe('134679');
+    expect(await all(memoryCorpora({ 'a.jsonl': lines.slice(0, 3).join('\n') }), file, found[0].next).catch(String)).toMatch(
+      /row 1/,
+    );
+    const nulls: string[] = [];
+    const path = `${folder}with-null.parquet`;
+    const rows: number[] = [];
+    for await (const { row } of readDocuments(localCorpora, { path, textKey: 'text' }, undefined, ({ message }) =>
+      nulls.push(message),
+    )) {
+      rows.push(row);
+    }
+    expect([rows, nulls]).toEqual([[0, 2], [`${path}: row 1: "text" is null, expected text`]]);
+  });
+
   it('names the columns when the one asked for is not there', async () => {
     const file = { path: `${folder}part-00.parquet`, textKey: 'text' };
     await expect(all(localCorpora, file)).rejects.toThrow(/part-00\.parquet: no column "text"; it has "id", "content", "meta"$/);
@@ -101,6 +134,56 @@ describe('readDocuments', () => {
     expect(() => readDocuments(memoryCorpora({}), { path: 'a.csv', textKey: 'text' })).toThrow(/^a\.csv: not a corpus format/);
   });
 });
+
+describe('encodings', () => {
+  const content = texts.map((text) => `${JSON.stringify({ text })}\n`).join('');
+  const little = Buffer.from(content, 'utf16le');
+  const big = Buffer.from(little).swap16();
+  const mark = Buffer.from('\ufeff', 'utf16le');
+
+  it.each([
+    ['UTF-8 with a mark', Buffer.from(`\ufeff${content}`)],
+    ['UTF-16, little end first', Buffer.concat([mark, little])],
+    ['UTF-16, big end first', Buffer.concat([Buffer.from(mark).swap16(), big])],
+    ['UTF-16 without a mark', little],
+    ['UTF-16 without a mark, big end first', big],
+  ])('%s are read alike, compressed or not', async (_, bytes) => {
+    await inFolder(async (directory) => {
+      for (const [name, data] of [
+        ['a.jsonl', bytes],
+        ['a.jsonl.gz', gzipSync(bytes)],
+      ] as const) {
+        const file = { path: `${directory}/${name}`, textKey: 'text' };
+        writeFileSync(file.path, data);
+        const documents = await all(localCorpora, file);
+        expect(documents.map(({ text }) => text)).toEqual(texts);
+        expect(await all(localCorpora, file, documents[20].at)).toEqual(documents.slice(20));
+      }
+    });
+  });
+
+  it('that are no text here are named', async () => {
+    await inFolder(async (directory) => {
+      const path = `${directory}/a.txt`;
+      const refusal = (bytes: Uint8Array) => {
+        writeFileSync(path, bytes);
+        return expect(all(localCorpora, { path, textKey: 'text' })).rejects;
+      };
+      await refusal(Uint8Array.of(0xff, 0xfe, 0, 0, 0x61, 0, 0, 0)).toThrow(/a\.txt: text in UTF-32; write it as UTF-8$/);
+      await refusal(Uint8Array.of(0xff, 0xfe, 0x61, 0, 0, 0xd8, 0x62, 0)).toThrow('not valid UTF-16');
+      await refusal(Uint8Array.of(0x61, 0xe9, 0x62)).toThrow('row 0 (byte 0): not valid UTF-8');
+    });
+  });
+});
+
+async function inFolder(work: (directory: string) => Promise<void>): Promise<void> {
+  const directory = mkdtempSync(`${tmpdir()}/openelm-encodings-`);
+  try {
+    await work(directory);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
 
 describe('localCorpora', () => {
   it('reads gzip with several members from a byte on, and says where it breaks off', async () => {

@@ -187,6 +187,20 @@ describe('BatchStream', () => {
     await expect(empty.next()).rejects.toThrow('e.txt: no documents in it');
   });
 
+  it('passes over bad rows up to a limit, in each epoch anew', async () => {
+    const corpora = memoryCorpora({ 'x.jsonl': `${lines('x', 2)}{"text":null}\n${lines('y', 2)}{"text":3}\n` });
+    const config = (limit: number) => smallConfig({ train_data_info: [{ file_name: 'x.jsonl' }], skip_bad_rows: limit });
+    const reasons: string[] = [];
+    const stream = open(config(2), { corpora, onBadRow: (reason) => reasons.push(reason) });
+    await take(stream, 4);
+    expect(stream.counts.badRows).toBe(reasons.length);
+    expect(reasons.slice(0, 2)).toEqual([expect.stringMatching(/^x\.jsonl: row 2 /), expect.stringMatching(/^x\.jsonl: row 5 /)]);
+    expect(reasons.length).toBeGreaterThan(2);
+    await stream.close();
+    await expect(open(config(1), { corpora }).next()).rejects.toThrow(/row 5 .*; 1 bad rows were passed over/);
+    await expect(open(config(0), { corpora }).next()).rejects.toThrow(/^x\.jsonl: row 2 \(byte \d+\): "text" is null/);
+  });
+
   it('refuses the state of another config, and what is no state', async () => {
     const stream = open(smallConfig({ train_data_info: [numbered] }));
     await take(stream, 2);

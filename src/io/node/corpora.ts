@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import * as zlib from 'node:zlib';
 import { InputError, messageOf } from '../../errors.js';
 import type { ByteSource } from '../bytes.js';
+import { encodingOf, toUtf8 } from '../encoding.js';
 import { type FrameDecoder, unzstd } from '../zstd.js';
 import { openFile } from './files.js';
 
@@ -17,15 +18,16 @@ export const localCorpora = {
 };
 
 /**
- * The bytes of a file from position `from` on, in chunks; decompressed when its name ends in `.gz` or `.zst`, and then `from`
- * counts decompressed bytes. Throws `InputError` when the file is missing, cut or damaged.
+ * The text of a file as UTF-8 from position `from` on, in chunks; decompressed when its name ends in `.gz` or `.zst`, turned from
+ * UTF-16 when it begins so; `from` counts bytes of what comes out. Throws `InputError` when the file is missing, cut or damaged.
  */
 export async function* corpusBytes(path: string, from = 0): AsyncGenerator<Uint8Array> {
   const source = await openFile(path);
   try {
-    if (path.endsWith('.gz')) yield* skip(gunzip(source), from);
-    else if (path.endsWith('.zst')) yield* skip(unzstd(fileChunks(source, 0), path, nodeZstd), from);
-    else yield* fileChunks(source, from);
+    if (path.endsWith('.gz')) yield* skip(toUtf8(gunzip(source), path), from);
+    else if (path.endsWith('.zst')) yield* skip(toUtf8(unzstd(fileChunks(source, 0), path, nodeZstd), path), from);
+    else if (encodingOf(await source.read(0, Math.min(4, source.size)), path) === 'utf-8') yield* fileChunks(source, from);
+    else yield* skip(toUtf8(fileChunks(source, 0), path), from);
   } finally {
     await source.close();
   }

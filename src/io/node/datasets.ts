@@ -1,20 +1,19 @@
 // The datasets that tasks need: from a folder, DIR/<dataset_path>/<dataset_name>/<split>.<ending>, rows in the Hugging Face
-// schema as JSON lines, a JSON array, CSV (each also gzipped) or Parquet; or from the hub as Parquet. Only the splits that the
+// schema as JSON lines, a JSON array, CSV (each also as .gz and .zst) or Parquet; or from the hub as Parquet. Only the splits that the
 // asked tasks use are read. No conversion.
 
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { gunzip } from 'node:zlib';
-import { InputError, messageOf } from '../../errors.js';
+import { InputError } from '../../errors.js';
 import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../../eval/dataset.js';
 import { type Doc, leafTasks, type Task, type TaskGroup } from '../../eval/task.js';
-import { parsePythonJson } from '../json.js';
+import { decodeUtf8, parsePythonJson } from '../json.js';
 import { readParquet } from '../parquet.js';
+import { corpusBytes } from './corpora.js';
 import { fileError, isMissing, openFile } from './files.js';
 import type { DownloadOptions } from './hub.js';
 
-const endings = ['.jsonl', '.jsonl.gz', '.json', '.json.gz', '.csv', '.csv.gz', '.parquet'] as const;
+const endings = [...['.jsonl', '.json', '.csv'].flatMap((kind) => [kind, `${kind}.gz`, `${kind}.zst`]), '.parquet'];
 
 /** Which tasks are given examples, and so need their few-shot pool; all of them unless told otherwise. */
 type WantsPool = (task: Task) => boolean;
@@ -122,20 +121,24 @@ export async function downloadDatasets(
   return datasets;
 }
 
-/** A text file, gunzipped where its name ends in .gz. */
+/** V8 makes no longer text of one piece. */
+const maxTextBytes = (1 << 29) - 24;
+
+/** A text file as corpora are read: decompressed where its name ends in .gz or .zst, a byte order mark dropped. */
 export async function readPlain(file: string): Promise<string> {
-  const bytes = await readFile(file);
-  if (!file.endsWith('.gz')) return bytes.toString('utf8');
-  try {
-    return (await promisify(gunzip)(bytes)).toString('utf8');
-  } catch (error) {
-    throw new InputError(`${file}: not a gzip file: ${messageOf(error)}`);
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of corpusBytes(file)) {
+    bytes += chunk.length;
+    if (bytes > maxTextBytes) throw new InputError(`${file}: more than ${maxTextBytes} bytes of text; write it as Parquet`);
+    chunks.push(chunk);
   }
+  return decodeUtf8(Buffer.concat(chunks), file).replace(/^\ufeff/, '');
 }
 
 /** Rows of a file's text by its ending. Throws `InputError` that names the line. */
 export function parseRows(text: string, file: string): Doc[] {
-  const name = file.replace(/\.gz$/, '');
+  const name = file.replace(/\.(gz|zst)$/, '');
   if (name.endsWith('.csv')) return parseCsv(text, file);
   if (name.endsWith('.json')) {
     const rows = parsePythonJson(text, file);

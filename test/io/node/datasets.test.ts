@@ -41,6 +41,16 @@ describe('datasets from a folder', () => {
     });
   });
 
+  it('are read as corpora are: compressed, in UTF-16, with a byte order mark', async () => {
+    const rows = [{ goal: 'é', sol1: 'b', sol2: 'c', label: 0 }];
+    const datasets = async () => (await loadDatasets(join(dir, 'encoded'), findTasks(['piqa'])))['baber/piqa|'];
+    write('encoded/baber/piqa/validation.jsonl', Buffer.from(`\ufeff${lines(rows)}`, 'utf16le'));
+    write('encoded/baber/piqa/train.json.gz', gzipSync(`\ufeff${JSON.stringify(rows)}`));
+    expect(await datasets()).toEqual({ validation: rows, train: rows });
+    write('encoded/baber/piqa/validation.jsonl', Uint8Array.of(0x7b, 0xff, 0x0a));
+    await expect(datasets()).rejects.toThrow(/validation\.jsonl: not valid UTF-8 text$/);
+  });
+
   it('name what is wrong with them', async () => {
     await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow(
       /task sciq: .*allenai\/sciq has no test.jsonl/,
@@ -51,7 +61,7 @@ describe('datasets from a folder', () => {
     expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('row 1 has 1 cells, but the header has 2');
     expect(() => parseRows('a,b\n"1', 'x.csv')).toThrow('is not closed');
     write('data/allenai/sciq/test.jsonl.gz', 'no gzip');
-    await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow('test.jsonl.gz: not a gzip file');
+    await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow('test.jsonl.gz: the gzip data break off');
   });
 });
 
