@@ -4,6 +4,7 @@
 // server's offsets.
 
 import { InputError, messageOf } from '../errors.js';
+import { shownAddress, withShownAddresses } from '../io/address.js';
 import {
   cutAtStops,
   type EncodedRequest,
@@ -52,11 +53,12 @@ interface EchoedTokens {
 /** A scorer on a server. Throws `InputError` on a malformed address; its methods also when the server is unreachable or refuses. */
 export function httpScorer(options: HttpScorerOptions): Scorer {
   const { model, tokenizer, addBos = false, context = 2048, echoTokens = 1, concurrency = 4 } = options;
-  const url = completionsUrl(options.baseUrl);
+  const target = completionsUrl(options.baseUrl);
+  const url = target.shown;
   const rules = tokenizer && { tokenizer, addBos, maxLength: context - echoTokens - 1 };
 
   const complete = async (body: Record<string, unknown>, signal: AbortSignal): Promise<Record<string, unknown>> => {
-    const answer = await post(url, { model, seed: 1234, ...body }, options, signal);
+    const answer = await post(target, { model, seed: 1234, ...body }, options, signal);
     const choice: unknown = Array.isArray(answer.choices) ? answer.choices[0] : undefined;
     if (choice === null || typeof choice !== 'object') throw new InputError(`${url}: the answer has no choices`);
     return choice as Record<string, unknown>;
@@ -121,14 +123,31 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
   };
 }
 
-function completionsUrl(base: string): string {
+/** Where requests go, and what of the address messages and files may show. */
+interface Target {
+  readonly address: string;
+  readonly shown: string;
+  /** Of a user and a password in the address. */
+  readonly authorization?: string;
+}
+
+function completionsUrl(base: string): Target {
   const parsed = URL.canParse(base) ? new URL(base) : undefined;
   if (parsed?.protocol !== 'http:' && parsed?.protocol !== 'https:') {
-    throw new InputError(`${JSON.stringify(base)} is no address of a server: expected one like http://localhost:8000`);
+    throw new InputError(
+      `${JSON.stringify(shownAddress(base))} is no address of a server: expected one like http://localhost:8000`,
+    );
   }
-  const trimmed = base.replace(/\/+$/, '');
-  if (trimmed.endsWith('/completions')) return trimmed;
-  return trimmed.endsWith('/v1') ? `${trimmed}/completions` : `${trimmed}/v1/completions`;
+  const { username, password, search } = parsed;
+  const trimmed = shownAddress(base).replace(/\/+$/, '');
+  const path = trimmed.endsWith('/completions') ? '' : trimmed.endsWith('/v1') ? '/completions' : '/v1/completions';
+  const user = [username, password].map(decodeURIComponent).join(':');
+  const bytes = Array.from(new TextEncoder().encode(user), (byte) => String.fromCharCode(byte)).join('');
+  return {
+    address: trimmed + path + search,
+    shown: trimmed + path,
+    ...(user === ':' ? {} : { authorization: `Basic ${btoa(bytes)}` }),
+  };
 }
 
 function echoedTokens(logprobs: unknown, url: string): EchoedTokens {
@@ -213,19 +232,20 @@ async function inParallel<Item, Result>(
 const passing = new Set([408, 409, 425, 429, 500, 502, 503, 504]);
 
 async function post(
-  url: string,
+  { address, shown: url, authorization }: Target,
   body: unknown,
   { apiKey, timeout = 300_000, retries = 4, retryDelay = 1000 }: HttpScorerOptions,
   signal: AbortSignal,
 ): Promise<Record<string, unknown>> {
-  const headers = { 'content-type': 'application/json', ...(apiKey ? { authorization: `Bearer ${apiKey}` } : {}) };
+  const bearer = apiKey ? `Bearer ${apiKey}` : authorization;
+  const headers = { 'content-type': 'application/json', ...(bearer ? { authorization: bearer } : {}) };
   for (let attempt = 0; ; attempt++) {
     const last = attempt >= retries;
     let delay = retryDelay * 2 ** attempt;
     try {
       const within = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
-      const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body), signal: within });
-      const text = await response.text();
+      const response = await fetch(address, { method: 'POST', headers, body: JSON.stringify(body), signal: within });
+      const text = await textOf(response, url);
       if (response.ok) return parseAnswer(text, url);
       if (last || !passing.has(response.status)) {
         throw new InputError(`${url}: the server answers ${response.status}: ${reasonOf(text) || response.statusText}`);
@@ -240,11 +260,30 @@ async function post(
   }
 }
 
+/** What is read of an answer at most: logprobs of the longest contexts take some megabytes. */
+const maxAnswerBytes = 64 << 20;
+
+async function textOf({ body }: Response, url: string): Promise<string> {
+  const reader = body?.getReader();
+  const decoder = new TextDecoder();
+  let text = '';
+  for (let bytes = 0; ; ) {
+    const { value, done } = (await reader?.read()) ?? { value: undefined, done: true };
+    if (done) return text + decoder.decode();
+    bytes += value.length;
+    if (bytes > maxAnswerBytes) {
+      await reader!.cancel().catch(() => {});
+      throw new InputError(`${url}: the answer is longer than ${maxAnswerBytes} bytes`);
+    }
+    text += decoder.decode(value, { stream: true });
+  }
+}
+
 function whyUnreachable(error: unknown, timeout: number): string {
   if (error instanceof DOMException && error.name === 'TimeoutError') return `no answer within ${timeout / 1000} s`;
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
   const code = (cause as { code?: string }).code;
-  return `cannot be reached (${messageOf(cause) || code}): is the server running there?`;
+  return `cannot be reached (${withShownAddresses(messageOf(cause)) || code}): is the server running there?`;
 }
 
 function parseAnswer(text: string, url: string): Record<string, unknown> {

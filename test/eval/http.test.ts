@@ -261,6 +261,29 @@ describe('HTTP scorer', () => {
     await expect(open(busy.url, { retryDelay: 60_000 }).loglikelihood(requests, { signal: soon })).rejects.toThrow('timeout');
   });
 
+  it('shows nothing secret of an address, and reads no answer without end', async () => {
+    let seen: IncomingMessage | undefined;
+    const { url } = await serve((_, request) => {
+      seen = request; // with a query: answered 404
+    });
+    const scorer = httpScorer({ baseUrl: `${url.replace('//', '//me:s%C3%A9cret@')}/v1?key=secret`, model: 'm', retries: 0 });
+    expect(scorer.name).toBe(`m at ${url}/v1/completions, text`);
+    const asking = scorer.loglikelihood([{ context: 'a', continuation: ' b' }]);
+    await expect(asking).rejects.toThrow(`${url}/v1/completions: the server answers 404: Not Found`);
+    expect(seen!.url).toBe('/v1/completions?key=secret');
+    expect(seen!.headers.authorization).toBe(`Basic ${Buffer.from('me:sécret').toString('base64')}`);
+    const { url: endless } = await serve((_body, _request, response) => {
+      const more = (): void => {
+        while (response.write('x'.repeat(1 << 20)) && !response.destroyed);
+      };
+      response.on('drain', more);
+      more();
+    });
+    await expect(
+      httpScorer({ baseUrl: endless, model: 'm', retries: 0 }).loglikelihood([{ context: 'a', continuation: ' b' }]),
+    ).rejects.toThrow('the answer is longer than 67108864 bytes');
+  });
+
   it('sends the key', async () => {
     const { url } = await serve((body, request, response) => {
       if (request.headers.authorization !== 'Bearer secret') return void response.writeHead(401).end();

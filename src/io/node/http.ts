@@ -4,6 +4,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { InputError, messageOf } from '../../errors.js';
+import { shownAddress, withShownAddresses } from '../address.js';
 
 /** How long to put up with a bad connection. Tests make it short. */
 export interface Patience {
@@ -13,11 +14,12 @@ export interface Patience {
   readonly delayMs: number;
   /** Silence after which a connection counts as dead. */
   readonly stallMs: number;
-  /** The longest Retry-After that is waited for. */
+  /** The longest wait that is agreed to when the other side asks for one. */
   readonly longestWaitMs: number;
 }
 
-export const DEFAULT_PATIENCE: Patience = { retries: 5, delayMs: 1000, stallMs: 60_000, longestWaitMs: 120_000 };
+/** The hub counts requests in windows of five minutes. */
+export const DEFAULT_PATIENCE: Patience = { retries: 5, delayMs: 1000, stallMs: 60_000, longestWaitMs: 310_000 };
 
 /** The other side could not be reached, or stayed busy, after every retry. */
 export class Unreachable extends InputError {}
@@ -32,14 +34,18 @@ export class PassingFailure extends Error {
   }
 }
 
+/** There is no network, or no such host, or nobody listens there: what has not begun is not waited for. */
+class NobodyThere extends PassingFailure {}
+
 /** Runs `attempt` until it succeeds; each `PassingFailure` costs a retry and a wait. When `reached()` has grown since the best so far, the count starts anew. */
 export async function retrying<T>(
-  options: { patience: Patience; signal?: AbortSignal; reached?: () => number },
+  options: { patience: Patience; signal?: AbortSignal; reached?: () => number; onNotice?: (message: string) => void },
   attempt: () => Promise<T>,
 ): Promise<T> {
-  const { patience, signal, reached = () => 0 } = options;
+  const { patience, signal, reached = () => 0, onNotice } = options;
   let failures = 0;
   let best = reached();
+  const start = best;
   for (;;) {
     try {
       return await attempt();
@@ -50,12 +56,14 @@ export async function retrying<T>(
         best = now;
         failures = 0;
       }
-      if (failures >= patience.retries) throw new Unreachable(error.message);
+      const isHopeless = error instanceof NobodyThere && best === start;
+      if (isHopeless || failures >= patience.retries) throw new Unreachable(error.message);
       if (error.waitMs > patience.longestWaitMs) {
         throw new Unreachable(`${error.message} and asks to wait ${Math.ceil(error.waitMs / 1000)} s: try again later`);
       }
       const backoff = patience.delayMs * 2 ** Math.min(failures, 4) * (0.75 + Math.random() / 2);
       failures++;
+      if (error.waitMs > 5000) onNotice?.(`${error.message}: going on in ${Math.ceil(error.waitMs / 1000)} s`);
       await delay(Math.max(error.waitMs, backoff), undefined, { signal }).catch((aborted) => {
         signal?.throwIfAborted();
         throw aborted;
@@ -81,6 +89,8 @@ export interface ClientOptions {
   readonly fetch?: typeof fetch;
   readonly signal?: AbortSignal;
   readonly patience: Patience;
+  /** Told of long waits. */
+  readonly onNotice?: (message: string) => void;
 }
 
 const MAX_REDIRECTS = 10;
@@ -128,7 +138,10 @@ export class HttpClient {
     };
     const failure = (error: unknown): unknown => {
       if (signal?.aborted) return signal.reason;
-      return controller.signal.aborted ? silence : new PassingFailure(`${url.host} cannot be reached (${networkReason(error)})`);
+      if (controller.signal.aborted) return silence;
+      const reason = networkReason(error);
+      const Failure = absent.has(reason) ? NobodyThere : PassingFailure;
+      return new Failure(`${url.host} cannot be reached (${reason})`);
     };
     let response: Response;
     try {
@@ -166,7 +179,10 @@ function redirectTarget(answer: Answer, from: URL): URL {
   const location = answer.headers.get('location');
   const next = location !== null && URL.canParse(location, from.href) ? new URL(location, from.href) : undefined;
   const safe = next && (next.protocol === 'https:' || (next.protocol === 'http:' && from.protocol === 'http:'));
-  if (!safe) throw new InputError(`${from.host} redirects to an address that cannot be followed: ${JSON.stringify(location)}`);
+  if (!safe || next.username || next.password) {
+    const shown = location === null ? 'none' : JSON.stringify(shownAddress(location));
+    throw new InputError(`${from.host} redirects to an address that cannot be followed: ${shown}`);
+  }
   return next;
 }
 
@@ -176,20 +192,38 @@ async function passed(answer: Answer, url: URL): Promise<Answer> {
   if (status !== 408 && status !== 429 && status < 500) return answer;
   await answer.close();
   const reason = status === 429 ? 'has had too many requests (429)' : `has trouble (status ${status})`;
-  throw new PassingFailure(`${url.host} ${reason}`, retryAfterMs(headers.get('retry-after')));
+  throw new PassingFailure(`${url.host} ${reason}`, retryAfterMs(headers.get('retry-after')) ?? resetMs(headers) ?? 0);
 }
 
 /** Retry-After is a number of seconds or a date. */
-function retryAfterMs(value: string | null): number {
-  if (value === null) return 0;
+function retryAfterMs(value: string | null): number | undefined {
+  if (value === null) return undefined;
   const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
+  return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
 }
+
+/**
+ * When a used up quota is there again, as RateLimit says it: `"api";r=0;t=55` in draft-ietf-httpapi-ratelimit-headers, as the hub has
+ * it, `limit=100, remaining=0, reset=55` or RateLimit-Reset in earlier ones. Of several quotas the longest wait counts.
+ */
+function resetMs(headers: Headers): number | undefined {
+  const text = headers.get('ratelimit') ?? '';
+  const quotas = text.split(',').filter((quota) => !/;\s*r=[1-9]/.test(quota));
+  const seconds = quotas.flatMap((quota) => /(?:;\s*t|\breset)\s*=\s*(\d+)/.exec(quota)?.[1] ?? []);
+  const earlier = headers.get('ratelimit-reset') ?? headers.get('x-ratelimit-reset');
+  if (seconds.length === 0 && earlier !== null && /^\d+$/.test(earlier.trim())) seconds.push(earlier);
+  // A second more, so that the quota is there; what cannot be a number of seconds is a date.
+  const waits = seconds.map(Number).map((wait) => (wait < 1e9 ? wait + 1 : wait + 1 - Date.now() / 1000) * 1000);
+  return waits.length === 0 ? undefined : Math.max(0, ...waits);
+}
+
+/** What a system says when there is nobody to talk to. */
+const absent = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH', 'ENETDOWN', 'ECONNREFUSED', 'EADDRNOTAVAIL']);
 
 /** The cause that fetch hides under "fetch failed". */
 function networkReason(error: unknown): string {
   const cause = error instanceof Error ? (error.cause as { code?: string; message?: string } | undefined) : undefined;
-  return cause?.code ?? cause?.message ?? messageOf(error);
+  return cause?.code ?? withShownAddresses(cause?.message ?? messageOf(error));
 }
 
 /** A whole body as text, of at most `maxBytes`. */

@@ -55,7 +55,11 @@ export async function downloadBlob(file: RemoteFile, options: BlobOptions): Prom
 
 /** Completes the incomplete file. Returns what is wrong with its content, after deleting it, or undefined when it is right. */
 async function fetchInto(incomplete: string, file: RemoteFile, options: BlobOptions): Promise<string | undefined> {
-  const handle = await open(incomplete, constants.O_RDWR | constants.O_CREAT);
+  // Never through a link that somebody put there.
+  const handle = await open(incomplete, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0)).catch((error) => {
+    if ((error as NodeJS.ErrnoException).code !== 'ELOOP') throw error;
+    throw new InputError(`${incomplete}: a symbolic link, where a partial download should be; remove it and try again`);
+  });
   let wrong: string | undefined;
   try {
     wrong = await new Transfer(handle, file, options).run();
@@ -84,7 +88,8 @@ class Transfer {
     const { patience, signal } = options.client.options;
     await this.takeUp();
     if (this.received < file.bytes) {
-      const overlong = await retrying({ patience, signal, reached: () => this.received }, () => this.attempt());
+      const { onNotice } = options;
+      const overlong = await retrying({ patience, signal, reached: () => this.received, onNotice }, () => this.attempt());
       if (overlong) return `more than its ${file.bytes} bytes`;
     }
     const found = this.digest?.digest('hex');

@@ -7,6 +7,7 @@ import { copyFile, readFile, rename, stat, symlink, unlink } from 'node:fs/promi
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../errors.js';
+import { shownAddress } from '../address.js';
 import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
 import { fileError, isMissing, makeDirectory, openFile, writeAtomic } from './files.js';
 
@@ -24,7 +25,13 @@ export async function hubSettings(options: Partial<HubSettings>): Promise<HubSet
   const home = env('HF_HOME') ?? join(env('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'huggingface');
   const endpoint = (options.endpoint ?? env('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
   if (!/^https?:/.test(endpoint) || !URL.canParse(endpoint)) {
-    throw new InputError(`the hub's endpoint ${JSON.stringify(endpoint)} is no http(s) address: check HF_ENDPOINT`);
+    throw new InputError(`the hub's endpoint ${JSON.stringify(shownAddress(endpoint))} is no http(s) address: check HF_ENDPOINT`);
+  }
+  const { username, password, search, hash } = new URL(endpoint);
+  if (username || password || search || hash) {
+    throw new InputError(
+      `the hub's endpoint ${shownAddress(endpoint)} must be an address alone, without a user, a password or a query: check HF_ENDPOINT; a token goes into HF_TOKEN`,
+    );
   }
   const token = options.token ?? env('HF_TOKEN') ?? (await readIfThere(env('HF_TOKEN_PATH') ?? join(home, 'token')));
   if (token && !/^[\x21-\x7e]+$/.test(token))

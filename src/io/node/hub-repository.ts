@@ -73,7 +73,14 @@ export async function cachedSnapshot(wanted: Wanted, options: DownloadOptions): 
 
   const patience = { ...DEFAULT_PATIENCE, ...options.patience };
   const origin = new URL(settings.endpoint).origin;
-  const client = new HttpClient({ origin, token: settings.token, fetch: options.fetch, signal: options.signal, patience });
+  const client = new HttpClient({
+    origin,
+    token: settings.token,
+    fetch: options.fetch,
+    signal: options.signal,
+    patience,
+    onNotice,
+  });
   const hub = new HubRepository(client, settings.endpoint, kind, repoId, revision);
   let listing: Listing;
   try {
@@ -118,10 +125,10 @@ export class HubRepository {
 
   /** The commit that the revision stands for now, and its files. */
   async list(patience: Patience): Promise<Listing> {
-    const { signal } = this.client.options;
+    const { signal, onNotice } = this.client.options;
     const url = `${this.api}/revision/${encodeURIComponent(this.revision)}?blobs=true`;
     const client = new HttpClient({ ...this.client.options, patience });
-    const text = await retrying({ patience, signal }, async () => {
+    const text = await retrying({ patience, signal, onNotice }, async () => {
       const answer = await client.send(url);
       try {
         if (answer.status !== 200) throw await this.refusal(answer);
@@ -139,8 +146,10 @@ export class HubRepository {
     const url = `${this.page}/resolve/${listing.commit}/${path}`;
     let { bytes, etag } = listing.files.get(name) ?? {};
     if (bytes === undefined || etag === undefined) {
-      const { patience, signal } = this.client.options;
-      const answer = await retrying({ patience, signal }, () => this.client.send(url, { method: 'HEAD', sameOrigin: true }));
+      const { patience, signal, onNotice } = this.client.options;
+      const answer = await retrying({ patience, signal, onNotice }, () =>
+        this.client.send(url, { method: 'HEAD', sameOrigin: true }),
+      );
       await answer.close();
       if (answer.status >= 400) throw await this.refusal(answer, name);
       etag = (answer.headers.get('x-linked-etag') ?? answer.headers.get('etag') ?? '').replace(/^W\//, '').replaceAll('"', '');

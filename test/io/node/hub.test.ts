@@ -10,6 +10,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -258,6 +259,50 @@ describe('a bad connection', () => {
     );
     weightFaults(...Array.from({ length: 9 }, () => ({ status: 429 })));
     await expect(download()).rejects.toMatchObject(refused(/too many requests \(429\)/));
+  });
+
+  test('RateLimit says when a used up quota is there again', async () => {
+    weightFaults({ status: 429, headers: { ratelimit: '"api";r=40;t=900, "resolvers";r=0;t=1' } });
+    const started = Date.now();
+    await download();
+    expect(Date.now() - started).toBeGreaterThanOrEqual(1990);
+    for (const headers of [
+      { ratelimit: '"api";r=0;t=700' },
+      { ratelimit: 'limit=100, remaining=0, reset=700' },
+      { 'ratelimit-reset': '700' },
+      { 'x-ratelimit-reset': String(Math.round(Date.now() / 1000) + 700) },
+    ] as Record<string, string>[]) {
+      rmSync(folder(), { recursive: true, force: true });
+      weightFaults({ status: 429, headers });
+      await expect(download()).rejects.toMatchObject(refused(/\(429\) and asks to wait 70[0-2] s: try again later/));
+    }
+  });
+
+  test('without a network or a host it is given up at once', async () => {
+    const patience = { retries: 5, delayMs: 10_000 };
+    for (const code of ['ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'ECONNREFUSED']) {
+      const fetch = () => Promise.reject(Object.assign(new TypeError('fetch failed'), { cause: { code } }));
+      const started = Date.now();
+      await expect(download({ fetch, patience })).rejects.toMatchObject(refused(new RegExp(`cannot be reached \\(${code}\\)`)));
+      expect(Date.now() - started).toBeLessThan(1000);
+    }
+  });
+
+  test('what is secret in an address is not shown', async () => {
+    const endpoint = hub.endpoint.replace('//', '//me:secret@');
+    await expect(download({ endpoint })).rejects.toMatchObject(refused(/^(?!.*secret).*without a user, a password or a query/));
+    await expect(download({ endpoint: 'ftp://me:secret@host' })).rejects.toMatchObject(refused(/^(?!.*secret).*no http/));
+    weightFaults({ status: 302, headers: { location: 'ftp://me:secret@cdn/file?signature=secret' } });
+    await expect(download()).rejects.toMatchObject(refused(/^(?!.*secret).*redirects to an address.*"ftp:\/\/cdn\/file"/));
+  });
+
+  test('a link in the place of a partial file is not followed', async () => {
+    const target = join(cacheDir, 'elsewhere');
+    writeFileSync(target, 'mine');
+    mkdirSync(join(folder(), 'blobs'), { recursive: true });
+    symlinkSync(target, join(folder(), 'blobs', `${sha256(weights)}.openelm.incomplete`));
+    await expect(download()).rejects.toMatchObject(refused(/incomplete: a symbolic link, where a partial download should be/));
+    expect(readFileSync(target, 'utf8')).toBe('mine');
   });
 });
 
