@@ -18,6 +18,9 @@ interface ScoreOptions extends ModelOptions {
   readonly json?: boolean;
 }
 
+/** More scores than these would not fit into one JSON text. */
+const mostTokens = 1 << 23;
+
 /** Scores with at most this many tokens are shown token by token. */
 const mostRows = 256;
 
@@ -65,6 +68,9 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
   try {
     const ids = given ?? model.tokenizer.encode(text!, { bos: model.tokenizer.addBos, eos: options.eos });
     const { context } = model.engine;
+    if (ids.length > mostTokens) {
+      throw new InputError(`${file ?? 'the text'} has ${ids.length} tokens; at most ${mostTokens} are scored at once: split it`);
+    }
     const inWindows = file !== undefined || stride !== undefined || window !== undefined;
     if (!inWindows && ids.length > context + 1) {
       throw new InputError(

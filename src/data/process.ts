@@ -43,8 +43,27 @@ export interface TextProcessor {
   close(): Promise<void>;
 }
 
-/** The pieces of a document, each of at most `words` words; the one space between two pieces is dropped. */
+/** No piece is longer, whatever its words are: what is made of it at once must fit in memory. */
+const MAX_PIECE_UNITS = 1 << 24;
+
+/**
+ * The pieces of a document, each of at most `words` words; the one space between two pieces is dropped. Longer ones than 2^24 UTF-16
+ * units, where text has few spaces, are cut between characters.
+ */
 export function* splitDocument(text: string, words: number): Generator<string> {
+  for (const piece of splitAtWords(text, words)) {
+    let start = 0;
+    while (piece.length - start > MAX_PIECE_UNITS) {
+      const end = start + MAX_PIECE_UNITS;
+      const isWithin = (piece.charCodeAt(end) & 0xfc00) === 0xdc00 && (piece.charCodeAt(end - 1) & 0xfc00) === 0xd800;
+      yield piece.slice(start, isWithin ? end - 1 : end);
+      start = isWithin ? end - 1 : end;
+    }
+    yield start === 0 ? piece : piece.slice(start);
+  }
+}
+
+function* splitAtWords(text: string, words: number): Generator<string> {
   let start = 0;
   let count = 0;
   for (let at = text.indexOf(' '); at >= 0; at = text.indexOf(' ', at + 1)) {

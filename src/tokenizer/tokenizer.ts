@@ -9,6 +9,8 @@ import { type EncoderRules, WordEncoder } from './encoder.js';
 import type { Pairs } from './pairs.js';
 import { SPACE, type Vocabulary } from './vocabulary.js';
 
+const MAX_UNITS = 1 << 25;
+
 export type { StreamDecoder } from './decoder.js';
 
 /** Whether the ids of the text's beginning and end are added; both off by default. */
@@ -85,7 +87,8 @@ export class Tokenizer {
 
   /**
    * The ids of a user's text. What looks like a special token (`</s>`) is plain text here: no text yields a special id.
-   * A lone surrogate counts as U+FFFD. Throws `InputError` for `bos` or `eos` when the vocabulary has no such piece.
+   * A lone surrogate counts as U+FFFD. Throws `InputError` for `bos` or `eos` when the vocabulary has no such piece, and for more than
+   * 2^25 UTF-16 units, whose ids would be more than one list can hold.
    */
   encode(text: string, options: EncodeOptions = {}): number[] {
     return this.encodeParts(text, options, this.userPattern);
@@ -124,6 +127,11 @@ export class Tokenizer {
   }
 
   private encodeParts(text: string, options: EncodeOptions, pattern: RegExp | undefined): number[] {
+    if (text.length > MAX_UNITS) {
+      throw new InputError(
+        `a text of ${text.length} characters is too long to be tokenized at once; at most ${MAX_UNITS}: split it`,
+      );
+    }
     const ids: number[] = [];
     if (options.bos) ids.push(present(this.bosId, 'beginning (bos)'));
     let from = 0;

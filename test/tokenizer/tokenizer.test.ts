@@ -178,3 +178,9 @@ describe('for any text', () => {
     );
   });
 });
+
+test('a text whose ids would be too many is refused', () => {
+  expect(() => stories.encode('x'.repeat((1 << 25) + 1))).toThrow(
+    /^a text of 33554433 characters is too long to be tokenized at once; at most 33554432: split it$/,
+  );
+});
