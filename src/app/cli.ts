@@ -1,7 +1,6 @@
 #!/usr/bin/env node
-// The executable: this process as a terminal, and what happens when nobody reads the output. All else is main.ts.
-
-import { main } from './main.js';
+// The executable: this process as a terminal, and what happens when nobody reads the output, or when not even the program's own
+// files can be opened. All else is main.ts.
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0); // the reader (`| head`) has enough
@@ -9,6 +8,12 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(1);
 });
 process.stderr.on('error', () => {}); // nobody left to tell
+
+const { main } = await import('./main.js').catch((error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EMFILE' && error.code !== 'ENFILE') throw error;
+  process.stderr.write('openelm: too many files are open: allow more (ulimit -n 256) and try again\n');
+  process.exit(1);
+});
 
 process.exitCode = await main(process.argv.slice(2), {
   // stdin is opened when it is asked for

@@ -143,6 +143,8 @@ function report(error: unknown, { stderr }: Terminal): number {
   }
   const message = oneLine(messageOf(error));
   if (error instanceof InputError) stderr.write(`openelm: ${message}\n`);
+  else if (/^E[MN]FILE$/.test((error as NodeJS.ErrnoException).code ?? ''))
+    stderr.write('openelm: too many files are open: allow more (ulimit -n 256) and try again\n');
   else if (error instanceof ExecutionError && error.code === 'out-of-memory')
     stderr.write(`openelm: ${message}; try a smaller --dtype (q8, q4) or --context\n`);
   else stderr.write(`openelm: ${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})\n`);

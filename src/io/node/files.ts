@@ -190,7 +190,7 @@ const REASONS: Record<string, string> = {
   ENOSPC: 'the disk is full: free some space and try again',
   EDQUOT: 'the disk quota is used up: free some space and try again',
   EFBIG: 'the file would be larger than is allowed here',
-  EMFILE: 'too many files are open',
+  EMFILE: 'too many files are open: allow more (ulimit -n 256)',
   ENFILE: 'too many files are open',
   ELOOP: 'too many symbolic links',
   ENAMETOOLONG: 'the name is too long',
