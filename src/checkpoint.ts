@@ -81,9 +81,8 @@ export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer |
   return tokenizer;
 }
 
-/** The model's own chat template, if it has one. */
-export async function openChatTemplate(checkpoint: Checkpoint): Promise<string | undefined> {
-  const { directory } = checkpoint;
+/** The chat template in a directory, if it has one. */
+export async function openChatTemplate({ directory }: Pick<Checkpoint, 'directory'>): Promise<string | undefined> {
   const config = await readJsonIfThere(`${directory}/tokenizer_config.json`);
   const file = `${directory}/chat_template.jinja`;
   const template = await readIfThere(file);

@@ -1,6 +1,7 @@
 // Opening a model: its files are found, its weights checked and put on a backend, its tokenizer and template read, each once. Part of
 // the library's door: `load` puts an engine on it, an evaluation a scorer. Computes nothing itself.
 
+import { openAdapter } from './adapters.js';
 import { nativeBackend } from './backends/native.js';
 import { referenceBackend } from './backends/reference.js';
 import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
@@ -8,6 +9,8 @@ import { InputError } from './errors.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
 import { openWeights } from './io/node/weights.js';
+import { AdapterSet } from './model/adapter-set.js';
+import type { ModelConfig } from './model/config.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
 import type { OpenELM } from './model/openelm.js';
 import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from './model/parameters.js';
@@ -24,6 +27,10 @@ export interface OpenOptions extends WeightOptions {
   readonly threads?: number;
   /** For models from the hub. */
   readonly hub?: DownloadOptions;
+  /** The directory of an adapter in PEFT's layout, which all requests use that name no other. */
+  readonly adapter?: string;
+  /** Directories of further adapters, by the names that requests choose them with. */
+  readonly adapters?: Readonly<Record<string, string>>;
   /** Told in one sentence of what the user should know: which checkpoint is taken, why computing is slow, that the hub is away. */
   readonly onNotice?: (message: string) => void;
 }
@@ -125,16 +132,22 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
     const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
     const slots = slotsFor(checkpoint, dtype, { ...cache, cacheType });
     // The backend's threads read the weights while this one makes the tokenizer.
-    const loading = loadModel(backend, config, checked, { ...options, dtype });
-    const texts = Promise.all([openTokenizer(checkpoint), openChatTemplate(checkpoint)]);
+    const adapters = await openAdapters(backend, config, dtype, options);
+    const loading = loadModel(backend, config, checked, { ...options, dtype, ...adapters?.wrapping });
+    const texts = Promise.all([openTokenizer(checkpoint), openTemplate(checkpoint, options.adapter)]);
     await Promise.allSettled([loading, texts]);
-    const loaded = await loading;
+    const loaded = await loading.catch((error: unknown) => {
+      adapters?.free();
+      throw error;
+    });
+    await adapters?.attach(loaded.model);
     const [tokenizer, chatTemplate] = await texts.catch((error: unknown) => {
       loaded.free();
       throw error;
     });
     const close = async (): Promise<void> => {
       loaded.free();
+      adapters?.free();
       await own?.dispose();
     };
     return { checkpoint, backend, model: loaded.model, weights: loaded, cacheType, slots, tokenizer, chatTemplate, close };
@@ -144,6 +157,25 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
   } finally {
     await files.close();
   }
+}
+
+/** The template that an adapter was tuned with, else the model's. */
+async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined): Promise<string | undefined> {
+  const own = adapter === undefined ? undefined : await openChatTemplate({ directory: adapter });
+  return own ?? openChatTemplate(checkpoint);
+}
+
+/** The adapters that are asked for; the one without a name is called by its directory. */
+async function openAdapters(
+  backend: Backend,
+  config: ModelConfig,
+  dtype: Precision,
+  { adapter: usual, adapters: named = {} }: OpenOptions,
+): Promise<AdapterSet | undefined> {
+  const directories = Object.entries({ ...named, ...(usual === undefined ? {} : { [usual]: usual }) });
+  if (directories.length === 0) return undefined;
+  const opened = await Promise.all(directories.map(async ([name, path]) => [name, await openAdapter(path, config)] as const));
+  return AdapterSet.create(backend, new Map(opened), { dtype: dtype === 'f32' ? 'f32' : 'f16', usual });
 }
 
 /** How many slots there is room for. Throws `InputError` when it is too little for those that are needed. */

@@ -15,6 +15,7 @@ import { openCheckpoint, openTokenizer } from '../index.js';
 import { noTokenizer } from '../infer/text.js';
 import { modelHash, openEvalCache } from '../io/node/answer-cache.js';
 import { countParameters } from '../model/config.js';
+import { peftFiles } from '../model/peft.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { openParts } from './loading.js';
 import type { ModelOptions } from './options.js';
@@ -73,15 +74,24 @@ function cacheDirectory(): string {
 
 type Opened = Omit<OpenScorer, 'known'> & { readonly cacheName: string };
 
+/** Of all that the answers depend on: the model's files, and the adapter's. */
+async function hashOf(checkpoint: Parameters<typeof modelHash>[0], adapter?: string): Promise<string> {
+  const files = Object.values(adapter === undefined ? {} : peftFiles).map((name) => ({
+    directory: adapter!,
+    weights: join(adapter!, name),
+  }));
+  return (await Promise.all([checkpoint, ...files].map(modelHash))).join('-');
+}
+
 async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Opened> {
-  const { addBos, batchTokens, context, activations } = choice;
+  const { addBos, batchTokens, context, activations, adapter } = choice;
   const opened = await openParts(terminal, choice, { context, cacheType: 'f32' });
   try {
     const { checkpoint, backend, model, tokenizer } = opened;
     if (!tokenizer) throw new InputError(noTokenizer);
     const { config } = checkpoint;
     const { dtype } = opened.weights;
-    const hash = choice.cache === false ? checkpoint.name : await modelHash(checkpoint);
+    const hash = choice.cache === false ? checkpoint.name : await hashOf(checkpoint, adapter);
     const arithmetic = [dtype, ...(dtype === 'q8' || dtype === 'q4' ? [`${activations ?? 'int8'} activations`] : [])].join(' ');
     const name = `${hash}, ${arithmetic}, ${backend.name}, openelm ${version()}`;
     const local = localScorer({ name, backend, model, tokenizer }, { addBos, context, batchTokens });
@@ -95,6 +105,7 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
     const args = {
       dtype,
       ...(activations ? { activations } : {}),
+      ...(adapter ? { peft: adapter } : {}),
       add_bos_token: addBos ? 'True' : 'False',
       max_length: maxLength,
     };

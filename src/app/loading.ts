@@ -27,7 +27,7 @@ export function openParts(terminal: Terminal, options: ModelOptions, cache: Cach
 
 async function withBar<T>(
   terminal: Terminal,
-  { backend, dtype, activations, threads }: ModelOptions,
+  { backend, dtype, activations, adapter, threads }: ModelOptions,
   open: (options: OpenOptions) => Promise<T>,
 ): Promise<T> {
   const began = performance.now();
@@ -40,6 +40,7 @@ async function withBar<T>(
       backend,
       dtype,
       activations,
+      adapter,
       threads,
       hub: hubOptions(bar),
       onNotice: hubOptions(bar).onNotice,

@@ -78,6 +78,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./tune.js')).tuneCommand(t),
   },
   {
+    name: 'merge',
+    description: 'a model with an adapter put into its weights',
+    load: async (t) => (await import('./merge.js')).mergeCommand(t),
+  },
+  {
     name: 'plot',
     description: 'loss, learning rate and throughput of training runs as a picture',
     load: async (t) => (await import('./plot.js')).plotCommand(t),

@@ -82,6 +82,8 @@ export interface ModelOptions {
   readonly model?: string;
   readonly dtype?: Precision;
   readonly activations?: 'int8' | 'f32';
+  /** The directory of an adapter. */
+  readonly adapter?: string;
   readonly threads?: number;
   readonly context?: number;
   readonly backend: BackendChoice;
@@ -103,6 +105,7 @@ export function addModelOptions(command: Command): Command {
       ]),
     )
     .addOption(new Option('--activations <type>', 'what q8 and q4 are multiplied with (default: int8)').choices(['int8', 'f32']))
+    .option('--adapter <directory>', "a LoRA or DoRA adapter around the model, in PEFT's layout")
     .option('--threads <n>', 'threads of the native backend (default: one a core)', wholeNumber(1, 256))
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))
     .addOption(

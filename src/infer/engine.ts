@@ -3,6 +3,7 @@
 // request has ended, so a prompt that begins alike starts there. Text, templates and stop strings are `text.ts`.
 
 import { InputError } from '../errors.js';
+import { adaptersOf } from '../model/adapter-set.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
@@ -29,6 +30,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly ignoreEos?: boolean;
   /** When the context is full: `stop` (finish reason `length`), or `slide`: drop the older half after the first token and go on. */
   readonly overflow?: 'stop' | 'slide';
+  /** One of the adapters that the model was loaded with, by name; `null`: none. Default the one that was loaded as `adapter`. */
+  readonly adapter?: string | null;
   readonly signal?: AbortSignal;
 }
 
@@ -50,8 +53,9 @@ export interface ScoreResult {
 
 interface Slot {
   readonly firstRow: number;
-  /** Tokens whose keys and values lie in the cache. */
+  /** Tokens whose keys and values lie in the cache, and the adapter that made them. */
   cached: number[];
+  adapter: number;
   lastUsed: number;
   busy: boolean;
 }
@@ -108,7 +112,13 @@ export class Engine {
     }
     this.cache = createCache(backend, config, this.context * count, this.context, options.cacheType ?? 'f16');
     this.stepper = new Stepper(backend, model, this.cache, { maxSequences: count, maxSegments: 2 * count });
-    this.slots = Array.from({ length: count }, (_, i) => ({ firstRow: i * this.context, cached: [], lastUsed: 0, busy: false }));
+    this.slots = Array.from({ length: count }, (_, i) => ({
+      firstRow: i * this.context,
+      cached: [],
+      adapter: 0,
+      lastUsed: 0,
+      busy: false,
+    }));
   }
 
   /**
@@ -122,7 +132,7 @@ export class Engine {
     if (!(maxTokens >= 0)) throw new InputError(`maxTokens is ${options.maxTokens}; it must be 0 or more`);
     const sampler = new Sampler(options);
     const isEos = (id: number): boolean => !options.ignoreEos && this.model.config.eosTokenIds.includes(id);
-    const slot = await this.takeSlot(prompt, options.signal);
+    const slot = await this.takeSlot(prompt, this.adapterOf(options.adapter), options.signal);
     if (!slot) return { reason: 'abort', reusedTokens: 0, promptMs: performance.now() - began, generateMs: 0 };
     const reusedTokens = slot.cached.length;
     let sampled = 0;
@@ -179,9 +189,9 @@ export class Engine {
    * Log-probability of each token given all before it, in one pass; the tokens must fit the context, but for the last, which
    * nothing comes after. Throws `InputError` as `generate` does, and the signal's reason when it aborts before its turn.
    */
-  async score(ids: ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult> {
+  async score(ids: ArrayLike<number>, signal?: AbortSignal, adapter?: string | null): Promise<ScoreResult> {
     this.checkTokens(ids, this.context + 1);
-    const slot = await this.takeSlot([], signal);
+    const slot = await this.takeSlot([], this.adapterOf(adapter), signal);
     if (!slot) throw signal?.reason;
     try {
       const result: ScoreResult = { logprobs: [null], greedy: [null] };
@@ -191,7 +201,11 @@ export class Engine {
         const targets = tokens.map((_, i) => ids[start + i + 1]);
         const wanted = tokens.map((_, i) => i);
         const segments = [[slot.firstRow, start + length]] as const;
-        const output = await this.stepper.run([{ ids: tokens, past: start, segments, wanted, targets }], 'score', signal);
+        const output = await this.stepper.run(
+          [{ ids: tokens, past: start, segments, wanted, targets, adapter: slot.adapter }],
+          'score',
+          signal,
+        );
         slot.cached.push(...tokens);
         for (let i = 0; i < length; i++) {
           const logprob = output.logprobs![i];
@@ -219,6 +233,14 @@ export class Engine {
     this.cache.free();
   }
 
+  /** Throws `InputError` for an adapter that is not here. */
+  private adapterOf(name: string | null | undefined): number {
+    const adapters = adaptersOf(this.model);
+    if (!adapters && typeof name === 'string')
+      throw new InputError(`there is no adapter ${name}: the model was loaded without any`);
+    return adapters?.groupOf(name) ?? 0;
+  }
+
   private checkTokens(ids: ArrayLike<number>, most = this.context): void {
     const { vocabSize } = this.model.config;
     if (ids.length === 0) throw new InputError('the prompt is empty: give at least one token');
@@ -238,7 +260,7 @@ export class Engine {
    * The free slot whose tokens agree longest with the prompt (then the least recently used), cut back to what agrees; undefined
    * when the signal aborts first.
    */
-  private async takeSlot(prompt: ArrayLike<number>, signal: AbortSignal | undefined): Promise<Slot | undefined> {
+  private async takeSlot(prompt: ArrayLike<number>, adapter: number, signal: AbortSignal | undefined): Promise<Slot | undefined> {
     for (;;) {
       if (this.disposed) throw new Error('the engine was disposed');
       if (signal?.aborted) {
@@ -248,7 +270,8 @@ export class Engine {
       const free = this.slots.filter((slot) => !slot.busy);
       if (free.length > 0) {
         // The last prompt token is always computed: its logits are wanted.
-        const agreement = (slot: Slot): number => Math.min(commonPrefix(slot.cached, prompt), Math.max(0, prompt.length - 1));
+        const agreement = (slot: Slot): number =>
+          slot.adapter === adapter ? Math.min(commonPrefix(slot.cached, prompt), Math.max(0, prompt.length - 1)) : 0;
         const best = free.reduce((a, b) => {
           const difference = agreement(b) - agreement(a);
           return difference > 0 || (difference === 0 && b.lastUsed < a.lastUsed) ? b : a;
@@ -256,6 +279,7 @@ export class Engine {
         best.busy = true;
         best.lastUsed = ++this.clock;
         best.cached.length = agreement(best);
+        best.adapter = adapter;
         return best;
       }
       let wake = (): void => {};
@@ -332,6 +356,7 @@ export class Engine {
         past,
         segments: [[request.slot.firstRow, past + count]],
         wanted: last ? [count - 1] : [],
+        adapter: request.slot.adapter,
       };
     });
     const done = batch.filter((_, i) => items[i].wanted.length > 0);

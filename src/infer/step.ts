@@ -2,6 +2,7 @@
 // submission. Programs are encoded once per size bucket and kind of output, then run with new params. It knows rows of the
 // cache, not requests, sampling or text.
 
+import { adaptersOf } from '../model/adapter-set.js';
 import type { Cache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import { RaggedParams, type RaggedSequence } from '../model/ragged.js';
@@ -12,6 +13,8 @@ import { Ops, type Tensor } from '../tensor/ops.js';
 export interface StepItem extends RaggedSequence {
   /** Which of the new tokens' outputs are wanted, as indices into `ids`; one may be wanted again, with another target. */
   readonly wanted: readonly number[];
+  /** The adapter's number, of those around the model; default the usual one. */
+  readonly adapter?: number;
   /** With outputs `score`: the token whose log-probability is asked of each wanted row. */
   readonly targets?: readonly number[];
 }
@@ -41,6 +44,9 @@ interface Encoded {
   readonly wantedCount: Dim & object;
   readonly wanted: DeviceBuffer;
   readonly targets: DeviceBuffer;
+  /** Of each row, and of each wanted one. */
+  readonly adapters: DeviceBuffer;
+  readonly wantedAdapters: DeviceBuffer;
 }
 
 export interface StepOptions {
@@ -129,6 +135,10 @@ export class Stepper {
     const wantedCount = ops.size(maxWanted);
     const [wanted, targets] = [ops.params(maxWanted), ops.params(maxWanted)];
     const { rows, ids, positions, kvRows, ragged } = inputs;
+    const around = adaptersOf(this.model);
+    const [adapters, wantedAdapters] = [bucket, maxWanted].map((count) => ops.params(around ? count : 0));
+    around?.rowGroups.assign(rows, adapters);
+    around?.rowGroups.assign(wantedCount, wantedAdapters);
     const hidden = this.model.forward(ops, {
       ...{ rows, ids, positions, kvRows, ragged },
       rope: this.cache.rope,
@@ -136,7 +146,15 @@ export class Stepper {
       wanted: { indices: wanted, count: wantedCount },
     });
     if (kind !== 'none') this.encodeOutputs(ops, kind, hidden, targets);
-    const encoded = { executable: this.backend.compile(ops.finish()), inputs, wantedCount, wanted, targets };
+    const encoded = {
+      executable: this.backend.compile(ops.finish()),
+      inputs,
+      wantedCount,
+      wanted,
+      targets,
+      adapters,
+      wantedAdapters,
+    };
     this.programs.set(key, encoded);
     return encoded;
   }
@@ -150,15 +168,19 @@ export class Stepper {
 
   /** The params of this run. */
   private fill(encoded: Encoded, items: readonly StepItem[], withOutputs: boolean): Int32Array {
-    const { executable, inputs, wantedCount, wanted, targets } = encoded;
+    const { executable, inputs, wantedCount, wanted, targets, adapters, wantedAdapters } = encoded;
     const params = new Int32Array(executable.program.paramsLength);
     inputs.fill(params, items);
+    const around = adaptersOf(this.model);
     let row = 0;
     let want = 0;
     for (const item of items) {
+      const adapter = item.adapter ?? around?.groupOf(undefined) ?? 0;
+      if (around) params.fill(adapter, adapters.offset + row, adapters.offset + row + item.ids.length);
       for (const [k, index] of (withOutputs ? item.wanted : []).entries()) {
         params[wanted.offset + want] = row + index;
         params[targets.offset + want] = item.targets?.[k] ?? 0;
+        if (around) params[wantedAdapters.offset + want] = adapter;
         want++;
       }
       row += item.ids.length;

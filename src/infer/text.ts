@@ -188,11 +188,15 @@ export class TextModel {
   }
 
   /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
-  async score(input: string | ArrayLike<number>, signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
+  async score(
+    input: string | ArrayLike<number>,
+    signal?: AbortSignal,
+    adapter?: string | null,
+  ): Promise<ScoreResult & { ids: readonly number[] }> {
     if (signal !== undefined && !(signal instanceof AbortSignal))
       throw new InputError('the second argument of score must be an AbortSignal');
     const ids = typeof input === 'string' ? this.tokenizer.encode(input, { bos: this.tokenizer.addBos }) : Array.from(input);
-    return { ids, ...(await this.engine.score(ids, signal)) };
+    return { ids, ...(await this.engine.score(ids, signal, adapter)) };
   }
 }
 

@@ -1,0 +1,78 @@
+// `openelm merge`: a model with an adapter put into its weights, as a model of its own.
+
+import { Command, Option } from 'commander';
+import { openAdapter } from '../adapters.js';
+import { openCheckpoint } from '../checkpoint.js';
+import { InputError } from '../errors.js';
+import { readFloat32 } from '../io/decode.js';
+import { writeDirectory } from '../io/node/checkpoints.js';
+import { kindOf, readIfThere } from '../io/node/paths.js';
+import { openWeights } from '../io/node/weights.js';
+import { mergedWeight } from '../model/merge.js';
+import { type CheckpointType, checkpointTypes, checkWeights } from '../model/parameters.js';
+import { whole, writeModel } from '../model/write.js';
+import { hubOptions } from './loading.js';
+import { required } from './options.js';
+import { progressBar } from './progress.js';
+import type { Terminal } from './terminal.js';
+
+interface MergeOptions {
+  readonly out?: string;
+  readonly dtype?: CheckpointType;
+}
+
+const help = `
+MODEL is what \`openelm run -m\` takes; ADAPTER a directory with PEFT's adapter_config.json and adapter_model.safetensors. The
+tokenizer and the chat template of the adapter, else of the model, are copied beside the weights.
+
+With tied embeddings an adapted embedding becomes the output layer too, so the merged model differs a little from base and adapter
+side by side; it is PEFT's formula.
+
+Example:
+  $ openelm merge apple/OpenELM-270M runs/tuned/adapter --out my-model`;
+
+/** What lies beside the weights and belongs to the text, not to them. */
+const texts = ['tokenizer.model', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'generation_config.json'];
+
+/** The verb with its options. */
+export function mergeCommand(terminal: Terminal): Command {
+  return new Command('merge')
+    .argument('<model>', 'the base')
+    .argument('<adapter>', "the adapter's directory")
+    .option('-o, --out <directory>', 'the model to write')
+    .addOption(new Option('--dtype <type>', "precision on disk (default: the base's own)").choices(Object.keys(checkpointTypes)))
+    .addHelpText('after', help)
+    .action((model: string, adapter: string, options: MergeOptions) => merge(terminal, model, adapter, options));
+}
+
+async function merge(terminal: Terminal, name: string, directory: string, options: MergeOptions): Promise<void> {
+  const out = required(options.out, '-o, --out <directory>');
+  if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
+  const bar = progressBar(terminal.stderr);
+  const base = await openCheckpoint(name, hubOptions(bar));
+  const { config } = base;
+  const adapter = await openAdapter(directory, config);
+  const modules = new Map(adapter.modules.map((module) => [`${module.name}.weight`, module]));
+  const weights = await openWeights(base.weights);
+  try {
+    const checked = checkWeights(config, weights.tensors, base.directory);
+    const dtype = options.dtype ?? (checked.dtype.toLowerCase() as CheckpointType);
+    const values = async (parameter: string): Promise<Float32Array> => {
+      const own = await readFloat32(checked.tensors.get(parameter)!);
+      const module = modules.get(parameter);
+      return module ? mergedWeight(own, module, adapter) : own;
+    };
+    await writeDirectory(out, async (write) => {
+      for (const file of texts) {
+        const bytes = (await readIfThere(`${directory}/${file}`)) ?? (await readIfThere(`${base.directory}/${file}`));
+        if (bytes) await write(file, (sink) => sink.write(bytes));
+      }
+      const onProgress = (done: number, total: number): void => bar.update('merging', done, total);
+      await writeModel(write, config, dtype, (parameter) => whole(values(parameter.name)), { onProgress });
+    });
+  } finally {
+    bar.finish();
+    await weights.close();
+  }
+  terminal.stdout.write(`${out}: ${base.name} with ${directory} (${adapter.modules.length} modules) merged\n`);
+}

@@ -1,0 +1,56 @@
+// `openelm merge` and `--adapter`: the merged model computes what base and adapter do, and nothing is half written.
+
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { run } from './terminal.js';
+
+const golden = fileURLToPath(new URL('../golden', import.meta.url));
+const [base, adapter] = ['models/tiny-train', 'peft/dora_hf'].map((name) => join(golden, name));
+const temporary = mkdtempSync(join(tmpdir(), 'openelm-merge-'));
+afterAll(() => rmSync(temporary, { recursive: true }));
+
+describe('merge', () => {
+  it('makes a model that scores as base and adapter do', async () => {
+    const out = join(temporary, 'merged');
+    const merged = await run(['merge', base, adapter, '--out', out]);
+    expect(merged).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/merged: .*tiny-train with .*dora_hf \(\d+ modules\) merged\n/),
+    });
+    const logprobs = async (...model: string[]): Promise<number[]> => {
+      const scored = await run(['score', '--ids', '5,17,40,3,77,12', '--json', ...model]);
+      expect(scored.code).toBe(0);
+      return JSON.parse(scored.stdout).logprobs.slice(1);
+    };
+    const [apart, together, without] = [
+      await logprobs('-m', base, '--adapter', adapter),
+      await logprobs('-m', out),
+      await logprobs('-m', base),
+    ];
+    for (const [i, value] of together.entries()) expect(value).toBeCloseTo(apart[i], 4);
+    expect(Math.max(...without.map((value, i) => Math.abs(value - apart[i])))).toBeGreaterThan(0.1);
+  });
+
+  it('refuses an adapter for another base, and a place that is taken', async () => {
+    const out = join(temporary, 'other');
+    const wrong = await run(['merge', join(golden, 'models/tiny-elm'), adapter, '--out', out]);
+    expect(wrong).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^openelm: .*dora_hf: an adapter for another base: .*\n$/),
+    });
+    expect(existsSync(out)).toBe(false);
+    expect(await run(['merge', base, adapter, '--out', temporary])).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/something is there already/),
+    });
+    expect((await run(['merge', base, adapter])).code).toBe(2);
+  });
+
+  it('names an adapter that is not there', async () => {
+    const score = await run(['score', '-m', base, '--adapter', join(temporary, 'none'), '--ids', '1,2']);
+    expect(score).toMatchObject({ code: 1, stderr: expect.stringMatching(/no adapter: adapter_config.json is missing/) });
+  });
+});
