@@ -60,6 +60,12 @@ export const openRules: Rules<OpenOptions> = {
   backend: { says: `${backends.says}, or a backend`, holds: (value) => backends.holds(value) || isBackend(value) },
   threads: wholeFrom(1, 256),
   hub: rules.object,
+  adapter: { says: "an adapter's directory", holds: (value) => typeof value === 'string' },
+  adapters: {
+    says: "adapters' directories by name",
+    holds: (value) =>
+      typeof value === 'object' && value !== null && Object.values(value).every((path) => typeof path === 'string'),
+  },
   onNotice: rules.function,
 };
 

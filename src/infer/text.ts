@@ -42,6 +42,7 @@ const textRules: Rules<TextOptions> = {
   },
   ignoreEos: rules.boolean,
   overflow: oneOf('stop', 'slide'),
+  adapter: { says: 'the name of an adapter, or null', holds: (value) => value === null || typeof value === 'string' },
   signal: rules.signal,
   stop: stops,
   continuation: rules.boolean,
