@@ -2,12 +2,12 @@
 #include "executor.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <new>
+
+#include "system.h"
 
 namespace openelm {
 
@@ -81,8 +81,7 @@ class Upload final : public Work {
 
   bool read_file(Part& part, uint8_t* to, size_t bytes, int64_t offset) {
     while (bytes) {
-      const ssize_t got = pread(part.file, to, bytes, offset);
-      if (got < 0 && errno == EINTR) continue;
+      const int64_t got = read_at(part.file, to, bytes, offset);
       if (got <= 0) {
         return got == 0 ? fail(part, kFileCut, 0) : fail(part, kFileUnreadable, errno);
       }
@@ -256,7 +255,7 @@ void Executor::upload(Task* first) {
   for (Task* task = first; task; task = bytes < kBatchBytes ? next_upload() : nullptr) {
     tasks.push_back(task);
     bytes += static_cast<int64_t>(task->buffer->block.bytes);
-    const int file = task->data ? -1 : open_file(*task);
+    const int file = task->data ? -1 : file_of(*task);
     if (task->code == kOk) work.add(task, file);
   }
   int32_t chunks = work.chunks();
@@ -272,10 +271,10 @@ void Executor::upload(Task* first) {
   }
 }
 
-int Executor::open_file(Task& task) {
+int Executor::file_of(Task& task) {
   const auto found = files_.find(task.file);
   if (found != files_.end()) return found->second;
-  const int file = open(task.file.c_str(), O_RDONLY | O_CLOEXEC);
+  const int file = open_file(task.file.c_str());
   if (file >= 0) return files_[task.file] = file;
   task.code = kFileUnreadable;
   task.error_number = errno;
@@ -283,7 +282,7 @@ int Executor::open_file(Task& task) {
 }
 
 void Executor::close_files() {
-  for (const auto& [path, file] : files_) ::close(file);
+  for (const auto& [path, file] : files_) close_file(file);
   files_.clear();
   for (std::vector<uint8_t>& piece : pieces_) std::vector<uint8_t>().swap(piece);
 }

@@ -97,7 +97,7 @@ class Executor {
   bool place(Executable& executable, const Task& task);
   bool grow(Block& block, int64_t need, int64_t want);
   void upload(Task* first);
-  int open_file(Task& task);
+  int file_of(Task& task);
   void close_files();
   void end(Task* task);
   void release(Buffer* buffer);

@@ -34,7 +34,7 @@ function isCurrent() {
 function build() {
   // A person at a terminal sees why the installation takes a while; npm shows it with --foreground-scripts.
   console.log('openelm: compiling the native backend, which takes a minute or two');
-  const built = nodeGyp(native);
+  const built = nodeGyp(native, ['configure', 'build']);
   const said = `${built.stdout ?? ''}\n${built.stderr ?? ''}`;
   if (process.env.OPENELM_INSTALL_VERBOSE) console.error(said);
   if (built.status === 0) return;

@@ -5,11 +5,11 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 
-/** Builds what has changed since the last time; returns what `spawnSync` does, with the output as text. */
-export function nodeGyp(folder, args = [], options = {}) {
+/** Runs node-gyp's commands: `configure` and `build`, which builds what has changed. Returns what `spawnSync` does, the output as text. */
+export function nodeGyp(folder, args, options = {}) {
   const prefix = dirname(dirname(process.execPath));
   const headers = existsSync(join(prefix, 'include', 'node', 'node_api.h')) ? [`--nodedir=${prefix}`] : [];
-  const words = ['configure', 'build', '--jobs', String(availableParallelism()), ...headers, ...args];
+  const words = ['--jobs', String(availableParallelism()), ...headers, ...args];
   const script = [
     process.env.npm_config_node_gyp,
     join(prefix, 'lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js'),

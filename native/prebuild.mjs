@@ -2,7 +2,7 @@
 // linux-x64, linux-arm64 and win32-x64 with Debian's cross compilers, as far as they are installed, and says what it left out and
 // why. node-gyp compiles, as everywhere; only the linker is this file itself (LINK). macOS is built where it is (.github/workflows).
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +19,7 @@ wrapped.push('log');
 const targets = {
   'linux-x64': { arch: 'x64', prefix: 'x86_64-linux-gnu-', packages: 'g++' },
   'linux-arm64': { arch: 'arm64', prefix: 'aarch64-linux-gnu-', packages: 'g++-aarch64-linux-gnu' },
-  'win32-x64': { arch: 'x64', prefix: 'x86_64-w64-mingw32-', suffix: '-posix', packages: 'g++-mingw-w64-x86-64-posix' },
+  'win32-x64': { arch: 'x64', os: 'win', prefix: 'x86_64-w64-mingw32-', suffix: '-posix', packages: 'g++-mingw-w64-x86-64-posix' },
 };
 const tool = ({ prefix, suffix = '' }, name) => prefix + name + (name === 'g++' ? suffix : '');
 
@@ -47,16 +47,26 @@ function build(name) {
   const place = mkdtempSync(join(tmpdir(), 'openelm-prebuild-'));
   try {
     cpSync(native, place, { recursive: true, filter: (path) => !/(^|[\\/])(build|prebuilds)$/.test(path) });
+    if (target.os === 'win') {
+      // node-gyp's hook, which finds a node.exe of another name, is written for Microsoft's compiler.
+      const file = join(place, 'binding.gyp');
+      writeFileSync(file, readFileSync(file, 'utf8').replaceAll("'target_name'", "'win_delay_load_hook': 'false', 'target_name'"));
+    }
     const env = {
       ...process.env,
+      // Windows aligns the stack to 16 bytes and GCC believes in more: aligned moves of AVX would fault.
+      ...(target.os === 'win' ? { CXXFLAGS: '-Wa,-muse-unaligned-vector-move' } : {}),
       CC: tool(target, 'gcc'),
       CXX: tool(target, 'g++'),
       AR: tool(target, 'ar'),
       LINK: `${process.execPath} ${join(native, 'prebuild.mjs')} --link ${name}`,
     };
-    const built = nodeGyp(place, [`--arch=${target.arch}`, ...(name.startsWith('win32') ? ['--', '-DOS=win'] : [])], { env });
-    if (built.status !== 0)
-      fail(`${name}: ${`${built.stdout ?? ''}\n${built.stderr ?? ''}`.trim().split('\n').slice(-12).join('\n')}`);
+    // What follows `--` is gyp's, and make's where it builds.
+    const steps = [['configure', `--arch=${target.arch}`, ...(target.os ? ['--', `-DOS=${target.os}`] : [])], ['build']];
+    for (const step of steps) {
+      const { status, stdout, stderr } = nodeGyp(place, step, { env });
+      if (status !== 0) fail(`${name}: ${`${stdout ?? ''}\n${stderr ?? ''}`.trim().split('\n').slice(-12).join('\n')}`);
+    }
     const file = join(place, 'build/Release/openelm.node');
     if (name.startsWith('linux')) checkVersions(name, file);
     const to = join(native, 'prebuilds', name, 'openelm.node');
@@ -84,7 +94,7 @@ function link(name, args) {
     // What the addon takes from node.exe, as an import library.
     const definition = `${output}.def`;
     const { stdout } = spawnSync(tool(target, 'nm'), ['-u', ...inputs], { encoding: 'utf8', maxBuffer: 1 << 28 });
-    const names = [...new Set(stdout.match(/\bnapi_\w+/g))].sort();
+    const names = [...new Set(stdout.match(/napi_\w+/g))].sort();
     writeFileSync(definition, `LIBRARY node.exe\nEXPORTS\n${names.map((symbol) => `  ${symbol}\n`).join('')}`);
     run(tool(target, 'dlltool'), ['-d', definition, '-l', `${output}.lib`]);
     run(compiler, ['-shared', '-static', '-s', '-o', output, ...grouped, `${output}.lib`]);
