@@ -19,7 +19,13 @@ wrapped.push('log');
 const targets = {
   'linux-x64': { arch: 'x64', prefix: 'x86_64-linux-gnu-', packages: 'g++' },
   'linux-arm64': { arch: 'arm64', prefix: 'aarch64-linux-gnu-', packages: 'g++-aarch64-linux-gnu' },
-  'win32-x64': { arch: 'x64', os: 'win', prefix: 'x86_64-w64-mingw32-', suffix: '-posix', packages: 'g++-mingw-w64-x86-64-posix' },
+  'win32-x64': {
+    arch: 'x64',
+    os: 'win',
+    prefix: 'x86_64-w64-mingw32-',
+    suffix: '-posix',
+    packages: 'g++-mingw-w64-x86-64-posix',
+  },
 };
 const tool = ({ prefix, suffix = '' }, name) => prefix + name + (name === 'g++' ? suffix : '');
 
@@ -50,7 +56,10 @@ function build(name) {
     if (target.os === 'win') {
       // node-gyp's hook, which finds a node.exe of another name, is written for Microsoft's compiler.
       const file = join(place, 'binding.gyp');
-      writeFileSync(file, readFileSync(file, 'utf8').replaceAll("'target_name'", "'win_delay_load_hook': 'false', 'target_name'"));
+      writeFileSync(
+        file,
+        readFileSync(file, 'utf8').replaceAll("'target_name'", "'win_delay_load_hook': 'false', 'target_name'"),
+      );
     }
     const env = {
       ...process.env,
