@@ -18,45 +18,53 @@ const fraction = z.number().min(0).max(1);
 
 /** A run's settings; the defaults are the paper's. */
 export const pretrainSchema = z.strictObject({
-  /** A built-in shape, or `{name, vocab_size, ...}` with what differs from it, or all fields of a config. */
-  model: z.union([z.string(), z.record(z.string(), z.unknown())], { error: 'expected a shape by name, or its fields' }),
+  model: z
+    .union([z.string(), z.record(z.string(), z.unknown())], { error: 'expected a shape by name, or its fields' })
+    .describe('A built-in shape, or `{name, vocab_size, ...}` with what differs from it, or all fields of a config.'),
   data: dataSchema,
-  /** The directory for checkpoints, the log and these settings. */
-  out: z.string().min(1),
-  /** Of the weights at the beginning; the data have their own. */
-  seed: count(0).default(0),
-  steps: count(1).default(350_000),
-  /** Rows of a micro-batch, and micro-batches of a step. */
-  batch_size: count(1).default(16),
-  accumulation: count(1).default(1),
-  /** Divides the gradient by `accumulation`; CoreNet does not. */
-  average_accumulated: z.boolean().default(false),
-  z_loss: z.number().min(0).default(1e-4),
+  out: z.string().min(1).describe('The directory for checkpoints, the log and these settings.'),
+  seed: count(0).default(0).describe('Of the weights at the beginning; the data have their own.'),
+  steps: count(1).default(350_000).describe('Updates in all; a run that goes on (--resume) may be given more.'),
+  init_from: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('A model whose weights the run begins with, instead of random ones: directory, file or hub id.'),
+  batch_size: count(1).default(16).describe('Rows of a micro-batch, each of `data.sequence_length` tokens.'),
+  accumulation: count(1).default(1).describe('Micro-batches of a step.'),
+  average_accumulated: z.boolean().default(false).describe('Divides the gradient by `accumulation`; CoreNet does not.'),
+  z_loss: z.number().min(0).default(1e-4).describe('Weight of the squared logarithm of the softmax denominators.'),
   label_smoothing: z.number().min(0).max(0.99).default(0),
-  activation_checkpointing: z.boolean().default(false),
-  /** How what is inside the layers is kept for the way back; with activation_checkpointing it is not kept at all. */
-  activation_storage: z.enum(['f32', 'bf16']).default('f32'),
-  skip_bad_steps: z.boolean().default(false),
+  activation_checkpointing: z
+    .boolean()
+    .default(false)
+    .describe('Computes what is inside a layer again on the way back: less memory, a quarter slower.'),
+  activation_storage: z
+    .enum(['f32', 'bf16'])
+    .default('f32')
+    .describe('How what is inside the layers is kept for the way back; with activation_checkpointing it is not kept at all.'),
+  skip_bad_steps: z.boolean().default(false).describe('Passes over steps whose gradient is not finite, instead of ending.'),
   optimizer: z
     .strictObject({
       beta1: fraction.default(0.9),
       beta2: fraction.default(0.95),
       eps: z.number().positive().default(1e-8),
       weight_decay: z.number().min(0).default(0.1),
-      max_grad_norm: z.number().positive().default(1),
+      max_grad_norm: z.number().positive().default(1).describe('Longer gradients are shortened to it.'),
     })
     .prefault({}),
   learning_rate: z.strictObject({
     schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
-    max: z.number().positive(),
-    /** Default: a tenth of `max`. */
-    min: z.number().min(0).optional(),
+    max: z.number().positive().describe('The learning rate after the warm-up.'),
+    min: z.number().min(0).optional().describe('Default: a tenth of `max`.'),
     warmup_steps: count(0).default(5000),
-    warmup_start: z.number().min(0).default(1e-6),
+    warmup_start: z.number().min(0).default(1e-6).describe('The learning rate of the first step.'),
   }),
-  /** Keeps a moving average of the weights with this momentum. */
-  ema_momentum: z.number().gt(0).max(1).optional(),
-  validation: z.strictObject({ every: count(1), batches: count(1).default(50) }).optional(),
+  ema_momentum: z.number().gt(0).max(1).optional().describe('Keeps a moving average of the weights with this momentum.'),
+  validation: z
+    .strictObject({ every: count(1), batches: count(1).default(50) })
+    .optional()
+    .describe('The loss on data.val_data_info, every so many steps.'),
   checkpoints: z
     .strictObject({
       every: count(1).default(5000),
@@ -73,7 +81,7 @@ export const pretrainSchema = z.strictObject({
     })
     .optional(),
   backend: z.enum(['auto', 'native', 'reference']).default('auto'),
-  threads: count(1).optional(),
+  threads: count(1).optional().describe('Default: one a core.'),
 });
 
 export type PretrainConfig = z.output<typeof pretrainSchema>;
@@ -81,6 +89,8 @@ export type PretrainConfig = z.output<typeof pretrainSchema>;
 /** What may differ from the settings that a checkpoint was made with (of corpora and tokenizer, places; their contents are checked elsewhere). */
 export const freeSettings = [
   'out',
+  'steps', // more of them; fewer than were done make no sense and are refused
+  'init_from',
   'checkpoints',
   'validation',
   'samples',

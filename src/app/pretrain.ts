@@ -2,17 +2,21 @@
 // joins corpora, tokenizer, model, backend and the trainer, and writes what the trainer says: a line a step, the log, checkpoints.
 
 import { Command } from 'commander';
-import { stringify } from 'yaml';
 import { processOptions } from '../data/config.js';
 import type { TextProcessor } from '../data/process.js';
 import { BatchStream } from '../data/stream.js';
 import { InputError } from '../errors.js';
-import { openBackend } from '../index.js';
+import { openBackend, openCheckpoint } from '../index.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
+import { explainSettings } from '../io/explain.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { checkMemory } from '../io/node/memory.js';
+import { openWeights } from '../io/node/weights.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
+
+import { checkWeights } from '../model/parameters.js';
+
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -23,9 +27,21 @@ import { ModelParameters } from '../train/parameters.js';
 import { ignored, trainingSource, withoutPadding } from '../train/source.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
-import { addSkipBadRows, badRowsOf } from './options.js';
-import { freeSettings, modelOf, type PretrainConfig, readPretrainConfig, scheduleOf, stepPartsOf } from './pretrain-config.js';
-import { formatBytes } from './progress.js';
+
+import { hubOptions } from './loading.js';
+import { addSkipBadRows, badRowsOf, required } from './options.js';
+import {
+  freeSettings,
+  modelOf,
+  type PretrainConfig,
+  pretrainSchema,
+  readPretrainConfig,
+  scheduleOf,
+  stepPartsOf,
+} from './pretrain-config.js';
+import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
+import { formatBytes, progressBar } from './progress.js';
+
 import type { Terminal } from './terminal.js';
 import { openTokenizerParts, type TokenizerParts } from './training-data.js';
 import {
@@ -40,7 +56,7 @@ import {
 } from './training-run.js';
 
 const help = `
-Words after the file override its keys: --steps 100 --optimizer.eps 1e-6 --model.num_transformer_layers=4.
+--explain lists the settings. Words after the file override its keys: --steps 100 --optimizer.eps 1e-6 --model.num_transformer_layers=4.
 
 File names in the settings start from their own folder, \`out\` from the current one.
 
@@ -52,6 +68,8 @@ Example:
   $ openelm pretrain recipes/tiny.yaml --out runs/tiny`;
 
 interface PretrainFlags {
+  readonly explain?: boolean;
+  readonly initFrom?: string;
   readonly resume?: boolean;
   readonly skipBadSteps?: boolean;
   readonly skipBadFiles?: boolean;
@@ -61,20 +79,28 @@ interface PretrainFlags {
 /** The verb with its options. */
 export function pretrainCommand(terminal: Terminal): Command {
   return addSkipBadRows(new Command('pretrain'))
-    .argument('<config>', 'the settings, a YAML file')
+    .argument('[config]', 'the settings, a YAML file')
     .argument('[overrides...]', '--key value, over the settings')
+    .option('--explain', 'list all settings with their defaults')
+    .option('--init-from <model>', 'begin with the weights of this model (init_from)')
     .option('--resume', "go on from the run's last checkpoint")
     .option('--skip-bad-steps', 'pass over steps whose gradient is not finite (skip_bad_steps)')
     .option('--skip-bad-files', 'pass over corpus files that cannot be read (data.skip_bad_files)')
     .allowUnknownOption()
     .addHelpText('after', help)
-    .action(async (file: string, words: string[], options: PretrainFlags) => {
+    .action(async (file: string | undefined, words: string[], options: PretrainFlags) => {
+      if (options.explain) {
+        terminal.stdout.write(explainSettings(pretrainSchema));
+        return;
+      }
+      const settings = required(file, '<config>');
       const flags = [
+        ...(options.initFrom === undefined ? [] : ['--init_from', options.initFrom]),
         ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
         ...(options.skipBadFiles ? ['--data.skip_bad_files', 'true'] : []),
         ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
       ];
-      await pretrain(terminal, file, await readPretrainConfig(file, [...words, ...flags]), options.resume ?? false);
+      await pretrain(terminal, settings, await readPretrainConfig(settings, [...words, ...flags]), options.resume ?? false);
     });
 }
 
@@ -93,9 +119,10 @@ async function trainIn(
   tokens: TokenizerParts,
   resume: boolean,
 ): Promise<void> {
-  const { stdout, stderr } = terminal;
+  const { stderr } = terminal;
   const note = (text: string): void => void stderr.write(`openelm: ${text}\n`);
   const from = await startingPoint(config.out, config, freeSettings, tokens.beside, resume, note);
+  if (from) checkLength(from, config, note);
   await prepareDirectory(config.out, config);
   const needed = 16 * countParameters(model); // weights, gradients and two moments in f32; activations are not counted
   checkMemory(
@@ -110,13 +137,9 @@ async function trainIn(
     const parameters = new ModelParameters(backend, model);
     let ema: Map<string, Float32Array> | undefined;
     if (from) ema = await readState(fileIn(from.path), parameters);
-    else parameters.initialize(config.seed);
+    else if (config.init_from === undefined) parameters.initialize(config.seed);
+    else await loadWeights(terminal, parameters, config.init_from);
     const peak = await peakFlops(backend);
-    stdout.write(stringify(config));
-    stdout.write(
-      `# ${countParameters(model).toLocaleString('en')} parameters; ${backend.description}` +
-        `${peak ? `, ${(peak / 1e9).toFixed(0)} GFLOP/s at most` : ''}${from ? `; goes on after step ${from.step}` : ''}\n`,
-    );
     await new Run(terminal, config, backend, parameters, tokens).train(from, peak, ema);
   } catch (error) {
     if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
@@ -138,6 +161,26 @@ function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context
       `${file}: samples.prompts: ${JSON.stringify(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
     );
   }
+}
+
+/** Begins with a model's weights. Throws `InputError` when they have another shape. */
+async function loadWeights(terminal: Terminal, parameters: ModelParameters, name: string): Promise<void> {
+  const bar = progressBar(terminal.stderr);
+  const { directory, weights } = await openCheckpoint(name, hubOptions(bar)).finally(() => bar.finish());
+  const files = await openWeights(weights);
+  try {
+    await parameters.load(checkWeights(parameters.config, files.tensors, directory).tensors);
+  } finally {
+    await files.close();
+  }
+}
+
+/** A run that goes on may be longer than it was to be, not shorter than it is. */
+function checkLength({ step, path, record }: StartingPoint, { steps }: PretrainConfig, note: (text: string) => void): void {
+  const before = (record.config as PretrainConfig).steps;
+  if (steps < step) throw new InputError(`${path} is after step ${step}, but the settings have only ${steps} steps; give more`);
+  if (steps === before) return;
+  note(`the run has ${steps} steps now, not ${before}: from here on the learning rate follows the schedule of ${steps}`);
 }
 
 /** One run, once everything is opened. */
@@ -168,6 +211,21 @@ class Run {
     }
     const stream = this.stream('train', from?.record.data);
     try {
+      const sample = await sampleCorpora(config.data, localCorpora, this.processor);
+      const { arenaBytes } = step;
+      const { description } = this.backend;
+      const parts = {
+        config,
+        model: parameters.config,
+        sample,
+        arenaBytes,
+        peakFlops: peak,
+        backend: description,
+        from: from?.step,
+      };
+      terminal.stdout.write(`${pretrainSummary(parts)}\n`);
+      const warning = lossWarning(config.data, sample);
+      if (warning) terminal.stderr.write(`openelm: ${warning}\n`);
       await trainAndTell(terminal, {
         ...{ out: config.out, settings: config, learner: step, source: trainingSource(stream), from, counted: 'tokens' },
         options: {

@@ -26,6 +26,7 @@ import { type BatchSource, type Learner, type StepReport, Trainer, type TrainerO
 import { formatSeconds } from './progress.js';
 import { RunLog } from './run-log.js';
 import type { Terminal } from './terminal.js';
+import { TrainingScreen } from './training-screen.js';
 
 /** A checkpoint to go on from. */
 export interface StartingPoint extends CheckpointPlace {
@@ -125,6 +126,8 @@ export async function trainAndTell<Batch>(
 ): Promise<{ path: string; interrupted: boolean }> {
   const { out, learner, source, options, from, validation, samples, checkpoints } = run;
   const log = await RunLog.open(out, from?.step ?? 0);
+  const screen = new TrainingScreen(terminal.stdout);
+  let best: { loss: number; step: number } | undefined;
   const losses = { train: null, validation: null, ...from?.record.losses } as { train: number | null; validation: number | null };
   const stop = new AbortController();
   const forget = onStop(terminal, () => stop.abort());
@@ -138,13 +141,16 @@ export async function trainAndTell<Batch>(
       onStep: async (report) => {
         const { means, ...rest } = report;
         losses.train = means.loss;
-        terminal.stdout.write(`${stepLine(report, options.steps)}\n`);
+        screen.step(stepLine(report, options.steps));
         await log.write({ type: 'step', ...rest, ...means });
       },
       onValidation: async ({ step, means, count }) => {
         losses.validation = means.loss;
         const numbers = means.crossEntropy === undefined ? means : { ...means, perplexity: Math.exp(means.crossEntropy) };
-        terminal.stdout.write(`  validation  ${meansText(numbers)}  of ${count} ${run.counted}\n`);
+        screen.keep(`  validation  ${meansText(numbers)}  of ${count} ${run.counted}`);
+        if (best && means.loss > best.loss)
+          screen.keep(`  validation rises: the best so far was ${best.loss.toFixed(4)} after step ${best.step}`);
+        else best = { loss: means.loss, step };
         await log.write({ type: 'validation', step, ...numbers, count });
       },
       onUpdate: run.onUpdate,
@@ -154,7 +160,7 @@ export async function trainAndTell<Batch>(
           every: samples.every,
           run: async (step) => {
             for await (const sample of samples.write(step)) {
-              terminal.stdout.write(`  sample  ${JSON.stringify(sample.prompt)} ${JSON.stringify(sample.text)}\n`);
+              screen.keep(`  sample after ${JSON.stringify(sample.prompt)}:\n${indented(sample.text)}`);
               await log.write({ type: 'sample', step, ...sample });
             }
           },
@@ -174,7 +180,7 @@ export async function trainAndTell<Batch>(
     start,
   );
   try {
-    const { step, interrupted } = await trainer.run();
+    const { step, interrupted } = await trainer.run().finally(() => screen.end());
     const path = join(out, checkpointName(step));
     if (interrupted) terminal.stderr.write(`openelm: interrupted after step ${step}; --resume goes on from ${path}\n`);
     else terminal.stdout.write(`done: ${path}\n`);
@@ -198,6 +204,15 @@ export function onStop(terminal: Terminal, stop: () => void, message = 'ending a
     process.off('SIGTERM', stopOnce);
   };
   return forget;
+}
+
+/** A text as it is, set apart from what is around it. */
+function indented(text: string): string {
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => `    ${line}`)
+    .join('\n');
 }
 
 /** How an objective's numbers are called on a line; those that are not here go by their own names. */

@@ -11,37 +11,39 @@ import type { CorpusFile } from './readers.js';
 const count = (least: number) => z.number().int().min(least);
 
 const corpusSchema = z.strictObject({
-  /** Path of the files; `{file_id}`, or `{file_id:05d}`, stands for each number of `file_id_range`. */
-  file_name: z.string().min(1),
-  /** Column or JSON key of the text. */
-  text_key: z.string().min(1).default('text'),
-  /** First number, and the one after the last. */
-  file_id_range: z.tuple([count(0), count(0)]).optional(),
-  /** Share of the tokens beside other weighted corpora; either all have one or none. */
-  weight: z.number().positive().optional(),
-  /** Between the documents of plain text files. */
-  separator: z.string().min(1).optional(),
+  file_name: z
+    .string()
+    .min(1)
+    .describe('Path of the files; `{file_id}`, or `{file_id:05d}`, stands for each number of `file_id_range`.'),
+  text_key: z.string().min(1).default('text').describe('Column or JSON key of the text.'),
+  file_id_range: z
+    .tuple([count(0), count(0)])
+    .optional()
+    .describe('First number, and the one after the last.'),
+  weight: z
+    .number()
+    .positive()
+    .optional()
+    .describe('Share of the tokens beside other weighted corpora; either all have one or none.'),
+  separator: z.string().min(1).optional().describe('Between the documents of plain text files.'),
 });
 
 /** The data section of a config, with its defaults: the paper's filters and context. */
 export const dataSchema = z.strictObject({
   train_data_info: z.array(corpusSchema).min(1),
   val_data_info: z.array(corpusSchema).min(1).optional(),
-  /** `tokenizer.model` or `tokenizer.json`. */
-  tokenizer: z.string().min(1).optional(),
-  sequence_length: count(1).default(2048),
-  min_characters_per_text: count(0).default(200),
-  min_tokens_per_text: count(0).default(256),
-  document_split_size: count(1).default(2048),
+  tokenizer: z.string().min(1).optional().describe('`tokenizer.model` or `tokenizer.json`.'),
+  sequence_length: count(1).default(2048).describe('Tokens of a row.'),
+  min_characters_per_text: count(0).default(200).describe('Shorter texts are dropped.'),
+  min_tokens_per_text: count(0).default(256).describe('Texts of fewer tokens are dropped.'),
+  document_split_size: count(1).default(2048).describe('Words at which longer documents are split.'),
   append_sot_token: z.boolean().default(true),
   append_eot_token: z.boolean().default(true),
   normalization: z.enum(['none', 'nfc', 'ftfy']).default('nfc'),
   shuffle_data: z.boolean().default(true),
   random_seed: count(0).default(0),
-  /** Several documents in one row, none seeing another. */
-  packing: z.boolean().default(false),
-  /** Rows held back to draw the next one from (0: the files' order). */
-  shuffle_buffer: count(0).default(0),
+  packing: z.boolean().default(false).describe('Several documents in one row, none seeing another.'),
+  shuffle_buffer: count(0).default(0).describe("Rows held back to draw the next one from (0: the files' order)."),
   skip_bad_files: z.boolean().default(false),
   /** Rows without a document (not JSON, null, another type) that are passed over in an epoch at most. */
   skip_bad_rows: count(0).default(0),

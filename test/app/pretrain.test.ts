@@ -77,7 +77,10 @@ describe('openelm pretrain', () => {
       optimizer: { weight_decay: 0, beta2: 0.95 },
       learning_rate: { min: 1e-3 },
     });
-    expect(stdout).toContain('weight_decay: 0\n');
+    expect(stdout).toMatch(/^model {4}\d[\d,]* parameters, \d layers of \d+, vocabulary \d+\n/);
+    expect(stdout).toMatch(/^data {5}1 file; in 40 documents: .* tokens, \d+% of the tokens cut off\n/m);
+    expect(stdout).toMatch(/^steps {4}6 of 32 tokens \(2 x 16\): 192 tokens to learn from\n/m);
+    expect(stdout).toMatch(/^ {2}sample after "the cat":\n {4}/m);
     const log = await readLog(out);
     expect(log.map(({ type, step }) => `${type} ${step}`)).toEqual([
       ...['step 1', 'step 2', 'checkpoint 2', 'step 3', 'step 4', 'validation 4', 'checkpoint 4', 'step 5', 'step 6'],
