@@ -78,8 +78,8 @@ describe('openelm pretrain', () => {
       learning_rate: { min: 1e-3 },
     });
     expect(stdout).toMatch(/^model {4}\d[\d,]* parameters, \d layers of \d+, vocabulary \d+\n/);
-    expect(stdout).toMatch(/^data {5}1 file; in 40 documents: .* tokens, \d+% of the tokens cut off\n/m);
-    expect(stdout).toMatch(/^steps {4}6 of 32 tokens \(2 x 16\): 192 tokens to learn from\n/m);
+    expect(stdout).toMatch(/^data {5}1 file; in 40 documents: .* tokens, packed\n/m);
+    expect(stdout).toMatch(/^steps {4}6 of 32 tokens \(2 x 1 x 16\): 192 tokens to learn from\n/m);
     expect(stdout).toMatch(/^ {2}sample after "the cat":\n {4}/m);
     const log = await readLog(out);
     expect(log.map(({ type, step }) => `${type} ${step}`)).toEqual([
@@ -91,6 +91,45 @@ describe('openelm pretrain', () => {
     const continued = await run(['run', '-m', join(out, checkpointName(6)), 'the cat', '-n', '3', '--backend', 'reference']);
     expect(continued.code).toBe(0);
     expect(continued.stdout.length).toBeGreaterThan(1);
+  });
+
+  it('says what is lost without packing', async () => {
+    const { file } = await place('cut');
+    const { stdout, stderr } = await run(['pretrain', file, '--steps', '2', '--data.packing', 'false']);
+    expect(stderr).toMatch(/^openelm: 8\d% of the tokens will be cut off: .* packing: true keeps them all\n$/);
+    expect(stdout).toMatch(/^data .*8\d% of the tokens cut off$/m);
+  });
+
+  it('may be lengthened, and begin with the weights of a model', async () => {
+    const short = await place('short', { steps: 4 });
+    expect((await run(['pretrain', short.file])).code).toBe(0);
+    expect((await run(['pretrain', short.file, '--steps', '3', '--resume'])).stderr).toMatch(/after step 4, but .* only 3 steps/);
+    const longer = await run(['pretrain', short.file, '--steps', '6', '--resume']);
+    expect(longer).toMatchObject({ code: 0, stderr: /the run has 6 steps now, not 4/ });
+    expect((await listCheckpoints(short.out)).at(-1)?.step).toBe(6);
+
+    const trained = join(short.out, checkpointName(6));
+    const next = await place('next', { steps: 2 });
+    const begun = await run(['pretrain', next.file, '--init-from', trained]);
+    expect(begun).toMatchObject({ code: 0, stderr: '' });
+    const loss = Number(/^step 1\/2 {2}loss (\S+)/m.exec(begun.stdout)?.[1]);
+    const last = Number(/^step 6\/6 {2}loss (\S+)/m.exec(longer.stdout)?.[1]);
+    expect(Math.abs(loss - last)).toBeLessThan(0.7); // an untrained one has 6.1
+    expect(await run(['pretrain', next.file, '--init-from', 'tales-6m', '--out', join(root, 'other')])).toMatchObject({
+      code: 1,
+    });
+  });
+
+  it('lists its settings', async () => {
+    const { code, stdout } = await run(['pretrain', '--explain']);
+    expect(code).toBe(0);
+    for (const line of [
+      'steps  (whole number from 1, default 350000)',
+      'learning_rate.max  (number above 0, required)',
+      'data.packing  (',
+    ])
+      expect(stdout).toContain(line);
+    expect(await run(['pretrain'])).toMatchObject({ code: 2, stderr: /'<config>' not specified/ });
   });
 
   it('goes on to the bit after kill -9 at any step', async () => {
@@ -202,9 +241,7 @@ describe('bad input to openelm pretrain', () => {
   it('names what is missing in the file itself', async () => {
     const file = join(root, 'empty.yaml');
     await writeFile(file, 'steps: 3\n');
-    expect((await run(['pretrain', file])).stderr).toMatch(
-      /empty\.yaml: model is missing: expected a shape by name, or its fields/,
-    );
+    expect((await run(['pretrain', file])).stderr).toMatch(/empty\.yaml: model is missing: A built-in shape, or/);
     await writeFile(file, 'steps: [3\n');
     expect((await run(['pretrain', file])).stderr).toMatch(/empty\.yaml: .*\(line \d+, column \d+\)/);
   });
