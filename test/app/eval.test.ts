@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { palette } from '../../src/report/svg.js';
 import { samples } from '../eval/samples.js';
 import { FakeHub } from '../io/node/hub-server.js';
 import { run } from './terminal.js';
@@ -278,15 +279,17 @@ describe('openelm eval compare', () => {
     expect(stdout).toMatch(/\|wikitext\| +0\|word_perplexity\|5\.0000 +\|10\.0000 +\|\n/);
     expect(stdout).not.toMatch(/anatomy/);
     const svg = readFileSync(at('ab.svg'), 'utf8');
-    const bars = [...svg.matchAll(/<rect class="m(\d)"[^>]* y="([\d.]+)" width="16" height="([\d.]+)"><title>([^<]+)</g)];
-    expect(bars.map(([, model, , , said]) => [model, said])).toEqual([
-      ['0', 'small &#38; fast: 25.00% ± 1.00'],
-      ['1', 'large: 50.00% ± 1.00'],
+    const bars = [
+      ...svg.matchAll(/<rect class="data" fill="(#\w+)"[^>]* y="([\d.]+)" width="16" height="([\d.]+)"><title>([^<]+)</g),
+    ];
+    expect(bars.map(([, colour, , , said]) => [colour, said])).toEqual([
+      [palette[0], 'small &#38; fast: 25.00% ± 1.00'],
+      [palette[1], 'large: 50.00% ± 1.00'],
     ]);
     const [low, high] = bars.map(([, , , height]) => Number(height));
     expect(high / low).toBeCloseTo(2, 1);
     expect(svg.match(/class="error"/g)!.length).toBe(2);
-    expect(svg).toMatch(/prefers-color-scheme: dark/);
+    expect(svg).toMatch(/prefers-color-scheme:dark/);
   });
 
   it('tells equal names apart, and refuses what it cannot show', async () => {

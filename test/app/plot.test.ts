@@ -85,10 +85,10 @@ describe('openelm plot', () => {
     const svg = await drawRuns([await makeRun('a<b', 20), await makeRun('long', 2000)]);
     expectWellFormed(svg);
     expect(svg).toContain('a&#60;b</text>');
-    expect(svg.match(/class="key"/g)).toHaveLength(2);
+    expect(svg.match(/<rect class="data"/g)).toHaveLength(2);
     expect(new Set([...svg.matchAll(/<path[^>]* stroke="([^"]+)"/g)].map(([, colour]) => colour)).size).toBe(2);
     expect(Math.max(...points(svg))).toBe(667);
-    expect(svg).toContain('class="faint"');
+    expect(svg).toContain('class="data line faint"');
   });
 
   it('writes a PNG of twice the size, with its letters', async () => {

@@ -1,7 +1,8 @@
 // Line charts: ticks at round numbers, and what is left out.
 
 import { describe, expect, it } from 'vitest';
-import { chartSvg, tickText } from '../../src/report/chart.js';
+import { chartSvg } from '../../src/report/chart.js';
+import { tickText } from '../../src/report/svg.js';
 
 /** How many points each line has. */
 const points = (svg: string): number[] => [...svg.matchAll(/<path[^>]* d="M([^"]*)"/g)].map(([, path]) => path.split('L').length);

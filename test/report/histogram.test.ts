@@ -8,11 +8,11 @@ describe('the pictures', () => {
 
   it('has a bar for each bin that holds something', () => {
     const svg = histogramSvg(histogram, { title: 'a < b', axis: 'tokens', mark: { at: 100, text: 'row' } });
-    expect(svg.match(/<rect /g)).toHaveLength(3);
+    expect(svg.match(/<rect class="data" /g)).toHaveLength(3);
     expect(svg).toContain('<title>50 to 99: 8</title>');
     expect(svg).toContain('<title>200 and more: 1</title>');
     expect(svg).toContain('a &#60; b');
-    const heights = [...svg.matchAll(/<rect [^>]*height="([\d.]+)"/g)].map((match) => Number(match[1]));
+    const heights = [...svg.matchAll(/<rect class="data" [^>]*height="([\d.]+)"/g)].map((match) => Number(match[1]));
     expect(heights[0] / heights[1]).toBeCloseTo(2, 1);
   });
 
