@@ -23,6 +23,11 @@ export function visible(text: string): string {
   );
 }
 
+/** A text of several lines, each as `visible` shows it; tabs stay too. */
+export function visibleLines(text: string): string {
+  return text.replace(/[^\n\t]+/g, visible);
+}
+
 /** The candidate nearest to `word` by edit distance, if it is near enough to be a likely slip; for "did you mean". */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;

@@ -106,6 +106,13 @@ describe('architecture', () => {
     expect(wrong.map(({ name }) => name)).toEqual([]);
   });
 
+  it('writes notices in one place, which shows control characters', () => {
+    const own = ['app/terminal.ts', 'app/cli.ts'];
+    const others = files.filter(({ name }) => name.startsWith('app/') && !own.includes(name));
+    const wrong = others.filter(({ text }) => /stderr\.write\([`'"]openelm: /.test(text));
+    expect(wrong.map(({ name }) => name)).toEqual([]);
+  });
+
   it('keeps files readable', () => {
     const all = [...files.map(({ path }) => path), ...filesUnder(join(root, 'native'), /\.(cc|h|mjs)$/)];
     const long = all.map((path) => [relative(root, path), readFileSync(path, 'utf8').split('\n').length - 1] as const);

@@ -17,7 +17,7 @@ import { whole, writeModel } from '../model/write.js';
 import { meanTensor } from '../train/average.js';
 import { checkpointFiles, emaTensorName } from '../train/checkpoint.js';
 import { required, wholeNumber } from './options.js';
-import { type Terminal, UsageError } from './terminal.js';
+import { type Terminal, UsageError, writeLine } from './terminal.js';
 import { sideFilesIn } from './training-data.js';
 
 interface AverageOptions {
@@ -53,7 +53,7 @@ async function average(terminal: Terminal, directories: readonly string[], optio
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();
   await makingAlone(resolve(out), () => (ema ? writeMovingAverage(models[0], out, dtype) : writeMean(models, out, dtype)));
-  terminal.stdout.write(`${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}\n`);
+  writeLine(terminal, `${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}`);
 }
 
 /** A run's last checkpoints, or the model itself. */

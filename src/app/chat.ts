@@ -3,7 +3,7 @@
 
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
-import { InputError, nearest, visible } from '../errors.js';
+import { InputError, nearest } from '../errors.js';
 import { type ChatMessage, defaultModel, type Model, type TextResult } from '../index.js';
 import { openModel } from './loading.js';
 import {
@@ -14,7 +14,7 @@ import {
   type ModelOptions,
   modelArgument,
 } from './options.js';
-import { Interrupted, type Terminal } from './terminal.js';
+import { Interrupted, type Terminal, tell } from './terminal.js';
 
 interface ChatOptions extends ModelOptions, GenerationOptions {
   readonly system?: string;
@@ -48,7 +48,7 @@ async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {
   try {
     if (model.checkpoint.name === defaultModel) {
       const what = `${defaultModel} is a story model without instruction tuning: it goes on with your text rather than answers`;
-      terminal.stderr.write(`openelm: note: ${what}\n`);
+      tell(terminal, `note: ${what}`);
     }
     await converse(terminal, model, options);
   } finally {
@@ -59,10 +59,8 @@ async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {
 async function converse(terminal: Terminal, model: Model, options: ChatOptions): Promise<void> {
   const { stdin, stdout, stderr } = terminal;
   const interactive = Boolean(stdin.isTTY);
-  stderr.write(
-    `openelm: template: ${model.hasChatTemplate ? "the model's own" : "Apple's for instructions (the model has none)"}\n`,
-  );
-  const conversation = new Conversation(model, options, (note) => stderr.write(`openelm: note: ${note}\n`));
+  tell(terminal, `template: ${model.hasChatTemplate ? "the model's own" : "Apple's for instructions (the model has none)"}`);
+  const conversation = new Conversation(model, options, (note) => tell(terminal, `note: ${note}`));
   const input = createInterface({ input: stdin, output: interactive ? stderr : undefined, terminal: interactive });
   let answering: AbortController | undefined;
   let left = false;
@@ -101,7 +99,7 @@ async function converse(terminal: Terminal, model: Model, options: ChatOptions):
         if (end !== undefined || interactive) stderr.write(`(${end ?? 'it ended by itself'})\n`);
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
-        stderr.write(`openelm: ${visible(error.message)}\n`);
+        tell(terminal, error.message);
         failure = error;
       } finally {
         answering = undefined;

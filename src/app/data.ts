@@ -15,7 +15,7 @@ import { histogramSvg, sparkline } from '../report/histogram.js';
 import { addSkipBadRows, badRowsOf, wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { progressBar } from './progress.js';
-import { interruptible, readTextFile, type Terminal, writeJson } from './terminal.js';
+import { interruptible, readTextFile, type Terminal, tell, writeJson } from './terminal.js';
 
 interface StatsOptions {
   readonly tokenizer?: string;
@@ -100,9 +100,9 @@ async function dataStats(terminal: Terminal, path: string, options: StatsOptions
     if (options.picture !== undefined) await writePicture(options.picture, picture(stats, config));
     if (options.json) writeJson(terminal, stats);
     else terminal.stdout.write(describe(stats, config));
-    for (const reason of [...stats.badFiles, ...stats.badRowReasons]) terminal.stderr.write(`skipped: ${reason}\n`);
+    for (const reason of [...stats.badFiles, ...stats.badRowReasons]) tell(terminal, `skipped: ${reason}`);
     const more = stats.badRows - stats.badRowReasons.length;
-    if (more > 0) terminal.stderr.write(`skipped: ${number(more)} more rows\n`);
+    if (more > 0) tell(terminal, `skipped: ${number(more)} more rows`);
   } finally {
     await processor.close();
   }

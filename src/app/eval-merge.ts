@@ -12,7 +12,7 @@ import { stringifyData } from '../io/json.js';
 import { readJson } from '../io/node/files.js';
 import { type ReportOptions, reportEvaluation, writeText } from './eval-report.js';
 import { type SelectionOptions, selectTasks } from './eval-selection.js';
-import { type Terminal, writeJson } from './terminal.js';
+import { type Terminal, tell, writeJson } from './terminal.js';
 
 const metricValue = z.union([z.number(), z.tuple([z.number(), z.number()])]);
 const shardFile = z.object({
@@ -57,7 +57,7 @@ export async function writeShard(
   const file = join(output, name);
   await writeText(file, `${stringifyData({ openelm_eval_shard: 1, selection: { suite, tasks, numFewshot }, info, part })}\n`);
   if (selection.json) writeJson(terminal, { shard: file });
-  else terminal.stderr.write(`openelm: written to ${file}; put all ${count} together with openelm eval merge\n`);
+  else tell(terminal, `written to ${file}; put all ${count} together with openelm eval merge`);
 }
 
 type MergeOptions = ReportOptions & { readonly tasksDir?: string };

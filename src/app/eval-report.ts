@@ -6,7 +6,7 @@ import type { Evaluation } from '../eval/harness.js';
 import { makeTable, markdown, outputNames, type RunInfo, resultsObject, samplesText, taskHashes } from '../eval/report.js';
 import { compareWithPublished, type Suite, type SuiteRow } from '../eval/suites.js';
 import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
-import { type Terminal, writeJson } from './terminal.js';
+import { type Terminal, tell, writeJson } from './terminal.js';
 
 export interface ReportOptions {
   /** The folder of the harness's files. */
@@ -33,7 +33,7 @@ export async function reportEvaluation(
   for (const [task, name] of Object.entries(names.samples)) {
     await writeText(join(output, name), samplesText(evaluation.samples![task]));
   }
-  terminal.stderr.write(`openelm: written to ${join(output, names.results)}\n`);
+  tell(terminal, `written to ${join(output, names.results)}`);
 }
 
 function printEvaluation(

@@ -1,6 +1,7 @@
 // Which tasks a call of `openelm eval` means: a suite, or names of tasks and groups, the user's own (YAML or JSON files in a folder)
 // among them. No data and no models.
 
+import { visible } from '../errors.js';
 import type { EvaluateOptions } from '../eval/harness.js';
 import { findSuite, type Suite } from '../eval/suites.js';
 import { leafTasks, type Task, type TaskGroup } from '../eval/task.js';
@@ -63,5 +64,5 @@ export async function describeTasks(tasksDir: string | undefined): Promise<strin
     return { name: nameOf(item), what };
   });
   const all = [...own, ...builtin, { name: 'llm_adapters', what: 'the eight llm_adapters_* tasks' }];
-  return all.map(({ name, what }) => `${name.padEnd(28)}${what}\n`).join('');
+  return all.map(({ name, what }) => `${visible(`${name.padEnd(28)}${what}`)}\n`).join('');
 }

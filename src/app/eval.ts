@@ -19,7 +19,7 @@ import { describeTasks, type Selection, type SelectionOptions, selectTasks } fro
 import { hubOptions } from './loading.js';
 import { addModelOptions, modelArgument, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
-import { interruptible, type Terminal, UsageError } from './terminal.js';
+import { interruptible, type Terminal, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 
 interface EvalOptions extends SelectionOptions, ScorerChoice, ReportOptions {
@@ -129,7 +129,7 @@ async function runEval(terminal: Terminal, options: EvalOptions): Promise<void> 
     ).finally(() => bar.finish());
     const known = opened.known();
     if (known) {
-      terminal.stderr.write(`openelm: ${known.answers} answers were in ${known.file} already; --no-cache computes them anew\n`);
+      tell(terminal, `${known.answers} answers were in ${known.file} already; --no-cache computes them anew`);
     }
     const info: RunInfo = {
       ...opened.info,

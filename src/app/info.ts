@@ -3,6 +3,7 @@
 
 import { totalmem } from 'node:os';
 import { Command } from 'commander';
+import { visible } from '../errors.js';
 import { defaultModel, openBackend, openCheckpoint } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { kindOf } from '../io/node/paths.js';
@@ -14,7 +15,7 @@ import { hubOptions } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
 import { progressBar } from './progress.js';
 import { shapeFrom } from './shape.js';
-import { interruptible, type Terminal, writeJson } from './terminal.js';
+import { interruptible, type Terminal, writeJson, writeLine } from './terminal.js';
 import { version } from './version.js';
 
 /** `info --json`. Bytes are those in memory, a model's norms being f32 at every precision. */
@@ -114,16 +115,18 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
   const rows: [string, string[]][] = [
     [
       'weights',
-      info.weights === null ? ['none: a shape only'] : [info.weights, ...(info.dtype ? [`stored in ${info.dtype}`] : [])],
+      info.weights === null
+        ? ['none: a shape only']
+        : [visible(info.weights), ...(info.dtype ? [`stored in ${info.dtype}`] : [])],
     ],
     ['size at', sizes],
     ['kv cache', [`${count(kv.f16)} bytes per token in f16`, `${size(kv.f16 * context)} for ${count(context)} tokens`]],
     ['context', [`${count(context)} tokens`, `at most ${count(max)}`]],
   ];
-  if (info.backend !== null) rows.push(['backend', [info.backend]]);
+  if (info.backend !== null) rows.push(['backend', [visible(info.backend)]]);
   const label = 10;
   return [
-    paint('bold', info.model),
+    paint('bold', visible(info.model)),
     ...wrap(facts, columns),
     '',
     ...layerTable(info, columns, paint),
@@ -272,7 +275,7 @@ async function check(terminal: Terminal, model: string, { json }: InfoOptions): 
     const bad = checks.flatMap(({ name, file, nan, infinite, first }) => (first ? [{ name, file, nan, infinite, first }] : []));
     if (json) writeJson(terminal, { model, tensors: checks.length, elements, bad } satisfies CheckReport);
     refuseBad(checks);
-    if (!json) terminal.stdout.write(`${model}: ${count(elements)} weights in ${checks.length} tensors, all finite\n`);
+    if (!json) writeLine(terminal, `${model}: ${count(elements)} weights in ${checks.length} tensors, all finite`);
   } finally {
     await weights.close();
   }
@@ -337,5 +340,5 @@ function renderSystem(system: SystemInfo, backend: string): string {
     ['memory', `${size(memory.available)} available of ${size(memory.total)}`],
     ['model', `${model.model}, embedded: ${count(model.parameters.total)} parameters, used when none is named`],
   ];
-  return rows.map(([name, value]) => `${name.padEnd(10)}${value}`).join('\n');
+  return rows.map(([name, value]) => `${name.padEnd(10)}${visible(value)}`).join('\n');
 }

@@ -16,7 +16,7 @@ import { type ParameterValues, type WriteFile, writeModel } from '../model/write
 import { required, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { shapeFrom } from './shape.js';
-import { interruptible, type Terminal } from './terminal.js';
+import { interruptible, type Terminal, writeLine } from './terminal.js';
 
 export interface InitOptions {
   config: ModelConfig;
@@ -141,5 +141,5 @@ async function init(terminal: Terminal, shape: string, options: Options): Promis
     initCheckpoint({ ...options, out, config, signal, onProgress: (done, total) => bar.update('writing', done, total) }),
   ).finally(() => bar.finish());
   const parameters = countParameters(config).toLocaleString('en');
-  terminal.stdout.write(`${directory}: ${parameters} parameters, ${formatBytes(bytes)} in ${options.dtype}\n`);
+  writeLine(terminal, `${directory}: ${parameters} parameters, ${formatBytes(bytes)} in ${options.dtype}`);
 }

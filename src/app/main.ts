@@ -4,7 +4,7 @@
 import { Command, CommanderError } from 'commander';
 import { InputError, messageOf, visible } from '../errors.js';
 import { ExecutionError } from '../tensor/execution.js';
-import { Interrupted, interruptedCode, type Terminal, UsageError } from './terminal.js';
+import { Interrupted, interruptedCode, type Terminal, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 
 interface Verb {
@@ -118,7 +118,7 @@ async function createProgram(argv: readonly string[], terminal: Terminal): Promi
       writeErr: (text) => terminal.stderr.write(text),
       getOutHelpWidth: () => terminal.stdout.columns ?? 100,
       getErrHelpWidth: () => terminal.stderr.columns ?? 100,
-      outputError: (text, write) => write(`openelm: ${oneLine(text.replace(/^error: /, ''))}\n`),
+      outputError: (text, write) => write(`openelm: ${visible(oneLine(text.replace(/^error: /, '')))}\n`),
     })
     .addHelpText('after', '\nExample:\n  $ openelm run "Once upon a time"');
   const called = argv[0] === 'help' ? argv[1] : argv[0];
@@ -137,25 +137,25 @@ function inherit(command: Command, parent: Command): Command {
 }
 
 /** Says on stderr what went wrong and returns the exit code. */
-function report(error: unknown, { stderr }: Terminal): number {
+function report(error: unknown, terminal: Terminal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has written its message already
   if (error instanceof Interrupted) return interruptedCode;
   const debug = Boolean(process.env.OPENELM_DEBUG);
-  if (debug && error instanceof Error) stderr.write(`${error.stack}\n`);
+  if (debug && error instanceof Error) for (const line of (error.stack ?? '').split('\n')) tell(terminal, line);
   if (error instanceof UsageError) {
-    stderr.write(`openelm: ${oneLine(error.message)}\n`);
+    tell(terminal, oneLine(error.message));
     return 2;
   }
   const message = oneLine(messageOf(error));
-  if (error instanceof InputError) stderr.write(`openelm: ${message}\n`);
+  if (error instanceof InputError) tell(terminal, message);
   else if (/^E[MN]FILE$/.test((error as NodeJS.ErrnoException).code ?? ''))
-    stderr.write('openelm: too many files are open: allow more (ulimit -n 256) and try again\n');
+    tell(terminal, 'too many files are open: allow more (ulimit -n 256) and try again');
   else if (error instanceof ExecutionError && error.code === 'out-of-memory')
-    stderr.write(`openelm: ${message}; try a smaller --dtype (q8, q4) or --context\n`);
-  else stderr.write(`openelm: ${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})\n`);
+    tell(terminal, `${message}; try a smaller --dtype (q8, q4) or --context`);
+  else tell(terminal, `${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})`);
   return 1;
 }
 
 function oneLine(text: string): string {
-  return visible(text.trim().replace(/\s*[\r\n]+\s*/g, ' '));
+  return text.trim().replace(/\s*[\r\n]+\s*/g, ' ');
 }

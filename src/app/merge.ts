@@ -14,7 +14,7 @@ import { whole, writeModel } from '../model/write.js';
 import { hubOptions } from './loading.js';
 import { required } from './options.js';
 import { progressBar } from './progress.js';
-import type { Terminal } from './terminal.js';
+import { type Terminal, writeLine } from './terminal.js';
 
 interface MergeOptions {
   readonly out?: string;
@@ -74,5 +74,5 @@ async function merge(terminal: Terminal, name: string, directory: string, option
     bar.finish();
     await weights.close();
   }
-  terminal.stdout.write(`${out}: ${base.name} with ${directory} (${adapter.modules.length} modules) merged\n`);
+  writeLine(terminal, `${out}: ${base.name} with ${directory} (${adapter.modules.length} modules) merged`);
 }

@@ -6,7 +6,7 @@ import { InputError } from '../errors.js';
 import { configNames } from '../model/config.js';
 import { hubOptions } from './loading.js';
 import { formatBytes, progressBar } from './progress.js';
-import { interruptible, type Terminal, UsageError, writeJson } from './terminal.js';
+import { interruptible, type Terminal, tell, UsageError, writeJson, writeLine } from './terminal.js';
 
 const pullHelp = `
 Writes the directory of the downloaded model to stdout. What is there already is not downloaded again, an interrupted download goes
@@ -28,7 +28,7 @@ export function pullCommand(terminal: Terminal): Command {
       const directory = await interruptible(terminal, (signal) =>
         downloadModel(id, { ...hubOptions(bar), revision, signal }),
       ).finally(() => bar.finish());
-      terminal.stdout.write(`${directory}\n`);
+      writeLine(terminal, directory);
     });
 }
 
@@ -50,7 +50,7 @@ export function listCommand(terminal: Terminal): Command {
     .action((options: { all?: boolean; json?: boolean }) => list(terminal, options));
 }
 
-async function list({ stdout, stderr }: Terminal, { all, json }: { all?: boolean; json?: boolean }): Promise<void> {
+async function list(terminal: Terminal, { all, json }: { all?: boolean; json?: boolean }): Promise<void> {
   const { cachedModels } = await import('../io/node/hub-models.js');
   const { cacheDir, models } = await cachedModels();
   const shown = models.filter(({ isOpenElm }) => all || isOpenElm !== false);
@@ -58,7 +58,7 @@ async function list({ stdout, stderr }: Terminal, { all, json }: { all?: boolean
     const rows = shown.map(({ id, bytes, commit = null, missing = null, isOpenElm = null }) => ({
       ...{ id, bytes, commit, missing, openelm: isOpenElm },
     }));
-    stdout.write(`${JSON.stringify({ cache: cacheDir, models: rows })}\n`);
+    writeJson(terminal, { cache: cacheDir, models: rows });
     return;
   }
   const width = Math.max(0, ...shown.map(({ id }) => id.length));
@@ -68,11 +68,11 @@ async function list({ stdout, stderr }: Terminal, { all, json }: { all?: boolean
       isOpenElm === false ? 'not an OpenELM' : '',
     ].filter((text) => text !== '');
     const cells = [id.padEnd(width), formatBytes(bytes).padStart(7), commit?.slice(0, 8) ?? '-'.padEnd(8), state.join(', ')];
-    stdout.write(`${cells.join('  ').trimEnd()}\n`);
+    writeLine(terminal, cells.join('  ').trimEnd());
   }
   const others = models.length - shown.length;
-  if (shown.length === 0) stderr.write(`openelm: no OpenELM model in ${cacheDir}; \`openelm pull ID\` downloads one\n`);
-  if (others > 0) stderr.write(`openelm: ${others} of other kinds not shown; --all does\n`);
+  if (shown.length === 0) tell(terminal, `no OpenELM model in ${cacheDir}; \`openelm pull ID\` downloads one`);
+  if (others > 0) tell(terminal, `${others} of other kinds not shown; --all does`);
 }
 
 const removeHelp = `
@@ -93,7 +93,7 @@ export function removeCommand(terminal: Terminal): Command {
       const removed: { id: string; bytes: number }[] = [];
       for (const id of ids) {
         removed.push({ id, bytes: await removeCachedModel(id) });
-        if (!json) terminal.stdout.write(`removed ${id}: ${formatBytes(removed.at(-1)!.bytes)} free again\n`);
+        if (!json) writeLine(terminal, `removed ${id}: ${formatBytes(removed.at(-1)!.bytes)} free again`);
       }
       if (json) writeJson(terminal, { removed });
     });

@@ -9,7 +9,7 @@ import { serveLive } from './live-server.js';
 import { wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { LOG_FILE, LogFollower, readLog } from './run-log.js';
-import { type Terminal, UsageError } from './terminal.js';
+import { type Terminal, tell, UsageError, writeLine } from './terminal.js';
 
 interface PlotOptions {
   readonly out?: string;
@@ -43,14 +43,14 @@ async function plot(terminal: Terminal, runs: readonly string[], { out, live, po
   if (out !== undefined) {
     checkPictureName(out);
     await writePicture(out, await drawRuns(runs, log));
-    terminal.stdout.write(`${out}\n`);
+    writeLine(terminal, out);
   }
   if (live) {
     const follow = followRuns(runs, log);
     const { waiting } = JSON.parse(await follow()) as LiveView;
-    for (const path of waiting) terminal.stderr.write(`openelm: waiting for ${path}\n`);
+    for (const path of waiting) tell(terminal, `waiting for ${path}`);
     const page = await serveLive(follow, port);
-    terminal.stdout.write(`${page.url} (Ctrl-C ends it)\n`);
+    writeLine(terminal, `${page.url} (Ctrl-C ends it)`);
     await new Promise<void>((end) => {
       const forget = terminal.onInterrupt(() => {
         forget();

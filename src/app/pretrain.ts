@@ -42,7 +42,7 @@ import {
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
 import { formatBytes, progressBar } from './progress.js';
 
-import type { Terminal } from './terminal.js';
+import { type Terminal, tell, writeLines } from './terminal.js';
 import { openTokenizerParts, type TokenizerParts } from './training-data.js';
 import {
   aloneIn,
@@ -119,8 +119,7 @@ async function trainIn(
   tokens: TokenizerParts,
   resume: boolean,
 ): Promise<void> {
-  const { stderr } = terminal;
-  const note = (text: string): void => void stderr.write(`openelm: ${text}\n`);
+  const note = (text: string): void => tell(terminal, text);
   const from = await startingPoint(config.out, config, freeSettings, tokens.beside, resume, note);
   if (from) checkLength(from, config, note);
   await prepareDirectory(config.out, config);
@@ -132,7 +131,7 @@ async function trainIn(
   );
 
   const { backend, reason } = openBackend(config.backend, { threads: config.threads });
-  if (reason && config.backend === 'auto') stderr.write(`openelm: training without the native backend is slow: ${reason}\n`);
+  if (reason && config.backend === 'auto') tell(terminal, `training without the native backend is slow: ${reason}`);
   try {
     const parameters = new ModelParameters(backend, model);
     let ema: Map<string, Float32Array> | undefined;
@@ -223,9 +222,9 @@ class Run {
         backend: description,
         from: from?.step,
       };
-      terminal.stdout.write(`${pretrainSummary(parts)}\n`);
+      writeLines(terminal, pretrainSummary(parts));
       const warning = lossWarning(config.data, sample);
-      if (warning) terminal.stderr.write(`openelm: ${warning}\n`);
+      if (warning) tell(terminal, warning);
       await trainAndTell(terminal, {
         ...{ out: config.out, settings: config, learner: step, source: trainingSource(stream), from, counted: 'tokens' },
         options: {
@@ -266,8 +265,8 @@ class Run {
         processor: this.processor,
         padId: 0,
         ignoreIndex: ignored,
-        onBadFile: (reason) => terminal.stderr.write(`openelm: passed over: ${reason}\n`),
-        onBadRow: (reason) => terminal.stderr.write(`openelm: passed over: ${reason}\n`),
+        onBadFile: (reason) => tell(terminal, `passed over: ${reason}`),
+        onBadRow: (reason) => tell(terminal, `passed over: ${reason}`),
       },
       state,
     );

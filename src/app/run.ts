@@ -1,6 +1,7 @@
 // `openelm run`: continues a prompt (text, stdin or ids) and writes the text as it comes, or one JSON object at the end.
 
 import { Command } from 'commander';
+import { visible } from '../errors.js';
 import type { Model, Prompt, TextPiece, TextResult } from '../index.js';
 import { randomSeed } from '../infer/random.js';
 import { peakMemory } from '../io/node/memory.js';
@@ -17,7 +18,7 @@ import {
   oneText,
 } from './options.js';
 import { formatBytes } from './progress.js';
-import { Interrupted, interruptible, type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
+import { Interrupted, interruptible, type Terminal, tell, textArgument, UsageError, writeJson } from './terminal.js';
 
 interface RunOptions extends ModelOptions, GenerationOptions {
   readonly ids?: number[];
@@ -59,11 +60,11 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
   const prompt: Prompt = given.ids ?? (await textArgument(terminal, argument, 'prompt'));
   if (argument !== undefined && given.model === undefined && (await looksLikeModel(argument))) {
     const call = `openelm run -m ${argument} "Once upon a time"`;
-    stderr.write(`openelm: note: ${argument} is taken as the text to continue; as the model: ${call}\n`);
+    tell(terminal, `note: ${argument} is taken as the text to continue; as the model: ${call}`);
   }
   const options = { ...given, seed: given.seed ?? randomSeed() };
   const idle = idleOptions(options);
-  if (idle.length > 0) stderr.write(`openelm: note: ${idle.join(', ')} without effect at temperature 0\n`);
+  if (idle.length > 0) tell(terminal, `note: ${idle.join(', ')} without effect at temperature 0`);
 
   const { model, loadMs } = await openModel(terminal, options);
   try {
@@ -160,5 +161,5 @@ function summary(
     ['peak memory', formatBytes(peakMemory())],
     ...(temperature === 0 ? [] : [['seed', String(seed)]]),
   ];
-  return rows.map(([name, value]) => `${name.padEnd(12)}${value}\n`).join('');
+  return rows.map(([name, value]) => `${name.padEnd(12)}${visible(value)}\n`).join('');
 }

@@ -1,7 +1,7 @@
 // `openelm score`: how probable a text, a file or given ids are to a model, token by token. A long text is scored in windows.
 
 import { Command } from 'commander';
-import { InputError } from '../errors.js';
+import { InputError, visible } from '../errors.js';
 import type { Model, ScoreResult } from '../index.js';
 import { perplexityOf, scoreInWindows } from '../infer/windows.js';
 import { openModel } from './loading.js';
@@ -111,7 +111,7 @@ function report(model: Model, ids: readonly number[], { logprobs, greedy }: Scor
     ids.forEach((id, i) => {
       const logprob = logprobs[i]?.toFixed(4) ?? '-';
       const mark = greedy[i] === null ? '-' : greedy[i] ? 'yes' : 'no';
-      const piece = model.hasTokenizer ? (model.tokenizer.piece(id) ?? '') : '';
+      const piece = model.hasTokenizer ? visible(model.tokenizer.piece(id) ?? '') : '';
       lines.push(`${String(id).padStart(width)}  ${logprob.padStart(9)}  ${mark.padEnd(9)}  ${piece}`.trimEnd());
     });
     lines.push('');

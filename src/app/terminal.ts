@@ -1,8 +1,8 @@
 // What a verb has of the world: its streams and Ctrl-C. Passed in, so that a test can be the terminal. Reading text from
-// stdin and from files is here too. Not a place for what is written.
+// stdin and from files is here too, and the ways to write a line, so that what comes from outside cannot steer a terminal.
 
 import type { Readable, Writable } from 'node:stream';
-import { InputError } from '../errors.js';
+import { InputError, visible, visibleLines } from '../errors.js';
 import { openFile } from '../io/node/files.js';
 
 export interface Terminal {
@@ -89,7 +89,22 @@ function decode(bytes: Uint8Array, where: string): string {
   }
 }
 
-/** One object, the only thing on stdout. */
+/** One object, the only thing on stdout. Its strings are unchanged: `visible` writes JSON's own escapes. */
 export function writeJson({ stdout }: Terminal, value: unknown): void {
-  stdout.write(`${JSON.stringify(value)}\n`);
+  stdout.write(`${visible(JSON.stringify(value))}\n`);
+}
+
+/** A notice: one line on stderr in the program's name, whatever characters its paths, names and messages from outside have. */
+export function tell({ stderr }: Terminal, text: string): void {
+  stderr.write(`openelm: ${visible(text)}\n`);
+}
+
+/** One line of a result on stdout, its control characters shown. Not for what a model writes, which stays as it is. */
+export function writeLine({ stdout }: Terminal, text: string): void {
+  stdout.write(`${visible(text)}\n`);
+}
+
+/** Several lines of a result on stdout, their other control characters shown. */
+export function writeLines({ stdout }: Terminal, text: string): void {
+  stdout.write(`${visibleLines(text)}\n`);
 }

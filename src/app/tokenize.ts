@@ -1,7 +1,7 @@
 // `openelm tokenize`: the ids and pieces of a text, or the text of ids. Needs a model's tokenizer, not its weights.
 
 import { Command } from 'commander';
-import { InputError } from '../errors.js';
+import { InputError, visible } from '../errors.js';
 import { openCheckpoint, openTokenizer, type Tokenizer } from '../index.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, idList, oneText } from './options.js';
@@ -51,7 +51,7 @@ async function tokenize(terminal: Terminal, argument: string | undefined, option
   const ids = tokenizer.encode(text, { bos: options.bos ?? tokenizer.addBos });
   const pieces = ids.map((id) => tokenizer.piece(id));
   if (options.json) writeJson(terminal, { ids, pieces });
-  else stdout.write(ids.map((id, i) => `${id}\t${pieces[i]}\n`).join(''));
+  else stdout.write(ids.map((id, i) => `${id}\t${visible(pieces[i] ?? '')}\n`).join(''));
 }
 
 async function tokenizerOf(terminal: Terminal, model: string | undefined): Promise<Tokenizer> {

@@ -10,7 +10,7 @@ import { TokenizerTrainer } from '../tokenizer/train.js';
 import { readDataConfig } from './data.js';
 import { required, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
-import { interruptible, type Terminal } from './terminal.js';
+import { interruptible, type Terminal, writeLine } from './terminal.js';
 
 interface TrainOptions {
   readonly out: string;
@@ -72,7 +72,7 @@ async function trainTokenizer(terminal: Terminal, corpora: readonly string[], op
   const { characterCoverage, splitDigits } = options;
   const model = trainer.train({ vocabSize, characterCoverage, splitDigits });
   await writeAtomic(options.out, (sink) => sink.write(model));
-  terminal.stdout.write(`${options.out}: ${vocabSize} pieces learned from ${formatBytes(characters)} of text\n`);
+  writeLine(terminal, `${options.out}: ${vocabSize} pieces learned from ${formatBytes(characters)} of text`);
 }
 
 async function filesOf(

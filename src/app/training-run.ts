@@ -25,7 +25,7 @@ import type { Means } from '../train/objective.js';
 import { type BatchSource, type Learner, type StepReport, Trainer, type TrainerOptions } from '../train/trainer.js';
 import { formatSeconds } from './progress.js';
 import { RunLog } from './run-log.js';
-import type { Terminal } from './terminal.js';
+import { type Terminal, tell, writeLine } from './terminal.js';
 import { TrainingScreen } from './training-screen.js';
 
 /** A checkpoint to go on from. */
@@ -182,8 +182,8 @@ export async function trainAndTell<Batch>(
   try {
     const { step, interrupted } = await trainer.run().finally(() => screen.end());
     const path = join(out, checkpointName(step));
-    if (interrupted) terminal.stderr.write(`openelm: interrupted after step ${step}; --resume goes on from ${path}\n`);
-    else terminal.stdout.write(`done: ${path}\n`);
+    if (interrupted) tell(terminal, `interrupted after step ${step}; --resume goes on from ${path}`);
+    else writeLine(terminal, `done: ${path}`);
     return { path, interrupted };
   } finally {
     forget();
@@ -194,7 +194,7 @@ export async function trainAndTell<Batch>(
 export function onStop(terminal: Terminal, stop: () => void, message = 'ending after this step, with a checkpoint'): () => void {
   const stopOnce = (): void => {
     forget();
-    terminal.stderr.write(`openelm: ${message}\n`);
+    tell(terminal, message);
     stop();
   };
   const forgetInterrupt = terminal.onInterrupt(stopOnce);

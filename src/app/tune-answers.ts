@@ -21,7 +21,7 @@ import type { Backend } from '../tensor/backend.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { progressBar } from './progress.js';
 import type { Answer, Reward } from './reward.js';
-import type { Terminal } from './terminal.js';
+import { type Terminal, writeLine } from './terminal.js';
 import { onStop } from './training-run.js';
 import type { TuneConfig } from './tune-config.js';
 
@@ -143,8 +143,9 @@ async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig
   await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(lines.join(''))));
   const all = sampled.flatMap(({ answers }) => answers);
   const mean = all.reduce((sum, { reward }) => sum + reward, 0) / all.length;
-  terminal.stdout.write(
-    `# ${sampled.length} prompts, ${all.length} answers of mean reward ${mean.toFixed(3)}: ${lines.length} pairs in ${path}\n`,
+  writeLine(
+    terminal,
+    `# ${sampled.length} prompts, ${all.length} answers of mean reward ${mean.toFixed(3)}: ${lines.length} pairs in ${path}`,
   );
   return path;
 }

@@ -24,7 +24,7 @@ import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
 import { formatBytes, progressBar } from './progress.js';
 import { openReward } from './reward.js';
-import { readTextFile, type Terminal } from './terminal.js';
+import { readTextFile, type Terminal, tell, writeLine, writeLines } from './terminal.js';
 import { sideFilesIn } from './training-data.js';
 import {
   aloneIn,
@@ -117,10 +117,10 @@ async function openBase(terminal: Terminal, config: TuneConfig): Promise<Base> {
 export async function tune(terminal: Terminal, file: string, config: TuneConfig, resume: boolean): Promise<void> {
   const base = await openBase(terminal, config);
   await checkPrompts(config, base, file);
-  const note = (text: string): void => void terminal.stderr.write(`openelm: ${text}\n`);
+  const note = (text: string): void => tell(terminal, text);
   const from = await startingPoint(config.out, config, freeTuneSettings, base.beside, resume, note);
   await prepareDirectory(config.out, config);
-  terminal.stdout.write(stringify(config));
+  writeLines(terminal, stringify(config).trimEnd());
   if (config.method === 'sft') await tuneOnAnswers(terminal, config, base, from);
   else if (config.method === 'dpo') await tuneOnPairs(terminal, config, base, from);
   else {
@@ -192,7 +192,7 @@ function tellData(terminal: Terminal, { train, validation }: TuningData<object>,
   const dropped = [...train.dropped].map(([reason, rows]) => `${rows} ${reason}`).join(', ');
   const held = validation.length > 0 ? `; ${validation.length} held out` : '';
   const left = dropped ? `; left out: ${dropped}` : '';
-  terminal.stdout.write(`# ${train.rows} rows: ${train.examples.length} to learn from, ${what}${held}${left}\n`);
+  writeLine(terminal, `# ${train.rows} rows: ${train.examples.length} to learn from, ${what}${held}${left}`);
 }
 
 interface Task<Batch> {
@@ -211,7 +211,7 @@ interface Task<Batch> {
 async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, task: Task<Batch>): Promise<void> {
   const { plan, objective, steps, from } = task;
   const { checkpoint, beside } = base;
-  const { stdout, stderr } = terminal;
+  const { stdout } = terminal;
   const { learned, bytes: needed } = learningSize(config, checkpoint);
   checkMemory(
     needed,
@@ -219,7 +219,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       `not enough memory: weights, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
   );
   const { backend, reason } = openBackend(config.backend, { threads: config.threads });
-  if (reason && config.backend === 'auto') stderr.write(`openelm: training without the native backend is slow: ${reason}\n`);
+  if (reason && config.backend === 'auto') tell(terminal, `training without the native backend is slow: ${reason}`);
   try {
     const learning = await openLearning(backend, config, checkpoint, beside);
     const { model, parameters } = learning;

@@ -1,6 +1,7 @@
 // What a run leaves behind, in the shapes of lm-evaluation-harness: the object of a results file, the lines of samples files, the
 // names of both, and the Markdown table (loggers/evaluation_tracker.py and utils.py `make_table`). Text only; writing is app's.
 
+import { visible } from '../errors.js';
 import { stringifyData } from '../io/json.js';
 import type { Evaluation, Sample } from './harness.js';
 import { FEWSHOT_SEED } from './requests.js';
@@ -178,7 +179,9 @@ export function fourDigits(value: number): string {
 }
 
 /** Columns of numbers to the right, titles in the middle, as pytablewriter writes them. */
-export function markdown(headers: readonly string[], rows: readonly (readonly string[])[]): string {
+export function markdown(titles: readonly string[], texts: readonly (readonly string[])[]): string {
+  const headers = titles.map(visible);
+  const rows = texts.map((cells) => cells.map(visible));
   const widths = headers.map((header, i) =>
     Math.max(3, ...[header, ...rows.map((row) => row[i])].map((cell) => [...cell].length)),
   );

@@ -90,6 +90,52 @@ describe('what comes from outside', () => {
   });
 });
 
+describe('what is printed of names from outside', () => {
+  it('has its control characters shown, on both streams, in tables and in JSON', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'openelm-main-'));
+    const odd = join(folder, 'a\u009b31mb\u007f\u001b[2J');
+    const shape = join(folder, 'shape.json');
+    const results = join(folder, 'results.json');
+    const raw = /[^\P{Cc}\n]|[\u202a-\u202e]/u;
+    try {
+      await writeFile(shape, JSON.stringify({ num_transformer_layers: 2, model_dim: 64, head_dim: 16, vocab_size: 64 }));
+      await writeFile(
+        results,
+        JSON.stringify({
+          model_name: 'm\u009b31m',
+          results: { 'task\n\u001b[2J': { 'acc\u202e,none': 0.5 } },
+        }),
+      );
+      const init = await run(['init', shape, '--out', odd]);
+      expect(init.code).toBe(0);
+      expect(init.stdout).toContain('a\\u009b31mb\\u007f\\u001b[2J: ');
+      expect(init.stdout).not.toMatch(raw);
+      const average = await run(['average', odd, odd, '--out', join(folder, 'c\u0085d')]);
+      expect(average.stdout).toMatch(/c\\u0085d: the mean of .*\\u009b31mb/);
+      expect(average.stdout).not.toMatch(raw);
+      for (const call of [
+        ['info', odd],
+        ['info', odd, '--check'],
+        ['info', odd, '--json'],
+      ]) {
+        const { code, stdout } = await run(call);
+        expect(code).toBe(0);
+        expect(stdout).toContain('\\u009b31mb\\u007f');
+        expect(stdout).not.toMatch(raw);
+        if (call.includes('--json')) expect(JSON.parse(stdout)).toMatchObject({ model: odd });
+      }
+      const table = await run(['eval', 'compare', results]);
+      expect(table.stdout).toContain('task\\u000a\\u001b[2J');
+      expect(table.stdout).not.toMatch(raw);
+      const waiting = await run(['run', odd, '--max-tokens', '0']);
+      expect(waiting.stderr).toContain('\\u009b31mb');
+      expect(waiting.stderr).not.toMatch(raw);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
 describe('bad input', () => {
   let folder: string;
   const place = (name: string): string => join(folder, name);
