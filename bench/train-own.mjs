@@ -6,9 +6,11 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { nativeBackend } from '../dist/backends/native.js';
 import { InputError, messageOf } from '../dist/errors.js';
-import { countParameters } from '../dist/model/config.js';
+import { chooseModules, initialValues } from '../dist/model/adapter.js';
+import { loadModel } from '../dist/model/load.js';
 import { parameterShapes } from '../dist/model/parameters.js';
 import { elementsOf } from '../dist/tensor/plan.js';
+import { AdapterParameters } from '../dist/train/adapter.js';
 import { languageModelling } from '../dist/train/language-modelling.js';
 import { ModelParameters } from '../dist/train/parameters.js';
 import { pairRows, preferenceBatch, preferenceOptimization } from '../dist/train/preference-optimization.js';
@@ -56,14 +58,15 @@ function preferences({ prompts, chosen, rejected, reference, beta, promptLength,
   return { objective, batch: preferenceBatch(pairs, Float32Array.from(reference)) };
 }
 
-function load(message) {
-  const { config, tokens, targets, length, threads, options, activations } = message;
-  const { backend, reason } = nativeBackend({ threads });
-  if (!backend) throw new InputError(`the native backend is not available: ${reason}`);
+/** Bound and middle of a parameter's first values. */
+const rangeOf = (shape) => (shape.length === 1 ? [0.1, 1] : [Math.sqrt(3 / shape[1]), 0]);
+
+/** All of a model learns. */
+function wholeModel(backend, { config }) {
   const parameters = new ModelParameters(backend, config);
   const piece = new Float32Array(1 << 18);
   parameterShapes(config).forEach(({ name, shape }, index) => {
-    const [bound, offset] = shape.length === 1 ? [0.1, 1] : [Math.sqrt(3 / shape[1]), 0];
+    const [bound, offset] = rangeOf(shape);
     const place = parameters.list.find((each) => each.name === name).offset;
     const count = elementsOf(shape);
     // In pieces, as the peer does: what is left for the garbage collector would count as the step's memory.
@@ -73,10 +76,42 @@ function load(message) {
       backend.write(parameters.all.parameters, values, place + start);
     }
   });
+  return { parameters, model: parameters.model() };
+}
+
+/** An adapter learns; the model is loaded from a file that is made up as it is read. */
+async function adapted(backend, { config, adapter, dtype = 'f32' }) {
+  const { r, alpha, dropout } = adapter;
+  const modules = chooseModules(config, [{ pattern: '.*', r, alpha, dropout, use_rslora: false, use_dora: false, init: true }]);
+  const parameters = new AdapterParameters(backend, modules);
+  const tensors = new Map(
+    parameterShapes(config).map(({ name, shape }, index) => {
+      const [bound, offset] = rangeOf(shape);
+      const bytes = 4 * elementsOf(shape);
+      const read = async (start, size) => {
+        const values = new Float32Array(size / 4);
+        fillInitial(values, start / 4, index, bound, offset);
+        return new Uint8Array(values.buffer);
+      };
+      const source = { name, size: bytes, read, close: async () => {} };
+      return [name, { name, dtype: 'F32', shape, source, offset: 0, bytes }];
+    }),
+  );
+  const { model } = await loadModel(backend, config, { tensors, dtype: 'F32', ignored: [] }, { dtype, ...parameters.wrapping });
+  await parameters.begin(initialValues(modules, 1));
+  return { parameters, model };
+}
+
+async function load(message) {
+  const { tokens, targets, length, threads, options, activations } = message;
+  const { backend, reason } = nativeBackend({ threads });
+  if (!backend) throw new InputError(`the native backend is not available: ${reason}`);
+  const { parameters, model } = await (message.adapter ? adapted : wholeModel)(backend, message);
   const { learningRate, zLoss, ...optimizer } = options;
   const { objective, batch } = message.pairs ? preferences(message.pairs) : texts(tokens, targets, length, zLoss);
-  const step = new TrainingStep(backend, { model: parameters.model(), parameters, objective, optimizer, ...activations });
+  const step = new TrainingStep(backend, { model, parameters, objective, optimizer, ...activations });
   let done = 0;
+  trained = parameters.list.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
   return async () => {
     const [{ means }, { gradNorm }] = await Promise.all([step.accumulate(batch), step.update(learningRate, ++done)]);
     return { loss: means.loss, gradNorm, peakBytes: peakBytes() };
@@ -88,11 +123,12 @@ function peakBytes() {
 }
 
 let takeStep;
+let trained;
 
 async function answerTo(message) {
   if (message.cmd === 'load') {
-    takeStep = load(message);
-    return { parameters: countParameters(message.config) };
+    takeStep = await load(message);
+    return { parameters: trained };
   }
   const began = performance.now();
   let last;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../src/errors.js';
+import { adaptableModules } from '../src/model/adapter.js';
 import { configFromFields, configFromName, countParameters, type ModelConfig } from '../src/model/config.js';
 import type { KeepOptions } from '../src/train/backward.js';
 import type { OptimizerOptions } from '../src/train/optimizer.js';
@@ -16,15 +17,17 @@ import { type Row, report } from './report.js';
 import { busyCores, interleave, median, summarize } from './statistics.js';
 
 const usage = `npm run bench -- train [options]
-  --models LIST    of 6M (the built-in model's config), 60M, 270M, 270M-bf16 and 270M-checkpointed (default: all); the last
-                   two keep activations as bf16 or not at all on our side only: PyTorch runs as for 270M
+  --models LIST    of 6M (the built-in model's config), 60M, 270M, 270M-bf16, 270M-checkpointed, 270M-lora and 270M-lora-q8
+                   (default: all). bf16 and checkpointed keep activations so on our side only: PyTorch runs as for 270M.
+                   lora is an adapter of rank 32 on all linears and the embedding, beside PEFT's; with q8 our frozen weights
+                   are 8 bits, PEFT's f32; both compute activations again on our side
   --threads N      of both (default: 2)
   --length N       tokens of a sequence (default: 512)
   --rounds N       timed rounds (default: 5)
   --seconds N      roughly, of a round of the slower one: it takes that many steps, at least one (default: 4)
   --alone          our side only
   --isa NAME       instruction set of both: avx2, avx512 or vnni (default: the best that the CPU has)
-The peer runs in OPENELM_BENCH_PYTHON (default: python3), which needs PyTorch (measured with 2.13).`;
+The peer runs in OPENELM_BENCH_PYTHON (default: python3), which needs PyTorch (measured with 2.13), and PEFT (0.21) for lora.`;
 
 /** The first message to either process; answered with `{parameters}`. */
 export interface LoadMessage {
@@ -40,6 +43,9 @@ export interface LoadMessage {
   readonly pairs?: Pairs;
   /** How our side keeps them; the peer keeps all, in f32. */
   readonly activations: Activations;
+  /** Trains an adapter instead of the model; `dtype` is our frozen weights'. */
+  readonly adapter?: { readonly r: number; readonly alpha: number; readonly dropout: number };
+  readonly dtype?: 'f32' | 'q8';
 }
 
 /** Prompts of one length and answers of another, end to end. */
@@ -77,8 +83,9 @@ const optimizer = {
   ...{ learningRate: 1e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradNorm: 1, zLoss: 1e-4 },
 } satisfies OptimizerOptions & { learningRate: number; zLoss: number };
 
-/** Relative; the order of sums in f32 is all that may differ, but for rounded activations. */
-const tolerance = ({ activations }: Size): number => (activations?.activationStorage === 'bf16' ? 1e-2 : 1e-4);
+/** Relative; the order of sums in f32 is all that may differ, but for rounded activations and weights. */
+const tolerance = ({ activations, dtype }: Size): number =>
+  activations?.activationStorage === 'bf16' || dtype === 'q8' ? 1e-2 : 1e-4;
 
 interface Size {
   readonly name: string;
@@ -86,8 +93,12 @@ interface Size {
   /** A step of DPO on `batch` pairs: half of a sequence is the prompt, a quarter each answer. */
   readonly preferences?: boolean;
   readonly activations?: Activations;
+  readonly adapter?: LoadMessage['adapter'];
+  readonly dtype?: LoadMessage['dtype'];
   config(): ModelConfig | Promise<ModelConfig>;
 }
+
+const adapter = { r: 32, alpha: 32, dropout: 0 };
 
 const sizes: readonly Size[] = [
   { name: '6M', batch: 4, config: () => readConfig(join(import.meta.dirname, '../models/tales-6m')) },
@@ -111,6 +122,21 @@ const sizes: readonly Size[] = [
   {
     name: '270M-checkpointed',
     batch: 1,
+    activations: { activationCheckpointing: true },
+    config: () => configFromName('OpenELM-270M'),
+  },
+  {
+    name: '270M-lora',
+    batch: 1,
+    adapter,
+    activations: { activationCheckpointing: true },
+    config: () => configFromName('OpenELM-270M'),
+  },
+  {
+    name: '270M-lora-q8',
+    batch: 1,
+    adapter,
+    dtype: 'q8',
     activations: { activationCheckpointing: true },
     config: () => configFromName('OpenELM-270M'),
   },
@@ -153,8 +179,8 @@ class TrainerProcess {
 
   async load(message: LoadMessage): Promise<void> {
     const { parameters } = (await this.ask(message)) as { parameters: number };
-    const expected = countParameters(message.config);
-    if (parameters !== expected) throw new Error(`${this.name}'s model has ${parameters} parameters, not ${expected}`);
+    const expected = message.adapter ? adapterParameterCount(message.config, message.adapter.r) : countParameters(message.config);
+    if (parameters !== expected) throw new Error(`${this.name} trains ${parameters} parameters, not ${expected}`);
   }
 
   /** `exact`: with a gradient norm that is fit to be compared. */
@@ -221,7 +247,9 @@ async function race(size: Size, config: ModelConfig, options: TrainBenchOptions)
       await trainer.load(message);
       checks.push([await trainer.step(1, true), await trainer.step(1)]);
     }
-    const gap = checks.length > 1 ? largestGap(checks[0], checks[1]) : undefined;
+    // An adapter begins with random numbers of its own on each side, which change nothing until the second step.
+    const compared = size.adapter ? 1 : 2;
+    const gap = checks.length > 1 ? largestGap(checks[0], checks[1], compared) : undefined;
     if (gap !== undefined && !(gap <= tolerance(size))) {
       throw new Error(`${name}: the two do not compute the same: ${JSON.stringify(checks)}`);
     }
@@ -277,7 +305,7 @@ async function f32Peak(threads: number): Promise<number> {
 /** Random tokens, the same in every run. */
 function loadMessage(
   config: ModelConfig,
-  { batch, activations = {}, preferences }: Size,
+  { batch, activations = {}, preferences, adapter, dtype }: Size,
   { length, threads }: TrainBenchOptions,
 ): LoadMessage {
   let state = 1;
@@ -288,7 +316,7 @@ function loadMessage(
   const draw = (count: number): number[] => Array.from({ length: count }, next);
   const pairs = preferences ? pairsOf(config, batch, length, draw) : undefined;
   const [tokens, targets] = [0, 1].map(() => draw(batch * length));
-  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer, activations, pairs };
+  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer, activations, pairs, adapter, dtype };
 }
 
 /** Pairs of `length` tokens each, and a reference about as unsure as the model is in the beginning. */
@@ -300,10 +328,16 @@ function pairsOf(config: ModelConfig, batch: number, length: number, draw: (coun
   return { prompts, chosen, rejected, reference, beta: 0.01, promptLength, answerLength };
 }
 
-/** Relative: of the first step's loss and gradient norm, and of the second's loss, which has seen AdamW. */
-function largestGap(ours: readonly StepResult[], theirs: readonly StepResult[]): number {
+/** Of LoRA on every matrix. */
+function adapterParameterCount(config: ModelConfig, r: number): number {
+  return adaptableModules(config).reduce((sum, { inputs, outputs }) => sum + r * (inputs + outputs), 0);
+}
+
+/** Relative: of the first step's loss and gradient norm, and of the second's loss, which has seen AdamW; of one step its loss. */
+function largestGap(ours: readonly StepResult[], theirs: readonly StepResult[], steps: number): number {
   const relative = (a: number, b: number): number => Math.abs(a - b) / Math.abs(b);
-  const losses = ours.map(({ loss }, i) => relative(loss, theirs[i].loss));
+  const losses = ours.slice(0, steps).map(({ loss }, i) => relative(loss, theirs[i].loss));
+  if (steps === 1) return losses[0];
   return Math.max(...losses, relative(ours[0].gradNorm, theirs[0].gradNorm));
 }
 

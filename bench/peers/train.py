@@ -1,6 +1,7 @@
 """The peer of the train benchmark: PyTorch in eager mode, as a child process: JSON lines in on stdin, one JSON line out for each.
 
     {"cmd": "load", "config": {...}, "tokens": [...], "targets": [...], "length": 512, "threads": 2, "options": {...}} -> {parameters}
+        with "adapter": {"r": 32, "alpha": 32, "dropout": 0.1} it is PEFT's LoRA on all linears and the embedding that learns
     {"cmd": "step", "steps": n} -> {seconds, loss, gradNorm, peakBytes}: of n steps together, of the last one, VmHWM so far;
         with "exact": true the norm is summed in f64 for comparing, as PyTorch's own is up to 1e-3 off for a large table
     {"cmd": "exit"}             -> ends
@@ -106,6 +107,14 @@ def build(torch, config):
     return model
 
 
+def adapted(model, options):
+    from peft import LoraConfig, get_peft_model
+
+    targets = ["token_embeddings", "qkv_proj", "out_proj", "proj_1", "proj_2"]
+    config = LoraConfig(r=options["r"], lora_alpha=options["alpha"], lora_dropout=options["dropout"], target_modules=targets)
+    return get_peft_model(model, config)
+
+
 class Trainer:
     def __init__(self, message):
         self.torch = torch = load_torch()
@@ -116,7 +125,10 @@ class Trainer:
         inverse = 1 / config["ropeFreqConstant"] ** (torch.arange(0, config["headDim"], 2) / config["headDim"])
         angles = torch.outer(torch.arange(length).float(), inverse).repeat(1, 2)
         self.cos, self.sin = angles.cos(), angles.sin()
-        parameters = list(self.model.parameters())
+        if message.get("adapter"):
+            self.model = adapted(self.model, message["adapter"])
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.trained = parameters
         decay = self.options["weightDecay"]
         groups = [
             {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
@@ -133,13 +145,13 @@ class Trainer:
         loss = loss + self.options["zLoss"] * torch.logsumexp(logits, dim=-1).square().mean()
         loss.backward()
         exact_norm = self.exact_norm() if exact else None
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options["maxGradNorm"])
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.options["maxGradNorm"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item(), exact_norm or norm.item()
 
     def exact_norm(self):
-        chunks = (chunk for p in self.model.parameters() for chunk in p.grad.flatten().split(1 << 18))
+        chunks = (chunk for p in self.trained for chunk in p.grad.flatten().split(1 << 18))
         return sum(chunk.double().square().sum().item() for chunk in chunks) ** 0.5
 
     def steps(self, count, exact):
