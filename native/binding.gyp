@@ -31,7 +31,7 @@
   'targets': [
     {
       'target_name': 'openelm',
-      'sources': ['node.cc', 'executor.cc', 'program.cc', 'runs.cc', 'pool.cc', 'memory.cc', 'system.cc', 'roofline.cc'],
+      'sources': ['node.cc', 'cpu.cc', 'executor.cc', 'program.cc', 'runs.cc', 'pool.cc', 'memory.cc', 'system.cc', 'roofline.cc'],
       'dependencies': ['kernels_plain'],
       'conditions': [['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avxvnni', 'kernels_avxvnni_evex', 'kernels_avx512', 'kernels_vnni']}]],
     },

@@ -1,9 +1,6 @@
 // The Node door: Node-API functions over the executor, and promises settled from its thread through one thread-safe function
 // a backend, which keeps Node alive only while work is pending. Arguments come from backends/native.ts alone, which checks
 // them; here they are checked as far as memory safety needs. Not a place for anything that computes.
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #if !defined(_WIN32)
 #include <sys/file.h>
@@ -14,6 +11,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "cpu.h"
 #include "executor.h"
 #include "node_values.h"
 
@@ -36,31 +34,9 @@ struct Door {
   std::unordered_map<uint32_t, Job*> runs;
 };
 
-#if defined(__x86_64__)
-// Not all compilers have a name for it: leaf 7.1, bit 4 of EAX.
-bool has_avxvnni() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-}
-#endif
-
 const KernelTable* table_of(const std::string& isa) {
-  if (isa == "plain") return kernels_plain();
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return nullptr;
-  if (isa == "avx2") return kernels_avx2();
-  const bool avxvnni = isa == "avxvnni";
-  if (avxvnni && has_avxvnni()) return kernels_avxvnni();
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
-      !__builtin_cpu_supports("avx512vl")) {
-    return nullptr;
-  }
-  if (isa == "avx512") return kernels_avx512();
-  if (!__builtin_cpu_supports("avx512vnni")) return nullptr;
-  if (isa == "vnni") return kernels_vnni();
-  if (avxvnni) return kernels_avxvnni_evex();   // AVX-512's encoding of the same instruction: slower than "vnni", it is here to be tested
-#endif
+  for (const KernelTable* table : kernels_of_this_cpu())
+    if (isa == table->isa) return table;
   return nullptr;
 }
 
@@ -395,9 +371,7 @@ NAPI_MODULE_INIT() {
   napi_value isas = nullptr;
   napi_create_array(env, &isas);
   uint32_t count = 0;
-  for (const char* isa : {"plain", "avx2", "avxvnni", "avx512", "vnni"}) {
-    if (table_of(isa)) napi_set_element(env, isas, count++, text(env, isa));
-  }
+  for (const KernelTable* table : kernels_of_this_cpu()) napi_set_element(env, isas, count++, text(env, table->isa));
   napi_set_named_property(env, exports, "isas", isas);
   return exports;
 }

@@ -13,13 +13,22 @@ namespace OPENELM_ISA {
 static constexpr OpKernel linear_kernel = {2, linear_scratch, linear_chunks, linear_run, linear_repeats};
 
 #if defined(OPENELM_BASE)
-static const KernelTable table = [] {
+static KernelTable filled() {
   KernelTable t = *JOIN(kernels_, OPENELM_BASE)();
+#if defined(OPENELM_EVEX)
+  t.isa = "avxvnni";
+#else
   t.isa = STRING(OPENELM_ISA);
+#endif
   t.ops[op_linear] = linear_kernel;
   t.peak_int8 = peak_int8;
   return t;
-}();
+}
+// Made when it is first asked for: at load time the CPU is not known to have these instructions.
+static const KernelTable* made() {
+  static const KernelTable table = filled();
+  return &table;
+}
 #else
 
 template <int kRows, int kColumns>
@@ -80,10 +89,11 @@ static constexpr bool complete() {
   return true;
 }
 static_assert(complete(), "an op of op_table.h has no row above, or more operands, sizes or constants than a Record holds");
+static const KernelTable* made() { return &table; }
 #endif
 
 }  // namespace OPENELM_ISA
 
-const KernelTable* JOIN(kernels_, OPENELM_ISA)() { return &OPENELM_ISA::table; }
+const KernelTable* JOIN(kernels_, OPENELM_ISA)() { return OPENELM_ISA::made(); }
 
 }  // namespace openelm
