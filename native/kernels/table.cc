@@ -83,7 +83,7 @@ static constexpr bool complete() {
   for (int op = 0; op < op_count; op++) {
     const OpKernel& kernel = table.ops[op];
     const OpSize& size = kOpSizes[op];
-    if (kernel.stages < 1 || !kernel.chunks || !kernel.run) return false;
+    if (kernel.stages < 1) return false;
     if (size.operands > kMaxOperands || size.ints > kMaxInts || size.floats > kMaxFloats) return false;
   }
   return true;

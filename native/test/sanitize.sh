@@ -16,7 +16,7 @@ git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$copy"
 ln -s "$PWD/node_modules" "$copy/node_modules"
 cd "$copy"
 
-export CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fdelete-null-pointer-checks -fno-omit-frame-pointer -g1"
+export CXXFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1"
 export LDFLAGS="-fsanitize=address,undefined"
 OPENELM_BUILD=1 node native/install.mjs
 ls native/build/Release/openelm.node >/dev/null
