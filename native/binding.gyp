@@ -11,6 +11,8 @@
     # A compiler before GCC 11 has no AVX-VNNI: those kernels are AVX2's then.
     'avxvnni': ['<@(avx2)', '<!@(node -p "require(\'child_process\').spawnSync(process.env.CXX||\'c++\',[\'-mavxvnni\',\'-E\',\'-xc++\',\'/dev/null\']).status===0?\'-mavxvnni\':\'\'")'],
     'avxvnni_evex': ['<@(avx2)', '-mavx512f', '-mavx512vl', '-mavx512vnni', '-mprefer-vector-width=256'],
+    'dotprod': ['-march=armv8.2-a+dotprod'],
+    'i8mm': ['-march=armv8.2-a+dotprod+i8mm'],
     # GCC 12 takes the don't-care operand of its own AVX-512 intrinsics for an uninitialized variable.
     'common': ['-ffp-contract=off', '-fno-math-errno', '-Wno-unknown-warning-option', '-Wno-uninitialized', '-Wno-maybe-uninitialized'],
   },
@@ -33,7 +35,10 @@
       'target_name': 'openelm',
       'sources': ['node.cc', 'cpu.cc', 'executor.cc', 'program.cc', 'runs.cc', 'pool.cc', 'memory.cc', 'system.cc', 'roofline.cc'],
       'dependencies': ['kernels_plain'],
-      'conditions': [['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avxvnni', 'kernels_avxvnni_evex', 'kernels_avx512', 'kernels_vnni']}]],
+      'conditions': [
+        ['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avxvnni', 'kernels_avxvnni_evex', 'kernels_avx512', 'kernels_vnni']}],
+        ['target_arch=="arm64"', {'dependencies': ['kernels_neon', 'kernels_dotprod', 'kernels_i8mm']}],
+      ],
     },
     {
       'target_name': 'kernels_plain',
@@ -86,6 +91,34 @@
           'defines': ['OPENELM_ISA=vnni', 'OPENELM_BASE=avx512'],
           'cflags': ['<@(common)', '<@(vnni)'],
           'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(vnni)']},
+        },
+      ],
+    }],
+    ['target_arch=="arm64"', {
+      'targets': [
+        {
+          'target_name': 'kernels_neon',
+          'type': 'static_library',
+          'sources': ['<@(kernels)'],
+          'defines': ['OPENELM_ISA=neon', 'OPENELM_NEON'],
+          'cflags': ['<@(common)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)']},
+        },
+        {
+          'target_name': 'kernels_dotprod',
+          'type': 'static_library',
+          'sources': ['<@(int8_kernels)'],
+          'defines': ['OPENELM_ISA=dotprod', 'OPENELM_BASE=neon', 'OPENELM_NEON', 'OPENELM_DOTPROD'],
+          'cflags': ['<@(common)', '<@(dotprod)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(dotprod)']},
+        },
+        {
+          'target_name': 'kernels_i8mm',
+          'type': 'static_library',
+          'sources': ['<@(int8_kernels)'],
+          'defines': ['OPENELM_ISA=i8mm', 'OPENELM_BASE=neon', 'OPENELM_NEON', 'OPENELM_I8MM'],
+          'cflags': ['<@(common)', '<@(i8mm)'],
+          'xcode_settings': {'OTHER_CFLAGS': ['<@(common)', '<@(i8mm)']},
         },
       ],
     }],

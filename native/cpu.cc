@@ -37,6 +37,34 @@ std::vector<const KernelTable*> kernels_of_this_cpu() {
   if (vnni) tables.push_back(kernels_vnni());
   return tables;
 }
+#elif defined(__aarch64__) || defined(_M_ARM64)
+namespace {
+enum Feature { kDotProducts, kInt8Matrices };
+
+bool has(Feature feature) {
+#if defined(__linux__)
+  return feature == kDotProducts ? getauxval(AT_HWCAP) >> 20 & 1 : getauxval(AT_HWCAP2) >> 13 & 1;   // HWCAP_ASIMDDP, HWCAP2_I8MM
+#elif defined(__APPLE__)
+  int value = 0;
+  size_t size = sizeof value;
+  const char* name = feature == kDotProducts ? "hw.optional.arm.FEAT_DotProd" : "hw.optional.arm.FEAT_I8MM";
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+#elif defined(_WIN32)
+  return IsProcessorFeaturePresent(feature == kDotProducts ? 43 : 66);   // PF_ARM_V82_DP_.., PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE
+#else
+  (void)feature;
+  return false;
+#endif
+}
+}  // namespace
+
+std::vector<const KernelTable*> kernels_of_this_cpu() {
+  std::vector<const KernelTable*> tables = {kernels_plain(), kernels_neon()};
+  if (!has(kDotProducts)) return tables;
+  tables.push_back(kernels_dotprod());
+  if (has(kInt8Matrices)) tables.push_back(kernels_i8mm());
+  return tables;
+}
 #else
 std::vector<const KernelTable*> kernels_of_this_cpu() { return {kernels_plain()}; }
 #endif

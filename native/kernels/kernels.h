@@ -79,7 +79,7 @@ using PackRows = void (*)(const Weight&, DType source, const void* src, int64_t 
 using ToF32 = void (*)(DType source, const void* src, float* out, int64_t count);
 
 struct KernelTable {
-  const char* isa;         // "plain", "avx2", "avxvnni", "avx512", "vnni"
+  const char* isa;         // "plain"; "avx2", "avxvnni", "avx512", "vnni"; "neon", "dotprod", "i8mm"
   OpKernel ops[op_count];
   PackRows pack_rows;
   ToF32 to_f32;
@@ -94,6 +94,10 @@ const KernelTable* kernels_avxvnni();
 const KernelTable* kernels_avxvnni_evex();   // the same in AVX-512's encoding: tests it where a CPU has only that
 const KernelTable* kernels_avx512();
 const KernelTable* kernels_vnni();
+#elif defined(__aarch64__) || defined(_M_ARM64)
+const KernelTable* kernels_neon();      // what every 64-bit ARM has
+const KernelTable* kernels_dotprod();   // sdot (ARMv8.2; all Apple's)
+const KernelTable* kernels_i8mm();      // usdot, usmmla (ARMv8.6; Apple's since M2)
 #endif
 
 }  // namespace openelm

@@ -14,6 +14,8 @@ using namespace linear_op;
 constexpr int kRows = 6, kPanels = 2, kPanelsOneRow = 4;
 #elif defined(__AVX2__)
 constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 4;
+#elif defined(OPENELM_NEON)
+constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 1;
 #else
 constexpr int kRows = 2, kPanels = 1, kPanelsOneRow = 1;
 #endif
@@ -37,7 +39,14 @@ constexpr Products products() {
 template <int BITS>
 constexpr int words() { return products<BITS>() == Products::pairs ? 16 : 8; }
 
-// Quantized rows in the scratch. Tile t of h rows: codes [groups][words][h], scales and sums [groups][h].
+// Words of a row side by side: usmmla takes eight inputs at once.
+#if defined(OPENELM_I8MM)
+constexpr int kTogether = 2;
+#else
+constexpr int kTogether = 1;
+#endif
+
+// Quantized rows in the scratch. Tile t of h rows: codes [groups][words / kTogether][h][kTogether], scales and sums [groups][h].
 struct Activations {
   int32_t* codes;
   float* scales;
@@ -117,7 +126,7 @@ INLINE void place(const Codes& eight, int32_t* out, int64_t step) {
   int32_t word[kGroup / 4];
   memcpy(word, &eight, sizeof word);
   UNROLL
-  for (int i = 0; i < kGroup / 4; i++) out[i * step] = word[i];
+  for (int i = 0; i < kGroup / 4; i++) out[i / kTogether * kTogether * step + i % kTogether] = word[i];
 }
 // A row's group to its words, h apart.
 template <int BITS>
@@ -149,7 +158,7 @@ static void quantize_rows_of(const Record& r, const LinearPlan& p, Range row_pan
         if (g == whole) from = (const float*)memcpy(tail, from, (size_t)(p.inputs - whole * kGroup) * sizeof(float));
         const Codes codes = quantize_group(from, a.scales + at);
         a.sums[at] = start_of<BITS>(codes);
-        place_words<BITS>(codes, out + row, h);
+        place_words<BITS>(codes, out + row * kTogether, h);
       }
   }
 }
@@ -290,6 +299,10 @@ NOINLINE void quant_tile(const QuantTile& z) {
     }
   }
 }
+#elif defined(OPENELM_NEON)
+}  // namespace openelm::OPENELM_ISA
+#include "quant_neon.h"
+namespace openelm::OPENELM_ISA {
 #else
 // Without integer products: a group's codes and activations as floats, whose sums of 32 products are exact all the same.
 template <int R, int B, int BITS>

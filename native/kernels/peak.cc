@@ -69,7 +69,36 @@ static void spin_f32(long turns) {
   asm volatile("" : : "m"(a));
 }
 double peak_f32() { return best_rate(spin_f32, 24.0 * W); }
+#if defined(OPENELM_NEON)
+static void spin_int8(long turns) {
+  int32x4_t a[12] = {};
+  int8x16_t x = {}, y = {};
+  for (; turns > 0; turns--) {
+    asm volatile("" : "+w"(x), "+w"(y));
+    for (int twice = 0; twice < 2; twice++) {
+      UNROLL
+      for (int i = 0; i < 12; i++) {
+#if defined(OPENELM_I8MM)
+        a[i] = vusmmlaq_s32(a[i], vreinterpretq_u8_s8(x), y);
+#elif defined(OPENELM_DOTPROD)
+        a[i] = vdotq_s32(a[i], x, y);
+#else
+        a[i] = vpadalq_s16(a[i], vpaddq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y)), vmull_high_s8(x, y)));
+        asm volatile("" : "+w"(x));   // the products are the same in every turn of the loop
+#endif
+      }
+    }
+  }
+  asm volatile("" : : "m"(a));
+}
+#if defined(OPENELM_I8MM)
+double peak_int8() { return best_rate(spin_int8, 24.0 * 32); }
+#else
+double peak_int8() { return best_rate(spin_int8, 24.0 * 16); }
+#endif
+#else
 double peak_int8() { return peak_f32(); }
+#endif
 #endif
 
 }  // namespace openelm::OPENELM_ISA

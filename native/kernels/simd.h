@@ -1,4 +1,4 @@
-// Vectors of W floats for the kernels: 16 with AVX-512, 8 with AVX2, 4 otherwise; a weight panel of 16 is NV of them. GCC's vector
+// Vectors of W floats for the kernels: 16 with AVX-512, 8 with AVX2, 4 with NEON (OPENELM_NEON) and otherwise; a weight panel of 16 is NV of them. GCC's vector
 // extensions wherever the language has a word for it, one intrinsic where it has not. Everything lies in a namespace of the
 // instruction set, so that no inline function compiled for one is linked into another. Compiled with -ffp-contract=off: a
 // multiply-add is fused where it says fma().
@@ -94,6 +94,8 @@ INLINE vi round_to_int(vf v) {
   return (vi)_mm512_cvtps_epi32((__m512)v);
 #elif defined(__AVX2__)
   return (vi)_mm256_cvtps_epi32((__m256)v);
+#elif defined(OPENELM_NEON)
+  return (vi)vcvtnq_s32_f32((float32x4_t)v);
 #else
   return truncate(round_even(v));
 #endif
@@ -115,6 +117,8 @@ INLINE void store_part(float* p, vf v, int n) {
 INLINE float sum(vf v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)v);
+#elif defined(OPENELM_NEON)
+  return vaddvq_f32((float32x4_t)v);
 #else
   alignas(64) float t[W];
   store(t, v);
@@ -142,6 +146,8 @@ INLINE int32_t largest_int(vi v) {
   __m128i m = _mm_max_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
   m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
   return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+#elif defined(OPENELM_NEON)
+  return vmaxvq_s32((int32x4_t)v);
 #else
   int32_t best = v[0];
   for (int i = 1; i < W; i++) best = v[i] > best ? v[i] : best;
@@ -155,6 +161,8 @@ INLINE int32_t sum_int(vi v) {
   __m128i m = _mm_add_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
   m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
   return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+#elif defined(OPENELM_NEON)
+  return vaddvq_s32((int32x4_t)v);
 #else
   int32_t total = 0;
   for (int i = 0; i < W; i++) total += v[i];
@@ -180,6 +188,9 @@ INLINE void sums(const vf* v, float* out) {
   __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
   __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
   store(out, (vf)_mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)));
+#elif defined(OPENELM_NEON)
+  const float32x4_t* a = (const float32x4_t*)v;
+  store(out, (vf)vpaddq_f32(vpaddq_f32(a[0], a[1]), vpaddq_f32(a[2], a[3])));
 #else
   for (int i = 0; i < W; i++) out[i] = sum(v[i]);
 #endif
@@ -206,6 +217,10 @@ INLINE uint32_t bits_of(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
 INLINE float f16_to_f32(uint16_t h) {
 #if defined(__AVX2__)
   return _cvtsh_ss(h);
+#elif defined(OPENELM_NEON)
+  __fp16 half;
+  memcpy(&half, &h, 2);
+  return (float)half;
 #else
   uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13;
   uint32_t u = bits_of(float_of(magnitude) * 0x1p112f);
@@ -217,6 +232,11 @@ INLINE float f16_to_f32(uint16_t h) {
 INLINE uint16_t f32_to_f16(float f) {
 #if defined(__AVX2__)
   return (uint16_t)_cvtss_sh(f, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(OPENELM_NEON)
+  const __fp16 half = (__fp16)f;
+  uint16_t h;
+  memcpy(&h, &half, 2);
+  return h;
 #else
   uint32_t u = bits_of(f), sign = u >> 16 & 0x8000, x = u & 0x7fffffff;
   if (x >= 0x47800000) return (uint16_t)(sign | (x > 0x7f800000 ? 0x7e00 | (x >> 13 & 0x3ff) : 0x7c00));
@@ -250,6 +270,8 @@ INLINE vf load(const half_t* p) {
   return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
 #elif defined(__AVX2__)
   return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+#elif defined(OPENELM_NEON)
+  return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t*)p)));
 #else
   vi h = __builtin_convertvector(*(const vh_memory*)p, vi);
   vi u = bits(from_bits((h & 0x7fff) << 13) * 0x1p112f);
@@ -262,6 +284,8 @@ INLINE void store(half_t* p, vf v) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #elif defined(__AVX2__)
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(OPENELM_NEON)
+  vst1_u16((uint16_t*)p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)));
 #else
   for (int i = 0; i < W; i++) p[i].v = f32_to_f16(v[i]);
 #endif

@@ -51,9 +51,21 @@ NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict
     vf w[C];
     UNROLL
     for (int j = 0; j < C; j++) w[j] = load(b + j / NV * bs + j % NV * W);
+#if defined(OPENELM_NEON)
+    vf rows[R];   // a product takes its row from a lane: side by side, one load brings several
+    if (RS == 1) {
+      UNROLL
+      for (int r = 0; r + 4 <= R; r += 4) rows[r] = load(a + r);
+      if (R % 4 == 2) rows[R - 2] = (vf)vcombine_f32(vld1_f32(a + R - 2), vdup_n_f32(0));
+    }
+#endif
     UNROLL
     for (int r = 0; r < R; r++) {
+#if defined(OPENELM_NEON)
+      vf x = splat(RS == 1 && (r < R / 4 * 4 || R % 4 == 2) ? rows[r / 4 * 4][r % 4] : a[r * RS]);
+#else
       vf x = splat(a[r * RS]);
+#endif
       UNROLL
       for (int j = 0; j < C; j++) acc[r][j] = fma(x, w[j], acc[r][j]);
     }

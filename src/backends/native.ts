@@ -27,8 +27,8 @@ import { abiHash, type OpName, opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 
-const isas = ['plain', 'avx2', 'avxvnni', 'avx512', 'vnni'] as const;
-/** Instruction sets, each above the one before. */
+const isas = ['plain', 'avx2', 'avxvnni', 'avx512', 'vnni', 'neon', 'dotprod', 'i8mm'] as const;
+/** Instruction sets: plain C++, those of x64, those of ARM; each above the one before of its kind. */
 export type Isa = (typeof isas)[number];
 const isaNames: Record<Isa, string> = {
   plain: 'plain C++',
@@ -36,6 +36,9 @@ const isaNames: Record<Isa, string> = {
   avxvnni: 'AVX-VNNI',
   avx512: 'AVX-512',
   vnni: 'AVX-512 VNNI',
+  neon: 'NEON',
+  dotprod: 'NEON with dot products',
+  i8mm: 'NEON with int8 matrix products',
 };
 
 type Handle = { readonly brand: 'backend' };
