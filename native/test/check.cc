@@ -481,9 +481,10 @@ static void check_training(const KernelTable& t) {
     auto losses = guarded((size_t)rows * 2), dx = guarded((size_t)rows * columns), dw = guarded((size_t)vocabulary * columns);
     vector<int> targets((size_t)rows);
     for (int& target : targets) target = pick(-1, vocabulary - 1);
+    using namespace crossEntropy_op;
     Call loss(t, op_crossEntropy);
-    loss.rows(0, x.data()).rows(1, w.data()).rows(2, targets.data(), kI32).rows(3, scale.data()).rows(4, losses.data());
-    if (i % 3) loss.rows(5, dx.data()).rows(6, dw.data());
+    loss.rows(x_, x.data()).rows(weight_, w.data()).rows(targets_, targets.data(), kI32).rows(scale_, scale.data()).rows(losses_, losses.data());
+    if (i % 3) loss.rows(dx_, dx.data()).rows(weightGrad_, dw.data());
     expect("code", loss.ints({rows, columns, vocabulary}).run(), kOk, 1, 0);
     check_guard(losses, (size_t)rows * 2);
     check_guard(dx, (size_t)rows * columns);
