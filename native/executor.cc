@@ -228,13 +228,13 @@ void Executor::perform(Task* task) {
   switch (task->kind) {
     case Task::kRun: run(*task); break;
     case Task::kWrite: {
-      std::memcpy(buffer->data + task->offset, task->copy.get(), task->bytes);
+      if (task->bytes > 0) std::memcpy(buffer->data + task->offset, task->copy.get(), task->bytes);   // an empty one has no address
       if (static_cast<int64_t>(task->bytes) == buffer->elements * element_bytes(buffer->dtype)) buffer->stamp = 0;
       break;
     }
     case Task::kRead:
       if (buffer->stamp > task->acknowledged) task->code = kPoisoned;
-      else std::memcpy(task->data, buffer->data + task->offset, task->bytes);
+      else if (task->bytes > 0) std::memcpy(task->data, buffer->data + task->offset, task->bytes);
       break;
     case Task::kUpload: return upload(task);
     case Task::kFree: release(buffer); break;
