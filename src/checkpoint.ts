@@ -36,7 +36,7 @@ const llamaVocabularies = [32000, 32128];
  * Finds a model: nothing for the embedded one, a directory (a run's: its last checkpoint), a weights file with its config beside it,
  * or a hub id (`org/name`, fetched if it is not cached). Throws `InputError` when there is nothing of the kind, or its config is malformed.
  */
-export async function openCheckpoint(model: string | undefined, hub: DownloadOptions = {}): Promise<Checkpoint> {
+export async function openCheckpoint(model?: string, hub: DownloadOptions = {}): Promise<Checkpoint> {
   const name = model ?? defaultModel;
   const path = await locateModel(name, hub);
   const directory = (await kindOf(path)) === 'file' ? parentOf(path) : path;

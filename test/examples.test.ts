@@ -22,7 +22,7 @@ async function example(name: string, ...args: string[]): Promise<string> {
 describe('examples', () => {
   it('are all tried here, and short', () => {
     const names = readdirSync(join(root, 'examples')).sort();
-    expect(names).toEqual(['eval.ts', 'generate.ts', 'score.ts', 'tokenizer.ts', 'train.ts']);
+    expect(names).toEqual(['eval.ts', 'generate.ts', 'score.ts', 'tokenizer.ts', 'train.ts', 'tune.ts']);
     for (const name of names) {
       expect(readFileSync(join(root, 'examples', name), 'utf8').split('\n').length - 1, name).toBeLessThanOrEqual(40);
     }
@@ -54,6 +54,15 @@ describe('examples', () => {
     expect(losses).toHaveLength(20);
     expect(losses[19]).toBeLessThan(losses[0] - 0.5);
     await using model = await load(out);
+    expect((await model.complete('Once', { maxTokens: 4 })).ids).toHaveLength(4);
+  });
+
+  it.concurrent('tune', async () => {
+    const out = join(folder, 'adapter');
+    const losses = [...(await example('tune', out)).matchAll(/^step \d+: loss (\S+)$/gm)].map((match) => Number(match[1]));
+    expect(losses).toHaveLength(6);
+    expect(losses[5]).toBeLessThan(losses[0] - 0.2);
+    await using model = await load(undefined, { adapter: out });
     expect((await model.complete('Once', { maxTokens: 4 })).ids).toHaveLength(4);
   });
 });

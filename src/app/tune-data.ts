@@ -1,21 +1,13 @@
-// The data of a tuning run: its rows as examples or pairs, what was kept and dropped, and what a batch of them takes.
+// The data of a tuning run, as its settings name it: its rows as examples or pairs, and what was kept and dropped. How they become
+// batches is train/batching.ts.
 
-import {
-  batchesInOrder,
-  ExampleSource,
-  type ExampleSourceOptions,
-  type LoadedExamples,
-  loadExamples,
-  planBatches,
-} from '../data/example-source.js';
+import { type LoadedExamples, loadExamples } from '../data/example-source.js';
 import { type Example, exampleOf, type RowEncoders } from '../data/examples.js';
-import { type Pair, pairOf } from '../data/preferences.js';
+import { pairOf } from '../data/preferences.js';
 import type { FileRow } from '../data/readers.js';
 import { InputError } from '../errors.js';
 import { localCorpora } from '../io/node/corpora.js';
-import type { TrainingBatch } from '../train/language-modelling.js';
-import { type PreferenceBatch, pairRows, preferenceBatch } from '../train/preference-optimization.js';
-import type { BatchLimits } from '../train/ragged.js';
+import type { JudgedPair, PlanOptions } from '../train/batching.js';
 import { progressBar } from './progress.js';
 import type { Terminal } from './terminal.js';
 import type { TuneConfig } from './tune-config.js';
@@ -34,7 +26,7 @@ export async function loadTuningData<Item extends object>(
 ): Promise<TuningData<Item>> {
   const bar = progressBar(terminal.stderr, { format: (rows) => `${rows} rows` });
   const read = (files: readonly string[], limit?: number): Promise<LoadedExamples<Item>> =>
-    loadExamples<Item, string>(localCorpora, files, make, {
+    loadExamples<Item>(localCorpora, files, make, {
       limit,
       onRow: (rows) => terminal.stderr.isTTY && bar.update('reading', rows),
     });
@@ -70,90 +62,11 @@ export function makePair(
   };
 }
 
-/** How examples become batches of a kind. */
-export interface Batching<Item, Batch> {
-  rowsOf(item: Item): number;
-  collate(items: readonly Item[]): Batch;
-  /** Sequences that an item takes, and segments that they look at. */
-  readonly sequences: number;
-  readonly segments: number;
-  /** The longest sequence of an item, with what it goes on from. */
-  positionsOf(item: Item): number;
-}
-
-/** An example is one sequence: all but its last token are fed, what is learned is the next one. */
-export const exampleBatching: Batching<Example, TrainingBatch> = {
-  rowsOf: ({ tokens }) => tokens.length - 1,
-  positionsOf: ({ tokens }) => tokens.length - 1,
-  sequences: 1,
-  segments: 1,
-  collate(examples) {
-    const rows = examples.reduce((sum, { tokens }) => sum + tokens.length - 1, 0);
-    const batch = { tokens: new Int32Array(rows), targets: new Int32Array(rows), sequences: [] as [number, number][] };
-    let at = 0;
-    for (const { tokens, learned } of examples) {
-      const length = tokens.length - 1;
-      batch.tokens.set(tokens.subarray(0, length), at);
-      for (let i = 0; i < length; i++) batch.targets[at + i] = learned[i + 1] ? tokens[i + 1] : -1;
-      batch.sequences.push([at, length]);
-      at += length;
-    }
-    return batch;
-  },
-};
-
-/** A pair, and what the reference model thinks of it: log-probabilities of the chosen answer and of the rejected, filled in later. */
-export interface JudgedPair extends Pair {
-  readonly reference: Float32Array;
-}
-
-export const pairBatching: Batching<JudgedPair, PreferenceBatch> = {
-  rowsOf: pairRows.rows,
-  positionsOf: pairRows.positions,
-  sequences: pairRows.sequences,
-  segments: pairRows.segments,
-  collate: (pairs) => preferenceBatch(pairs, Float32Array.from(pairs.flatMap(({ reference }) => [...reference]))),
-};
-
-/** The batches of a run, counted beforehand. */
-export interface PlannedBatches<Batch> {
-  /** From the beginning, or from a state. */
-  source(state?: unknown): ExampleSource<{ readonly document: string }, Batch>;
-  validation(): Iterable<Batch>;
-  /** Batches of all epochs. */
-  readonly batches: number;
-  readonly limits: BatchLimits;
-  /** Examples of a batch at most. */
-  readonly mostItems: number;
-}
-
-/** Plans the batches of a run over its epochs. */
-export function planTuning<Item extends { readonly document: string }, Batch>(
-  config: TuneConfig,
-  { train, validation }: TuningData<Item>,
-  { rowsOf, positionsOf, collate, sequences, segments }: Batching<Item, Batch>,
+/** How batches are made: so many examples, or (packing) as many as so many of the longest would take. */
+export function planOptions(
+  { batch_size: size, packing, epochs, seed, steps, accumulation }: TuneConfig,
   maxLength: number,
-): PlannedBatches<Batch> {
-  const { batch_size: size, packing, epochs, seed, steps, accumulation } = config;
-  const options: ExampleSourceOptions<Item> = {
-    batchSize: packing ? Number.POSITIVE_INFINITY : size,
-    maxRows: packing ? size * maxLength : Number.POSITIVE_INFINITY,
-    ...{ rowsOf, shuffle: true, seed },
-  };
-  const plan = planBatches(train.examples, options, { epochs, batches: steps && steps * accumulation });
-  const judged = planBatches(validation, { ...options, shuffle: false }, { epochs: 1 });
-  const items = Math.max(plan.mostExamples, judged.mostExamples);
-  return {
-    source: (state) =>
-      new ExampleSource(train.examples, options, collate, state) as unknown as ExampleSource<{ document: string }, Batch>,
-    validation: () => batchesInOrder(validation, options, collate),
-    batches: plan.batches,
-    mostItems: items,
-    limits: {
-      maxRows: Math.max(plan.mostRows, judged.mostRows),
-      maxSequences: sequences * items,
-      maxSegments: segments * items,
-      maxPositions: [...train.examples, ...validation].reduce((most, item) => Math.max(most, positionsOf(item)), 0),
-    },
-  };
+): PlanOptions {
+  const limit = packing ? { maxRows: size * maxLength } : { batchSize: size };
+  return { ...limit, epochs, seed, batches: steps && steps * accumulation };
 }

@@ -8,15 +8,13 @@ import { readFloat32 } from '../io/decode.js';
 import { writeAtomic } from '../io/node/files.js';
 import { readIfThere } from '../io/node/paths.js';
 import { readSafetensors, writeSafetensors } from '../io/safetensors.js';
-import { type PreferenceBatch, preferenceBatch } from '../train/preference-optimization.js';
+import { type JudgedPair, judgePairs } from '../train/batching.js';
+import type { PreferenceBatch } from '../train/preference-optimization.js';
 import type { TrainingStep } from '../train/step.js';
 import { progressBar } from './progress.js';
 import type { Terminal } from './terminal.js';
-import type { JudgedPair } from './tune-data.js';
 
 const FILE = 'reference.safetensors';
-/** Pairs under way at once: the device has the next one while numbers travel. */
-const ahead = 4;
 
 /** Fills in what the model of `step` thinks of each pair, from the run's file if it is of these pairs, else computed and written there. */
 export async function judgeByReference(
@@ -51,23 +49,8 @@ async function compute(
   step: TrainingStep<PreferenceBatch>,
 ): Promise<Float32Array<ArrayBuffer>> {
   const bar = progressBar(terminal.stderr, { format: (count) => `${count} pairs` });
-  const logps = new Float32Array(2 * pairs.length);
-  const running: Promise<void>[] = [];
-  try {
-    for (const [p, pair] of pairs.entries()) {
-      const judged = step.evaluate(preferenceBatch([pair], new Float32Array(2))).then(({ means }) => {
-        logps.set([means.logpChosen, means.logpRejected], 2 * p);
-        bar.update('judging pairs by the reference', p + 1, pairs.length);
-      });
-      running.push(judged);
-      if (running.length >= ahead) await running.shift();
-    }
-    await Promise.all(running);
-  } finally {
-    await Promise.allSettled(running);
-    bar.finish();
-  }
-  return logps;
+  const show = (done: number): void => bar.update('judging pairs by the reference', done, pairs.length);
+  return judgePairs(step, pairs, show).finally(() => bar.finish());
 }
 
 /** Of these pairs and this model, and no others. */

@@ -16,6 +16,7 @@ import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { exampleBatching, type PlannedBatches, pairBatching, planTuning } from '../train/batching.js';
 import { languageModelling } from '../train/language-modelling.js';
 import type { Objective } from '../train/objective.js';
 import { preferenceOptimization } from '../train/preference-optimization.js';
@@ -38,16 +39,7 @@ import {
 } from './training-run.js';
 import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.js';
 import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule } from './tune-config.js';
-import {
-  exampleBatching,
-  loadTuningData,
-  makeExample,
-  makePair,
-  type PlannedBatches,
-  pairBatching,
-  planTuning,
-  type TuningData,
-} from './tune-data.js';
+import { loadTuningData, makeExample, makePair, planOptions, type TuningData } from './tune-data.js';
 import { learningSize, openLearning } from './tune-learner.js';
 import { judgeByReference } from './tune-reference.js';
 
@@ -144,7 +136,11 @@ async function sampleFrom(terminal: Terminal, config: SamplingConfig, base: Base
 
 async function tuneOnAnswers(terminal: Terminal, config: TuneConfig, base: Base, from?: StartingPoint): Promise<void> {
   const data = await loadTuningData(terminal, config, makeExample(config, base.encoders, base.maxLength));
-  const plan = planTuning(config, data, exampleBatching, base.maxLength);
+  const plan = planTuning(
+    { train: data.train.examples, validation: data.validation },
+    exampleBatching,
+    planOptions(config, base.maxLength),
+  );
   const { examples } = data.train;
   const tokens = examples.reduce((sum, example) => sum + example.tokens.length, 0);
   const learned = examples.reduce((sum, example) => sum + example.learned.reduce((a, b) => a + b, 0), 0);
@@ -170,7 +166,11 @@ async function tuneOnPairs(
   settings = config,
 ): Promise<void> {
   const data = await loadTuningData(terminal, config, makePair(config, base.encoders, base.maxLength));
-  const plan = planTuning(config, data, pairBatching, base.maxLength);
+  const plan = planTuning(
+    { train: data.train.examples, validation: data.validation },
+    pairBatching,
+    planOptions(config, base.maxLength),
+  );
   const { examples } = data.train;
   const tokens = examples.reduce((sum, pair) => sum + pairBatching.rowsOf(pair), 0);
   const cut = examples.filter((pair) => pair.cut).length;

@@ -17,10 +17,10 @@ export interface LoadedExamples<Example> {
  * Reads all rows of files into examples; `make` says why there is none for a row. Throws `InputError` when a file cannot be read, what
  * `make` throws, and when nothing is left.
  */
-export async function loadExamples<Example extends object, Reason extends string>(
+export async function loadExamples<Example extends object>(
   corpora: CorpusFiles,
   files: readonly string[],
-  make: (row: FileRow) => Promise<Example | Reason>,
+  make: (row: FileRow) => Promise<Example | string>,
   options: { readonly limit?: number; onRow?(rows: number): void } = {},
 ): Promise<LoadedExamples<Example>> {
   const examples: Example[] = [];

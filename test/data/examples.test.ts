@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { batchesInOrder, ExampleSource, loadExamples, planBatches } from '../../src/data/example-source.js';
-import { type Dropped, type Example, type ExampleOptions, exampleOf, type RowEncoders } from '../../src/data/examples.js';
+import { type Example, type ExampleOptions, exampleOf, type RowEncoders } from '../../src/data/examples.js';
 import type { FileRow } from '../../src/data/readers.js';
 import { encodeConversation } from '../../src/infer/chat.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
@@ -118,7 +118,7 @@ describe('loadExamples', () => {
       'd.json': '[3]',
     });
     const make = (each: FileRow) => exampleOf(each, encoders, options);
-    const { examples, rows, dropped } = await loadExamples<Example, Dropped>(corpora, ['a.jsonl', 'b.json'], make);
+    const { examples, rows, dropped } = await loadExamples(corpora, ['a.jsonl', 'b.json'], make);
     expect(examples.map(({ document }) => document)).toEqual(['a.jsonl:0', 'b.json:0']);
     expect([rows, [...dropped]]).toEqual([3, [['an empty answer', 1]]]);
     await expect(loadExamples(corpora, ['c.json'], make)).rejects.toThrow('c.json: nothing to learn from in 0 rows');

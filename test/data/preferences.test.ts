@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { loadExamples } from '../../src/data/example-source.js';
 import type { RowEncoders } from '../../src/data/examples.js';
-import { type Pair, type PairDropped, type PairOptions, pairOf, truncatePair } from '../../src/data/preferences.js';
+import { type Pair, type PairOptions, pairOf, truncatePair } from '../../src/data/preferences.js';
 import type { FileRow } from '../../src/data/readers.js';
 import { encodeConversation } from '../../src/infer/chat.js';
 import { localCorpora } from '../../src/io/node/corpora.js';
@@ -88,9 +88,7 @@ describe('pairOf', () => {
 
   it("reads UltraFeedback's Parquet as published", async () => {
     const file = fileURLToPath(new URL('ultrafeedback.parquet', import.meta.url));
-    const { examples, dropped } = await loadExamples<Pair, PairDropped>(localCorpora, [file], (each) =>
-      pairOf(each, encoders, options),
-    );
+    const { examples, dropped } = await loadExamples(localCorpora, [file], (each) => pairOf(each, encoders, options));
     expect(examples).toHaveLength(1);
     expect([text(examples[0].chosen), text(examples[0].rejected)]).toEqual(['Air scatters blue light.$', 'It is paint.$']);
     expect([...dropped]).toEqual([
