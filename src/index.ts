@@ -17,7 +17,7 @@ export type { EngineOptions, FinishReason, GenerateOptions, ScoreResult } from '
 export type { SamplingOptions } from './infer/sampler.js';
 export type { Prompt, TextOptions, TextPiece, TextResult, Timings } from './infer/text.js';
 export type { DownloadOptions } from './io/node/hub.js';
-export { defaultModel } from './locate.js';
+export { defaultChatModel, defaultModel } from './locate.js';
 export { configFromFields, configFromName, configNames, type ModelConfig } from './model/config.js';
 export type { Precision } from './model/parameters.js';
 export { type BackendChoice, type ChosenBackend, openBackend } from './open.js';

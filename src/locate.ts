@@ -9,6 +9,9 @@ import { configNames } from './model/config.js';
 
 /** The model that is used when none is named: it lies in the package. */
 export const defaultModel = 'tales-6m';
+/** The one that is talked to when none is named: the same model, taught to tell stories by instruction. */
+export const defaultChatModel = 'tales-6m-instruct';
+const embeddedModels: readonly string[] = [defaultModel, defaultChatModel];
 
 /** Files that hold weights of other programs, by their ending. */
 const foreign: readonly (readonly [ending: RegExp, what: string])[] = [
@@ -21,7 +24,7 @@ const instead = 'take the safetensors file of that model, with its config.json b
 
 /** The directory or the weights file that `model` stands for; what was found out on the way goes to `onNotice`. Throws `InputError`. */
 export async function locateModel(model: string, hub: DownloadOptions): Promise<string> {
-  if (model === defaultModel) return embedded();
+  if (embeddedModels.includes(model)) return embedded(model);
   const kind = await kindOf(model);
   if (kind === 'file') return locateFile(model);
   if (kind === 'directory') return locateDirectory(model, hub.onNotice);
@@ -41,7 +44,7 @@ export async function locateModel(model: string, hub: DownloadOptions): Promise<
 /** Whether a text that was given as something else is the name of a model, or of a thing that people take for one. */
 export async function looksLikeModel(text: string): Promise<boolean> {
   if (/\s/.test(text)) return false;
-  const named = configNames.includes(text) || text === defaultModel || isHubId(text);
+  const named = configNames.includes(text) || embeddedModels.includes(text) || isHubId(text);
   return named || /\.safetensors$/.test(text) || foreign.some(([ending]) => ending.test(text)) || (await isPlace(text));
 }
 
@@ -53,8 +56,8 @@ function isHubId(text: string): boolean {
   return /^[\w.-]+\/[\w.-]+$/.test(text);
 }
 
-async function embedded(): Promise<string> {
-  const path = packagePath(`models/${defaultModel}`);
+async function embedded(name: string): Promise<string> {
+  const path = packagePath(`models/${name}`);
   if ((await kindOf(path)) === 'directory') return path;
   throw new InputError(
     `the embedded model is not at ${path}; where openelm was bundled with a program, leave it out of the bundle (external: openelm)`,

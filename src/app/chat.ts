@@ -4,7 +4,7 @@
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
 import { InputError, nearest } from '../errors.js';
-import { type ChatMessage, defaultModel, type Model, type TextResult } from '../index.js';
+import { type ChatMessage, defaultChatModel, defaultModel, type Model, type TextResult } from '../index.js';
 import { openModel } from './loading.js';
 import {
   addGenerationOptions,
@@ -23,7 +23,8 @@ interface ChatOptions extends ModelOptions, GenerationOptions {
 const help = `
 A line is a turn. /reset forgets the conversation, /exit (or Ctrl-D) leaves, /help lists these. Ctrl-C stops the answer; twice,
 or at the prompt, it leaves. When stdin is no terminal each of its lines is a turn and only the answers are written to stdout.
-When the context is full the oldest turns are dropped.
+When the context is full the oldest turns are dropped. Without a model it is tales-6m-instruct in the package, which
+writes a story about what it is asked.
 
 Example:
   $ openelm chat --model apple/OpenELM-270M-Instruct --system "Answer in one sentence."`;
@@ -44,7 +45,7 @@ export function chatCommand(terminal: Terminal): Command {
 }
 
 async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {
-  const { model } = await openModel(terminal, options);
+  const { model } = await openModel(terminal, { ...options, model: options.model ?? defaultChatModel });
   try {
     if (model.checkpoint.name === defaultModel) {
       const what = `${defaultModel} is a story model without instruction tuning: it goes on with your text rather than answers`;

@@ -4,9 +4,7 @@ import { PassThrough } from 'node:stream';
 import { expect, it } from 'vitest';
 import { type Given, type Outcome, run } from './terminal.js';
 
-const note =
-  'openelm: note: tales-6m is a story model without instruction tuning: it goes on with your text rather than answers\n' +
-  "openelm: template: Apple's for instructions (the model has none)\n";
+const note = "openelm: template: the model's own\n";
 const cut = '(cut at 8 tokens: --max-tokens allows more)\n';
 
 function chat(lines: readonly string[], args: readonly string[] = [], given: Given = {}): Promise<Outcome> {
@@ -84,4 +82,18 @@ it('ends at the second Ctrl-C when lines are left in the pipe', { timeout: 20_00
   });
   expect({ code, presses }).toEqual({ code: 130, presses: 2 });
   expect(stdout.split('\n').length).toBeLessThan(5);
+});
+
+it('answers with a story about what was asked, by the model in the package', async () => {
+  const { code, stdout } = await run(['chat', '-t', '0', '-n', '256'], {
+    stdin: 'Write a story about a fox and a well.\n/reset\nTell me a story about a girl named Lily and a cake.\n',
+  });
+  expect(code).toBe(0);
+  expect(stdout).toMatch(/\bfox\b/i);
+  expect(stdout).toMatch(/\bLily\b[\s\S]*\bcake\b/);
+});
+
+it('says of a model that was not taught to answer that it was not', async () => {
+  const { stderr } = await run(['chat', '-m', 'tales-6m', '-n', '1'], { stdin: 'The king said\n' });
+  expect(stderr).toContain('openelm: note: tales-6m is a story model without instruction tuning: it goes on with your text');
 });
