@@ -33,3 +33,27 @@ it.skipIf('reason' in native)('recipes/tiny.sh goes from raw text to a model tha
     await rm(directory, { recursive: true });
   }
 });
+
+it.skipIf('reason' in native)(
+  'recipes/tune-tiny.sh teaches answers, preferences and its own best',
+  { timeout: 600_000 },
+  async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'openelm-tune-tiny-'));
+    try {
+      const recipe = join(import.meta.dirname, '../recipes/tune-tiny.sh');
+      const { stdout } = await promisify(execFile)('sh', [recipe, directory], { maxBuffer: 1 << 26 });
+      expect(stdout).toMatch(/# 28 rows: 24 to learn from, .* 4 held out/);
+      expect(stdout).toMatch(/# 6 prompts, 24 answers of mean reward .*: \d+ pairs in /);
+      const last = async (run: string, key: string): Promise<number[]> =>
+        (await readLog(join(directory, run))).flatMap((line) =>
+          line.type === 'step' ? [Number((line as Record<string, unknown>)[key])] : [],
+        );
+      const losses = await last('sft', 'loss');
+      expect(losses.at(-1)).toBeLessThan(losses[0] - 0.3);
+      expect((await last('dpo', 'margin')).at(-1)).toBeGreaterThan(0);
+      expect(existsSync(join(directory, 'dpo.svg'))).toBe(true);
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  },
+);
