@@ -13,11 +13,13 @@ function chat(lines: readonly string[], args: readonly string[] = [], given: Giv
 }
 
 it('answers line by line, with the turns before in mind', async () => {
-  const once = await chat(['The king said']);
-  expect(once).toMatchObject({ code: 0, stderr: note + cut });
+  // Stories begin alike: enough of them to tell two apart.
+  const [args, longer] = [['-n', '40'], cut.replace('8', '40')];
+  const once = await chat(['The king said'], args);
+  expect(once).toMatchObject({ code: 0, stderr: note + longer });
   expect(once.stdout).toMatch(/^\S[\s\S]*\n$/);
-  const { code, stdout, stderr } = await chat(['The king said', '', 'The king said']);
-  expect({ code, stderr }).toEqual({ code: 0, stderr: note + cut + cut });
+  const { code, stdout, stderr } = await chat(['The king said', '', 'The king said'], args);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: note + longer + longer });
   expect(stdout.startsWith(once.stdout)).toBe(true);
   const second = stdout.slice(once.stdout.length);
   expect(second).toMatch(/^\S[\s\S]*\n$/);
