@@ -331,15 +331,16 @@ export function behaviourSuite(openBackend: Open): void {
   it('drops what waits when it is disposed of', async () => {
     const backend = await open();
     const long = await longProgram(backend, backend.create('f32', [1, 1024]));
-    const codes = [0, 1, 2].map(() =>
+    const codes = Array.from({ length: 12 }, () =>
       backend.submit(long, none).done.then(
         () => 'done',
         (error) => error.code,
       ),
     );
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await codes[0];
     await backend.dispose();
-    expect(await Promise.all(codes)).toEqual(['done', 'cancelled', 'cancelled']);
+    // How many were done by then is up to the machine; not all, and none behind one that was dropped.
+    expect((await Promise.all(codes)).join(' ')).toMatch(/^done( done)*( cancelled)+$/);
     expect(() => backend.create('f32', [1])).toThrow(/disposed/);
     expect(() => backend.submit(long, none)).toThrow(/disposed/);
     await backend.dispose();
