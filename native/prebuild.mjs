@@ -1,6 +1,6 @@
 // Makes addons for machines without a compiler: `npm run prebuild [-- TARGET...]` builds native/prebuilds/TARGET/openelm.node for
 // linux-x64, linux-arm64 and win32-x64 with Debian's cross compilers, as far as they are installed, and says what it left out and
-// why. node-gyp compiles, as everywhere; only the linker is this file itself (LINK). macOS is built where it is (.github/workflows).
+// why. node-gyp compiles, as everywhere; only the linker is this file itself (LINK). On macOS it builds for the machine it runs on.
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,9 +14,11 @@ const newestGlibc = '2.28';
 const wrapped = ['create', 'detach', 'join', 'once', 'key_create', 'key_delete', 'getspecific', 'setspecific'].map(
   (name) => `pthread_${name}`,
 );
-wrapped.push('log');
+wrapped.push('exp', 'log', 'pow');
 
+const here = `${process.platform}-${process.arch}`;
 const targets = {
+  ...(process.platform === 'darwin' ? { [here]: { arch: process.arch } } : {}),
   'linux-x64': { arch: 'x64', prefix: 'x86_64-linux-gnu-', packages: 'g++' },
   'linux-arm64': { arch: 'arm64', prefix: 'aarch64-linux-gnu-', packages: 'g++-aarch64-linux-gnu' },
   'win32-x64': {
@@ -36,9 +38,9 @@ function main(asked) {
   const unknown = asked.find((name) => !(name in targets));
   if (unknown) fail(`${unknown} is no target; there are ${Object.keys(targets).join(', ')}`);
   for (const name of asked.length > 0 ? asked : Object.keys(targets)) {
-    const compiler = tool(targets[name], 'g++');
+    const compiler = targets[name].prefix ? tool(targets[name], 'g++') : 'c++';
     if (spawnSync(compiler, ['--version']).status !== 0) {
-      const reason = `${compiler} is not installed (Debian's ${targets[name].packages})`;
+      const reason = `${compiler} is not installed${targets[name].packages ? ` (Debian's ${targets[name].packages})` : ''}`;
       if (asked.length > 0) fail(`${name}: ${reason}`);
       console.log(`${name}: skipped, ${reason}`);
       continue;
@@ -61,8 +63,7 @@ function build(name) {
         readFileSync(file, 'utf8').replaceAll("'target_name'", "'win_delay_load_hook': 'false', 'target_name'"),
       );
     }
-    const env = {
-      ...process.env,
+    const crossing = target.prefix && {
       // Windows aligns the stack to 16 bytes and GCC believes in more: aligned moves of AVX would fault.
       ...(target.os === 'win' ? { CXXFLAGS: '-Wa,-muse-unaligned-vector-move' } : {}),
       CC: tool(target, 'gcc'),
@@ -70,6 +71,7 @@ function build(name) {
       AR: tool(target, 'ar'),
       LINK: `${process.execPath} ${join(native, 'prebuild.mjs')} --link ${name}`,
     };
+    const env = { ...process.env, ...crossing };
     // What follows `--` is gyp's, and make's where it builds.
     const steps = [['configure', `--arch=${target.arch}`, ...(target.os ? ['--', `-DOS=${target.os}`] : [])], ['build']];
     for (const step of steps) {
@@ -81,7 +83,7 @@ function build(name) {
     const to = join(native, 'prebuilds', name, 'openelm.node');
     mkdirSync(dirname(to), { recursive: true });
     cpSync(file, to);
-    writeFileSync(join(dirname(to), 'sources.txt'), `${sourcesHash(place)}\n`);
+    writeFileSync(join(dirname(to), 'sources.txt'), `${sourcesHash(native)}\n`);
     console.log(`${name}: ${to}`);
   } finally {
     rmSync(place, { recursive: true });

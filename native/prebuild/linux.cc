@@ -29,7 +29,9 @@ FORWARD(pthread_key_create, int, (pthread_key_t* key, void (*end)(void*)), (key,
 FORWARD(pthread_key_delete, int, (pthread_key_t key), (key))
 FORWARD(pthread_getspecific, void*, (pthread_key_t key), (key))
 FORWARD(pthread_setspecific, int, (pthread_key_t key, const void* value), (key, value))
+FORWARD(exp, double, (double x), (x))
 FORWARD(log, double, (double x), (x))
+FORWARD(pow, double, (double x, double y), (x, y))
 
 // libstdc++ asks whether the process has threads: it does.
 char __libc_single_threaded = 0;
