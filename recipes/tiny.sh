@@ -1,5 +1,5 @@
 #!/bin/sh
-# From raw text to a tokenizer, a trained model, a picture of its curves and generated text, in under three minutes on two cores.
+# From raw text to a tokenizer, a trained model, a picture of its curves and generated text, in under a minute on two cores.
 # Usage: recipes/tiny.sh [DIRECTORY [--key value ...]]; the directory (default runs/tiny) must not hold an earlier run.
 set -eu
 recipes=$(cd "$(dirname "$0")" && pwd)
