@@ -4,7 +4,7 @@
 // No model and no history here; the Jinja interpreter is loaded on first use.
 
 import { InputError } from '../errors.js';
-import { anyOf } from '../tokenizer/tokenizer.js';
+import { anyOf, applyRules, findTokens, placesOf, type TokenRule, type TokenStretch } from '../tokenizer/stretches.js';
 
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant';
@@ -94,6 +94,8 @@ export async function renderChatSegments(
 export interface ChatTokenizer {
   /** Ids of the tokens that only template text may name, by their text: `<s>`, `</s>`, added ones. */
   readonly specialTokens: ReadonlyMap<string, number>;
+  /** What some of them ask of their surroundings. */
+  readonly tokenRules?: ReadonlyMap<string, TokenRule>;
   /** The id that begins a sequence; -1 where there is none. */
   readonly bosId: number;
   /** Whether sequences are meant to begin with it; true unless given. */
@@ -117,13 +119,14 @@ export function encodeChat(
 ): number[] {
   const pattern = anyOf(tokenizer.specialTokens.keys());
   const whole = segments.map((segment) => segment.text).join('');
-  const tokens: { start: number; text: string }[] = []; // the template's, by their place in `whole`
+  const places: TokenStretch[] = []; // of the template's tokens in `whole`
   let offset = 0;
   for (const segment of segments) {
-    if (segment.special) tokens.push(...matches(segment.text, pattern, offset));
+    if (segment.special && pattern) places.push(...placesOf(segment.text, pattern, offset));
     offset += segment.text.length;
   }
-  const ids = sameTokens(tokens, matches(whole, pattern, 0))
+  const tokens = [...applyRules(whole, places, tokenizer.tokenRules)];
+  const ids = sameTokens(tokens, [...findTokens(whole, pattern, tokenizer.tokenRules)])
     ? tokenizer.encodeTemplate(whole)
     : encodeBetween(tokenizer, whole, tokens);
   if ((options.bos ?? tokenizer.addBos ?? true) && tokenizer.bosId >= 0 && ids[0] !== tokenizer.bosId)
@@ -157,22 +160,18 @@ export async function encodeConversation(
   return encodeChat(tokenizer, segments);
 }
 
-function encodeBetween(tokenizer: ChatTokenizer, whole: string, tokens: readonly { start: number; text: string }[]): number[] {
+function encodeBetween(tokenizer: ChatTokenizer, whole: string, tokens: readonly TokenStretch[]): number[] {
   const parts: number[][] = [];
   let from = 0;
-  for (const { start, text } of tokens) {
-    parts.push(tokenizer.encode(whole.slice(from, start), { continued: from > 0 }), [tokenizer.specialTokens.get(text)!]);
-    from = start + text.length;
+  for (const { start, end, token } of tokens) {
+    parts.push(tokenizer.encode(whole.slice(from, start), { continued: from > 0 }), [tokenizer.specialTokens.get(token)!]);
+    from = end;
   }
   return [...parts, tokenizer.encode(whole.slice(from), { continued: from > 0 })].flat();
 }
 
-function matches(text: string, pattern: RegExp | undefined, offset: number): { start: number; text: string }[] {
-  return [...(pattern ? text.matchAll(pattern) : [])].map((match) => ({ start: offset + match.index, text: match[0] }));
-}
-
-function sameTokens(a: readonly { start: number; text: string }[], b: readonly { start: number; text: string }[]): boolean {
-  return a.length === b.length && a.every((token, i) => token.start === b[i].start && token.text === b[i].text);
+function sameTokens(a: readonly TokenStretch[], b: readonly TokenStretch[]): boolean {
+  return a.length === b.length && a.every(({ start, token }, i) => start === b[i].start && token === b[i].token);
 }
 
 /**

@@ -3,12 +3,14 @@
 // and a tokenizer.json beside a tokenizer.model). Here they are read and joined; the readers of vocabularies apply them.
 
 import { InputError } from '../errors.js';
+import type { TokenRule } from './stretches.js';
 
 /** A token beyond the trained pieces. `special` ones are found in template text only, others in any text. */
 export interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;
+  readonly rule?: TokenRule;
 }
 
 export interface TokenizerDecisions {
@@ -20,6 +22,8 @@ export interface TokenizerDecisions {
   readonly addEos?: boolean;
   /** By id, each once. */
   readonly added: readonly AddedToken[];
+  /** Rules of `bos`, `eos` and `pad`, by their texts, for those that are not in the vocabulary yet. */
+  readonly namedRules?: ReadonlyMap<string, TokenRule>;
   /** Which parts of a text get a space in front, where transformers decides instead of the SentencePiece model. */
   readonly prefix?: 'always' | 'first' | 'never';
 }
@@ -38,19 +42,29 @@ type Json = Readonly<Record<string, unknown>>;
 export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | undefined {
   if (Object.values(files).every((file) => file === undefined)) return undefined;
   const config = object(files['tokenizer_config.json'] ?? {}, 'tokenizer_config.json');
-  const map = object(files['special_tokens_map.json'] ?? {}, 'special_tokens_map.json');
+  const listed = object(files['special_tokens_map.json'] ?? {}, 'special_tokens_map.json');
+  // Older than added_tokens_decoder: transformers looks into it only where that is missing, and then before the config.
+  const map = config.added_tokens_decoder === undefined ? listed : {};
   const flag = (key: string): boolean | undefined => {
     const value = config[key] ?? undefined;
     if (value !== undefined && typeof value !== 'boolean') fail('tokenizer_config.json', key, value, 'true or false');
     return value as boolean | undefined;
   };
   const named = (key: string): string | null | undefined => {
-    if (config[key] !== undefined) return tokenText(config[key], 'tokenizer_config.json', key);
-    return map[key] === undefined ? undefined : tokenText(map[key], 'special_tokens_map.json', key);
+    if (map[key] !== undefined) return tokenText(map[key], 'special_tokens_map.json', key);
+    return config[key] === undefined ? undefined : tokenText(config[key], 'tokenizer_config.json', key);
   };
   const whole = object(files['tokenizer.json'] ?? {}, 'tokenizer.json');
   const [begins, ends] = edges(whole.post_processor);
   const hasJson = files['tokenizer.json'] !== undefined;
+  const namedRules = new Map<string, TokenRule>();
+  for (const key of ['bos_token', 'eos_token', 'pad_token']) {
+    const file = map[key] === undefined ? 'tokenizer_config.json' : 'special_tokens_map.json';
+    const token = map[key] ?? config[key];
+    if (typeof token !== 'object' || token === null) continue;
+    const rule = tokenRule(token as Json, (option, value) => fail(file, `${key}.${option}`, value, 'true or false'));
+    if (rule) namedRules.set(tokenText(token, file, key)!, rule);
+  }
   const names = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
   return {
     ...{ bos: names[0], eos: names[1], pad: names[2] },
@@ -63,6 +77,7 @@ export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | u
       whole,
       new Set([...names, ...extraTokens(config), ...extraTokens(map)]),
     ),
+    namedRules,
     prefix: hasJson ? undefined : prefixOf(files['tokenizer_config.json'], flag),
   };
 }
@@ -75,6 +90,18 @@ function fail(file: string, key: string, value: unknown, wanted: string): never 
 function object(value: unknown, file: string, key = 'the file'): Json {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(file, key, value, 'an object');
   return value as Json;
+}
+
+const noRule: TokenRule = { singleWord: false, lstrip: false, rstrip: false };
+
+/** The rule of a token as an object describes it; undefined when it has none. */
+export function tokenRule(token: Json, fail: (option: string, value: unknown) => never): TokenRule | undefined {
+  const flag = (option: string): boolean => {
+    const value = token[option] ?? false;
+    return typeof value === 'boolean' ? value : fail(option, value);
+  };
+  const rule = { singleWord: flag('single_word'), lstrip: flag('lstrip'), rstrip: flag('rstrip') };
+  return Object.values(rule).includes(true) ? rule : undefined;
 }
 
 /** A token as a text or as an object with its content. */
@@ -111,19 +138,23 @@ function prefixOf(config: unknown, flag: (key: string) => boolean | undefined): 
 
 function addedTokens(config: Json, listed: unknown, whole: Json, special: ReadonlySet<unknown>): AddedToken[] {
   const tokens = new Map<number, AddedToken>();
-  const add = (file: string, key: string, id: number, content: unknown, isSpecial: boolean): void => {
+  const add = (file: string, key: string, id: number, content: unknown, isSpecial: boolean, rule?: TokenRule): void => {
     if (!Number.isSafeInteger(id) || id < 0) fail(file, key, id, 'an id');
     if (typeof content !== 'string' || content === '') fail(file, key, content, 'a text');
     const other = tokens.get(id);
     if (other && other.content !== content)
       fail(file, key, content, `${JSON.stringify(other.content)}, which has the id ${id} already,`);
-    tokens.set(id, { id, content, special: isSpecial || special.has(content) || (other?.special ?? false) });
+    // The first file that describes a token decides: tokenizer_config.json before tokenizer.json, as transformers does.
+    const described = other?.rule ?? rule;
+    tokens.set(id, {
+      ...{ id, content, special: isSpecial || special.has(content) || (other?.special ?? false) },
+      ...(described && { rule: described }),
+    });
   };
   const described = (file: string, key: string, id: number, value: unknown): void => {
     const token = object(value, file, key);
-    for (const option of ['single_word', 'lstrip', 'rstrip'])
-      if (token[option] === true) fail(file, `${key}.${option}`, true, 'false');
-    add(file, key, id, token.content, token.special === true);
+    const rule = tokenRule(token, (option, value) => fail(file, `${key}.${option}`, value, 'true or false'));
+    add(file, key, id, token.content, token.special === true, rule ?? noRule);
   };
   if (config.added_tokens_decoder !== undefined) {
     for (const [id, token] of Object.entries(

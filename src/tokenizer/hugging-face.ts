@@ -4,8 +4,9 @@
 
 import { InputError } from '../errors.js';
 import { Characters } from './characters.js';
-import type { TokenizerDecisions } from './decisions.js';
+import { type TokenizerDecisions, tokenRule } from './decisions.js';
 import { listedPairs } from './pairs.js';
+import type { TokenRule } from './stretches.js';
 import { Tokenizer } from './tokenizer.js';
 import { MAX_PIECES, PieceKind, piecesFromStrings, SPACE, Vocabulary } from './vocabulary.js';
 
@@ -38,7 +39,11 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
   const pieces = readPieces(file, file.object(model.vocab, 'model.vocab'), model.unk_token);
   const added = readAddedTokens(file, root.added_tokens, pieces);
   for (const token of special.added ?? []) {
-    if (added.some(({ content }) => content === token.content)) continue;
+    const known = added.find(({ content }) => content === token.content);
+    if (known) {
+      known.rule = token.rule ?? known.rule;
+      continue;
+    }
     if (token.id > pieces.length || (pieces[token.id] ?? token.content) !== token.content) {
       throw new InputError(
         `${name}: the added token ${JSON.stringify(token.content)} has the id ${token.id}, which is taken or leaves a gap`,
@@ -60,11 +65,12 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
   const specialTokens = new Map<string, number>();
   const rawTokens = new Map<string, number>();
   const normalizedTokens = new Map<string, number>();
+  const tokenRules = new Map<string, TokenRule>();
   for (const token of added) {
-    if (token.special) specialTokens.set(token.content, token.id);
-    else if (token.normalized && root.pre_tokenizer == null)
-      normalizedTokens.set(normalizedContent(token.content, spaces), token.id);
-    else rawTokens.set(token.content, token.id);
+    const isNormalized = !token.special && token.normalized && root.pre_tokenizer == null;
+    const text = isNormalized ? normalizedContent(token.content, spaces) : token.content;
+    (token.special ? specialTokens : isNormalized ? normalizedTokens : rawTokens).set(text, token.id);
+    if (token.rule) tokenRules.set(text, token.rule);
   }
   const controlId = (piece: string | null | undefined): number => {
     const id = piece == null ? undefined : vocabulary.idOf(piece);
@@ -90,6 +96,7 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     specialTokens,
     rawTokens,
     normalizedTokens,
+    tokenRules,
   });
 }
 
@@ -230,6 +237,7 @@ interface AddedToken {
   readonly content: string;
   readonly special: boolean;
   readonly normalized: boolean;
+  rule?: TokenRule;
 }
 
 // The added tokens; those past the vocabulary are appended to `pieces`.
@@ -241,11 +249,10 @@ function readAddedTokens(file: Reader, value: unknown, pieces: string[]): AddedT
     const content = file.text(token.content, `${key}.content`);
     if (content === '') file.fail(`${key}.content`, content, 'a text is expected');
     if (!Number.isInteger(token.id) || (token.id as number) < 0) file.fail(`${key}.id`, token.id, 'an id is expected');
-    for (const option of ['single_word', 'lstrip', 'rstrip']) {
-      if (file.flag(token[option], `${key}.${option}`)) file.fail(`${key}.${option}`, true, 'only false is supported');
-    }
+    const rule = tokenRule(token, (option, value) => file.fail(`${key}.${option}`, value, 'true or false is expected'));
     const special = file.flag(token.special, `${key}.special`);
-    return { id: token.id as number, content, special, normalized: file.flag(token.normalized, `${key}.normalized`) };
+    const normalized = file.flag(token.normalized, `${key}.normalized`);
+    return { id: token.id as number, content, special, normalized, rule };
   });
   tokens.sort((a, b) => a.id - b.id);
   for (const { id, content } of tokens) {

@@ -6,6 +6,7 @@ import { Characters } from './characters.js';
 import type { AddedToken, TokenizerDecisions } from './decisions.js';
 import { ScoredPairs } from './pairs.js';
 import { ProtoReader, Wire } from './protobuf.js';
+import type { TokenRule } from './stretches.js';
 import { Tokenizer } from './tokenizer.js';
 import { PieceKind, Vocabulary } from './vocabulary.js';
 
@@ -69,7 +70,9 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model', 
     return id !== undefined && kinds[id] === PieceKind.control ? id : -1;
   };
   const rawTokens = new Map<string, number>();
-  for (const { id, content, special } of added) {
+  const tokenRules = new Map<string, TokenRule>();
+  for (const { id, content, special, rule } of added) {
+    if (rule) tokenRules.set(content, rule);
     if (special) specialTokens.set(content, id);
     else if (!specialTokens.has(content) && !normalizedTokens.has(content)) rawTokens.set(content, id);
   }
@@ -100,6 +103,7 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model', 
     specialTokens,
     rawTokens,
     normalizedTokens,
+    tokenRules,
   });
 }
 
@@ -124,7 +128,13 @@ function appendTokens(
     const ids = new Map(named.map((token) => [token, -1]));
     for (let id = 0; id < trained; id++) if (ids.has(text(id))) ids.set(text(id), id);
     let next = Math.max(trained, (added.at(-1)?.id ?? -1) + 1);
-    for (const [content, id] of ids) added.push({ id: id < 0 ? next++ : id, content, special: true });
+    for (const [content, id] of ids)
+      added.push({
+        id: id < 0 ? next++ : id,
+        content,
+        special: true,
+        ...(id < 0 && { rule: decisions.namedRules?.get(content) }),
+      });
   }
   const encoder = new TextEncoder();
   const bytes: Uint8Array[] = [model.bytes];

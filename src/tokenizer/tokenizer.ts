@@ -7,6 +7,7 @@ import type { Characters } from './characters.js';
 import { type DecoderRules, StreamDecoder } from './decoder.js';
 import { type EncoderRules, WordEncoder } from './encoder.js';
 import type { Pairs } from './pairs.js';
+import { anyOf, findTokens, type TokenRule } from './stretches.js';
 import { SPACE, type Vocabulary } from './vocabulary.js';
 
 const MAX_UNITS = 1 << 25;
@@ -46,6 +47,8 @@ export interface TokenizerParts extends EncoderRules, DecoderRules {
   /** Tokens found in any text before normalization, and after it. */
   readonly rawTokens: ReadonlyMap<string, number>;
   readonly normalizedTokens: ReadonlyMap<string, number>;
+  /** What some of these tokens ask of their surroundings, by the same texts. */
+  readonly tokenRules?: ReadonlyMap<string, TokenRule>;
 }
 
 /** A SentencePiece BPE tokenizer. Stateless between calls; one may serve many texts, on one thread. */
@@ -62,6 +65,7 @@ export class Tokenizer {
   readonly addEos: boolean;
   /** Tokens that only template text may name: text -> id. */
   readonly specialTokens: ReadonlyMap<string, number>;
+  readonly tokenRules: ReadonlyMap<string, TokenRule> | undefined;
   private readonly parts: TokenizerParts;
   private readonly encoder: WordEncoder;
   private readonly surfaces: (string | undefined)[] = [];
@@ -79,6 +83,7 @@ export class Tokenizer {
     this.addBos = (parts.addBos ?? true) && parts.bosId >= 0;
     this.addEos = (parts.addEos ?? false) && parts.eosId >= 0;
     this.specialTokens = parts.specialTokens;
+    this.tokenRules = parts.tokenRules;
     this.encoder = new WordEncoder(parts.vocabulary, parts.characters, parts.pairs, parts);
     this.userPattern = anyOf(parts.rawTokens.keys());
     this.templatePattern = anyOf([...parts.rawTokens.keys(), ...parts.specialTokens.keys()]);
@@ -135,12 +140,10 @@ export class Tokenizer {
     const ids: number[] = [];
     if (options.bos) ids.push(present(this.bosId, 'beginning (bos)'));
     let from = 0;
-    if (pattern) {
-      for (const match of text.matchAll(pattern)) {
-        this.encodePart(text.slice(from, match.index), from === 0 && !options.continued, ids);
-        ids.push((this.parts.specialTokens.get(match[0]) ?? this.parts.rawTokens.get(match[0]))!);
-        from = match.index + match[0].length;
-      }
+    for (const { start, end, token } of findTokens(text, pattern, this.tokenRules)) {
+      this.encodePart(text.slice(from, start), from === 0 && !options.continued, ids);
+      ids.push((this.parts.specialTokens.get(token) ?? this.parts.rawTokens.get(token))!);
+      from = end;
     }
     this.encodePart(from === 0 ? text : text.slice(from), from === 0 && !options.continued, ids);
     if (options.eos) ids.push(present(this.eosId, 'end (eos)'));
@@ -151,10 +154,8 @@ export class Tokenizer {
     const normalized = this.normalize(text, first);
     if (normalized === '') return;
     const frozen: [number, number, number][] = [];
-    if (this.normalizedPattern) {
-      for (const match of normalized.matchAll(this.normalizedPattern)) {
-        frozen.push([match.index, match.index + match[0].length, this.parts.normalizedTokens.get(match[0])!]);
-      }
+    for (const { start, end, token } of findTokens(normalized, this.normalizedPattern, this.tokenRules)) {
+      frozen.push([start, end, this.parts.normalizedTokens.get(token)!]);
     }
     this.encoder.encode(normalized, frozen, ids);
   }
@@ -176,11 +177,4 @@ export class Tokenizer {
 function present(id: number, what: string): number {
   if (id < 0) throw new InputError(`this tokenizer has no piece for the ${what} of a text; leave that option off`);
   return id;
-}
-
-/** A pattern for the leftmost, longest of the tokens; undefined when there are none. */
-export function anyOf(tokens: Iterable<string>): RegExp | undefined {
-  const longestFirst = [...tokens].sort((a, b) => b.length - a.length);
-  if (longestFirst.length === 0) return undefined;
-  return new RegExp(longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&')).join('|'), 'g');
 }

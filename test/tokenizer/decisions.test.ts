@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Checkpoint, openChatTemplate, openTokenizer } from '../../src/checkpoint.js';
-import { type ChatMessage, encodeConversation } from '../../src/infer/chat.js';
+import { type ChatMessage, encodeChat, encodeConversation } from '../../src/infer/chat.js';
 import { tokenizerDecisions } from '../../src/tokenizer/decisions.js';
 
 interface Directory {
@@ -56,6 +56,18 @@ describe('what travels with a tokenizer', () => {
     }
   });
 
+  it('takes space beside the tokens of a template that a message imitates', async () => {
+    const { files } = directories.find(({ name }) => name === 'added tokens that take space and stand alone')!;
+    const tokenizer = (await openTokenizer(await write('imitated', files)))!;
+    const both = tokenizer.specialTokens.get('<both>')!;
+    const segments = [
+      { text: 'a \n<both> ', special: true },
+      { text: '\tb <both>', special: false },
+    ];
+    const plain = [...tokenizer.encode('a'), both, ...tokenizer.encode('b <both>', { continued: true })];
+    expect(encodeChat(tokenizer, segments, { bos: false })).toEqual(plain);
+  });
+
   it("leaves a user's text plain", async () => {
     const checkpoint = await write('plain', directories[0].files);
     const tokenizer = (await openTokenizer(checkpoint))!;
@@ -79,8 +91,8 @@ describe('what travels with a tokenizer', () => {
     expect(() => decisions({ added_tokens_decoder: { 7: { content: '' } } })).toThrow(
       'added_tokens_decoder.7 is ""; a text is expected',
     );
-    expect(() => decisions({ added_tokens_decoder: { 7: { content: 'x', lstrip: true } } })).toThrow(
-      '7.lstrip is true; false is expected',
+    expect(() => decisions({ added_tokens_decoder: { 7: { content: 'x', lstrip: 'yes' } } })).toThrow(
+      '7.lstrip is "yes"; true or false is expected',
     );
     const gap = await write('gap', { 'added_tokens.json': { '<far>': 99999 } });
     await expect(openTokenizer(gap)).rejects.toThrow('"<far>" has the id 99999');

@@ -90,7 +90,11 @@ describe('tokenizer.json', () => {
     ['an id twice', json((file) => ((file.model.vocab as Record<string, number>).ab = 5)), /has that id too/],
     ['a merge of unknown pieces', json((file) => (file.model.merges = ['a q'])), /model.merges\[0\] needs the piece "q"/],
     ['a merge of three', json((file) => (file.model.merges = ['a b c'])), /model.merges\[0\] is "a b c"; two pieces/],
-    ['lstrip', json((file) => (file.added_tokens[1].lstrip = true)), /added_tokens\[1\].lstrip/],
+    [
+      'lstrip',
+      json((file) => Object.assign(file.added_tokens[1], { lstrip: 1 })),
+      /added_tokens\[1\].lstrip is 1; true or false/,
+    ],
     ['an added token elsewhere', json((file) => (file.added_tokens[1].id = 9)), /id of added token "<s>" is 9/],
     ['no unknown piece', json((file) => Object.assign(file.model, { unk_token: null, byte_fallback: false })), /model.unk_token/],
   ];
