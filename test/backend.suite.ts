@@ -79,11 +79,13 @@ export interface Case {
   readonly build: (bench: Bench) => Promise<void> | void;
 }
 
+interface Executed {
+  readonly results: ArrayLike<number>[];
+  readonly program: Program;
+}
+
 /** Builds and runs a case's program on one backend; the buffers that it marked. */
-export async function execute(
-  backend: Backend,
-  build: Case['build'],
-): Promise<{ results: ArrayLike<number>[]; program: Program }> {
+export async function execute(backend: Backend, build: Case['build']): Promise<Executed> {
   const ops = new Ops();
   const params: [number, number][] = [];
   const results: { buffer: DeviceBuffer; elements: number }[] = [];
@@ -507,18 +509,32 @@ const failures: Failure[] = [
   },
 ];
 
-/** Judges the backend that `open` makes. */
+const references = new Map<Case, Promise<Executed>>();
+
+/** What the reference backend makes of a case: computed once for all suites of a file, as it takes longer than what is judged. */
+function expectedOf(item: Case): Promise<Executed> {
+  const known = references.get(item);
+  if (known) return known;
+  const reference = referenceBackend();
+  const made = execute(reference, item.build).finally(() => reference.dispose());
+  references.set(item, made);
+  return made;
+}
+
+/** Judges the backend that `open` makes: what its ops compute, and how it behaves. */
 export function backendSuite(name: string, open: Open): void {
+  conformanceSuite(name, open);
+  describe(`${name}: behaviour`, () => behaviourSuite(open));
+}
+
+/** What ops compute alone, for a backend that differs from one which was judged whole by its kernels. */
+export function conformanceSuite(name: string, open: Open): void {
   describe(`${name}: conformance`, () => {
     let backend: Backend;
-    const reference = referenceBackend();
     beforeAll(async () => {
       backend = await open();
     });
-    afterAll(async () => {
-      await backend.dispose();
-      await reference.dispose();
-    });
+    afterAll(() => backend.dispose());
 
     it('has a kernel and a case for every op', () => {
       for (const op of opNames) {
@@ -532,7 +548,7 @@ export function backendSuite(name: string, open: Open): void {
 
     for (const item of cases) {
       it(`${item.op}: ${item.name}`, async () => {
-        const expected = await execute(reference, item.build);
+        const expected = await expectedOf(item);
         const found = await execute(backend, item.build);
         expect(expected.program.records.some((record) => record.op === item.op)).toBe(true);
         expect(found.results.length).toBe(expected.results.length);
@@ -562,5 +578,4 @@ export function backendSuite(name: string, open: Open): void {
       });
     }
   });
-  describe(`${name}: behaviour`, () => behaviourSuite(open));
 }
