@@ -1,20 +1,20 @@
 // Settings that people write: YAML text to a value, and a value to what a zod schema says it is. Every mistake is one sentence
 // with the file and the key's path; an unknown key is answered with the nearest known one. It knows no particular setting.
 
-import { type DocumentOptions, LineCounter, type ParseOptions, parseDocument, type SchemaOptions } from 'yaml';
+import { type Document, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { InputError, nearest } from '../errors.js';
 import { partsOf } from './explain.js';
 
 /** YAML (or JSON) text as a value. Throws `InputError` with the line and column where it is not YAML, or where a key comes twice. */
-export function parseYaml(
-  text: string,
-  name: string,
-  dialect: Pick<ParseOptions & SchemaOptions & DocumentOptions, 'version' | 'customTags'> = {},
-): unknown {
+export function parseYaml(text: string, name: string): unknown {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, ...dialect });
-  const [error] = document.errors;
+  return documentValue(parseDocument(text, { lineCounter: lines, prettyErrors: false }), lines, name);
+}
+
+/** What a parsed document says. Throws `InputError` for its first error, and for a tag that is not known. */
+export function documentValue(document: Document.Parsed, lines: LineCounter, name: string): unknown {
+  const [error] = [...document.errors, ...document.warnings.filter(({ code }) => code === 'TAG_RESOLVE_FAILED')];
   if (error) {
     const { line, col } = lines.linePos(error.pos[0]);
     throw new InputError(`${name}: ${error.message} (line ${line}, column ${col})`);

@@ -1,12 +1,12 @@
-// A folder of task files as lm-evaluation-harness has them: every .yaml, .yml and .json in it and below, YAML 1.1 as Python reads it,
+// A folder of task files as lm-evaluation-harness has them: every .yaml, .yml and .json in it and below, YAML as Python reads it,
 // `include` merged in (later ones over earlier ones, the file's own fields over all), Python functions noted by name.
 
 import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../../errors.js';
 import type { TaskFile } from '../../eval/task-registry.js';
-import { parseYaml } from '../config.js';
 import { decodeUtf8 } from '../json.js';
+import { parsePythonYaml } from '../python-yaml.js';
 import { fileError } from './files.js';
 import { readIfThere } from './paths.js';
 
@@ -82,7 +82,7 @@ class Includes {
     const bytes = await readIfThere(path);
     if (bytes === undefined) throw new InputError(`${file}: it is included, but there is no such file`);
     const text = decodeUtf8(bytes, file).replace(/^\ufeff/, '');
-    const fields = parseYaml(text, file, { version: '1.1', customTags: [pythonFunction] });
+    const fields = parsePythonYaml(text, file, [pythonFunction]);
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
       throw new InputError(`${file}: expected fields such as task and doc_to_text`);
     }
