@@ -16,16 +16,21 @@ const fraction = z.number().min(0).max(1);
 const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], { error: 'expected a file, or a list of files' });
 
 const adapterSchema = z.strictObject({
-  /** Modules by the last part of their name, or as regular expressions over names (`layers.0.attn.qkv_proj`). */
-  patterns: z.array(z.string().min(1)).min(1).optional(),
+  patterns: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('Modules by the last part of their name, or as regular expressions over names (`layers.0.attn.qkv_proj`).'),
   r: count(1).default(32),
   alpha: z.number().positive().default(32),
   dropout: z.number().min(0).lt(1).default(0.1),
   use_rslora: z.boolean().default(false),
   use_dora: z.boolean().default(false),
   init: z.union([z.literal(true), z.literal('gaussian')]).default(true),
-  /** Precision of the model beside it, which does not change. */
-  dtype: z.enum(['f32', 'f16', 'bf16', 'q8', 'q4']).default('f32'),
+  dtype: z
+    .enum(['f32', 'f16', 'bf16', 'q8', 'q4'])
+    .default('f32')
+    .describe('Precision of the model beside it, which does not change.'),
 });
 
 /** An adapter's settings; CoreNet's for OpenELM unless said otherwise: r 32 on all linears, and for LoRA on the embedding. */
@@ -40,79 +45,88 @@ export function adapterRules({ patterns, dtype: _, ...rule }: AdapterConfig): Ad
 }
 
 export const tuneSchema = z.strictObject({
-  /** Answers to learn by heart (sft), pairs of a better and a worse one (dpo), or prompts, to which such pairs are sampled first (rso). */
-  method: z.enum(['sft', 'dpo', 'rso']),
-  /** A directory, a weights file or a hub id; default the embedded model. */
-  model: z.string().min(1).optional(),
-  /** The directory for checkpoints, the log and these settings. */
-  out: z.string().min(1),
+  method: z
+    .enum(['sft', 'dpo', 'rso'])
+    .describe(
+      'Answers to learn by heart (sft), pairs of a better and a worse one (dpo), or prompts, to which such pairs are sampled first (rso).',
+    ),
+  model: z.string().min(1).optional().describe('A directory, a weights file or a hub id; default the embedded model.'),
+  out: z.string().min(1).describe('The directory for checkpoints, the log and these settings.'),
   data: z.strictObject({
-    /** Parquet, JSON lines or JSON lists. */
-    train: files,
-    /** Judged now and then, and at the end. */
-    validation: files.optional(),
-    /** Rows at the end of the training files that are held out instead. */
-    held_out: count(0).default(0),
+    train: files.describe('Parquet, JSON lines or JSON lists.'),
+    validation: files.optional().describe('Judged now and then, and at the end.'),
+    held_out: count(0).default(0).describe('Rows at the end of the training files that are held out instead.'),
     prompt: z.enum(promptFormats).default('auto'),
-    /** A file; default the model's own template, else that of Apple's instruction recipe. */
-    chat_template: z.string().min(1).optional(),
-    /** sft: whether the loss is on what the assistant says, or on every token. */
-    loss: z.enum(['answers', 'all']).default('answers'),
+    chat_template: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("A file; default the model's own template, else that of Apple's instruction recipe."),
+    loss: z
+      .enum(['answers', 'all'])
+      .default('answers')
+      .describe('sft: whether the loss is on what the assistant says, or on every token.'),
     max_length: count(2).default(1024),
-    /** dpo: what is left of a prompt that does not fit with its answers, and which end of it. */
-    max_prompt_length: count(1).default(512),
+    max_prompt_length: count(1)
+      .default(512)
+      .describe('dpo: what is left of a prompt that does not fit with its answers, and which end of it.'),
     keep: z.enum(['end', 'start']).default('end'),
-    /** dpo: an empty system message in front of conversations without one, as in alignment-handbook's recipes. */
-    empty_system_message: z.boolean().default(false),
-    /** Rows of the training files at most. */
-    limit: count(1).optional(),
+    empty_system_message: z
+      .boolean()
+      .default(false)
+      .describe("dpo: an empty system message in front of conversations without one, as in alignment-handbook's recipes."),
+    limit: count(1).optional().describe('Rows of the training files at most.'),
   }),
-  /** All of the model learns (none), or only an adapter beside it. */
   adapter: z
     .union([z.literal('none'), z.literal('lora'), z.literal('dora'), adapterSchema])
     .default('none')
     .transform((value) => {
       if (value === 'none') return value;
       return typeof value === 'string' ? adapterSchema.parse({ use_dora: value === 'dora' }) : value;
-    }),
+    })
+    .describe('All of the model learns (none), or only an adapter beside it.'),
   dpo: z
     .strictObject({
       loss: z.enum(['sigmoid', 'robust', 'hinge', 'ipo']).default('sigmoid'),
       beta: z.number().positive().default(0.1),
-      /** The share of pairs that are the wrong way round: sigmoid is then cDPO. */
-      label_smoothing: z.number().min(0).lt(0.5).default(0),
+      label_smoothing: z
+        .number()
+        .min(0)
+        .lt(0.5)
+        .default(0)
+        .describe('The share of pairs that are the wrong way round: sigmoid is then cDPO.'),
     })
     .prefault({}),
   rso: z
     .strictObject({
-      /** One of: a module that exports `reward({messages, text, ended, row})`, an endpoint, a model whose log-probability counts. */
       reward: z.union([
         z.strictObject({ module: z.string().min(1) }),
         z.strictObject({ url: z.url() }),
-        z.strictObject({ model: z.string().min(1) }),
+        z
+          .strictObject({ model: z.string().min(1) })
+          .describe(
+            'One of: a module that exports `reward({messages, text, ended, row})`, an endpoint, a model whose log-probability counts.',
+          ),
       ]),
-      /** Answers to a prompt, and how many of them are accepted. */
-      candidates: count(2).default(8),
+      candidates: count(2).default(8).describe('Answers to a prompt, and how many of them are accepted.'),
       accepted: count(2).default(4),
-      /** How strictly rewards count: small takes the best, large takes any. */
-      beta: z.number().positive().default(0.5),
+      beta: z.number().positive().default(0.5).describe('How strictly rewards count: small takes the best, large takes any.'),
       ranking: z.enum(['first-round', 'tournament']).default('first-round'),
       max_tokens: count(1).default(256),
       temperature: z.number().positive().default(1),
       top_p: z.number().gt(0).max(1).default(1),
-      /** Answers written at once. */
-      slots: count(1).max(256).default(16),
+      slots: count(1).max(256).default(16).describe('Answers written at once.'),
     })
     .optional(),
   seed: count(0).default(42),
-  /** Passes over the data, unless `steps` says how long. */
-  epochs: count(1).default(1),
+  epochs: count(1).default(1).describe('Passes over the data, unless `steps` says how long.'),
   steps: count(1).optional(),
-  /** Examples, or pairs, of a micro-batch, and micro-batches of a step. */
-  batch_size: count(1).default(8),
+  batch_size: count(1).default(8).describe('Examples, or pairs, of a micro-batch, and micro-batches of a step.'),
   accumulation: count(1).default(1),
-  /** sft: as many examples in a micro-batch as fit in batch_size times max_length tokens; none sees another. */
-  packing: z.boolean().default(false),
+  packing: z
+    .boolean()
+    .default(false)
+    .describe('sft: as many examples in a micro-batch as fit in batch_size times max_length tokens; none sees another.'),
   z_loss: z.number().min(0).default(0),
   label_smoothing: z.number().min(0).max(0.99).default(0),
   activation_checkpointing: z.boolean().default(false),
@@ -131,8 +145,7 @@ export const tuneSchema = z.strictObject({
     schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
     max: z.number().positive(),
     min: z.number().min(0).default(0),
-    /** Steps, or the share of all steps. */
-    warmup_steps: count(0).optional(),
+    warmup_steps: count(0).optional().describe('Steps, or the share of all steps.'),
     warmup_ratio: fraction.default(0.1),
   }),
   validation: z.strictObject({ every: count(1) }).optional(),
@@ -146,8 +159,7 @@ export const tuneSchema = z.strictObject({
   samples: z
     .strictObject({
       every: count(1),
-      /** What the user says. */
-      prompts: z.array(z.string().min(1)).min(1),
+      prompts: z.array(z.string().min(1)).min(1).describe('What the user says.'),
       max_tokens: count(1).default(128),
       temperature: z.number().min(0).default(0.7),
     })

@@ -3,7 +3,6 @@
 // training-run.ts.
 
 import { Command } from 'commander';
-import { stringify } from 'yaml';
 import type { RowEncoders } from '../data/examples.js';
 import { InputError } from '../errors.js';
 import { type Checkpoint, openBackend, openChatTemplate, openCheckpoint, openTokenizer } from '../index.js';
@@ -11,6 +10,7 @@ import { defaultChatTemplate, encodeConversation } from '../infer/chat.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
+import { explainSettings } from '../io/explain.js';
 import { checkMemory } from '../io/node/memory.js';
 import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
@@ -23,9 +23,10 @@ import { preferenceOptimization } from '../train/preference-optimization.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
+import { required } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { openReward } from './reward.js';
-import { readTextFile, type Terminal, tell, writeLine, writeLines } from './terminal.js';
+import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
 import { sideFilesIn } from './training-data.js';
 import {
   aloneIn,
@@ -38,13 +39,13 @@ import {
   trainAndTell,
 } from './training-run.js';
 import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.js';
-import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule } from './tune-config.js';
+import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule, tuneSchema } from './tune-config.js';
 import { loadTuningData, makeExample, makePair, planOptions, type TuningData } from './tune-data.js';
 import { learningSize, openLearning } from './tune-learner.js';
 import { judgeByReference } from './tune-reference.js';
 
 const help = `
-Words after the file override its keys: --epochs 2 --learning_rate.max 1e-5 --data.train chats.jsonl.
+--explain lists the settings. Words after the file override its keys: --epochs 2 --learning_rate.max 1e-5 --data.train chats.jsonl.
 
 Rows of the data have messages; prompt and completion; instruction and output (and input); or, for dpo, chosen and rejected (and
 prompt), as texts or conversations. File names in the settings start from their own folder, \`out\` from the current one.
@@ -54,18 +55,30 @@ draws it) and checkpoints with the tokenizer and the chat template, which \`open
 SIGTERM writes a checkpoint and ends with 0; --resume goes on from the last one to the same bits as an uninterrupted run.
 
 Example:
-  $ openelm tune recipes/tune-tiny.yaml --out runs/tune-tiny`;
+  $ openelm tune recipes/tune-tiny/sft.yaml --out runs/tune-tiny`;
+
+interface TuneFlags {
+  readonly explain?: boolean;
+  readonly resume?: boolean;
+  readonly skipBadSteps?: boolean;
+}
 
 /** The verb with its options. */
 export function tuneCommand(terminal: Terminal): Command {
   return new Command('tune')
-    .argument('<config>', 'the settings, a YAML file')
+    .argument('[config]', 'the settings, a YAML file')
     .argument('[overrides...]', '--key value, over the settings')
+    .option('--explain', 'list all settings with their defaults')
     .option('--resume', "go on from the run's last checkpoint")
     .option('--skip-bad-steps', 'pass over steps whose gradient is not finite (skip_bad_steps)')
     .allowUnknownOption()
     .addHelpText('after', help)
-    .action(async (file: string, words: string[], options: Record<'resume' | 'skipBadSteps', boolean | undefined>) => {
+    .action(async (given: string | undefined, words: string[], options: TuneFlags) => {
+      if (options.explain) {
+        terminal.stdout.write(explainSettings(tuneSchema));
+        return;
+      }
+      const file = required(given, '<config>');
       const flags = options.skipBadSteps ? ['--skip_bad_steps', 'true'] : [];
       const config = await readTuneConfig(file, [...words, ...flags]);
       await aloneIn(config.out, () => tune(terminal, file, config, options.resume ?? false));
@@ -112,7 +125,6 @@ export async function tune(terminal: Terminal, file: string, config: TuneConfig,
   const note = (text: string): void => tell(terminal, text);
   const from = await startingPoint(config.out, config, freeTuneSettings, base.beside, resume, note);
   await prepareDirectory(config.out, config);
-  writeLines(terminal, stringify(config).trimEnd());
   if (config.method === 'sft') await tuneOnAnswers(terminal, config, base, from);
   else if (config.method === 'dpo') await tuneOnPairs(terminal, config, base, from);
   else {

@@ -63,7 +63,8 @@ function expectedAt(schema: z.ZodType, path: readonly PropertyKey[], message: st
   if (at instanceof z.ZodObject) return `; its keys are ${partsOf(at)}`;
   if (element instanceof z.ZodObject) return `; it is a list, each with the keys ${partsOf(element)}`;
   if (at?.description) return `: ${at.description}`;
-  return message.endsWith('received undefined') ? '' : `: ${message}`;
+  const said = message.replace(/^Invalid option: /, '');
+  return said.endsWith('received undefined') ? '' : `: ${said}`;
 }
 
 // The keys that an object schema knows at a path below `schema`.
