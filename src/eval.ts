@@ -38,10 +38,12 @@ export type { EvalResults } from './eval/results.js';
 export type { GenerateRequest, Loglikelihood, LoglikelihoodRequest, Scorer, ScorerOptions } from './eval/scorer.js';
 export { compareWithPublished, findSuite, type Suite, type SuiteRow, suites } from './eval/suites.js';
 export type { Doc, Metric, Task, TaskGroup } from './eval/task.js';
+export { TaskRegistry } from './eval/task-registry.js';
 export { builtinTasks, findTasks } from './eval/tasks/index.js';
 export { taskFromObject } from './eval/user-task.js';
 export { type EvalFileStore, modelHash, openEvalCache } from './io/node/answer-cache.js';
 export { downloadDatasets, loadDatasets } from './io/node/datasets.js';
+export { readTasks } from './io/node/task-files.js';
 
 /** A scorer on a model that was opened for it. */
 export interface OpenedScorer extends Scorer, AsyncDisposable {

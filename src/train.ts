@@ -37,7 +37,10 @@ export { InputError } from './errors.js';
 export { type ChatMessage, defaultChatTemplate, encodeConversation } from './infer/chat.js';
 export { type CheckpointPlace, checkpointName, keepLast, listCheckpoints, writeDirectory } from './io/node/checkpoints.js';
 export { localCorpora } from './io/node/corpora.js';
+export { LogFollower, type LogLine, RunLog, readLog } from './io/node/run-log.js';
+export { shapeFrom } from './io/node/shape-file.js';
 export { workerProcessor } from './io/node/text-workers.js';
+export { openTokenizerParts, sideFilesIn, type TokenizerParts } from './io/node/tokenizer-parts.js';
 export {
   type Adapter,
   type AdapterModule,

@@ -22,7 +22,7 @@ const allowed: Record<string, readonly string[]> = {
   template: ['python'],
   io: [],
   report: [],
-  'io/node': ['io', 'tokenizer', 'data', 'eval'],
+  'io/node': ['io', 'tokenizer', 'data', 'model', 'train', 'eval'],
   tensor: ['io'],
   backends: ['tensor', 'io'],
   tokenizer: ['io'],

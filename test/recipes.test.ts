@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
-import { readLog } from '../src/app/run-log.js';
 import { nativeBackend } from '../src/backends/native.js';
+import { readLog } from '../src/io/node/run-log.js';
 
 const native = nativeBackend({ threads: 1 });
 if ('backend' in native) await native.backend.dispose();

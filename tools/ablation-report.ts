@@ -6,8 +6,8 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeText } from '../src/app/eval-report.js';
 import { writePicture } from '../src/app/picture.js';
-import { readLog } from '../src/app/run-log.js';
 import { InputError, messageOf } from '../src/errors.js';
+import { readLog } from '../src/io/node/run-log.js';
 import { chartSvg, type Line } from '../src/report/chart.js';
 
 type Curve = readonly (readonly [step: number, loss: number])[];

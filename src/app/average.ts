@@ -9,6 +9,7 @@ import { readFloat32 } from '../io/decode.js';
 import { listCheckpoints, makingAlone, writeDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
 import { kindOf } from '../io/node/paths.js';
+import { sideFilesIn } from '../io/node/tokenizer-parts.js';
 import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
@@ -18,7 +19,6 @@ import { meanTensor } from '../train/average.js';
 import { checkpointFiles, emaTensorName } from '../train/checkpoint.js';
 import { required, wholeNumber } from './options.js';
 import { type Terminal, UsageError, writeLine } from './terminal.js';
-import { sideFilesIn } from './training-data.js';
 
 interface AverageOptions {
   readonly last: number;

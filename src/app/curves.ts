@@ -1,8 +1,8 @@
 // The curves of training runs: panels of loss, learning rate and throughput out of runs' logs, smoothed and thinned, and the same
 // panels as columns over one axis of steps, which is how the live page wants them. Reads no files and draws nothing.
 
+import type { LogLine } from '../io/node/run-log.js';
 import { coloursOf, type Line, type Panel } from '../report/chart.js';
-import type { LogLine } from './run-log.js';
 
 export interface RunLines {
   readonly name: string;

@@ -5,9 +5,8 @@ import { visible } from '../errors.js';
 import type { EvaluateOptions } from '../eval/harness.js';
 import { findSuite, type Suite } from '../eval/suites.js';
 import { leafTasks, type Task, type TaskGroup } from '../eval/task.js';
-import { TaskRegistry } from '../eval/task-registry.js';
-import { builtinTasks, everything, findTasks, nameOf } from '../eval/tasks/index.js';
-import { readTaskFiles } from '../io/node/task-files.js';
+import { builtinTasks, findTasks, nameOf } from '../eval/tasks/index.js';
+import { readTasks } from '../io/node/task-files.js';
 import { UsageError } from './terminal.js';
 
 export interface SelectionOptions {
@@ -44,13 +43,6 @@ function namesIn(list: string): string[] {
   const names = list.split(',').map((part) => part.trim());
   if (names.some((part) => part === '')) throw new UsageError('--tasks takes names with one comma between them');
   return names;
-}
-
-/** The tasks of a folder's files by name. Throws `InputError` that names file and field. */
-async function readTasks(folder: string): Promise<TaskRegistry> {
-  const builtin = new Map(everything(builtinTasks).map((item) => [nameOf(item), [item]]));
-  const { files, problems } = await readTaskFiles(folder);
-  return new TaskRegistry(files, problems, (name) => builtin.get(name));
 }
 
 /** What `--tasks list` prints: a line each. */

@@ -7,6 +7,7 @@ import { visible } from '../errors.js';
 import { defaultModel, openBackend, openCheckpoint } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { kindOf } from '../io/node/paths.js';
+import { shapeFrom } from '../io/node/shape-file.js';
 import { openWeights } from '../io/node/weights.js';
 import { checkTensor, refuseBad, type TensorCheck } from '../model/check.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
@@ -14,7 +15,6 @@ import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes 
 import { hubOptions } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
 import { progressBar } from './progress.js';
-import { shapeFrom } from './shape.js';
 import { interruptible, type Terminal, writeJson, writeLine } from './terminal.js';
 import { version } from './version.js';
 

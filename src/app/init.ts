@@ -9,13 +9,13 @@ import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
 import { makingAlone } from '../io/node/checkpoints.js';
 import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
+import { shapeFrom } from '../io/node/shape-file.js';
 import { configNames, countParameters, type ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
 import { type CheckpointType, checkpointTypes } from '../model/parameters.js';
 import { type ParameterValues, type WriteFile, writeModel } from '../model/write.js';
 import { required, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
-import { shapeFrom } from './shape.js';
 import { interruptible, type Terminal, writeLine } from './terminal.js';
 
 export interface InitOptions {

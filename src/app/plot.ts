@@ -3,12 +3,12 @@
 
 import { Command } from 'commander';
 import { InputError } from '../errors.js';
+import { LOG_FILE, LogFollower, readLog } from '../io/node/run-log.js';
 import { chartSvg } from '../report/chart.js';
 import { type Columns, columnsOf, type RunLines, trainingPanels } from './curves.js';
 import { serveLive } from './live-server.js';
 import { wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
-import { LOG_FILE, LogFollower, readLog } from './run-log.js';
 import { type Terminal, tell, UsageError, writeLine } from './terminal.js';
 
 interface PlotOptions {

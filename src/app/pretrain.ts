@@ -12,11 +12,10 @@ import { TextModel } from '../infer/text.js';
 import { explainSettings } from '../io/explain.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { checkMemory } from '../io/node/memory.js';
+import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-parts.js';
 import { openWeights } from '../io/node/weights.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
-
 import { checkWeights } from '../model/parameters.js';
-
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -27,7 +26,6 @@ import { ModelParameters } from '../train/parameters.js';
 import { ignored, trainingSource, withoutPadding } from '../train/source.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
-
 import { hubOptions } from './loading.js';
 import { addSkipBadRows, badRowsOf, required } from './options.js';
 import {
@@ -41,9 +39,7 @@ import {
 } from './pretrain-config.js';
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
 import { formatBytes, progressBar } from './progress.js';
-
 import { type Terminal, tell, writeLines } from './terminal.js';
-import { openTokenizerParts, type TokenizerParts } from './training-data.js';
 import {
   aloneIn,
   fileIn,

@@ -18,13 +18,13 @@ import {
 import { openFile, writeAtomic } from '../io/node/files.js';
 import { withLock } from '../io/node/lock.js';
 import { readIfThere } from '../io/node/paths.js';
+import { RunLog } from '../io/node/run-log.js';
 import type { WriteFile } from '../model/write.js';
 import type { Backend } from '../tensor/backend.js';
 import { difference, readRecord, type TrainingRecord } from '../train/checkpoint.js';
 import type { Means } from '../train/objective.js';
 import { type BatchSource, type Learner, type StepReport, Trainer, type TrainerOptions } from '../train/trainer.js';
 import { formatSeconds } from './progress.js';
-import { RunLog } from './run-log.js';
 import { type Terminal, tell, writeLine } from './terminal.js';
 import { TrainingScreen } from './training-screen.js';
 

@@ -12,6 +12,7 @@ import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { checkMemory } from '../io/node/memory.js';
+import { sideFilesIn } from '../io/node/tokenizer-parts.js';
 import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
@@ -27,7 +28,6 @@ import { required } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { openReward } from './reward.js';
 import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
-import { sideFilesIn } from './training-data.js';
 import {
   aloneIn,
   fileIn,

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { columnsOf, trainingPanels } from '../../src/app/curves.js';
 import { type LiveServer, serveLive } from '../../src/app/live-server.js';
 import { drawRuns, followRuns, type LiveView } from '../../src/app/plot.js';
-import { LogFollower, type LogLine } from '../../src/app/run-log.js';
+import { LogFollower, type LogLine } from '../../src/io/node/run-log.js';
 import { run } from './terminal.js';
 
 let root: string;

@@ -10,9 +10,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { readLog } from '../../src/app/run-log.js';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
 import { withLock } from '../../src/io/node/lock.js';
+import { readLog } from '../../src/io/node/run-log.js';
 import { run } from './terminal.js';
 import { type Place, trainingPlace } from './training.js';
 

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import { readLog } from '../../src/app/run-log.js';
 import { defaultChatTemplate } from '../../src/infer/chat.js';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
+import { readLog } from '../../src/io/node/run-log.js';
 import { tinyFields } from '../train/tiny.js';
 import { run } from './terminal.js';
 

@@ -4,13 +4,24 @@
 import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../../errors.js';
-import type { TaskFile } from '../../eval/task-registry.js';
+import { type TaskFile, TaskRegistry } from '../../eval/task-registry.js';
+import { builtinTasks, everything, nameOf } from '../../eval/tasks/index.js';
 import { decodeUtf8 } from '../json.js';
 import { parsePythonYaml } from '../python-yaml.js';
 import { fileError } from './files.js';
 import { readIfThere } from './paths.js';
 
 const skipped = ['__pycache__', '.ipynb_checkpoints', 'node_modules', '.git'];
+
+/**
+ * The tasks and groups of a folder's files by name; groups may name built-in tasks. Throws `InputError` that names file and field: now
+ * when there are no files, and when a task that is wrong is asked for.
+ */
+export async function readTasks(folder: string): Promise<TaskRegistry> {
+  const builtin = new Map(everything(builtinTasks).map((item) => [nameOf(item), [item]]));
+  const { files, problems } = await readTaskFiles(folder);
+  return new TaskRegistry(files, problems, (name) => builtin.get(name));
+}
 
 /**
  * The files of a folder that define a task or a group, in the order of their names; files that only others include are left out.

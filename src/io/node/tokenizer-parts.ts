@@ -1,14 +1,14 @@
 // A training run's tokenizer: named by a file, or LLaMA's, with what processes texts with it.
 
 import { join } from 'node:path';
-import { inlineProcessor, type ProcessOptions, type TextProcessor } from '../data/process.js';
-import { InputError } from '../errors.js';
-import type { NamedBytes } from '../io/bytes.js';
-import { kindOf, readIfThere } from '../io/node/paths.js';
-import { workerProcessor } from '../io/node/text-workers.js';
-import { readTokenizerFile } from '../io/node/tokenizer-file.js';
-import { llamaTokenizer } from '../tokenizer/llama.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { inlineProcessor, type ProcessOptions, type TextProcessor } from '../../data/process.js';
+import { InputError } from '../../errors.js';
+import { llamaTokenizer } from '../../tokenizer/llama.js';
+import type { Tokenizer } from '../../tokenizer/tokenizer.js';
+import type { NamedBytes } from '../bytes.js';
+import { kindOf, readIfThere } from './paths.js';
+import { workerProcessor } from './text-workers.js';
+import { readTokenizerFile } from './tokenizer-file.js';
 
 /** A run's tokenizer, its file as it lies beside a model, and what processes texts with it. */
 export interface TokenizerParts {

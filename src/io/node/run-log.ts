@@ -3,10 +3,10 @@
 
 import { appendFile, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileError, isMissing, writeAtomic } from '../io/node/files.js';
-import { readIfThere } from '../io/node/paths.js';
-import type { Means } from '../train/objective.js';
-import type { StepReport, ValidationReport } from '../train/trainer.js';
+import type { Means } from '../../train/objective.js';
+import type { StepReport, ValidationReport } from '../../train/trainer.js';
+import { fileError, isMissing, writeAtomic } from './files.js';
+import { readIfThere } from './paths.js';
 
 export const LOG_FILE = 'log.jsonl';
 

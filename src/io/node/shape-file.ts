@@ -1,7 +1,7 @@
 // A model's shape without its weights: a built-in name, or a JSON file in Hugging Face's format or with the fields of a config.
 
-import { readJson } from '../io/node/files.js';
-import { configFromFields, configFromHuggingFace, configFromName, type ModelConfig } from '../model/config.js';
+import { configFromFields, configFromHuggingFace, configFromName, type ModelConfig } from '../../model/config.js';
+import { readJson } from './files.js';
 
 /** Throws `InputError` on an unknown name, or a file that is missing or no config. */
 export async function shapeFrom(nameOrFile: string): Promise<ModelConfig> {
