@@ -19,7 +19,7 @@ import { peftFiles } from '../model/peft.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { openParts } from './loading.js';
 import type { ModelOptions } from './options.js';
-import { type Terminal, UsageError } from './terminal.js';
+import { type Terminal, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 
 export interface ScorerChoice extends ModelOptions {
@@ -50,6 +50,14 @@ export async function openScorer(terminal: Terminal, choice: ScorerChoice): Prom
   try {
     const file = choice.cache ?? join(cacheDirectory(), `${opened.cacheName}.jsonl`);
     const store = await openEvalCache(file);
+    const { lines, first } = store.damaged;
+    if (lines > 0) {
+      const which =
+        lines === 1
+          ? `line ${first} is damaged; its answer is`
+          : `${lines} lines are damaged, the first is line ${first}; their answers are`;
+      tell(terminal, `${file}: ${which} computed again`);
+    }
     let answers = 0;
     const get = (key: string): unknown => {
       const value = store.get(key);

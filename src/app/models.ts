@@ -36,7 +36,8 @@ const listHelp = `
 Lists the OpenELM models in the Hugging Face cache; other models that lie there (it is shared with Python) only with --all.
 
 With --json the output is {"cache", "models": [{"id", "bytes", "commit" (of main; or null), "missing" (the first file that main
-lacks; null when it can be loaded), "openelm" (null when its config is not there)}]}.
+lacks; null when it can be loaded), "problem" (why its config cannot be read; or null), "openelm" (null when its config is not
+there, or cannot be read)}]}.
 
 Example:
   $ openelm list`;
@@ -55,17 +56,18 @@ async function list(terminal: Terminal, { all, json }: { all?: boolean; json?: b
   const { cacheDir, models } = await cachedModels();
   const shown = models.filter(({ isOpenElm }) => all || isOpenElm !== false);
   if (json) {
-    const rows = shown.map(({ id, bytes, commit = null, missing = null, isOpenElm = null }) => ({
-      ...{ id, bytes, commit, missing, openelm: isOpenElm },
+    const rows = shown.map(({ id, bytes, commit = null, missing = null, problem = null, isOpenElm = null }) => ({
+      ...{ id, bytes, commit, missing, problem, openelm: isOpenElm },
     }));
     writeJson(terminal, { cache: cacheDir, models: rows });
     return;
   }
   const width = Math.max(0, ...shown.map(({ id }) => id.length));
-  for (const { id, bytes, commit, missing, isOpenElm } of shown) {
+  for (const { id, bytes, commit, missing, problem, isOpenElm } of shown) {
     const state = [
       commit === undefined ? 'main is not here' : missing === undefined ? '' : `incomplete: lacks ${missing}`,
       isOpenElm === false ? 'not an OpenELM' : '',
+      problem ?? '',
     ].filter((text) => text !== '');
     const cells = [id.padEnd(width), formatBytes(bytes).padStart(7), commit?.slice(0, 8) ?? '-'.padEnd(8), state.join(', ')];
     writeLine(terminal, cells.join('  ').trimEnd());

@@ -150,6 +150,29 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
     expect(after.code).toBe(0);
     expect(readFileSync(at('answers.jsonl'), 'utf8').split('\n').filter(Boolean).length).toBe(20);
     expect((await run(given)).stderr).toMatch(/20 answers were in .*answers\.jsonl already/);
+    // A line that is damaged is named, and its answer computed again.
+    writeFileSync(at('answers.jsonl'), readFileSync(at('answers.jsonl'), 'utf8').replace('-', '+'));
+    const mended = await run(given);
+    expect(mended.stderr).toMatch(/answers\.jsonl: line \d+ is damaged; its answer is computed again\n.*19 answers were in/s);
+    expect(mended.stdout).toBe(after.stdout);
+  });
+
+  it('is an error where a weight is no number', async () => {
+    const embedded = fileURLToPath(new URL('../../models/tales-6m', import.meta.url));
+    cpSync(embedded, at('nan'), { recursive: true });
+    const bytes = readFileSync(at('nan/model.safetensors'));
+    const header = Number(bytes.readBigUInt64LE());
+    const tensors = JSON.parse(bytes.toString('utf8', 8, 8 + header)) as Record<string, { data_offsets: [number, number] }>;
+    const [start] = tensors['transformer.layers.3.ffn_norm.weight'].data_offsets;
+    bytes.set([0xff, 0x7f, 0xff, 0x7f], 8 + header + start); // NaN in f16, bf16 and f32
+    writeFileSync(at('nan/model.safetensors'), bytes);
+    for (const task of ['arc_easy', 'wikitext']) {
+      const found = await run(['eval', at('nan'), '--tasks', task, '--limit', '2', '--data', at('data'), '--no-cache']);
+      expect(found).toMatchObject({ code: 1, stdout: '' });
+      expect(found.stderr).toMatch(
+        /^openelm: the model's output cannot be used.* transformer\.layers\.3\.ffn_norm\.weight has 2 NaN/,
+      );
+    }
   });
 
   it('measures a model at a server', async () => {

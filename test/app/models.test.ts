@@ -57,13 +57,16 @@ it('says what is incomplete, and hides models of other kinds unless asked', asyn
   };
   await place('acme/half', '{"model_type": "openelm"}');
   await place('acme/bert', '{"model_type": "bert"}');
+  await place('acme/torn', '{"model_type": "open');
   const half = { id: 'acme/half', commit: 'a'.repeat(40), missing: 'model.safetensors', openelm: true };
   const { stdout } = await run(['list', '--json']);
-  expect(JSON.parse(stdout)).toMatchObject({ models: [half] });
+  const torn = { id: 'acme/torn', openelm: null, problem: expect.stringMatching(/config\.json: the text ends inside a string/) };
+  expect(JSON.parse(stdout)).toMatchObject({ models: [half, torn] });
   const all = await run(['list', '--all']);
   expect(all.stdout).toContain('acme/half');
   expect(all.stdout).toContain('incomplete: lacks model.safetensors');
   expect(all.stdout).toMatch(/acme\/bert .* not an OpenELM/);
+  expect(all.stdout).toMatch(/acme\/torn .*config\.json: /);
   expect((await run(['list'])).stderr).toBe('openelm: 1 of other kinds not shown; --all does\n');
 });
 

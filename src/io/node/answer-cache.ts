@@ -1,5 +1,5 @@
 // The store of evaluation answers in a file: one line of JSON each, only ever appended, so that several processes may share it and
-// a killed one leaves at worst a line cut short, which is passed over. Also the hash that names a model's answers. What is
+// a killed one leaves at worst a line cut short. Each has its checksum; lines that are damaged are counted, and their answers computed again. Also the hash that names a model's answers. What is
 // stored under which key is eval/cache.ts.
 
 import { createHash } from 'node:crypto';
@@ -8,11 +8,14 @@ import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { EvalStore } from '../../eval/cache.js';
+import { crc32 } from '../crc32.js';
 import { fileError, makeDirectory } from './files.js';
 
 export interface EvalFileStore extends EvalStore {
   /** Answers that were there when it was opened. */
   readonly loaded: number;
+  /** Lines that hold no answer as it was written, and the number of the first of them (from 1). */
+  readonly damaged: { readonly lines: number; readonly first: number };
   /** Flushes and closes. */
   close(): Promise<void>;
 }
@@ -22,6 +25,8 @@ export async function openEvalCache(path: string): Promise<EvalFileStore> {
   const values = new Map<string, unknown>();
   let handle: FileHandle;
   let cut = false;
+  let number = 0;
+  const damaged = { lines: 0, first: 0 };
   try {
     await makeDirectory(dirname(path));
     handle = await open(path, 'a+');
@@ -30,8 +35,10 @@ export async function openEvalCache(path: string): Promise<EvalFileStore> {
   }
   try {
     for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
+      number++;
       const entry = parseLine(line);
       if (entry) values.set(...entry);
+      else if (damaged.lines++ === 0) damaged.first = number;
     }
     const { size } = await handle.stat();
     cut = size > 0 && (await handle.read(Buffer.alloc(1), 0, 1, size - 1)).buffer[0] !== newline;
@@ -53,11 +60,12 @@ export async function openEvalCache(path: string): Promise<EvalFileStore> {
   };
   return {
     loaded: values.size,
+    damaged,
     get: (key) => values.get(hash(key)),
     set(key, value) {
       const short = hash(key);
       values.set(short, value);
-      pending += `${JSON.stringify([short, value])}\n`;
+      pending += `${JSON.stringify([short, value, checksum(short, value)])}\n`;
     },
     flush,
     async close() {
@@ -80,10 +88,15 @@ function hash(key: string): string {
 function parseLine(line: string): [key: string, value: unknown] | undefined {
   try {
     const entry: unknown = JSON.parse(line);
-    return Array.isArray(entry) && entry.length === 2 && typeof entry[0] === 'string' ? [entry[0], entry[1]] : undefined;
+    if (!Array.isArray(entry) || entry.length !== 3 || typeof entry[0] !== 'string') return undefined;
+    return entry[2] === checksum(entry[0], entry[1]) ? [entry[0], entry[1]] : undefined;
   } catch {
-    return undefined; // cut short by a process that was killed
+    return undefined; // cut short by a process that was killed, or not JSON any more
   }
+}
+
+function checksum(key: string, value: unknown): number {
+  return crc32(new TextEncoder().encode(JSON.stringify([key, value])));
 }
 
 /** What a model's answers depend on besides its weights. */

@@ -18,7 +18,9 @@ export interface CachedModel {
   readonly commit?: string;
   /** The first file that `main` lacks before it can be loaded. */
   readonly missing?: string;
-  /** Whether its config is an OpenELM's; undefined when there is no config to ask. */
+  /** Why its config cannot be read. */
+  readonly problem?: string;
+  /** Whether its config is an OpenELM's; undefined when there is no config to ask, or none that can be read. */
   readonly isOpenElm?: boolean;
 }
 
@@ -41,9 +43,15 @@ async function describeModel(cacheDir: string, id: string, directory: string): P
   const commit = await cache.commitOf('main');
   if (commit === undefined) return { id, directory, bytes };
   const missing = await cache.firstMissing(commit);
-  const config = missing === 'config.json' ? undefined : await readJson(cache.snapshot(commit, 'config.json')).catch(() => null);
-  const type = (config as { model_type?: unknown } | null | undefined)?.model_type;
-  return { id, directory, bytes, commit, missing, isOpenElm: config === undefined ? undefined : type === 'openelm' };
+  const known = { id, directory, bytes, commit, missing };
+  if (missing === 'config.json') return known;
+  try {
+    const config = await readJson(cache.snapshot(commit, 'config.json'));
+    return { ...known, isOpenElm: (config as { model_type?: unknown } | null)?.model_type === 'openelm' };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return { ...known, problem: error.message };
+  }
 }
 
 /** Removes a model from the cache and returns the bytes that are free again. Throws `InputError` when it is not there. */

@@ -57,6 +57,26 @@ describe('evaluation cache', () => {
     }
   });
 
+  it('notices a flipped bit anywhere, and says which line has it', async () => {
+    const path = join(temporary, 'flipped.jsonl');
+    const store = await openEvalCache(path);
+    for (const key of ['one', 'two', 'three']) store.set(key, { logprob: -12.75, greedy: true });
+    await store.close();
+    const whole = readFileSync(path);
+    const [first, second] = [whole.indexOf(10), whole.indexOf(10, whole.indexOf(10) + 1)];
+    for (let at = first + 1; at < second; at++) {
+      for (const bit of [1, 4, 32, 128]) {
+        const bytes = Buffer.from(whole);
+        bytes[at] ^= bit;
+        writeFileSync(path, bytes);
+        const { damaged, get, close } = await openEvalCache(path);
+        expect(damaged.first).toBe(2);
+        expect([get('one'), get('two'), get('three')]).toEqual([get('one'), undefined, get('one')]);
+        await close();
+      }
+    }
+  });
+
   it('shares a file with another process and ignores foreign lines', async () => {
     const path = join(temporary, 'shared.jsonl');
     const [a, b] = [await openEvalCache(path), await openEvalCache(path)];
