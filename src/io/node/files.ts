@@ -138,23 +138,30 @@ export async function ensureWritable(directory: string): Promise<void> {
 }
 
 /**
- * Makes a directory and those above it; it may be there. Throws `InputError` with the system's own reason, which Node's
- * recursive `mkdir` hides: on a read-only disk or without permission it says that there is no such directory.
+ * Makes a directory and those above it; it may be there. Throws `InputError` with the system's own reason. Not by Node's recursive
+ * `mkdir`, which says of a read-only disk that there is no such directory, and never ends where none can be made (as in /proc).
  */
 export async function makeDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makeWithParents(resolve(path));
   } catch (error) {
-    const reason = isMissing(error) ? await firstFailure(resolve(path)) : error;
-    throw fileError(reason ?? error, path, 'write');
+    throw fileError(error, path, 'write');
   }
 }
 
-/** Why the first directory that is missing on the way cannot be made. */
-async function firstFailure(path: string): Promise<unknown> {
-  const above = dirname(path);
-  if (above !== path && !(await stat(above).catch(() => undefined))) return firstFailure(above);
-  return mkdir(path).catch((error: unknown) => error);
+async function makeWithParents(path: string): Promise<void> {
+  const isThere = async (place: string): Promise<boolean> => (await stat(place).catch(() => undefined))?.isDirectory() ?? false;
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (await isThere(path)) return;
+    const above = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || (await isThere(above))) throw error;
+    await makeWithParents(above);
+    await mkdir(path).catch(async (again: unknown) => {
+      if (!(await isThere(path))) throw again; // another process may have been first
+    });
+  }
 }
 
 /** Makes a rename durable. Not every system lets a directory be opened or synced (Windows); the file itself is safe already. */

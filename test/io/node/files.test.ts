@@ -195,3 +195,14 @@ test('readJson gives the value, or one sentence with the place', async () => {
   );
   await expect(readJson(at('missing.json'))).rejects.toMatchObject(inputError(/no such file/));
 });
+
+test('a directory is made with those above it, or the system says why not', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'openelm-directory-'));
+  await Promise.all([1, 2, 3].map(() => makeDirectory(join(root, 'a/b/c'))));
+  await makeDirectory(join(root, 'a/b/c'));
+  writeFileSync(join(root, 'file'), '');
+  await expect(makeDirectory(join(root, 'file/x/y'))).rejects.toThrow('a part of the path is not a directory');
+  if (process.platform === 'linux')
+    await expect(makeDirectory('/proc/none/x')).rejects.toThrow(/^\/proc\/none\/x: cannot write it: /);
+  rmSync(root, { recursive: true });
+});
