@@ -5,6 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { limitBadRows } from '../data/bad-rows.js';
 import type { Message } from '../data/examples.js';
 import { messagesAt, missing, textAt } from '../data/examples.js';
 import { type FileRow, readRows } from '../data/readers.js';
@@ -21,7 +22,7 @@ import type { Backend } from '../tensor/backend.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { progressBar } from './progress.js';
 import type { Answer, Reward } from './reward.js';
-import { type Terminal, writeLine } from './terminal.js';
+import { type Terminal, tell, writeLine } from './terminal.js';
 import { onStop } from './training-run.js';
 import type { TuneConfig } from './tune-config.js';
 
@@ -62,7 +63,8 @@ export async function samplePairs(
   reward: Reward,
 ): Promise<string | undefined> {
   const { out, rso, seed, data } = config;
-  const rows = await promptRows(data.train, data.limit);
+  const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => tell(terminal, `passed over: ${reason}`));
+  const rows = await promptRows(data.train, onBadRow, data.limit);
   const done = await readSampled(out);
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // every answer under way listens
@@ -150,10 +152,14 @@ async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig
   return path;
 }
 
-async function promptRows(files: readonly string[], limit = Number.POSITIVE_INFINITY): Promise<FileRow[]> {
+async function promptRows(
+  files: readonly string[],
+  onBadRow: (error: InputError) => void,
+  limit = Number.POSITIVE_INFINITY,
+): Promise<FileRow[]> {
   const rows: FileRow[] = [];
   for (const file of files) {
-    for await (const row of readRows(localCorpora, file)) {
+    for await (const row of readRows(localCorpora, file, onBadRow)) {
       if (rows.length >= limit) return rows;
       rows.push(row);
     }

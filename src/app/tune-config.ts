@@ -76,6 +76,7 @@ export const tuneSchema = z.strictObject({
       .default(false)
       .describe("dpo: an empty system message in front of conversations without one, as in alignment-handbook's recipes."),
     limit: count(1).optional().describe('Rows of the training files at most.'),
+    skip_bad_rows: count(0).default(0).describe('Rows that cannot be read, or hold no example, passed over at most.'),
   }),
   adapter: z
     .union([z.literal('none'), z.literal('lora'), z.literal('dora'), adapterSchema])
@@ -185,6 +186,7 @@ export const freeTuneSettings = [
   'backend',
   'threads',
   'data.validation',
+  'data.skip_bad_rows',
 ];
 
 const paths = ['data.train', 'data.validation', 'data.chat_template', 'rso.reward.module'];

@@ -1,6 +1,7 @@
 // The data of a tuning run, as its settings name it: its rows as examples or pairs, and what was kept and dropped. How they become
 // batches is train/batching.ts.
 
+import { limitBadRows } from '../data/bad-rows.js';
 import { type LoadedExamples, loadExamples } from '../data/example-source.js';
 import { type Example, exampleOf, type RowEncoders } from '../data/examples.js';
 import { pairOf } from '../data/preferences.js';
@@ -25,9 +26,11 @@ export async function loadTuningData<Item extends object>(
   make: (row: FileRow) => Promise<Item | string>,
 ): Promise<TuningData<Item>> {
   const bar = progressBar(terminal.stderr, { format: (rows) => `${rows} rows` });
+  const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => bar.note(`openelm: passed over: ${reason}`));
   const read = (files: readonly string[], limit?: number): Promise<LoadedExamples<Item>> =>
     loadExamples<Item>(localCorpora, files, make, {
       limit,
+      onBadRow,
       onRow: (rows) => terminal.stderr.isTTY && bar.update('reading', rows),
     });
   try {

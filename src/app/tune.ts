@@ -24,7 +24,7 @@ import { preferenceOptimization } from '../train/preference-optimization.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
-import { required } from './options.js';
+import { addSkipBadRows, badRowsOf, required } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { openReward } from './reward.js';
 import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
@@ -61,11 +61,12 @@ interface TuneFlags {
   readonly explain?: boolean;
   readonly resume?: boolean;
   readonly skipBadSteps?: boolean;
+  readonly skipBadRows?: number | true;
 }
 
 /** The verb with its options. */
 export function tuneCommand(terminal: Terminal): Command {
-  return new Command('tune')
+  return addSkipBadRows(new Command('tune'))
     .argument('[config]', 'the settings, a YAML file')
     .argument('[overrides...]', '--key value, over the settings')
     .option('--explain', 'list all settings with their defaults')
@@ -79,7 +80,10 @@ export function tuneCommand(terminal: Terminal): Command {
         return;
       }
       const file = required(given, '<config>');
-      const flags = options.skipBadSteps ? ['--skip_bad_steps', 'true'] : [];
+      const flags = [
+        ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
+        ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
+      ];
       const config = await readTuneConfig(file, [...words, ...flags]);
       await aloneIn(config.out, () => tune(terminal, file, config, options.resume ?? false));
     });

@@ -14,24 +14,30 @@ export interface LoadedExamples<Example> {
 }
 
 /**
- * Reads all rows of files into examples; `make` says why there is none for a row. Throws `InputError` when a file cannot be read, what
+ * Reads all rows of files into examples; `make` says why there is none for a row; `onBadRow`
+ * decides on a row that cannot be read, or that `make` throws for. Throws `InputError` when a file cannot be read, what
  * `make` throws, and when nothing is left.
  */
 export async function loadExamples<Example extends object>(
   corpora: CorpusFiles,
   files: readonly string[],
   make: (row: FileRow) => Promise<Example | string>,
-  options: { readonly limit?: number; onRow?(rows: number): void } = {},
+  options: { readonly limit?: number; onRow?(rows: number): void; onBadRow?(error: InputError): void } = {},
 ): Promise<LoadedExamples<Example>> {
   const examples: Example[] = [];
   const dropped = new Map<string, number>();
   let rows = 0;
   for (const file of files) {
-    for await (const row of readRows(corpora, file)) {
+    for await (const row of readRows(corpora, file, options.onBadRow)) {
       if (rows === options.limit) break;
       rows++;
       options.onRow?.(rows);
-      const found = await make(row);
+      const found = await make(row).catch((error: unknown) => {
+        if (!(error instanceof InputError) || !options.onBadRow) throw error;
+        options.onBadRow(error);
+        return undefined;
+      });
+      if (found === undefined) continue;
       if (typeof found === 'string') dropped.set(found, (dropped.get(found) ?? 0) + 1);
       else examples.push(found);
     }

@@ -167,9 +167,9 @@ export interface FileRow {
 
 /**
  * The rows of a file of objects: Parquet, JSON lines, or one JSON list (`.json` may be either). Throws `InputError` with the file's
- * name and the row when it is missing, cut or damaged, or of no such format.
+ * name and the row when it is missing, cut or damaged, or of no such format; `onBadRow` decides on what is wrong with one row alone.
  */
-export async function* readRows(files: CorpusFiles, path: string): AsyncGenerator<FileRow> {
+export async function* readRows(files: CorpusFiles, path: string, onBadRow: OnBadRow = refuseRow): AsyncGenerator<FileRow> {
   if (/\.parquet$/.test(path)) {
     yield* parquetRows(files, path);
     return;
@@ -180,15 +180,14 @@ export async function* readRows(files: CorpusFiles, path: string): AsyncGenerato
     );
   }
   if (!(await beginsWithList(files, path))) {
-    yield* jsonLines(files, path, START);
+    yield* jsonLines(files, path, START, onBadRow);
     return;
   }
   for await (const { bytes } of splitBytes(files, path, new Uint8Array(0), START)) {
     const list = parseJson(decode(bytes, path), path) as unknown[];
     for (const [row, value] of list.entries()) {
-      if (!isObject(value))
-        throw new InputError(`${path}: row ${row}: expected an object, found ${quoted(JSON.stringify(value))}`);
-      yield { value, file: path, row };
+      if (isObject(value)) yield { value, file: path, row };
+      else onBadRow(new InputError(`${path}: row ${row}: expected an object, found ${quoted(JSON.stringify(value))}`));
     }
   }
 }

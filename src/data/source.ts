@@ -2,6 +2,7 @@
 // ahead, in the same order whatever does the processing. Its state says exactly which sequence comes next.
 
 import { InputError, messageOf } from '../errors.js';
+import { limitBadRows, TooManyBadRows } from './bad-rows.js';
 import type { ProcessedBlock, TextProcessor } from './process.js';
 import { TOO_FEW_CHARACTERS } from './process.js';
 import { type CorpusFile, type CorpusFiles, type Document, readDocuments, START } from './readers.js';
@@ -72,12 +73,6 @@ interface Located {
 interface Processed extends Located {
   readonly lengths: Int32Array;
   readonly tokens: Int32Array;
-}
-
-class TooManyBadRows extends InputError {
-  constructor(most: number, { message }: InputError) {
-    super(`${message}; ${most} bad rows were passed over, and skip_bad_rows allows no more`);
-  }
 }
 
 export class SequenceSource {
@@ -186,13 +181,12 @@ export class SequenceSource {
       let found = first > 0 || (epoch === from.epoch && from.row > 0);
       let reason = '';
       let badRows = 0;
-      const onBadRow = (error: InputError): void => {
-        if (skipBadRows === 0) throw error;
-        if (++badRows > skipBadRows) throw new TooManyBadRows(skipBadRows, error);
-        reason = error.message;
+      const onBadRow = limitBadRows(skipBadRows, (message) => {
+        badRows++;
+        reason = message;
         this.counts.badRows++;
         this.options.onBadRow?.(reason);
-      };
+      });
       for (let file = first; file < files.length; file++) {
         const position = epoch === from.epoch && file === from.file ? from : START;
         try {

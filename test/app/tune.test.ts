@@ -68,6 +68,24 @@ async function place(name: string, rows: readonly unknown[] | string, changes: R
 }
 
 describe('openelm tune', () => {
+  it('passes over bad rows up to a limit', async () => {
+    const bad = ['{"instruction": "cut', '7', '{"instruction": NaN}'];
+    const rows = lines(chats)
+      .split('\n')
+      .slice(0, 12)
+      .flatMap((line, i) => (i < 3 ? [line, bad[i]] : [line]))
+      .join('\n');
+    const { file, out } = await place('bad-rows', rows, { steps: 1 });
+    expect(await run(['tune', file])).toMatchObject({ code: 1, stderr: /rows\.jsonl: row 1 / });
+    const few = await run(['tune', file, '--skip-bad-rows', '2']);
+    expect(few).toMatchObject({ code: 1, stderr: /; 2 bad rows were passed over, and skip_bad_rows allows no more/ });
+    const { code, stdout, stderr } = await run(['tune', file, '--skip-bad-rows']);
+    expect(code).toBe(0);
+    expect(stderr.match(/^openelm: passed over: .*rows\.jsonl: row [135]\b/gm)).toHaveLength(3);
+    expect(stdout).toMatch(/12 to learn from/);
+    expect(existsSync(join(out, checkpointName(1)))).toBe(true);
+  });
+
   it('teaches answers, says what it will do, and leaves a model with its chat template', async () => {
     const changes = {
       data: { train: 'rows.jsonl', held_out: 2, max_length: 48 },
