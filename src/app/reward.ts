@@ -6,6 +6,7 @@ import type { Message } from '../data/examples.js';
 import type { FileRow } from '../data/readers.js';
 import { InputError, messageOf } from '../errors.js';
 import { load } from '../index.js';
+import { shownAddress } from '../io/address.js';
 
 /** An answer to be scored, and whether it ended by itself. */
 export interface Answer {
@@ -68,6 +69,7 @@ async function moduleReward(path: string): Promise<Reward> {
 
 /** POSTs `{messages, answers, row}` and expects `{"rewards": [...]}`. */
 function httpReward(url: string): Reward {
+  const shown = shownAddress(url);
   return {
     async of(messages, answers, row) {
       const body = JSON.stringify({ messages, answers, row: row.value });
@@ -78,13 +80,13 @@ function httpReward(url: string): Reward {
         if (!response.ok) throw new Error(`status ${response.status}`);
         found = await response.json();
       } catch (error) {
-        throw new InputError(`${url}: no rewards for ${row.file}, row ${row.row}: ${messageOf(error)}`);
+        throw new InputError(`${shown}: no rewards for ${row.file}, row ${row.row}: ${messageOf(error)}`);
       }
       const rewards = (found as { rewards?: unknown } | null)?.rewards;
       if (!Array.isArray(rewards) || rewards.length !== answers.length) {
-        throw new InputError(`${url}: expected {"rewards": [...]} with ${answers.length} numbers`);
+        throw new InputError(`${shown}: expected {"rewards": [...]} with ${answers.length} numbers`);
       }
-      return rewards.map((value) => number(value, url, row));
+      return rewards.map((value) => number(value, shown, row));
     },
     async close() {},
   };
