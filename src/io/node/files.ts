@@ -155,9 +155,9 @@ async function makeWithParents(path: string): Promise<void> {
     await mkdir(path);
   } catch (error) {
     if (await isThere(path)) return;
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     const above = dirname(path);
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || (await isThere(above))) throw error;
-    await makeWithParents(above);
+    if (!(await isThere(above))) await makeWithParents(above);
     await mkdir(path).catch(async (again: unknown) => {
       if (!(await isThere(path))) throw again; // another process may have been first
     });
