@@ -32,6 +32,7 @@ async function withBar<T>(
 ): Promise<T> {
   const began = performance.now();
   const bar = progressBar(terminal.stderr);
+  const hub = hubOptions(bar);
   const onProgress = (done: number, total: number): void => {
     if (terminal.stderr.isTTY && performance.now() - began > slowMs) bar.update('loading', done, total);
   };
@@ -42,8 +43,8 @@ async function withBar<T>(
       activations,
       adapter,
       threads,
-      hub: hubOptions(bar),
-      onNotice: hubOptions(bar).onNotice,
+      hub,
+      onNotice: hub.onNotice,
       onProgress,
     });
   } finally {

@@ -33,6 +33,25 @@ export function addSkipBadRows(command: Command): Command {
   });
 }
 
+/** What every verb that trains from a settings file takes. */
+export interface TrainingFlags {
+  readonly explain?: boolean;
+  readonly resume?: boolean;
+  readonly skipBadSteps?: boolean;
+  readonly skipBadRows?: number | true;
+}
+
+/** The settings file, words over it, and the options of `TrainingFlags`. */
+export function addTrainingOptions(command: Command): Command {
+  return addSkipBadRows(command)
+    .argument('[config]', 'the settings, a YAML file')
+    .argument('[overrides...]', '--key value, over the settings')
+    .option('--explain', 'list all settings with their defaults')
+    .option('--resume', "go on from the run's last checkpoint")
+    .option('--skip-bad-steps', 'pass over steps whose gradient is not finite (skip_bad_steps)')
+    .allowUnknownOption();
+}
+
 /** What `skip_bad_rows` becomes of the option. */
 export function badRowsOf(option: number | true | undefined): number | undefined {
   return option === true ? defaultBadRows : option;

@@ -27,7 +27,7 @@ import { ignored, trainingSource, withoutPadding } from '../train/source.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
-import { addSkipBadRows, badRowsOf, required } from './options.js';
+import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import {
   freeSettings,
   modelOf,
@@ -63,26 +63,16 @@ SIGTERM writes a checkpoint and ends with 0; --resume goes on from the last one 
 Example:
   $ openelm pretrain recipes/tiny.yaml --out runs/tiny`;
 
-interface PretrainFlags {
-  readonly explain?: boolean;
+interface PretrainFlags extends TrainingFlags {
   readonly initFrom?: string;
-  readonly resume?: boolean;
-  readonly skipBadSteps?: boolean;
   readonly skipBadFiles?: boolean;
-  readonly skipBadRows?: number | true;
 }
 
 /** The verb with its options. */
 export function pretrainCommand(terminal: Terminal): Command {
-  return addSkipBadRows(new Command('pretrain'))
-    .argument('[config]', 'the settings, a YAML file')
-    .argument('[overrides...]', '--key value, over the settings')
-    .option('--explain', 'list all settings with their defaults')
+  return addTrainingOptions(new Command('pretrain'))
     .option('--init-from <model>', 'begin with the weights of this model (init_from)')
-    .option('--resume', "go on from the run's last checkpoint")
-    .option('--skip-bad-steps', 'pass over steps whose gradient is not finite (skip_bad_steps)')
     .option('--skip-bad-files', 'pass over corpus files that cannot be read (data.skip_bad_files)')
-    .allowUnknownOption()
     .addHelpText('after', help)
     .action(async (file: string | undefined, words: string[], options: PretrainFlags) => {
       if (options.explain) {

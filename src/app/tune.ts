@@ -24,7 +24,7 @@ import { preferenceOptimization } from '../train/preference-optimization.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
-import { addSkipBadRows, badRowsOf, required } from './options.js';
+import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { openReward } from './reward.js';
 import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
@@ -57,24 +57,11 @@ SIGTERM writes a checkpoint and ends with 0; --resume goes on from the last one 
 Example:
   $ openelm tune recipes/tune-tiny/sft.yaml --out runs/tune-tiny`;
 
-interface TuneFlags {
-  readonly explain?: boolean;
-  readonly resume?: boolean;
-  readonly skipBadSteps?: boolean;
-  readonly skipBadRows?: number | true;
-}
-
 /** The verb with its options. */
 export function tuneCommand(terminal: Terminal): Command {
-  return addSkipBadRows(new Command('tune'))
-    .argument('[config]', 'the settings, a YAML file')
-    .argument('[overrides...]', '--key value, over the settings')
-    .option('--explain', 'list all settings with their defaults')
-    .option('--resume', "go on from the run's last checkpoint")
-    .option('--skip-bad-steps', 'pass over steps whose gradient is not finite (skip_bad_steps)')
-    .allowUnknownOption()
+  return addTrainingOptions(new Command('tune'))
     .addHelpText('after', help)
-    .action(async (given: string | undefined, words: string[], options: TuneFlags) => {
+    .action(async (given: string | undefined, words: string[], options: TrainingFlags) => {
       if (options.explain) {
         terminal.stdout.write(explainSettings(tuneSchema));
         return;
