@@ -7,9 +7,9 @@ import { adaptersOf } from '../model/adapter-set.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
-import { commonPrefix } from '../tokenizer/prefix.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
 import { isGreedy, Sampler, type SamplingOptions } from './sampler.js';
+import { type Slot, Slots } from './slots.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
 
 export interface EngineOptions {
@@ -51,15 +51,6 @@ export interface ScoreResult {
   readonly greedy: (boolean | null)[];
 }
 
-interface Slot {
-  readonly firstRow: number;
-  /** Tokens whose keys and values lie in the cache, and the adapter that made them. */
-  cached: number[];
-  adapter: number;
-  lastUsed: number;
-  busy: boolean;
-}
-
 /** A generation under way. `tokens` are prompt and output; those past `slot.cached.length` are still to be computed. */
 interface Request {
   readonly slot: Slot;
@@ -88,12 +79,9 @@ export class Engine {
   readonly context: number;
   private readonly cache: Cache;
   private readonly stepper: Stepper;
-  private readonly slots: Slot[];
+  private readonly slots: Slots;
   private readonly requests = new Set<Request>();
-  private waiting: (() => void)[] = [];
   private pumping = false;
-  private disposed = false;
-  private clock = 0;
 
   /** Throws `InputError` on a context the model cannot have, `ExecutionError` when memory is short. */
   constructor(
@@ -112,13 +100,7 @@ export class Engine {
     }
     this.cache = createCache(backend, config, this.context * count, this.context, options.cacheType ?? 'f16');
     this.stepper = new Stepper(backend, model, this.cache, { maxSequences: count, maxSegments: 2 * count });
-    this.slots = Array.from({ length: count }, (_, i) => ({
-      firstRow: i * this.context,
-      cached: [],
-      adapter: 0,
-      lastUsed: 0,
-      busy: false,
-    }));
+    this.slots = new Slots(count, this.context);
   }
 
   /**
@@ -132,7 +114,7 @@ export class Engine {
     if (!(maxTokens >= 0)) throw new InputError(`maxTokens is ${options.maxTokens}; it must be 0 or more`);
     const sampler = new Sampler(options);
     const isEos = (id: number): boolean => !options.ignoreEos && this.model.config.eosTokenIds.includes(id);
-    const slot = await this.takeSlot(prompt, this.adapterOf(options.adapter), options.signal);
+    const slot = await this.slots.take(prompt, this.adapterOf(options.adapter), options.signal);
     if (!slot) return { reason: 'abort', reusedTokens: 0, promptMs: performance.now() - began, generateMs: 0 };
     const reusedTokens = slot.cached.length;
     let sampled = 0;
@@ -181,7 +163,7 @@ export class Engine {
       options.signal?.removeEventListener('abort', onAbort);
       this.requests.delete(request);
       await request.inFlight; // the step that ran ahead still writes to the slot
-      this.releaseSlot(slot);
+      this.slots.release(slot);
     }
   }
 
@@ -191,7 +173,7 @@ export class Engine {
    */
   async score(ids: ArrayLike<number>, signal?: AbortSignal, adapter?: string | null): Promise<ScoreResult> {
     this.checkTokens(ids, this.context + 1);
-    const slot = await this.takeSlot([], this.adapterOf(adapter), signal);
+    const slot = await this.slots.take([], this.adapterOf(adapter), signal);
     if (!slot) throw signal?.reason;
     try {
       const result: ScoreResult = { logprobs: [null], greedy: [null] };
@@ -216,18 +198,17 @@ export class Engine {
       }
       return result;
     } finally {
-      this.releaseSlot(slot);
+      this.slots.release(slot);
     }
   }
 
   /** Ends what runs and frees the cache; the model stays. */
   async dispose(): Promise<void> {
-    this.disposed = true;
     for (const request of this.requests) {
       request.failure = new Error('the engine was disposed');
       request.wake();
     }
-    for (const wake of this.waiting.splice(0)) wake();
+    this.slots.close();
     await Promise.all([...this.requests].map((request) => request.inFlight));
     this.stepper.dispose();
     this.cache.free();
@@ -254,49 +235,6 @@ export class Engine {
         throw new InputError(`token ${i} has id ${ids[i]}, but the model's vocabulary has ${vocabSize} ids`);
       }
     }
-  }
-
-  /**
-   * The free slot whose tokens agree longest with the prompt (then the least recently used), cut back to what agrees; undefined
-   * when the signal aborts first.
-   */
-  private async takeSlot(prompt: ArrayLike<number>, adapter: number, signal: AbortSignal | undefined): Promise<Slot | undefined> {
-    for (;;) {
-      if (this.disposed) throw new Error('the engine was disposed');
-      if (signal?.aborted) {
-        this.waiting.shift()?.(); // it may have been this one's turn
-        return undefined;
-      }
-      const free = this.slots.filter((slot) => !slot.busy);
-      if (free.length > 0) {
-        // The last prompt token is always computed: its logits are wanted.
-        const agreement = (slot: Slot): number =>
-          slot.adapter === adapter ? Math.min(commonPrefix(slot.cached, prompt), Math.max(0, prompt.length - 1)) : 0;
-        const best = free.reduce((a, b) => {
-          const difference = agreement(b) - agreement(a);
-          return difference > 0 || (difference === 0 && b.lastUsed < a.lastUsed) ? b : a;
-        });
-        best.busy = true;
-        best.lastUsed = ++this.clock;
-        best.cached.length = agreement(best);
-        best.adapter = adapter;
-        return best;
-      }
-      let wake = (): void => {};
-      const giveUp = (): void => wake();
-      signal?.addEventListener('abort', giveUp);
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        this.waiting.push(resolve);
-      });
-      signal?.removeEventListener('abort', giveUp);
-      this.waiting = this.waiting.filter((other) => other !== wake);
-    }
-  }
-
-  private releaseSlot(slot: Slot): void {
-    slot.busy = false;
-    this.waiting.shift()?.();
   }
 
   /** Waits until the request has a token ready, failed or was aborted. */
