@@ -7,8 +7,10 @@ import { adaptersOf } from '../model/adapter-set.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
+import { ExecutionError } from '../tensor/execution.js';
+import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
-import { isGreedy, Sampler, type SamplingOptions } from './sampler.js';
+import { isGreedy, type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
 import { type Slot, Slots } from './slots.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
 
@@ -32,6 +34,10 @@ export interface GenerateOptions extends SamplingOptions {
   readonly overflow?: 'stop' | 'slide';
   /** One of the adapters that the model was loaded with, by name; `null`: none. Default the one that was loaded as `adapter`. */
   readonly adapter?: string | null;
+  /** Added to the logits of single ids, by id; -100 and 100 are enough to ban and to force one. */
+  readonly logitBias?: LogitBias;
+  /** Tell each token's log-probability and those of this many of the likeliest ids, 0 to 20. */
+  readonly topLogprobs?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -49,6 +55,14 @@ export interface ScoreResult {
   readonly logprobs: (number | null)[];
   /** Whether each token is the most probable one; null for the first. */
   readonly greedy: (boolean | null)[];
+  /** Where they were asked for: the likeliest ids at each place, the best first; null for the first. */
+  readonly top?: (readonly IdLogprob[] | null)[];
+}
+
+/** A token on its way to the caller. */
+interface Sampled {
+  readonly id: number;
+  readonly logprobs?: TokenLogprobs;
 }
 
 /** A generation under way. `tokens` are prompt and output; those past `slot.cached.length` are still to be computed. */
@@ -61,7 +75,8 @@ interface Request {
   /** Counts on when the context slides, so that no random number is used twice. */
   step: number;
   /** Sampled, not yet taken by the caller. */
-  readonly ready: number[];
+  readonly ready: Sampled[];
+  readonly topLogprobs?: number;
   readonly signal?: AbortSignal;
   /** No more tokens are to be computed: an end-of-sequence token came, or as many as were asked for. */
   complete: boolean;
@@ -105,13 +120,20 @@ export class Engine {
 
   /**
    * Continues a prompt. Yields ids as they are sampled (an end-of-sequence token is not yielded) and returns why it ended.
+   * With `topLogprobs`, `onLogprobs` is told of each token before it is yielded.
    * Throws `InputError` on an empty or too long prompt, an id outside the vocabulary or an option out of range.
    */
-  async *generate(prompt: ArrayLike<number>, options: GenerateOptions = {}): AsyncGenerator<number, GenerateResult> {
+  async *generate(
+    prompt: ArrayLike<number>,
+    options: GenerateOptions = {},
+    onLogprobs?: (token: TokenLogprobs) => void,
+  ): AsyncGenerator<number, GenerateResult> {
     const began = performance.now();
     this.checkTokens(prompt);
     const maxTokens = options.maxTokens ?? Number.POSITIVE_INFINITY;
     if (!(maxTokens >= 0)) throw new InputError(`maxTokens is ${options.maxTokens}; it must be 0 or more`);
+    const { topLogprobs } = options;
+    checkTop(topLogprobs ?? 0);
     const sampler = new Sampler(options);
     const isEos = (id: number): boolean => !options.ignoreEos && this.model.config.eosTokenIds.includes(id);
     const slot = await this.slots.take(prompt, this.adapterOf(options.adapter), options.signal);
@@ -123,9 +145,10 @@ export class Engine {
       tokens: Array.from(prompt),
       promptLength: prompt.length,
       sampler,
-      greedy: isGreedy(options),
+      greedy: isGreedy(options) && topLogprobs === undefined,
       step: prompt.length,
       ready: [],
+      topLogprobs,
       signal: options.signal,
       complete: maxTokens === 0,
       isLast: (id) => ++sampled >= maxTokens || isEos(id),
@@ -152,11 +175,12 @@ export class Engine {
           await this.nextToken(request);
           continue;
         }
-        const id = request.ready.shift()!;
+        const { id, logprobs } = request.ready.shift()!;
         firstAt ??= performance.now();
         if (isEos(id)) return ended('stop');
         produced++;
         this.pump(); // the next step starts before the caller looks at this token
+        if (logprobs) onLogprobs?.(logprobs);
         yield id;
       }
     } finally {
@@ -169,37 +193,54 @@ export class Engine {
 
   /**
    * Log-probability of each token given all before it, in one pass; the tokens must fit the context, but for the last, which
-   * nothing comes after. Throws `InputError` as `generate` does, and the signal's reason when it aborts before its turn.
+   * nothing comes after. `top`: tell the likeliest ids at each place too, 1 to 20; more than 1 is slower, as all logits are read.
+   * Throws `InputError` as `generate` does, and the signal's reason when it aborts before its turn.
    */
-  async score(ids: ArrayLike<number>, signal?: AbortSignal, adapter?: string | null): Promise<ScoreResult> {
+  async score(ids: ArrayLike<number>, signal?: AbortSignal, adapter?: string | null, top = 0): Promise<ScoreResult> {
+    checkTop(top);
     this.checkTokens(ids, this.context + 1);
     const slot = await this.slots.take([], this.adapterOf(adapter), signal);
     if (!slot) throw signal?.reason;
     try {
-      const result: ScoreResult = { logprobs: [null], greedy: [null] };
-      for (let start = 0; start < ids.length - 1; start += maxScoreRows) {
-        const length = Math.min(maxScoreRows, ids.length - 1 - start);
+      const result: ScoreResult = { logprobs: [null], greedy: [null], ...(top > 0 ? { top: [null] } : {}) };
+      const kind = top > 1 ? 'logits' : top === 1 ? 'best' : 'score';
+      const rows = top > 1 ? Math.min(this.slots.count, maxScoreRows) : maxScoreRows;
+      for (let start = 0; start < ids.length - 1; start += rows) {
+        const length = Math.min(rows, ids.length - 1 - start);
         const tokens = Array.from({ length }, (_, i) => ids[start + i]);
         const targets = tokens.map((_, i) => ids[start + i + 1]);
         const wanted = tokens.map((_, i) => i);
         const segments = [[slot.firstRow, start + length]] as const;
-        const output = await this.stepper.run(
-          [{ ids: tokens, past: start, segments, wanted, targets, adapter: slot.adapter }],
-          'score',
-          signal,
-        );
+        const item = { ids: tokens, past: start, segments, wanted, targets, adapter: slot.adapter };
+        const output = await this.stepper.run([item], kind, signal).catch((error: unknown) => {
+          const notFinite = error instanceof ExecutionError && error.op === 'tokenLogprob'; // no id is the best
+          throw notFinite ? new NotFiniteError(`for a token after ${start}`) : error;
+        });
         slot.cached.push(...tokens);
-        for (let i = 0; i < length; i++) {
-          const logprob = output.logprobs![i];
-          if (!Number.isFinite(logprob) || output.argmax![i] < 0) throw new NotFiniteError(`for token ${start + i + 1}`);
-          result.logprobs.push(logprob);
-          result.greedy.push(output.argmax![i] === targets[i]);
-        }
+        for (let i = 0; i < length; i++) this.addScore(result, output, i, targets[i], top);
       }
       return result;
     } finally {
       this.slots.release(slot);
     }
+  }
+
+  private addScore({ logprobs, greedy, top }: ScoreResult, output: StepOutput, row: number, target: number, count: number): void {
+    let [logprob, best] = [output.logprobs?.[row] ?? Number.NaN, output.argmax?.[row] ?? -1];
+    if (output.logits) {
+      const { vocabSize } = this.model.config;
+      const own = output.logits.subarray(row * vocabSize, (row + 1) * vocabSize);
+      if (notFiniteIn(own) === undefined) {
+        const told = logprobsOf(own, target, count);
+        [logprob, best] = [told.logprob, told.top[0].id];
+        top!.push(told.top);
+      }
+    } else if (top) {
+      top.push([{ id: best, logprob: output.bestLogprobs![row] }]);
+    }
+    if (!Number.isFinite(logprob) || best < 0) throw new NotFiniteError(`for token ${logprobs.length}`);
+    logprobs.push(logprob);
+    greedy.push(best === target);
   }
 
   /** Ends what runs and frees the cache; the model stays. */
@@ -331,9 +372,10 @@ export class Engine {
       throw new NotFiniteError(`at step ${request.step - request.promptLength + 1} (after ${request.step} tokens)`, bad);
     }
     const id = own ? request.sampler.sample(own, request.tokens, request.step) : argmax![row];
+    const logprobs = request.topLogprobs === undefined ? undefined : logprobsOf(own!, id, request.topLogprobs);
     request.step++;
     request.tokens.push(id);
-    request.ready.push(id);
+    request.ready.push({ id, logprobs });
     request.complete = request.isLast(id);
   }
 
@@ -343,4 +385,9 @@ export class Engine {
     request.tokens.splice(1, request.tokens.length - 1 - kept);
     request.slot.cached.length = Math.min(1, request.slot.cached.length);
   }
+}
+
+function checkTop(count: number): void {
+  if (Number.isInteger(count) && count >= 0 && count <= maxTopLogprobs) return;
+  throw new InputError(`log-probabilities of ${count} ids at each place are out of range: 0 to ${maxTopLogprobs}`);
 }

@@ -41,6 +41,9 @@ export interface SamplingOptions {
   seed?: number;
 }
 
+/** What is added to the scores of single ids, by id, before all else. */
+export type LogitBias = Readonly<Record<number, number>>;
+
 /** Options with nothing left open but the seed. */
 export type ResolvedSampling = Required<Omit<SamplingOptions, 'seed'>>;
 
@@ -86,8 +89,20 @@ export function resolveSampling(options: SamplingOptions): ResolvedSampling & { 
 }
 
 /** True when the next id is the plain argmax of the logits, so that the device may take it and no row need be read. */
-export function isGreedy(options: SamplingOptions): boolean {
-  return options.temperature === 0 && !hasPenalties({ ...samplingDefaults, ...options });
+export function isGreedy(options: SamplingOptions & { logitBias?: LogitBias }): boolean {
+  const biased = options.logitBias !== undefined && Object.keys(options.logitBias).length > 0;
+  return options.temperature === 0 && !biased && !hasPenalties({ ...samplingDefaults, ...options });
+}
+
+/** [id, bias] pairs; an id past the vocabulary is no fault here. Throws `InputError` naming what is no id or no number. */
+function biasesOf(logitBias: LogitBias | undefined): [number, number][] {
+  return Object.entries(logitBias ?? {}).map(([key, value]) => {
+    if (!/^\d+$/.test(key)) throw new InputError(`the logit bias names ${JSON.stringify(key)}; expected token ids`);
+    if (typeof value !== 'number' || !Number.isFinite(value)) {
+      throw new InputError(`the logit bias of id ${key} is ${JSON.stringify(value)}; expected a number`);
+    }
+    return [Number(key), value];
+  });
 }
 
 function hasPenalties(options: Penalties): boolean {
@@ -123,13 +138,15 @@ export class Sampler {
   /** The seed in use: the given one, or the one drawn because none was given. */
   readonly seed: number;
   readonly options: ResolvedSampling;
+  private readonly biases: readonly [number, number][];
   private candidates = createCandidates(0);
   private counts = new Int32Array(0);
 
   /** Throws `InputError` naming an option that is out of its range. */
-  constructor(options: SamplingOptions = {}) {
+  constructor(options: SamplingOptions & { logitBias?: LogitBias } = {}) {
     const { seed, ...rest } = resolveSampling(options);
     this.options = rest;
+    this.biases = biasesOf(options.logitBias);
     this.seed = seed ?? randomSeed();
   }
 
@@ -170,12 +187,13 @@ export class Sampler {
     return result;
   }
 
-  /** The argmax after the penalties. */
+  /** The argmax after biases and penalties. */
   private best(logits: Float32Array, history: ArrayLike<number>): number {
-    return greedy(hasPenalties(this.options) ? this.penalized(logits, history) : logits);
+    const changed = this.biases.length > 0 || hasPenalties(this.options);
+    return greedy(changed ? this.penalized(logits, history) : logits);
   }
 
-  /** A copy of the logits in the scratch, with the penalties applied. */
+  /** A copy of the logits in the scratch, with biases and penalties applied. */
   private penalized(logits: Float32Array, history: ArrayLike<number>): Float32Array {
     if (this.counts.length !== logits.length) {
       this.candidates = createCandidates(logits.length);
@@ -183,6 +201,7 @@ export class Sampler {
     }
     const scores = this.candidates.scores;
     scores.set(logits);
+    for (const [id, bias] of this.biases) if (id < scores.length) scores[id] += bias;
     if (hasPenalties(this.options)) applyPenalties(scores, history, this.options, this.counts);
     return scores;
   }

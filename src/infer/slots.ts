@@ -19,7 +19,10 @@ export class Slots {
   private closed = false;
   private clock = 0;
 
-  constructor(count: number, rows: number) {
+  constructor(
+    readonly count: number,
+    rows: number,
+  ) {
     this.all = Array.from({ length: count }, (_, i) => ({
       firstRow: i * rows,
       cached: [],

@@ -15,20 +15,22 @@ export interface StepItem extends RaggedSequence {
   readonly wanted: readonly number[];
   /** The adapter's number, of those around the model; default the usual one. */
   readonly adapter?: number;
-  /** With outputs `score`: the token whose log-probability is asked of each wanted row. */
+  /** With outputs `score` and `best`: the token whose log-probability is asked of each wanted row. */
   readonly targets?: readonly number[];
 }
 
 /**
  * What is read back of the wanted rows: nothing, logits [wanted, vocabulary], the index of the largest logit, or that with the
- * log-probability of a target.
+ * log-probability of a target, and its own (`best`; rejects on logits that are no numbers).
  */
-export type OutputKind = 'none' | 'logits' | 'argmax' | 'score';
+export type OutputKind = 'none' | 'logits' | 'argmax' | 'score' | 'best';
 
 export interface StepOutput {
   readonly logits?: Float32Array;
   readonly argmax?: Int32Array;
   readonly logprobs?: Float32Array;
+  /** Those of `argmax`. */
+  readonly bestLogprobs?: Float32Array;
 }
 
 /** Rows that one program takes at most; also the unit of cancelling. */
@@ -62,6 +64,7 @@ export class Stepper {
   private logits?: DeviceBuffer<'f32'>;
   private readonly argmax: DeviceBuffer<'i32'>;
   private readonly logprobs: DeviceBuffer<'f32'>;
+  private readonly bestLogprobs: DeviceBuffer<'f32'>;
   private readonly vocabSize: number;
 
   constructor(
@@ -73,18 +76,20 @@ export class Stepper {
     this.vocabSize = model.config.vocabSize;
     this.argmax = backend.create('i32', [Math.max(options.maxSequences, maxScoreRows)]);
     this.logprobs = backend.create('f32', [maxScoreRows]);
+    this.bestLogprobs = backend.create('f32', [maxScoreRows]);
   }
 
   /**
    * Runs the items' tokens and returns the outputs of all wanted rows, in order. At most `maxStepRows` tokens in all, and
-   * `maxScoreRows` wanted with outputs `score`, `maxSequences` with the others.
+   * `maxScoreRows` wanted with outputs `score` and `best`, `maxSequences` with the others.
    * Rejects with `ExecutionError`; with code `cancelled` when the signal aborts while it runs.
    */
   async run(items: readonly StepItem[], outputs: OutputKind, signal?: AbortSignal): Promise<StepOutput> {
     const rows = items.reduce((sum, item) => sum + item.ids.length, 0);
     const wanted = outputs === 'none' ? 0 : items.reduce((sum, item) => sum + item.wanted.length, 0);
     const kind = wanted === 0 ? 'none' : outputs;
-    const size = kind === 'score' ? Math.max(rows, wanted) : rows;
+    const scores = kind === 'score' || kind === 'best';
+    const size = scores ? Math.max(rows, wanted) : rows;
     const encoded = this.program(rowBuckets.find((bucket) => bucket >= size)!, kind);
     const submission = this.backend.submit(encoded.executable, this.fill(encoded, items, wanted > 0));
     const cancel = (): void => submission.cancel();
@@ -102,7 +107,7 @@ export class Stepper {
 
   dispose(): void {
     for (const { executable } of this.programs.values()) executable.dispose();
-    for (const buffer of [this.logits, this.argmax, this.logprobs]) if (buffer) this.backend.free(buffer);
+    for (const buffer of [this.logits, this.argmax, this.logprobs, this.bestLogprobs]) if (buffer) this.backend.free(buffer);
   }
 
   private async readOutputs(kind: OutputKind, wanted: number): Promise<StepOutput> {
@@ -114,10 +119,13 @@ export class Stepper {
         return { logits: await backend.read(this.logits!, 0, wanted * this.vocabSize) };
       case 'argmax':
         return { argmax: await backend.read(this.argmax, 0, wanted) };
-      case 'score': {
-        const reads = [backend.read(this.argmax, 0, wanted), backend.read(this.logprobs, 0, wanted)] as const;
-        const [argmax, logprobs] = await Promise.all(reads);
-        return { argmax, logprobs };
+      case 'score':
+      case 'best': {
+        const { argmax, logprobs, bestLogprobs } = this;
+        const read = <Type extends 'i32' | 'f32'>(buffer: DeviceBuffer<Type>) => backend.read(buffer, 0, wanted);
+        const reads = [read(argmax), read(logprobs), kind === 'best' ? read(bestLogprobs) : undefined] as const;
+        const [ids, found, best] = await Promise.all(reads);
+        return { argmax: ids, logprobs: found, bestLogprobs: best };
       }
     }
   }
@@ -129,7 +137,7 @@ export class Stepper {
     if (known) return known;
     const ops = new Ops();
     const maxSequences = Math.min(bucket, this.options.maxSequences);
-    const maxWanted = kind === 'score' ? Math.min(bucket, maxScoreRows) : maxSequences;
+    const maxWanted = kind === 'score' || kind === 'best' ? Math.min(bucket, maxScoreRows) : maxSequences;
     const { maxSegments } = this.options;
     const inputs = new RaggedParams(ops, { maxRows: bucket, maxSequences, maxSegments });
     const wantedCount = ops.size(maxWanted);
@@ -163,7 +171,8 @@ export class Stepper {
     if (kind === 'logits') this.logits ??= this.backend.create('f32', [this.options.maxSequences, this.vocabSize]);
     const logits = this.model.logits(ops, hidden, kind === 'logits' ? { into: this.logits } : {});
     if (kind !== 'logits') ops.argmax(logits, this.argmax);
-    if (kind === 'score') ops.tokenLogprob(logits, targets, this.logprobs);
+    if (kind === 'score' || kind === 'best') ops.tokenLogprob(logits, targets, this.logprobs);
+    if (kind === 'best') ops.tokenLogprob(logits, this.argmax, this.bestLogprobs);
   }
 
   /** The params of this run. */

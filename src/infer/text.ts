@@ -2,10 +2,11 @@
 // show the beginning of a stop string; encodes prompts and conversations; scores text. Ids, slots and steps are `engine.ts`.
 
 import { InputError } from '../errors.js';
-import { checkOptions, oneOf, type Rule, type Rules, rules, shown } from '../options.js';
+import { checkOptions, oneOf, type Rule, type Rules, rules, shown, wholeFrom } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type ChatMessage, encodeConversation } from './chat.js';
 import type { Engine, FinishReason, GenerateOptions, GenerateResult, ScoreResult } from './engine.js';
+import { maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { StopMatcher } from './stop.js';
 
 /** A prompt: text (a BOS is put in front unless the tokenizer's files say otherwise), ids as they are, or a conversation for the chat template. */
@@ -42,6 +43,8 @@ const textRules: Rules<TextOptions> = {
   },
   ignoreEos: rules.boolean,
   overflow: oneOf('stop', 'slide'),
+  logitBias: rules.object,
+  topLogprobs: wholeFrom(0, maxTopLogprobs),
   adapter: { says: 'the name of an adapter, or null', holds: (value) => value === null || typeof value === 'string' },
   signal: rules.signal,
   stop: stops,
@@ -54,6 +57,8 @@ export interface TextPiece {
   readonly text: string;
   /** The tokens since the last piece. */
   readonly ids: readonly number[];
+  /** Of each of `ids`, where they were asked for. */
+  readonly logprobs?: readonly TokenLogprobs[];
   /** Milliseconds since the call. */
   readonly milliseconds: number;
 }
@@ -139,11 +144,19 @@ export class TextModel {
     if (options.continuation) for (const id of promptIds) decoder?.push(id);
     const ids: number[] = [];
     let text = '';
+    let logprobs: TokenLogprobs[] | undefined;
     const piece = (shown: string, newIds: readonly number[]): TextPiece => {
       text += shown;
-      return { text: shown, ids: newIds, milliseconds: performance.now() - began };
+      return {
+        text: shown,
+        ids: newIds,
+        ...(logprobs && newIds.length > 0 ? { logprobs } : {}),
+        milliseconds: performance.now() - began,
+      };
     };
-    const tokens = this.engine.generate(promptIds, options);
+    const tokens = this.engine.generate(promptIds, options, (token) => {
+      logprobs = [token];
+    });
     let firstAt: number | undefined;
     let ended: GenerateResult | undefined;
     try {
@@ -193,11 +206,12 @@ export class TextModel {
     input: string | ArrayLike<number>,
     signal?: AbortSignal,
     adapter?: string | null,
+    top?: number,
   ): Promise<ScoreResult & { ids: readonly number[] }> {
     if (signal !== undefined && !(signal instanceof AbortSignal))
       throw new InputError('the second argument of score must be an AbortSignal');
     const ids = typeof input === 'string' ? this.tokenizer.encode(input, { bos: this.tokenizer.addBos }) : Array.from(input);
-    return { ids, ...(await this.engine.score(ids, signal, adapter)) };
+    return { ids, ...(await this.engine.score(ids, signal, adapter, top)) };
   }
 }
 

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine, type EngineOptions, type GenerateOptions, type GenerateResult } from '../../src/infer/engine.js';
+import type { TokenLogprobs } from '../../src/infer/logprobs.js';
 import type { LoadedModel } from '../../src/model/load.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { openTinyElm, type TinyElm } from './tiny-elm.js';
@@ -58,6 +59,47 @@ describe('engine', () => {
     expect(a.ids).toEqual(long.ids);
     expect(b.ids).toEqual(short.ids);
     expect(c.ids).toEqual(alone.ids);
+    await engine.dispose();
+  });
+
+  it('tells log-probabilities, the same from a step, from scoring and from all logits', async () => {
+    const engine = open({ slots: 3 });
+    const ids = [...long.prompt, ...long.ids.slice(0, 20)];
+    const [plain, best, some] = [
+      await engine.score(ids),
+      ...(await Promise.all([1, 3].map((n) => engine.score(ids, undefined, null, n)))),
+    ];
+    expect(plain.top).toBeUndefined();
+    expect(best).toEqual({ ...plain, top: expect.anything() });
+    for (let i = 1; i < ids.length; i++) {
+      expect(some.logprobs[i]).toBeCloseTo(plain.logprobs[i]!, 5);
+      expect(some.greedy[i]).toBe(plain.greedy[i]);
+      expect(some.top![i]).toHaveLength(3);
+      expect(some.top![i]![0].id).toBe(best.top![i]![0].id);
+      expect(some.top![i]![0].logprob).toBeCloseTo(best.top![i]![0].logprob, 5);
+      expect(best.top![i]![0].logprob).toBeGreaterThanOrEqual(best.logprobs[i]!);
+    }
+    const told: TokenLogprobs[] = [];
+    for await (const id of engine.generate(long.prompt, { temperature: 0, ignoreEos: true, maxTokens: 20, topLogprobs: 2 }, (t) =>
+      told.push(t),
+    ))
+      expect(told.at(-1)!.id).toBe(id);
+    expect(told.map(({ id }) => id)).toEqual(long.ids.slice(0, 20));
+    for (const [i, { logprob, top }] of told.entries()) {
+      expect(logprob).toBeCloseTo(plain.logprobs[long.prompt.length + i]!, 5);
+      expect(top.map(({ logprob }) => logprob)).toEqual(top.map(({ logprob }) => logprob).sort((a, b) => b - a));
+    }
+    await expect(engine.score(ids, undefined, null, 21)).rejects.toThrow('0 to 20');
+    await engine.dispose();
+  });
+
+  it('bans and forces ids by their bias', async () => {
+    const engine = open();
+    const [first] = long.ids;
+    const banned = await run(engine, long.prompt, { maxTokens: 1, logitBias: { [first]: -100 } });
+    expect(banned.ids).not.toEqual([first]);
+    expect((await run(engine, long.prompt, { maxTokens: 3, logitBias: { 7: 100 } })).ids).toEqual([7, 7, 7]);
+    await expect(run(engine, long.prompt, { logitBias: { x: 1 } as never })).rejects.toThrow('"x"');
     await engine.dispose();
   });
 
