@@ -15,7 +15,16 @@ export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { EngineOptions, FinishReason, GenerateOptions, ScoreResult } from './infer/engine.js';
 export type { SamplingOptions } from './infer/sampler.js';
-export type { Prompt, TextOptions, TextPiece, TextResult, Timings } from './infer/text.js';
+export type {
+  HiddenStatesOptions,
+  HiddenStatesResult,
+  Prompt,
+  TextEmbedOptions,
+  TextOptions,
+  TextPiece,
+  TextResult,
+  Timings,
+} from './infer/text.js';
 export type { DownloadOptions } from './io/node/hub.js';
 export { defaultChatModel, defaultModel } from './locate.js';
 export { configFromFields, configFromName, configNames, type ModelConfig } from './model/config.js';
@@ -74,6 +83,11 @@ export class Model extends TextModel {
   /** As `TextModel.score`, and with `generate`'s errors. */
   override score(...parameters: Parameters<TextModel['score']>): ReturnType<TextModel['score']> {
     return explained(this.checkpoint, this.weights.dtype, () => super.score(...parameters));
+  }
+
+  /** As `TextModel.embed`, and with `generate`'s errors. */
+  override embed(...parameters: Parameters<TextModel['embed']>): ReturnType<TextModel['embed']> {
+    return explained(this.checkpoint, this.weights.dtype, () => super.embed(...parameters));
   }
 
   /** Ends what runs, then frees everything. May be called more than once. */

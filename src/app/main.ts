@@ -23,6 +23,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./score.js')).scoreCommand(t),
   },
   {
+    name: 'embed',
+    description: 'vectors of texts, a line each',
+    load: async (t) => (await import('./embed.js')).embedCommand(t),
+  },
+  {
     name: 'info',
     description: 'layers, parameters and sizes of a model, and what computes here',
     load: async (t) => (await import('./info.js')).infoCommand(t),

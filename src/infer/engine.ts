@@ -8,6 +8,7 @@ import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
+import { type HiddenRows, HiddenStates, MeanPool } from './hidden.js';
 import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
 import { isGreedy, type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
@@ -65,6 +66,17 @@ interface Sampled {
   readonly logprobs?: TokenLogprobs;
 }
 
+export interface HiddenOptions {
+  /** As `GenerateOptions.adapter`. */
+  readonly adapter?: string | null;
+  readonly signal?: AbortSignal;
+}
+
+export interface EmbedOptions extends HiddenOptions {
+  /** Called with the number of sequences that are done. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
 /** A generation under way. `tokens` are prompt and output; those past `slot.cached.length` are still to be computed. */
 interface Request {
   readonly slot: Slot;
@@ -95,12 +107,13 @@ export class Engine {
   private readonly cache: Cache;
   private readonly stepper: Stepper;
   private readonly slots: Slots;
+  private embedder?: HiddenStates;
   private readonly requests = new Set<Request>();
   private pumping = false;
 
   /** Throws `InputError` on a context the model cannot have, `ExecutionError` when memory is short. */
   constructor(
-    backend: Backend,
+    private readonly backend: Backend,
     readonly model: OpenELM,
     options: EngineOptions = {},
   ) {
@@ -243,6 +256,63 @@ export class Engine {
     greedy.push(best === target);
   }
 
+  /**
+   * Each sequence's embedding f32 [modelDim]: the mean of its tokens' last hidden states, of length 1. Throws `InputError` on one that
+   * is empty, longer than the context or has an id outside the vocabulary, and the signal's reason when it aborts.
+   */
+  async embed(sequences: readonly ArrayLike<number>[], options: EmbedOptions = {}): Promise<Float32Array[]> {
+    const pool = new MeanPool();
+    const embeddings: Float32Array[] = [];
+    this.embedder ??= this.hiddenOf([this.model.config.layers.length]);
+    await this.look(this.embedder, sequences, options, (rows) => {
+      const embedding = pool.add(rows, sequences[rows.sequence].length);
+      if (!embedding) return;
+      embeddings.push(embedding);
+      options.onProgress?.(embeddings.length, sequences.length);
+    });
+    return embeddings;
+  }
+
+  /** The hidden states of a sequence's tokens: for each of `layers` (see `HiddenStates`) f32 [tokens, modelDim]. Throws as `embed` does. */
+  async hiddenStates(ids: ArrayLike<number>, layers: readonly number[], options: HiddenOptions = {}): Promise<Float32Array[]> {
+    const { modelDim } = this.model.config;
+    const hidden = this.hiddenOf(layers);
+    try {
+      const states = layers.map(() => new Float32Array(ids.length * modelDim));
+      await this.look(hidden, [ids], options, (rows) => {
+        for (const [i, own] of rows.layers.entries()) states[i].set(own, rows.position * modelDim);
+      });
+      return states;
+    } finally {
+      hidden.dispose();
+    }
+  }
+
+  private hiddenOf(layers: readonly number[]): HiddenStates {
+    return new HiddenStates(this.backend, this.model, this.cache, this.context, layers);
+  }
+
+  private async look(
+    hidden: HiddenStates,
+    sequences: readonly ArrayLike<number>[],
+    { adapter, signal }: HiddenOptions,
+    see: (rows: HiddenRows) => void,
+  ): Promise<void> {
+    for (const [i, ids] of sequences.entries()) {
+      this.checkTokens(ids, this.context, sequences.length > 1 ? `text ${i + 1}` : 'the text');
+    }
+    const slot = await this.slots.take([], this.adapterOf(adapter), signal);
+    if (!slot) throw signal?.reason;
+    try {
+      for await (const rows of hidden.run(sequences, slot, signal)) see(rows);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      this.slots.release(slot);
+    }
+  }
+
   /** Ends what runs and frees the cache; the model stays. */
   async dispose(): Promise<void> {
     for (const request of this.requests) {
@@ -252,6 +322,7 @@ export class Engine {
     this.slots.close();
     await Promise.all([...this.requests].map((request) => request.inFlight));
     this.stepper.dispose();
+    this.embedder?.dispose();
     this.cache.free();
   }
 
@@ -263,17 +334,19 @@ export class Engine {
     return adapters?.groupOf(name) ?? 0;
   }
 
-  private checkTokens(ids: ArrayLike<number>, most = this.context): void {
+  private checkTokens(ids: ArrayLike<number>, most = this.context, what = 'the prompt'): void {
     const { vocabSize } = this.model.config;
-    if (ids.length === 0) throw new InputError('the prompt is empty: give at least one token');
+    if (ids.length === 0) throw new InputError(`${what} is empty: give at least one token`);
     if (ids.length > most) {
       throw new InputError(
-        `the prompt has ${ids.length} tokens, the context takes ${this.context}; shorten it or raise the context`,
+        `${what} has ${ids.length} tokens, the context takes ${this.context}; shorten it or raise the context`,
       );
     }
     for (let i = 0; i < ids.length; i++) {
       if (!(Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocabSize)) {
-        throw new InputError(`token ${i} has id ${ids[i]}, but the model's vocabulary has ${vocabSize} ids`);
+        throw new InputError(
+          `${what === 'the prompt' ? '' : `${what}: `}token ${i} has id ${ids[i]}, but the model's vocabulary has ${vocabSize} ids`,
+        );
       }
     }
   }

@@ -21,9 +21,15 @@ export interface StepItem extends RaggedSequence {
 
 /**
  * What is read back of the wanted rows: nothing, logits [wanted, vocabulary], the index of the largest logit, or that with the
- * log-probability of a target, and its own (`best`; rejects on logits that are no numbers).
+ * log-probability of a target, and its own (`best`; rejects on logits that are no numbers). `hidden`: the states of all rows, wanted or not.
  */
-export type OutputKind = 'none' | 'logits' | 'argmax' | 'score' | 'best';
+export type OutputKind = 'none' | 'logits' | 'argmax' | 'score' | 'best' | 'hidden';
+
+/** f32 [rows, columns] */
+export interface HiddenOutput {
+  readonly states: Float32Array;
+  readonly columns: number;
+}
 
 export interface StepOutput {
   readonly logits?: Float32Array;
@@ -31,6 +37,8 @@ export interface StepOutput {
   readonly logprobs?: Float32Array;
   /** Those of `argmax`. */
   readonly bestLogprobs?: Float32Array;
+  /** Of each of `hiddenLayers`. */
+  readonly hidden?: readonly HiddenOutput[];
 }
 
 /** Rows that one program takes at most; also the unit of cancelling. */
@@ -56,6 +64,8 @@ export interface StepOptions {
   readonly maxSequences: number;
   /** The most segments of all sequences together. */
   readonly maxSegments: number;
+  /** What `hidden` reads: 0 the embedding, i the output of layer i - 1, the number of layers what the output layer gets. */
+  readonly hiddenLayers?: readonly number[];
 }
 
 export class Stepper {
@@ -65,6 +75,8 @@ export class Stepper {
   private readonly argmax: DeviceBuffer<'i32'>;
   private readonly logprobs: DeviceBuffer<'f32'>;
   private readonly bestLogprobs: DeviceBuffer<'f32'>;
+  /** [maxStepRows, modelDim] by layer. */
+  private readonly hidden: ReadonlyMap<number, DeviceBuffer<'f32'>>;
   private readonly vocabSize: number;
 
   constructor(
@@ -77,6 +89,9 @@ export class Stepper {
     this.argmax = backend.create('i32', [Math.max(options.maxSequences, maxScoreRows)]);
     this.logprobs = backend.create('f32', [maxScoreRows]);
     this.bestLogprobs = backend.create('f32', [maxScoreRows]);
+    const { modelDim } = model.config;
+    const layers = new Set(options.hiddenLayers);
+    this.hidden = new Map([...layers].map((layer) => [layer, backend.create('f32', [maxStepRows, modelDim])]));
   }
 
   /**
@@ -87,7 +102,7 @@ export class Stepper {
   async run(items: readonly StepItem[], outputs: OutputKind, signal?: AbortSignal): Promise<StepOutput> {
     const rows = items.reduce((sum, item) => sum + item.ids.length, 0);
     const wanted = outputs === 'none' ? 0 : items.reduce((sum, item) => sum + item.wanted.length, 0);
-    const kind = wanted === 0 ? 'none' : outputs;
+    const kind = wanted === 0 && outputs !== 'hidden' ? 'none' : outputs;
     const scores = kind === 'score' || kind === 'best';
     const size = scores ? Math.max(rows, wanted) : rows;
     const encoded = this.program(rowBuckets.find((bucket) => bucket >= size)!, kind);
@@ -97,7 +112,7 @@ export class Stepper {
     signal?.addEventListener('abort', cancel, { once: true });
     try {
       // Reads are queued behind the run at once: one turn of the event loop a step, not two.
-      const reads = this.readOutputs(kind, wanted);
+      const reads = this.readOutputs(kind, kind === 'hidden' ? rows : wanted);
       const [, output] = await Promise.all([submission.done, reads]);
       return output;
     } finally {
@@ -107,25 +122,32 @@ export class Stepper {
 
   dispose(): void {
     for (const { executable } of this.programs.values()) executable.dispose();
-    for (const buffer of [this.logits, this.argmax, this.logprobs, this.bestLogprobs]) if (buffer) this.backend.free(buffer);
+    for (const buffer of [this.logits, this.argmax, this.logprobs, this.bestLogprobs, ...this.hidden.values()])
+      if (buffer) this.backend.free(buffer);
   }
 
-  private async readOutputs(kind: OutputKind, wanted: number): Promise<StepOutput> {
+  private async readOutputs(kind: OutputKind, count: number): Promise<StepOutput> {
     const { backend } = this;
     switch (kind) {
       case 'none':
         return {};
       case 'logits':
-        return { logits: await backend.read(this.logits!, 0, wanted * this.vocabSize) };
+        return { logits: await backend.read(this.logits!, 0, count * this.vocabSize) };
       case 'argmax':
-        return { argmax: await backend.read(this.argmax, 0, wanted) };
+        return { argmax: await backend.read(this.argmax, 0, count) };
       case 'score':
       case 'best': {
         const { argmax, logprobs, bestLogprobs } = this;
-        const read = <Type extends 'i32' | 'f32'>(buffer: DeviceBuffer<Type>) => backend.read(buffer, 0, wanted);
+        const read = <Type extends 'i32' | 'f32'>(buffer: DeviceBuffer<Type>) => backend.read(buffer, 0, count);
         const reads = [read(argmax), read(logprobs), kind === 'best' ? read(bestLogprobs) : undefined] as const;
         const [ids, found, best] = await Promise.all(reads);
         return { argmax: ids, logprobs: found, bestLogprobs: best };
+      }
+      case 'hidden': {
+        const columns = this.model.config.modelDim;
+        const buffers = this.options.hiddenLayers!.map((layer) => this.hidden.get(layer)!);
+        const states = await Promise.all(buffers.map((buffer) => backend.read(buffer, 0, count * columns)));
+        return { hidden: states.map((read) => ({ states: read, columns })) };
       }
     }
   }
@@ -147,13 +169,19 @@ export class Stepper {
     const [adapters, wantedAdapters] = [bucket, maxWanted].map((count) => ops.params(around ? count : 0));
     around?.rowGroups.assign(rows, adapters);
     around?.rowGroups.assign(wantedCount, wantedAdapters);
-    const hidden = this.model.forward(ops, {
-      ...{ rows, ids, positions, kvRows, ragged },
-      rope: this.cache.rope,
-      cacheOf: (layer) => this.cache.layers[layer],
-      wanted: { indices: wanted, count: wantedCount },
-    });
-    if (kind !== 'none') this.encodeOutputs(ops, kind, hidden, targets);
+    const inside = kind === 'hidden';
+    const hidden = this.model.forward(
+      ops,
+      {
+        ...{ rows, ids, positions, kvRows, ragged },
+        rope: this.cache.rope,
+        cacheOf: (layer) => this.cache.layers[layer],
+        wanted: inside ? undefined : { indices: wanted, count: wantedCount },
+      },
+      inside ? (name, tensor) => this.keep(ops, this.layerOf(name), tensor) : undefined,
+    );
+    if (inside) this.keep(ops, this.model.config.layers.length, this.model.normalize(ops, hidden));
+    else if (kind !== 'none') this.encodeOutputs(ops, kind, hidden, targets);
     const encoded = {
       executable: this.backend.compile(ops.finish()),
       inputs,
@@ -167,7 +195,19 @@ export class Stepper {
     return encoded;
   }
 
-  private encodeOutputs(ops: Ops, kind: Exclude<OutputKind, 'none'>, hidden: Tensor, targets: DeviceBuffer): void {
+  /** Which of the hidden states a tapped tensor is; undefined when none, as what the last layer leaves goes through the norm first. */
+  private layerOf(name: string): number | undefined {
+    if (name === 'transformer.token_embeddings') return 0;
+    const layer = Number(/^transformer\.layers\.(\d+)\.out$/.exec(name)?.[1] ?? -1) + 1;
+    return layer > 0 && layer < this.model.config.layers.length ? layer : undefined;
+  }
+
+  private keep(ops: Ops, layer: number | undefined, states: Tensor): void {
+    const into = layer === undefined ? undefined : this.hidden.get(layer);
+    if (into) ops.copy(states, into);
+  }
+
+  private encodeOutputs(ops: Ops, kind: Exclude<OutputKind, 'none' | 'hidden'>, hidden: Tensor, targets: DeviceBuffer): void {
     if (kind === 'logits') this.logits ??= this.backend.create('f32', [this.options.maxSequences, this.vocabSize]);
     const logits = this.model.logits(ops, hidden, kind === 'logits' ? { into: this.logits } : {});
     if (kind !== 'logits') ops.argmax(logits, this.argmax);

@@ -5,7 +5,16 @@ import { InputError } from '../errors.js';
 import { checkOptions, oneOf, type Rule, type Rules, rules, shown, wholeFrom } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type ChatMessage, encodeConversation } from './chat.js';
-import type { Engine, FinishReason, GenerateOptions, GenerateResult, ScoreResult } from './engine.js';
+import type {
+  EmbedOptions,
+  Engine,
+  FinishReason,
+  GenerateOptions,
+  GenerateResult,
+  HiddenOptions,
+  ScoreResult,
+} from './engine.js';
+import { chosenLayers } from './hidden.js';
 import { maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { StopMatcher } from './stop.js';
 
@@ -19,12 +28,39 @@ export interface TextOptions extends GenerateOptions {
   readonly continuation?: boolean;
 }
 
+export interface TextEmbedOptions extends EmbedOptions {
+  /** Takes of a text that is longer than the context what fits, its beginning; without it such a text is refused. */
+  readonly truncate?: boolean;
+}
+
+export interface HiddenStatesOptions extends HiddenOptions {
+  /** 0: the embedding; i: what layer i leaves; the last, also -1: what the output layer gets, through the last norm. Default all. */
+  readonly layers?: readonly number[];
+}
+
+/** f32 [tokens, modelDim] for each layer that was asked for. */
+export interface HiddenStatesResult {
+  readonly ids: readonly number[];
+  readonly states: readonly Float32Array[];
+}
+
 const stops: Rule = {
   says: 'a text or an array of texts, none of them empty',
   holds: (value) => [value].flat().every((stop) => typeof stop === 'string' && stop !== ''),
 };
 
 const { anything } = rules;
+
+const adapterName: Rule = {
+  says: 'the name of an adapter, or null',
+  holds: (value) => value === null || typeof value === 'string',
+};
+const hiddenRules: Rules<HiddenOptions> = { adapter: adapterName, signal: rules.signal };
+const embedRules: Rules<TextEmbedOptions> = { ...hiddenRules, onProgress: rules.function, truncate: rules.boolean };
+const hiddenStatesRules: Rules<HiddenStatesOptions> = {
+  ...hiddenRules,
+  layers: { says: 'an array of numbers of layers', holds: (value) => Array.isArray(value) && value.length > 0 },
+};
 
 /** What the options of a generation may be; values of sampling options are the sampler's to check. */
 const textRules: Rules<TextOptions> = {
@@ -45,7 +81,7 @@ const textRules: Rules<TextOptions> = {
   overflow: oneOf('stop', 'slide'),
   logitBias: rules.object,
   topLogprobs: wholeFrom(0, maxTopLogprobs),
-  adapter: { says: 'the name of an adapter, or null', holds: (value) => value === null || typeof value === 'string' },
+  adapter: adapterName,
   signal: rules.signal,
   stop: stops,
   continuation: rules.boolean,
@@ -210,8 +246,38 @@ export class TextModel {
   ): Promise<ScoreResult & { ids: readonly number[] }> {
     if (signal !== undefined && !(signal instanceof AbortSignal))
       throw new InputError('the second argument of score must be an AbortSignal');
-    const ids = typeof input === 'string' ? this.tokenizer.encode(input, { bos: this.tokenizer.addBos }) : Array.from(input);
+    const ids = this.idsOf(input);
     return { ids, ...(await this.engine.score(ids, signal, adapter, top)) };
+  }
+
+  /**
+   * An embedding of each text (or of ids as they are): the mean of all its tokens' last hidden states, BOS included, scaled to length 1;
+   * f32 [modelDim]. Their dot product is the cosine. Throws `InputError` on a text that is empty or longer than the context.
+   */
+  async embed(texts: readonly (string | ArrayLike<number>)[], options: TextEmbedOptions = {}): Promise<Float32Array[]> {
+    checkOptions('the options of embed', options, embedRules);
+    if (!Array.isArray(texts)) throw new InputError(`what embed gets is ${shown(texts)}; expected an array of texts`);
+    const empty = texts.indexOf('');
+    if (empty >= 0) throw new InputError(`text ${empty + 1} is empty: give at least one character`);
+    const { truncate, ...others } = options;
+    const sequences = texts.map((text) => this.idsOf(text));
+    return this.engine.embed(truncate ? sequences.map((ids) => ids.slice(0, this.engine.context)) : sequences, others);
+  }
+
+  /** What the layers make of each token of a text (BOS in front) or of ids as they are. Throws `InputError` as `embed` does. */
+  async hiddenStates(input: string | ArrayLike<number>, options: HiddenStatesOptions = {}): Promise<HiddenStatesResult> {
+    checkOptions('the options of hiddenStates', options, hiddenStatesRules);
+    const { layers, ...others } = options;
+    const ids = this.idsOf(input);
+    const chosen = chosenLayers(layers, this.engine.model.config.layers.length);
+    return { ids, states: await this.engine.hiddenStates(ids, chosen, others) };
+  }
+
+  private idsOf(input: string | ArrayLike<number>): number[] {
+    if (typeof input === 'string') return this.tokenizer.encode(input, { bos: this.tokenizer.addBos });
+    if (!Array.isArray(input) && !ArrayBuffer.isView(input))
+      throw new InputError(`the input is ${shown(input)}; expected a text or token ids`);
+    return Array.from(input);
   }
 }
 

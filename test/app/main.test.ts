@@ -17,13 +17,13 @@ describe('help', () => {
   it('is what openelm alone prints', async () => {
     const alone = await run([]);
     expect(alone).toMatchObject({ code: 0, stderr: '' });
-    for (const verb of ['run', 'chat', 'score', 'info', 'pull', 'list', 'remove', 'init', 'eval', 'tokenize'])
+    for (const verb of ['run', 'chat', 'score', 'info', 'pull', 'list', 'remove', 'init', 'eval', 'tokenize', 'embed'])
       expect(alone.stdout).toContain(`  ${verb} `);
     expect((await run(['--help'])).stdout).toBe(alone.stdout);
     expect(await run(['--version'])).toEqual({ code: 0, stdout: `${manifest.version}\n`, stderr: '' });
   });
 
-  it.each(['run', 'chat', 'score', 'info', 'pull', 'list', 'remove', 'init', 'eval', 'tokenize'])(
+  it.each(['run', 'chat', 'score', 'info', 'pull', 'list', 'remove', 'init', 'eval', 'tokenize', 'embed'])(
     'of %s has an example',
     async (verb) => {
       const { code, stdout, stderr } = await run([verb, '--help']);
