@@ -31,8 +31,23 @@ const allowed: Record<string, readonly string[]> = {
   infer: ['tensor', 'io', 'model', 'tokenizer', 'python', 'template'],
   train: ['tensor', 'io', 'model', 'tokenizer', 'data'],
   eval: ['tensor', 'io', 'model', 'tokenizer', 'infer', 'report', 'python', 'template'],
-  door: ['tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval', 'report'],
-  app: ['door', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval', 'report'],
+  server: ['tokenizer', 'model', 'infer'],
+  door: ['server', 'tensor', 'io', 'io/node', 'backends', 'tokenizer', 'data', 'model', 'train', 'infer', 'eval', 'report'],
+  app: [
+    'door',
+    'server',
+    'tensor',
+    'io',
+    'io/node',
+    'backends',
+    'tokenizer',
+    'data',
+    'model',
+    'train',
+    'infer',
+    'eval',
+    'report',
+  ],
 };
 
 /** Files and rooms that may use the platform. */

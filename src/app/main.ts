@@ -18,6 +18,11 @@ const verbs: readonly Verb[] = [
   { name: 'run', description: 'continue a text', load: async (t) => (await import('./run.js')).runCommand(t) },
   { name: 'chat', description: 'talk with a model, turn by turn', load: async (t) => (await import('./chat.js')).chatCommand(t) },
   {
+    name: 'serve',
+    description: "models behind OpenAI's and Ollama's interfaces, and a chat page",
+    load: async (t) => (await import('./serve.js')).serveCommand(t),
+  },
+  {
     name: 'score',
     description: 'log-probabilities of tokens, and perplexity',
     load: async (t) => (await import('./score.js')).scoreCommand(t),

@@ -113,7 +113,13 @@ export function addModelOption(command: Command): Command {
 }
 
 export function addModelOptions(command: Command): Command {
-  return addModelOption(command)
+  addModelOption(command);
+  return addComputeOptions(command).option('--adapter <directory>', "a LoRA or DoRA adapter around the model, in PEFT's layout");
+}
+
+/** How a model is run, whichever it is. */
+export function addComputeOptions(command: Command): Command {
+  return command
     .addOption(
       new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices([
         'f32',
@@ -124,7 +130,6 @@ export function addModelOptions(command: Command): Command {
       ]),
     )
     .addOption(new Option('--activations <type>', 'what q8 and q4 are multiplied with (default: int8)').choices(['int8', 'f32']))
-    .option('--adapter <directory>', "a LoRA or DoRA adapter around the model, in PEFT's layout")
     .option('--threads <n>', 'threads of the native backend (default: one a core)', wholeNumber(1, 256))
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))
     .addOption(

@@ -131,6 +131,11 @@ export class Engine {
     this.slots = new Slots(count, this.context);
   }
 
+  /** Requests that run at once. */
+  get slotCount(): number {
+    return this.slots.count;
+  }
+
   /**
    * Continues a prompt. Yields ids as they are sampled (an end-of-sequence token is not yielded) and returns why it ended.
    * With `topLogprobs`, `onLogprobs` is told of each token before it is yielded.

@@ -1,0 +1,181 @@
+// OpenAI's `/v1/chat/completions`: a conversation is answered, whole or in chunks.
+
+import type { FinishReason } from '../../infer/engine.js';
+import type { TextOptions, TextResult } from '../../infer/text.js';
+import { answers, type Call, newId, openAIEvents, type Reply, seconds } from '../call.js';
+import { badField } from '../errors.js';
+import { anything, type Body, boolean, isObject, readFields, refuse } from '../fields.js';
+import {
+  choiceCount,
+  limits,
+  sampling,
+  samplingOptions,
+  streaming,
+  topCount,
+  type Usage,
+  usageOf,
+  wantsUsage,
+} from './parameters.js';
+import { encodeChatPrompt, readMessages } from './prompts.js';
+import { type ChatLogprob, chatLogprob } from './tokens.js';
+
+const fields = {
+  ...sampling,
+  ...streaming,
+  ...limits,
+  messages: anything,
+  n: choiceCount,
+  logprobs: boolean,
+  top_logprobs: topCount,
+  response_format: anything,
+} as const;
+
+const unsupported = {
+  tools: "this model's template defines no tools",
+  functions: 'it is the old form of tools',
+  audio: 'only text is answered',
+  prediction: 'leave it out',
+  reasoning_effort: 'this model does not reason apart from its answer',
+  verbosity: 'leave it out',
+  web_search_options: 'the server searches nothing',
+} as const;
+
+export interface ChatCompletion {
+  readonly id: string;
+  readonly object: 'chat.completion';
+  readonly created: number;
+  readonly model: string;
+  readonly choices: readonly {
+    readonly index: number;
+    readonly message: { readonly role: 'assistant'; readonly content: string; readonly refusal: null };
+    readonly logprobs: { readonly content: readonly ChatLogprob[]; readonly refusal: null } | null;
+    readonly finish_reason: 'stop' | 'length';
+  }[];
+  readonly usage: Usage;
+}
+
+export interface ChatCompletionChunk {
+  readonly id: string;
+  readonly object: 'chat.completion.chunk';
+  readonly created: number;
+  readonly model: string;
+  readonly choices: readonly {
+    readonly index: number;
+    readonly delta: { readonly role?: 'assistant'; readonly content?: string };
+    readonly logprobs: { readonly content: readonly ChatLogprob[]; readonly refusal: null } | null;
+    readonly finish_reason: 'stop' | 'length' | null;
+  }[];
+  readonly usage?: Usage | null;
+}
+
+/** Throws `ApiError` when the request is wrong, before anything is computed. */
+export async function chatCompletion(call: Call, body: Body): Promise<Reply<ChatCompletion, ChatCompletionChunk>> {
+  refuse(body, unsupported);
+  const values = readFields(body, fields);
+  checkFormat(values.response_format);
+  checkModalities(body.modalities);
+  const { n = 1, logprobs = false, top_logprobs } = values;
+  if (top_logprobs !== undefined && !logprobs) throw badField('top_logprobs', 'top_logprobs goes with "logprobs": true');
+  const prompt = await encodeChatPrompt(call.model, readMessages(values.messages));
+  const options: TextOptions = {
+    ...samplingOptions(values),
+    maxTokens: values.max_completion_tokens ?? values.max_tokens,
+    topLogprobs: logprobs ? (top_logprobs ?? 0) : undefined,
+  };
+  const withUsage = wantsUsage(values);
+  call.admit(n);
+  const asked: Asked = { head: { id: newId('chatcmpl-'), created: seconds(), model: call.name }, prompt, n, options };
+  return values.stream ? openAIEvents(chunks(call, asked, withUsage)) : { whole: await whole(call, asked) };
+}
+
+interface Asked {
+  readonly head: { readonly id: string; readonly created: number; readonly model: string };
+  readonly prompt: readonly number[];
+  readonly n: number;
+  readonly options: TextOptions;
+}
+
+function tokenizerOf({ model }: Call) {
+  return model.hasTokenizer ? model.tokenizer : undefined;
+}
+
+async function whole(call: Call, { head, prompt, n, options }: Asked): Promise<ChatCompletion> {
+  const tokenizer = tokenizerOf(call);
+  const told: ChatLogprob[][] = Array.from({ length: n }, () => []);
+  const pieces = answers(call, [prompt], n, options);
+  for (;;) {
+    const next = await pieces.next();
+    if (next.done) {
+      const choices = next.value.map((result, index) => ({
+        index,
+        message: { role: 'assistant' as const, content: result.text, refusal: null },
+        logprobs: options.topLogprobs === undefined ? null : { content: told[index], refusal: null },
+        finish_reason: finishOf(result.finishReason),
+      }));
+      return { ...head, object: 'chat.completion', choices, usage: usage(next.value) };
+    }
+    const { index, piece } = next.value;
+    told[index].push(...(piece.logprobs ?? []).map((token) => chatLogprob(tokenizer, token)));
+  }
+}
+
+async function* chunks(
+  call: Call,
+  { head, prompt, n, options }: Asked,
+  withUsage: boolean,
+): AsyncGenerator<ChatCompletionChunk, void> {
+  const tokenizer = tokenizerOf(call);
+  type Choice = ChatCompletionChunk['choices'][number];
+  const chunk = (choices: readonly Choice[], used: Usage | null = null): ChatCompletionChunk => ({
+    ...{ ...head, object: 'chat.completion.chunk', choices },
+    ...(withUsage ? { usage: used } : {}),
+  });
+  const choice = (index: number, delta: Choice['delta'], finish: Choice['finish_reason'] = null): Choice => ({
+    ...{ index, delta, logprobs: null, finish_reason: finish },
+  });
+  const pieces = answers(call, [prompt], n, options);
+  const begun = new Set<number>();
+  for (;;) {
+    const next = await pieces.next();
+    for (let index = 0; index < n; index++) {
+      const speaks = next.done || next.value.index === index;
+      if (speaks && !begun.has(index)) yield chunk([choice(index, { role: 'assistant', content: '' })]);
+      if (speaks) begun.add(index);
+    }
+    if (next.done) {
+      for (const [index, { finishReason }] of next.value.entries()) yield chunk([choice(index, {}, finishOf(finishReason))]);
+      if (withUsage) yield chunk([], usage(next.value));
+      return;
+    }
+    const { index, piece } = next.value;
+    const content = piece.logprobs?.map((token) => chatLogprob(tokenizer, token));
+    if (piece.text === '' && !content) continue;
+    yield chunk([{ ...choice(index, { content: piece.text }), logprobs: content ? { content, refusal: null } : null }]);
+  }
+}
+
+/** What OpenAI calls it; an aborted answer never comes here. */
+export function finishOf(reason: FinishReason): 'stop' | 'length' {
+  return reason === 'length' ? 'length' : 'stop';
+}
+
+function usage(results: readonly TextResult[]): Usage {
+  const [{ timings }] = results;
+  const generated = results.reduce((sum, result) => sum + result.timings.generatedTokens, 0);
+  return usageOf(timings.promptTokens, generated, timings.reusedTokens);
+}
+
+function checkFormat(format: unknown): void {
+  if (format === undefined) return;
+  const type = isObject(format) ? format.type : undefined;
+  if (type === 'text') return;
+  if (type === 'json_schema' || type === 'json_object')
+    throw badField('response_format', `response_format of type ${type} is not supported: only text is`);
+  throw badField('response_format', 'response_format must be {"type": "text"}');
+}
+
+function checkModalities(modalities: unknown): void {
+  if (modalities === undefined || modalities === null) return;
+  if (Array.isArray(modalities) && modalities.every((mode) => mode === 'text')) return;
+  throw badField('modalities', 'modalities other than text are not supported');
+}

@@ -1,0 +1,83 @@
+// Prompts as requests bring them: texts, ids, lists of either, or messages; checked and made ids of.
+
+import type { ChatMessage } from '../../infer/chat.js';
+import type { TextModel } from '../../infer/text.js';
+import { shown } from '../../options.js';
+import { ApiError, badField } from '../errors.js';
+import { isObject } from '../fields.js';
+
+const roles: Readonly<Record<string, ChatMessage['role']>> = {
+  system: 'system',
+  developer: 'system',
+  user: 'user',
+  assistant: 'assistant',
+};
+
+/** Messages as the chat template takes them: contents as texts, `developer` as what it replaced. Throws `ApiError` 400. */
+export function readMessages(value: unknown, param = 'messages'): ChatMessage[] {
+  if (!Array.isArray(value) || value.length === 0)
+    throw badField(param, `${param} is ${shown(value)}; expected a list of {"role", "content"}`);
+  return value.map((message: unknown, i) => {
+    const where = `${param}[${i}]`;
+    if (!isObject(message)) throw badField(where, `${where} is ${shown(message)}; expected {"role", "content"}`);
+    const role = typeof message.role === 'string' && Object.hasOwn(roles, message.role) ? roles[message.role] : undefined;
+    if (!role) throw badField(where, `${where}.role is ${shown(message.role)}; expected system, developer, user or assistant`);
+    return { role, content: contentOf(message.content, `${where}.content`) };
+  });
+}
+
+const textParts = ['text', 'input_text', 'output_text'];
+
+/** A text, or a list of parts that are all text. */
+export function contentOf(content: unknown, where: string): string {
+  if (typeof content === 'string') return content;
+  if (!Array.isArray(content)) throw badField(where, `${where} is ${shown(content)}; expected a text or a list of text parts`);
+  const parts = content.map((part: unknown) => {
+    if (isObject(part) && textParts.includes(part.type as string) && typeof part.text === 'string') return part.text;
+    const type = isObject(part) ? part.type : part;
+    throw badField(where, `${where} has a part of type ${shown(type)}: only text is supported`);
+  });
+  return parts.join('\n');
+}
+
+/** The ids of a conversation. Throws `ApiError` 400 when it has no room for an answer. */
+export async function encodeChatPrompt(model: TextModel, messages: readonly ChatMessage[]): Promise<readonly number[]> {
+  const ids = await model.encodePrompt(messages);
+  checkLength(model, ids.length, 'messages');
+  return ids;
+}
+
+/** Prompts at most of one request. */
+const maxPrompts = 1024;
+
+/** The ids of each prompt: of a text, or as they are. `extra`: tokens over the context that are allowed. Throws `ApiError` 400. */
+export async function readPrompts(model: TextModel, value: unknown, extra = 0): Promise<(readonly number[])[]> {
+  const list: unknown[] = Array.isArray(value) && !value.every((item) => typeof item === 'number') ? value : [value];
+  if (list.length === 0 || list.length > maxPrompts)
+    throw badField('prompt', `prompt is a list of ${list.length}; expected 1 to ${maxPrompts}`);
+  const encoded = await Promise.all(list.map((prompt) => encodeOne(model, prompt)));
+  for (const ids of encoded) checkLength(model, ids.length - extra, 'prompt');
+  return encoded;
+}
+
+async function encodeOne(model: TextModel, prompt: unknown): Promise<readonly number[]> {
+  const isIds = Array.isArray(prompt) && prompt.length > 0 && prompt.every((id) => Number.isInteger(id));
+  if (typeof prompt !== 'string' && !isIds)
+    throw badField('prompt', `prompt is ${shown(prompt)}; expected a text, token ids, or a list of either`);
+  const ids = await model.encodePrompt(prompt as string | number[]);
+  if (ids.length === 0) throw badField('prompt', 'the prompt is empty: give at least one character');
+  const { vocabSize } = model.engine.model.config;
+  const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
+  if (wrong >= 0)
+    throw badField('prompt', `token ${wrong} has id ${ids[wrong]}, but the model's vocabulary has ${vocabSize} ids`);
+  return ids;
+}
+
+function checkLength(model: TextModel, length: number, param: string): void {
+  const { context } = model.engine;
+  if (length <= context) return;
+  throw new ApiError(400, `the prompt has ${length} tokens, but this model's context takes ${context}: shorten it`, {
+    param,
+    code: 'context_length_exceeded',
+  });
+}

@@ -1,0 +1,193 @@
+// OpenAI's interface as its own client sees it, over a real port, with the model in the package.
+
+import OpenAI from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { load, type Model } from '../../src/index.js';
+import { createServer, type RequestLog } from '../../src/server.js';
+import { listen, type Port } from './port.js';
+
+const base = 'tales-6m';
+const instruct = 'tales-6m-instruct';
+const log: RequestLog[] = [];
+let model: Model;
+let port: Port;
+let client: OpenAI;
+
+beforeAll(async () => {
+  model = await load(base, { slots: 4 });
+  port = await listen(await createServer({ models: [model, instruct], queue: 4, onRequest: (entry) => log.push(entry) }));
+  client = new OpenAI({ baseURL: `${port.url}/v1`, apiKey: 'none', maxRetries: 0 });
+});
+
+afterAll(async () => {
+  await port.close();
+  await model.dispose();
+});
+
+const story = { model: base, prompt: 'Once upon a time', temperature: 0, max_tokens: 12 };
+const question = {
+  model: instruct,
+  messages: [{ role: 'user' as const, content: 'Write a story about a fox.' }],
+  temperature: 0,
+};
+
+describe('models', () => {
+  it('are listed and found by name', async () => {
+    expect((await client.models.list()).data.map(({ id }) => id)).toEqual([base, instruct]);
+    expect((await client.models.retrieve(base)).id).toBe(base);
+    await expect(client.models.retrieve('other')).rejects.toMatchObject({ status: 404, code: 'model_not_found' });
+  });
+});
+
+describe('completions', () => {
+  it('are what the library gives', async () => {
+    const [{ text, finish_reason, logprobs }] = (await client.completions.create(story)).choices;
+    const own = await model.complete(story.prompt, { temperature: 0, maxTokens: 12, continuation: true });
+    expect({ text, finish_reason, logprobs }).toEqual({ text: own.text, finish_reason: 'length', logprobs: null });
+  });
+
+  it('are streamed with their usage', async () => {
+    const whole = await client.completions.create(story);
+    const stream = await client.completions.create({ ...story, stream: true, stream_options: { include_usage: true } });
+    let text = '';
+    let usage: OpenAI.CompletionUsage | null | undefined;
+    const reasons: unknown[] = [];
+    for await (const chunk of stream) {
+      usage = chunk.usage;
+      for (const choice of chunk.choices) {
+        text += choice.text;
+        reasons.push(choice.finish_reason);
+      }
+    }
+    expect(text).toBe(whole.choices[0].text);
+    expect(reasons.filter((reason) => reason !== null)).toEqual(['length']);
+    expect(usage).toMatchObject({ prompt_tokens: whole.usage!.prompt_tokens, completion_tokens: 12 });
+  });
+
+  it('take ids and lists, echo, and tell log-probabilities', async () => {
+    const ids = model.tokenizer.encode(story.prompt, { bos: true });
+    const asked = { ...story, max_tokens: 1, echo: true, logprobs: 1 };
+    const { choices } = await client.completions.create({ ...asked, prompt: [ids, [...ids, ...ids]] });
+    const { logprobs } = await model.score(ids);
+    expect(choices.map(({ index }) => index)).toEqual([0, 1]);
+    const [{ text, logprobs: told }] = choices;
+    expect(text.startsWith(story.prompt)).toBe(true);
+    expect(told!.token_logprobs!.slice(0, ids.length)).toEqual(logprobs);
+    expect(told!.tokens!.slice(1).join('')).toBe(text);
+    for (const [i, offset] of told!.text_offset!.entries())
+      if (i > 0) expect(text.slice(offset).startsWith(told!.tokens![i]), `token ${i}`).toBe(true);
+    const [byText] = (await client.completions.create(asked)).choices;
+    expect(byText).toEqual(choices[0]);
+    const [scored] = (await client.completions.create({ ...asked, max_tokens: 0, logprobs: 3 })).choices;
+    expect(scored.text).toBe(story.prompt);
+    expect(Object.keys(scored.logprobs!.top_logprobs![1]!)).toHaveLength(3);
+  });
+
+  it('give several answers, and the best of them', async () => {
+    const sampled = { ...story, temperature: 1, seed: 5 };
+    const three = await client.completions.create({ ...sampled, n: 3 });
+    expect(new Set(three.choices.map(({ text }) => text)).size).toBe(3);
+    expect((await client.completions.create(sampled)).choices[0].text).toBe(three.choices[0].text);
+    const best = await client.completions.create({ ...sampled, best_of: 3 });
+    expect(three.choices.map(({ text }) => text)).toContain(best.choices[0].text);
+    expect(best.usage!.completion_tokens).toBe(36);
+  });
+
+  it('obey stop and logit_bias', async () => {
+    const stopped = await client.completions.create({ ...story, stop: [' there'] });
+    expect(stopped.choices[0]).toMatchObject({ text: ',', finish_reason: 'stop' });
+    const comma = model.tokenizer.pieceToId(',')!;
+    const [{ text }] = (await client.completions.create({ ...story, max_tokens: 1, logit_bias: { [comma]: -100 } })).choices;
+    expect(text).not.toBe(',');
+  });
+});
+
+describe('chat completions', () => {
+  it('are whole, or streamed to the same text', async () => {
+    const whole = await client.chat.completions.create({ ...question, max_completion_tokens: 16 });
+    const stream = client.chat.completions.stream({
+      ...question,
+      max_completion_tokens: 16,
+      stream_options: { include_usage: true },
+    });
+    const streamed = await stream.finalChatCompletion();
+    expect(whole.choices[0].message).toMatchObject({ role: 'assistant' });
+    expect(whole.choices[0].message.content!.length).toBeGreaterThan(20);
+    expect(streamed.choices[0].message.content).toBe(whole.choices[0].message.content);
+    expect(streamed.choices[0].finish_reason).toBe('length');
+    expect(streamed.usage!.completion_tokens).toBe(16);
+  });
+
+  it('tell log-probabilities, and take contents in parts', async () => {
+    const content = [{ type: 'text' as const, text: 'Write a story about a fox.' }];
+    const messages = [
+      { role: 'developer' as const, content: 'Be short.' },
+      { role: 'user' as const, content },
+    ];
+    const { choices } = await client.chat.completions.create({
+      ...{ ...question, messages, n: 2, max_tokens: 3, logprobs: true, top_logprobs: 2 },
+    });
+    expect(choices).toHaveLength(2);
+    for (const { logprobs, message } of choices) {
+      expect(
+        logprobs!
+          .content!.map(({ token }) => token)
+          .join('')
+          .trim(),
+      ).toBe(message.content);
+      expect(logprobs!.content![0].top_logprobs).toHaveLength(2);
+    }
+  });
+});
+
+describe('wrong requests', () => {
+  it.each([
+    [{ temperature: 'hot' }, /^400 temperature is "hot"; expected a number from 0 to 100$/],
+    [{ suffix: 'end' }, /^400 suffix is not supported/],
+    [{ n: 0 }, /^400 n is 0/],
+    [{ best_of: 1, n: 2 }, /best_of is 1, but n is 2/],
+    [{ prompt: [1, 99999999] }, /token 1 has id 99999999/],
+    [{ prompt: 'x '.repeat(9000) }, /tokens, but this model's context takes 1024/],
+    [{ prompt: [] }, /prompt is \[\]; expected/],
+    [{ prompt: { a: 1 } }, /prompt is \{"a":1\}; expected/],
+    [{ stream_options: {} }, /goes with "stream": true/],
+    [{ logit_bias: { x: 1 } }, /logit_bias is \{"x":1\}/],
+    [{ stop: [''] }, /stop is \[""\]/],
+    [{ n: 20 }, /too many here: at most 8/],
+    [{ model: 'gpt-4o' }, /^404 there is no model "gpt-4o" here/],
+  ])('%j', async (change, message) => {
+    await expect(client.completions.create({ ...story, ...(change as object) })).rejects.toThrow(message);
+  });
+
+  it.each([
+    [{ tools: [{ type: 'function', function: { name: 'f' } }] }, /^400 tools is not supported/],
+    [{ response_format: { type: 'json_object' } }, /json_object is not supported/],
+    [{ messages: [] }, /messages is \[\]/],
+    [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, /only text is supported/],
+    [{ messages: [{ role: 'wizard', content: 'x' }] }, /messages\[0\].role is "wizard"/],
+    [{ top_logprobs: 2 }, /goes with "logprobs": true/],
+  ])('%j', async (change, message) => {
+    await expect(client.chat.completions.create({ ...question, ...(change as object) })).rejects.toThrow(message);
+  });
+
+  it('fields that nobody knows are passed over', async () => {
+    const strange = { ...story, max_tokens: 1, whatever: 1, user: 'me', tools: null };
+    expect((await client.completions.create(strange as never)).choices).toHaveLength(1);
+  });
+});
+
+describe('clients that go away', () => {
+  it('leave their slots within a step', async () => {
+    const endless = { ...story, max_tokens: 900, temperature: 1, ignore_eos: true } as never;
+    for (let round = 0; round < 3; round++) {
+      const streams = await Promise.all(
+        [0, 1, 2, 3].map(() => client.completions.create({ ...(endless as object), stream: true } as never)),
+      );
+      for (const stream of streams as unknown as { controller: AbortController }[]) stream.controller.abort();
+    }
+    const began = performance.now();
+    await client.completions.create({ ...story, max_tokens: 1, n: 4 });
+    expect(performance.now() - began).toBeLessThan(2000); // 900 tokens take longer
+    expect(log.filter(({ error }) => error === 'the client has gone').length).toBeGreaterThanOrEqual(8);
+  });
+});
