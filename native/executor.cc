@@ -93,7 +93,7 @@ class Upload final : public Work {
   }
 
   bool fail(Part& part, int code, int error_number) {
-    std::lock_guard<std::mutex> lock(failures_);
+    Lock lock(failures_);
     part.task->code = code;
     part.task->error_number = error_number;
     return false;
@@ -104,7 +104,7 @@ class Upload final : public Work {
   const std::atomic<bool>& cancel_;
   std::vector<Part> parts_;
   int chunks_ = 0;
-  std::mutex failures_;
+  Mutex failures_;
 };
 
 }  // namespace
@@ -112,14 +112,15 @@ class Upload final : public Work {
 Executor::Executor(const KernelTable& table, int threads, std::vector<Access> access, Finished finished, void* door)
     : table_(table), access_(std::move(access)), finished_(finished), door_(door), pool_(threads) {
   pieces_.resize(static_cast<size_t>(threads));
-  thread_ = std::thread([this] { loop(); });
+  thread_ = Thread([this] { loop(); });
 }
 
 Executor::~Executor() { stop(); }
 
+std::atomic<int32_t> Executor::last_id_{0};
+
 int32_t Executor::keep(Buffer* buffer) {
-  static std::atomic<int32_t> last{0};   // one count for all: an id of another backend is unknown here
-  const int32_t id = ++last;
+  const int32_t id = ++last_id_;
   buffers_[id] = buffer;
   return id;
 }
@@ -128,7 +129,7 @@ int32_t Executor::create(DType dtype, int64_t elements) {
   auto buffer = std::make_unique<Buffer>();
   buffer->dtype = dtype;
   buffer->elements = elements;
-  if (!memory_.allocate(static_cast<size_t>(elements * element_bytes(dtype)), buffer->block)) return 0;
+  if (!memory_.allocate(static_cast<uint64_t>(elements * element_bytes(dtype)), buffer->block)) return 0;
   buffer->data = buffer->block.data;
   return keep(buffer.release());
 }
@@ -136,7 +137,7 @@ int32_t Executor::create(DType dtype, int64_t elements) {
 int32_t Executor::create_weight(DType dtype, int32_t rows, int32_t columns) {
   auto buffer = std::make_unique<Buffer>();
   const int64_t data = (weight_bytes(dtype, rows, columns) + 255) / 256 * 256;
-  if (!memory_.allocate(static_cast<size_t>(data + scale_bytes(dtype, rows, columns)), buffer->block)) return 0;
+  if (!memory_.allocate(static_cast<uint64_t>(data + scale_bytes(dtype, rows, columns)), buffer->block)) return 0;
   buffer->dtype = dtype;
   buffer->elements = int64_t(rows) * columns;
   buffer->data = buffer->block.data;
@@ -163,7 +164,7 @@ void Executor::free(int32_t id) {
 void Executor::push(Task* task) {
   task->acknowledged = acknowledged_;
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     queue_.push_back(task);
     queued_.fetch_add(1, std::memory_order_release);
   }
@@ -179,7 +180,7 @@ void Executor::stop() {
   if (!thread_.joinable()) return;
   const bool closed = closing_.exchange(true);
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     if (running_) running_->cancel = true;
   }
   if (!closed) push(new Task(Task::kClose));
@@ -191,7 +192,7 @@ void Executor::stop() {
 Task* Executor::next() {
   const auto ready = [this] { return queued_.load(std::memory_order_acquire) > 0; };
   spin_until(ready);
-  std::unique_lock<std::mutex> lock(mutex_);
+  Lock lock(mutex_);
   wake_.wait(lock, ready);
   queued_.fetch_sub(1, std::memory_order_relaxed);
   running_ = queue_.front();
@@ -201,7 +202,7 @@ Task* Executor::next() {
 
 // The task at the front, if it is an upload.
 Task* Executor::next_upload() {
-  std::lock_guard<std::mutex> lock(mutex_);
+  Lock lock(mutex_);
   if (closing_ || queue_.empty() || queue_.front()->kind != Task::kUpload) return nullptr;
   Task* task = queue_.front();
   queued_.fetch_sub(1, std::memory_order_relaxed);
@@ -217,6 +218,11 @@ void Executor::loop() {
     perform(task);
     if (last) return;
   }
+}
+
+int Executor::pump() {
+  if (queued_.load(std::memory_order_acquire)) perform(next());
+  return queued_.load(std::memory_order_acquire);
 }
 
 void Executor::perform(Task* task) {
@@ -261,7 +267,7 @@ void Executor::upload(Task* first) {
   int32_t chunks = work.chunks();
   const Pool::Result result = pool_.run(work, &chunks, 1, first->cancel);
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     running_ = nullptr;   // it goes back to the door below
     if (queue_.empty() || queue_.front()->kind != Task::kUpload) close_files();
   }
@@ -289,7 +295,7 @@ void Executor::close_files() {
 
 void Executor::end(Task* task) {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     running_ = nullptr;
   }
   if (task->notify) finished_(door_, task);

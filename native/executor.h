@@ -3,12 +3,9 @@
 // thread, which never computes; `finished` is called on the executor's thread.
 #pragma once
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -16,6 +13,7 @@
 #include "memory.h"
 #include "pool.h"
 #include "program.h"
+#include "threads.h"
 
 namespace openelm {
 
@@ -66,6 +64,8 @@ class Executor {
   Executor(const KernelTable& table, int threads, std::vector<Access> access, Finished finished, void* door);   // throws
   ~Executor();
 
+  // Ids of buffers count on from here; of all executors that share this code one after the other.
+  static void count_ids_from(int32_t id) { last_id_ = id; }
   int32_t create(DType dtype, int64_t elements);                         // 0: out of memory
   int32_t create_weight(DType dtype, int32_t rows, int32_t columns);     // likewise
   Buffer* find(int32_t id) const;
@@ -82,6 +82,8 @@ class Executor {
   void close(Task* task);
   // Ends as soon as the chunks under way are done, and waits for it.
   void stop();
+  // Where there are no threads: performs one task on this thread; the number of those left.
+  int pump();
   size_t memory_bytes() { return memory_.held(); }
   const KernelTable& table() const { return table_; }
 
@@ -111,6 +113,7 @@ class Executor {
   Pool pool_;
 
   // The door's thread.
+  static std::atomic<int32_t> last_id_;   // one count for all: an id of another backend is unknown here
   std::unordered_map<int32_t, Buffer*> buffers_;
   std::unordered_map<int32_t, Executable*> executables_;
   int32_t last_executable_ = 0;
@@ -118,8 +121,8 @@ class Executor {
   uint64_t frees_ = 0, acknowledged_ = 0;
 
   // Both.
-  std::mutex mutex_;
-  std::condition_variable wake_;
+  Mutex mutex_;
+  Condition wake_;
   std::deque<Task*> queue_;
   Task* running_ = nullptr;
   std::atomic<int> queued_{0};
@@ -130,7 +133,7 @@ class Executor {
   uint64_t places_ = 0, failures_ = 0;
   std::unordered_map<std::string, int> files_;
   std::vector<std::vector<uint8_t>> pieces_;   // one a thread
-  std::thread thread_;
+  Thread thread_;
 };
 
 // Bytes a second read by 1 .. threads threads, then table.peak_f32 and peak_int8. Empty: out of memory.

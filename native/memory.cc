@@ -17,11 +17,11 @@ size_t round_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
 }  // namespace
 
-bool Memory::allocate(size_t bytes, Block& block) {
+bool Memory::allocate(uint64_t bytes, Block& block) {
   static const size_t physical = physical_bytes();
   if (bytes > physical) return false;
-  const size_t size = round_up(bytes ? bytes : 1, kAlign);
-  std::lock_guard<std::mutex> lock(mutex_);
+  const size_t size = round_up(static_cast<size_t>(bytes ? bytes : 1), kAlign);
+  Lock lock(mutex_);
   // More than the machine has would be promised by the system all the same, and the process killed when it is used.
   if (size > physical - held_) return false;
   const bool own = size >= kOwnMapping;
@@ -50,7 +50,7 @@ void Memory::release(Block& block) {
   const Block gone = block;
   block = {};
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     held_ -= gone.bytes;
     if (--mapping->blocks) {
       // Its place is not used again, but the pages that it had to itself go back now.
@@ -66,7 +66,7 @@ void Memory::release(Block& block) {
 }
 
 size_t Memory::held() {
-  std::lock_guard<std::mutex> lock(mutex_);
+  Lock lock(mutex_);
   return held_;
 }
 

@@ -4,7 +4,8 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
+
+#include "threads.h"
 
 namespace openelm {
 
@@ -25,13 +26,13 @@ class Memory {
  public:
   Memory() = default;
   Memory(const Memory&) = delete;
-  bool allocate(size_t bytes, Block& block);   // false: out of memory
+  bool allocate(uint64_t bytes, Block& block);   // false: out of memory
   void release(Block& block);
   size_t held();   // bytes of all blocks
 
  private:
-  std::mutex mutex_;
-  Mapping* shared_ = nullptr;   // where small blocks are cut from
+  Mutex mutex_;
+  [[maybe_unused]] Mapping* shared_ = nullptr;   // where small blocks are cut from
   size_t held_ = 0;
 };
 

@@ -22,7 +22,7 @@ constexpr int kCountBits = 24;
 constexpr uint64_t kCount = (uint64_t(1) << kCountBits) - 1;
 constexpr int kSpinLooks = 2000;
 constexpr int64_t kSpinNanoseconds = 30'000;
-constexpr int kNice = 3;   // more would lose too much beside a busy neighbour
+[[maybe_unused]] constexpr int kNice = 3;   // more would lose too much beside a busy neighbour
 
 // The next chunk of this run, or -1 when there is none (or the slot is a later run's already).
 int take(std::atomic<uint64_t>& next, uint64_t run, uint32_t chunks) {
@@ -53,13 +53,16 @@ int64_t now() {
 
 void relax(int looks) {
   if (looks >= kSpinLooks) {
-    std::this_thread::yield();
+    yield_thread();
     return;
   }
 #if defined(__x86_64__)
   _mm_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
+#elif defined(__wasm__)
+  static std::atomic<int> nothing;   // there is no pause: about as long as one
+  for (int i = 0; i < 40; i++) nothing.load(std::memory_order_seq_cst);
 #endif
 }
 
@@ -90,11 +93,11 @@ Pool::~Pool() { join(); }
 
 void Pool::join() {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    Lock lock(mutex_);
     stop_ = true;
   }
   wake_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
+  for (Thread& worker : workers_) worker.join();
 }
 
 void Pool::fail(int step, int code) {
@@ -133,7 +136,7 @@ Pool::Result Pool::run(Work& work, const int32_t* chunks, int steps, const std::
   failure_.store(0, std::memory_order_relaxed);
   epoch_.store(epoch + 2, std::memory_order_seq_cst);
   if (sleepers_.load(std::memory_order_seq_cst)) {
-    { std::lock_guard<std::mutex> lock(mutex_); }
+    { Lock lock(mutex_); }
     wake_.notify_all();
   }
   walk(epoch + 2, 0, &cancel);
@@ -181,7 +184,7 @@ void Pool::loop(int thread) {
   };
   for (;;) {
     if (!spin_until(ready)) {
-      std::unique_lock<std::mutex> lock(mutex_);
+      Lock lock(mutex_);
       sleepers_.fetch_add(1, std::memory_order_seq_cst);
       wake_.wait(lock, ready);
       sleepers_.fetch_sub(1, std::memory_order_seq_cst);

@@ -4,12 +4,11 @@
 // chunk it is in. Counters carry the number of their run and are never reset. Not a general scheduler: one run at a time.
 #pragma once
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <vector>
+
+#include "threads.h"
 
 namespace openelm {
 
@@ -48,7 +47,7 @@ class Pool {
   void loop(int thread);
   void join();
 
-  std::vector<std::thread> workers_;
+  std::vector<Thread> workers_;
   std::vector<std::unique_ptr<Slot[]>> slots_owned_;   // outgrown arrays stay: a late thread may still look into one
   int capacity_ = 0;
   // What the present run is. Written only while epoch_ is odd; a reader looks at epoch_ again before it trusts them.
@@ -59,8 +58,8 @@ class Pool {
   alignas(64) std::atomic<uint64_t> failure_{0};   // step << 32 | code
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
-  std::mutex mutex_;
-  std::condition_variable wake_;
+  Mutex mutex_;
+  Condition wake_;
 };
 
 // One look at a condition inside a loop: a pause at first, then the CPU is offered to others.

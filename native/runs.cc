@@ -69,7 +69,7 @@ bool Executor::grow(Block& block, int64_t need, int64_t want) {
 #if defined(__GLIBC__)
   if (malloc_trim) malloc_trim(0);   // what copies of queued writes left behind, a tenth of a gigabyte after a model was written
 #endif
-  return need == 0 || memory_.allocate(static_cast<size_t>(std::max(need, want)), block);
+  return need == 0 || memory_.allocate(static_cast<uint64_t>(std::max(need, want)), block);
 }
 
 bool Executor::place(Executable& e, const Task& task) {

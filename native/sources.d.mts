@@ -1,1 +1,3 @@
 export function sourcesHash(native: string): string;
+export function wasmSources(native: string): string[];
+export function wasmHash(native: string): string;

@@ -51,7 +51,7 @@ const allowed: Record<string, readonly string[]> = {
 };
 
 /** Files and rooms that may use the platform. */
-const platform = /^(io\/node\/|app\/|backends\/native)/;
+const platform = /^(io\/node\/|app\/|backends\/(native|wasm-node))/;
 
 function filesUnder(folder: string, pattern: RegExp): string[] {
   return readdirSync(folder).flatMap((name) => {

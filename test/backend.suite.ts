@@ -84,6 +84,11 @@ interface Executed {
   readonly program: Program;
 }
 
+/** The bits of all results, end to end. */
+export function bitsOf({ results }: Executed): Buffer {
+  return Buffer.concat(results.map((result) => Buffer.from(Float32Array.from(result).buffer)));
+}
+
 /** Builds and runs a case's program on one backend; the buffers that it marked. */
 export async function execute(backend: Backend, build: Case['build']): Promise<Executed> {
   const ops = new Ops();

@@ -15,7 +15,7 @@ INLINE int64_t tile_step(int64_t k) { return k * kTileRows + kSlack; }
 template <int S>
 NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t count, float* out) {
   int64_t k = 0;
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__wasm_simd128__)
   static_assert(S % W == 0 || S < W, "stores may only run into the next k");
   for (int64_t lane = 0; lane < S; lane += W) {
     const float* rows = from + lane * stride;
@@ -34,8 +34,10 @@ NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t c
       }
 #if defined(__AVX512F__)
       transpose((__m512*)r);
-#else
+#elif defined(__AVX2__)
       transpose((__m256*)r);
+#else
+      transpose(r);
 #endif
       UNROLL
       for (int j = 0; j < W; j++) store(out + (k + j) * S + lane, r[j]);

@@ -79,7 +79,7 @@ using PackRows = void (*)(const Weight&, DType source, const void* src, int64_t 
 using ToF32 = void (*)(DType source, const void* src, float* out, int64_t count);
 
 struct KernelTable {
-  const char* isa;         // "plain"; "avx2", "avxvnni", "avx512", "vnni"; "neon", "dotprod", "i8mm"
+  const char* isa;         // "plain"; "avx2", "avxvnni", "avx512", "vnni"; "neon", "dotprod", "i8mm"; "simd", "relaxed", "dot"
   OpKernel ops[op_count];
   PackRows pack_rows;
   ToF32 to_f32;
@@ -98,6 +98,10 @@ const KernelTable* kernels_vnni();
 const KernelTable* kernels_neon();      // what every 64-bit ARM has
 const KernelTable* kernels_dotprod();   // sdot (ARMv8.2; all Apple's)
 const KernelTable* kernels_i8mm();      // usdot, usmmla (ARMv8.6; Apple's since M2)
+#elif defined(__wasm__)
+const KernelTable* kernels_simd();      // what every engine with SIMD has
+const KernelTable* kernels_relaxed();   // in a module of its own: fused multiply-adds, byte products
+const KernelTable* kernels_dot();       // likewise: four byte products to 32 bits, where the engine has an instruction for them
 #endif
 
 }  // namespace openelm

@@ -16,6 +16,8 @@ constexpr int kRows = 6, kPanels = 2, kPanelsOneRow = 4;
 constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 4;
 #elif defined(OPENELM_NEON)
 constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 1;
+#elif defined(__wasm_simd128__)
+constexpr int kRows = 4, kPanels = 1, kPanelsOneRow = 2;
 #else
 constexpr int kRows = 2, kPanels = 1, kPanelsOneRow = 1;
 #endif
@@ -32,6 +34,10 @@ template <int BITS>
 constexpr Products products() {
 #if defined(__AVX2__) && !defined(OPENELM_VNNI)
   return BITS == 8 ? Products::pairs : Products::nibbles;
+#elif defined(__wasm_relaxed_simd__) && !defined(OPENELM_DOT)
+  return BITS == 8 ? Products::pairs : Products::nibbles;
+#elif defined(__wasm_simd128__) && !defined(OPENELM_DOT)
+  return Products::pairs;
 #else
   return Products::fours;
 #endif
@@ -131,7 +137,20 @@ INLINE void place(const Codes& eight, int32_t* out, int64_t step) {
 // A row's group to its words, h apart.
 template <int BITS>
 INLINE void place_words(const Codes& codes, int32_t* out, int64_t h) {
-#if defined(__AVX2__)
+#if defined(__wasm_simd128__)
+  if (products<BITS>() == Products::pairs) {
+    Codes even, odd;
+    UNROLL
+    for (int i = 0; i < kGroup; i += 16) {
+      const v128_t v = wasm_v128_load(codes.code + i);
+      wasm_v128_store(even.code + i, wasm_i16x8_shr(wasm_i16x8_shl(v, 8), 8));
+      wasm_v128_store(odd.code + i, wasm_i16x8_shr(v, 8));
+    }
+    place(even, out, 2 * h);
+    place(odd, out + h, 2 * h);
+    return;
+  }
+#elif defined(__AVX2__)
   if (products<BITS>() == Products::pairs) {
     place(_mm256_srai_epi16(_mm256_slli_epi16(codes, 8), 8), out, 2 * h);
     place(_mm256_srai_epi16(codes, 8), out + h, 2 * h);
@@ -302,6 +321,10 @@ NOINLINE void quant_tile(const QuantTile& z) {
 #elif defined(OPENELM_NEON)
 }  // namespace openelm::OPENELM_ISA
 #include "quant_neon.h"
+namespace openelm::OPENELM_ISA {
+#elif defined(__wasm_simd128__)
+}  // namespace openelm::OPENELM_ISA
+#include "quant_wasm.h"
 namespace openelm::OPENELM_ISA {
 #else
 // Without integer products: a group's codes and activations as floats, whose sums of 32 products are exact all the same.

@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 #include "kernels.h"
@@ -56,7 +58,13 @@ INLINE void store_int(void* p, vi v) { *(vi_memory*)p = v; }
 INLINE vi bits(vf v) { return (vi)v; }
 INLINE vf from_bits(vi v) { return (vf)v; }
 INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
-INLINE vi truncate(vf v) { return __builtin_convertvector(v, vi); }
+INLINE vi truncate(vf v) {
+#if defined(__wasm_relaxed_simd__)
+  return (vi)wasm_i32x4_relaxed_trunc_f32x4((v128_t)v);   // the other saturates, in seven instructions
+#else
+  return __builtin_convertvector(v, vi);
+#endif
+}
 INLINE vf vabs(vf v) { return from_bits(bits(v) & 0x7fffffff); }
 
 INLINE vf fma(vf a, vf b, vf c) {
@@ -66,6 +74,8 @@ INLINE vf fma(vf a, vf b, vf c) {
   return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__aarch64__)
   return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(__wasm_relaxed_simd__)
+  return (vf)wasm_f32x4_relaxed_madd((v128_t)a, (v128_t)b, (v128_t)c);   // fused wherever the CPU can, the same everywhere in a process
 #else
   return a * b + c;
 #endif
@@ -76,6 +86,8 @@ INLINE vf vmax(vf a, vf b) {
   return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 #elif defined(__AVX2__)
   return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__wasm_simd128__)
+  return (vf)wasm_f32x4_pmax((v128_t)b, (v128_t)a);
 #else
   return a > b ? a : b;
 #endif
@@ -96,6 +108,8 @@ INLINE vi round_to_int(vf v) {
   return (vi)_mm256_cvtps_epi32((__m256)v);
 #elif defined(OPENELM_NEON)
   return (vi)vcvtnq_s32_f32((float32x4_t)v);
+#elif defined(__wasm_simd128__)
+  return bits(v + 12582912.0f) - 0x4b400000;
 #else
   return truncate(round_even(v));
 #endif
@@ -119,6 +133,9 @@ INLINE float sum(vf v) {
   return _mm512_reduce_add_ps((__m512)v);
 #elif defined(OPENELM_NEON)
   return vaddvq_f32((float32x4_t)v);
+#elif defined(__wasm_simd128__)
+  v += (vf)wasm_i32x4_shuffle((v128_t)v, (v128_t)v, 2, 3, 0, 1);
+  return v[0] + v[1];
 #else
   alignas(64) float t[W];
   store(t, v);
@@ -130,6 +147,9 @@ INLINE float sum(vf v) {
 INLINE float largest(vf v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_max_ps((__m512)v);
+#elif defined(__wasm_simd128__)
+  v = vmax((vf)wasm_i32x4_shuffle((v128_t)v, (v128_t)v, 2, 3, 0, 1), v);
+  return v[1] > v[0] ? v[1] : v[0];
 #else
   alignas(64) float t[W];
   store(t, v);
@@ -148,6 +168,9 @@ INLINE int32_t largest_int(vi v) {
   return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
 #elif defined(OPENELM_NEON)
   return vmaxvq_s32((int32x4_t)v);
+#elif defined(__wasm_simd128__)
+  v = vmax_int((vi)wasm_i32x4_shuffle((v128_t)v, (v128_t)v, 2, 3, 0, 1), v);
+  return v[1] > v[0] ? v[1] : v[0];
 #else
   int32_t best = v[0];
   for (int i = 1; i < W; i++) best = v[i] > best ? v[i] : best;
@@ -163,6 +186,9 @@ INLINE int32_t sum_int(vi v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
 #elif defined(OPENELM_NEON)
   return vaddvq_s32((int32x4_t)v);
+#elif defined(__wasm_simd128__)
+  v += (vi)wasm_i32x4_shuffle((v128_t)v, (v128_t)v, 2, 3, 0, 1);
+  return v[0] + v[1];
 #else
   int32_t total = 0;
   for (int i = 0; i < W; i++) total += v[i];
@@ -191,6 +217,11 @@ INLINE void sums(const vf* v, float* out) {
 #elif defined(OPENELM_NEON)
   const float32x4_t* a = (const float32x4_t*)v;
   store(out, (vf)vpaddq_f32(vpaddq_f32(a[0], a[1]), vpaddq_f32(a[2], a[3])));
+#elif defined(__wasm_simd128__)
+  const v128_t a = (v128_t)v[0], b = (v128_t)v[1], c = (v128_t)v[2], d = (v128_t)v[3];
+  vf ab = (vf)wasm_i32x4_shuffle(a, b, 0, 4, 1, 5) + (vf)wasm_i32x4_shuffle(a, b, 2, 6, 3, 7);   // a0+a2, b0+b2, a1+a3, b1+b3
+  vf cd = (vf)wasm_i32x4_shuffle(c, d, 0, 4, 1, 5) + (vf)wasm_i32x4_shuffle(c, d, 2, 6, 3, 7);
+  store(out, (vf)wasm_i32x4_shuffle((v128_t)ab, (v128_t)cd, 0, 1, 4, 5) + (vf)wasm_i32x4_shuffle((v128_t)ab, (v128_t)cd, 2, 3, 6, 7));
 #else
   for (int i = 0; i < W; i++) out[i] = sum(v[i]);
 #endif
@@ -199,6 +230,8 @@ INLINE void sums(const vf* v, float* out) {
 INLINE void store_bytes(int8_t* p, vi v) {
 #if defined(__AVX512F__)
   _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)v));
+#elif defined(__wasm_simd128__)
+  wasm_v128_store32_lane(p, wasm_i8x16_shuffle((v128_t)v, (v128_t)v, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12), 0);
 #else
   for (int i = 0; i < W; i += 4) {
     uint32_t four = (uint32_t)(v[i] & 255) | (uint32_t)(v[i + 1] & 255) << 8 | (uint32_t)(v[i + 2] & 255) << 16 | (uint32_t)v[i + 3] << 24;
@@ -272,6 +305,11 @@ INLINE vf load(const half_t* p) {
   return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
 #elif defined(OPENELM_NEON)
   return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t*)p)));
+#elif defined(__wasm_simd128__)
+  // The sign fills bits 28..31; infinity and not a number come out as 2^16 and more.
+  vi u = ((vi)wasm_i32x4_load16x4(p) << 13) & (int32_t)0x8fffffff;
+  vi f = bits(from_bits(u) * 0x1p112f);
+  return from_bits(f | (((u & 0x0f800000) == 0x0f800000) & 0x7f800000));
 #else
   vi h = __builtin_convertvector(*(const vh_memory*)p, vi);
   vi u = bits(from_bits((h & 0x7fff) << 13) * 0x1p112f);
@@ -286,6 +324,14 @@ INLINE void store(half_t* p, vf v) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
 #elif defined(OPENELM_NEON)
   vst1_u16((uint16_t*)p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)));
+#elif defined(__wasm_simd128__)
+  // As f32_to_f16, without branches.
+  vi u = bits(v), sign = (u >> 16) & 0x8000, x = u & 0x7fffffff;
+  vi high = x > 0x7f800000 ? (0x7e00 | ((x >> 13) & 0x3ff)) : (vi){} + 0x7c00;
+  vi low = bits(from_bits(x) + 0.5f) - 0x3f000000;
+  vi usual = (x + (int32_t)0xc8000fff + ((x >> 13) & 1)) >> 13;
+  vi r = sign | (x >= 0x47800000 ? high : x < 0x38800000 ? low : (usual & 0xffff));
+  wasm_v128_store64_lane(p, wasm_u16x8_narrow_i32x4((v128_t)r, (v128_t)r), 0);
 #else
   for (int i = 0; i < W; i++) p[i].v = f32_to_f16(v[i]);
 #endif

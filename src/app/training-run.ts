@@ -4,7 +4,7 @@
 
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { NativeBackend } from '../backends/native.js';
+import { DoorBackend } from '../backends/door.js';
 import { InputError } from '../errors.js';
 import type { NamedBytes } from '../io/bytes.js';
 import {
@@ -89,7 +89,7 @@ export async function prepareDirectory(out: string, settings: unknown): Promise<
 
 /** Two operations a multiply-add, on all threads; undefined where that is not measured. */
 export async function peakFlops(backend: Backend): Promise<number | undefined> {
-  if (!(backend instanceof NativeBackend)) return undefined;
+  if (!(backend instanceof DoorBackend)) return undefined;
   return 2 * (await backend.measureRoofline()).f32MultiplyAdds * backend.limits.threads;
 }
 

@@ -1,0 +1,103 @@
+// The int8 tile for WebAssembly, whose products are pairs of 16 bits (i32x4.dot_i16x8), or, relaxed, sums of two or four byte products
+// whose second factor has 7 bits: q4's codes do, q8's are |w| with the sign moved to x (OPENELM_DOT, worth it where the engine has
+// one instruction for four: VNNI, ARM). The steps of a group stay a loop: where LLVM sees all of them it orders the sums by
+// accumulator, and V8 spills hundreds of products. Included by linear_quant.cc alone.
+#pragma once
+#include "internal.h"
+
+namespace openelm::OPENELM_ISA {
+
+// Weights of one vector, split as the products take them: four outputs, four inputs each (q4: eight).
+template <int BITS> struct Split { v128_t part[BITS == 4 && products<BITS>() == Products::pairs ? 4 : 2]; };
+template <int BITS> INLINE Split<BITS> split(v128_t v) {
+  if constexpr (BITS == 8 && products<8>() == Products::pairs) return {{wasm_v128_and(v, wasm_i16x8_const_splat(255)), wasm_u16x8_shr(v, 8)}};
+  else if constexpr (BITS == 8) {
+    const v128_t s = wasm_v128_xor(v, wasm_i8x16_const_splat(-128));
+    return {{wasm_i8x16_abs(s), wasm_i8x16_lt(s, wasm_i32x4_const_splat(0))}};
+  } else if constexpr (products<4>() == Products::pairs) {
+    return {{wasm_v128_and(v, wasm_i16x8_const_splat(15)), wasm_v128_and(wasm_u16x8_shr(v, 8), wasm_i16x8_const_splat(15)),
+             wasm_v128_and(wasm_u16x8_shr(v, 4), wasm_i16x8_const_splat(15)), wasm_u16x8_shr(v, 12)}};
+  } else return {{wasm_v128_and(v, wasm_i8x16_const_splat(15)), wasm_v128_and(wasm_u16x8_shr(v, 4), wasm_i8x16_const_splat(15))}};
+}
+
+// a += the products with a row's word, or two, of the i-th four inputs of the vector.
+template <int BITS, int R> INLINE v128_t dot(v128_t a, const Split<BITS>& w, int i, const int32_t* x) {
+  const v128_t word = wasm_v128_load32_splat(x);
+  if constexpr (products<BITS>() == Products::pairs) {
+    a = wasm_i32x4_add(a, wasm_i32x4_dot_i16x8(w.part[2 * i], word));
+    return wasm_i32x4_add(a, wasm_i32x4_dot_i16x8(w.part[2 * i + 1], wasm_v128_load32_splat(x + R)));
+  }
+#if defined(__wasm_relaxed_simd__)
+  else if constexpr (products<BITS>() == Products::nibbles) return wasm_i16x8_add(a, wasm_i16x8_relaxed_dot_i8x16_i7x16(word, w.part[i]));
+  else if constexpr (BITS == 4) return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(word, w.part[i], a);
+  else return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_i8x16_sub(wasm_v128_xor(word, w.part[1]), w.part[1]), w.part[0], a);
+#else
+  else return a;   // has no use
+#endif
+}
+
+// R rows x B panels.
+template <int R, int B, int BITS>
+NOINLINE void quant_tile(const QuantTile& z) {
+  constexpr Products kind = products<BITS>();
+  constexpr int C = B * NV, kLoads = BITS == 8 ? 8 : 4, kInputs = BITS == 8 ? 1 : 2, kWords = kind == Products::pairs ? 2 : 1;
+  // Signed products need no zero point, those in 16 bits get it when they are widened.
+  constexpr bool from_zero = kind == Products::nibbles || (BITS == 8 && kind == Products::fours);
+  const uint8_t* w = z.weights;
+  const uint16_t* weight_scales = z.weight_scales;
+  const int32_t* x = z.codes;
+  const float* scales = z.scales;
+  const int32_t* sums = z.sums;
+  const size_t panel_bytes = (size_t)z.panel_bytes, panel_scales = (size_t)z.panel_scales;
+  vf f[R][C];
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int j = 0; j < C; j++) f[r][j] = (vf){};
+  }
+  for (int groups = (int)z.groups; groups > 0; groups--, weight_scales += kPanel, scales += R, sums += R) {
+    v128_t a[R][C];
+    UNROLL
+    for (int r = 0; r < R; r++) {
+      UNROLL
+      for (int j = 0; j < C; j++) a[r][j] = from_zero ? wasm_i32x4_const_splat(0) : wasm_i32x4_splat(sums[r]);
+    }
+#pragma clang loop unroll(disable)
+    for (int step = 0; step < kLoads; step++, w += 64, x += R * kWords * kInputs) {
+      asm("" : "+r"(w), "+r"(x));
+      Split<BITS> u[C];
+      UNROLL
+      for (int j = 0; j < C; j++) u[j] = split<BITS>(wasm_v128_load(w + (size_t)(j / NV) * panel_bytes + j % NV * 16));
+      UNROLL
+      for (int i = 0; i < kInputs; i++) {
+        UNROLL
+        for (int r = 0; r < R; r++) {
+          UNROLL
+          for (int j = 0; j < C; j++) a[r][j] = dot<BITS, R>(a[r][j], u[j], i, x + i * kWords * R + r);
+        }
+      }
+    }
+    UNROLL
+    for (int j = 0; j < C; j++) {
+      const vf d = load((const half_t*)(weight_scales + (size_t)(j / NV) * panel_scales + j % NV * W));
+      UNROLL
+      for (int r = 0; r < R; r++) {
+        const v128_t sum = kind == Products::nibbles
+                               ? wasm_i32x4_add(wasm_i32x4_extadd_pairwise_i16x8(a[r][j]), wasm_i32x4_splat(sums[r]))
+                               : a[r][j];
+        f[r][j] = fma((vf)wasm_f32x4_convert_i32x4(sum), d * splat(scales[r]), f[r][j]);
+      }
+    }
+  }
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int j = 0; j < C; j++) {
+      vf v = f[r][j];
+      if (z.out.residual) v += load(z.out.residual + r * z.out.stride + j * W);
+      store(z.out.c + r * z.out.stride + j * W, v);
+    }
+  }
+}
+
+}  // namespace openelm::OPENELM_ISA

@@ -1,0 +1,286 @@
+// A backend whose executor lies behind a door: native/'s, in Node's addon (native.ts) or in WebAssembly (wasm.ts). Shapes, dtypes
+// and ranges are checked here; memory, the queue and all computing are on the other side. Not a place for ops: what each one
+// means is in reference.ts, how it is done fast in native/kernels.
+
+import { InputError } from '../errors.js';
+import type { StoredTensor } from '../io/bytes.js';
+import type {
+  Backend,
+  DeviceBuffer,
+  DType,
+  Executable,
+  ExecutionCode,
+  ExecutionFailure,
+  HostArray,
+  HostArrays,
+  HostType,
+  Limits,
+  Program,
+  Submission,
+} from '../tensor/backend.js';
+import { ExecutionError } from '../tensor/execution.js';
+import { type OpName, opNames, opSpec } from '../tensor/optable.js';
+import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
+import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+
+export type Handle = { readonly brand: 'backend' };
+
+/** What both doors do: native/node.cc and, with wasm.ts, native/wasm/door.cc. Promises reject with [code, record, errno]. */
+export interface Door {
+  allocate(backend: Handle, dtype: number, elements: number): number;
+  allocateWeight(backend: Handle, dtype: number, rows: number, columns: number): number;
+  free(backend: Handle, id: number): void;
+  write(backend: Handle, id: number, byteOffset: number, data: HostArray): void;
+  read(backend: Handle, id: number, byteOffset: number, into: HostArray): Promise<HostArray>;
+  uploadRows(backend: Handle, id: number, stored: number, row: number, rows: number, data: Uint8Array): Promise<void>;
+  /** Left out where the other side can read no files. */
+  uploadFile?(
+    backend: Handle,
+    id: number,
+    stored: number,
+    row: number,
+    rows: number,
+    offset: number,
+    path: string,
+  ): Promise<void>;
+  compile(backend: Handle, words: Int32Array, arenaBytes: number, params: number): number | string;
+  forget(backend: Handle, executable: number): void;
+  submit(backend: Handle, executable: number, params: Int32Array, run: number): Promise<void> | 0;
+  cancel(backend: Handle, run: number): void;
+  measure(backend: Handle, threads: number): Promise<number[]>;
+  memoryBytes(backend: Handle): number;
+  close(backend: Handle): Promise<void>;
+}
+
+const dtypes: Record<DType, number> = { f32: 0, f16: 1, bf16: 2, q8: 3, q4: 4, i32: 5 };
+const storedDtypes: Partial<Record<StoredTensor['dtype'], number>> = { F32: dtypes.f32, F16: dtypes.f16, BF16: dtypes.bf16 };
+const codes: Record<number, ExecutionCode> = {
+  1: 'index-out-of-range',
+  2: 'size-out-of-range',
+  3: 'out-of-memory',
+  4: 'cancelled',
+  5: 'poisoned',
+};
+const fileCut = 100;
+const fileUnreadable = 101;
+
+const accessCodes = { read: 0, write: 1, readwrite: 2 } as const;
+const mostElements = 2 ** 31 - 1;
+const pieceBytes = 4 << 20;
+const piecesAtOnce = 4;
+/** kLargestHead of native/kernels/attention.cc. */
+const largestHead = 128;
+
+/** How each operand is used, in the op table's order: what an executor is made with. */
+export function accessOfOperands(): Uint8Array {
+  return Uint8Array.from(opNames.flatMap((op) => opSpec(op).operands.map((operand) => accessCodes[operand.access])));
+}
+
+/** Bytes and operations a second that this machine is capable of; see `DoorBackend.measureRoofline`. */
+export interface Roofline {
+  /** Read from memory by 1, 2, .. threads. */
+  readonly readBytesPerSecond: readonly number[];
+  /** Multiply-adds of one thread. */
+  readonly f32MultiplyAdds: number;
+  readonly int8MultiplyAdds: number;
+}
+
+class DoorExecutable implements Executable {
+  constructor(
+    readonly program: Program,
+    readonly arenaBytes: number,
+    readonly id: number,
+    private readonly forget: () => void,
+  ) {}
+
+  dispose(): void {
+    this.forget();
+  }
+}
+
+/** See `Backend`; made by `nativeBackend` and `wasmBackend`. */
+export class DoorBackend<Isa extends string = string> implements Backend {
+  readonly limits: Limits;
+  private runs = 0;
+  private closing: Promise<void> | undefined;
+  private pieces = 0;
+  private readonly waiting: (() => void)[] = [];
+
+  /** `memory`: bytes that there are at most. `isa`: the instruction set of its kernels. */
+  constructor(
+    readonly name: string,
+    readonly description: string,
+    readonly isa: Isa,
+    private readonly door: Door,
+    private readonly handle: Handle,
+    { threads, memory }: { threads: number; memory: number },
+  ) {
+    const bytes = Math.min(memory, mostElements * 4);
+    this.limits = { maxBufferBytes: bytes, maxBindingBytes: bytes, threads };
+  }
+
+  /** Bytes of all buffers and the work space; pages that were never written take no memory. */
+  get memoryBytes(): number {
+    return this.closing ? 0 : this.door.memoryBytes(this.handle);
+  }
+
+  supports(_op: OpName): boolean {
+    return true;
+  }
+
+  create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type> {
+    checkShape(shape);
+    const elements = elementsOf(shape);
+    const id = elements > mostElements ? 0 : this.door.allocate(this.open(), dtypes[dtype], elements);
+    if (!id) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+    return { kind: 'persistent', id, dtype, layout: 'rows', shape: [...shape], bytes: bytesOf(dtype, elements), offset: 0 };
+  }
+
+  async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
+    const { layout, dtype, rows, columns, elementBytes } = planUpload(tensor, wanted);
+    const { name, shape, source, offset } = tensor;
+    const stored = storedDtypes[tensor.dtype]!;
+    const handle = this.open();
+    const weight = layout === 'weight';
+    let id = 0;
+    if (rows * columns <= mostElements) {
+      const { door } = this;
+      id = weight ? door.allocateWeight(handle, dtypes[dtype], rows, columns) : door.allocate(handle, dtypes[dtype], rows);
+    }
+    if (!id) throw new ExecutionError({ opIndex: -1, op: 'upload', code: 'out-of-memory' });
+    try {
+      if (source.file === undefined || !this.door.uploadFile)
+        await this.uploadPieces(id, stored, rows, columns * elementBytes, tensor);
+      else {
+        const done = this.door.uploadFile(handle, id, stored, 0, rows, offset, source.file);
+        await this.settled(done, 'upload', `${source.name}: tensor '${name}'`);
+      }
+    } catch (error) {
+      if (!this.closing) this.door.free(handle, id);
+      throw error;
+    }
+    const bytes = weight ? weightBytes(dtype, rows, columns) : rows * 4;
+    return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
+  }
+
+  write(buffer: DeviceBuffer, data: HostArray, elementOffset = 0): void {
+    checkWrite(buffer, data, elementOffset);
+    this.door.write(this.open(), buffer.id, (buffer.offset + elementOffset) * data.BYTES_PER_ELEMENT, data);
+  }
+
+  compile(program: Program): Executable {
+    for (const record of program.records) {
+      checkRecord(record, program);
+      const headDim = record.op === 'attention' ? maxOf(record.ints[opSpec('attention').ints.indexOf('headDim')]) : 0;
+      if (headDim > largestHead) {
+        throw new InputError(
+          `heads of ${headDim} are too wide for the ${this.name} backend (at most ${largestHead}): use the reference backend`,
+        );
+      }
+    }
+    const plan = planArena(program);
+    const handle = this.open();
+    const id = this.door.compile(handle, encodeWords(program, plan), plan.bytes, program.paramsLength);
+    if (typeof id === 'string') throw new Error(id);
+    return new DoorExecutable(program, plan.bytes, id, () => {
+      if (!this.closing) this.door.forget(handle, id);
+    });
+  }
+
+  submit(executable: Executable, params: Int32Array): Submission {
+    if (!(executable instanceof DoorExecutable)) throw new Error('this program was compiled by another backend');
+    const { program, id } = executable;
+    if (params.length !== program.paramsLength) {
+      throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
+    }
+    const handle = this.open();
+    this.runs = (this.runs % mostElements) + 1;
+    const run = this.runs;
+    const done = this.door.submit(handle, id, params, run);
+    if (!done) throw new Error('the program, or a buffer that it uses, was freed');
+    return {
+      done: this.settled(done, (record) => program.records[record]?.op ?? 'allocate'),
+      cancel: () => {
+        if (!this.closing) this.door.cancel(handle, run);
+      },
+    };
+  }
+
+  read<Type extends DType>(
+    buffer: DeviceBuffer<Type>,
+    elementOffset = 0,
+    length = elementsOf(buffer.shape) - elementOffset,
+  ): Promise<HostArrays[Extract<Type, HostType>]> {
+    const into = hostArray(checkTransfer(buffer, elementOffset, length), length);
+    const offset = (buffer.offset + elementOffset) * into.BYTES_PER_ELEMENT;
+    const read = this.door.read(this.open(), buffer.id, offset, into) as Promise<HostArrays[Extract<Type, HostType>]>;
+    return this.settled(read, 'read');
+  }
+
+  free(buffer: DeviceBuffer): void {
+    if (buffer.kind === 'persistent' && !this.closing) this.door.free(this.handle, buffer.id);
+  }
+
+  dispose(): Promise<void> {
+    this.closing ??= this.door.close(this.handle);
+    return this.closing;
+  }
+
+  /** Measures this machine (some seconds; everything queued before runs first): the bench's yardsticks. */
+  async measureRoofline(threads: number = this.limits.threads): Promise<Roofline> {
+    const numbers = await this.settled(this.door.measure(this.open(), threads), 'allocate');
+    const [f32MultiplyAdds, int8MultiplyAdds] = numbers.slice(threads);
+    return { readBytesPerSecond: numbers.slice(0, threads), f32MultiplyAdds, int8MultiplyAdds };
+  }
+
+  private open(): Handle {
+    if (this.closing) throw new Error('this backend was disposed of');
+    return this.handle;
+  }
+
+  // Rows through the source's own `read`, a few pieces at once over all tensors; each waits for its own before it reads on.
+  private async uploadPieces(id: number, stored: number, rows: number, rowBytes: number, tensor: StoredTensor): Promise<void> {
+    const step = Math.max(16, Math.floor(pieceBytes / rowBytes / 16) * 16);
+    for (let row = 0; row < rows; row += step) {
+      const count = Math.min(step, rows - row);
+      if (this.pieces >= piecesAtOnce) await new Promise<void>((resolve) => this.waiting.push(resolve));
+      else this.pieces++;
+      try {
+        const data = await tensor.source.read(tensor.offset + row * rowBytes, count * rowBytes);
+        await this.settled(this.door.uploadRows(this.open(), id, stored, row, count, data), 'upload');
+      } finally {
+        const next = this.waiting.shift();
+        if (next) next();
+        else this.pieces--;
+      }
+    }
+  }
+
+  // What the door rejects with becomes an error; capturing `this` keeps the backend alive until then.
+  private settled<T>(
+    promise: Promise<T>,
+    op: ExecutionFailure['op'] | ((record: number) => ExecutionFailure['op']),
+    where = '',
+  ): Promise<T> {
+    return promise.catch((reason: unknown) => {
+      if (!Array.isArray(reason)) throw reason;
+      const [code, record, errno] = reason as number[];
+      if (code === fileCut) throw new InputError(`${where} lies past the end of the file: the file was cut.`);
+      if (code === fileUnreadable) throw new InputError(`${where} cannot be read (errno ${errno}).`);
+      throw new ExecutionError({
+        opIndex: record,
+        op: typeof op === 'string' ? op : op(record),
+        code: codes[code] ?? 'device-lost',
+      });
+    });
+  }
+}
+
+/** Bytes of an uploaded matrix: panels of 16 rows, groups of 32 columns in q8 and q4 (native/kernels/kernels.h). */
+function weightBytes(dtype: Exclude<DType, 'i32'>, rows: number, columns: number): number {
+  const height = Math.ceil(rows / 16) * 16;
+  if (dtype === 'f32') return height * columns * 4;
+  if (dtype === 'f16' || dtype === 'bf16') return height * columns * 2;
+  const width = Math.ceil(columns / 32) * 32;
+  return (height * width) / (dtype === 'q8' ? 1 : 2) + (height * width) / 16;
+}

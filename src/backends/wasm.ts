@@ -1,0 +1,348 @@
+// The WASM backend: native/ in WebAssembly, for browsers and for Node without the addon. Its threads are workers over one shared
+// memory, which the host starts (wasm-node.ts, wasm-browser.ts); where memory cannot be shared (a page that is not cross-origin
+// isolated) everything runs on the calling thread, between turns of its event loop. What a backend does with it is in door.ts.
+
+import { InputError } from '../errors.js';
+import type { HostArray } from '../tensor/backend.js';
+import { ExecutionError } from '../tensor/execution.js';
+import { abiHash } from '../tensor/optable.js';
+import { accessOfOperands, type Door, DoorBackend, type Handle } from './door.js';
+import { type DoorExports, unshared } from './wasm-module.js';
+
+/** Instruction sets: SIMD of 128 bits; relaxed, with fused multiply-adds; and with dot products of four bytes. */
+export type WasmIsa = 'simd' | 'relaxed' | 'dot';
+const isaNames: Record<WasmIsa, string> = { simd: 'SIMD', relaxed: 'relaxed SIMD', dot: 'relaxed SIMD with dot products' };
+const isas = Object.keys(isaNames) as WasmIsa[];
+type WasmModule = 'simd' | 'relaxed';
+
+/** See `wasmBackend`. */
+export type WasmBackend = DoorBackend<WasmIsa>;
+
+/** What a thread is started with, and what it says: that a task is finished. */
+export interface ThreadStart {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly entry: number;
+  readonly stack: number;
+}
+export interface WasmThread {
+  terminate(): unknown;
+  /** Whether it keeps the process alive. */
+  ref?(alive: boolean): void;
+}
+
+/** Where the modules come from, and how threads are started. */
+export interface WasmHost {
+  /** The bytes of native/wasm/openelm-NAME.wasm. */
+  load(name: WasmModule): Promise<Uint8Array<ArrayBuffer>>;
+  /** Runs wasm-thread.ts in a worker. Left out: there are no threads. */
+  startThread?(start: ThreadStart, finished: (task: number) => void, failed: (error: Error) => void): WasmThread;
+  /** Whether threads can read files by name. */
+  readonly files?: boolean;
+}
+
+export interface WasmOptions {
+  /** Default 1. Without threads in the host everything runs on this one. */
+  readonly threads?: number;
+  /** Default: the fastest that this engine has and computes right. */
+  readonly isa?: WasmIsa;
+}
+
+const simdModule = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+];
+const relaxedModule = [
+  ...[0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253],
+  ...[128, 2, 11],
+];
+
+/** What this engine has: none without SIMD. Whether it computes relaxed products right is only known once they were tried. */
+export function wasmIsas(): WasmIsa[] {
+  if (typeof WebAssembly !== 'object' || !WebAssembly.validate(Uint8Array.from(simdModule))) return [];
+  return WebAssembly.validate(Uint8Array.from(relaxedModule)) ? isas : ['simd'];
+}
+
+const stackBytes = 1 << 20;
+const pageBytes = 65536;
+
+/**
+ * Opens a backend on `host`.
+ * @throws InputError where WebAssembly has no SIMD, or not the instruction set that is asked for, or computes it wrong.
+ */
+export async function wasmBackend(host: WasmHost, options: WasmOptions = {}): Promise<WasmBackend> {
+  const known = wasmIsas();
+  if (known.length === 0) throw new InputError('WebAssembly has no SIMD here: a newer browser or Node has');
+  const wanted = options.isa;
+  if (wanted !== undefined && !known.includes(wanted)) {
+    const why = isas.includes(wanted) ? 'is not supported here' : 'is not known';
+    throw new InputError(`The instruction set '${wanted}' ${why}: use one of ${known.join(', ')}.`);
+  }
+  if (wanted !== 'simd' && known.includes('relaxed')) {
+    const instance = await Instance.open(host, 'relaxed');
+    const times = (['relaxed', 'dot'] as const).map((isa) => ({ isa, time: instance.probe(isa) }));
+    const right = times.filter(({ isa, time }) => time >= 0 && (wanted ?? isa) === isa).sort((a, b) => a.time - b.time);
+    if (right.length > 0) return instance.start(right[0].isa, options.threads ?? 1);
+    if (wanted) throw new InputError(`This engine computes the instruction set '${wanted}' wrong: use simd.`);
+  }
+  const instance = await Instance.open(host, 'simd');
+  if (instance.probe('simd') < 0) throw new InputError('WebAssembly computes wrong here: int8 products have wrong sums');
+  return instance.start('simd', options.threads ?? 1);
+}
+
+/** A module with its memory, and what is under way in it. */
+class Instance {
+  private readonly threads: WasmThread[] = [];
+  private readonly pending = new Map<number, { settle(task: number): void; reject(reason: unknown): void }>();
+  private executor = 0;
+  private pumping = false;
+  private lost: Error | undefined;
+  private readonly exports: DoorExports;
+
+  private constructor(
+    private readonly host: WasmHost,
+    private readonly module: WebAssembly.Module,
+    private readonly memory: WebAssembly.Memory,
+    private readonly mostBytes: number,
+  ) {
+    const noFiles = (): number => -1;
+    const imports = {
+      env: { memory },
+      host: {
+        finished: (task: number) => queueMicrotask(() => this.finished(task)),
+        start_thread: (entry: number) => this.startThread(entry),
+        may_wait: () => 0,
+        now: () => performance.now(),
+        open_file: noFiles,
+        read_at: noFiles,
+        close_file: noFiles,
+      },
+    };
+    this.exports = new WebAssembly.Instance(module, imports).exports as unknown as DoorExports;
+    this.exports.__wasm_call_ctors();
+    if (this.textAt(this.exports.abi_hash()) !== abiHash) throw new Error('the WASM module was built for another version');
+  }
+
+  static async open(host: WasmHost, name: WasmModule): Promise<Instance> {
+    const bytes = await host.load(name);
+    const shared = host.startThread !== undefined;
+    const module = await WebAssembly.compile(shared ? bytes : unshared(bytes));
+    const [memory, most] = newMemory(shared);
+    return new Instance(host, module, memory, most);
+  }
+
+  probe(isa: WasmIsa): number {
+    return this.exports.probe(isas.indexOf(isa));
+  }
+
+  start(isa: WasmIsa, wanted: number): WasmBackend {
+    const { exports } = this;
+    const threads = this.host.startThread ? wanted : 1;
+    const access = accessOfOperands();
+    const at = this.copyIn(access);
+    this.executor = exports.create(isas.indexOf(isa), threads, at, access.length, idsOfInstance());
+    exports.free(at);
+    const how = this.host.startThread ? `${threads} thread${threads === 1 ? '' : 's'}` : '1 thread, no shared memory';
+    const description = `wasm, ${isaNames[isa]}, ${how}`;
+    return new DoorBackend('wasm', description, isa, this.door(), {} as Handle, { threads, memory: this.mostBytes });
+  }
+
+  private door(): Door {
+    const { exports } = this;
+    const { executor } = this;
+    const runs = new Map<number, number>();
+    const undefinedValue = (): void => undefined;
+    return {
+      allocate: (_, dtype, elements) => this.alive(exports.allocate(executor, dtype, elements)),
+      allocateWeight: (_, dtype, rows, columns) => this.alive(exports.allocate_weight(executor, dtype, rows, columns)),
+      free: (_, id) => {
+        exports.free_buffer(executor, id);
+        this.queued();
+      },
+      write: (_, id, offset, data) => {
+        const at = this.copyIn(data);
+        if (!at) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+        if (!exports.write(executor, id, offset, at, data.byteLength)) throw wrongCall();
+        this.queued();
+      },
+      read: (_, id, offset, into) => {
+        const at = exports.malloc(Math.max(1, into.byteLength));
+        if (!at) return Promise.reject(outOfMemory);
+        const task = exports.read(executor, id, offset, at, into.byteLength);
+        const value = (): HostArray => {
+          const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
+          bytes.set(new Uint8Array(this.memory.buffer, at, into.byteLength));
+          return into;
+        };
+        return this.promiseOf(task, value, () => exports.free(at));
+      },
+      uploadRows: (_, id, stored, row, rows, data) => {
+        const at = this.copyIn(data);
+        if (!at) return Promise.reject(outOfMemory);
+        const task = exports.upload(executor, id, stored, row, rows, at, 0, 0);
+        return this.promiseOf(task, undefinedValue, () => exports.free(at));
+      },
+      uploadFile:
+        this.host.files && this.host.startThread
+          ? (_, id, stored, row, rows, offset, path) => {
+              const at = this.copyIn(new TextEncoder().encode(`${path}\0`));
+              const task = exports.upload(executor, id, stored, row, rows, 0, at, offset);
+              exports.free(at);
+              return this.promiseOf(task, undefinedValue);
+            }
+          : undefined,
+      compile: (_, words, arenaBytes, params) => {
+        const at = this.copyIn(words);
+        if (!at) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+        const made = exports.compile(executor, at, words.length, arenaBytes, params);
+        exports.free(at);
+        return made || this.textAt(exports.compile_message());
+      },
+      forget: (_, id) => {
+        exports.forget(executor, id);
+        this.queued();
+      },
+      submit: (_, id, params, run) => {
+        const at = this.copyIn(params);
+        if (!at) return Promise.reject(outOfMemory);
+        const task = exports.submit(executor, id, at, params.length);
+        exports.free(at);
+        if (!task) return 0;
+        runs.set(run, task);
+        return this.promiseOf(task, undefinedValue, () => runs.delete(run));
+      },
+      cancel: (_, run) => {
+        const task = runs.get(run);
+        if (task) exports.cancel(task);
+      },
+      measure: (_, threads) =>
+        this.promiseOf(exports.measure(executor, threads), ([, , , count, at]) =>
+          Array.from(new Float64Array(this.memory.buffer, at, count)),
+        ),
+      memoryBytes: () => exports.memory_bytes(executor),
+      close: async () => {
+        try {
+          if (!this.lost) await this.promiseOf(exports.close(executor), undefinedValue);
+        } finally {
+          for (const thread of this.threads) thread.terminate();
+        }
+      },
+    };
+  }
+
+  private startThread(entry: number): number {
+    const { host, module, memory, exports } = this;
+    if (!host.startThread) return 0;
+    const stack = exports.malloc(stackBytes);
+    if (!stack) return 0;
+    const start = { module, memory, entry, stack: Math.floor((stack + stackBytes) / 64) * 64 };
+    const thread = host.startThread(
+      start,
+      (task) => this.finished(task),
+      (error) => this.lose(error),
+    );
+    this.threads.push(thread);
+    return 1;
+  }
+
+  // A thread could not be started, or ended: nothing that waits will ever be finished.
+  private lose(error: Error): void {
+    this.lost ??= error;
+    for (const { reject } of this.pending.values()) reject(this.lost);
+    this.pending.clear();
+    this.threads[0]?.ref?.(false);
+  }
+
+  private alive<T>(value: T): T {
+    if (this.lost) throw this.lost;
+    return value;
+  }
+
+  private promiseOf<T>(task: number, value: (result: Int32Array) => T, always?: () => void): Promise<T> {
+    if (!task) throw wrongCall();
+    if (this.lost) return Promise.reject(this.lost);
+    if (this.pending.size === 0) this.threads[0]?.ref?.(true);
+    const promise = new Promise<T>((resolve, reject) => {
+      const settle = (done: number): void => {
+        const at = this.exports.malloc(20);
+        this.exports.result(this.executor, done, at);
+        const result = new Int32Array(this.memory.buffer, at, 5).slice();
+        this.exports.free(at);
+        if (result[0] === 0) resolve(value(result));
+        else reject([...result.subarray(0, 3)]);
+        always?.();
+        this.exports.drop(done);
+      };
+      this.pending.set(task, { settle, reject });
+    });
+    this.queued();
+    return promise;
+  }
+
+  private finished(task: number): void {
+    const waiting = this.pending.get(task);
+    this.pending.delete(task);
+    if (this.pending.size === 0) this.threads[0]?.ref?.(false);
+    waiting?.settle(task);
+  }
+
+  // Without threads: one task a turn of the event loop.
+  private queued(): void {
+    if (this.threads.length > 0 || this.pumping) return;
+    this.pumping = true;
+    const pump = (): void => {
+      this.pumping = this.exports.pump(this.executor) > 0;
+      if (this.pumping) nextTurn(pump);
+    };
+    nextTurn(pump);
+  }
+
+  /** Bytes put into the module's memory, to be freed there; 0: there is no more memory. */
+  private copyIn(data: ArrayBufferView): number {
+    const at = this.exports.malloc(Math.max(1, data.byteLength));
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    if (at) new Uint8Array(this.memory.buffer, at, data.byteLength).set(bytes);
+    return at;
+  }
+
+  private textAt(at: number): string {
+    const bytes = new Uint8Array(this.memory.buffer);
+    return new TextDecoder().decode(bytes.slice(at, bytes.indexOf(0, at)));
+  }
+}
+
+const outOfMemory = [3, -1, 0];
+const wrongCall = (): Error => new Error('a buffer that is unknown or freed');
+
+const idsEach = 1 << 20;
+let instances = 0;
+/** Where an instance's ids of buffers begin: those of another one are unknown to it. */
+const idsOfInstance = (): number => (instances++ % 2047) * idsEach;
+
+/** As much as there is room for: phones refuse to reserve four gigabytes. */
+function newMemory(shared: boolean): [WebAssembly.Memory, number] {
+  for (let maximum = 65536; ; maximum /= 2) {
+    try {
+      return [new WebAssembly.Memory({ initial: 64, maximum, shared }), (maximum - 1) * pageBytes];
+    } catch (error) {
+      if (maximum <= 4096) throw error;
+    }
+  }
+}
+
+let channel: MessageChannel | undefined;
+const turns: (() => void)[] = [];
+
+/** `run` in a later turn of the event loop; timers would wait for milliseconds. */
+function nextTurn(run: () => void): void {
+  const { setImmediate } = globalThis as { setImmediate?: (run: () => void) => void }; // Node's
+  if (setImmediate) {
+    setImmediate(run);
+    return;
+  }
+  if (!channel) {
+    channel = new MessageChannel();
+    channel.port1.onmessage = () => turns.shift()?.();
+  }
+  turns.push(run);
+  channel.port2.postMessage(0);
+}

@@ -1,0 +1,71 @@
+// The WASM backend in Node: how it behaves with threads and without shared memory, that neither changes a bit, which instruction set
+// is chosen, and that the committed modules are those of the sources. What its ops compute is in native.conformance.test.ts.
+
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { wasmHash } from '../../native/sources.mjs';
+import { type WasmHost, wasmBackend, wasmIsas } from '../../src/backends/wasm.js';
+import { nodeHost } from '../../src/backends/wasm-node.js';
+import { bitsOf, execute } from '../backend.suite.js';
+import { behaviourSuite } from '../behaviour.suite.js';
+import { gradientCases } from '../gradient.cases.js';
+
+const native = fileURLToPath(new URL('../../native/', import.meta.url));
+const withoutThreads: WasmHost = { load: nodeHost.load };
+
+describe('wasm', () => {
+  it('is built from the sources that lie here', () => {
+    const built = readFileSync(`${native}wasm/sources.txt`, 'utf8').trim();
+    expect(built, 'native/ has changed since the WASM modules were built: run `npm run wasm` and commit them').toBe(
+      wasmHash(native),
+    );
+  });
+
+  it('takes the best instruction set, or the one that is asked for', async () => {
+    const best = await wasmBackend(nodeHost);
+    expect(best.isa === 'simd').toBe(wasmIsas().length === 1);
+    expect(best.description).toMatch(/^wasm, .*SIMD.*, 1 thread$/);
+    await best.dispose();
+    const simd = await wasmBackend(nodeHost, { isa: 'simd', threads: 2 });
+    expect(simd.description).toBe('wasm, SIMD, 2 threads');
+    await simd.dispose();
+    await expect(wasmBackend(nodeHost, { isa: 'avx2' as 'simd' })).rejects.toThrow(
+      /instruction set 'avx2' is not known: use one of simd/,
+    );
+  });
+
+  describe('behaviour', () => behaviourSuite(() => wasmBackend(nodeHost, { threads: 2 })));
+  describe('behaviour without threads', () => behaviourSuite(() => wasmBackend(withoutThreads), { threads: false }));
+
+  it('ends its work when a thread fails', async () => {
+    let fail: (error: Error) => void = () => undefined;
+    const host: WasmHost = {
+      ...nodeHost,
+      startThread: (start, finished, failed) => {
+        fail = failed;
+        return nodeHost.startThread!(start, finished, failed);
+      },
+    };
+    const backend = await wasmBackend(host);
+    const buffer = backend.create('f32', [4]);
+    const reads = Array.from({ length: 4 }, () => backend.read(buffer));
+    fail(new Error('the worker was refused'));
+    for (const read of reads) await expect(read).rejects.toThrow(/refused/);
+    expect(() => backend.create('f32', [4])).toThrow(/refused/);
+    await backend.dispose();
+  });
+
+  it('gives the same bits with 1 and 3 threads, and without shared memory', async () => {
+    const hosts = [nodeHost, nodeHost, withoutThreads];
+    const backends = await Promise.all([1, 3, 1].map((threads, i) => wasmBackend(hosts[i], { threads })));
+    const firsts = gradientCases.filter((item, i) => gradientCases.findIndex(({ op }) => op === item.op) === i);
+    for (const { op, name, build } of firsts) {
+      const bits: Buffer[] = [];
+      for (const backend of backends) bits.push(bitsOf(await execute(backend, build)));
+      expect(bits[0].length, op).toBeGreaterThan(0);
+      for (const other of bits.slice(1)) expect(Buffer.compare(bits[0], other), `${op}: ${name}`).toBe(0);
+    }
+    for (const backend of backends) await backend.dispose();
+  });
+});
