@@ -4,16 +4,19 @@
 
 import { InputError } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
-import { type Cache, createCache } from '../model/cache.js';
+import { type Cache, copyRows, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
+import { commonPrefix } from '../tokenizer/prefix.js';
 import { type HiddenRows, HiddenStates, MeanPool } from './hidden.js';
 import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
 import { isGreedy, type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
-import { type Slot, Slots } from './slots.js';
+import { Pace, type Share, shareStep } from './schedule.js';
+import { leastShared, type Slot, Slots } from './slots.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
+import { Turns } from './turn.js';
 
 export interface EngineOptions {
   /** Tokens a sequence may have; at most the config's `ropeMaxLength`; default its `maxContextLength`. */
@@ -95,8 +98,10 @@ interface Request {
   readonly isLast: (id: number) => boolean;
   failure?: unknown;
   wake: () => void;
-  /** The step under way that writes to the slot; never rejects. */
+  /** The step or the copy under way that writes to the slot; never rejects. */
   inFlight?: Promise<void>;
+  /** Prompt tokens that were not computed. */
+  reused: number;
 }
 
 /** How many tokens of a request may wait for their reader: the next is computed while one is being looked at. */
@@ -109,6 +114,8 @@ export class Engine {
   private readonly slots: Slots;
   private embedder?: HiddenStates;
   private readonly requests = new Set<Request>();
+  private readonly pace = new Pace();
+  private aside: Promise<unknown> = Promise.resolve();
   private pumping = false;
 
   /** Throws `InputError` on a context the model cannot have, `ExecutionError` when memory is short. */
@@ -156,7 +163,6 @@ export class Engine {
     const isEos = (id: number): boolean => !options.ignoreEos && this.model.config.eosTokenIds.includes(id);
     const slot = await this.slots.take(prompt, this.adapterOf(options.adapter), options.signal);
     if (!slot) return { reason: 'abort', reusedTokens: 0, promptMs: performance.now() - began, generateMs: 0 };
-    const reusedTokens = slot.cached.length;
     let sampled = 0;
     const request: Request = {
       slot,
@@ -171,11 +177,17 @@ export class Engine {
       complete: maxTokens === 0,
       isLast: (id) => ++sampled >= maxTokens || isEos(id),
       wake: () => {},
+      reused: slot.cached.length,
     };
     let firstAt: number | undefined;
     const ended = (reason: FinishReason): GenerateResult => {
       const now = performance.now();
-      return { reason, reusedTokens, promptMs: (firstAt ?? now) - began, generateMs: firstAt === undefined ? 0 : now - firstAt };
+      return {
+        reason,
+        reusedTokens: request.reused,
+        promptMs: (firstAt ?? now) - began,
+        generateMs: firstAt === undefined ? 0 : now - firstAt,
+      };
     };
     const onAbort = (): void => request.wake();
     options.signal?.addEventListener('abort', onAbort);
@@ -222,25 +234,42 @@ export class Engine {
     try {
       const result: ScoreResult = { logprobs: [null], greedy: [null], ...(top > 0 ? { top: [null] } : {}) };
       const kind = top > 1 ? 'logits' : top === 1 ? 'best' : 'score';
-      const rows = top > 1 ? Math.min(this.slots.count, maxScoreRows) : maxScoreRows;
-      for (let start = 0; start < ids.length - 1; start += rows) {
-        const length = Math.min(rows, ids.length - 1 - start);
+      const most = top > 1 ? Math.min(this.slots.count, maxScoreRows) : maxScoreRows;
+      const turns = new Turns();
+      for (let start = 0; start < ids.length - 1; ) {
+        const length = Math.min(most, this.rowsBeside(), ids.length - 1 - start);
         const tokens = Array.from({ length }, (_, i) => ids[start + i]);
         const targets = tokens.map((_, i) => ids[start + i + 1]);
         const wanted = tokens.map((_, i) => i);
         const segments = [[slot.firstRow, start + length]] as const;
         const item = { ids: tokens, past: start, segments, wanted, targets, adapter: slot.adapter };
-        const output = await this.stepper.run([item], kind, signal).catch((error: unknown) => {
+        const output = await this.beside(() => this.stepper.run([item], kind, signal)).catch((error: unknown) => {
           const notFinite = error instanceof ExecutionError && error.op === 'tokenLogprob'; // no id is the best
           throw notFinite ? new NotFiniteError(`for a token after ${start}`) : error;
         });
         slot.cached.push(...tokens);
-        for (let i = 0; i < length; i++) this.addScore(result, output, i, targets[i], top);
+        for (let i = 0; i < length; i++) {
+          this.addScore(result, output, i, targets[i], top);
+          await turns.rest();
+        }
+        start += length;
       }
       return result;
     } finally {
       this.slots.release(slot);
     }
+  }
+
+  /** Rows that work beside the generations may take at once: few while somebody speaks. */
+  private rowsBeside(): number {
+    return this.requests.size > 0 ? this.pace.rows : maxStepRows;
+  }
+
+  /** Such work takes turns, so that a generation's next step waits for one piece of it at most. */
+  private beside<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.aside.then(work);
+    this.aside = result.catch(() => {});
+    return result;
   }
 
   private addScore({ logprobs, greedy, top }: ScoreResult, output: StepOutput, row: number, target: number, count: number): void {
@@ -309,7 +338,8 @@ export class Engine {
     const slot = await this.slots.take([], this.adapterOf(adapter), signal);
     if (!slot) throw signal?.reason;
     try {
-      for await (const rows of hidden.run(sequences, slot, signal)) see(rows);
+      const steps = { rows: () => this.rowsBeside(), run: <T>(step: () => Promise<T>) => this.beside(step) };
+      for await (const rows of hidden.run(sequences, slot, signal, steps)) see(rows);
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
@@ -382,8 +412,8 @@ export class Engine {
     })();
   }
 
-  /** Who takes part in the next step, with how many tokens: those that decode first, prompts in what room is left. */
-  private schedule(): { request: Request; count: number }[] {
+  /** Who takes part in the next step, with how many tokens; a prompt whose beginning another one computes waits for that. */
+  private schedule(): Share<Request>[] {
     const wanting = [...this.requests].filter(
       (request) =>
         request.failure === undefined &&
@@ -392,49 +422,76 @@ export class Engine {
         request.ready.length < runAhead &&
         request.tokens.length <= this.context,
     );
-    const pending = (request: Request): number => request.tokens.length - request.slot.cached.length;
-    wanting.sort((a, b) => pending(a) - pending(b));
-    let room = maxStepRows;
-    const batch: { request: Request; count: number }[] = [];
-    for (const request of wanting) {
-      const count = Math.min(pending(request), room);
-      if (count > 0) batch.push({ request, count });
-      room -= count;
-    }
-    return batch;
+    const prompting = wanting.filter((request) => pendingOf(request) > 1);
+    const own = wanting.filter((request) => pendingOf(request) === 1 || !this.follows(request, prompting));
+    return shareStep(
+      own.map((request) => ({ request, pending: pendingOf(request) })),
+      this.pace.rows,
+    );
   }
 
-  private async step(batch: readonly { request: Request; count: number }[]): Promise<void> {
-    const items = batch.map(({ request, count }): StepItem => {
-      const past = request.slot.cached.length;
-      const last = past + count === request.tokens.length;
-      return {
-        ids: request.tokens.slice(past, past + count),
-        past,
-        segments: [[request.slot.firstRow, past + count]],
-        wanted: last ? [count - 1] : [],
-        adapter: request.slot.adapter,
-      };
-    });
-    const done = batch.filter((_, i) => items[i].wanted.length > 0);
-    const outputs: OutputKind = done.every(({ request }) => request.greedy) ? 'argmax' : 'logits';
-    const only = batch.length === 1 ? batch[0].request.signal : undefined;
+  /** Whether one that came earlier is about to compute more of the prompt's beginning than the slot has. */
+  private follows({ tokens, slot }: Request, prompting: readonly Request[]): boolean {
+    for (const other of prompting) {
+      if (other.slot === slot) return false;
+      if (other.slot.adapter !== slot.adapter) continue;
+      const shared = Math.min(commonPrefix(other.tokens, tokens), tokens.length - 1);
+      if (shared >= slot.cached.length + leastShared && shared > other.slot.cached.length) return true;
+    }
+    return false;
+  }
+
+  /** Copies what another slot has of the request's beginning, where that is worth it. */
+  private async share(request: Request): Promise<void> {
+    const { slot, tokens } = request;
+    const from = slot.cached.length;
+    const found = this.slots.mostLike(slot, tokens);
+    if (!found || found.shared < from + leastShared) return;
+    await copyRows(this.backend, this.cache, found.slot.firstRow + from, slot.firstRow + from, found.shared - from);
+    for (let i = from; i < found.shared; i++) slot.cached.push(tokens[i]);
+    request.reused = found.shared;
+  }
+
+  private async step(shares: readonly Share<Request>[]): Promise<void> {
     try {
+      // A prompt begins with what others have of it.
+      const beginning = shares.filter(({ request, count }) => count > 1 && request.step === request.promptLength);
+      if (beginning.length > 0) await Promise.all(beginning.map(({ request }) => this.share(request)));
+      const batch = shares.map(({ request, count }) => ({ request, count: Math.min(count, pendingOf(request)) }));
+      const items = batch.map(({ request, count }): StepItem => {
+        const past = request.slot.cached.length;
+        const last = past + count === request.tokens.length;
+        return {
+          ids: request.tokens.slice(past, past + count),
+          past,
+          segments: [[request.slot.firstRow, past + count]],
+          wanted: last ? [count - 1] : [],
+          adapter: request.slot.adapter,
+        };
+      });
+      const done = batch.filter((_, i) => items[i].wanted.length > 0);
+      const outputs: OutputKind = done.every(({ request }) => request.greedy) ? 'argmax' : 'logits';
+      const only = batch.length === 1 ? batch[0].request.signal : undefined;
+      const began = performance.now();
       const output = await this.stepper.run(items, outputs, only);
-      for (const [i, { request, count }] of batch.entries()) {
+      const rows = items.reduce((sum, { ids }) => sum + ids.length, 0);
+      this.pace.add(rows, performance.now() - began);
+      const turns = new Turns();
+      for (const { request, count } of batch) {
         const past = request.slot.cached.length;
         for (let j = past; j < past + count; j++) request.slot.cached.push(request.tokens[j]);
-        const row = done.indexOf(batch[i]);
-        if (row < 0) continue;
+      }
+      for (const [row, { request }] of done.entries()) {
         try {
           this.take(request, row, output);
         } catch (error) {
           request.failure = error; // its own: the others of the step go on
         }
         request.wake();
+        if (output.logits) await turns.rest();
       }
     } catch (error) {
-      for (const { request } of batch) {
+      for (const { request } of shares) {
         request.failure = error;
         request.wake();
       }
@@ -463,6 +520,10 @@ export class Engine {
     request.tokens.splice(1, request.tokens.length - 1 - kept);
     request.slot.cached.length = Math.min(1, request.slot.cached.length);
   }
+}
+
+function pendingOf({ tokens, slot }: Request): number {
+  return tokens.length - slot.cached.length;
 }
 
 function checkTop(count: number): void {

@@ -42,13 +42,14 @@ export class HiddenStates {
     sequences: readonly ArrayLike<number>[],
     { firstRow, adapter }: Slot,
     signal?: AbortSignal,
+    steps: Steps = { rows: () => maxStepRows, run: (step) => step() },
   ): AsyncGenerator<HiddenRows> {
-    for (const places of planned(sequences, this.context)) {
+    for (const places of planned(sequences, this.context, steps.rows)) {
       const items = places.map(({ sequence, position, count, row }): StepItem => {
         const ids = Array.from({ length: count }, (_, i) => sequences[sequence][position + i]);
         return { ids, past: position, segments: [[firstRow + row, position + count]], wanted: [], adapter };
       });
-      const { hidden = [] } = await this.stepper.run(items, 'hidden', signal);
+      const { hidden = [] } = await steps.run(() => this.stepper.run(items, 'hidden', signal));
       let row = 0;
       for (const { sequence, position, count } of places) {
         const layers = hidden.map(({ states, columns }) => states.subarray(row * columns, (row + count) * columns));
@@ -63,6 +64,12 @@ export class HiddenStates {
   }
 }
 
+/** How steps are made room for beside others': their rows at most, and when they run. */
+export interface Steps {
+  rows(): number;
+  run<T>(step: () => Promise<T>): Promise<T>;
+}
+
 /** A piece of a sequence in a step; `row` is where the sequence begins in the slot. */
 interface Place {
   readonly sequence: number;
@@ -71,15 +78,15 @@ interface Place {
   readonly row: number;
 }
 
-/** Steps of at most `maxStepRows` tokens. A step ends where the slot's rows start over, as what is in it still reads them. */
-function* planned(sequences: readonly ArrayLike<number>[], context: number): Generator<Place[]> {
+/** Steps of at most `rows()` tokens. A step ends where the slot's rows start over, as what is in it still reads them. */
+function* planned(sequences: readonly ArrayLike<number>[], context: number, rows: () => number): Generator<Place[]> {
   let places: Place[] = [];
-  let room = maxStepRows;
+  let room = rows();
   let row = 0;
   for (const [sequence, { length }] of sequences.entries()) {
     if (row + length > context) {
       if (places.length > 0) yield places;
-      [places, room, row] = [[], maxStepRows, 0];
+      [places, room, row] = [[], rows(), 0];
     }
     for (let position = 0; position < length; ) {
       const count = Math.min(room, length - position);
@@ -88,7 +95,7 @@ function* planned(sequences: readonly ArrayLike<number>[], context: number): Gen
       room -= count;
       if (room > 0) continue;
       yield places;
-      [places, room] = [[], maxStepRows];
+      [places, room] = [[], rows()];
     }
     row += length;
   }

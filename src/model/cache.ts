@@ -38,3 +38,14 @@ export function createCache(backend: Backend, config: ModelConfig, rows: number,
   backend.write(rope, ropeTable(positions, config.headDim, config.ropeFreqConstant));
   return { rows, layers, rope, free };
 }
+
+/** Copies the keys and values of `count` rows to other rows of the same cache, in order with what else is queued. */
+export async function copyRows(backend: Backend, cache: Cache, from: number, to: number, count: number): Promise<void> {
+  const buffers = cache.layers.flatMap(({ keys, values }) => [keys, values]);
+  const copies = buffers.map(async (buffer) => {
+    const width = buffer.shape[1] * buffer.shape[2];
+    const rows = await backend.read(buffer as DeviceBuffer<'f16' | 'f32'>, from * width, count * width);
+    backend.write(buffer, rows, to * width);
+  });
+  await Promise.all(copies);
+}

@@ -62,6 +62,38 @@ describe('engine', () => {
     await engine.dispose();
   });
 
+  it('computes a beginning once that several prompts share, at once or one after another', async () => {
+    const engine = open({ slots: 3 });
+    const system = Array.from({ length: 100 }, (_, i) => (i * 37) % 320);
+    const prompts = [5, 17, 40].map((length) => [...system, ...long.prompt.slice(0, length)]);
+    const alone = [];
+    for (const prompt of prompts) {
+      const other = open();
+      alone.push((await run(other, prompt, { maxTokens: 12 })).ids);
+      await other.dispose();
+    }
+    const together = await Promise.all(prompts.map((prompt) => run(engine, prompt, { maxTokens: 12 })));
+    expect(together.map(({ ids }) => ids)).toEqual(alone);
+    const reused = together.map(({ result }) => result.reusedTokens);
+    expect(reused[0]).toBe(0);
+    for (const count of reused.slice(1)) expect(count).toBeGreaterThanOrEqual(100);
+    const again = await run(engine, [...system, 3, 1, 4], { maxTokens: 2 });
+    expect(again.result.reusedTokens).toBeGreaterThanOrEqual(100);
+    await engine.dispose();
+  });
+
+  it('goes on when the one whose beginning was waited for leaves', async () => {
+    const engine = open({ slots: 2 });
+    const system = Array.from({ length: 200 }, (_, i) => (i * 37) % 320);
+    const leaves = new AbortController();
+    const first = run(engine, [...system, 1, 2], { maxTokens: 5, signal: leaves.signal });
+    const second = run(engine, [...system, 3, 4], { maxTokens: 5 });
+    leaves.abort();
+    expect((await first).result.reason).toBe('abort');
+    expect((await second).ids).toHaveLength(5);
+    await engine.dispose();
+  });
+
   it('tells log-probabilities, the same from a step, from scoring and from all logits', async () => {
     const engine = open({ slots: 3 });
     const ids = [...long.prompt, ...long.ids.slice(0, 20)];
