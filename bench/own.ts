@@ -4,7 +4,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { initCheckpoint } from '../src/app/init.js';
+import type { DoorBackend } from '../src/backends/door.js';
 import { type NativeBackend, nativeBackend } from '../src/backends/native.js';
+import { nodeWasmBackend } from '../src/backends/wasm-node.js';
 import { InputError } from '../src/errors.js';
 import { maxStepRows, Stepper } from '../src/infer/step.js';
 import { readJson } from '../src/io/node/files.js';
@@ -45,10 +47,10 @@ export async function readConfig(directory: string): Promise<ModelConfig> {
   return configFromHuggingFace(await readJson(file), file);
 }
 
-/** The native backend with an f16 cache; ids that repeat, since speed does not depend on them. */
+/** The native backend, or WebAssembly's, with an f16 cache; ids that repeat, since speed does not depend on them. */
 export class OwnContender implements Contender {
-  readonly name = 'openelm';
-  private backend?: NativeBackend;
+  readonly name: string;
+  private backend?: DoorBackend;
   private loaded?: LoadedModel;
   private cache?: Cache;
   private stepper?: Stepper;
@@ -57,11 +59,14 @@ export class OwnContender implements Contender {
     private readonly directory: string,
     private readonly precision: Precision,
     private readonly threads: number,
-  ) {}
+    private readonly kind: 'native' | 'wasm' = 'native',
+  ) {
+    this.name = kind === 'native' ? 'openelm' : 'wasm';
+  }
 
   async load(): Promise<void> {
     const config = await readConfig(this.directory);
-    this.backend = openNative(this.threads);
+    this.backend = this.kind === 'native' ? openNative(this.threads) : nodeWasmBackend({ threads: this.threads });
     const weights = await openWeights(this.directory);
     this.loaded = await loadModel(this.backend, config, checkWeights(config, weights.tensors, this.directory), {
       dtype: this.precision,

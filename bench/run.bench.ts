@@ -25,12 +25,22 @@ const usage = `npm run bench -- run --model DIR [options]
   --prefill N         tokens of a prefill (default: 512)
   --decode N          tokens of a decode (default: 128)
   --context N         ids before the decoded ones (default: 0)
-  --isa NAME          instruction set of both: avx2, avxvnni, avx512 or vnni (default: the best that the CPU has)`;
+  --against LIST      of llama.cpp and wasm (this package in WebAssembly; with OPENELM_ISA its instruction set); default: llama.cpp
+  --isa NAME          instruction set of native and llama.cpp: avx2, avxvnni, avx512 or vnni (default: the best that the CPU has)`;
+
+const peers = ['llama.cpp', 'wasm'] as const;
+type Peer = (typeof peers)[number];
 
 /** Ours first: ratios are the first contender's speed over the second's. */
-const factories = (isa: string): readonly ContenderFactory[] => [
+const factories = (isa: string, against: readonly Peer[]): readonly ContenderFactory[] => [
   (directory, precision, threads) => new OwnContender(directory, precision, threads),
-  (directory, precision, threads) => new LlamaContender(directory, precision, threads, isa),
+  ...against.map(
+    (peer): ContenderFactory =>
+      (directory, precision, threads) =>
+        peer === 'wasm'
+          ? new OwnContender(directory, precision, threads, 'wasm')
+          : new LlamaContender(directory, precision, threads, isa),
+  ),
 ];
 
 /** What one run measures. */
@@ -44,6 +54,7 @@ export interface RunOptions {
   readonly decode: number;
   readonly context: number;
   readonly isa?: string;
+  readonly against: readonly Peer[];
 }
 
 /** One line of the result: tokens per second of every contender in one setting. */
@@ -74,7 +85,7 @@ export async function run(args: string[]): Promise<void> {
   for (const threads of options.threads) rates[threads] = await measureRates(threads);
   for (const precision of options.precisions) {
     for (const threads of options.threads) {
-      const measured = await measure(factories(isa), precision, threads, { ...options, model });
+      const measured = await measure(factories(isa, options.against), precision, threads, { ...options, model });
       const after = await measureRates(threads);
       const best = {
         bytes: Math.max(rates[threads].bytes, after.bytes),
@@ -160,7 +171,7 @@ function toRow({ precision, threads, phase, speeds, ratio, ratioOfBest, ofRoofli
 
 function parse(args: string[]): RunOptions {
   const string = (value: string) => ({ type: 'string', default: value }) as const;
-  let values: Record<'precisions' | 'threads' | 'rounds' | 'prefill' | 'decode' | 'context', string> & {
+  let values: Record<'precisions' | 'threads' | 'rounds' | 'prefill' | 'decode' | 'context' | 'against', string> & {
     model?: string;
     isa?: string;
   };
@@ -176,6 +187,7 @@ function parse(args: string[]): RunOptions {
         prefill: string('512'),
         decode: string('128'),
         context: string('0'),
+        against: string('llama.cpp'),
       },
     }));
   } catch (error) {
@@ -187,10 +199,15 @@ function parse(args: string[]): RunOptions {
       throw new InputError(`--${option} takes a whole number from ${least} on, not '${text}'.`);
     return value;
   };
+  const isPeer = (text: string): text is Peer => (peers as readonly string[]).includes(text);
   const isPrecision = (text: string): text is Precision => text === 'q8' || text === 'q4' || text === 'f16';
   return {
     model: values.model,
     isa: values.isa,
+    against: values.against.split(',').map((text) => {
+      if (!isPeer(text)) throw new InputError(`--against takes llama.cpp and wasm, not '${text}'.`);
+      return text;
+    }),
     precisions: values.precisions.split(',').map((text) => {
       if (!isPrecision(text)) throw new InputError(`--precisions takes q8, q4 and f16, not '${text}'.`);
       return text;

@@ -39,7 +39,7 @@ function build() {
   if (process.env.OPENELM_INSTALL_VERBOSE) console.error(said);
   if (built.status === 0) return;
   const reason = `${refused}it was not built: ${cause(built, said)}`;
-  console.error(`openelm: no native backend: ${reason}; the slower one in TypeScript will be used`);
+  console.error(`openelm: no native backend: ${reason}; the slower one in WebAssembly will be used`);
   mkdirSync(dirname(reasonFile), { recursive: true });
   writeFileSync(reasonFile, `${reason}\n`);
 }

@@ -4,8 +4,9 @@
 import { openAdapter } from './adapters.js';
 import { nativeBackend } from './backends/native.js';
 import { referenceBackend } from './backends/reference.js';
+import { nodeWasmBackend } from './backends/wasm-node.js';
 import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
-import { InputError } from './errors.js';
+import { InputError, messageOf } from './errors.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
 import { openWeights } from './io/node/weights.js';
@@ -18,12 +19,12 @@ import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './opti
 import type { Backend } from './tensor/backend.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
-/** Which backend computes: `auto` takes native where it was built, else reference. */
-export type BackendChoice = 'auto' | 'native' | 'reference';
+/** Which backend computes: `auto` takes native where it was built, else WebAssembly, else reference. */
+export type BackendChoice = 'auto' | 'native' | 'wasm' | 'reference';
 
 export interface OpenOptions extends WeightOptions {
   readonly backend?: BackendChoice | Backend;
-  /** Threads of the native backend; default all that this process may use. */
+  /** Threads of the backend; default all that this process may use. */
   readonly threads?: number;
   /** For models from the hub. */
   readonly hub?: DownloadOptions;
@@ -35,7 +36,7 @@ export interface OpenOptions extends WeightOptions {
   readonly onNotice?: (message: string) => void;
 }
 
-const backends = oneOf('auto', 'native', 'reference');
+const backends = oneOf('auto', 'native', 'wasm', 'reference');
 
 const hubRules: Rules<DownloadOptions> = {
   revision: rules.text,
@@ -106,14 +107,27 @@ export interface ChosenBackend {
   readonly reason?: string;
 }
 
-/** Throws `InputError` when `native` is asked for and is not there, with the reason, and on any other word. */
+/** Throws `InputError` when `native` or `wasm` is asked for and is not there, with the reason, and on any other word. */
 export function openBackend(choice: BackendChoice = 'auto', options: { threads?: number } = {}): ChosenBackend {
   if (!backends.holds(choice)) throw new InputError(`the backend is ${shown(choice)}; expected ${backends.says}`);
   if (choice === 'reference') return { backend: referenceBackend(), reason: 'it was asked for' };
+  if (choice === 'wasm') return { backend: nodeWasmBackend(options), reason: 'it was asked for' };
   const native = nativeBackend(options);
   if ('backend' in native) return native;
-  if (choice === 'native') throw new InputError(`the native backend is not available: ${native.reason}`);
-  return { backend: referenceBackend(), reason: native.reason };
+  const { reason } = native;
+  if (choice === 'native') throw new InputError(`the native backend is not available: ${reason}`);
+  try {
+    return { backend: nodeWasmBackend(options), reason };
+  } catch (error) {
+    return { backend: referenceBackend(), reason: `${reason}; nor WebAssembly: ${messageOf(error)}` };
+  }
+}
+
+/** What a user should know of a backend that was not asked for, in one sentence; nothing of the native one. */
+export function slowness({ backend, reason }: ChosenBackend): string | undefined {
+  if (reason === undefined) return undefined;
+  const how = backend.name === 'wasm' ? 'in WebAssembly, about half as fast as' : 'slowly, without';
+  return `this runs ${how} the native backend: ${reason}`;
 }
 
 /**
@@ -127,16 +141,16 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
   const files = await openWeights(checkpoint.weights);
   const chosen: ChosenBackend =
     typeof options.backend === 'object' ? { backend: options.backend } : openBackend(options.backend, options);
-  const { backend, reason } = chosen;
+  const { backend } = chosen;
   const own = backend === options.backend ? undefined : backend;
-  if (reason !== undefined && options.backend !== 'reference')
-    onNotice?.(`this will be slow without the native backend: ${reason}`);
+  const notice = (options.backend ?? 'auto') === 'auto' ? slowness(chosen) : undefined;
+  if (notice !== undefined) onNotice?.(notice);
   try {
     const { config, directory } = checkpoint;
     const checked = checkWeights(config, files.tensors, directory);
     const dtype = options.dtype ?? (checked.dtype.toLowerCase() as Precision);
     const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
-    const slots = slotsFor(checkpoint, dtype, { ...cache, cacheType });
+    const slots = slotsFor(checkpoint, dtype, { ...cache, cacheType }, backend.limits.memoryBytes);
     // The backend's threads read the weights while this one makes the tokenizer.
     const adapters = await openAdapters(backend, config, dtype, options);
     const loading = loadModel(backend, config, checked, { ...options, dtype, ...adapters?.wrapping });
@@ -185,12 +199,18 @@ async function openAdapters(
 }
 
 /** How many slots there is room for. Throws `InputError` when it is too little for those that are needed. */
-function slotsFor({ config, name }: Checkpoint, dtype: Precision, needs: CacheNeeds): number {
+function slotsFor({ config, name }: Checkpoint, dtype: Precision, needs: CacheNeeds, most = Infinity): number {
   const { context, slots = 1, spareSlots = 0, cacheType = 'f16' } = needs;
   const tokens = context ?? config.maxContextLength;
   const weights = weightBytes(config, dtype);
   const slotBytes = kvBytesPerToken(config, cacheType) * tokens;
   const cache = slotBytes * slots;
+  if (weights + cache > most) {
+    throw new InputError(
+      `${name} is too large for WebAssembly, whose memory ends at ${(most / 1e9).toFixed(1)} GB: ${((weights + cache) / 1e9).toFixed(1)} GB ` +
+        `of ${dtype} weights and cache; try a smaller --dtype (q8, q4) or --context, or build the native backend`,
+    );
+  }
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
   checkMemory(
     weights + cache,
@@ -198,6 +218,6 @@ function slotsFor({ config, name }: Checkpoint, dtype: Precision, needs: CacheNe
       `not enough memory for ${name}: ${gigabytes(weights)} of ${dtype} weights and ${gigabytes(cache)} for a context of ${tokens} tokens, ` +
       `${gigabytes(available)} are free; try a smaller --dtype (q8, q4) or --context`,
   );
-  const spare = Math.floor((availableMemory() - weights - cache) / slotBytes);
+  const spare = Math.floor((Math.min(availableMemory(), most * 0.9) - weights - cache) / slotBytes);
   return slots + Math.max(0, Math.min(spareSlots, spare));
 }

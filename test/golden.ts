@@ -1,13 +1,15 @@
 // `npm run golden -- DIR...` judges directories of golden numbers on each backend: one item, a folder of several, or a parent of
 // such folders. It prints the largest error of each item and what it left out and why; it exits with 1 when something is past
 // its bound or nothing was judged. `--model DIR` is the model of evaluation goldens that have none, `--backend` a list like
-// `reference,native,native:avx2`. The judges are in test/judge/.
+// `reference,native,native:avx2,wasm`. The judges are in test/judge/.
 
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Isa, nativeBackend } from '../src/backends/native.js';
 import { referenceBackend } from '../src/backends/reference.js';
+import type { WasmIsa } from '../src/backends/wasm.js';
+import { nodeWasmBackend } from '../src/backends/wasm-node.js';
 import { messageOf } from '../src/errors.js';
 import { readJson } from '../src/io/node/files.js';
 import { kindOf } from '../src/io/node/paths.js';
@@ -164,6 +166,7 @@ function openBackends(names: readonly string[]): Backend[] {
   return names.map((name) => {
     if (name === 'reference') return referenceBackend();
     const [kind, isa] = name.split(':');
+    if (kind === 'wasm') return nodeWasmBackend(isa ? { isa: isa as WasmIsa } : {});
     const native = kind === 'native' ? nativeBackend(isa ? { isa: isa as Isa } : {}) : { reason: 'there is no such backend' };
     if ('reason' in native) throw new Error(`${name}: ${native.reason}`);
     return native.backend;

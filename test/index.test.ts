@@ -1,42 +1,20 @@
 // The library's door as its users meet it: the embedded model, streaming, conversations, several calls at once, disposal; and
 // what it refuses before it allocates anything.
 
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { load, openBackend } from '../src/index.js';
-import { configFromName, toHuggingFaceConfig } from '../src/model/config.js';
-import { parameterShapes } from '../src/model/parameters.js';
-import { elementsOf } from '../src/tensor/plan.js';
+import { hollowCheckpoint } from './hollow.js';
 
 const temporary = mkdtempSync(join(tmpdir(), 'openelm-door-'));
 afterAll(() => rmSync(temporary, { recursive: true }));
 
-/** A checkpoint of the true size whose weights are a hole in the file. */
-function hollowCheckpoint(name: string): string {
-  const config = configFromName(name);
-  const header: Record<string, unknown> = {};
-  let end = 0;
-  for (const { name: key, shape } of parameterShapes(config)) {
-    const start = end;
-    end += 2 * elementsOf(shape);
-    header[key] = { dtype: 'F16', shape, data_offsets: [start, end] };
-  }
-  const text = JSON.stringify(header);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  const file = join(temporary, 'model.safetensors');
-  writeFileSync(file, Buffer.concat([length, Buffer.from(text)]));
-  truncateSync(file, 8 + text.length + end);
-  writeFileSync(join(temporary, 'config.json'), JSON.stringify(toHuggingFaceConfig(config, 'float16')));
-  return temporary;
-}
-
 describe('options of the library', () => {
   const bad: [options: object, said: RegExp][] = [
     [{ dtype: 'int4' }, /options of load: dtype is "int4"; expected 'f32', 'f16', 'bf16', 'q8' or 'q4'$/],
-    [{ backend: 'gpu' }, /backend is "gpu"; expected 'auto', 'native' or 'reference', or a backend$/],
+    [{ backend: 'gpu' }, /backend is "gpu"; expected 'auto', 'native', 'wasm' or 'reference', or a backend$/],
     [{ context: '100' }, /context is "100"; expected a whole number of at least 2$/],
     [{ slots: Number.NaN }, /slots is null; expected a whole number of at least 1$/],
     [{ cache_type: 'f16' }, /there is no cache_type; did you mean cacheType\?$/],
@@ -106,12 +84,13 @@ describe('load', () => {
   });
 
   it('estimates memory before it takes any', async () => {
-    const directory = hollowCheckpoint('OpenELM-3B');
+    const { directory, remove } = hollowCheckpoint('OpenELM-3B');
     const before = process.memoryUsage().rss;
     await expect(load(directory, { dtype: 'f32', slots: 256, context: 4096 })).rejects.toThrow(
       /^not enough memory for .*: 12\.15 GB of f32 weights and 176\.09 GB for a context of 4096 tokens, [\d.]+ GB are free; try a smaller --dtype \(q8, q4\) or --context$/,
     );
     expect(process.memoryUsage().rss - before).toBeLessThan(500e6);
+    remove();
   });
 
   it('says why a model or a backend cannot be had', async () => {

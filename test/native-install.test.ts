@@ -28,7 +28,9 @@ const reasonFile = (): string => join(folder, 'build', 'not-built.txt');
 it('keeps the reason when nothing can be built', () => {
   const { status, stderr } = install();
   expect(status).toBe(0);
-  expect(stderr).toMatch(/^openelm: no native backend: it was not built: (Python 3|node-gyp) was not found; the slower one.*\n$/);
+  expect(stderr).toMatch(
+    /^openelm: no native backend: it was not built: (Python 3|node-gyp) was not found; the slower one in WebAssembly.*\n$/,
+  );
   expect(readFileSync(reasonFile(), 'utf8')).toMatch(/was not found\n$/);
 });
 

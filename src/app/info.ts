@@ -201,13 +201,13 @@ function size(bytes: number): string {
 export interface SystemInfo {
   version: string;
   node: string;
-  /** `native` or `reference`. */
+  /** `native`, `wasm` or `reference`. */
   backend: string;
   /** The backend in words. */
   backend_description: string;
   /** Why it is not the native one; null when it is. */
   backend_reason: string | null;
-  /** Of the native backend: `plain`, `avx2`, `avxvnni`, `avx512` or `vnni`. */
+  /** Of the native backend: `plain`, `avx2`, `avxvnni`, `avx512` or `vnni`; of WebAssembly: `simd`, `relaxed` or `dot`. */
   instruction_set: string | null;
   threads: number;
   memory_bytes: { total: number; available: number };

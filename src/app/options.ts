@@ -130,11 +130,11 @@ export function addComputeOptions(command: Command): Command {
       ]),
     )
     .addOption(new Option('--activations <type>', 'what q8 and q4 are multiplied with (default: int8)').choices(['int8', 'f32']))
-    .option('--threads <n>', 'threads of the native backend (default: one a core)', wholeNumber(1, 256))
+    .option('--threads <n>', 'threads that compute (default: one a core)', wholeNumber(1, 256))
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))
     .addOption(
-      new Option('--backend <name>', 'what computes; auto: native where it is built')
-        .choices(['auto', 'native', 'reference'])
+      new Option('--backend <name>', 'what computes; auto: native where it is built, else wasm')
+        .choices(['auto', 'native', 'wasm', 'reference'])
         .default('auto'),
     );
 }

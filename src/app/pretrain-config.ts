@@ -80,7 +80,7 @@ export const pretrainSchema = z.strictObject({
       temperature: z.number().min(0).default(0.8),
     })
     .optional(),
-  backend: z.enum(['auto', 'native', 'reference']).default('auto'),
+  backend: z.enum(['auto', 'native', 'wasm', 'reference']).default('auto'),
   threads: count(1).optional().describe('Default: one a core.'),
 });
 

@@ -16,6 +16,7 @@ import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-pa
 import { openWeights } from '../io/node/weights.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights } from '../model/parameters.js';
+import { slowness } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -116,8 +117,10 @@ async function trainIn(
       `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model`,
   );
 
-  const { backend, reason } = openBackend(config.backend, { threads: config.threads });
-  if (reason && config.backend === 'auto') tell(terminal, `training without the native backend is slow: ${reason}`);
+  const chosen = openBackend(config.backend, { threads: config.threads });
+  const { backend } = chosen;
+  const notice = config.backend === 'auto' ? slowness(chosen) : undefined;
+  if (notice !== undefined) tell(terminal, notice);
   try {
     const parameters = new ModelParameters(backend, model);
     let ema: Map<string, Float32Array> | undefined;

@@ -165,7 +165,7 @@ export const tuneSchema = z.strictObject({
       temperature: z.number().min(0).default(0.7),
     })
     .optional(),
-  backend: z.enum(['auto', 'native', 'reference']).default('auto'),
+  backend: z.enum(['auto', 'native', 'wasm', 'reference']).default('auto'),
   threads: count(1).optional(),
 });
 

@@ -13,7 +13,7 @@ import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { checkMemory } from '../io/node/memory.js';
 import { sideFilesIn } from '../io/node/tokenizer-parts.js';
-import { openModel } from '../open.js';
+import { openModel, slowness } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -221,8 +221,10 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
     (available) =>
       `not enough memory: weights, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
   );
-  const { backend, reason } = openBackend(config.backend, { threads: config.threads });
-  if (reason && config.backend === 'auto') tell(terminal, `training without the native backend is slow: ${reason}`);
+  const chosen = openBackend(config.backend, { threads: config.threads });
+  const { backend } = chosen;
+  const notice = config.backend === 'auto' ? slowness(chosen) : undefined;
+  if (notice !== undefined) tell(terminal, notice);
   try {
     const learning = await openLearning(backend, config, checkpoint, beside);
     const { model, parameters } = learning;

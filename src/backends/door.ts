@@ -113,10 +113,10 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     readonly isa: Isa,
     private readonly door: Door,
     private readonly handle: Handle,
-    { threads, memory }: { threads: number; memory: number },
+    { threads, memory, memoryBytes }: { threads: number; memory: number; memoryBytes?: number },
   ) {
     const bytes = Math.min(memory, mostElements * 4);
-    this.limits = { maxBufferBytes: bytes, maxBindingBytes: bytes, threads };
+    this.limits = { maxBufferBytes: bytes, maxBindingBytes: bytes, memoryBytes, threads };
   }
 
   /** Bytes of all buffers and the work space; pages that were never written take no memory. */

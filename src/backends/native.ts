@@ -1,13 +1,14 @@
 // The native CPU backend: native/ as an addon of Node's, a C++ executor with its own threads and kernels per instruction set. Finds
 // and opens it, and says why there is none; what a backend does with it is in door.ts.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { availableParallelism, totalmem } from 'node:os';
+import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { InputError, messageOf } from '../errors.js';
 import { abiHash } from '../tensor/optable.js';
 import { accessOfOperands, type Door, DoorBackend, type Handle } from './door.js';
+import { threadCount } from './native-threads.js';
 
 const isas = ['plain', 'avx2', 'avxvnni', 'avx512', 'vnni', 'neon', 'dotprod', 'i8mm'] as const;
 /** Instruction sets: plain C++, those of x64, those of ARM; each above the one before of its kind. */
@@ -78,10 +79,7 @@ export function nativeBackend(options: NativeOptions = {}): { backend: NativeBac
   const loaded = loadNative();
   if ('reason' in loaded) return loaded;
   const { addon } = loaded;
-  const threads = options.threads ?? threadsFromEnvironment() ?? cores();
-  if (!(Number.isInteger(threads) && threads >= 1 && threads <= 256)) {
-    throw new InputError(`${threads} is no number of threads: give a whole number from 1 to 256.`);
-  }
+  const threads = threadCount(options.threads);
   const wanted = options.isa ?? process.env.OPENELM_ISA;
   const isa = wanted ? addon.isas.find((known) => known === wanted) : addon.isas[addon.isas.length - 1];
   if (!isa) {
@@ -92,24 +90,4 @@ export function nativeBackend(options: NativeOptions = {}): { backend: NativeBac
   if (typeof handle === 'string') return { reason: handle };
   const description = `native, ${isaNames[isa]}, ${threads} thread${threads === 1 ? '' : 's'}`;
   return { backend: new DoorBackend('native', description, isa, addon, handle, { threads, memory: totalmem() }) };
-}
-
-function threadsFromEnvironment(): number | undefined {
-  const text = process.env.OPENELM_THREADS;
-  if (!text) return undefined;
-  if (!/^[0-9]{1,4}$/.test(text)) throw new InputError(`OPENELM_THREADS is '${text}': give a whole number from 1 to 256.`);
-  return Number(text);
-}
-
-/** Cores, as two hardware threads of one core share the units and the memory port; at most what this process may use. */
-function cores(): number {
-  const available = Math.min(256, availableParallelism());
-  try {
-    const folder = '/sys/devices/system/cpu';
-    const cpus = readdirSync(folder).filter((name) => /^cpu[0-9]+$/.test(name));
-    const siblings = cpus.map((cpu) => readFileSync(`${folder}/${cpu}/topology/thread_siblings_list`, 'utf8'));
-    return Math.max(1, Math.min(available, new Set(siblings).size));
-  } catch {
-    return available;
-  }
 }

@@ -1,15 +1,22 @@
-// The WASM backend's host in Node: modules from the package, threads that are worker threads and read files themselves.
+// The WASM backend in Node: modules from the package, threads that are worker threads and read files themselves.
 
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import type { WasmHost } from './wasm.js';
+import { threadCount } from './native-threads.js';
+import {
+  type WasmBackend,
+  type WasmBytes,
+  type WasmHost,
+  type WasmIsa,
+  type WasmModule,
+  type WasmOptions,
+  wasmBackendNow,
+  wasmIsas,
+} from './wasm.js';
 import { type ThreadMessage, threadSource } from './wasm-thread.js';
 
 export const nodeHost: WasmHost = {
   files: true,
-  async load(name) {
-    return new Uint8Array(await readFile(new URL(`../../native/wasm/openelm-${name}.wasm`, import.meta.url)));
-  },
   startThread(start, finished, failed) {
     const worker = new Worker(threadSource, { eval: true });
     worker.on('message', ({ finished: task }: ThreadMessage) => finished(task));
@@ -23,3 +30,20 @@ export const nodeHost: WasmHost = {
     };
   },
 };
+
+export function readWasmModule(name: WasmModule): WasmBytes {
+  return new Uint8Array(readFileSync(new URL(`../../native/wasm/openelm-${name}.wasm`, import.meta.url)));
+}
+
+/**
+ * Threads: `OPENELM_THREADS` or one a core, if none are asked for; instruction set: `OPENELM_ISA`, where it is one of WebAssembly's,
+ * or the best.
+ * @throws InputError as `wasmBackend`, and for what is no number of threads.
+ */
+export function nodeWasmBackend({ threads, isa = isaFromEnvironment() }: WasmOptions = {}): WasmBackend {
+  return wasmBackendNow(nodeHost, readWasmModule, { threads: threadCount(threads), isa });
+}
+
+function isaFromEnvironment(): WasmIsa | undefined {
+  return wasmIsas().find((isa) => isa === process.env.OPENELM_ISA);
+}

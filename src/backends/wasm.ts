@@ -13,7 +13,8 @@ import { type DoorExports, unshared } from './wasm-module.js';
 export type WasmIsa = 'simd' | 'relaxed' | 'dot';
 const isaNames: Record<WasmIsa, string> = { simd: 'SIMD', relaxed: 'relaxed SIMD', dot: 'relaxed SIMD with dot products' };
 const isas = Object.keys(isaNames) as WasmIsa[];
-type WasmModule = 'simd' | 'relaxed';
+/** The files: `relaxed` holds both relaxed sets. */
+export type WasmModule = 'simd' | 'relaxed';
 
 /** See `wasmBackend`. */
 export type WasmBackend = DoorBackend<WasmIsa>;
@@ -31,10 +32,8 @@ export interface WasmThread {
   ref?(alive: boolean): void;
 }
 
-/** Where the modules come from, and how threads are started. */
+/** How threads are started. */
 export interface WasmHost {
-  /** The bytes of native/wasm/openelm-NAME.wasm. */
-  load(name: WasmModule): Promise<Uint8Array<ArrayBuffer>>;
   /** Runs wasm-thread.ts in a worker. Left out: there are no threads. */
   startThread?(start: ThreadStart, finished: (task: number) => void, failed: (error: Error) => void): WasmThread;
   /** Whether threads can read files by name. */
@@ -62,6 +61,9 @@ export function wasmIsas(): WasmIsa[] {
   return WebAssembly.validate(Uint8Array.from(relaxedModule)) ? isas : ['simd'];
 }
 
+/** The bytes of native/wasm/openelm-NAME.wasm. */
+export type WasmBytes = Uint8Array<ArrayBuffer>;
+
 const stackBytes = 1 << 20;
 const pageBytes = 65536;
 
@@ -69,7 +71,29 @@ const pageBytes = 65536;
  * Opens a backend on `host`.
  * @throws InputError where WebAssembly has no SIMD, or not the instruction set that is asked for, or computes it wrong.
  */
-export async function wasmBackend(host: WasmHost, options: WasmOptions = {}): Promise<WasmBackend> {
+export async function wasmBackend(
+  host: WasmHost,
+  load: (name: WasmModule) => Promise<WasmBytes>,
+  options: WasmOptions = {},
+): Promise<WasmBackend> {
+  const steps = opening(host, options);
+  let next = steps.next();
+  while (!next.done) next = steps.next(await WebAssembly.compile(forHost(host, await load(next.value))));
+  return next.value;
+}
+
+/** The same at once, where files can be read at once. */
+export function wasmBackendNow(host: WasmHost, load: (name: WasmModule) => WasmBytes, options: WasmOptions = {}): WasmBackend {
+  const steps = opening(host, options);
+  let next = steps.next();
+  while (!next.done) next = steps.next(new WebAssembly.Module(forHost(host, load(next.value))));
+  return next.value;
+}
+
+const forHost = (host: WasmHost, bytes: WasmBytes): WasmBytes => (host.startThread ? bytes : unshared(bytes));
+
+/** Asks for modules by name until there is a backend. */
+function* opening(host: WasmHost, options: WasmOptions): Generator<WasmModule, WasmBackend, WebAssembly.Module> {
   const known = wasmIsas();
   if (known.length === 0) throw new InputError('WebAssembly has no SIMD here: a newer browser or Node has');
   const wanted = options.isa;
@@ -78,13 +102,13 @@ export async function wasmBackend(host: WasmHost, options: WasmOptions = {}): Pr
     throw new InputError(`The instruction set '${wanted}' ${why}: use one of ${known.join(', ')}.`);
   }
   if (wanted !== 'simd' && known.includes('relaxed')) {
-    const instance = await Instance.open(host, 'relaxed');
+    const instance = new Instance(host, yield 'relaxed');
     const times = (['relaxed', 'dot'] as const).map((isa) => ({ isa, time: instance.probe(isa) }));
     const right = times.filter(({ isa, time }) => time >= 0 && (wanted ?? isa) === isa).sort((a, b) => a.time - b.time);
     if (right.length > 0) return instance.start(right[0].isa, options.threads ?? 1);
     if (wanted) throw new InputError(`This engine computes the instruction set '${wanted}' wrong: use simd.`);
   }
-  const instance = await Instance.open(host, 'simd');
+  const instance = new Instance(host, yield 'simd');
   if (instance.probe('simd') < 0) throw new InputError('WebAssembly computes wrong here: int8 products have wrong sums');
   return instance.start('simd', options.threads ?? 1);
 }
@@ -98,12 +122,16 @@ class Instance {
   private lost: Error | undefined;
   private readonly exports: DoorExports;
 
-  private constructor(
+  private readonly memory: WebAssembly.Memory;
+  private readonly mostBytes: number;
+
+  constructor(
     private readonly host: WasmHost,
     private readonly module: WebAssembly.Module,
-    private readonly memory: WebAssembly.Memory,
-    private readonly mostBytes: number,
   ) {
+    const [memory, most] = newMemory(host.startThread !== undefined);
+    this.memory = memory;
+    this.mostBytes = most;
     const noFiles = (): number => -1;
     const imports = {
       env: { memory },
@@ -122,14 +150,6 @@ class Instance {
     if (this.textAt(this.exports.abi_hash()) !== abiHash) throw new Error('the WASM module was built for another version');
   }
 
-  static async open(host: WasmHost, name: WasmModule): Promise<Instance> {
-    const bytes = await host.load(name);
-    const shared = host.startThread !== undefined;
-    const module = await WebAssembly.compile(shared ? bytes : unshared(bytes));
-    const [memory, most] = newMemory(shared);
-    return new Instance(host, module, memory, most);
-  }
-
   probe(isa: WasmIsa): number {
     return this.exports.probe(isas.indexOf(isa));
   }
@@ -143,7 +163,11 @@ class Instance {
     exports.free(at);
     const how = this.host.startThread ? `${threads} thread${threads === 1 ? '' : 's'}` : '1 thread, no shared memory';
     const description = `wasm, ${isaNames[isa]}, ${how}`;
-    return new DoorBackend('wasm', description, isa, this.door(), {} as Handle, { threads, memory: this.mostBytes });
+    return new DoorBackend('wasm', description, isa, this.door(), {} as Handle, {
+      threads,
+      memory: this.mostBytes,
+      memoryBytes: this.mostBytes,
+    });
   }
 
   private door(): Door {

@@ -92,6 +92,8 @@ export interface Limits {
   /** The largest single buffer, and the largest part of one that an op may see at once (WebGPU: often 128 MiB). */
   readonly maxBufferBytes: number;
   readonly maxBindingBytes: number;
+  /** What all buffers together may take, where that is less than the machine has. */
+  readonly memoryBytes?: number;
   readonly threads: number;
 }
 

@@ -3,8 +3,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { loadNative, nativeBackend } from '../../src/backends/native.js';
-import { wasmBackend, wasmIsas } from '../../src/backends/wasm.js';
-import { nodeHost } from '../../src/backends/wasm-node.js';
+import { wasmIsas } from '../../src/backends/wasm.js';
+import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { elementsOf } from '../../src/tensor/plan.js';
@@ -19,7 +19,7 @@ function open(options: Parameters<typeof nativeBackend>[0]): Backend {
   return opened.backend;
 }
 
-for (const isa of wasmIsas()) conformanceSuite(`wasm ${isa}`, () => wasmBackend(nodeHost, { isa, threads: 2 }));
+for (const isa of wasmIsas()) conformanceSuite(`wasm ${isa}`, () => nodeWasmBackend({ isa, threads: 2 }));
 
 describe.skipIf('reason' in native)('native', () => {
   // How it behaves is the executor's, which is the same whatever the kernels are.

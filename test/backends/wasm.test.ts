@@ -5,14 +5,23 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { wasmHash } from '../../native/sources.mjs';
-import { type WasmHost, wasmBackend, wasmIsas } from '../../src/backends/wasm.js';
-import { nodeHost } from '../../src/backends/wasm-node.js';
+import {
+  type WasmBackend,
+  type WasmBytes,
+  type WasmHost,
+  type WasmModule,
+  wasmBackend,
+  wasmBackendNow,
+  wasmIsas,
+} from '../../src/backends/wasm.js';
+import { nodeHost, nodeWasmBackend, readWasmModule } from '../../src/backends/wasm-node.js';
 import { bitsOf, execute } from '../backend.suite.js';
 import { behaviourSuite } from '../behaviour.suite.js';
 import { gradientCases } from '../gradient.cases.js';
 
 const native = fileURLToPath(new URL('../../native/', import.meta.url));
-const withoutThreads: WasmHost = { load: nodeHost.load };
+const load = async (name: WasmModule): Promise<WasmBytes> => readWasmModule(name);
+const withoutThreads = (): Promise<WasmBackend> => wasmBackend({}, load);
 
 describe('wasm', () => {
   it('is built from the sources that lie here', () => {
@@ -23,20 +32,18 @@ describe('wasm', () => {
   });
 
   it('takes the best instruction set, or the one that is asked for', async () => {
-    const best = await wasmBackend(nodeHost);
+    const best = nodeWasmBackend({ threads: 1 });
     expect(best.isa === 'simd').toBe(wasmIsas().length === 1);
     expect(best.description).toMatch(/^wasm, .*SIMD.*, 1 thread$/);
     await best.dispose();
-    const simd = await wasmBackend(nodeHost, { isa: 'simd', threads: 2 });
+    const simd = nodeWasmBackend({ isa: 'simd', threads: 2 });
     expect(simd.description).toBe('wasm, SIMD, 2 threads');
     await simd.dispose();
-    await expect(wasmBackend(nodeHost, { isa: 'avx2' as 'simd' })).rejects.toThrow(
-      /instruction set 'avx2' is not known: use one of simd/,
-    );
+    expect(() => nodeWasmBackend({ isa: 'avx2' as 'simd' })).toThrow(/instruction set 'avx2' is not known: use one of simd/);
   });
 
-  describe('behaviour', () => behaviourSuite(() => wasmBackend(nodeHost, { threads: 2 })));
-  describe('behaviour without threads', () => behaviourSuite(() => wasmBackend(withoutThreads), { threads: false }));
+  describe('behaviour', () => behaviourSuite(() => nodeWasmBackend({ threads: 2 })));
+  describe('behaviour without threads', () => behaviourSuite(withoutThreads, { threads: false }));
 
   it('ends its work when a thread fails', async () => {
     let fail: (error: Error) => void = () => undefined;
@@ -47,7 +54,7 @@ describe('wasm', () => {
         return nodeHost.startThread!(start, finished, failed);
       },
     };
-    const backend = await wasmBackend(host);
+    const backend = wasmBackendNow(host, readWasmModule);
     const buffer = backend.create('f32', [4]);
     const reads = Array.from({ length: 4 }, () => backend.read(buffer));
     fail(new Error('the worker was refused'));
@@ -57,8 +64,7 @@ describe('wasm', () => {
   });
 
   it('gives the same bits with 1 and 3 threads, and without shared memory', async () => {
-    const hosts = [nodeHost, nodeHost, withoutThreads];
-    const backends = await Promise.all([1, 3, 1].map((threads, i) => wasmBackend(hosts[i], { threads })));
+    const backends = [nodeWasmBackend({ threads: 1 }), nodeWasmBackend({ threads: 3 }), await withoutThreads()];
     const firsts = gradientCases.filter((item, i) => gradientCases.findIndex(({ op }) => op === item.op) === i);
     for (const { op, name, build } of firsts) {
       const bits: Buffer[] = [];

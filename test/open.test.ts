@@ -1,0 +1,53 @@
+// Which backend computes where the native one is not there, and what is said of it.
+
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { hollowCheckpoint } from './hollow.js';
+
+vi.mock('../src/backends/native.js', async (original) => ({
+  ...(await original<object>()),
+  nativeBackend: () => ({ reason: 'no C++ compiler was found' }),
+}));
+
+const { load, openBackend } = await import('../src/index.js');
+const { slowness } = await import('../src/open.js');
+const hollow = hollowCheckpoint('OpenELM-3B');
+afterAll(() => hollow.remove());
+
+describe('without the native backend', () => {
+  it('WebAssembly computes, and one sentence says why', async () => {
+    const notices: string[] = [];
+    await using model = await load(undefined, { onNotice: (notice) => notices.push(notice) });
+    expect(model.backend.name).toBe('wasm');
+    expect(notices).toEqual(['this runs in WebAssembly, about half as fast as the native backend: no C++ compiler was found']);
+    const { text } = await model.complete('Once upon a time', { maxTokens: 4 });
+    expect(text.length).toBeGreaterThan(4);
+  });
+
+  it('says nothing of a backend that was asked for', async () => {
+    expect(() => openBackend('native')).toThrow('the native backend is not available: no C++ compiler was found');
+    const notices: string[] = [];
+    await using model = await load(undefined, { backend: 'wasm', threads: 1, onNotice: (notice) => notices.push(notice) });
+    expect(model.backend.description).toMatch(/^wasm, .*, 1 thread$/);
+    expect(notices).toEqual([]);
+  });
+
+  it('a model beyond the memory of WebAssembly is refused before it is loaded', async () => {
+    await expect(load(hollow.directory, { backend: 'wasm' })).rejects.toThrow(
+      /too large for WebAssembly, whose memory ends at 4.3 GB: 6.\d GB of f16 weights and cache; try a smaller --dtype/,
+    );
+  });
+
+  it('the reference backend computes where WebAssembly cannot', () => {
+    const { WebAssembly: real } = globalThis;
+    try {
+      Object.assign(globalThis, { WebAssembly: undefined });
+      const chosen = openBackend();
+      expect(chosen.backend.name).toBe('reference');
+      expect(slowness(chosen)).toBe(
+        'this runs slowly, without the native backend: no C++ compiler was found; nor WebAssembly: WebAssembly has no SIMD here: a newer browser or Node has',
+      );
+    } finally {
+      globalThis.WebAssembly = real;
+    }
+  });
+});
