@@ -95,19 +95,6 @@ int gather(const Record& r, const Layout& z, int64_t block) {
   return kOk;
 }
 
-// Rows of a weight in panels to tiles, some inputs at a time.
-NOINLINE void pack_weight(const Weight& weight, Range rows, Range k, float* tiles, int64_t step) {
-  constexpr int64_t kWidth = 96;
-  alignas(64) float block[kHalf * kWidth];
-  for (int64_t at = k.begin; at < k.end; at += kWidth) {
-    const Range here = {at, smaller(at + kWidth, k.end)};
-    weight_rows(weight, rows, here, block, kWidth);
-    for (int64_t i = 0; i < rows.end - rows.begin; i += kTileRows)
-      pack_inner<kTileRows>(block + i * kWidth, kWidth, smaller(kTileRows, rows.end - rows.begin - i), here.end - here.begin,
-                            tiles + i / kTileRows * step + (at - k.begin) * kTileRows);
-  }
-}
-
 // Logits of a vocabulary block, and what each row's logsumexp needs of them.
 void logits_of(const Record& r, const Layout& z, int64_t block) {
   alignas(64) float tiles[kHalf / kTileRows * (kDepth * kTileRows + kSlack)];
@@ -119,7 +106,7 @@ void logits_of(const Record& r, const Layout& z, int64_t block) {
     const int64_t depth = k.end - k.begin, step = tile_step(depth);
     for (int64_t v = v0; v < v1; v += kHalf) {
       const int64_t here = smaller(kHalf, v1 - v);
-      if (const Weight* weight = r.operands[weight_].weight) pack_weight(*weight, {v, v + here}, k, tiles, step);
+      if (const Weight* weight = r.operands[weight_].weight) weight_tiles(*weight, {v, v + here}, k, tiles, step);
       else for (int64_t i = 0; i < here; i += kTileRows)
         pack_inner<kTileRows>(floats(r, weight_) + (v + i) * n + k.begin, n, smaller(kTileRows, here - i), depth, tiles + i / kTileRows * step);
       multiply_packed(here, up(count, kTileColumns) * kTileColumns, depth, tiles, step, z.inputs + k.begin * kTileColumns, n * kTileColumns,
@@ -214,7 +201,7 @@ void gradients_of(const Record& r, const Layout& z, int64_t split) {
       pack_outer<kTileRows>(dlogits, kRows, count, here, tiles, step);
       for (int64_t j = 0; j < n; j += kTileColumns) {
         const int64_t width = smaller(kTileColumns, n - j);
-        if (panels) weight_rows(*panels, {v0, v1}, {j, j + width}, panel, kTileColumns);
+        if (panels) weight_panels(*panels, {v0, v1}, {j, j + width}, panel, 0);
         else pack_outer<kTileColumns>(weight + v0 * n + j, n, width, here, panel, 0);
         multiply_packed(count, width, here, tiles, step, panel, 0, {dx + j, n, nullptr, b > blocks.begin});
       }

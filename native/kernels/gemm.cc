@@ -86,27 +86,11 @@ int chunks_of(const Product& p, int stage) {
   return (int)(cut.rows * cut.columns);
 }
 
-// The same of a weight in panels, a panel's rows at a time.
-template <int S>
-NOINLINE void pack_weight(const Source& from, Range i, Range k, float* out, int64_t step) {
-  constexpr int64_t kWidth = 256;
-  alignas(64) float rows[kPanel * kWidth];
-  const Range all = {from.first + k.begin, from.first + k.end};
-  for (int64_t at = i.begin; at < i.end; at += kWidth, out += kWidth / S * step) {
-    const Range here = {at, smaller(at + kWidth, i.end)};
-    for (int64_t row = all.begin; row < all.end; ) {
-      const int64_t end = smaller(all.end, (row / kPanel + 1) * kPanel);
-      weight_rows(*from.weight, {row, end}, here, rows, kWidth);
-      pack_outer<S>(rows, kWidth, here.end - here.begin, end - row, out + (row - all.begin) * S, step);
-      row = end;
-    }
-  }
-}
-
 // Rows i of a matrix to tiles or panels of S, `step` floats apart, for these k.
 template <int S>
 void pack(const Source& from, Range i, Range k, float* out, int64_t step) {
-  if (from.weight) return pack_weight<S>(from, i, k, out, step);
+  // Only the right matrix is one.
+  if (from.weight) return weight_panels(*from.weight, {from.first + k.begin, from.first + k.end}, i, out, step);
   if (!from.inner) return pack_outer<S>(from.data + k.begin * from.stride + i.begin, from.stride, i.end - i.begin, k.end - k.begin, out, step);
   for (int64_t at = i.begin; at < i.end; at += S, out += step)
     pack_inner<S>(from.data + at * from.stride + k.begin, from.stride, smaller(S, i.end - at), k.end - k.begin, out);

@@ -76,8 +76,11 @@ void quant_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_
 
 // rows [k0, k0 + count) of a panel as f32, out[k][16]; count and k0 are multiples of 32 for q8 and q4.
 void unpack_panel(const Weight&, int64_t panel, int64_t k0, int64_t count, float* out);
-// rows x inputs k of a weight as f32 rows, `stride` apart: weight_rows.cc
-void weight_rows(const Weight&, Range rows, Range k, float* out, int64_t stride);
+// Rows and inputs of a weight as f32: as rows, `stride` apart; as gemm.h's panels of inputs, in which rows are k, or its tiles of
+// rows, in which inputs are k, `step` apart: weight_rows.cc. Panels begin at a multiple of their width.
+void weight_rows(const Weight&, Range rows, Range inputs, float* out, int64_t stride);
+void weight_panels(const Weight&, Range rows, Range inputs, float* out, int64_t step);
+void weight_tiles(const Weight&, Range rows, Range inputs, float* out, int64_t step);
 
 size_t linear_scratch(const Record&);
 int linear_repeats(const Record&);

@@ -48,6 +48,7 @@ NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict
     UNROLL
     for (int j = 0; j < B; j++) __builtin_prefetch(ahead.from + j * ahead.panel, 0, 2);
     ahead.from += ahead.step;
+    if (KS == kPanel) __builtin_prefetch(a + 16 * KS);
     vf w[C];
     UNROLL
     for (int j = 0; j < C; j++) w[j] = load(b + j / NV * bs + j % NV * W);
