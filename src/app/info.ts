@@ -3,9 +3,10 @@
 
 import { totalmem } from 'node:os';
 import { Command } from 'commander';
-import { visible } from '../errors.js';
+import { InputError, visible } from '../errors.js';
 import { defaultModel, openBackend, openCheckpoint } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
+import { findMpi, launchedRanks, type MpiLibrary } from '../io/node/mpi.js';
 import { kindOf } from '../io/node/paths.js';
 import { shapeFrom } from '../io/node/shape-file.js';
 import { openWeights } from '../io/node/weights.js';
@@ -222,7 +223,8 @@ this machine and why, memory, and the model that is used when none is named.
 With --json the output is one object: of a model {"model", "weights", "dtype", "backend", "vocab_size", "model_dim", "head_dim",
 "tied_embeddings", "gated_ffn", "qk_norm", "layers", "parameters", "weight_bytes", "kv_bytes_per_token", "context"}; without one
 {"version", "node", "backend", "backend_description", "backend_reason", "instruction_set", "threads", "memory_bytes",
-"default_model"}; with --check {"model", "tensors", "elements", "bad"}, bad tensors as {"name", "file", "nan", "infinite", "first"}.
+"default_model"}; with --check {"model", "tensors", "elements", "bad"}, bad tensors as {"name", "file", "nan", "infinite", "first"};
+with --mpi {"library", "abi", "version", "ranks", "reason"}, the first three null where MPI cannot be used, and reason says why.
 
 Example:
   $ openelm info OpenELM-1_1B`;
@@ -230,11 +232,13 @@ Example:
 /** The verb with its options. */
 export function infoCommand(terminal: Terminal): Command {
   return addModelOption(new Command('info').argument('[model]', 'the model; the same as --model'))
+    .option('--mpi', 'what training on several processes would use here')
     .option('--check', 'read all weights, and fail when one is not a finite number')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
     .action((word: string | undefined, { model, ...options }: InfoOptions) => {
       const named = modelArgument(word, model);
+      if (options.mpi) return mpi(terminal, options);
       return options.check ? check(terminal, named ?? defaultModel, options) : info(terminal, named, options);
     });
 }
@@ -242,7 +246,33 @@ export function infoCommand(terminal: Terminal): Command {
 interface InfoOptions {
   readonly model?: string;
   readonly check?: boolean;
+  readonly mpi?: boolean;
   readonly json?: boolean;
+}
+
+/** `info --mpi --json`. */
+interface MpiReport {
+  readonly library: string | null;
+  readonly abi: MpiLibrary['abi'] | null;
+  readonly version: string | null;
+  /** Processes that were started together. */
+  readonly ranks: number;
+  readonly reason: string | null;
+}
+
+async function mpi(terminal: Terminal, { json }: InfoOptions): Promise<void> {
+  const ranks = launchedRanks();
+  const report = await findMpi().then(
+    ({ file: library, abi, version }): MpiReport => ({ library, abi, version, ranks, reason: null }),
+    (error: unknown): MpiReport => {
+      if (!(error instanceof InputError)) throw error;
+      return { library: null, abi: null, version: null, ranks, reason: error.message };
+    },
+  );
+  if (json) return writeJson(terminal, report);
+  const { library, abi, version, reason } = report;
+  writeLine(terminal, `mpi       ${library ? `${version} in ${library}, called by the ABI of ${abi}` : `none: ${reason}`}`);
+  writeLine(terminal, `ranks     ${ranks}${ranks === 1 ? ': this process alone (mpirun and srun start more)' : ''}`);
 }
 
 /** `info --check --json`; `first` is the place of the first element that is not finite. */

@@ -127,3 +127,15 @@ describe('openelm info', () => {
     expect((await run(['info', 'OpenELM-270M'])).stdout).toMatch(/^OpenELM-270M\n271,527,168 parameters · 16 layers/);
   });
 });
+
+describe('info --mpi', () => {
+  it('says what was looked for where no MPI can be used', async () => {
+    process.env.OPENELM_MPI = 'libnone-at-all.so';
+    const { code, stdout } = await run(['info', '--mpi', '--json']);
+    delete process.env.OPENELM_MPI;
+    expect(code).toBe(0);
+    const { reason, ...report } = JSON.parse(stdout);
+    expect(report).toEqual({ library: null, abi: null, version: null, ranks: 1 });
+    expect(reason).toMatch(/^no MPI library is installed: looked for libnone-at-all\.so; install Open MPI or MPICH/);
+  });
+});
