@@ -3,11 +3,12 @@
 // contender lives beside the benchmark that uses it.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import { openCheckpoint } from '../src/checkpoint.js';
+import { convertModel } from '../src/convert.js';
 import { InputError } from '../src/errors.js';
-import { type GgufType, writeGguf } from './gguf.js';
 import { resultsDirectory } from './report.js';
 
 /** Storage of the matrices while running. */
@@ -28,7 +29,6 @@ export interface Contender {
 /** Makes a contender for a checkpoint directory. */
 export type ContenderFactory = (directory: string, precision: Precision, threads: number) => Contender;
 
-const ggufTypes: Record<Precision, GgufType> = { q8: 'Q8_0', q4: 'Q4_0', f16: 'F16' };
 const peersDirectory = join(import.meta.dirname, 'peers');
 /** llama.cpp's own build of its kernels for each instruction set, of which it otherwise takes the best that the CPU can run. */
 const llamaKernels: Readonly<Record<string, string>> = { avx2: 'haswell', avxvnni: 'alderlake', avx512: 'skylakex' };
@@ -54,7 +54,7 @@ export class LlamaContender implements Contender {
   async load(): Promise<void> {
     installPeers();
     const cwd = peersHeldTo(this.#isa);
-    const file = await ggufOf(this.#directory, ggufTypes[this.#precision]);
+    const file = await ggufOf(this.#directory, this.#precision);
     this.#child = spawn(process.execPath, ['llama.mjs'], { cwd, stdio: ['pipe', 'pipe', 'inherit'] });
     const lines: Interface = createInterface({ input: this.#child.stdout! });
     this.#lines = lines[Symbol.asyncIterator]();
@@ -126,17 +126,16 @@ function peersHeldTo(isa: string | undefined): string {
 }
 
 /** The checkpoint as a GGUF file under bench/results, written once for each state of its weights. */
-async function ggufOf(directory: string, type: GgufType): Promise<string> {
+async function ggufOf(directory: string, dtype: Precision): Promise<string> {
   const weights = resolve(directory, 'model.safetensors');
   const { size, mtimeMs } = statSync(weights, { throwIfNoEntry: false }) ?? {};
   if (size === undefined)
     throw new InputError(`There is no ${weights}; the benchmark takes a directory with a single-file checkpoint.`);
   const key = createHash('sha256').update(`${weights} ${size} ${mtimeMs}`).digest('hex').slice(0, 12);
-  const file = join(resultsDirectory, `${key}-${type}.gguf`);
+  const file = join(resultsDirectory, `${key}-${dtype}.gguf`);
   if (!existsSync(file)) {
-    mkdirSync(resultsDirectory, { recursive: true });
     console.error(`writing ${file}`);
-    await writeGguf(directory, file, type);
+    await convertModel(await openCheckpoint(directory), file, { dtype });
   }
   return file;
 }

@@ -1,15 +1,21 @@
-// What a model argument leads to: a directory, a file, or a hub id, and in it the config, the tokenizer, the chat template and
-// the weights' place. Reads only the small files; part of the library's door, because it joins files, tokenizer and model.
+// What a model argument leads to: a folder, a file, or a hub id, and in it the config, the texts that travel with it and the weights'
+// place, whatever the format. Reads only headers and small files; part of the library's door, because it joins files, tokenizer and
+// model. Each format's own reader is in formats/.
 
 import { InputError } from './errors.js';
+import { readCoreNetModel } from './formats/corenet.js';
+import { readGgufModel } from './formats/gguf.js';
+import { affineFormats, affineTensors } from './formats/mlx.js';
+import { type ModelFile, type ModelFormat, textFiles } from './formats/model-file.js';
 import { chatTemplateFrom } from './infer/chat.js';
 import { NotFiniteError } from './infer/not-finite.js';
+import type { NamedBytes } from './io/bytes.js';
 import { decodeUtf8, parseJson } from './io/json.js';
-import { readJson } from './io/node/files.js';
+import { openFile, readJson } from './io/node/files.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { kindOf, parentOf, readIfThere } from './io/node/paths.js';
-import { openWeights } from './io/node/weights.js';
-import { defaultModel, locateModel } from './locate.js';
+import { openWeights, type Weights } from './io/node/weights.js';
+import { defaultModel, isCoreNetFile, isGgufFile, locateModel } from './locate.js';
 import { findBadTensor } from './model/check.js';
 import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from './model/config.js';
 import { checkWeights, type Precision } from './model/parameters.js';
@@ -19,50 +25,103 @@ import { llamaTokenizer } from './tokenizer/llama.js';
 import { tokenizerFromModel } from './tokenizer/sentencepiece.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
-/** A model's files on this machine. */
-export interface Checkpoint {
+/** Texts by their names in Hugging Face's layout. */
+export interface Texts {
+  /** Where they are, for messages. */
+  readonly place: string;
+  /** Undefined when there is none of that name. */
+  text(name: string): Promise<Uint8Array | undefined>;
+}
+
+/** A model on this machine, in any format. */
+export interface Checkpoint extends Texts {
   /** As it was asked for. */
   readonly name: string;
-  readonly directory: string;
-  /** The directory, or the one weights file that was named. */
+  /** The folder, or the one file, that holds the weights; and the folder. */
   readonly weights: string;
+  readonly directory: string;
+  readonly format: ModelFormat;
   readonly config: ModelConfig;
+  /** Opens the tensors; the caller closes them. Throws `InputError` when a file is missing or damaged. */
+  openWeights(): Promise<Weights>;
 }
 
 /** LLaMA's vocabulary, which OpenELM was trained with but does not ship: 32,000 pieces, in CoreNet's tables padded to 32,128. */
 const llamaVocabularies = [32000, 32128];
 
 /**
- * Finds a model: nothing for the embedded one, a directory (a run's: its last checkpoint), a weights file with its config beside it,
- * or a hub id (`org/name`, fetched if it is not cached). Throws `InputError` when there is nothing of the kind, or its config is malformed.
+ * Finds a model: nothing for the embedded one, a folder of Hugging Face's or MLX's layout (a run's: its last checkpoint), a GGUF file,
+ * a PyTorch file of CoreNet's, a safetensors file with its config beside it, or a hub id (`org/name`, fetched if it is not cached).
+ * Throws `InputError` when there is nothing of the kind, or its config is malformed.
  */
 export async function openCheckpoint(model?: string, hub: DownloadOptions = {}): Promise<Checkpoint> {
   const name = model ?? defaultModel;
-  const path = await locateModel(name, hub);
-  const directory = (await kindOf(path)) === 'file' ? parentOf(path) : path;
+  const place = await locateModel(name, hub);
+  if (isGgufFile(place)) return fileCheckpoint(name, place, readGgufModel);
+  if (isCoreNetFile(place)) {
+    const file = `${parentOf(place)}/config.json`;
+    const beside = (await kindOf(file)) ? configFromHuggingFace(await readJson(file), file) : undefined;
+    return fileCheckpoint(name, place, (source) => readCoreNetModel(source, beside), folder(parentOf(place)));
+  }
+  const directory = (await kindOf(place)) === 'file' ? parentOf(place) : place;
+  const texts = folder(directory);
   const file = `${directory}/config.json`;
-  let config = configFromHuggingFace(await readJson(file), file);
-  const generationFile = `${directory}/generation_config.json`;
-  const generation = await readJsonIfThere(generationFile);
-  if (generation !== undefined) config = withGenerationConfig(config, generation, generationFile);
-  return { name, directory, weights: path, config };
+  const json = await readJson(file);
+  const formats = affineFormats(json, file);
+  let config = configFromHuggingFace(json, file);
+  const generation = await readJsonText(texts, 'generation_config.json');
+  if (generation !== undefined) config = withGenerationConfig(config, generation, `${directory}/generation_config.json`);
+  const open = async (): Promise<Weights> => {
+    const weights = await openWeights(place);
+    try {
+      return formats ? { ...weights, tensors: affineTensors(weights.tensors, formats) } : weights;
+    } catch (error) {
+      await weights.close();
+      throw error;
+    }
+  };
+  return { name, ...texts, weights: place, directory, format: formats ? 'mlx' : 'hf', config, openWeights: open };
+}
+
+/** The texts in a directory. */
+export function folder(directory: string): Texts {
+  return { place: directory, text: (name) => readIfThere(`${directory}/${name}`) };
+}
+
+/** A model whose weights and config are one file; texts that it lacks may lie beside it. */
+async function fileCheckpoint(
+  name: string,
+  place: string,
+  read: (source: Awaited<ReturnType<typeof openFile>>) => Promise<ModelFile>,
+  beside?: Texts,
+): Promise<Checkpoint> {
+  const source = await openFile(place);
+  const model = await read(source).finally(() => source.close());
+  const { format, config } = model;
+  const text = async (wanted: string): Promise<Uint8Array | undefined> =>
+    (await model.text(wanted)) ?? (await beside?.text(wanted));
+  const open = async (): Promise<Weights> => {
+    const opened = await openFile(place);
+    return { tensors: model.tensors(opened), metadata: {}, files: [place], close: () => opened.close() };
+  };
+  return { name, place, weights: place, directory: parentOf(place), format, config, text, openWeights: open };
 }
 
 /**
- * The tokenizer beside the weights (`tokenizer.model`, else `tokenizer.json`), with what the files beside it decide (see
+ * The tokenizer that travels with the weights (`tokenizer.model`, else `tokenizer.json`), with what the files beside it decide (see
  * tokenizer/decisions.ts), else LLaMA's when the vocabulary has its size;
  * undefined when there is none. Throws `InputError` when it has more pieces than the model has rows.
  */
-export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer | undefined> {
-  const { directory, config } = checkpoint;
-  let from = `${directory}/tokenizer.model`;
-  let bytes = await readIfThere(from);
-  const json = `${directory}/tokenizer.json`;
-  const whole = await readIfThere(json);
+export async function openTokenizer(checkpoint: Texts & Pick<Checkpoint, 'config'>): Promise<Tokenizer | undefined> {
+  const { place, config } = checkpoint;
+  let from = `${place}/tokenizer.model`;
+  let bytes = await checkpoint.text('tokenizer.model');
+  const json = `${place}/tokenizer.json`;
+  const whole = await checkpoint.text('tokenizer.json');
   const decisions = tokenizerDecisions({
-    'tokenizer_config.json': await readJsonIfThere(`${directory}/tokenizer_config.json`),
-    'added_tokens.json': await readJsonIfThere(`${directory}/added_tokens.json`),
-    'special_tokens_map.json': await readJsonIfThere(`${directory}/special_tokens_map.json`),
+    'tokenizer_config.json': await readJsonText(checkpoint, 'tokenizer_config.json'),
+    'added_tokens.json': await readJsonText(checkpoint, 'added_tokens.json'),
+    'special_tokens_map.json': await readJsonText(checkpoint, 'special_tokens_map.json'),
     'tokenizer.json': whole && parseJson(decodeUtf8(whole, json), json),
   });
   let tokenizer: Tokenizer | undefined;
@@ -81,26 +140,31 @@ export async function openTokenizer(checkpoint: Checkpoint): Promise<Tokenizer |
   return tokenizer;
 }
 
-/** The chat template in a directory, if it has one. */
-export async function openChatTemplate({ directory }: Pick<Checkpoint, 'directory'>): Promise<string | undefined> {
-  const config = await readJsonIfThere(`${directory}/tokenizer_config.json`);
-  const file = `${directory}/chat_template.jinja`;
-  const template = await readIfThere(file);
-  return chatTemplateFrom(config ?? {}, template && decodeUtf8(template, file));
+/** The chat template that travels with a model or an adapter, if one does. */
+export async function openChatTemplate(texts: Texts): Promise<string | undefined> {
+  const config = await readJsonText(texts, 'tokenizer_config.json');
+  const template = await texts.text('chat_template.jinja');
+  return chatTemplateFrom(config ?? {}, template && decodeUtf8(template, `${texts.place}/chat_template.jinja`));
+}
+
+/** What lies beside a model's weights and goes with them wherever they go: its tokenizer, its chat template. */
+export async function sideFiles(texts: Texts): Promise<NamedBytes[]> {
+  const files = await Promise.all(textFiles.map(async (name) => ({ name, bytes: await texts.text(name) })));
+  return files.flatMap(({ name, bytes }) => (bytes ? [{ name, bytes }] : []));
 }
 
 /**
  * Runs `work` on a checkpoint's model. When its output is not finite, its weights are looked at, and the error says which of them are
  * bad. Throws what `work` throws otherwise.
  */
-export async function explained<T>({ weights, config }: Checkpoint, dtype: Precision, work: () => Promise<T>): Promise<T> {
+export async function explained<T>(checkpoint: Checkpoint, dtype: Precision, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (!(error instanceof NotFiniteError)) throw error;
-    const files = await openWeights(weights);
+    const files = await checkpoint.openWeights();
     try {
-      const { tensors } = checkWeights(config, files.tensors, weights);
+      const { tensors } = checkWeights(checkpoint.config, files.tensors, checkpoint.place);
       const why = await findBadTensor(tensors.values(), dtype);
       const advice = dtype === 'f32' ? '' : ' (try --dtype f32)';
       throw new InputError(`${error.message}: ${why ?? `the weights are finite, so they overflow at ${dtype}${advice}`}`);
@@ -110,7 +174,8 @@ export async function explained<T>({ weights, config }: Checkpoint, dtype: Preci
   }
 }
 
-async function readJsonIfThere(file: string): Promise<unknown> {
-  const bytes = await readIfThere(file);
+async function readJsonText(texts: Texts, name: string): Promise<unknown> {
+  const bytes = await texts.text(name);
+  const file = `${texts.place}/${name}`;
   return bytes && parseJson(decodeUtf8(bytes, file), file);
 }

@@ -10,7 +10,7 @@ import { type OpenOptions, openModel, openRules } from './open.js';
 import { checkOptions, oneOf, type Rules, shown, wholeFrom } from './options.js';
 import type { Backend } from './tensor/backend.js';
 
-export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
+export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from './checkpoint.js';
 export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { EngineOptions, FinishReason, GenerateOptions, ScoreResult } from './infer/engine.js';

@@ -15,11 +15,15 @@ const embeddedModels: readonly string[] = [defaultModel, defaultChatModel];
 
 /** Files that hold weights of other programs, by their ending. */
 const foreign: readonly (readonly [ending: RegExp, what: string])[] = [
-  [/\.gguf$/i, 'a GGUF file (llama.cpp)'],
-  [/\.(pt|pth|bin|ckpt)$/i, 'a PyTorch file'],
   [/\.onnx$/i, 'an ONNX file'],
   [/\.(npz|h5|msgpack)$/i, 'a file of another framework'],
 ];
+/** Files that hold a whole model: llama.cpp's with its config and texts, PyTorch's (CoreNet's, or a state_dict) perhaps. */
+export const isGgufFile = (path: string): boolean => /\.gguf$/i.test(path);
+
+export const isCoreNetFile = (path: string): boolean => /\.(pt|pth|bin|ckpt)$/i.test(path);
+const isModelFile = (path: string): boolean => isGgufFile(path) || isCoreNetFile(path);
+
 const instead = 'take the safetensors file of that model, with its config.json beside it';
 
 /** The directory or the weights file that `model` stands for; what was found out on the way goes to `onNotice`. Throws `InputError`. */
@@ -45,7 +49,13 @@ export async function locateModel(model: string, hub: DownloadOptions): Promise<
 export async function looksLikeModel(text: string): Promise<boolean> {
   if (/\s/.test(text)) return false;
   const named = configNames.includes(text) || embeddedModels.includes(text) || isHubId(text);
-  return named || /\.safetensors$/.test(text) || foreign.some(([ending]) => ending.test(text)) || (await isPlace(text));
+  return (
+    named ||
+    /\.safetensors$/.test(text) ||
+    isModelFile(text) ||
+    foreign.some(([ending]) => ending.test(text)) ||
+    (await isPlace(text))
+  );
 }
 
 async function isPlace(text: string): Promise<boolean> {
@@ -71,8 +81,11 @@ async function locateFile(path: string): Promise<string> {
     throw new InputError(
       `${path} describes a model without its weights: \`openelm info ${path}\` shows it, \`openelm init ${path} --out DIR\` makes random weights`,
     );
+  if (isModelFile(path)) return absolutePath(path);
   if (!/\.safetensors(\.index\.json)?$/.test(path))
-    throw new InputError(`${path}: expected a directory, a .safetensors file or a hub id (like apple/OpenELM-270M-Instruct)`);
+    throw new InputError(
+      `${path}: expected a directory, a .safetensors, .gguf or .pt file, or a hub id (like apple/OpenELM-270M-Instruct)`,
+    );
   if ((await kindOf(`${parentOf(path)}/config.json`)) === undefined)
     throw new InputError(`${path} says nothing of the model's shape, and there is no config.json beside it: put it there`);
   return absolutePath(path);
@@ -91,6 +104,11 @@ async function locateDirectory(path: string, onNotice?: (message: string) => voi
     throw new InputError(`${path} is a training run that has no checkpoint yet: wait for the first, or go on with it (--resume)`);
   if (names.includes('adapter_config.json'))
     throw new InputError(`${path} holds an adapter: name its base as the model, and it with --adapter ${path}`);
+  const files = names.filter(isModelFile);
+  if (files.length === 1) return absolutePath(`${path}/${files[0]}`);
+  if (files.length > 1) {
+    throw new InputError(`${path} holds ${files.length} models: name one of them, like ${path}/${files[0]}`);
+  }
   const weights = names.find((name) => foreign.some(([ending]) => ending.test(name)));
   if (weights) throw new InputError(`${path} has no config.json, only ${weights}, which cannot be run: ${instead}`);
   const few = names.slice(0, 4).join(', ');

@@ -5,11 +5,10 @@ import { openAdapter } from './adapters.js';
 import { nativeBackend } from './backends/native.js';
 import { referenceBackend } from './backends/reference.js';
 import { nodeWasmBackend } from './backends/wasm-node.js';
-import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
+import { type Checkpoint, folder, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
 import { InputError, messageOf } from './errors.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
-import { openWeights } from './io/node/weights.js';
 import { AdapterSet } from './model/adapter-set.js';
 import type { ModelConfig } from './model/config.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
@@ -131,14 +130,14 @@ export function slowness({ backend, reason }: ChosenBackend): string | undefined
 }
 
 /**
- * Opens a model: nothing for the embedded one, a directory, a safetensors file, or a hub id. Throws `InputError` when it cannot
+ * Opens a model: nothing for the embedded one, a directory, a file, or a hub id. Throws `InputError` when it cannot
  * be found or read, does not fit its config, or does not fit in memory with its cache (estimated before anything is loaded).
  */
 export async function openModel(model?: string, options: OpenOptions = {}, cache: CacheNeeds = {}): Promise<OpenedModel> {
   const { onNotice } = options;
   if (options.hub) checkOptions('the options of the hub', options.hub, hubRules);
   const checkpoint = await openCheckpoint(model, { onNotice, ...options.hub });
-  const files = await openWeights(checkpoint.weights);
+  const files = await checkpoint.openWeights();
   const chosen: ChosenBackend =
     typeof options.backend === 'object' ? { backend: options.backend } : openBackend(options.backend, options);
   const { backend } = chosen;
@@ -146,14 +145,14 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
   const notice = (options.backend ?? 'auto') === 'auto' ? slowness(chosen) : undefined;
   if (notice !== undefined) onNotice?.(notice);
   try {
-    const { config, directory } = checkpoint;
-    const checked = checkWeights(config, files.tensors, directory);
-    const dtype = options.dtype ?? (checked.dtype.toLowerCase() as Precision);
+    const { config, place } = checkpoint;
+    const checked = checkWeights(config, files.tensors, place);
+    const dtype = options.dtype ?? checked.dtype;
     const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
     const slots = slotsFor(checkpoint, dtype, { ...cache, cacheType }, backend.limits.memoryBytes);
     // The backend's threads read the weights while this one makes the tokenizer.
     const adapters = await openAdapters(backend, config, dtype, options);
-    const loading = loadModel(backend, config, checked, { ...options, dtype, ...adapters?.wrapping });
+    const loading = loadModel(backend, config, checked, { ...options, ...adapters?.wrapping });
     const texts = Promise.all([openTokenizer(checkpoint), openTemplate(checkpoint, options.adapter)]);
     await Promise.allSettled([loading, texts]);
     const loaded = await loading.catch((error: unknown) => {
@@ -181,7 +180,7 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
 
 /** The template that an adapter was tuned with, else the model's. */
 async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined): Promise<string | undefined> {
-  const own = adapter === undefined ? undefined : await openChatTemplate({ directory: adapter });
+  const own = adapter === undefined ? undefined : await openChatTemplate(folder(adapter));
   return own ?? openChatTemplate(checkpoint);
 }
 

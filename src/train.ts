@@ -10,7 +10,7 @@
  * @module
  */
 export { openAdapter } from './adapters.js';
-export { type Checkpoint, openCheckpoint } from './checkpoint.js';
+export { type Checkpoint, openCheckpoint, sideFiles } from './checkpoint.js';
 export { type DataConfig, dataConfigFrom, parseDataConfig, processOptions } from './data/config.js';
 export {
   batchesInOrder,
@@ -40,7 +40,7 @@ export { localCorpora } from './io/node/corpora.js';
 export { LogFollower, type LogLine, RunLog, readLog } from './io/node/run-log.js';
 export { shapeFrom } from './io/node/shape-file.js';
 export { workerProcessor } from './io/node/text-workers.js';
-export { openTokenizerParts, sideFilesIn, type TokenizerParts } from './io/node/tokenizer-parts.js';
+export { openTokenizerParts, type TokenizerParts } from './io/node/tokenizer-parts.js';
 export {
   type Adapter,
   type AdapterModule,

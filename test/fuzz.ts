@@ -9,16 +9,30 @@ import { gzipSync } from 'node:zlib';
 import { readDocuments } from '../src/data/readers.js';
 import { InputError } from '../src/errors.js';
 import { renderTemplate } from '../src/eval/template.js';
-import { bytesInMemory } from '../src/io/bytes.js';
+import { readCoreNetModel } from '../src/formats/corenet.js';
+import { readGgufModel } from '../src/formats/gguf.js';
+import { affineTensors } from '../src/formats/mlx.js';
+import { type ModelFile, type ModelFormat, textFiles } from '../src/formats/model-file.js';
+import { writeCoreNetFile, writeGgufFile, writeMlx } from '../src/formats/write.js';
+import { bytesInMemory, type StoredTensor } from '../src/io/bytes.js';
 import { decodeUtf8 } from '../src/io/json.js';
 import { localCorpora } from '../src/io/node/corpora.js';
 import { parseRows } from '../src/io/node/datasets.js';
 import { readLog } from '../src/io/node/run-log.js';
 import { readParquet } from '../src/io/parquet.js';
+import { bytesOf } from '../src/io/pieces.js';
 import { readSafetensors } from '../src/io/safetensors.js';
+import { configFromFields } from '../src/model/config.js';
+import { parameterValues } from '../src/model/initialize.js';
+import { checkWeights, type Precision, parameterShapes } from '../src/model/parameters.js';
+import type { WriteFile } from '../src/model/write.js';
+import { tokenizerFromModel } from '../src/tokenizer/sentencepiece.js';
+import type { Tokenizer } from '../src/tokenizer/tokenizer.js';
+import { type ModelPiece, writeTokenizerModel } from '../src/tokenizer/write.js';
 import { checkpointFiles, readRecord } from '../src/train/checkpoint.js';
 import { run } from './app/terminal.js';
-import { safetensorsFile, seededRandom } from './io/build.js';
+import { smallFields, template } from './formats/build.js';
+import { memorySink, safetensorsFile, seededRandom } from './io/build.js';
 
 /** What is damaged, and how it is read; `read` may write the bytes to `path`. */
 interface Kind {
@@ -56,6 +70,55 @@ const compressed = (ending: string) => async (bytes: Uint8Array, path: string) =
   writeFileSync(path + ending, bytes);
   await documents(path + ending);
 };
+
+/** A small model's one file in a format. */
+async function smallModel(to: ModelFormat, dtype: Precision): Promise<Uint8Array> {
+  const sink = memorySink();
+  const config = configFromFields({ ...smallFields, vocab_size: 300, num_transformer_layers: 1, model_dim: 32 }, 'small');
+  const tensors = new Map<string, StoredTensor>();
+  for (const parameter of parameterShapes(config)) {
+    const data = Buffer.concat([...parameterValues(config, parameter, 5)].map((values) => Buffer.from(values.slice().buffer)));
+    const source = bytesInMemory('model', new Uint8Array(data));
+    tensors.set(parameter.name, { ...parameter, dtype: 'F32', source, offset: 0, bytes: data.length });
+  }
+  const texts = [{ name: 'chat_template.jinja', bytes: Buffer.from(template) }];
+  const model = { name: 'small', config, tensors, texts };
+  if (to === 'gguf') await writeGgufFile(sink, model, dtype, smallTokenizer());
+  else if (to === 'corenet') await writeCoreNetFile(sink, model, 'f16');
+  else {
+    const write: WriteFile = async (name, fill) => (name === 'model.safetensors' ? fill(sink) : undefined);
+    await writeMlx(write, { ...model, texts: [] }, 'f16', { bits: 4, groupSize: 32 });
+  }
+  return sink.bytes();
+}
+
+function smallTokenizer(): Tokenizer {
+  const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const piece = (text: string, kind: ModelPiece['kind'], score = 0): ModelPiece => ({ text, kind, score });
+  const pieces = [
+    ...[piece('<unk>', 'unknown'), piece('<s>', 'control'), piece('</s>', 'control')],
+    ...bytes.map((text) => piece(text, 'byte')),
+    ...['▁', 'a', 'b', '▁a', 'ab'].map((text, i) => piece(text, 'normal', -i)),
+  ];
+  return tokenizerFromModel(writeTokenizerModel(pieces, {}), 'small');
+}
+
+/** All that opening a file looks at, and every value, whatever the header says. */
+async function readModel(bytes: Uint8Array, model: ModelFile): Promise<void> {
+  for (const name of textFiles) await model.text(name);
+  const vocabulary = await model.text('tokenizer.model');
+  if (vocabulary) tokenizerFromModel(vocabulary).encode('a cab');
+  const tensors = model.tensors(bytesInMemory('x', bytes));
+  await readTensors(tensors, bytes.length);
+  checkWeights(model.config, tensors, 'x');
+}
+
+async function readTensors(tensors: ReadonlyMap<string, StoredTensor>, fileBytes: number): Promise<void> {
+  for (const tensor of tensors.values()) {
+    for await (const values of bytesOf(tensor))
+      if (values.length > fileBytes * 16) throw new Error('more than the file can hold');
+  }
+}
 
 export const kinds: Record<string, Kind> = {
   parquet: {
@@ -100,6 +163,24 @@ export const kinds: Record<string, Kind> = {
       writeFileSync(`${path}.json`, bytes);
       const { code, stderr } = await run(['eval', 'compare', `${path}.json`]);
       if (code !== 0) throw code === 1 ? new InputError(stderr.trim()) : new Error(`exit code ${code}: ${stderr}`);
+    },
+  },
+  gguf: {
+    inputs: [await smallModel('gguf', 'f32'), await smallModel('gguf', 'q4')],
+    read: async (bytes) => readModel(bytes, await readGgufModel(bytesInMemory('x.gguf', bytes))),
+  },
+  torch: {
+    inputs: [await smallModel('corenet', 'f16'), file('golden/train/ckpt/training_checkpoint_last.pt')],
+    read: async (bytes) => readModel(bytes, await readCoreNetModel(bytesInMemory('x.pt', bytes))),
+  },
+  mlx: {
+    inputs: [await smallModel('mlx', 'q4')],
+    read: async (bytes) => {
+      const { tensors } = await readSafetensors(bytesInMemory('x.safetensors', bytes));
+      await readTensors(
+        affineTensors(tensors, () => ({ bits: 4, groupSize: 32 })),
+        bytes.length,
+      );
     },
   },
   safetensors: {

@@ -38,11 +38,6 @@ interface Found {
   readonly skipped: string[];
 }
 
-const laterFormats: Record<string, string> = {
-  '.pt': 'CoreNet checkpoints are not read yet',
-  '.gguf': 'GGUF is not read yet',
-};
-
 /** Results of the judges that compare without a model, in one shape. */
 function simple(
   results: readonly { item: string; judged: number; failures: string[]; maxError?: number }[],
@@ -89,10 +84,7 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
   }
   const names = (await readdir(path)).sort();
   const items: Item[] = [];
-  const skipped = names.flatMap((name) => {
-    const reason = Object.entries(laterFormats).find(([ending]) => name.endsWith(ending))?.[1];
-    return reason ? [`${join(path, name)}: ${reason}`] : [];
-  });
+  const skipped: string[] = [];
   if (names.includes('golden.safetensors')) {
     items.push({ path, judge: async (backend) => [await judgeModel(backend, path)] });
   }
@@ -148,7 +140,6 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
     if (childKind !== 'directory') continue;
     if (judgedHere) {
       if (name === 'ckpt') skipped.push(`${child}: CoreNet checkpoints are not read yet`);
-      if (name.includes('mlx')) skipped.push(`${child}: MLX weights are not read yet`);
       continue; // copies of the weights, judged with their parent
     }
     const inner = await find(child, given, modelDir);

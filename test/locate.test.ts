@@ -25,6 +25,9 @@ beforeAll(async () => {
   await put('alone/model.safetensors');
   await put('other/README.md');
   await put('llama/model.gguf');
+  await put('two/a.gguf');
+  await put('two/b.gguf');
+  await put('onnx/model.onnx');
   await put('fresh/config.yaml');
   await put('fresh/log.jsonl');
   await put('lora/adapter_config.json', '{}');
@@ -48,16 +51,18 @@ async function refusal(model: string): Promise<string> {
 
 describe('the name of a model', () => {
   it.each([
-    ['x.gguf', /x\.gguf is a GGUF file \(llama\.cpp\), which cannot be run: take the safetensors file/],
-    ['model.pt', /model\.pt is a PyTorch file, which cannot be run/],
+    ['x.gguf', /x\.gguf: cut short, or damaged: the version at byte 4 goes past the end/],
+    ['model.pt', /model\.pt: not a PyTorch file: it does not begin as a zip archive/],
     ['shape.json', /shape\.json describes a model without its weights: `openelm info .*` shows it/],
     ['alone/model.safetensors', /there is no config\.json beside it/],
     ['empty', /empty is an empty directory/],
     ['other', /other is no model: it has no config\.json \(there are README\.md\)/],
-    ['llama', /has no config\.json, only model\.gguf, which cannot be run/],
+    ['llama', /model\.gguf: cut short, or damaged: the magic/],
+    ['two', /two holds 2 models: name one of them, like .*two\/a\.gguf/],
+    ['onnx', /has no config\.json, only model\.onnx, which cannot be run/],
     ['fresh', /is a training run that has no checkpoint yet/],
     ['lora', /holds an adapter: name its base as the model, and it with --adapter/],
-    ['text.txt', /text\.txt: expected a directory, a \.safetensors file/],
+    ['text.txt', /text\.txt: expected a directory, a \.safetensors, \.gguf or \.pt file/],
   ])('%s', async (name, message) => {
     expect(await refusal(place(name))).toMatch(message);
   });

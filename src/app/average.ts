@@ -3,13 +3,13 @@
 
 import { basename, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
+import { folder, sideFiles } from '../checkpoint.js';
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { listCheckpoints, makingAlone, writeDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
 import { kindOf } from '../io/node/paths.js';
-import { sideFilesIn } from '../io/node/tokenizer-parts.js';
 import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
@@ -79,7 +79,7 @@ export async function writeMean(models: readonly string[], out: string, dtype: C
       tensors.push(checkWeights(config, weights.tensors, basename(model)).tensors);
     }
     const mean = (name: string): Promise<Float32Array> => meanTensor(tensors.map((of) => of.get(name)!));
-    const beside = await sideFilesIn(models[0]);
+    const beside = await sideFiles(folder(models[0]));
     await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(mean(name)), { beside }));
   } finally {
     await Promise.all(opened.map((weights) => weights.close()));
@@ -96,7 +96,7 @@ async function writeMovingAverage(checkpoint: string, out: string, dtype: Checkp
       if (!tensor) throw new InputError(`${source.name}: no moving average in it: it was trained without ema_momentum`);
       return readFloat32(tensor);
     };
-    const beside = await sideFilesIn(checkpoint);
+    const beside = await sideFiles(folder(checkpoint));
     await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(values(name)), { beside }));
   } finally {
     await source.close();

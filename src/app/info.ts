@@ -9,7 +9,6 @@ import { availableMemory } from '../io/node/memory.js';
 import { findMpi, launchedRanks, type MpiLibrary } from '../io/node/mpi.js';
 import { kindOf } from '../io/node/paths.js';
 import { shapeFrom } from '../io/node/shape-file.js';
-import { openWeights } from '../io/node/weights.js';
 import { checkTensor, refuseBad, type TensorCheck } from '../model/check.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from '../model/parameters.js';
@@ -287,9 +286,9 @@ interface CheckReport {
 async function check(terminal: Terminal, model: string, { json }: InfoOptions): Promise<void> {
   const bar = progressBar(terminal.stderr);
   const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
-  const weights = await openWeights(checkpoint.weights);
+  const weights = await checkpoint.openWeights();
   try {
-    checkWeights(checkpoint.config, weights.tensors, checkpoint.directory);
+    checkWeights(checkpoint.config, weights.tensors, checkpoint.place);
     const tensors = [...weights.tensors.values()];
     const total = tensors.reduce((sum, { bytes }) => sum + bytes, 0);
     let done = 0;
@@ -334,10 +333,10 @@ async function describe(terminal: Terminal, model: string, backend: string): Pro
   if (named || model.endsWith('.json')) return modelInfo(await shapeFrom(model), { model, backend });
   const bar = progressBar(terminal.stderr);
   const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
-  const weights = await openWeights(checkpoint.weights);
+  const weights = await checkpoint.openWeights();
   try {
-    const { dtype } = checkWeights(checkpoint.config, weights.tensors, checkpoint.directory);
-    const source = { model, weights: checkpoint.weights, dtype: dtype.toLowerCase() as Precision, backend };
+    const { dtype } = checkWeights(checkpoint.config, weights.tensors, checkpoint.place);
+    const source = { model, weights: checkpoint.weights, dtype, backend };
     return modelInfo(checkpoint.config, source);
   } finally {
     await weights.close();

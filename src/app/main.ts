@@ -93,6 +93,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./merge.js')).mergeCommand(t),
   },
   {
+    name: 'convert',
+    description: 'a model in another format: Hugging Face, CoreNet, GGUF, MLX',
+    load: async (t) => (await import('./convert.js')).convertCommand(t),
+  },
+  {
     name: 'plot',
     description: 'loss, learning rate and throughput of training runs as a picture',
     load: async (t) => (await import('./plot.js')).plotCommand(t),

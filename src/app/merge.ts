@@ -2,14 +2,14 @@
 
 import { Command, Option } from 'commander';
 import { openAdapter } from '../adapters.js';
-import { openCheckpoint } from '../checkpoint.js';
+import { folder, openCheckpoint } from '../checkpoint.js';
 import { InputError } from '../errors.js';
+import { textFiles } from '../formats/model-file.js';
 import { readFloat32 } from '../io/decode.js';
 import { writeDirectory } from '../io/node/checkpoints.js';
-import { kindOf, readIfThere } from '../io/node/paths.js';
-import { openWeights } from '../io/node/weights.js';
+import { kindOf } from '../io/node/paths.js';
 import { mergedWeight } from '../model/merge.js';
-import { type CheckpointType, checkpointTypes, checkWeights } from '../model/parameters.js';
+import { type CheckpointType, checkpointTypeOf, checkpointTypes, checkWeights } from '../model/parameters.js';
 import { whole, writeModel } from '../model/write.js';
 import { hubOptions } from './loading.js';
 import { required } from './options.js';
@@ -31,9 +31,6 @@ side by side; it is PEFT's formula.
 Example:
   $ openelm merge apple/OpenELM-270M runs/tuned/adapter --out my-model`;
 
-/** What lies beside the weights and belongs to the text, not to them. */
-const texts = ['tokenizer.model', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja', 'generation_config.json'];
-
 /** The verb with its options. */
 export function mergeCommand(terminal: Terminal): Command {
   return new Command('merge')
@@ -53,18 +50,18 @@ async function merge(terminal: Terminal, name: string, directory: string, option
   const { config } = base;
   const adapter = await openAdapter(directory, config);
   const modules = new Map(adapter.modules.map((module) => [`${module.name}.weight`, module]));
-  const weights = await openWeights(base.weights);
+  const weights = await base.openWeights();
   try {
-    const checked = checkWeights(config, weights.tensors, base.directory);
-    const dtype = options.dtype ?? (checked.dtype.toLowerCase() as CheckpointType);
+    const checked = checkWeights(config, weights.tensors, base.place);
+    const dtype = options.dtype ?? checkpointTypeOf(checked.dtype);
     const values = async (parameter: string): Promise<Float32Array> => {
       const own = await readFloat32(checked.tensors.get(parameter)!);
       const module = modules.get(parameter);
       return module ? mergedWeight(own, module, adapter) : own;
     };
     await writeDirectory(out, async (write) => {
-      for (const file of texts) {
-        const bytes = (await readIfThere(`${directory}/${file}`)) ?? (await readIfThere(`${base.directory}/${file}`));
+      for (const file of textFiles) {
+        const bytes = (await folder(directory).text(file)) ?? (await base.text(file));
         if (bytes) await write(file, (sink) => sink.write(bytes));
       }
       const onProgress = (done: number, total: number): void => bar.update('merging', done, total);

@@ -13,7 +13,6 @@ import { explainSettings } from '../io/explain.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { checkMemory } from '../io/node/memory.js';
 import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-parts.js';
-import { openWeights } from '../io/node/weights.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights } from '../model/parameters.js';
 import { slowness } from '../open.js';
@@ -154,10 +153,10 @@ function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context
 /** Begins with a model's weights. Throws `InputError` when they have another shape. */
 async function loadWeights(terminal: Terminal, parameters: ModelParameters, name: string): Promise<void> {
   const bar = progressBar(terminal.stderr);
-  const { directory, weights } = await openCheckpoint(name, hubOptions(bar)).finally(() => bar.finish());
-  const files = await openWeights(weights);
+  const { place, openWeights } = await openCheckpoint(name, hubOptions(bar)).finally(() => bar.finish());
+  const files = await openWeights();
   try {
-    await parameters.load(checkWeights(parameters.config, files.tensors, directory).tensors);
+    await parameters.load(checkWeights(parameters.config, files.tensors, place).tensors);
   } finally {
     await files.close();
   }

@@ -58,6 +58,6 @@ async function tokenizerOf(terminal: Terminal, model: string | undefined): Promi
   const bar = progressBar(terminal.stderr);
   const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
   const tokenizer = await openTokenizer(checkpoint);
-  if (!tokenizer) throw new InputError(`${checkpoint.directory}: neither tokenizer.model nor tokenizer.json is there`);
+  if (!tokenizer) throw new InputError(`${checkpoint.place}: neither tokenizer.model nor tokenizer.json is there`);
   return tokenizer;
 }

@@ -3,7 +3,6 @@
 
 import type { Checkpoint } from '../index.js';
 import type { NamedBytes } from '../io/bytes.js';
-import { openWeights } from '../io/node/weights.js';
 import { chooseModules, initialValues } from '../model/adapter.js';
 import { loadModel } from '../model/load.js';
 import type { OpenELM } from '../model/openelm.js';
@@ -50,12 +49,12 @@ export function learningSize({ adapter }: TuneConfig, { config }: Checkpoint): {
 export async function openLearning(
   backend: Backend,
   { adapter, checkpoints: { dtype }, seed }: TuneConfig,
-  { name, weights, config, directory }: Checkpoint,
+  { name, place, config, openWeights }: Checkpoint,
   beside: readonly NamedBytes[],
 ): Promise<Learning> {
-  const files = await openWeights(weights);
+  const files = await openWeights();
   try {
-    const checked = checkWeights(config, files.tensors, directory);
+    const checked = checkWeights(config, files.tensors, place);
     if (adapter === 'none') {
       const parameters = new ModelParameters(backend, config);
       await parameters.load(checked.tensors);

@@ -5,14 +5,13 @@
 import { Command } from 'commander';
 import type { RowEncoders } from '../data/examples.js';
 import { InputError } from '../errors.js';
-import { type Checkpoint, openBackend, openChatTemplate, openCheckpoint, openTokenizer } from '../index.js';
+import { type Checkpoint, openBackend, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from '../index.js';
 import { defaultChatTemplate, encodeConversation } from '../infer/chat.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { checkMemory } from '../io/node/memory.js';
-import { sideFilesIn } from '../io/node/tokenizer-parts.js';
 import { openModel, slowness } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
@@ -97,7 +96,7 @@ async function openBase(terminal: Terminal, config: TuneConfig): Promise<Base> {
   const own = file === undefined ? await openChatTemplate(checkpoint) : await readTextFile(file);
   const template = own ?? defaultChatTemplate;
   const written: NamedBytes = { name: 'chat_template.jinja', bytes: new TextEncoder().encode(template) };
-  const files = (await sideFilesIn(checkpoint.directory)).filter(({ name }) => name !== written.name);
+  const files = (await sideFiles(checkpoint)).filter(({ name }) => name !== written.name);
   return {
     ...{ checkpoint, tokenizer, template },
     beside: [...files, written],

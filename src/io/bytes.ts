@@ -17,7 +17,16 @@ export interface ByteSource {
   read(offset: number, length: number): Promise<Uint8Array>;
   /** The path, when the bytes are a plain file on this machine: a backend may then read ranges of it on its own threads. */
   readonly file?: string;
+  /** The pieces that the bytes are put together from, in order, when they are no run of their own. */
+  readonly pieces?: readonly Piece[];
   close(): Promise<void>;
+}
+
+/** Bytes [offset, offset + bytes) of a source. */
+export interface Piece {
+  readonly source: ByteSource;
+  readonly offset: number;
+  readonly bytes: number;
 }
 
 /** Where bytes are written, one after another. A chunk belongs to the sink until the promise settles. */
@@ -52,14 +61,18 @@ export const DTYPE_BYTES = {
 export type StoredDType = keyof typeof DTYPE_BYTES;
 
 /** One stored tensor: where its bytes lie, nothing read yet. Row-major, little-endian. */
-export interface StoredTensor {
+export interface StoredTensor extends Piece {
   readonly name: string;
   readonly dtype: StoredDType;
   readonly shape: readonly number[];
-  readonly source: ByteSource;
-  /** Position of the first byte in the source, and the length in bytes. */
-  readonly offset: number;
-  readonly bytes: number;
+  /** Of a tensor that is stored in groups of few bits: what it is made of. `source` decodes them, to F32, as it is read. */
+  readonly packed?: PackedTensor;
+}
+
+/** A tensor as it is stored where that is no type of `DTYPE_BYTES`. */
+export interface PackedTensor extends Piece {
+  /** GGUF's name of the type (`Q4_0`), or MLX's numbers (`4 bits, groups of 64`). */
+  readonly format: string;
 }
 
 /** Throws `InputError` unless [offset, offset + length) lies in the source. Sources call it before they allocate anything. */

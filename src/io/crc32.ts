@@ -16,10 +16,10 @@ function makeTables(): Uint32Array[] {
   return all;
 }
 
-/** The checksum of the bytes, as an unsigned number. */
-export function crc32(bytes: Uint8Array): number {
+/** The checksum of the bytes, as an unsigned number; of a long run piece by piece: with that of what came `before`. */
+export function crc32(bytes: Uint8Array, before = 0): number {
   const [t0, t1, t2, t3, t4, t5, t6, t7] = tables;
-  let crc = 0xffffffff;
+  let crc = before ^ 0xffffffff;
   let at = 0;
   for (; at + 8 <= bytes.length; at += 8) {
     const low = crc ^ (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24));

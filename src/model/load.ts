@@ -5,10 +5,10 @@ import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import type { ModelConfig } from './config.js';
 import { type Embedding, type Linear, plainEmbedding, plainLinear } from './linear.js';
 import { OpenELM } from './openelm.js';
-import type { CheckedWeights, Precision } from './parameters.js';
+import { type CheckedWeights, type Precision, storedPrecision } from './parameters.js';
 
 export interface LoadOptions {
-  /** Default: the checkpoint's own. Norms stay f32. */
+  /** Default: the checkpoint's own, tensor by tensor where it is quantized. Norms stay f32. */
   readonly dtype?: Precision;
   /** With q8 and q4: quantize activations on the fly too (default), or keep them f32. */
   readonly activations?: 'int8' | 'f32';
@@ -34,7 +34,9 @@ export async function loadModel(
   { tensors, dtype: own }: CheckedWeights,
   options: LoadOptions = {},
 ): Promise<LoadedModel> {
-  const dtype = options.dtype ?? (own.toLowerCase() as Precision);
+  const dtype = options.dtype ?? own;
+  // Where types are mixed on purpose, each tensor keeps its own.
+  const mixed = options.dtype === undefined && [...tensors.values()].some(({ packed }) => packed);
   const int8 = options.activations !== 'f32';
   const totalBytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.bytes, 0);
   let loadedBytes = 0;
@@ -44,7 +46,7 @@ export async function loadModel(
     buffers.clear();
   };
   const uploads = [...tensors].map(async ([name, tensor]) => {
-    buffers.set(name, await backend.upload(tensor, dtype));
+    buffers.set(name, await backend.upload(tensor, mixed ? storedPrecision(tensor) : dtype));
     loadedBytes += tensor.bytes;
     options.onProgress?.(loadedBytes, totalBytes);
   });

@@ -95,8 +95,8 @@ export function canonicalName(name: string): string | undefined {
 export interface CheckedWeights {
   /** The model's tensors under their parameter names, in the order of `parameterShapes`. */
   readonly tensors: Map<string, StoredTensor>;
-  /** The stored type of most of the bytes. */
-  readonly dtype: WeightDType;
+  /** What most of the values are stored in, which is what they run in by default. */
+  readonly dtype: Precision;
   /** Stored tensors that the model has no use for, by their stored names. */
   readonly ignored: readonly string[];
 }
@@ -111,7 +111,7 @@ export function checkWeights(config: ModelConfig, stored: ReadonlyMap<string, St
   checkSameModel(config, known, where);
 
   const tensors = new Map<string, StoredTensor>();
-  const bytes: Record<WeightDType, number> = { F32: 0, F16: 0, BF16: 0 };
+  const values = new Map<Precision, number>();
   for (const { name, shape } of parameterShapes(config)) {
     const tensor = known.get(name);
     if (!tensor) throw new InputError(`${where}: tensor ${name} is missing${missingHint(name)}`);
@@ -126,12 +126,25 @@ export function checkWeights(config: ModelConfig, stored: ReadonlyMap<string, St
         `${where}: tensor ${tensor.name} has shape [${list}], but the config makes it [${shape.join(', ')}] (${shapeKeys(name)})`,
       );
     }
-    bytes[tensor.dtype] += tensor.bytes;
+    const precision = storedPrecision(tensor);
+    const elements = shape.reduce((product, size) => product * size, 1);
+    values.set(precision, (values.get(precision) ?? 0) + elements);
     tensors.set(name, tensor);
   }
   for (const tensor of known.values()) ignored.push(tensor.name);
-  const dtype = (Object.keys(bytes) as WeightDType[]).reduce((best, next) => (bytes[next] > bytes[best] ? next : best));
+  const [dtype] = [...values].reduce((best, next) => (next[1] > best[1] ? next : best));
   return { tensors, dtype, ignored };
+}
+
+/** The precision that keeps what a tensor is stored in; of groups of bits that no kernel takes as they are: q8, which loses least. */
+export function storedPrecision({ packed, dtype }: StoredTensor): Precision {
+  if (packed) return packed.format === 'Q4_0' ? 'q4' : 'q8';
+  return dtype === 'F16' ? 'f16' : dtype === 'BF16' ? 'bf16' : 'f32';
+}
+
+/** The type that a checkpoint of such weights is written in: what is quantized as f16. */
+export function checkpointTypeOf(precision: Precision): CheckpointType {
+  return precision === 'f32' || precision === 'bf16' ? precision : 'f16';
 }
 
 function isWeightDType(dtype: string): dtype is WeightDType {

@@ -66,7 +66,7 @@ function byteLength({ shape, dtype }: TensorSpec): number {
 }
 
 /** Pieces of values as little-endian bytes; like the values, each may be overwritten by the next. */
-async function* encoded(chunks: ReturnType<ParameterValues>, dtype: CheckpointType): AsyncGenerator<Uint8Array> {
+export async function* encoded(chunks: ReturnType<ParameterValues>, dtype: CheckpointType): AsyncGenerator<Uint8Array> {
   let halves = new Uint16Array(0);
   for await (const values of chunks) {
     if (dtype === 'f32') {

@@ -5,7 +5,7 @@
 import { InputError } from '../errors.js';
 import { Characters } from './characters.js';
 import { type TokenizerDecisions, tokenRule } from './decisions.js';
-import { listedPairs } from './pairs.js';
+import { listedPairs, scoresOfMerges } from './pairs.js';
 import type { TokenRule } from './stretches.js';
 import { Tokenizer } from './tokenizer.js';
 import { MAX_PIECES, PieceKind, piecesFromStrings, SPACE, Vocabulary } from './vocabulary.js';
@@ -77,10 +77,12 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     return id !== undefined && kinds[id] === PieceKind.control ? id : -1;
   };
   const padId = controlId(special.pad);
+  const merges = readMerges(file, model.merges);
   return new Tokenizer({
     vocabulary,
     characters: new Characters(vocabulary),
-    pairs: listedPairs(vocabulary, readMerges(file, model.merges), name),
+    pairs: listedPairs(vocabulary, merges, name),
+    scores: () => scoresOfMerges(vocabulary, merges, name),
     bosId: controlId(special.bos === undefined ? '<s>' : special.bos),
     eosId: controlId(special.eos === undefined ? '</s>' : special.eos),
     addBos: special.addBos,

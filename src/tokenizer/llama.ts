@@ -45,6 +45,7 @@ async function build(): Promise<Tokenizer> {
     vocabulary,
     characters,
     pairs,
+    scores: () => scores,
     bosId: 1,
     eosId: 2,
     padId: undefined,

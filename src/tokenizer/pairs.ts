@@ -184,3 +184,32 @@ export function listedPairs(vocabulary: Vocabulary, merges: readonly (readonly [
   }
   return pairs;
 }
+
+/**
+ * Scores that make the listed merges, where there are such: each piece's merges must follow one another in the list. Throws
+ * `InputError` where they do not.
+ */
+export function scoresOfMerges(
+  vocabulary: Vocabulary,
+  merges: readonly (readonly [string, string])[],
+  name: string,
+): Float32Array {
+  const scores = new Float32Array(vocabulary.size).fill(-1e9);
+  const done = new Set<string>();
+  let current: string | undefined;
+  let rank = 0;
+  for (const [left, right] of merges) {
+    const merged = left + right;
+    if (merged === current) continue;
+    if (done.has(merged)) {
+      throw new InputError(
+        `${name}: the merges into ${JSON.stringify(merged)} lie apart in model.merges, which no scores of pieces can say`,
+      );
+    }
+    done.add(merged);
+    current = merged;
+    scores[vocabulary.idOf(merged)!] = -rank++;
+  }
+  for (const id of vocabulary.unusualIds) scores[id] = 0;
+  return scores;
+}

@@ -27,6 +27,8 @@ export interface TokenizerParts extends EncoderRules, DecoderRules {
   readonly vocabulary: Vocabulary;
   readonly characters: Characters;
   readonly pairs: Pairs;
+  /** By piece: of higher score merge first. */
+  readonly scores: () => Float32Array;
   /** -1: the vocabulary has none. */
   readonly bosId: number;
   readonly eosId: number;
@@ -129,6 +131,19 @@ export class Tokenizer {
   /** The id of a piece, spelled as the vocabulary does. */
   pieceToId(piece: string): number | undefined {
     return this.parts.vocabulary.idOf(piece);
+  }
+
+  /** The vocabulary piece by piece, and how spaces are written: for formats that store it so. Throws `InputError` where scores cannot tell the merges. */
+  describe(): {
+    pieces: { text: string; kind: number; score: number }[];
+    spaces: Pick<TokenizerParts, 'prefix' | 'removeExtraSpaces'>;
+  } {
+    const { vocabulary, prefix, removeExtraSpaces } = this.parts;
+    const scores = this.parts.scores();
+    const pieces = Array.from({ length: this.vocabSize }, (_, id) => ({
+      ...{ text: vocabulary.text(id)!, kind: vocabulary.kinds[id], score: scores[id] },
+    }));
+    return { pieces, spaces: { prefix, removeExtraSpaces } };
   }
 
   private encodeParts(text: string, options: EncodeOptions, pattern: RegExp | undefined): number[] {

@@ -8,18 +8,26 @@ export interface ModelPiece {
   readonly text: string;
   /** Pieces of higher score merge first. */
   readonly score: number;
-  readonly kind: 'normal' | 'unknown' | 'control' | 'byte';
+  readonly kind: keyof typeof PieceKind;
 }
 
-/** What the file tells of how it was trained. */
+/** What the file tells of how it was trained, and of how spaces are written. */
 export interface ModelSpec {
-  readonly characterCoverage: number;
-  readonly splitDigits: boolean;
-  readonly maxPieceLength: number;
+  readonly characterCoverage?: number;
+  readonly splitDigits?: boolean;
+  readonly maxPieceLength?: number;
+  /** Default true. */
+  readonly byteFallback?: boolean;
+  /** A space is put in front of a text; default true. */
+  readonly dummyPrefix?: boolean;
+  /** Default false. */
+  readonly removeExtraSpaces?: boolean;
 }
 
-/** The bytes of a `tokenizer.model`; the first three pieces must be the unknown piece, the text's beginning and its end. */
+/** The bytes of a `tokenizer.model`. The first three pieces are taken for the unknown piece, the text's beginning and its end. */
 export function writeTokenizerModel(pieces: readonly ModelPiece[], spec: ModelSpec): Uint8Array {
+  const { characterCoverage = 0.9995, splitDigits = false, maxPieceLength = 16 } = spec;
+  const { byteFallback = true, dummyPrefix = true, removeExtraSpaces = false } = spec;
   const model = new ProtoWriter();
   for (const { text, score, kind } of pieces) {
     const piece = new ProtoWriter().text(1, text).float(2, score);
@@ -29,22 +37,22 @@ export function writeTokenizerModel(pieces: readonly ModelPiece[], spec: ModelSp
   const trainer = new ProtoWriter()
     .number(3, 2) // model_type: BPE
     .number(4, pieces.length) // vocab_size
-    .float(10, spec.characterCoverage)
-    .number(20, spec.maxPieceLength) // max_sentencepiece_length
+    .float(10, characterCoverage)
+    .number(20, maxPieceLength) // max_sentencepiece_length
     .number(21, 1) // split_by_unicode_script
     .number(22, 1) // split_by_whitespace
     .number(23, 1) // split_by_number
-    .number(25, Number(spec.splitDigits))
+    .number(25, Number(splitDigits))
     .number(26, 1) // allow_whitespace_only_pieces
-    .number(35, 1) // byte_fallback
+    .number(35, Number(byteFallback))
     .number(40, 0) // unk_id, bos_id, eos_id, pad_id
     .number(41, 1)
     .number(42, 2)
     .number(43, -1);
   const normalizer = new ProtoWriter()
     .text(1, 'identity')
-    .number(3, 1) // add_dummy_prefix
-    .number(4, 0) // remove_extra_whitespaces
+    .number(3, Number(dummyPrefix)) // add_dummy_prefix
+    .number(4, Number(removeExtraSpaces)) // remove_extra_whitespaces
     .number(5, 1); // escape_whitespaces
   return model.message(2, trainer).message(3, normalizer).bytes();
 }

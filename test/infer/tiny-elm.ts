@@ -43,7 +43,7 @@ export async function openTinyElm(): Promise<TinyElm> {
         tensors.set(name, { ...tensor, dtype: 'F32', source: bytesInMemory(name, bytes), offset: 0, bytes: bytes.length });
       }
       await files.close();
-      return loadModel(backend, config, { ...checked, tensors, dtype: 'F32' });
+      return loadModel(backend, config, { ...checked, tensors, dtype: 'f32' });
     },
     async close() {
       loaded.free();

@@ -3,8 +3,10 @@
 // the weights in other types. Also greedy continuations. The numbers were made with Apple's own code.
 
 import { access, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { referenceBackend } from '../../src/backends/reference.js';
+import { openCheckpoint } from '../../src/checkpoint.js';
+import { affineTensor, quantizeAffine } from '../../src/formats/mlx.js';
 import { Stepper } from '../../src/infer/step.js';
 import type { StoredTensor } from '../../src/io/bytes.js';
 import { readFloat32, readInt32 } from '../../src/io/decode.js';
@@ -12,7 +14,6 @@ import { openFile, readJson } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
 import { createCache } from '../../src/model/cache.js';
-import { configFromHuggingFace } from '../../src/model/config.js';
 import type { Linear } from '../../src/model/linear.js';
 import { type LoadedModel, type LoadOptions, loadModel } from '../../src/model/load.js';
 import type { Tap } from '../../src/model/openelm.js';
@@ -47,15 +48,14 @@ async function withTensors<T>(path: string, use: (tensors: Tensors) => Promise<T
 
 async function withModel<T>(
   backend: Backend,
-  dir: string,
+  place: string,
   options: LoadOptions,
   use: (model: LoadedModel) => Promise<T>,
 ): Promise<T> {
-  const file = join(dir, 'config.json');
-  const config = configFromHuggingFace(await readJson(file), file);
-  const weights = await openWeights(dir);
+  const checkpoint = await openCheckpoint(place);
+  const weights = await checkpoint.openWeights();
   try {
-    const loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, dir), options);
+    const loaded = await loadModel(backend, checkpoint.config, checkWeights(checkpoint.config, weights.tensors, place), options);
     try {
       return await use(loaded);
     } finally {
@@ -214,36 +214,87 @@ async function judgeDecode(backend: Backend, { model }: LoadedModel, golden: Ten
   return checks;
 }
 
-/** Which golden logits a way of loading must give: [tensor, directory of the weights, dtype]. */
-const roundedWeights: readonly (readonly [string, (entry: string) => boolean, LoadOptions['dtype']])[] = [
-  ['logits_bf16', (entry) => entry.startsWith('bf16'), undefined],
-  ['logits_f16', (entry) => entry.startsWith('f16'), undefined],
-  ['logits_F16', (entry) => entry === '.', 'f16'],
-];
+/** A copy of the model in another type or format, and the golden logits that it must give. */
+interface Copy {
+  readonly place: string;
+  readonly logits: string;
+}
 
-async function judgeQuantized(backend: Backend, dir: string, golden: Tensors, quant: Tensors): Promise<Check[]> {
+/** Folders, GGUF files (`model-TYPE.gguf`) and PyTorch files (their type in the name) beside a model. */
+export async function copiesIn(dir: string): Promise<Copy[]> {
+  const named = (text: string): string => {
+    const type = /bf16|f16/i.exec(text)?.[0];
+    return type === undefined ? 'logits' : `logits_${type.toLowerCase()}`;
+  };
+  const copies: Copy[] = [];
+  for (const name of (await readdir(dir)).sort()) {
+    const place = join(dir, name);
+    const gguf = /-(\w+)\.gguf$/.exec(name)?.[1];
+    if (gguf) copies.push({ place, logits: gguf === 'F32' ? 'logits' : `logits_${gguf}` });
+    else if (name.endsWith('.pt')) copies.push({ place, logits: named(name) });
+    else if (await exists(join(place, 'config.json'))) {
+      const { quantization } = (await readJson(join(place, 'config.json'))) as { quantization?: Record<string, number> };
+      const mlx = quantization && `logits_mlx_q${quantization.bits}_g${quantization.group_size}`;
+      copies.push({ place, logits: mlx ?? named(name) });
+    }
+  }
+  return copies;
+}
+
+async function judgeCopies(backend: Backend, dir: string, golden: Tensors, quant: Tensors): Promise<Judgement> {
   const ids = golden.get('input_ids')!;
   const length = ids.shape[1];
   const row = (await readInt32(ids)).subarray(0, length);
   const checks: Check[] = [];
-  const compare = async (name: string, from: string, options: LoadOptions): Promise<void> => {
-    await withModel(backend, join(dir, from), options, async (loaded) => {
+  const skipped: string[] = [];
+  const logits = new Map([...golden, ...quant]);
+  const compare = async (name: string, place: string, options: LoadOptions): Promise<void> => {
+    await withModel(backend, place, options, async (loaded) => {
       const found = (await forward(backend, loaded, row, 1)).get('logits')!;
-      checks.push({ name, error: relativeError(found, await readFloat32(quant.get(name)!)), bound: floatBound });
+      const expected = (await readFloat32(logits.get(name)!)).subarray(0, found.length);
+      const item = `${relative(dir, place) || '.'} at ${loaded.dtype}: ${name}`;
+      checks.push({ name: item, error: relativeError(found, expected), bound: floatBound });
     });
   };
-  const entries = ['.', ...(await readdir(dir))];
-  for (const [name, fits, dtype] of roundedWeights) {
-    const from = entries.find(fits);
-    if (quant.has(name) && from) await compare(name, from, { dtype });
+  for (const { place, logits: name } of await copiesIn(dir)) {
+    if (!logits.has(name)) {
+      skipped.push(`${place}: there is no ${name} to judge it by`);
+      continue;
+    }
+    // As they are stored where a kernel takes that, and decoded.
+    if (!name.includes('mlx')) await compare(name, place, { activations: 'f32' });
+    if (/_(Q|IQ|mlx)/.test(name)) await compare(name, place, { dtype: 'f32' });
   }
+  if (quant.has('logits_F16')) await compare('logits_F16', dir, { dtype: 'f16' });
   for (const dtype of ['q8', 'q4'] as const) {
     const format = dtype === 'q8' ? 'Q8_0' : 'Q4_0';
-    if (quant.has(`logits_${format}`)) await compare(`logits_${format}`, '.', { dtype, activations: 'f32' });
+    if (quant.has(`logits_${format}`)) await compare(`logits_${format}`, dir, { dtype, activations: 'f32' });
     checks.push(...(await judgeDequantized(backend, dir, quant, dtype, format)));
-    if (backend.name !== 'reference') checks.push(await judgeInt8(backend, dir, row, dtype));
+    if (quant.size > 0 && backend.name !== 'reference') checks.push(await judgeInt8(backend, dir, row, dtype));
   }
-  return checks;
+  return { item: dir, checks, skipped };
+}
+
+/** Tensors of MLX's groups beside what they stand for: `NAME.weight`, `.scales`, `.biases`, `.source` and `.dequant`. */
+async function judgeGroups(file: string): Promise<Check[]> {
+  const groupSize = Number(/g(\d+)\.safetensors$/.exec(file)![1]);
+  return withTensors(file, async (tensors) => {
+    const checks: Check[] = [];
+    for (const name of tensors.keys()) {
+      const module = /^(.*)\.dequant$/.exec(name)?.[1];
+      if (module === undefined) continue;
+      const part = (suffix: string): StoredTensor => tensors.get(`${module}.${suffix}`)!;
+      const [weight, scales, biases] = [part('weight'), part('scales'), part('biases')];
+      const bits = (weight.shape[1] * 32) / (scales.shape[1] * groupSize);
+      const values = await readFloat32(affineTensor(weight, scales, biases, { bits, groupSize }));
+      const expected = await readFloat32(part('dequant'));
+      checks.push({ name: `${module} decoded`, error: absoluteError(values, expected), bound: dequantizedBound });
+      const { codes } = quantizeAffine(await readFloat32(part('source')), { bits, groupSize });
+      const stored = await weight.source.read(weight.offset, weight.bytes);
+      checks.push({ name: `${module} quantized`, error: mismatches([...codes], [...stored]), bound: 0 });
+    }
+    return checks;
+  });
 }
 
 /** Quantized tensors read back through the embedding op: its rows are the dequantized rows of any weight. */
@@ -336,15 +387,14 @@ export async function judgeModel(backend: Backend, dir: string): Promise<Judgeme
       return found;
     });
     const quantFile = join(dir, 'golden_quant.safetensors');
-    const skipped: string[] = [];
-    if (await exists(quantFile)) {
-      await withTensors(quantFile, async (quant) => {
-        checks.push(...(await judgeQuantized(backend, dir, golden, quant)));
-        const mlx = [...quant.keys()].filter((name) => name.includes('mlx'));
-        if (mlx.length) skipped.push(`${mlx.join(', ')}: MLX weights are not read yet`);
-      });
+    const withQuant = async (use: (quant: Tensors) => Promise<Judgement>): Promise<Judgement> =>
+      (await exists(quantFile)) ? withTensors(quantFile, use) : use(new Map());
+    const copies = await withQuant((quant) => judgeCopies(backend, dir, golden, quant));
+    checks.push(...copies.checks);
+    for (const name of await readdir(dir)) {
+      if (/^mlx_g\d+\.safetensors$/.test(name)) checks.push(...(await judgeGroups(join(dir, name))));
     }
-    return { item: dir, checks, skipped };
+    return { item: dir, checks, skipped: copies.skipped };
   });
 }
 

@@ -98,7 +98,7 @@ describe('checkWeights', () => {
   it('passes what fits, under the parameter names', () => {
     const checked = checkWeights(tied, stored(tied, 'BF16'), 'dir');
     expect([...checked.tensors.keys()]).toEqual(parameterShapes(tied).map(({ name }) => name));
-    expect(checked).toMatchObject({ dtype: 'BF16', ignored: [] });
+    expect(checked).toMatchObject({ dtype: 'bf16', ignored: [] });
   });
 
   it("passes CoreNet's names", () => {
@@ -110,7 +110,7 @@ describe('checkWeights', () => {
   it('names the type of most bytes, norms in f32 beside f16 matrices', () => {
     const mixed = stored(tied);
     for (const [name, t] of mixed) if (t.shape.length === 1) mixed.set(name, tensor(name, t.shape, 'F32'));
-    expect(checkWeights(tied, mixed, 'dir').dtype).toBe('F16');
+    expect(checkWeights(tied, mixed, 'dir').dtype).toBe('f16');
   });
 
   it('ignores tensors of no use', () => {

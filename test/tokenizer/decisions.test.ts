@@ -5,7 +5,7 @@ import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Checkpoint, openChatTemplate, openTokenizer } from '../../src/checkpoint.js';
+import { type Checkpoint, openChatTemplate, openTokenizer, folder as textsIn } from '../../src/checkpoint.js';
 import { type ChatMessage, encodeChat, encodeConversation } from '../../src/infer/chat.js';
 import { tokenizerDecisions } from '../../src/tokenizer/decisions.js';
 
@@ -28,7 +28,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 function checkpointAt(directory: string): Checkpoint {
-  return { name: directory, directory, weights: directory, config: { vocabSize: 1 << 20 } } as Checkpoint;
+  return { name: directory, ...textsIn(directory), weights: directory, config: { vocabSize: 1 << 20 } } as Checkpoint;
 }
 
 async function write(name: string, files: Record<string, unknown>, model = vocabulary): Promise<Checkpoint> {
@@ -99,7 +99,7 @@ describe('what travels with a tokenizer', () => {
     const taken = await write('taken', { 'added_tokens.json': { '<mine>': 5 } });
     await expect(openTokenizer(taken)).rejects.toThrow('"<mine>" has the id of');
     const broken = await write('broken', {});
-    await writeFile(join(broken.directory, 'tokenizer_config.json'), '{"bos_token": ');
+    await writeFile(join(broken.place, 'tokenizer_config.json'), '{"bos_token": ');
     await expect(openTokenizer(broken)).rejects.toThrow(/tokenizer_config\.json: expected a value/);
   });
 

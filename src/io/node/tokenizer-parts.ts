@@ -1,12 +1,11 @@
 // A training run's tokenizer: named by a file, or LLaMA's, with what processes texts with it.
 
-import { join } from 'node:path';
 import { inlineProcessor, type ProcessOptions, type TextProcessor } from '../../data/process.js';
 import { InputError } from '../../errors.js';
 import { llamaTokenizer } from '../../tokenizer/llama.js';
 import type { Tokenizer } from '../../tokenizer/tokenizer.js';
 import type { NamedBytes } from '../bytes.js';
-import { kindOf, readIfThere } from './paths.js';
+import { kindOf } from './paths.js';
 import { workerProcessor } from './text-workers.js';
 import { readTokenizerFile } from './tokenizer-file.js';
 
@@ -34,11 +33,4 @@ export async function openTokenizerParts(path: string | undefined): Promise<Toke
     // One thread is many times faster than any model here learns.
     processor: (options) => workerProcessor({ tokenizer: file, options }, 1),
   };
-}
-
-/** What lies beside a model's weights and goes with them wherever they go: its tokenizer and its chat template. */
-export async function sideFilesIn(directory: string): Promise<NamedBytes[]> {
-  const names = ['tokenizer.model', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'];
-  const files = await Promise.all(names.map(async (name) => ({ name, bytes: await readIfThere(join(directory, name)) })));
-  return files.flatMap(({ name, bytes }) => (bytes ? [{ name, bytes }] : []));
 }

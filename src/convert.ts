@@ -1,0 +1,111 @@
+// A model of any format as one of another, on this machine. Which tensors, names and bytes that takes is formats/write.ts's; here it is
+// decided what is written where, and the result appears whole or not at all. Part of the library's door.
+
+import { type Checkpoint, openTokenizer, sideFiles } from './checkpoint.js';
+import { InputError } from './errors.js';
+import type { ModelFormat } from './formats/model-file.js';
+import {
+  type OnBytes,
+  type WritableModel,
+  writeCoreNetFile,
+  writeGgufFile,
+  writeHuggingFace,
+  writeMlx,
+} from './formats/write.js';
+import type { ByteSink } from './io/bytes.js';
+import { writeDirectory } from './io/node/checkpoints.js';
+import { makeDirectory, writeAtomic } from './io/node/files.js';
+import { kindOf, parentOf } from './io/node/paths.js';
+import { isCoreNetFile, isGgufFile } from './locate.js';
+import type { ModelConfig } from './model/config.js';
+import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision } from './model/parameters.js';
+
+export interface ConvertOptions {
+  /** Default: by the ending of the name, .gguf or .pt, else Hugging Face's folder. */
+  readonly to?: ModelFormat;
+  /** Default: as the weights are stored, as far as the format has that. */
+  readonly dtype?: Precision;
+  /** Weights that share a scale, in MLX: 32, 64 or 128. Default 64, or 32 where rows are no multiple. */
+  readonly group?: number;
+  /** Replaces what is there. */
+  readonly force?: boolean;
+  readonly signal?: AbortSignal;
+  /** Called as weights are written, with bytes so far and in all. */
+  readonly onProgress?: OnBytes;
+}
+
+/** What was written. */
+export interface Converted {
+  readonly to: ModelFormat;
+  readonly dtype: Precision;
+}
+
+/**
+ * Writes a model to a file or folder, tensor by tensor. Throws `InputError` when something is there already, the format cannot hold
+ * the model or the precision, or the place cannot be written; rethrows the signal's reason. Nothing is left half written.
+ */
+export async function convertModel(checkpoint: Checkpoint, out: string, options: ConvertOptions = {}): Promise<Converted> {
+  const to = options.to ?? formatOf(out);
+  await checkPlace(out, to, options.force);
+  const { config, place, name: given } = checkpoint;
+  const weights = await checkpoint.openWeights();
+  try {
+    const { tensors, dtype: own } = checkWeights(config, weights.tensors, place);
+    const name = given
+      .split(/[/\\]/)
+      .at(-1)!
+      .replace(/\.(gguf|pt|safetensors)$/, '');
+    const model: WritableModel = { name, config, tensors, texts: await sideFiles(checkpoint) };
+    const onProgress: OnBytes = (done, total) => {
+      options.signal?.throwIfAborted();
+      options.onProgress?.(done, total);
+    };
+    const dtype = options.dtype ?? (to === 'hf' || to === 'corenet' ? checkpointTypeOf(own) : own);
+    if (to === 'gguf') {
+      const tokenizer = await openTokenizer(checkpoint);
+      await writeFile(out, (sink) => writeGgufFile(sink, model, dtype, tokenizer, onProgress));
+    } else if (to === 'corenet') {
+      await writeFile(out, (sink) => writeCoreNetFile(sink, model, plainType(dtype, to), onProgress));
+    } else if (to === 'mlx' && (dtype === 'q8' || dtype === 'q4')) {
+      const format = { bits: dtype === 'q8' ? 8 : 4, groupSize: options.group ?? groupOf(config) };
+      await writeDirectory(out, (file) => writeMlx(file, model, own === 'bf16' ? 'bf16' : 'f16', format, onProgress));
+    } else {
+      await writeDirectory(out, (file) => writeHuggingFace(file, model, plainType(dtype, to), onProgress));
+    }
+    return { to, dtype };
+  } finally {
+    await weights.close();
+  }
+}
+
+/** The format that a name asks for. */
+function formatOf(out: string): ModelFormat {
+  if (isGgufFile(out)) return 'gguf';
+  return isCoreNetFile(out) ? 'corenet' : 'hf';
+}
+
+/** Throws `InputError` unless the result may be put there. */
+async function checkPlace(out: string, to: ModelFormat, force = false): Promise<void> {
+  const there = await kindOf(out);
+  if (there === undefined) return;
+  const wanted = to === 'gguf' || to === 'corenet' ? 'file' : 'directory';
+  if (there !== wanted) throw new InputError(`${out} is a ${there}, and ${to} is written as a ${wanted}; choose another name`);
+  if (!force) throw new InputError(`${out}: something is there already; choose another name, or --force to replace it`);
+}
+
+/** Throws `InputError` for a precision that the format has no numbers of. */
+function plainType(dtype: Precision, to: ModelFormat): CheckpointType {
+  if (dtype === 'f32' || dtype === 'f16' || dtype === 'bf16') return dtype;
+  throw new InputError(`${to} holds f32, f16 or bf16, not ${dtype}; choose one of them, or gguf or mlx as the format`);
+}
+
+/** The usual group, or a smaller one where a row is no multiple of it. */
+function groupOf({ modelDim, layers }: ModelConfig): number {
+  const widths = [modelDim, ...layers.flatMap(({ queryHeads, headDim, ffnDim }) => [queryHeads * headDim, ffnDim])];
+  return widths.every((width) => width % 64 === 0) ? 64 : 32;
+}
+
+async function writeFile(out: string, write: (sink: ByteSink) => Promise<void>): Promise<void> {
+  await makeDirectory(parentOf(out));
+  await writeAtomic(out, write);
+}

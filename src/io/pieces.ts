@@ -1,0 +1,86 @@
+// Sources whose bytes are nowhere as such: pieces of others put end to end, and elements that are decoded from groups of bytes as
+// they are read. What is asked for is all that is ever made. Knows no format: who groups and decodes is the caller.
+
+import { type ByteSource, checkRange, type Piece, type StoredTensor } from './bytes.js';
+import { toFloat32 } from './decode.js';
+
+/** Pieces of sources as one source, in order. `close` leaves theirs open: they are their owner's. */
+export function joined(name: string, pieces: readonly Piece[]): ByteSource {
+  if (pieces.length === 1 && pieces[0].offset === 0 && pieces[0].bytes === pieces[0].source.size) return pieces[0].source;
+  const source: ByteSource = {
+    name,
+    size: pieces.reduce((sum, { bytes }) => sum + bytes, 0),
+    pieces,
+    async read(offset, length) {
+      checkRange(source, offset, length);
+      const parts: Uint8Array[] = [];
+      let start = 0;
+      for (const piece of pieces) {
+        const from = Math.max(offset, start);
+        const to = Math.min(offset + length, start + piece.bytes);
+        if (from < to) parts.push(await piece.source.read(piece.offset + from - start, to - from));
+        start += piece.bytes;
+      }
+      if (parts.length === 1) return parts[0];
+      const whole = new Uint8Array(length);
+      let at = 0;
+      for (const part of parts) {
+        whole.set(part, at);
+        at += part.length;
+      }
+      return whole;
+    },
+    async close() {},
+  };
+  return source;
+}
+
+/** Fills `out` with the values of the groups [first, first + count). */
+export type DecodeGroups = (first: number, count: number, out: Float32Array) => Promise<void>;
+
+/** Values that come in groups of `groupValues` as F32 bytes, decoded when they are read. */
+export function decoded(name: string, groups: number, groupValues: number, decode: DecodeGroups): ByteSource {
+  const groupBytes = 4 * groupValues;
+  const source: ByteSource = {
+    name,
+    size: groups * groupBytes,
+    async read(offset, length) {
+      checkRange(source, offset, length);
+      const first = Math.floor(offset / groupBytes);
+      const count = Math.ceil((offset + length) / groupBytes) - first;
+      const values = new Float32Array(count * groupValues);
+      await decode(first, count, values);
+      return new Uint8Array(values.buffer, offset - first * groupBytes, length);
+    },
+    async close() {},
+  };
+  return source;
+}
+
+/** The rows [from, from + count) of a matrix, as a matrix. */
+export function rowsOf(tensor: StoredTensor, from: number, count: number): StoredTensor {
+  const rows = tensor.shape[0];
+  const part = ({ source, offset, bytes }: Piece): Piece => {
+    const each = bytes / rows;
+    return { source, offset: offset + from * each, bytes: count * each };
+  };
+  const packed = tensor.packed && { ...tensor.packed, ...part(tensor.packed) };
+  return { ...tensor, ...part(tensor), shape: [count, ...tensor.shape.slice(1)], packed };
+}
+
+/** A tensor's values in order, a few MiB at a time. */
+export async function* valuesOf(tensor: StoredTensor, pieceValues = 1 << 20): AsyncGenerator<Float32Array> {
+  const elements = tensor.shape.reduce((product, size) => product * size, 1);
+  const size = elements === 0 ? 0 : tensor.bytes / elements;
+  for (let done = 0; done < elements; done += pieceValues) {
+    const count = Math.min(pieceValues, elements - done);
+    yield toFloat32(await tensor.source.read(tensor.offset + done * size, count * size), tensor.dtype);
+  }
+}
+
+/** Bytes of a piece in order, a few MiB at a time. */
+export async function* bytesOf({ source, offset, bytes }: Piece, pieceBytes = 4 << 20): AsyncGenerator<Uint8Array> {
+  for (let done = 0; done < bytes; done += pieceBytes) {
+    yield source.read(offset + done, Math.min(pieceBytes, bytes - done));
+  }
+}

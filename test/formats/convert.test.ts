@@ -1,0 +1,130 @@
+// From each format to the next: what comes back is what went in, tensor by tensor, with its tokenizer and template; and our own blocks
+// are those of the files.
+
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openChatTemplate, openCheckpoint, openTokenizer } from '../../src/checkpoint.js';
+import { convertModel } from '../../src/convert.js';
+import { readFloat32 } from '../../src/io/decode.js';
+import { checkWeights } from '../../src/model/parameters.js';
+import { quantizeWeights } from '../../src/tensor/quantize.js';
+import { run } from '../app/terminal.js';
+import { template, writeSmall } from './build.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'openelm-formats-'));
+const place = (name: string): string => join(folder, name);
+beforeAll(() => writeSmall(place('model')));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Every parameter's values. */
+async function weightsOf(name: string): Promise<Map<string, Float32Array>> {
+  const checkpoint = await openCheckpoint(name);
+  const weights = await checkpoint.openWeights();
+  try {
+    const values = new Map<string, Float32Array>();
+    for (const [parameter, tensor] of checkWeights(checkpoint.config, weights.tensors, name).tensors) {
+      values.set(parameter, (await readFloat32(tensor)).slice());
+    }
+    return values;
+  } finally {
+    await weights.close();
+  }
+}
+
+async function textsOf(name: string): Promise<unknown[]> {
+  const checkpoint = await openCheckpoint(name);
+  const tokenizer = (await openTokenizer(checkpoint))!;
+  const text = 'Once upon a time, 42 naïve  cats\n\t<s> sat </s>: ☃.';
+  const ids = [tokenizer.encode(text), tokenizer.encodeTemplate(text, { bos: true })];
+  return [...ids, tokenizer.bosId, tokenizer.eosId, tokenizer.addBos, tokenizer.vocabSize, await openChatTemplate(checkpoint)];
+}
+
+describe('convert', () => {
+  it('goes from Hugging Face to GGUF, MLX, CoreNet and back, and all is equal', async () => {
+    const original = place('model');
+    const [weights, texts] = [await weightsOf(original), await textsOf(original)];
+    expect(texts.at(-1)).toBe(template);
+    let from = original;
+    for (const [name, ...options] of [['a.gguf'], ['b', '--to', 'mlx'], ['c.pt'], ['d']]) {
+      const { code, stdout, stderr } = await run(['convert', from, place(name), ...options]);
+      expect(code, stderr).toBe(0);
+      expect(stdout).toMatch(/ as (gguf|mlx|corenet|hf), f32\n$/);
+      const found = await weightsOf(place(name));
+      for (const [parameter, values] of weights) expect(found.get(parameter), `${name}: ${parameter}`).toEqual(values);
+      expect(await textsOf(place(name)), name).toEqual(texts);
+      const [config, before] = [(await openCheckpoint(place(name))).config, (await openCheckpoint(original)).config];
+      expect({ ...config, scaling: null }).toEqual({ ...before, scaling: null });
+      const written = await run(['run', 'Once upon', '-m', place(name), '-n', '4', '--json']);
+      expect(written.code, written.stderr).toBe(0);
+      from = place(name);
+    }
+    expect(readdirSync(folder).filter((name) => name.includes('.tmp'))).toEqual([]);
+  });
+
+  it.each(['q8', 'q4'] as const)('writes GGUF in %s whose values are our own', async (dtype) => {
+    const out = place(`${dtype}.gguf`);
+    await convertModel(await openCheckpoint(place('model')), out, { dtype });
+    const found = await weightsOf(out);
+    for (const [name, values] of await weightsOf(place('model'))) {
+      if (name.includes('norm')) expect(found.get(name)).toEqual(values);
+      else {
+        const { codes, scales } = quantizeWeights(values, dtype === 'q8' ? 8 : 4); // rows are whole groups
+        expect(found.get(name), name).toEqual(Float32Array.from(codes, (code, i) => code * scales[i >> 5]));
+      }
+    }
+    const again = place(`${dtype}-again.gguf`);
+    await convertModel(await openCheckpoint(out), again);
+    expect(await weightsOf(again)).toEqual(found);
+  });
+
+  it.each([
+    ['q4', undefined, 0.1],
+    ['q8', 32, 0.01],
+  ] as const)('writes MLX in %s, in groups of %s', async (dtype, group, bound) => {
+    const out = place(`mlx-${dtype}`);
+    await convertModel(await openCheckpoint(place('model')), out, { to: 'mlx', dtype, group });
+    const checkpoint = await openCheckpoint(out);
+    expect(checkpoint.format).toBe('mlx');
+    const found = await weightsOf(out);
+    for (const [name, values] of await weightsOf(place('model'))) {
+      const most = values.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0);
+      const error = values.reduce((worst, value, i) => Math.max(worst, Math.abs(value - found.get(name)![i])), 0);
+      expect(error, name).toBeLessThan(bound * most);
+    }
+  });
+
+  it("pads LLaMA's vocabulary for CoreNet, and cuts it again", async () => {
+    const fields = { vocab_size: 32_000, model_dim: 16, num_transformer_layers: 1, ffn_multipliers: 2, qkv_multipliers: 1 };
+    await writeSmall(place('llama'), 'bf16', fields, []);
+    await convertModel(await openCheckpoint(place('llama')), place('llama.pt'));
+    const file = await openCheckpoint(place('llama.pt'));
+    expect([file.config.vocabSize, (await openTokenizer(file))?.vocabSize]).toEqual([32_000, 32_000]);
+    expect(await weightsOf(place('llama.pt'))).toEqual(await weightsOf(place('llama')));
+    await convertModel(file, place('llama.gguf'));
+    expect(await textsOf(place('llama.gguf'))).toEqual([...(await textsOf(place('llama')))]);
+  });
+
+  it('refuses what cannot be, in a sentence, and leaves nothing', async () => {
+    await writeSmall(place('untied'), 'f16', { share_input_output_layers: false });
+    writeFileSync(place('taken.gguf'), '');
+    for (const [argv, message] of [
+      [['model', 'taken.gguf'], /taken\.gguf: something is there already; choose another name, or --force/],
+      [['model', 'model', '--to', 'gguf'], /model is a directory, and gguf is written as a file/],
+      [['model', 'x', '--dtype', 'q8'], /hf holds f32, f16 or bf16, not q8/],
+      [['model', 'x.pt', '--dtype', 'q4'], /corenet holds f32, f16 or bf16, not q4/],
+      [['untied', 'x.gguf'], /GGUF's openelm models have tied embeddings, which this one lacks/],
+      [['model', 'x', '--to', 'mlx', '--dtype', 'q4', '--group', '128'], /has rows of 64, no multiple of the group of 128/],
+    ] as const) {
+      const [from, out, ...rest] = argv;
+      const { code, stdout, stderr } = await run(['convert', place(from), place(out), ...rest]);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+      expect(stderr).toMatch(message);
+      expect(existsSync(place('x')) || existsSync(place('x.pt')) || existsSync(place('x.gguf'))).toBe(false);
+    }
+    const stopped = convertModel(await openCheckpoint(place('model')), place('y.gguf'), { signal: AbortSignal.abort() });
+    await expect(stopped).rejects.toThrow();
+    expect(readdirSync(folder).filter((name) => name.startsWith('y') || name.startsWith('.'))).toEqual([]);
+  });
+});
