@@ -1,0 +1,201 @@
+// A grammar as tables that run over bytes: each rule an automaton whose steps are bytes of UTF-8 and calls of other rules. What
+// can never be completed is taken out, so that every way that is begun can be ended. Rules that call themselves before they
+// have read anything are refused, as llama.cpp does: a stack would grow without end.
+
+import { InputError } from '../errors.js';
+import { type Automaton, endingStates, keepOnly, type State } from './automaton.js';
+import { Builder, embed, type LeafExpression } from './builder.js';
+import { type CharacterSet, characterSet, type Range, utf8Sequences, without } from './characters.js';
+import type { Expression, Grammar } from './expression.js';
+
+/** States of all rules, numbered through. */
+export interface CompiledGrammar {
+  readonly start: number;
+  readonly states: readonly CompiledState[];
+}
+
+export interface CompiledState {
+  /** Next state by byte; -1: none. */
+  readonly next: Int16Array | Int32Array;
+  /** The first state of a called rule, and where it returns to. */
+  readonly calls: readonly { readonly start: number; readonly to: number }[];
+  readonly accepts: boolean;
+  /** Nothing comes after it but the return: whoever is called here may return further up at once. */
+  readonly last: boolean;
+}
+
+/** Which characters can be written at all: null for all of them. */
+export type Alphabet = CharacterSet | null;
+
+const rootName = '';
+
+/** Throws `InputError` when a rule is missing or calls itself first, or when nothing at all satisfies the grammar. */
+export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): CompiledGrammar {
+  const automata = new Map<string, Automaton>();
+  const expressionOf = (name: string): Expression => {
+    const expression = name === rootName ? root : rules.get(name);
+    if (!expression) throw new InputError(`the grammar uses the rule ${name}, which it does not define`);
+    return expression;
+  };
+  const build = (name: string): void => {
+    if (automata.has(name)) return;
+    const automaton = bytesOf(expressionOf(name), alphabet);
+    automata.set(name, automaton);
+    for (const { calls } of automaton.states) for (const { rule } of calls) build(rule);
+  };
+  build(rootName);
+  const kept = withoutDeadEnds(automata);
+  checkLeftRecursion(kept);
+  return numbered(kept);
+}
+
+function bytesOf(expression: Expression, alphabet: Alphabet): Automaton {
+  const builder = new Builder();
+  const [start, end] = [builder.state(), builder.state()];
+  const bytes = (from: number, range: Range, to: number): void => {
+    const written = alphabet === null ? [range] : without([range], without([range], alphabet));
+    for (const sequence of written.flatMap(utf8Sequences)) {
+      let at = from;
+      for (const [i, byte] of sequence.entries()) {
+        const next = i === sequence.length - 1 ? to : builder.state();
+        builder.step(at, byte, next);
+        at = next;
+      }
+    }
+  };
+  const characters = (from: number, ranges: CharacterSet, to: number): void => {
+    for (const range of ranges) bytes(from, range, to);
+  };
+  builder.add(expression, start, end, (leaf: LeafExpression, from, to) => {
+    if (leaf.kind === 'rule') builder.call(from, leaf.name, to);
+    else if (leaf.kind === 'set') characters(from, leaf.set, to);
+    else if (leaf.as === 'utf8') embed(builder, leaf.automaton, from, to, bytes);
+    else embed(builder, leaf.automaton, from, to, (a, range, b) => asJson(builder, a, range, b, bytes));
+  });
+  return builder.determinize(start, end);
+}
+
+const escaped = characterSet([
+  [0, 0x1f],
+  [0x22, 0x22],
+  [0x5c, 0x5c],
+]);
+const shortEscapes = new Map([
+  [0x22, '"'],
+  [0x5c, '\\'],
+  [0x08, 'b'],
+  [0x09, 't'],
+  [0x0a, 'n'],
+  [0x0c, 'f'],
+  [0x0d, 'r'],
+]);
+
+/** A character as it is written in a JSON string: itself where it may be, else its escape. */
+function asJson(
+  builder: Builder,
+  from: number,
+  [low, high]: Range,
+  to: number,
+  bytes: (from: number, range: Range, to: number) => void,
+): void {
+  for (const range of without([[low, high]], escaped)) bytes(from, range, to);
+  for (const character of [...shortEscapes.keys(), ...Array.from({ length: 32 }, (_, i) => i)].filter(
+    (code, i, all) => code >= low && code <= high && all.indexOf(code) === i,
+  )) {
+    const short = shortEscapes.get(character);
+    const spelled = short === undefined ? `\\u${character.toString(16).padStart(4, '0')}` : `\\${short}`;
+    let at = from;
+    for (const [i, letter] of [...spelled].entries()) {
+      const next = i === spelled.length - 1 ? to : builder.state();
+      bytes(at, [letter.charCodeAt(0), letter.charCodeAt(0)], next);
+      at = next;
+    }
+  }
+}
+
+/** Takes out rules that never end, calls of them, and the states that lead nowhere else. */
+function withoutDeadEnds(automata: ReadonlyMap<string, Automaton>): Map<string, Automaton> {
+  const productive = new Set<string>();
+  const endsIn = (states: readonly State[]): Set<number> => endingStates(states, (rule) => productive.has(rule));
+  const callers = new Map<string, string[]>();
+  for (const [name, { states }] of automata) {
+    for (const { calls } of states) for (const { rule } of calls) callers.set(rule, [...(callers.get(rule) ?? []), name]);
+  }
+  const queue = new Set(automata.keys());
+  for (const name of queue) {
+    queue.delete(name);
+    if (productive.has(name) || !endsIn(automata.get(name)!.states).has(0)) continue;
+    productive.add(name);
+    for (const caller of callers.get(name) ?? []) queue.add(caller);
+  }
+  if (!productive.has(rootName)) throw new InputError('no text satisfies the grammar');
+  const kept = new Map<string, Automaton>();
+  for (const [name, { states }] of automata) {
+    if (!productive.has(name)) continue;
+    const ending = endsIn(states);
+    kept.set(
+      name,
+      keepOnly(
+        states,
+        (state) => ending.has(state),
+        (called) => productive.has(called),
+      ),
+    );
+  }
+  return kept;
+}
+
+function checkLeftRecursion(automata: ReadonlyMap<string, Automaton>): void {
+  const nullable = new Set<string>();
+  /** The states that are reached before a byte is read. */
+  const freely = ({ states }: Automaton): Set<number> => {
+    const reached = new Set([0]);
+    for (const state of reached) for (const { rule, to } of states[state].calls) if (nullable.has(rule)) reached.add(to);
+    return reached;
+  };
+  for (let grew = true; grew; ) {
+    grew = false;
+    for (const [name, automaton] of automata) {
+      if (nullable.has(name) || ![...freely(automaton)].some((state) => automaton.states[state].accepts)) continue;
+      nullable.add(name);
+      grew = true;
+    }
+  }
+  const done = new Set<string>();
+  const visit = (name: string, way: readonly string[]): void => {
+    if (way.includes(name)) {
+      const cycle = [...way.slice(way.indexOf(name)), name].map((step) => step || 'root').join(' -> ');
+      throw new InputError(`the grammar's rule ${name || 'root'} begins with itself (${cycle}): write it as a repetition`);
+    }
+    if (done.has(name)) return;
+    const automaton = automata.get(name)!;
+    for (const state of freely(automaton)) for (const { rule } of automaton.states[state].calls) visit(rule, [...way, name]);
+    done.add(name);
+  };
+  for (const name of automata.keys()) visit(name, []);
+}
+
+function numbered(automata: ReadonlyMap<string, Automaton>): CompiledGrammar {
+  const first = new Map<string, number>();
+  let count = 0;
+  for (const [name, { states }] of automata) {
+    first.set(name, count);
+    count += states.length;
+  }
+  const Table = count < 0x8000 ? Int16Array : Int32Array;
+  const states: CompiledState[] = [];
+  for (const [name, automaton] of automata) {
+    const base = first.get(name)!;
+    for (const { steps, calls, accepts } of automaton.states) {
+      const next = new Table(256).fill(-1);
+      for (const { low, high, to } of steps) next.fill(base + to, low, high + 1);
+      states.push({
+        next,
+        calls: calls.map(({ rule, to }) => ({ start: first.get(rule)!, to: base + to })),
+        accepts,
+        last: accepts && steps.length === 0 && calls.length === 0,
+      });
+    }
+  }
+  return { start: first.get(rootName)!, states };
+}

@@ -1,0 +1,148 @@
+// Which tokens may come next. A token that stays inside the rule that is being read may come whatever called that rule, so the walk
+// over the vocabulary is kept by state: its tokens, and the nodes of the tree where the rule is left. Only from those nodes on the
+// walk depends on who called, and they are few. In a JSON string, say, all tokens without a quote are found once and for all.
+
+import type { CompiledGrammar } from './compile.js';
+import type { Matcher, Position, Stack } from './matcher.js';
+import type { TokenTree } from './tokens.js';
+
+/** A set of token ids, a bit each. */
+export type TokenMask = Uint32Array;
+
+/** What can be said of a state and a node of the tree without knowing who called the state's rule. */
+interface Local {
+  readonly tokens: Int32Array;
+  /** The same as bits, made where it is joined with others again and again. */
+  mask?: TokenMask;
+  /** Where the rule may be left. */
+  readonly exits: Int32Array;
+}
+
+/** Walks that are kept. */
+const mostWalks = 1 << 16;
+const mostMasks = 256;
+
+export class Masks {
+  private readonly walks = new Map<number, Local>();
+  private readonly masks = new Map<string, TokenMask>();
+  private readonly states: CompiledGrammar['states'];
+  private readonly marks: Uint8Array;
+
+  constructor(
+    matcher: Matcher,
+    readonly tree: TokenTree,
+  ) {
+    this.states = matcher.grammar.states;
+    this.marks = new Uint8Array(tree.vocabSize);
+  }
+
+  /** The tokens that may follow, walking from a node of the tree (0: from the beginning of tokens); not to be changed. */
+  after({ stacks, key }: Position, node = 0): TokenMask {
+    const name = `${node} ${key}`;
+    const known = this.masks.get(name);
+    if (known) {
+      this.masks.delete(name);
+      this.masks.set(name, known);
+      return known;
+    }
+    const mask = new Uint32Array(Math.ceil(this.tree.vocabSize / 32));
+    const done = new Set<string>();
+    for (const stack of stacks) this.resolve(stack, node, mask, done);
+    if (this.masks.size >= mostMasks) this.masks.delete(this.masks.keys().next().value!); // the one not used for longest
+    this.masks.set(name, mask);
+    return mask;
+  }
+
+  private resolve({ id, state, below }: Stack, node: number, mask: TokenMask, done: Set<string>): void {
+    const name = `${id} ${node}`;
+    if (done.has(name)) return;
+    done.add(name);
+    const local = this.local(state, node);
+    if (node === 0 && local.tokens.length > mask.length) {
+      local.mask ??= maskOf(local.tokens, mask.length);
+      for (let i = 0; i < mask.length; i++) mask[i] |= local.mask[i];
+    } else for (const token of local.tokens) mask[token >>> 5] |= 1 << (token & 31);
+    if (below) for (const exit of local.exits) this.resolve(below, exit, mask, done);
+  }
+
+  private local(state: number, node: number): Local {
+    const name = state * this.tree.bytes.length + node;
+    const known = this.walks.get(name);
+    if (known) return known;
+    const walk = this.walk(state, node);
+    if (this.walks.size >= mostWalks) this.walks.clear();
+    this.walks.set(name, walk);
+    return walk;
+  }
+
+  /** All tokens below the node that the state's rule, and those it calls, can read; one that ends with a call's return too. */
+  private walk(start: number, node: number): Local {
+    const { states } = this;
+    const { bytes, ends, depths, first, tokens } = this.tree;
+    const found: number[] = [];
+    const exits: number[] = [];
+    const seen = new Set<number>(); // (state, node) pairs where the walk begins anew after a call
+    const begin: [state: number, node: number][] = [[start, node]];
+    /** Calls and returns at a node, before its children are looked at. */
+    const around = (state: number, at: number): void => {
+      const { calls, accepts } = states[state];
+      if (accepts) exits.push(at);
+      for (const call of calls) {
+        const inner = this.local(call.start, at);
+        for (const token of inner.tokens) found.push(token);
+        for (const exit of inner.exits) {
+          const name = call.to * bytes.length + exit;
+          if (seen.has(name)) continue;
+          seen.add(name);
+          begin.push([call.to, exit]);
+        }
+      }
+    };
+    const stateAt = new Int32Array(1 << 8);
+    for (let next = begin.pop(); next; next = begin.pop()) {
+      const [state, from] = next;
+      const base = depths[from];
+      around(state, from);
+      let path = stateAt;
+      path[0] = state;
+      for (let at = from + 1; at < ends[from]; ) {
+        const depth = depths[at] - base;
+        const to = states[path[depth - 1]].next[bytes[at]];
+        if (to < 0) {
+          at = ends[at];
+          continue;
+        }
+        if (depth === path.length) {
+          const longer = new Int32Array(2 * depth);
+          longer.set(path);
+          path = longer;
+        }
+        path[depth] = to;
+        for (let i = first[at]; i < first[at + 1]; i++) found.push(tokens[i]);
+        const { calls, accepts } = states[to];
+        if (accepts || calls.length > 0) around(to, at);
+        at++;
+      }
+    }
+    return { tokens: this.distinct(found), exits: Int32Array.from(new Set(exits)) };
+  }
+
+  private distinct(found: number[]): Int32Array {
+    const { marks } = this;
+    let count = 0;
+    for (const token of found) {
+      if (marks[token]) continue;
+      marks[token] = 1;
+      found[count++] = token;
+    }
+    found.length = count;
+    for (const token of found) marks[token] = 0;
+    return Int32Array.from(found);
+  }
+}
+
+function maskOf(tokens: Int32Array, words: number): TokenMask {
+  const mask = new Uint32Array(words);
+  for (const token of tokens) mask[token >>> 5] |= 1 << (token & 31);
+  return mask;
+}
