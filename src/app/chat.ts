@@ -5,10 +5,12 @@ import { createInterface } from 'node:readline';
 import { Command } from 'commander';
 import { InputError, nearest } from '../errors.js';
 import { type ChatMessage, defaultChatModel, defaultModel, type Model, type TextResult } from '../index.js';
+import type { ConstraintOptions } from '../infer/constraint.js';
 import { openModel } from './loading.js';
 import {
   addGenerationOptions,
   addModelOptions,
+  constraintOptions,
   type GenerationOptions,
   generationOptions,
   type ModelOptions,
@@ -45,23 +47,24 @@ export function chatCommand(terminal: Terminal): Command {
 }
 
 async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {
+  const constraint = await constraintOptions(options);
   const { model } = await openModel(terminal, { ...options, model: options.model ?? defaultChatModel });
   try {
     if (model.checkpoint.name === defaultModel) {
       const what = `${defaultModel} is a story model without instruction tuning: it goes on with your text rather than answers`;
       tell(terminal, `note: ${what}`);
     }
-    await converse(terminal, model, options);
+    await converse(terminal, model, options, constraint);
   } finally {
     await model.dispose();
   }
 }
 
-async function converse(terminal: Terminal, model: Model, options: ChatOptions): Promise<void> {
+async function converse(terminal: Terminal, model: Model, options: ChatOptions, constraint: ConstraintOptions): Promise<void> {
   const { stdin, stdout, stderr } = terminal;
   const interactive = Boolean(stdin.isTTY);
   tell(terminal, `template: ${model.hasChatTemplate ? "the model's own" : "Apple's for instructions (the model has none)"}`);
-  const conversation = new Conversation(model, options, (note) => tell(terminal, `note: ${note}`));
+  const conversation = new Conversation(model, options, constraint, (note) => tell(terminal, `note: ${note}`));
   const input = createInterface({ input: stdin, output: interactive ? stderr : undefined, terminal: interactive });
   let answering: AbortController | undefined;
   let left = false;
@@ -141,6 +144,7 @@ class Conversation {
   constructor(
     private readonly model: Model,
     private readonly options: ChatOptions,
+    private readonly constraint: ConstraintOptions,
     private readonly note: (text: string) => void,
   ) {}
 
@@ -155,7 +159,12 @@ class Conversation {
     try {
       const ids = await this.fit();
       // With `continuation` the text keeps a leading space, so that encoding it again gives the ids that are in the cache.
-      const pieces = this.model.generate(ids, { ...generationOptions(this.options), signal, continuation: true });
+      const pieces = this.model.generate(ids, {
+        ...generationOptions(this.options),
+        ...this.constraint,
+        signal,
+        continuation: true,
+      });
       let begun = false;
       for (;;) {
         const next = await pieces.next();

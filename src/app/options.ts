@@ -3,9 +3,11 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackendChoice } from '../index.js';
+import type { ConstraintOptions } from '../infer/constraint.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';
+import { parseJson } from '../io/json.js';
 import type { Precision } from '../model/parameters.js';
-import { UsageError } from './terminal.js';
+import { readTextFile, UsageError } from './terminal.js';
 
 /** A decimal number, all of the text. */
 function number(text: string): number {
@@ -145,10 +147,26 @@ export interface GenerationOptions extends SamplingOptions {
   readonly temperature: number;
   readonly stop?: readonly string[];
   readonly ignoreEos?: boolean;
+  /** Files, and an expression: what the text must be. */
+  readonly jsonSchema?: string;
+  readonly grammar?: string;
+  readonly regex?: string;
+}
+
+/** What the text must be, read from the files that the options name. Throws `UsageError` when there are two of them. */
+export async function constraintOptions({ jsonSchema, grammar, regex }: GenerationOptions): Promise<ConstraintOptions> {
+  const given = Object.entries({ '--json-schema': jsonSchema, '--grammar': grammar, '--regex': regex });
+  const names = given.flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (names.length > 1) throw new UsageError(`give one of ${names.join(' and ')}: a text is held to one of them`);
+  return {
+    jsonSchema: jsonSchema === undefined ? undefined : parseJson(await readTextFile(jsonSchema), jsonSchema),
+    grammar: grammar === undefined ? undefined : await readTextFile(grammar),
+    regex,
+  };
 }
 
 /** Those among a verb's options that are of the generation. */
-export function generationOptions(options: GenerationOptions): GenerationOptions {
+export function generationOptions(options: GenerationOptions): Omit<GenerationOptions, keyof ConstraintOptions> {
   const { maxTokens, temperature, topK, topP, minP, typicalP, seed, stop, ignoreEos } = options;
   const { repetitionPenalty, frequencyPenalty, presencePenalty } = options;
   const penalties = { repetitionPenalty, frequencyPenalty, presencePenalty };
@@ -175,7 +193,10 @@ export function addGenerationOptions(
       'end before this text; may be repeated; \\n, \\t and the like are understood',
       (text: string, all?: string[]) => [...(all ?? []), stopText(text)],
     )
-    .option('--ignore-eos', 'go on after an end-of-sequence token');
+    .option('--ignore-eos', 'go on after an end-of-sequence token')
+    .option('--json-schema <file>', 'write JSON that this schema allows')
+    .option('--grammar <file>', "write what this grammar allows (llama.cpp's GBNF)")
+    .option('--regex <pattern>', "write what this regular expression (JavaScript's) matches as a whole");
 }
 
 function stopText(text: string): string {

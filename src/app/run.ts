@@ -10,6 +10,7 @@ import { openModel } from './loading.js';
 import {
   addGenerationOptions,
   addModelOptions,
+  constraintOptions,
   type GenerationOptions,
   generationOptions,
   idList,
@@ -33,7 +34,8 @@ Without a prompt, or with -, the prompt is read from stdin, less one newline at 
 
 With --json the output is {"prompt_ids", "ids", "text" (null without a tokenizer), "finish_reason" ("stop", "length" or "abort"),
 "timings": {"prompt_tokens", "prompt_ms", "prompt_tokens_per_second", "generated_tokens", "generate_ms" (from the first token
-to the last), "tokens_per_second", "time_to_first_token_ms", "load_ms"}}; a rate or time that does not exist is null.
+to the last), "tokens_per_second", "time_to_first_token_ms", "load_ms"}}; a rate or time that does not exist is null. With
+--json-schema, --grammar or --regex "complete" tells whether the text is whole: it is not where it was cut.
 
 Example:
   $ openelm run "Once upon a time" --max-tokens 100 --temperature 0.8`;
@@ -63,6 +65,7 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
     tell(terminal, `note: ${argument} is taken as the text to continue; as the model: ${call}`);
   }
   const options = { ...given, seed: given.seed ?? randomSeed() };
+  const constraint = await constraintOptions(options);
   const idle = idleOptions(options);
   if (idle.length > 0) tell(terminal, `note: ${idle.join(', ')} without effect at temperature 0`);
 
@@ -74,6 +77,7 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
     const result = await interruptible(terminal, async (signal) => {
       const pieces = model.generate(prompt, {
         ...generationOptions(options),
+        ...constraint,
         signal,
         continuation: echo,
         overflow: options.slide ? 'slide' : 'stop',
@@ -87,11 +91,21 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
     });
     if (options.json) writeJson(terminal, toJson(model, result, loadMs, firstMs));
     else stdout.write('\n');
+    if (result.complete === false && result.finishReason === 'length') tell(terminal, `note: ${cut(model, result, options)}`);
     if (options.verbose) stderr.write(summary(model, result, loadMs, firstMs, options));
     if (result.finishReason === 'abort') throw new Interrupted();
   } finally {
     await model.dispose();
   }
+}
+
+/** Why a text that was to be of a certain form is not. */
+function cut({ engine }: Model, { ids }: TextResult, { maxTokens }: RunOptions): string {
+  const where =
+    ids.length >= maxTokens
+      ? `at ${maxTokens} tokens: --max-tokens allows more`
+      : `where the context of ${engine.context} tokens is full`;
+  return `the text is not complete, it was cut ${where}`;
 }
 
 /** Without a tokenizer the ids themselves, apart by spaces. */
@@ -128,6 +142,7 @@ function toJson(model: Model, result: TextResult, loadMs: number, firstMs: numbe
     ids: result.ids,
     text: model.hasTokenizer ? result.text : null,
     finish_reason: result.finishReason,
+    ...(result.complete === undefined ? {} : { complete: result.complete }),
     timings: {
       prompt_tokens: timings.promptTokens,
       prompt_ms: rounded(timings.promptMs),

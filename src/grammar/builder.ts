@@ -142,8 +142,30 @@ export class Builder {
 /** What an expression is made of in the end. */
 export type LeafExpression = Extract<Expression, { kind: 'set' | 'rule' | 'automaton' }>;
 
+/** Throws `InputError` when an expression written out would be too large to be looked at. */
+export function checkSize(expression: Expression): void {
+  if (sizeOf(expression) > 4 * mostStates) tooLarge();
+}
+
+function sizeOf(expression: Expression): number {
+  const sum = (parts: readonly Expression[]): number => parts.reduce((total, part) => total + sizeOf(part), 1);
+  switch (expression.kind) {
+    case 'sequence':
+      return sum(expression.parts);
+    case 'choice':
+      return sum(expression.options);
+    case 'repeat':
+      return sizeOf(expression.of) * (expression.most === Number.POSITIVE_INFINITY ? expression.least + 1 : expression.most);
+    case 'automaton':
+      return expression.automaton.states.length;
+    default:
+      return 1;
+  }
+}
+
 /** The automaton over characters of an expression without rules. */
 export function automatonOf(expression: Expression): Automaton {
+  checkSize(expression);
   const builder = new Builder();
   const [start, end] = [builder.state(), builder.state()];
   builder.add(expression, start, end, (leaf, from, to) => {

@@ -41,7 +41,20 @@ export function without(set: CharacterSet, taken: CharacterSet): CharacterSet {
 export const anyCharacter = complement([]);
 
 /** Sequences of byte ranges that together are the UTF-8 of exactly the characters of a range. */
-export function utf8Sequences([low, high]: Range): Range[][] {
+export function utf8Sequences([low, high]: Range): readonly Range[][] {
+  if (high <= 0x7f) return [[[low, high]]];
+  const name = low * 0x200000 + high;
+  const found = known.get(name);
+  if (found) return found;
+  const sequences = sequencesOf([low, high]);
+  if (known.size > 10_000) known.clear();
+  known.set(name, sequences);
+  return sequences;
+}
+
+const known = new Map<number, Range[][]>();
+
+function sequencesOf([low, high]: Range): Range[][] {
   return without([[low, high]], surrogates).flatMap(([from, to]) => {
     const parts: Range[][] = [];
     let start = from;

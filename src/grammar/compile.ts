@@ -4,7 +4,7 @@
 
 import { InputError } from '../errors.js';
 import { type Automaton, endingStates, keepOnly, type State } from './automaton.js';
-import { Builder, embed, type LeafExpression } from './builder.js';
+import { Builder, checkSize, embed, type LeafExpression } from './builder.js';
 import { type CharacterSet, characterSet, type Range, utf8Sequences, without } from './characters.js';
 import type { Expression, Grammar } from './expression.js';
 
@@ -27,6 +27,8 @@ export interface CompiledState {
 /** Which characters can be written at all: null for all of them. */
 export type Alphabet = CharacterSet | null;
 
+type StepOfCharacters = (from: number, range: Range, to: number) => void;
+
 const rootName = '';
 
 /** Throws `InputError` when a rule is missing or calls itself first, or when nothing at all satisfies the grammar. */
@@ -44,15 +46,16 @@ export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): Co
     for (const { calls } of automaton.states) for (const { rule } of calls) build(rule);
   };
   build(rootName);
-  const kept = withoutDeadEnds(automata);
+  const kept = withoutDeadEnds(automata, alphabet);
   checkLeftRecursion(kept);
   return numbered(kept);
 }
 
 function bytesOf(expression: Expression, alphabet: Alphabet): Automaton {
+  checkSize(expression);
   const builder = new Builder();
   const [start, end] = [builder.state(), builder.state()];
-  const bytes = (from: number, range: Range, to: number): void => {
+  const bytes: StepOfCharacters = (from, range, to) => {
     const written = alphabet === null ? [range] : without([range], without([range], alphabet));
     for (const sequence of written.flatMap(utf8Sequences)) {
       let at = from;
@@ -80,6 +83,7 @@ const escaped = characterSet([
   [0x22, 0x22],
   [0x5c, 0x5c],
 ]);
+const escapedCodes = escaped.flatMap(([low, high]) => Array.from({ length: high - low + 1 }, (_, i) => low + i));
 const shortEscapes = new Map([
   [0x22, '"'],
   [0x5c, '\\'],
@@ -90,31 +94,37 @@ const shortEscapes = new Map([
   [0x0d, 'r'],
 ]);
 
-/** A character as it is written in a JSON string: itself where it may be, else its escape. */
-function asJson(
-  builder: Builder,
-  from: number,
-  [low, high]: Range,
-  to: number,
-  bytes: (from: number, range: Range, to: number) => void,
-): void {
+/** Characters as they are written in a JSON string: themselves where they may be, else their escapes. */
+function asJson(builder: Builder, from: number, [low, high]: Range, to: number, bytes: StepOfCharacters): void {
   for (const range of without([[low, high]], escaped)) bytes(from, range, to);
-  for (const character of [...shortEscapes.keys(), ...Array.from({ length: 32 }, (_, i) => i)].filter(
-    (code, i, all) => code >= low && code <= high && all.indexOf(code) === i,
-  )) {
-    const short = shortEscapes.get(character);
-    const spelled = short === undefined ? `\\u${character.toString(16).padStart(4, '0')}` : `\\${short}`;
-    let at = from;
-    for (const [i, letter] of [...spelled].entries()) {
-      const next = i === spelled.length - 1 ? to : builder.state();
-      bytes(at, [letter.charCodeAt(0), letter.charCodeAt(0)], next);
-      at = next;
-    }
+  const codes = escapedCodes.filter((code) => code >= low && code <= high);
+  if (codes.length === 0) return;
+  const single = (at: number, letter: string, next: number): void => {
+    const code = letter.charCodeAt(0);
+    bytes(at, [code, code], next);
+  };
+  const inside = builder.state();
+  single(from, '\\', inside);
+  for (const code of codes) if (shortEscapes.has(code)) single(inside, shortEscapes.get(code)!, to);
+  const long = codes.filter((code) => !shortEscapes.has(code));
+  if (long.length === 0) return;
+  let at = inside;
+  for (const letter of 'u00') {
+    const next = builder.state();
+    single(at, letter, next);
+    at = next;
+  }
+  for (const half of [0, 1]) {
+    const digits = long.filter((code) => code >> 4 === half);
+    if (digits.length === 0) continue;
+    const next = builder.state();
+    single(at, String(half), next);
+    for (const code of digits) single(next, (code & 15).toString(16), to);
   }
 }
 
 /** Takes out rules that never end, calls of them, and the states that lead nowhere else. */
-function withoutDeadEnds(automata: ReadonlyMap<string, Automaton>): Map<string, Automaton> {
+function withoutDeadEnds(automata: ReadonlyMap<string, Automaton>, alphabet: Alphabet): Map<string, Automaton> {
   const productive = new Set<string>();
   const endsIn = (states: readonly State[]): Set<number> => endingStates(states, (rule) => productive.has(rule));
   const callers = new Map<string, string[]>();
@@ -128,7 +138,8 @@ function withoutDeadEnds(automata: ReadonlyMap<string, Automaton>): Map<string, 
     productive.add(name);
     for (const caller of callers.get(name) ?? []) queue.add(caller);
   }
-  if (!productive.has(rootName)) throw new InputError('no text satisfies the grammar');
+  if (!productive.has(rootName))
+    throw new InputError(`no text satisfies the grammar${alphabet ? ' that this vocabulary can write' : ''}`);
   const kept = new Map<string, Automaton>();
   for (const [name, { states }] of automata) {
     if (!productive.has(name)) continue;

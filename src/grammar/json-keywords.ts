@@ -202,7 +202,7 @@ export const keywords: Readonly<Record<string, Keyword>> = {
     const types =
       isRecord(value) && Object.keys(value).every((name) => name === 'type' || annotations.has(name)) ? [value.type].flat() : [];
     const excluded = types.includes('integer') && !types.includes('number') ? undefined : typesOf(types)?.types;
-    if (!excluded) refuse(path, 'not is supported with {"type": ...} only (of types other than integer)');
+    if (!excluded) refuse(path, 'not with anything but {"type": ...} is not supported (and not with integer alone)');
     return reader.both(shapes, [{ ...anything, types: jsonTypes.filter((type) => !excluded.includes(type)) }], path);
   },
   if: (shapes, _value, { path }, schema) =>

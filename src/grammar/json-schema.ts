@@ -49,7 +49,10 @@ class SchemaWriter {
     const name = [...new Set(telling.map(({ schema, path }) => (schema === false ? 'false' : path)))].sort().join(' & ');
     if (!this.rules.has(name)) {
       this.rules.set(name, never); // known before it is written: a schema may come back to itself
-      this.rules.set(name, choice(...this.reader.shapesOf(telling).map((shape) => this.valueOf(shape, name))));
+      this.rules.set(
+        name,
+        choice(...this.reader.shapesOf(telling).map((shape, i) => this.valueOf(shape, `${name}, shape ${i + 1}`))),
+      );
     }
     return rule(name);
   }

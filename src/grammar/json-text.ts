@@ -1,5 +1,5 @@
-// JSON as it is written: strings, numbers, whitespace, values whatever they are, and given values. Whitespace is little (llama.cpp's
-// measure), so that a model cannot go on with it for ever; numbers have at most 15 digits on each side of the point, so that
+// JSON as it is written: strings, numbers, whitespace, values whatever they are, and given values. Whitespace is little (a blank,
+// or one line end and its indentation), so that a model cannot go on with it for ever; numbers have at most 15 digits on each side of the point, so that
 // whoever reads them gets what is written. What a schema asks of them is `json-schema.ts`.
 
 import { anyCharacter, without } from './characters.js';
@@ -44,7 +44,7 @@ export function jsonRules(): Map<string, Expression> {
   const value = rule('value');
   const member = sequence(rule('string'), colon, value);
   return new Map([
-    ['space', choice(empty, text(' '), sequence(repeat(text('\n'), 1, 2), repeat(oneOfCharacters(' \t'), 0, 20)))],
+    ['space', choice(empty, text(' '), sequence(text('\n'), repeat(oneOfCharacters(' \t'), 0, 20)))],
     ['string', quoted(repeat(choice(unescaped, sequence(text('\\'), oneOfCharacters('"\\/bfnrt')), unicodeEscape), 0))],
     ['integer', choice(text('0'), sequence(optional(text('-')), nonZero, repeat(digit, 0, mostDigits - 1)))],
     ['number', sequence(optional(text('-')), wholePart, optional(fraction), optional(exponent))],

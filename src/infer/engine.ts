@@ -9,6 +9,7 @@ import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
+import type { Constraint, Place } from './constraint.js';
 import { type HiddenRows, HiddenStates, MeanPool } from './hidden.js';
 import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
@@ -42,6 +43,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly logitBias?: LogitBias;
   /** Tell each token's log-probability and those of this many of the likeliest ids, 0 to 20. */
   readonly topLogprobs?: number;
+  /** What the text of the new ids must be. It ends where it may and an end-of-sequence token comes, or where it must. */
+  readonly constraint?: Constraint;
   readonly signal?: AbortSignal;
 }
 
@@ -96,6 +99,10 @@ interface Request {
   /** No more tokens are to be computed: an end-of-sequence token came, or as many as were asked for. */
   complete: boolean;
   readonly isLast: (id: number) => boolean;
+  readonly constraint?: Constraint;
+  /** Where the text stands in the constraint, and the ids that may end it. */
+  place?: Place;
+  readonly eosIds: readonly number[];
   failure?: unknown;
   wake: () => void;
   /** The step or the copy under way that writes to the slot; never rejects. */
@@ -160,7 +167,9 @@ export class Engine {
     const { topLogprobs } = options;
     checkTop(topLogprobs ?? 0);
     const sampler = new Sampler(options);
-    const isEos = (id: number): boolean => !options.ignoreEos && this.model.config.eosTokenIds.includes(id);
+    const eosIds = options.ignoreEos ? [] : this.model.config.eosTokenIds;
+    const isEos = (id: number): boolean => eosIds.includes(id);
+    const { constraint } = options;
     const slot = await this.slots.take(prompt, this.adapterOf(options.adapter), options.signal);
     if (!slot) return { reason: 'abort', reusedTokens: 0, promptMs: performance.now() - began, generateMs: 0 };
     let sampled = 0;
@@ -169,13 +178,16 @@ export class Engine {
       tokens: Array.from(prompt),
       promptLength: prompt.length,
       sampler,
-      greedy: isGreedy(options) && topLogprobs === undefined,
+      greedy: isGreedy(options) && topLogprobs === undefined && constraint === undefined,
       step: prompt.length,
       ready: [],
       topLogprobs,
       signal: options.signal,
       complete: maxTokens === 0,
       isLast: (id) => ++sampled >= maxTokens || isEos(id),
+      constraint,
+      place: constraint?.start,
+      eosIds,
       wake: () => {},
       reused: slot.cached.length,
     };
@@ -195,6 +207,7 @@ export class Engine {
     try {
       for (let produced = 0; ; ) {
         if (options.signal?.aborted) return ended('abort');
+        if (request.ready.length === 0 && request.place && this.isOver(request)) return ended('stop');
         if (produced >= maxTokens) return ended('length');
         if (request.ready.length === 0) {
           // The context is full when its last token has no room to be computed.
@@ -473,7 +486,10 @@ export class Engine {
       const outputs: OutputKind = done.every(({ request }) => request.greedy) ? 'argmax' : 'logits';
       const only = batch.length === 1 ? batch[0].request.signal : undefined;
       const began = performance.now();
-      const output = await this.stepper.run(items, outputs, only);
+      const running = this.stepper.run(items, outputs, only);
+      // What may come next is found out while the step runs.
+      for (const { request } of done) this.prepare(request);
+      const output = await running;
       const rows = items.reduce((sum, { ids }) => sum + ids.length, 0);
       this.pace.add(rows, performance.now() - began);
       const turns = new Turns();
@@ -498,6 +514,13 @@ export class Engine {
     }
   }
 
+  /** Finds out what may come next, to be there when it is asked for; what is wrong with it is said then. */
+  private prepare({ constraint, place, eosIds }: Request): void {
+    try {
+      if (place) constraint?.allowed(place, eosIds);
+    } catch {}
+  }
+
   /** The request's next token from its row of a step's output. */
   private take(request: Request, row: number, { logits, argmax }: StepOutput): void {
     const { vocabSize } = this.model.config;
@@ -506,12 +529,24 @@ export class Engine {
     if (bad !== undefined || (argmax && argmax[row] < 0)) {
       throw new NotFiniteError(`at step ${request.step - request.promptLength + 1} (after ${request.step} tokens)`, bad);
     }
-    const id = own ? request.sampler.sample(own, request.tokens, request.step) : argmax![row];
+    const { constraint, place } = request;
+    const allowed = place && constraint?.allowed(place, request.eosIds);
+    const id = own ? request.sampler.sample(own, request.tokens, request.step, allowed) : argmax![row];
     const logprobs = request.topLogprobs === undefined ? undefined : logprobsOf(own!, id, request.topLogprobs);
     request.step++;
     request.tokens.push(id);
     request.ready.push({ id, logprobs });
     request.complete = request.isLast(id);
+    if (place && !request.eosIds.includes(id)) request.place = constraint?.after(place, id);
+    request.complete ||= this.isOver(request);
+  }
+
+  /** Whether the constraint lets nothing follow; without a token that could say so a text ends as soon as it may. */
+  private isOver({ constraint, place }: Request): boolean {
+    if (!constraint || !place) return false;
+    return (
+      constraint.isOver(place) || (this.model.config.eosTokenIds.length === 0 && !place.first && constraint.isComplete(place))
+    );
   }
 
   /** Keeps the first token and the newer half of the rest: they are computed anew, as if they had been the prompt. */

@@ -29,6 +29,17 @@ export function applyPenalties(scores: Float32Array, history: ArrayLike<number>,
   }
 }
 
+/** Makes the scores of all ids that are not in a mask (a bit an id) -Infinity, in place. */
+export function keepAllowed(scores: Float32Array, mask: Uint32Array): void {
+  for (let word = 0, from = 0; from < scores.length; word++, from += 32) {
+    const bits = mask[word];
+    if (bits === 0xffffffff) continue;
+    const end = Math.min(from + 32, scores.length);
+    if (bits === 0) scores.fill(Number.NEGATIVE_INFINITY, from, end);
+    else for (let id = from; id < end; id++) if (((bits >>> (id - from)) & 1) === 0) scores[id] = Number.NEGATIVE_INFINITY;
+  }
+}
+
 /** Divides the scores by the temperature (not 0), in place. */
 export function applyTemperature(scores: Float32Array, temperature: number): void {
   const divisor = Math.fround(temperature);

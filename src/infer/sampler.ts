@@ -4,12 +4,14 @@
 // typical-p; then the softmax and one draw. Knows nothing of models and text.
 
 import { InputError } from '../errors.js';
+import type { TokenMask } from './constraint.js';
 import {
   applyPenalties,
   applyTemperature,
   createCandidates,
   exponentiate,
   keepAll,
+  keepAllowed,
   keepMinP,
   keepTopK,
   keepTopP,
@@ -154,11 +156,11 @@ export class Sampler {
    * The next id after `logits` [vocabulary], given the ids so far (prompt and answer). The draw walks the final distribution in
    * ascending order of id (inverse of the cumulative sum, in f64) with the random number of (seed, step); `step` is the length
    * of the history unless given: give it when the history is a window whose length does not grow. So the result depends on the
-   * arguments alone. Throws `InputError` when the logits are not finite.
+   * arguments alone. Only ids of `allowed` are chosen. Throws `InputError` when the logits are not finite.
    */
-  sample(logits: Float32Array, history: ArrayLike<number>, step: number = history.length): number {
-    if (this.options.temperature === 0) return this.best(logits, history);
-    this.process(logits, history);
+  sample(logits: Float32Array, history: ArrayLike<number>, step: number = history.length, allowed?: TokenMask): number {
+    if (this.options.temperature === 0) return this.best(logits, history, allowed);
+    this.process(logits, history, allowed);
     const c = this.candidates;
     const target = uniform(this.seed, step) * sumOfExps(c);
     let sum = 0;
@@ -174,13 +176,13 @@ export class Sampler {
   }
 
   /** The distribution [vocabulary] that `sample` draws from: 0 for ids that were cut, a one for the best id when greedy. */
-  probabilities(logits: Float32Array, history: ArrayLike<number>): Float32Array {
+  probabilities(logits: Float32Array, history: ArrayLike<number>, allowed?: TokenMask): Float32Array {
     const result = new Float32Array(logits.length);
     if (this.options.temperature === 0) {
-      result[this.best(logits, history)] = 1;
+      result[this.best(logits, history, allowed)] = 1;
       return result;
     }
-    this.process(logits, history);
+    this.process(logits, history, allowed);
     const c = this.candidates;
     const sum = sumOfExps(c);
     for (let i = 0; i < c.count; i++) result[c.ids[i]] = c.exps[c.ids[i]] / sum;
@@ -188,13 +190,13 @@ export class Sampler {
   }
 
   /** The argmax after biases and penalties. */
-  private best(logits: Float32Array, history: ArrayLike<number>): number {
-    const changed = this.biases.length > 0 || hasPenalties(this.options);
-    return greedy(changed ? this.penalized(logits, history) : logits);
+  private best(logits: Float32Array, history: ArrayLike<number>, allowed?: TokenMask): number {
+    const changed = this.biases.length > 0 || hasPenalties(this.options) || allowed;
+    return greedy(changed ? this.penalized(logits, history, allowed) : logits);
   }
 
-  /** A copy of the logits in the scratch, with biases and penalties applied. */
-  private penalized(logits: Float32Array, history: ArrayLike<number>): Float32Array {
+  /** A copy of the logits in the scratch, with biases and penalties applied, and without what is not allowed. */
+  private penalized(logits: Float32Array, history: ArrayLike<number>, allowed?: TokenMask): Float32Array {
     if (this.counts.length !== logits.length) {
       this.candidates = createCandidates(logits.length);
       this.counts = new Int32Array(logits.length);
@@ -203,13 +205,14 @@ export class Sampler {
     scores.set(logits);
     for (const [id, bias] of this.biases) if (id < scores.length) scores[id] += bias;
     if (hasPenalties(this.options)) applyPenalties(scores, history, this.options, this.counts);
+    if (allowed) keepAllowed(scores, allowed);
     return scores;
   }
 
   /** Leaves in the scratch the ids that may be chosen and their exponentials. */
-  private process(logits: Float32Array, history: ArrayLike<number>): void {
+  private process(logits: Float32Array, history: ArrayLike<number>, allowed?: TokenMask): void {
     const { temperature, topK, topP, minP, typicalP } = this.options;
-    const scores = this.penalized(logits, history);
+    const scores = this.penalized(logits, history, allowed);
     if (temperature !== 1) applyTemperature(scores, temperature);
     const max = scores[greedy(scores)];
     const c = this.candidates;

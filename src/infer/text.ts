@@ -5,6 +5,7 @@ import { InputError } from '../errors.js';
 import { checkOptions, oneOf, type Rule, type Rules, rules, shown, wholeFrom } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type ChatMessage, encodeConversation } from './chat.js';
+import { type Constraint, type ConstraintOptions, Constraints } from './constraint.js';
 import type {
   EmbedOptions,
   Engine,
@@ -21,7 +22,7 @@ import { StopMatcher } from './stop.js';
 /** A prompt: text (a BOS is put in front unless the tokenizer's files say otherwise), ids as they are, or a conversation for the chat template. */
 export type Prompt = string | readonly number[] | Int32Array | readonly ChatMessage[];
 
-export interface TextOptions extends GenerateOptions {
+export interface TextOptions extends Omit<GenerateOptions, 'constraint'>, ConstraintOptions {
   /** Ends the text before the first of these that appears. */
   readonly stop?: string | readonly string[];
   /** Decode as what comes after the prompt: a leading space stays. Default: the text of the new ids by themselves. */
@@ -82,6 +83,12 @@ const textRules: Rules<TextOptions> = {
   logitBias: rules.object,
   topLogprobs: wholeFrom(0, maxTopLogprobs),
   adapter: adapterName,
+  jsonSchema: {
+    says: 'a JSON schema: an object, true or false',
+    holds: (value) => /^(object|boolean)$/.test(typeof value) && value !== null,
+  },
+  regex: rules.text,
+  grammar: rules.text,
   signal: rules.signal,
   stop: stops,
   continuation: rules.boolean,
@@ -116,6 +123,8 @@ export interface TextResult {
   readonly ids: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
+  /** With `jsonSchema`, `regex` or `grammar`: whether the text is whole, not cut by a limit, a stop text or a signal. */
+  readonly complete?: boolean;
   readonly timings: Timings;
 }
 
@@ -133,6 +142,7 @@ export interface TextModelParts {
 export class TextModel {
   readonly engine: Engine;
   private readonly parts: TextModelParts;
+  private constraints?: Constraints;
 
   constructor(parts: TextModelParts) {
     this.parts = parts;
@@ -174,6 +184,8 @@ export class TextModel {
     const began = performance.now();
     checkOptions('the options of the generation', options, textRules);
     const matcher = new StopMatcher(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []));
+    const { jsonSchema, regex, grammar, ...others } = options;
+    const constraint = this.constraintOf({ jsonSchema, regex, grammar });
     const promptIds = await this.encodePrompt(prompt);
     // Only text needs a tokenizer: ids alone can be continued without one.
     const decoder = this.parts.tokenizer?.streamDecoder();
@@ -190,7 +202,7 @@ export class TextModel {
         milliseconds: performance.now() - began,
       };
     };
-    const tokens = this.engine.generate(promptIds, options, (token) => {
+    const tokens = this.engine.generate(promptIds, { ...others, constraint }, (token) => {
       logprobs = [token];
     });
     let firstAt: number | undefined;
@@ -218,6 +230,7 @@ export class TextModel {
       ids,
       text,
       finishReason: ended?.reason ?? 'stop',
+      ...(constraint ? { complete: matcher.stop === undefined && isWhole(constraint, ids) } : {}),
       timings: {
         promptTokens: promptIds.length,
         reusedTokens: ended?.reusedTokens ?? 0,
@@ -273,12 +286,22 @@ export class TextModel {
     return { ids, states: await this.engine.hiddenStates(ids, chosen, others) };
   }
 
+  private constraintOf(options: ConstraintOptions): Constraint | undefined {
+    if (Object.values(options).every((value) => value === undefined)) return undefined;
+    this.constraints ??= new Constraints(this.tokenizer, this.engine.model.config.vocabSize);
+    return this.constraints.of(options);
+  }
+
   private idsOf(input: string | ArrayLike<number>): number[] {
     if (typeof input === 'string') return this.tokenizer.encode(input, { bos: this.tokenizer.addBos });
     if (!Array.isArray(input) && !ArrayBuffer.isView(input))
       throw new InputError(`the input is ${shown(input)}; expected a text or token ids`);
     return Array.from(input);
   }
+}
+
+function isWhole(constraint: Constraint, ids: readonly number[]): boolean {
+  return constraint.isComplete(ids.reduce((place, id) => constraint.after(place, id), constraint.start));
 }
 
 function isConversation(prompt: Exclude<Prompt, string>): prompt is readonly ChatMessage[] {

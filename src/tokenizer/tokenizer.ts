@@ -8,7 +8,7 @@ import { type DecoderRules, StreamDecoder } from './decoder.js';
 import { type EncoderRules, WordEncoder } from './encoder.js';
 import type { Pairs } from './pairs.js';
 import { anyOf, findTokens, type TokenRule } from './stretches.js';
-import { SPACE, type Vocabulary } from './vocabulary.js';
+import { PieceKind, SPACE, type Vocabulary } from './vocabulary.js';
 
 const MAX_UNITS = 1 << 25;
 
@@ -71,6 +71,7 @@ export class Tokenizer {
   private readonly parts: TokenizerParts;
   private readonly encoder: WordEncoder;
   private readonly surfaces: (string | undefined)[] = [];
+  private specialIds?: ReadonlySet<number>;
   private readonly userPattern: RegExp | undefined;
   private readonly templatePattern: RegExp | undefined;
   private readonly normalizedPattern: RegExp | undefined;
@@ -144,6 +145,33 @@ export class Tokenizer {
       ...{ text: vocabulary.text(id)!, kind: vocabulary.kinds[id], score: scores[id] },
     }));
     return { pieces, spaces: { prefix, removeExtraSpaces } };
+  }
+
+  /**
+   * The bytes that an id adds to a text; undefined where it has no text of its own (control and unknown pieces, special tokens, ids
+   * without a piece).
+   */
+  bytesOf(id: number): Uint8Array | undefined {
+    const { vocabulary } = this.parts;
+    const byte = vocabulary.byteValues[id] ?? -1;
+    if (byte >= 0) return Uint8Array.of(byte);
+    const kind = vocabulary.kinds[id];
+    if (kind !== PieceKind.normal && kind !== PieceKind.userDefined) return undefined;
+    this.specialIds ??= new Set(this.specialTokens.values());
+    if (this.specialIds.has(id)) return undefined;
+    return new TextEncoder().encode(vocabulary.text(id)!.replaceAll(SPACE, ' '));
+  }
+
+  /** Whether a text that begins with this piece is without the piece's space. */
+  losesSpace(id: number): boolean {
+    const { vocabulary, stripPrefix, stripLeadingSpaces } = this.parts;
+    if (!(stripPrefix || stripLeadingSpaces) || vocabulary.byteValues[id] >= 0) return false;
+    return vocabulary.text(id)?.startsWith(SPACE) ?? false;
+  }
+
+  /** Whether there is a piece for every byte, so that any text can be written. */
+  get hasBytes(): boolean {
+    return this.parts.vocabulary.byteIds.every((id) => id >= 0);
   }
 
   private encodeParts(text: string, options: EncodeOptions, pattern: RegExp | undefined): number[] {

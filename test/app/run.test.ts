@@ -8,6 +8,7 @@ import golden from '../golden/tales-6m/golden_greedy.json' with { type: 'json' }
 import { type Given, run } from './terminal.js';
 
 interface RunJson {
+  complete?: boolean;
   prompt_ids: number[];
   ids: number[];
   text: string | null;
@@ -161,6 +162,51 @@ describe('openelm run', () => {
     expect(finish_reason).toBe('abort');
     expect(ids.slice(0, 4)).toEqual(once.ids.slice(0, Math.min(4, ids.length)));
     expect(once.text.startsWith(text!.slice(0, 20))).toBe(true);
+  });
+});
+
+describe('a text of a form', () => {
+  let folder: string;
+  const place = (name: string): string => join(folder, name);
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'openelm-form-'));
+    await writeFile(
+      place('schema.json'),
+      '{"type": "object", "properties": {"age": {"type": "integer", "minimum": 3}}, "required": ["age"], "additionalProperties": false}',
+    );
+    await writeFile(place('list.gbnf'), 'root ::= item item item\nitem ::= "- " [a-z]+ "\\n"\n');
+    await writeFile(place('broken.gbnf'), 'root ::= "a\n');
+    await writeFile(place('broken.json'), '{');
+    await writeFile(place('odd.json'), '{"uniqueItems": true}');
+  });
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it('is written by schema, grammar and expression', async () => {
+    const json = await runJson(['She is ', '--json-schema', place('schema.json')]);
+    expect(Object.keys(JSON.parse(json.text!))).toEqual(['age']);
+    expect(json).toMatchObject({ complete: true, finish_reason: 'stop' });
+    const list = await run(['run', 'A list:\n', '--grammar', place('list.gbnf'), '-t', '1', '--seed', '5']);
+    expect(list).toMatchObject({ code: 0, stderr: '', stdout: expect.stringMatching(/^(- [a-z]+\n){3}\n$/) });
+    expect((await run(['chat', '--regex', '(yes|no)\\.'], { stdin: 'Was it a wolf?\n' })).stdout).toMatch(/^(yes|no)\.\n$/);
+    const cut = await run(['run', 'She is ', '--json-schema', place('schema.json'), '-n', '2']);
+    expect(cut).toMatchObject({
+      code: 0,
+      stderr: 'openelm: note: the text is not complete, it was cut at 2 tokens: --max-tokens allows more\n',
+    });
+  });
+
+  it.each([
+    [['--regex', 'a', '--grammar', 'list.gbnf'], 2, /give one of --grammar and --regex/],
+    [['--regex', 'a)'], 1, /the regular expression "a\)": at character 2, there is a \) without its \($/],
+    [['--grammar', 'broken.gbnf'], 1, /the grammar, line 1: a text in quotes does not end$/],
+    [['--grammar', 'nothing'], 1, /nothing: .*no such file/],
+    [['--json-schema', 'broken.json'], 1, /broken.json/],
+    [['--json-schema', 'odd.json'], 1, /the JSON schema at #: uniqueItems is not supported/],
+  ])('refuses %j', async (args, code, said) => {
+    const paths = args.map((word) => (/json$|gbnf$|nothing/.test(word) && !word.startsWith('--') ? place(word) : word));
+    const result = await run(['run', 'x', ...paths]);
+    expect(result).toMatchObject({ code, stdout: '' });
+    expect(result.stderr.trim()).toMatch(said);
   });
 });
 

@@ -1,0 +1,168 @@
+// Holds a generation to a grammar: of each place in a text which tokens may come next, and whether it may end there. Made of a grammar
+// and a vocabulary, kept for those that ask again; a place never changes, so many generations use one constraint at once.
+//
+// What is held is the text of the new ids by themselves: where a vocabulary drops the space of a text's first piece, that space is
+// no part of it.
+
+import { InputError } from '../errors.js';
+import { type CharacterSet, characterSet } from '../grammar/characters.js';
+import { compile } from '../grammar/compile.js';
+import type { Grammar } from '../grammar/expression.js';
+import { parseGbnf } from '../grammar/gbnf.js';
+import { parseJsonSchema } from '../grammar/json-schema.js';
+import { Masks, type TokenMask } from '../grammar/masks.js';
+import { Matcher, type Position } from '../grammar/matcher.js';
+import { regexExpression } from '../grammar/regex.js';
+import { childOf, type TokenTree, tokenTree } from '../grammar/tokens.js';
+import type { Tokenizer } from '../tokenizer/tokenizer.js';
+
+export type { TokenMask } from '../grammar/masks.js';
+
+/** What a text must be; at most one of them. */
+export interface ConstraintOptions {
+  /** A JSON text that this schema allows. */
+  readonly jsonSchema?: unknown;
+  /** What the regular expression matches, from beginning to end. */
+  readonly regex?: string;
+  /** A text of this grammar in llama.cpp's GBNF. */
+  readonly grammar?: string;
+}
+
+/** A place in a text under way. */
+export interface Place {
+  readonly position: Position;
+  /** No token has come. */
+  readonly first: boolean;
+}
+
+/** What the engine asks of it. */
+export class Constraint {
+  readonly start: Place;
+  private readonly matcher: Matcher;
+  private readonly masks: Masks;
+  /** Tokens that lose a space at the beginning, and their node in the tree: that of the space. */
+  private readonly spaced: TokenMask;
+  private readonly space: number;
+
+  /** Throws `InputError` when no text of the vocabulary satisfies the grammar. */
+  constructor(
+    grammar: Grammar,
+    private readonly vocabulary: ConstraintVocabulary,
+  ) {
+    this.matcher = new Matcher(compile(grammar, vocabulary.alphabet));
+    this.masks = new Masks(this.matcher, vocabulary.tree);
+    this.spaced = vocabulary.spaced;
+    this.space = childOf(vocabulary.tree, 0, 0x20);
+    this.start = { position: this.matcher.start, first: true };
+  }
+
+  /** The tokens that may come next, `eosIds` among them where the text may end. Throws `InputError` when there is none. */
+  allowed(place: Place, eosIds: readonly number[]): TokenMask {
+    const tokens = this.tokensAt(place);
+    if (!this.isComplete(place)) {
+      if (tokens.some((word) => word !== 0)) return tokens;
+      throw new InputError('no token of this vocabulary can go on with a text that the grammar allows');
+    }
+    const mask = tokens.slice();
+    for (const id of eosIds) mask[id >>> 5] |= 1 << (id & 31);
+    return mask;
+  }
+
+  /** The place after one of the tokens that may come. */
+  after({ position, first }: Place, id: number): Place {
+    let bytes = this.vocabulary.bytesOf(id)!;
+    if (first && has(this.spaced, id)) bytes = bytes.subarray(1);
+    const next = this.matcher.run(position, bytes);
+    if (!next) throw new Error(`token ${id} cannot come here`);
+    return { position: next, first: false };
+  }
+
+  /** Whether the text may end here. */
+  isComplete({ position }: Place): boolean {
+    return this.matcher.isComplete(position);
+  }
+
+  /** Whether it must. */
+  isOver(place: Place): boolean {
+    return this.isComplete(place) && this.tokensAt(place).every((word) => word === 0);
+  }
+
+  private tokensAt({ position, first }: Place): TokenMask {
+    const tokens = this.masks.after(position);
+    if (!first) return tokens;
+    const behind = this.space < 0 ? undefined : this.masks.after(position, this.space);
+    return tokens.map((word, i) => (word & ~this.spaced[i]) | ((behind?.[i] ?? 0) & this.spaced[i]));
+  }
+}
+
+function has(mask: TokenMask, id: number): boolean {
+  return ((mask[id >>> 5] >>> (id & 31)) & 1) === 1;
+}
+
+/** A tokenizer's vocabulary as constraints need it; made once. */
+export class ConstraintVocabulary {
+  readonly tree: TokenTree;
+  readonly spaced: TokenMask;
+  /** What can be written at all; null: everything. */
+  readonly alphabet: CharacterSet | null;
+  private readonly bytes: (Uint8Array | undefined)[];
+
+  /** `size`: ids of the model, those without a piece too. */
+  constructor(tokenizer: Tokenizer, size: number) {
+    this.bytes = Array.from({ length: size }, (_, id) => tokenizer.bytesOf(id));
+    this.tree = tokenTree({ size, bytesOf: (id) => this.bytes[id] });
+    this.spaced = new Uint32Array(Math.ceil(size / 32));
+    for (let id = 0; id < size; id++) if (tokenizer.losesSpace(id)) this.spaced[id >>> 5] |= 1 << (id & 31);
+    this.alphabet = tokenizer.hasBytes ? null : alphabetOf(this.bytes);
+  }
+
+  bytesOf(id: number): Uint8Array | undefined {
+    return this.bytes[id];
+  }
+}
+
+/** The characters that are tokens of their own: a text that can be gone on with character by character never gets stuck. */
+function alphabetOf(bytes: readonly (Uint8Array | undefined)[]): CharacterSet {
+  const characters = bytes.flatMap((own) => {
+    if (!own || own.length > 4 || (own.length === 1 && own[0] > 0x7f)) return [];
+    const [code, ...others] = [...new TextDecoder().decode(own)].map((character) => character.codePointAt(0)!);
+    return others.length > 0 ? [] : [[code, code] as const];
+  });
+  return characterSet(characters);
+}
+
+/** Constraints by what was asked for, the last ones kept with all that they have found out. */
+export class Constraints {
+  private readonly made = new Map<string, Constraint>();
+  private vocabulary?: ConstraintVocabulary;
+
+  constructor(
+    private readonly tokenizer: Tokenizer,
+    private readonly vocabSize: number,
+  ) {}
+
+  /** Undefined when nothing is asked. Throws `InputError` on more than one, and on what is malformed or not supported. */
+  of({ jsonSchema, regex, grammar }: ConstraintOptions): Constraint | undefined {
+    const asked = Object.entries({ jsonSchema, regex, grammar }).filter(([, value]) => value !== undefined);
+    if (asked.length === 0) return undefined;
+    if (asked.length > 1)
+      throw new InputError(`${asked.map(([name]) => name).join(' and ')} were given; a text is held to one of them`);
+    const key = JSON.stringify(asked[0]);
+    let constraint = this.made.get(key);
+    if (!constraint) {
+      this.vocabulary ??= new ConstraintVocabulary(this.tokenizer, this.vocabSize);
+      constraint = new Constraint(grammarOf({ jsonSchema, regex, grammar }), this.vocabulary);
+    }
+    this.made.delete(key);
+    this.made.set(key, constraint);
+    if (this.made.size > mostKept) this.made.delete(this.made.keys().next().value!);
+    return constraint;
+  }
+}
+
+const mostKept = 16;
+
+function grammarOf({ jsonSchema, regex, grammar }: ConstraintOptions): Grammar {
+  if (regex !== undefined) return { root: regexExpression(regex), rules: new Map() };
+  return grammar !== undefined ? parseGbnf(grammar) : parseJsonSchema(jsonSchema);
+}
