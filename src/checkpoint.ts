@@ -7,7 +7,7 @@ import { readCoreNetModel } from './formats/corenet.js';
 import { readGgufModel } from './formats/gguf.js';
 import { affineFormats, affineTensors } from './formats/mlx.js';
 import { type ModelFile, type ModelFormat, textFiles } from './formats/model-file.js';
-import { chatTemplateFrom } from './infer/chat.js';
+import { chatTemplateBeside } from './infer/chat.js';
 import { NotFiniteError } from './infer/not-finite.js';
 import type { NamedBytes } from './io/bytes.js';
 import { decodeUtf8, parseJson } from './io/json.js';
@@ -19,10 +19,7 @@ import { defaultModel, isCoreNetFile, isGgufFile, locateModel } from './locate.j
 import { findBadTensor } from './model/check.js';
 import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from './model/config.js';
 import { checkWeights, type Precision } from './model/parameters.js';
-import { tokenizerDecisions } from './tokenizer/decisions.js';
-import { tokenizerFromJson } from './tokenizer/hugging-face.js';
-import { llamaTokenizer } from './tokenizer/llama.js';
-import { tokenizerFromModel } from './tokenizer/sentencepiece.js';
+import { tokenizerBeside } from './tokenizer/beside.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
 /** Texts by their names in Hugging Face's layout. */
@@ -45,9 +42,6 @@ export interface Checkpoint extends Texts {
   /** Opens the tensors; the caller closes them. Throws `InputError` when a file is missing or damaged. */
   openWeights(): Promise<Weights>;
 }
-
-/** LLaMA's vocabulary, which OpenELM was trained with but does not ship: 32,000 pieces, in CoreNet's tables padded to 32,128. */
-const llamaVocabularies = [32000, 32128];
 
 /**
  * Finds a model: nothing for the embedded one, a folder of Hugging Face's or MLX's layout (a run's: its last checkpoint), a GGUF file,
@@ -107,44 +101,14 @@ async function fileCheckpoint(
   return { name, place, weights: place, directory: parentOf(place), format, config, text, openWeights: open };
 }
 
-/**
- * The tokenizer that travels with the weights (`tokenizer.model`, else `tokenizer.json`), with what the files beside it decide (see
- * tokenizer/decisions.ts), else LLaMA's when the vocabulary has its size;
- * undefined when there is none. Throws `InputError` when it has more pieces than the model has rows.
- */
-export async function openTokenizer(checkpoint: Texts & Pick<Checkpoint, 'config'>): Promise<Tokenizer | undefined> {
-  const { place, config } = checkpoint;
-  let from = `${place}/tokenizer.model`;
-  let bytes = await checkpoint.text('tokenizer.model');
-  const json = `${place}/tokenizer.json`;
-  const whole = await checkpoint.text('tokenizer.json');
-  const decisions = tokenizerDecisions({
-    'tokenizer_config.json': await readJsonText(checkpoint, 'tokenizer_config.json'),
-    'added_tokens.json': await readJsonText(checkpoint, 'added_tokens.json'),
-    'special_tokens_map.json': await readJsonText(checkpoint, 'special_tokens_map.json'),
-    'tokenizer.json': whole && parseJson(decodeUtf8(whole, json), json),
-  });
-  let tokenizer: Tokenizer | undefined;
-  if (bytes) tokenizer = tokenizerFromModel(bytes, from, decisions);
-  else {
-    from = json;
-    bytes = whole;
-    if (bytes) tokenizer = tokenizerFromJson(bytes, from, decisions);
-    else if (llamaVocabularies.includes(config.vocabSize)) tokenizer = await llamaTokenizer();
-  }
-  if (tokenizer && tokenizer.vocabSize > config.vocabSize) {
-    throw new InputError(
-      `${from} has ${tokenizer.vocabSize} pieces, but the model's vocabulary only ${config.vocabSize}: this tokenizer belongs to another model`,
-    );
-  }
-  return tokenizer;
+/** The tokenizer that travels with the weights, see `tokenizerBeside`. */
+export async function openTokenizer({ place, text, config }: Texts & Pick<Checkpoint, 'config'>): Promise<Tokenizer | undefined> {
+  return tokenizerBeside(text, `${place}/`, config.vocabSize);
 }
 
 /** The chat template that travels with a model or an adapter, if one does. */
-export async function openChatTemplate(texts: Texts): Promise<string | undefined> {
-  const config = await readJsonText(texts, 'tokenizer_config.json');
-  const template = await texts.text('chat_template.jinja');
-  return chatTemplateFrom(config ?? {}, template && decodeUtf8(template, `${texts.place}/chat_template.jinja`));
+export async function openChatTemplate({ place, text }: Texts): Promise<string | undefined> {
+  return chatTemplateBeside(text, `${place}/`);
 }
 
 /** What lies beside a model's weights and goes with them wherever they go: its tokenizer, its chat template. */

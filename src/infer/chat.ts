@@ -4,6 +4,7 @@
 // No model and no history here; the Jinja interpreter is loaded on first use.
 
 import { InputError } from '../errors.js';
+import { decodeUtf8, parseJson } from '../io/json.js';
 import { anyOf, applyRules, findTokens, placesOf, type TokenRule, type TokenStretch } from '../tokenizer/stretches.js';
 
 export interface ChatMessage {
@@ -194,6 +195,21 @@ export function chatTemplateFrom(tokenizerConfig: unknown, jinjaFile?: string): 
     throw new InputError(`tokenizer_config.json: chat_template names no template "default", only ${names || 'none at all'}`);
   }
   return chosen.template;
+}
+
+/** The template among a model's files: `read` gives one by its name, `where` is put before names in messages. Throws `InputError`. */
+export async function chatTemplateBeside(
+  read: (name: string) => Promise<Uint8Array | undefined>,
+  where: string,
+): Promise<string | undefined> {
+  const config = await read('tokenizer_config.json');
+  const file = 'chat_template.jinja';
+  const template = await read(file);
+  const json = `${where}tokenizer_config.json`;
+  return chatTemplateFrom(
+    config ? parseJson(decodeUtf8(config, json), json) : {},
+    template && decodeUtf8(template, where + file),
+  );
 }
 
 function isNamedTemplate(entry: unknown): entry is { name: string; template: string } {

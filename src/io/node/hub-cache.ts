@@ -8,6 +8,7 @@ import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../errors.js';
 import { shownAddress } from '../address.js';
+import { COMMIT } from '../hub-listing.js';
 import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
 import { fileError, isMissing, makeDirectory, openFile, writeAtomic } from './files.js';
 
@@ -52,13 +53,6 @@ async function readIfThere(path: string): Promise<string | undefined> {
     throw fileError(error, path, 'read');
   }
 }
-
-/** Whether a text is a hub id, `name` or `owner/name`; anything else never reaches a path or an address. */
-export function isRepoId(text: string): boolean {
-  return text.length <= 96 && /^(?:[A-Za-z0-9][\w.-]*\/)?[A-Za-z0-9_][\w.-]*$/.test(text) && !/--|\.\.|[-.](?:\/|$)/.test(text);
-}
-
-export const COMMIT = /^[0-9a-f]{40}$/;
 
 /** What a repository holds; the word in the hub's addresses. */
 export type RepoKind = 'models' | 'datasets';

@@ -5,9 +5,9 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
+import { isRepoId } from '../hub-listing.js';
 import { quoted } from '../json.js';
 import { isMissing } from './files.js';
-import { isRepoId } from './hub-cache.js';
 import { cachedSnapshot, type DownloadOptions, type SnapshotDownload } from './hub-repository.js';
 
 export interface DatasetSplits {

@@ -5,8 +5,9 @@ import { randomBytes } from 'node:crypto';
 import { lstat, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError, nearest } from '../../errors.js';
+import { isRepoId } from '../hub-listing.js';
 import { fileError, isMissing, readJson } from './files.js';
-import { type HubSettings, hubSettings, isRepoId, RepoCache } from './hub-cache.js';
+import { type HubSettings, hubSettings, RepoCache } from './hub-cache.js';
 
 /** One repository of models in the cache. */
 export interface CachedModel {

@@ -4,11 +4,12 @@
 
 import { statfs } from 'node:fs/promises';
 import { InputError } from '../../errors.js';
+import { type Listing, readListing } from '../hub-listing.js';
 import { parseJson, quoted } from '../json.js';
 import { fileError, makeDirectory } from './files.js';
 import { type Answer, DEFAULT_PATIENCE, HttpClient, type Patience, retrying, textOf, Unreachable } from './http.js';
 import { downloadBlob, type RemoteFile } from './hub-blob.js';
-import { COMMIT, fileSize, hubSettings, RepoCache, type RepoKind } from './hub-cache.js';
+import { fileSize, hubSettings, RepoCache, type RepoKind } from './hub-cache.js';
 
 /** How far a download is; sizes in bytes. The overall total grows once, when an index has told of its shards. */
 export interface DownloadProgress {
@@ -97,12 +98,6 @@ export async function cachedSnapshot(wanted: Wanted, options: DownloadOptions): 
   await wanted.fetch(new SnapshotDownload(hub, cache, listing, settings.cacheDir, options));
   await cache.setCommit(revision, listing.commit);
   return cache.snapshot(listing.commit);
-}
-
-/** What the hub says of one commit. */
-export interface Listing {
-  readonly commit: string;
-  readonly files: Map<string, { bytes?: number; etag?: string }>;
 }
 
 export class HubRepository {
@@ -207,26 +202,6 @@ export class HubRepository {
       return false;
     }
   }
-}
-
-function readListing(value: unknown, url: string): Listing {
-  const wrong = (what: string) => new InputError(`${url}: not an answer of a Hugging Face hub: ${what}`);
-  const { sha, siblings } = (value ?? {}) as { sha?: unknown; siblings?: unknown };
-  if (typeof sha !== 'string' || !COMMIT.test(sha)) throw wrong('its sha is no commit');
-  if (!Array.isArray(siblings)) throw wrong('its siblings are no list');
-  const files: Listing['files'] = new Map();
-  for (const sibling of siblings as unknown[]) {
-    const { rfilename, size, blobId, lfs } = (sibling ?? {}) as Record<string, unknown>;
-    if (typeof rfilename !== 'string') throw wrong('a file has no name');
-    const { sha256, size: lfsSize } = (lfs ?? {}) as Record<string, unknown>;
-    const etag = lfs ? sha256 : blobId;
-    const bytes = lfs ? (lfsSize ?? size) : size;
-    files.set(rfilename, {
-      bytes: Number.isSafeInteger(bytes) ? (bytes as number) : undefined,
-      etag: typeof etag === 'string' ? etag : undefined,
-    });
-  }
-  return { commit: sha, files };
 }
 
 /** Brings files of one commit into the cache, one after another. */

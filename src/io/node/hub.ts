@@ -3,23 +3,14 @@
 // fetched, never pickled ones. Node's fetch heeds no proxy variables; pass a `fetch` that does where one is needed.
 
 import { InputError } from '../../errors.js';
+import { filesOfModel, isRepoId } from '../hub-listing.js';
 import { quoted } from '../json.js';
-import { INDEX_FILE, WEIGHTS_FILE } from '../safetensors-index.js';
-import { isRepoId, type RepoCache, shardsOf } from './hub-cache.js';
+import { INDEX_FILE } from '../safetensors-index.js';
+import { type RepoCache, shardsOf } from './hub-cache.js';
 import { cachedSnapshot, type DownloadOptions, type SnapshotDownload } from './hub-repository.js';
 
-export { isRepoId } from './hub-cache.js';
+export { isRepoId } from '../hub-listing.js';
 export type { DownloadOptions, DownloadProgress } from './hub-repository.js';
-
-const TEXT_FILES = [
-  'generation_config.json',
-  'tokenizer.model',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'added_tokens.json',
-  'special_tokens_map.json',
-  'chat_template.jinja',
-];
 
 /**
  * Makes sure that the model's config, tokenizer and safetensors weights are in the cache and returns the snapshot's directory.
@@ -43,16 +34,7 @@ function isRevision(text: string): boolean {
 
 async function fetchModel(download: SnapshotDownload): Promise<void> {
   const { listing, hub, cache } = download;
-  const has = (name: string) => listing.files.has(name);
-  const weights = [WEIGHTS_FILE, INDEX_FILE].find(has);
-  if (!has('config.json')) throw new InputError(`${hub.repoId} has no config.json: it holds no model that can be loaded`);
-  if (!weights) {
-    const other = [...listing.files.keys()].filter((name) => /\.(bin|pt|pth|safetensors|gguf)$/.test(name)).slice(0, 3);
-    throw new InputError(
-      `${hub.repoId} has no ${WEIGHTS_FILE} and no ${INDEX_FILE}${other.length > 0 ? ` (only ${other.map(quoted).join(', ')})` : ''}: only safetensors weights are downloaded`,
-    );
-  }
-  const first = ['config.json', ...TEXT_FILES.filter(has)];
+  const { first, weights } = filesOfModel(listing, hub.repoId);
   await download.fetchAll([...first, weights]);
   if (weights === INDEX_FILE) await download.fetchAll(await shardsOf(cache.snapshot(listing.commit, INDEX_FILE)));
 }

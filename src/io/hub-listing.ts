@@ -1,0 +1,66 @@
+// What a Hugging Face hub says of a model's repository, and which of its files a model needs. How it is asked, and where the
+// files go, is Node's (io/node/hub*.ts) or the browser's (io/browser/).
+
+import { InputError } from '../errors.js';
+import { quoted } from './json.js';
+import { INDEX_FILE, WEIGHTS_FILE } from './safetensors-index.js';
+
+/** Whether a text is a hub id, `name` or `owner/name`; anything else never reaches a path or an address. */
+export function isRepoId(text: string): boolean {
+  return text.length <= 96 && /^(?:[A-Za-z0-9][\w.-]*\/)?[A-Za-z0-9_][\w.-]*$/.test(text) && !/--|\.\.|[-.](?:\/|$)/.test(text);
+}
+
+export const COMMIT = /^[0-9a-f]{40}$/;
+
+/** What the hub says of one commit. */
+export interface Listing {
+  readonly commit: string;
+  readonly files: Map<string, { bytes?: number; etag?: string }>;
+}
+
+/** Throws `InputError` when it is no such answer. */
+export function readListing(value: unknown, url: string): Listing {
+  const wrong = (what: string) => new InputError(`${url}: not an answer of a Hugging Face hub: ${what}`);
+  const { sha, siblings } = (value ?? {}) as { sha?: unknown; siblings?: unknown };
+  if (typeof sha !== 'string' || !COMMIT.test(sha)) throw wrong('its sha is no commit');
+  if (!Array.isArray(siblings)) throw wrong('its siblings are no list');
+  const files: Listing['files'] = new Map();
+  for (const sibling of siblings as unknown[]) {
+    const { rfilename, size, blobId, lfs } = (sibling ?? {}) as Record<string, unknown>;
+    if (typeof rfilename !== 'string') throw wrong('a file has no name');
+    const { sha256, size: lfsSize } = (lfs ?? {}) as Record<string, unknown>;
+    const etag = lfs ? sha256 : blobId;
+    const bytes = lfs ? (lfsSize ?? size) : size;
+    files.set(rfilename, {
+      bytes: Number.isSafeInteger(bytes) ? (bytes as number) : undefined,
+      etag: typeof etag === 'string' ? etag : undefined,
+    });
+  }
+  return { commit: sha, files };
+}
+
+/** What may lie beside the weights, and is read where it does. */
+export const TEXT_FILES = [
+  'generation_config.json',
+  'tokenizer.model',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'added_tokens.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+];
+
+/** The files of a model: the small ones, and its weights or the index of their shards. Throws `InputError` when it has none that can be loaded. */
+export function filesOfModel({ files }: Listing, repoId: string): { first: string[]; weights: string } {
+  const has = (name: string) => files.has(name);
+  const weights = [WEIGHTS_FILE, INDEX_FILE].find(has);
+  if (!has('config.json')) throw new InputError(`${repoId} has no config.json: it holds no model that can be loaded`);
+  if (!weights) {
+    const other = [...files.keys()].filter((name) => /\.(bin|pt|pth|safetensors|gguf)$/.test(name)).slice(0, 3);
+    throw new InputError(
+      `${repoId} has no ${WEIGHTS_FILE} and no ${INDEX_FILE}${other.length > 0 ? ` (only ${other.map(quoted).join(', ')})` : ''}: only safetensors weights are downloaded`,
+    );
+  }
+  const first = ['config.json', ...TEXT_FILES.filter(has)];
+  return { first, weights };
+}
