@@ -51,14 +51,15 @@ export class LlamaContender implements Contender {
     this.#isa = isa;
   }
 
-  async load(): Promise<void> {
+  /** `sequences` of `context` tokens, for clients at once. */
+  async load(sequences = 1, context?: number): Promise<void> {
     installPeers();
     const cwd = peersHeldTo(this.#isa);
     const file = await ggufOf(this.#directory, this.#precision);
     this.#child = spawn(process.execPath, ['llama.mjs'], { cwd, stdio: ['pipe', 'pipe', 'inherit'] });
     const lines: Interface = createInterface({ input: this.#child.stdout! });
     this.#lines = lines[Symbol.asyncIterator]();
-    const { threads, system } = await this.#ask({ cmd: 'load', file, threads: this.#threads });
+    const { threads, system } = await this.#ask({ cmd: 'load', file, threads: this.#threads, sequences, contextSize: context });
     if (cwd !== peersDirectory && !this.#isa!.includes('512') && /AVX512\w* = 1/.test(String(system))) {
       throw new Error(`llama.cpp was to be held to ${this.#isa} and runs ${system}`);
     }
@@ -71,6 +72,11 @@ export class LlamaContender implements Contender {
 
   async decode(tokens: number, context: number): Promise<number> {
     return (await this.#ask({ cmd: 'decode', tokens, context })).seconds as number;
+  }
+
+  /** Seconds until that many clients have their answers. */
+  async clients(count: number, prompt: number, tokens: number): Promise<number> {
+    return (await this.#ask({ cmd: 'clients', clients: count, prompt, tokens })).seconds as number;
   }
 
   async dispose(): Promise<void> {

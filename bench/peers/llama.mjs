@@ -4,6 +4,7 @@
 //   {cmd: 'prefill', tokens: n}               -> {seconds}   n random ids in batches of 512, logits of the last one
 //   {cmd: 'decode', tokens: n, context: m}    -> {seconds}   n random ids one at a time after m (those are not timed)
 //   {cmd: 'greedy', prompt: [ids], tokens: n} -> {ids}       the n ids of largest logit; to check that both run one model
+//   {cmd: 'clients', clients: c, prompt: m, tokens: n} -> {seconds}   c answers of n ids to m random ones, batched
 //   {cmd: 'exit'}                             -> ends
 // A failure answers {error}. Timed is llama_decode itself (the addon's own context, as llama-bench does: no sampling, no
 // text), on node-llama-cpp's pinned version; its public `evaluate` adds JavaScript work and reading of the logits.
@@ -16,7 +17,7 @@ const batchSize = 512;
 let loaded;
 let llama;
 
-async function load({ file, threads }) {
+async function load({ file, threads, sequences = 1, contextSize: size }) {
   await unload();
   llama ??= await getLlama({
     gpu: false,
@@ -28,8 +29,8 @@ async function load({ file, threads }) {
   });
   const model = await llama.loadModel({ modelPath: file, gpuLayers: 0 });
   // Flash attention: 15 to 30% faster prefill here, decode alike within noise; so is reading the file against mapping it.
-  const contextSize = model.trainContextSize;
-  const context = await model.createContext({ contextSize, batchSize, threads, flashAttention: true, sequences: 1 });
+  const contextSize = size ?? model.trainContextSize;
+  const context = await model.createContext({ contextSize, batchSize, threads, flashAttention: true, sequences });
   const vocabulary = model.fileInfo.metadata.tokenizer.ggml.tokens.length;
   loaded = { model, context, vocabulary };
   return { threads: context._ctx.getThreads(), flashAttention: context.flashAttention, system: llama.systemInfo };
@@ -103,7 +104,21 @@ async function greedy({ prompt, tokens }) {
   return { ids };
 }
 
-const commands = { load, prefill, decode, greedy };
+/** Through the public interface, which is what batches: each client has a sequence and takes the likeliest ids. */
+async function clients({ clients: count, prompt, tokens }) {
+  const start = performance.now();
+  const answer = async () => {
+    const sequence = loaded.context.getSequence();
+    let left = tokens;
+    for await (const _ of sequence.evaluate(randomIds(prompt), { temperature: 0, yieldEogToken: true })) if (--left === 0) break;
+    sequence.dispose();
+    if (left > 0) throw new Error(`an answer has ${tokens - left} tokens`);
+  };
+  await Promise.all(Array.from({ length: count }, answer));
+  return { seconds: (performance.now() - start) / 1000 };
+}
+
+const commands = { load, prefill, decode, greedy, clients };
 
 for await (const line of createInterface({ input: process.stdin })) {
   const message = JSON.parse(line);
