@@ -1,7 +1,7 @@
 // `openelm/server`: a server of models without a socket. It joins the handler (server/) with opening models (open.ts); sockets,
 // signals and the page's files are the command line's (app/serve.ts).
 
-import { openCheckpoint } from './checkpoint.js';
+import { openChatTemplate, openCheckpoint } from './checkpoint.js';
 import { InputError } from './errors.js';
 import { type LoadOptions, load, type Model } from './index.js';
 import { openWeights } from './io/node/weights.js';
@@ -9,7 +9,7 @@ import { defaultChatModel, defaultModel } from './locate.js';
 import { countParameters, type ModelConfig } from './model/config.js';
 import { checkWeights, kvBytesPerToken, type Precision, weightBytes } from './model/parameters.js';
 import { createHandler, type Handler, type HandlerOptions } from './server/handler.js';
-import type { ModelSource } from './server/models.js';
+import type { ModelDetails, ModelSource } from './server/models.js';
 
 export { ApiError } from './server/errors.js';
 export { loopbackHosts } from './server/guard.js';
@@ -66,7 +66,8 @@ export async function sourceOf({ model, name, ...options }: ServedModel): Promis
     id: name ?? nameOf(checkpoint.name),
     bytes: weightBytes(config, dtype) + kvBytesPerToken(config, cacheType) * context * slots,
     adapters: Object.keys(options.adapters ?? {}),
-    details: detailsOf(config, dtype, context),
+    created: now(),
+    details: { ...detailsOf(config, dtype, context), template: await openChatTemplate(checkpoint) },
     open: async () => {
       const loaded = await load(model, { ...options, slots });
       return { model: loaded, slots, close: () => loaded.dispose() };
@@ -79,6 +80,7 @@ function loadedSource(model: Model): ModelSource {
   return {
     id: nameOf(checkpoint.name),
     bytes: weights.bytes,
+    created: now(),
     details: detailsOf(checkpoint.config, weights.dtype, engine.context),
     open: async () => ({ model, slots: engine.slotCount, close: async () => {} }),
   };
@@ -90,6 +92,10 @@ function nameOf(word: string): string {
   return word.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '') || word;
 }
 
-function detailsOf(config: ModelConfig, dtype: string, context: number): ModelSource['details'] {
+function now(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+function detailsOf(config: ModelConfig, dtype: string, context: number): ModelDetails {
   return { parameters: countParameters(config), dtype, context };
 }

@@ -9,8 +9,11 @@ import { type Body, parseBody, readFields, text } from './fields.js';
 import { checkKey, checkSource, corsHeaders, type GuardOptions, readBytes } from './guard.js';
 import { Metrics } from './metrics.js';
 import { type Lease, type ModelSource, Models } from './models.js';
+import { ollamaChat, ollamaEmbed, ollamaError, ollamaGenerate, ollamaShow, ollamaTag } from './ollama.js';
 import { chatCompletion } from './openai/chat.js';
 import { completion } from './openai/completions.js';
+import { embeddings } from './openai/embeddings.js';
+import { responses } from './openai/responses.js';
 
 /** A file of the page. */
 export interface Asset {
@@ -120,7 +123,7 @@ class Server implements Handler {
       checkSource(request, this.options);
       response = request.method === 'OPTIONS' ? new Response(null, { status: 204 }) : await this.answer(request, notes);
     } catch (error) {
-      response = this.refusal(error, notes);
+      response = this.refusal(error, notes, pathname);
     }
     for (const [name, value] of Object.entries(corsHeaders(request, this.options))) response.headers.set(name, value);
     const known = this.paths.has(pathname) ? pathname : 'other';
@@ -167,8 +170,10 @@ class Server implements Handler {
       c.set('notes', (c.env as { notes: Notes }).notes);
       await next();
     });
-    app.onError((error, c) => this.refusal(error, c.get('notes')));
-    app.notFound((c) => this.refusal(new ApiError(404, `there is no ${c.req.method} ${c.req.path} here`), c.get('notes')));
+    app.onError((error, c) => this.refusal(error, c.get('notes'), c.req.path));
+    app.notFound((c) =>
+      this.refusal(new ApiError(404, `there is no ${c.req.method} ${c.req.path} here`), c.get('notes'), c.req.path),
+    );
     app.get(
       '/metrics',
       async () => new Response(await this.metrics.text(), { headers: { 'content-type': this.metrics.contentType } }),
@@ -178,13 +183,26 @@ class Server implements Handler {
     });
     app.get('/v1/models', (c) => c.json({ object: 'list', data: models.list().map(shape) }));
     app.get('/v1/models/:id{.+}', (c) => {
-      const found = models.find(c.req.param('id'));
-      if (!found)
-        throw new ApiError(404, `there is no model ${JSON.stringify(c.req.param('id'))} here`, { code: 'model_not_found' });
-      return c.json(shape(found));
+      return c.json(shape(models.get(c.req.param('id'))));
     });
     this.post('/v1/chat/completions', chatCompletion);
     this.post('/v1/completions', completion);
+    this.post('/v1/embeddings', embeddings);
+    this.post('/v1/responses', responses);
+    app.get('/api/version', (c) => c.json({ version: this.options.version ?? '0.0.0' }));
+    app.get('/api/tags', (c) => c.json({ models: models.list().map(({ id, source }) => ollamaTag(id, source)) }));
+    app.get('/api/ps', (c) => {
+      const running = models.list().filter(({ loaded }) => loaded);
+      return c.json({ models: running.map(({ id, source }) => ({ ...ollamaTag(id, source), size_vram: 0 })) });
+    });
+    app.post('/api/show', async (c) => {
+      const body = parseBody(await readBytes(c.req.raw, this.options.maxBody ?? defaults.maxBody));
+      const { model, name = model } = readFields(body, { model: text, name: text });
+      return c.json(ollamaShow(models.get(name ?? '').source));
+    });
+    this.post('/api/chat', ollamaChat);
+    this.post('/api/generate', ollamaGenerate);
+    this.post('/api/embed', ollamaEmbed);
   }
 
   private post(path: string, endpoint: Endpoint): void {
@@ -281,9 +299,11 @@ class Server implements Handler {
     return new Response(body, { headers: { 'content-type': `${type}; charset=utf-8`, 'cache-control': 'no-cache' } });
   }
 
-  private refusal(error: unknown, notes: Notes): Response {
-    const { status, body, headers } = this.note(error, notes);
-    return Response.json(body, { status, headers });
+  /** In the shape that the path's clients know. */
+  private refusal(error: unknown, notes: Notes, path: string): Response {
+    const refusal = this.note(error, notes);
+    const { status, headers } = refusal;
+    return Response.json(path.startsWith('/api/') ? ollamaError(refusal) : refusal.body, { status, headers });
   }
 
   /** What of an error is told; the rest goes to who runs the server. */

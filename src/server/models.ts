@@ -142,13 +142,7 @@ export class Models {
    * models that are in use leave no memory for it; and what loading throws.
    */
   async lease(name: string | undefined): Promise<Lease> {
-    const found = name === undefined ? this.list()[0] : this.find(name);
-    if (!found) {
-      const names = this.list().map(({ id }) => id);
-      throw new ApiError(404, `there is no model ${JSON.stringify(name)} here; there is ${names.join(', ')}`, {
-        ...{ code: 'model_not_found', param: 'model' },
-      });
-    }
+    const found = name === undefined ? this.list()[0] : this.get(name);
     const entry = this.entries.get(found.source.id)!;
     entry.users++;
     entry.lastUsed = ++this.clock;
@@ -165,10 +159,15 @@ export class Models {
     }
   }
 
-  /** By its name, or as Ollama's clients write it, with `:latest`. */
-  find(name: string): ReturnType<Models['list']>[number] | undefined {
+  /** By its name, or as Ollama's clients write it, with `:latest`. Throws `ApiError` 404. */
+  get(name: string): ReturnType<Models['list']>[number] {
     const all = this.list();
-    return all.find(({ id }) => id === name) ?? all.find(({ id }) => `${id}:latest` === name);
+    const found = all.find(({ id }) => id === name) ?? all.find(({ id }) => `${id}:latest` === name);
+    if (found) return found;
+    const names = all.map(({ id }) => id).join(', ');
+    throw new ApiError(404, `there is no model ${JSON.stringify(name)} here; there is ${names}`, {
+      ...{ code: 'model_not_found', param: 'model' },
+    });
   }
 
   async close(): Promise<void> {

@@ -1,9 +1,12 @@
 // The server without a socket: who may ask, what is too much, which models stay loaded, how it stops.
 
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { load, type Model } from '../../src/index.js';
 import {
   createHandler,
+  createServer,
   type Handler,
   type HandlerOptions,
   loopbackHosts,
@@ -11,6 +14,7 @@ import {
   type RequestLog,
 } from '../../src/server.js';
 
+const golden = fileURLToPath(new URL('../golden', import.meta.url));
 let model: Model;
 beforeAll(async () => {
   model = await load('tales-6m', { slots: 2, context: 128 });
@@ -160,6 +164,30 @@ describe('models', () => {
     expect([other.status, other.headers.get('retry-after')]).toEqual([503, '5']);
     await stream.text();
     expect((await ask(handler, '/v1/completions', { json: { ...story, model: 'b' } })).status).toBe(200);
+  });
+
+  it('answer with the adapter that is named after the colon', async () => {
+    const [base, dora, lora] = ['models/tiny-train', 'peft/dora_hf', 'peft/lora_hf'].map((name) => join(golden, name));
+    const served = { model: base, name: 'tiny', adapters: { dora, lora }, slots: 2 };
+    const handler = await createServer({ models: [served] });
+    const own = await load(base, { adapters: { dora, lora } });
+    const ids = [5, 9, 2, 7, 11, 3];
+    const { data } = await (await ask(handler, '/v1/models')).json();
+    expect(data.map(({ id }: { id: string }) => id)).toEqual(['tiny', 'tiny:dora', 'tiny:lora']);
+    const seen = new Set<string>();
+    for (const [name, adapter] of [
+      ['tiny', null],
+      ['tiny:dora', 'dora'],
+      ['tiny:lora', 'lora'],
+    ] as const) {
+      const json = { model: name, prompt: ids, echo: true, logprobs: 1, max_tokens: 0 };
+      const { choices } = await (await ask(handler, '/v1/completions', { json })).json();
+      expect(choices[0].logprobs.token_logprobs).toEqual((await own.score(ids, undefined, adapter)).logprobs);
+      seen.add(JSON.stringify(choices[0].logprobs.token_logprobs));
+    }
+    expect(seen.size).toBe(3);
+    await handler.stop();
+    await own.dispose();
   });
 
   it('that cannot be loaded are tried again', async () => {

@@ -140,6 +140,46 @@ describe('chat completions', () => {
   });
 });
 
+describe('embeddings', () => {
+  it("are the library's, as numbers and as bytes", async () => {
+    const input = ['The cat sat.', 'Once upon a time'];
+    const asked = await client.embeddings.create({ model: base, input }); // the client asks for base64 and decodes it
+    const own = await model.embed(input);
+    for (const [i, { embedding }] of asked.data.entries())
+      for (const [k, value] of embedding.entries()) expect(Math.abs(value - own[i][k])).toBeLessThan(1e-6);
+    const { data } = await client.embeddings.create({ model: base, input: [1, 5, 9], encoding_format: 'float' });
+    expect(data[0].embedding).toHaveLength(256);
+    await expect(client.embeddings.create({ model: base, input: '', dimensions: 7 })).rejects.toThrow(
+      'dimensions is not supported',
+    );
+  });
+});
+
+describe('responses', () => {
+  const asked = { model: instruct, input: question.messages[0].content, temperature: 0, max_output_tokens: 12 };
+
+  it('are what chat completions give, whole and as events', async () => {
+    const chat = await client.chat.completions.create({ ...question, max_tokens: 12 });
+    const whole = await client.responses.create(asked);
+    expect(whole.output_text).toBe(chat.choices[0].message.content);
+    expect(whole).toMatchObject({ status: 'incomplete', usage: { output_tokens: 12 } });
+    const stream = client.responses.stream({ ...asked, input: question.messages });
+    const types: string[] = [];
+    for await (const { type } of stream) types.push(type);
+    expect((await stream.finalResponse()).output_text).toBe(whole.output_text);
+    expect([types[0], types.at(-1)]).toEqual(['response.created', 'response.incomplete']);
+  });
+
+  it.each([
+    [{ previous_response_id: 'resp_1' }, /previous_response_id is not supported/],
+    [{ input: [{ type: 'function_call_output', call_id: 'x', output: 'y' }] }, /only messages are supported/],
+    [{ input: 7 }, /input is 7/],
+    [{ temperature: -1 }, /temperature is -1/],
+  ])('refuse %j', async (change, message) => {
+    await expect(client.responses.create({ ...asked, ...(change as object) })).rejects.toThrow(message);
+  });
+});
+
 describe('wrong requests', () => {
   it.each([
     [{ temperature: 'hot' }, /^400 temperature is "hot"; expected a number from 0 to 100$/],

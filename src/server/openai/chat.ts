@@ -4,7 +4,8 @@ import type { FinishReason } from '../../infer/engine.js';
 import type { TextOptions, TextResult } from '../../infer/text.js';
 import { answers, type Call, newId, openAIEvents, type Reply, seconds } from '../call.js';
 import { badField } from '../errors.js';
-import { anything, type Body, boolean, isObject, readFields, refuse } from '../fields.js';
+import { anything, type Body, boolean, readFields, refuse } from '../fields.js';
+import { readFormat } from './format.js';
 import {
   choiceCount,
   limits,
@@ -72,7 +73,6 @@ export interface ChatCompletionChunk {
 export async function chatCompletion(call: Call, body: Body): Promise<Reply<ChatCompletion, ChatCompletionChunk>> {
   refuse(body, unsupported);
   const values = readFields(body, fields);
-  checkFormat(values.response_format);
   checkModalities(body.modalities);
   const { n = 1, logprobs = false, top_logprobs } = values;
   if (top_logprobs !== undefined && !logprobs) throw badField('top_logprobs', 'top_logprobs goes with "logprobs": true');
@@ -81,6 +81,7 @@ export async function chatCompletion(call: Call, body: Body): Promise<Reply<Chat
     ...samplingOptions(values),
     maxTokens: values.max_completion_tokens ?? values.max_tokens,
     topLogprobs: logprobs ? (top_logprobs ?? 0) : undefined,
+    ...readFormat(call.model, values.response_format),
   };
   const withUsage = wantsUsage(values);
   call.admit(n);
@@ -163,15 +164,6 @@ function usage(results: readonly TextResult[]): Usage {
   const [{ timings }] = results;
   const generated = results.reduce((sum, result) => sum + result.timings.generatedTokens, 0);
   return usageOf(timings.promptTokens, generated, timings.reusedTokens);
-}
-
-function checkFormat(format: unknown): void {
-  if (format === undefined) return;
-  const type = isObject(format) ? format.type : undefined;
-  if (type === 'text') return;
-  if (type === 'json_schema' || type === 'json_object')
-    throw badField('response_format', `response_format of type ${type} is not supported: only text is`);
-  throw badField('response_format', 'response_format must be {"type": "text"}');
 }
 
 function checkModalities(modalities: unknown): void {

@@ -51,29 +51,28 @@ export async function encodeChatPrompt(model: TextModel, messages: readonly Chat
 const maxPrompts = 1024;
 
 /** The ids of each prompt: of a text, or as they are. `extra`: tokens over the context that are allowed. Throws `ApiError` 400. */
-export async function readPrompts(model: TextModel, value: unknown, extra = 0): Promise<(readonly number[])[]> {
+export async function readPrompts(model: TextModel, value: unknown, extra = 0, param = 'prompt'): Promise<(readonly number[])[]> {
   const list: unknown[] = Array.isArray(value) && !value.every((item) => typeof item === 'number') ? value : [value];
   if (list.length === 0 || list.length > maxPrompts)
-    throw badField('prompt', `prompt is a list of ${list.length}; expected 1 to ${maxPrompts}`);
-  const encoded = await Promise.all(list.map((prompt) => encodeOne(model, prompt)));
-  for (const ids of encoded) checkLength(model, ids.length - extra, 'prompt');
+    throw badField(param, `${param} is a list of ${list.length}; expected 1 to ${maxPrompts}`);
+  const encoded = await Promise.all(list.map((prompt) => encodeOne(model, prompt, param)));
+  for (const ids of encoded) checkLength(model, ids.length - extra, param);
   return encoded;
 }
 
-async function encodeOne(model: TextModel, prompt: unknown): Promise<readonly number[]> {
+async function encodeOne(model: TextModel, prompt: unknown, param: string): Promise<readonly number[]> {
   const isIds = Array.isArray(prompt) && prompt.length > 0 && prompt.every((id) => Number.isInteger(id));
   if (typeof prompt !== 'string' && !isIds)
-    throw badField('prompt', `prompt is ${shown(prompt)}; expected a text, token ids, or a list of either`);
+    throw badField(param, `${param} is ${shown(prompt)}; expected a text, token ids, or a list of either`);
   const ids = await model.encodePrompt(prompt as string | number[]);
-  if (ids.length === 0) throw badField('prompt', 'the prompt is empty: give at least one character');
+  if (ids.length === 0) throw badField(param, `the ${param} is empty: give at least one character`);
   const { vocabSize } = model.engine.model.config;
   const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
-  if (wrong >= 0)
-    throw badField('prompt', `token ${wrong} has id ${ids[wrong]}, but the model's vocabulary has ${vocabSize} ids`);
+  if (wrong >= 0) throw badField(param, `token ${wrong} has id ${ids[wrong]}, but the model's vocabulary has ${vocabSize} ids`);
   return ids;
 }
 
-function checkLength(model: TextModel, length: number, param: string): void {
+export function checkLength(model: TextModel, length: number, param: string): void {
   const { context } = model.engine;
   if (length <= context) return;
   throw new ApiError(400, `the prompt has ${length} tokens, but this model's context takes ${context}: shorten it`, {
