@@ -21,10 +21,10 @@ import { judgeEvalRequests } from './judge/eval.js';
 import { judgeEvalModel } from './judge/eval-model.js';
 import { judgeSampling } from './judge/generate.js';
 import type { Check, Judgement } from './judge/judgement.js';
-import { exists, judgeGreedy, judgeModel, judgeStories } from './judge/models.js';
+import { exists, judgeFit, judgeGreedy, judgeModel, judgeStories } from './judge/models.js';
 import { judgePeft } from './judge/peft.js';
 import { judgeTokenizer } from './judge/tokenizer.js';
-import { judgeAverages, judgeLearningRates, judgeTraining } from './judge/train.js';
+import { judgeAverages, judgeCheckpoints, judgeLearningRates, judgeTraining } from './judge/train.js';
 
 /** A place to judge: what it is called, and the judging of it. `backend` is absent where none takes part. */
 interface Item {
@@ -108,6 +108,9 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
     const { base_model: model } = (await readJson(join(path, 'train.json'))) as { base_model: string };
     const parent = (): Promise<string> => parentOf(path, given, model);
     items.push({ path, judge: async (backend) => [await judgeTraining(backend, path, await parent())] });
+    if (names.includes('ckpt')) {
+      items.push({ path, judge: async (backend) => [await judgeCheckpoints(backend, path, await parent())] });
+    }
     if (names.includes('averages.safetensors')) {
       items.push({ path, judge: async (backend) => [await judgeAverages(backend, path, await parent())] });
     }
@@ -139,7 +142,6 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
     if (childKind === 'file' && /^configs.*\.json$/.test(name)) items.push(...(await find(child, given, modelDir)).items);
     if (childKind !== 'directory') continue;
     if (judgedHere) {
-      if (name === 'ckpt') skipped.push(`${child}: CoreNet checkpoints are not read yet`);
       continue; // copies of the weights, judged with their parent
     }
     const inner = await find(child, given, modelDir);
@@ -147,8 +149,9 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
     skipped.push(...inner.skipped);
   }
   if (items.length === 0 && skipped.length === 0) {
-    const bare = (await exists(join(path, 'config.json'))) ? 'it has no golden numbers' : 'nothing here is of a known kind';
-    skipped.push(`${path}: ${bare}`);
+    if (await exists(join(path, 'config.json')))
+      items.push({ path, backendFree: true, judge: async () => [await judgeFit(path)] });
+    else skipped.push(`${path}: nothing here is of a known kind`);
   }
   return { items, skipped };
 }

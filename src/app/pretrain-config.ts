@@ -30,6 +30,11 @@ export const pretrainSchema = z.strictObject({
     .min(1)
     .optional()
     .describe('A model whose weights the run begins with, instead of random ones: directory, file or hub id.'),
+  resume_from: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("A training checkpoint of CoreNet's (training_checkpoint_*.pt) to go on from: weights, moments and iterations."),
   batch_size: count(1).default(16).describe('Rows of a micro-batch, each of `data.sequence_length` tokens.'),
   accumulation: count(1).default(1).describe('Micro-batches of a step.'),
   average_accumulated: z.boolean().default(false).describe('Divides the gradient by `accumulation`; CoreNet does not.'),
@@ -91,6 +96,7 @@ export const freeSettings = [
   'out',
   'steps', // more of them; fewer than were done make no sense and are refused
   'init_from',
+  'resume_from',
   'checkpoints',
   'validation',
   'samples',

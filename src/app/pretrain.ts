@@ -37,6 +37,7 @@ import {
   scheduleOf,
   stepPartsOf,
 } from './pretrain-config.js';
+import { loadCoreNetTraining } from './pretrain-resume.js';
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
 import { formatBytes, progressBar } from './progress.js';
 import { type Terminal, tell, writeLines } from './terminal.js';
@@ -65,6 +66,7 @@ Example:
 
 interface PretrainFlags extends TrainingFlags {
   readonly initFrom?: string;
+  readonly resumeFrom?: string;
   readonly skipBadFiles?: boolean;
 }
 
@@ -72,6 +74,7 @@ interface PretrainFlags extends TrainingFlags {
 export function pretrainCommand(terminal: Terminal): Command {
   return addTrainingOptions(new Command('pretrain'))
     .option('--init-from <model>', 'begin with the weights of this model (init_from)')
+    .option('--resume-from <file>', "go on from CoreNet's training checkpoint: weights, moments, iterations (resume_from)")
     .option('--skip-bad-files', 'pass over corpus files that cannot be read (data.skip_bad_files)')
     .addHelpText('after', help)
     .action(async (file: string | undefined, words: string[], options: PretrainFlags) => {
@@ -82,6 +85,7 @@ export function pretrainCommand(terminal: Terminal): Command {
       const settings = required(file, '<config>');
       const flags = [
         ...(options.initFrom === undefined ? [] : ['--init_from', options.initFrom]),
+        ...(options.resumeFrom === undefined ? [] : ['--resume_from', options.resumeFrom]),
         ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
         ...(options.skipBadFiles ? ['--data.skip_bad_files', 'true'] : []),
         ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
@@ -106,7 +110,7 @@ async function trainIn(
   resume: boolean,
 ): Promise<void> {
   const note = (text: string): void => tell(terminal, text);
-  const from = await startingPoint(config.out, config, freeSettings, tokens.beside, resume, note);
+  let from = await startingPoint(config.out, config, freeSettings, tokens.beside, resume, note);
   if (from) checkLength(from, config, note);
   await prepareDirectory(config.out, config);
   const needed = 16 * countParameters(model); // weights, gradients and two moments in f32; activations are not counted
@@ -124,6 +128,7 @@ async function trainIn(
     const parameters = new ModelParameters(backend, model);
     let ema: Map<string, Float32Array> | undefined;
     if (from) ema = await readState(fileIn(from.path), parameters);
+    else if (config.resume_from !== undefined) from = await fromCoreNet(config, config.resume_from, parameters);
     else if (config.init_from === undefined) parameters.initialize(config.seed);
     else await loadWeights(terminal, parameters, config.init_from);
     const peak = await peakFlops(backend);
@@ -137,6 +142,15 @@ async function trainIn(
   } finally {
     await backend.dispose();
   }
+}
+
+/** Where CoreNet left off; its data begin anew here. Throws `InputError` when the run is to be shorter. */
+async function fromCoreNet(config: PretrainConfig, file: string, parameters: ModelParameters): Promise<StartingPoint> {
+  const step = await loadCoreNetTraining(file, parameters);
+  const { steps, batch_size: rows, accumulation, data } = config;
+  if (steps <= step) throw new InputError(`${file} is after step ${step}, but the settings have only ${steps} steps; give more`);
+  const tokens = step * rows * accumulation * data.sequence_length;
+  return { step, path: file, record: { tokens, data: undefined, losses: { train: null, validation: null }, config } };
 }
 
 /** Found out now rather than when the first sample is due. */

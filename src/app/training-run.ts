@@ -30,7 +30,7 @@ import { TrainingScreen } from './training-screen.js';
 
 /** A checkpoint to go on from. */
 export interface StartingPoint extends CheckpointPlace {
-  readonly record: TrainingRecord;
+  readonly record: Pick<TrainingRecord, 'tokens' | 'data' | 'losses' | 'config'>;
 }
 
 /** Runs something while no other run may train in a directory. Throws `InputError` when one does. */

@@ -14,6 +14,7 @@ import { openFile, readJson } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
 import { createCache } from '../../src/model/cache.js';
+import { findBadTensor } from '../../src/model/check.js';
 import type { Linear } from '../../src/model/linear.js';
 import { type LoadedModel, type LoadOptions, loadModel } from '../../src/model/load.js';
 import type { Tap } from '../../src/model/openelm.js';
@@ -396,6 +397,19 @@ export async function judgeModel(backend: Backend, dir: string): Promise<Judgeme
     }
     return { item: dir, checks, skipped: copies.skipped };
   });
+}
+
+/** Judges a model without numbers of its own, which others are made from: its weights fit its config, and are numbers. */
+export async function judgeFit(dir: string): Promise<Judgement> {
+  const checkpoint = await openCheckpoint(dir);
+  const weights = await checkpoint.openWeights();
+  try {
+    const { tensors } = checkWeights(checkpoint.config, weights.tensors, dir);
+    const error = (await findBadTensor(tensors.values(), 'f32')) === undefined ? 0 : 1;
+    return { item: dir, checks: [{ name: `${tensors.size} tensors fit the config, all finite`, error, bound: 0 }], skipped: [] };
+  } finally {
+    await weights.close();
+  }
 }
 
 /** Judges greedy.json: continuations of ids by the model it names, which is looked up from `parent`. */

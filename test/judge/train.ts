@@ -2,6 +2,8 @@
 // PyTorch (train.json, batches, grads, steps_*.safetensors), and the learning rates of lr.json.
 
 import { join } from 'node:path';
+import { loadCoreNetTraining } from '../../src/app/pretrain-resume.js';
+import { readCoreNetModel } from '../../src/formats/corenet.js';
 import { bytesInMemory, type StoredTensor } from '../../src/io/bytes.js';
 import { readFloat32, readInt32 } from '../../src/io/decode.js';
 import { openFile, readJson } from '../../src/io/node/files.js';
@@ -198,22 +200,53 @@ export async function judgeTraining(backend: Backend, dir: string, parent: strin
           bound: gradientBound,
         });
       }
-      const states: Record<string, keyof ParameterState> = {
-        'param.': 'parameters',
-        'exp_avg.': 'firstMoment',
-        'exp_avg_sq.': 'secondMoment',
-      };
-      await readTensors(join(dir, file), async (tensors) => {
-        for (const [name, tensor] of tensors) {
-          const prefix = Object.keys(states).find((key) => name.startsWith(key));
-          if (!prefix) continue;
-          const found = await parameters.read(`transformer.${name.slice(prefix.length)}`, states[prefix]);
-          checks.push({ name: `${file} ${name}`, error: absoluteError(found, await readFloat32(tensor)), bound: parameterBound });
-        }
-      });
+      await compareStates(dir, file, parameters, checks);
     });
   }
   return { item: dir, checks, skipped: [] };
+}
+
+/** Parameters and moments after the last step. */
+async function compareStates(dir: string, file: string, parameters: ModelParameters, checks: Check[], what = ''): Promise<void> {
+  const states: Record<string, keyof ParameterState> = {
+    'param.': 'parameters',
+    'exp_avg.': 'firstMoment',
+    'exp_avg_sq.': 'secondMoment',
+  };
+  await readTensors(join(dir, file), async (tensors) => {
+    for (const [name, tensor] of tensors) {
+      const prefix = Object.keys(states).find((key) => name.startsWith(key));
+      if (!prefix) continue;
+      const found = await parameters.read(`transformer.${name.slice(prefix.length)}`, states[prefix]);
+      const error = absoluteError(found, await readFloat32(tensor));
+      checks.push({ name: `${file} ${name}${what}`, error, bound: parameterBound });
+    }
+  });
+}
+
+/** Judges ckpt/: CoreNet's own checkpoints after some of the steps; going on from there ends where all steps end. */
+export async function judgeCheckpoints(backend: Backend, dir: string, parent: string): Promise<Judgement> {
+  const prepared = await prepare(dir, parent);
+  const { golden, batches, modelDir } = prepared;
+  const checks: Check[] = [];
+  await withFreshStep(backend, prepared, {}, async (step, parameters) => {
+    const done = await loadCoreNetTraining(join(dir, 'ckpt/training_checkpoint_last.pt'), parameters);
+    const alone = join(dir, 'ckpt/checkpoint_last.pt');
+    const source = await openFile(alone);
+    const model = await readCoreNetModel(source, configFromHuggingFace(await readJson(join(modelDir, 'config.json')), modelDir));
+    for (const [name, tensor] of checkWeights(model.config, model.tensors(source), alone).tensors) {
+      const error = absoluteError(await parameters.read(name), await readFloat32(tensor));
+      checks.push({ name: `checkpoint_last.pt ${name}`, error, bound: 0 });
+    }
+    await source.close();
+    for (const { iteration, lr, micro_batches } of golden.steps.slice(done)) {
+      const found = await step.accumulate(batches[iteration]);
+      checks.push({ name: `loss ${iteration}`, error: relative(found.means.loss, micro_batches[0].total_loss), bound: 5e-6 });
+      await step.update(lr, iteration + 1);
+    }
+    await compareStates(dir, 'steps_final.safetensors', parameters, checks, `, from step ${done}`);
+  });
+  return { item: join(dir, 'ckpt'), checks, skipped: [] };
 }
 
 /** Judges averages.safetensors: the mean of the parameters after steps 2 to 6, and their moving average over all steps. */
