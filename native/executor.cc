@@ -16,7 +16,6 @@ namespace {
 constexpr int64_t kPieceBytes = 256 << 10;      // read at once: fits the second-level cache
 constexpr int64_t kChunkBytes = 1 << 20;        // of a destination: threads fault in pages of their own
 constexpr int64_t kBatchBytes = 64 << 20;
-constexpr int64_t element_bytes(DType dtype) { return dtype == kF16 || dtype == kBF16 ? 2 : 4; }
 
 // Uploads that wait together are one step: threads go from one tensor to the next without meeting.
 struct Part {
@@ -34,7 +33,7 @@ class Upload final : public Work {
 
   void add(Task* task, int file) {
     const Buffer& buffer = *task->buffer;
-    const int64_t row_bytes = element_bytes(task->source) * (buffer.is_weight() ? buffer.weight.columns : 1);
+    const int64_t row_bytes = buffer.stored_bytes(task->source, 1);
     const int64_t step = buffer.is_weight() ? kPanel : 1;
     const int64_t made = buffer.is_weight() ? std::max<int64_t>(1, weight_bytes(buffer.dtype, kPanel, buffer.weight.columns)) : 4;
     const int64_t chunk_rows = std::max<int64_t>(1, kChunkBytes / made) * step;
@@ -63,7 +62,7 @@ class Upload final : public Work {
     Task& task = *part.task;
     const size_t bytes = static_cast<size_t>(count * part.row_bytes);
     const uint8_t* from = task.data ? task.data + row * part.row_bytes : nullptr;
-    if (!from || reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(element_bytes(task.source))) {
+    if (!from || reinterpret_cast<uintptr_t>(from) % static_cast<uintptr_t>(element_bytes(task.source.dtype))) {
       std::vector<uint8_t>& piece = pieces_[static_cast<size_t>(thread)];
       try {
         if (piece.size() < bytes) piece.resize(bytes);
@@ -75,7 +74,7 @@ class Upload final : public Work {
       from = piece.data();
     }
     if (task.buffer->is_weight()) table_.pack_rows(task.buffer->weight, task.source, from, task.row + row, count);
-    else table_.to_f32(task.source, from, reinterpret_cast<float*>(task.buffer->data) + task.row + row, count);
+    else table_.to_f32(task.source.dtype, from, reinterpret_cast<float*>(task.buffer->data) + task.row + row, count);
     return true;
   }
 
@@ -134,15 +133,19 @@ int32_t Executor::create(DType dtype, int64_t elements) {
   return keep(buffer.release());
 }
 
-int32_t Executor::create_weight(DType dtype, int32_t rows, int32_t columns) {
+int32_t Executor::create_weight(DType dtype, int32_t rows, int32_t columns, int32_t group) {
   auto buffer = std::make_unique<Buffer>();
-  const int64_t data = (weight_bytes(dtype, rows, columns) + 255) / 256 * 256;
-  if (!memory_.allocate(static_cast<uint64_t>(data + scale_bytes(dtype, rows, columns)), buffer->block)) return 0;
+  Weight& weight = buffer->weight;
+  weight = {dtype, rows, columns, nullptr, nullptr, nullptr, group};
+  const auto aligned = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  const int64_t data = aligned(weight_bytes(dtype, rows, columns)), scales = aligned(scale_bytes(weight));
+  if (!memory_.allocate(static_cast<uint64_t>(data + scales * (affine(dtype) ? 2 : 1)), buffer->block)) return 0;
   buffer->dtype = dtype;
   buffer->elements = int64_t(rows) * columns;
   buffer->data = buffer->block.data;
-  buffer->weight = {dtype, rows, columns, buffer->data, nullptr};
-  if (dtype == kQ8 || dtype == kQ4) buffer->weight.scales = reinterpret_cast<uint16_t*>(buffer->data + data);
+  weight.data = buffer->data;
+  if (quantized(dtype)) weight.scales = reinterpret_cast<uint16_t*>(buffer->data + data);
+  if (affine(dtype)) weight.minimums = reinterpret_cast<uint16_t*>(buffer->data + data + scales);
   return keep(buffer.release());
 }
 

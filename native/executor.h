@@ -23,6 +23,17 @@ enum : int { kFileCut = 100, kFileUnreadable };
 struct Buffer final : Storage {
   Block block;
   uint64_t stamp = 0;   // the last failure that left it unwritten or half written
+
+  // Whether rows that are stored so can become these.
+  bool takes(const Stored& stored, int64_t row, int64_t rows) const {
+    if (row < 0 || rows < 1 || row + rows > (is_weight() ? weight.rows : elements)) return false;
+    if (!is_weight()) return dtype == kF32 && stored.part == Stored::kElements;
+    if (row % kPanel != 0 || affine(dtype) != (stored.part != Stored::kElements)) return false;
+    return stored.part != Stored::kCodes || (stored.bits <= code_bits(dtype) && stored.bits != 7);
+  }
+  int64_t stored_bytes(const Stored& stored, int64_t rows) const {
+    return rows * (is_weight() ? row_bytes(stored, weight) : element_bytes(stored.dtype));
+  }
 };
 
 // A program, and what it was last checked and placed for.
@@ -48,7 +59,7 @@ struct Task {
   uint8_t* data = nullptr;            // read: where to; upload: the rows, unless there is a file
   std::unique_ptr<uint8_t[]> copy;    // write
   std::string file;                   // upload: read from here, at `offset`
-  DType source = kF32;
+  Stored source;                      // upload: what its rows are
   int64_t row = 0, rows = 0;          // upload: which rows (elements of a rows buffer)
   int threads = 0;                    // measure
   uint64_t acknowledged = 0;          // the last failure known when this was queued
@@ -67,7 +78,7 @@ class Executor {
   // Ids of buffers count on from here; of all executors that share this code one after the other.
   static void count_ids_from(int32_t id) { last_id_ = id; }
   int32_t create(DType dtype, int64_t elements);                         // 0: out of memory
-  int32_t create_weight(DType dtype, int32_t rows, int32_t columns);     // likewise
+  int32_t create_weight(DType dtype, int32_t rows, int32_t columns, int32_t group);   // likewise
   Buffer* find(int32_t id) const;
   void free(int32_t id);
   // The words of plan.ts. 0: the message says what is wrong with them.

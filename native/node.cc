@@ -157,12 +157,13 @@ napi_value allocate(Args& args, Door* door) {
   return number(args.env, door->executor->create(dtype, elements));
 }
 
-// allocateWeight(backend, dtype, rows, columns) -> id, 0: out of memory
+// allocateWeight(backend, dtype, rows, columns, inputs that share a scale) -> id, 0: out of memory
 napi_value allocate_weight(Args& args, Door* door) {
-  const DType dtype = static_cast<DType>(args.small(kF32, kQ4));
-  const int32_t rows = args.small(1), columns = args.small(1);
-  if (!args.ok || int64_t(rows) * columns > INT32_MAX) return args.wrong();
-  return number(args.env, door->executor->create_weight(dtype, rows, columns));
+  const DType dtype = static_cast<DType>(args.small(kF32, kAffine3));
+  const int32_t rows = args.small(1), columns = args.small(1), group = args.small(kGroup, 4 * kGroup);
+  if (!args.ok || dtype == kI32 || int64_t(rows) * columns > INT32_MAX) return args.wrong();
+  if (affine(dtype) ? (group & (group - 1)) != 0 || columns % group != 0 : group != kGroup) return args.wrong();
+  return number(args.env, door->executor->create_weight(dtype, rows, columns, group));
 }
 
 // free(backend, id)
@@ -174,7 +175,7 @@ napi_value free_buffer(Args& args, Door* door) {
 }
 
 bool in_range(const Buffer& buffer, int64_t offset, size_t bytes) {
-  const int64_t all = buffer.elements * (buffer.dtype == kF16 || buffer.dtype == kBF16 ? 2 : 4);
+  const int64_t all = buffer.elements * element_bytes(buffer.dtype);
   return !buffer.is_weight() && offset <= all && bytes <= static_cast<size_t>(all - offset);
 }
 
@@ -212,22 +213,22 @@ napi_value read(Args& args, Door* door) {
   return promise;
 }
 
-// upload(backend, id, stored dtype, first row, rows, array of whole rows)       -> promise
-// upload(backend, id, stored dtype, first row, rows, offset in the file, path)  -> promise
+// upload(backend, id, part, its dtype or bits, first row, rows, array of whole rows)       -> promise
+// upload(backend, id, part, its dtype or bits, first row, rows, offset in the file, path)  -> promise
 napi_value upload(Args& args, Door* door, bool from_file) {
   Buffer* buffer = buffer_of(args, door);
-  const DType source = static_cast<DType>(args.small(kF32, kBF16));
+  Stored source;
+  source.part = static_cast<Stored::Part>(args.small(Stored::kElements, Stored::kMinimums));
+  if (source.part == Stored::kCodes) source.bits = args.small(2, 8);
+  else source.dtype = static_cast<DType>(args.small(kF32, kBF16));
   const int64_t row = args.integer(0, INT32_MAX), rows = args.integer(1, INT32_MAX);
   const int64_t offset = from_file ? args.integer() : 0;
   const std::string file = from_file ? args.text() : "";
   size_t bytes = 0;
   uint8_t* data = from_file ? nullptr : args.bytes(bytes);
   if (!args.ok) return args.wrong();
-  const bool weight = buffer->is_weight();
-  const int64_t columns = weight ? buffer->weight.columns : 1, all = weight ? buffer->weight.rows : buffer->elements;
-  const int64_t size = rows * columns * (source == kF32 ? 4 : 2);
-  if (row + rows > all || (weight ? row % kPanel != 0 : buffer->dtype != kF32)) return args.wrong();
-  if (!from_file && static_cast<int64_t>(bytes) != size) return args.wrong();
+  if (!buffer->takes(source, row, rows)) return args.wrong();
+  if (!from_file && static_cast<int64_t>(bytes) != buffer->stored_bytes(source, rows)) return args.wrong();
   Job* job = new Job(Task::kUpload);
   job->buffer = buffer;
   job->source = source;

@@ -9,7 +9,6 @@ namespace openelm {
 namespace {
 
 constexpr int64_t kArenaUnit = 256;
-constexpr size_t element_bytes(DType dtype) { return dtype == kF16 || dtype == kBF16 ? 2 : 4; }
 enum OperandKind { kNone, kPersistent, kArena, kParams };
 
 class Words {
@@ -65,7 +64,7 @@ std::unique_ptr<Program> Program::read(const KernelTable& table, const std::vect
           if (access != Access::read || offset) return wrong("a weight can only be read as a whole");
           operand.weight = &buffer->weight;
         } else {
-          operand.data = buffer->data + int64_t(offset) * int64_t(element_bytes(buffer->dtype));
+          operand.data = buffer->data + int64_t(offset) * element_bytes(buffer->dtype);
         }
         p.ids_.push_back(place);
         if (access != Access::write) p.reads_.push_back({buffer, index});

@@ -18,7 +18,7 @@ import { openWeights, type Weights } from './io/node/weights.js';
 import { defaultModel, isCoreNetFile, isGgufFile, locateModel } from './locate.js';
 import { findBadTensor } from './model/check.js';
 import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from './model/config.js';
-import { checkWeights, type Precision } from './model/parameters.js';
+import { checkWeights, type WeightType } from './model/parameters.js';
 import { tokenizerBeside } from './tokenizer/beside.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
@@ -121,7 +121,7 @@ export async function sideFiles(texts: Texts): Promise<NamedBytes[]> {
  * Runs `work` on a checkpoint's model. When its output is not finite, its weights are looked at, and the error says which of them are
  * bad. Throws what `work` throws otherwise.
  */
-export async function explained<T>(checkpoint: Checkpoint, dtype: Precision, work: () => Promise<T>): Promise<T> {
+export async function explained<T>(checkpoint: Checkpoint, dtype: WeightType, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {

@@ -18,7 +18,7 @@ import { makeDirectory, writeAtomic } from './io/node/files.js';
 import { kindOf, parentOf } from './io/node/paths.js';
 import { isCoreNetFile, isGgufFile } from './locate.js';
 import type { ModelConfig } from './model/config.js';
-import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision } from './model/parameters.js';
+import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision, plainPrecision } from './model/parameters.js';
 
 export interface ConvertOptions {
   /** Default: by the ending of the name, .gguf or .pt, else Hugging Face's folder. */
@@ -50,7 +50,8 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
   const { config, place, name: given } = checkpoint;
   const weights = await checkpoint.openWeights();
   try {
-    const { tensors, dtype: own } = checkWeights(config, weights.tensors, place);
+    const { tensors, dtype: stored } = checkWeights(config, weights.tensors, place);
+    const own = plainPrecision(stored);
     const name = given
       .split(/[/\\]/)
       .at(-1)!

@@ -13,7 +13,7 @@ import { AdapterSet } from './model/adapter-set.js';
 import type { ModelConfig } from './model/config.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
 import type { OpenELM } from './model/openelm.js';
-import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from './model/parameters.js';
+import { checkWeights, kvBytesPerToken, memoryBytes, precisions, type WeightType } from './model/parameters.js';
 import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './options.js';
 import type { Backend } from './tensor/backend.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
@@ -149,7 +149,8 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
     const checked = checkWeights(config, files.tensors, place);
     const dtype = options.dtype ?? checked.dtype;
     const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
-    const slots = slotsFor(checkpoint, dtype, { ...cache, cacheType }, backend.limits.memoryBytes);
+    const weights = { dtype, bytes: memoryBytes(checked, options.dtype) };
+    const slots = slotsFor(checkpoint, weights, { ...cache, cacheType }, backend.limits.memoryBytes);
     // The backend's threads read the weights while this one makes the tokenizer.
     const adapters = await openAdapters(backend, config, dtype, options);
     const loading = loadModel(backend, config, checked, { ...options, ...adapters?.wrapping });
@@ -188,7 +189,7 @@ async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined)
 async function openAdapters(
   backend: Backend,
   config: ModelConfig,
-  dtype: Precision,
+  dtype: WeightType,
   { adapter: usual, adapters: named = {} }: OpenOptions,
 ): Promise<AdapterSet | undefined> {
   const directories = Object.entries({ ...named, ...(usual === undefined ? {} : { [usual]: usual }) });
@@ -198,10 +199,14 @@ async function openAdapters(
 }
 
 /** How many slots there is room for. Throws `InputError` when it is too little for those that are needed. */
-function slotsFor({ config, name }: Checkpoint, dtype: Precision, needs: CacheNeeds, most = Infinity): number {
+function slotsFor(
+  { config, name }: Checkpoint,
+  { dtype, bytes: weights }: Pick<LoadedModel, 'dtype' | 'bytes'>,
+  needs: CacheNeeds,
+  most = Infinity,
+): number {
   const { context, slots = 1, spareSlots = 0, cacheType = 'f16' } = needs;
   const tokens = context ?? config.maxContextLength;
-  const weights = weightBytes(config, dtype);
   const slotBytes = kvBytesPerToken(config, cacheType) * tokens;
   const cache = slotBytes * slots;
   if (weights + cache > most) {

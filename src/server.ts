@@ -4,10 +4,9 @@
 import { openChatTemplate, openCheckpoint } from './checkpoint.js';
 import { InputError } from './errors.js';
 import { type LoadOptions, load, type Model } from './index.js';
-import { openWeights } from './io/node/weights.js';
 import { defaultChatModel, defaultModel } from './locate.js';
 import { countParameters, type ModelConfig } from './model/config.js';
-import { checkWeights, kvBytesPerToken, type Precision, weightBytes } from './model/parameters.js';
+import { checkWeights, kvBytesPerToken, memoryBytes } from './model/parameters.js';
 import { createHandler, type Handler, type HandlerOptions } from './server/handler.js';
 import type { ModelDetails, ModelSource } from './server/models.js';
 
@@ -53,18 +52,18 @@ export async function createServer(options: ServerOptions = {}): Promise<Handler
 /** A model that is loaded when it is asked for: its files are looked at now. */
 export async function sourceOf({ model, name, ...options }: ServedModel): Promise<ModelSource> {
   const checkpoint = await openCheckpoint(model, { onNotice: options.onNotice, ...options.hub });
-  const files = await openWeights(checkpoint.weights);
-  const stored = await Promise.resolve()
-    .then(() => checkWeights(checkpoint.config, files.tensors, checkpoint.directory).dtype.toLowerCase() as Precision)
+  const { config, place } = checkpoint;
+  const files = await checkpoint.openWeights();
+  const checked = await Promise.resolve()
+    .then(() => checkWeights(config, files.tensors, place))
     .finally(() => files.close());
-  const { config } = checkpoint;
-  const dtype = options.dtype ?? stored;
+  const dtype = options.dtype ?? checked.dtype;
   const slots = options.slots ?? defaultServerSlots;
   const context = options.context ?? config.maxContextLength;
   const cacheType = options.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
   return {
     id: name ?? nameOf(checkpoint.name),
-    bytes: weightBytes(config, dtype) + kvBytesPerToken(config, cacheType) * context * slots,
+    bytes: memoryBytes(checked, options.dtype) + kvBytesPerToken(config, cacheType) * context * slots,
     adapters: Object.keys(options.adapters ?? {}),
     created: now(),
     details: { ...detailsOf(config, dtype, context), template: await openChatTemplate(checkpoint) },

@@ -2,6 +2,7 @@
 // itself is backend.suite.ts.
 
 import type { Case, Failure } from './backend.suite.js';
+import { inputsOf, weightTypes } from './weight-types.js';
 
 const rounding = 2e-6;
 
@@ -69,11 +70,12 @@ for (const [rows, columns] of [
   }
 }
 
-for (const dtype of ['rows', 'f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
-  for (const [outputs, inputs, rank] of [
+for (const dtype of ['rows', ...weightTypes] as const) {
+  for (const [outputs, some, rank] of [
     [5, 50, 1],
     [100, 320, 8],
   ]) {
+    const inputs = dtype === 'rows' ? some : inputsOf(dtype, some);
     adapterCases.push({
       op: 'doraFactors',
       name: `${dtype}, ${outputs} x ${inputs}, rank ${rank}`,

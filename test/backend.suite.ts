@@ -3,6 +3,8 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { referenceBackend } from '../src/backends/reference.js';
+import { affineTensor } from '../src/formats/mlx.js';
+import { packCodes } from '../src/io/affine.js';
 import { bytesInMemory, type StoredDType, type StoredTensor } from '../src/io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../src/io/float16.js';
 import type { Backend, DeviceBuffer, DType, Program } from '../src/tensor/backend.js';
@@ -11,6 +13,7 @@ import { type OpName, opNames } from '../src/tensor/optable.js';
 import { adapterCases, adapterFailures } from './adapter.cases.js';
 import { behaviourSuite, type Open } from './behaviour.suite.js';
 import { gradientCases, gradientFailures } from './gradient.cases.js';
+import { inputsOf, isAffine, isQuantized, weightTypes } from './weight-types.js';
 
 /** Deterministic numbers in (-1, 1), roughly normal. */
 export function randomNumbers(seed: number): () => number {
@@ -46,6 +49,22 @@ export function storedMatrix(
     offset: 0,
     bytes: data.byteLength,
   };
+}
+
+/** A random matrix as codes, in the largest groups that its rows are whole numbers of; scales and minimums are BF16 or F16. */
+export function storedCodes(rows: number, columns: number, bits: number, seed: number): StoredTensor {
+  const group = [128, 64, 32].find((size) => columns % size === 0)!;
+  const next = randomNumbers(seed);
+  const codes = Uint8Array.from({ length: rows * columns }, () => Math.min(1, Math.abs(next())) * (2 ** bits - 1));
+  const factors = (): StoredTensor => {
+    const values = Float32Array.from({ length: (rows * columns) / group }, () => next() / 2 ** bits);
+    return storedMatrix(values, [rows, columns / group], rows % 2 ? 'BF16' : 'F16');
+  };
+  const packed = packCodes(codes, bits);
+  const shape = [rows, (columns * bits) / 32];
+  const source = bytesInMemory('test', packed);
+  const words: StoredTensor = { name: 'test', dtype: 'U32', shape, source, offset: 0, bytes: packed.length };
+  return affineTensor(words, factors(), factors(), { bits, groupSize: group });
 }
 
 /** Makes buffers and a program on one backend; the same calls on another must give the same results. */
@@ -114,7 +133,14 @@ export async function execute(backend: Backend, build: Case['build']): Promise<E
     floats: (rows, columns, seed) => ({ buffer: filled([rows, columns], 'f32', seed), rows, columns }),
     vector: (length, seed) => filled([length], 'f32', seed),
     weight: async (rows, columns, dtype, seed) =>
-      keep(await backend.upload(storedMatrix(randomFloats(rows * columns, seed), [rows, columns]), dtype)),
+      keep(
+        await backend.upload(
+          isAffine(dtype)
+            ? storedCodes(rows, columns, Number(dtype.at(-1)), seed)
+            : storedMatrix(randomFloats(rows * columns, seed), [rows, columns]),
+          dtype,
+        ),
+      ),
     ints: (...values) => {
       const view = ops.params(values.length);
       for (const [i, value] of values.entries()) params.push([view.offset + i, value]);
@@ -168,18 +194,17 @@ export function relativeError(found: ArrayLike<number>, expected: ArrayLike<numb
 
 const exact = 0;
 const rounding = 2e-6;
-const weightTypes = ['f32', 'f16', 'bf16', 'q8', 'q4'] as const;
-
 const cases: Case[] = [];
 for (const dtype of weightTypes) {
   cases.push({
     op: 'embedding',
     name: `${dtype}, odd width and last panel`,
     tolerance: exact,
-    build: async (b) => b.output(b.ops.embedding(await b.weight(37, 50, dtype, 1), b.ints(0, 36, 5, 16, 5, 31), 6)),
+    build: async (b) =>
+      b.output(b.ops.embedding(await b.weight(37, inputsOf(dtype, 50), dtype, 1), b.ints(0, 36, 5, 16, 5, 31), 6)),
   });
   // Rows below, at and above the tiles; inputs that fill no group; outputs that fill no panel.
-  for (const [rows, inputs, outputs] of [
+  for (const [rows, some, outputs] of [
     [1, 64, 48],
     [1, 1280, 640],
     [1, 50, 37],
@@ -193,7 +218,9 @@ for (const dtype of weightTypes) {
     [61, 128, 48],
     [200, 96, 320],
   ]) {
-    for (const int8 of dtype === 'q8' || dtype === 'q4' ? [false, true] : [false]) {
+    const inputs = inputsOf(dtype, some);
+    if (isAffine(dtype) && rows * inputs * outputs > 7e5) continue; // large ones say nothing new
+    for (const int8 of isQuantized(dtype) ? [false, true] : [false]) {
       cases.push({
         op: 'linear',
         name: `${dtype}${int8 ? ', int8 activations' : ''}, ${rows} x ${inputs} x ${outputs}`,
@@ -367,6 +394,18 @@ cases.push(
     }),
   ),
   {
+    op: 'embedding',
+    name: 'affine4 minimums that are not numbers stay so',
+    tolerance: rounding,
+    build: async (b) => {
+      const whole = storedCodes(20, 64, 4, 29);
+      const minimums = storedMatrix(Float32Array.of(...Array(20).fill(0.5)).fill(Number.NaN, 1, 2), [20, 1]);
+      const table = await b.backend.upload({ ...whole, affine: { ...whole.affine!, minimums } }, 'affine4');
+      b.output(b.ops.embedding(table, b.ints(0, 1), 2));
+      b.output(b.ops.linear(b.floats(2, 64, 30), table, { int8: true }));
+    },
+  },
+  {
     op: 'tokenLogprob',
     name: 'with one dominating logit',
     tolerance: rounding,
@@ -411,11 +450,12 @@ function someRows(b: Bench, all: Tensor, first: number, count: number): Tensor {
 
 const rowCases: RowCase[] = [];
 for (const dtype of weightTypes) {
-  for (const int8 of dtype === 'q8' || dtype === 'q4' ? [false, true] : [false]) {
-    for (const [inputs, outputs] of [
+  for (const int8 of isQuantized(dtype) ? [false, true] : [false]) {
+    for (const [some, outputs] of [
       [600, 72],
       [51, 37],
     ]) {
+      const inputs = inputsOf(dtype, some);
       rowCases.push({
         name: `linear ${dtype}${int8 ? ', int8 activations' : ''}, ${inputs} x ${outputs}`,
         rows: 36,

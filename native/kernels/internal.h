@@ -10,7 +10,7 @@ struct Range { int64_t begin, end; };
 // A linear layer's sizes, and how its products are cut: columns into chunks of whole units of panels, tall ones by rows too.
 struct LinearPlan {
   int64_t rows, inputs, outputs, panels, unit, column_chunks, row_chunks;
-  bool int8;       // products of int8 with q8 and q4 weights
+  bool int8;       // products of int8 with quantized weights
   bool in_place;   // few rows, float weights: nothing is packed
 };
 
@@ -64,8 +64,6 @@ INLINE int row_chunks(int64_t rows, int64_t columns) {
   return rows <= 0 ? 0 : (int)clamp(rows * columns / 8192, 1, smaller(32, rows));
 }
 
-INLINE bool quantized(DType dtype) { return dtype == kQ8 || dtype == kQ4; }
-
 constexpr int kRowPanel = 12;   // rows packed side by side; row chunks are multiples of it
 constexpr int kFewRows = 6;
 
@@ -74,8 +72,10 @@ size_t quant_scratch(const LinearPlan&, const Weight&);
 void quantize_rows(const Record&, const LinearPlan&, Range tiles);
 void quant_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_t m0, int64_t m1);
 
-// rows [k0, k0 + count) of a panel as f32, out[k][16]; count and k0 are multiples of 32 for q8 and q4.
+// Weights as f32: unpack.cc. Inputs [k0, k0 + count) of a panel, out[k][16]; count and k0 are multiples of 32 for codes.
 void unpack_panel(const Weight&, int64_t panel, int64_t k0, int64_t count, float* out);
+// One row.
+void unpack_row(const Weight&, int64_t row, float* out);
 // Rows and inputs of a weight as f32: as rows, `stride` apart; as gemm.h's panels of inputs, in which rows are k, or its tiles of
 // rows, in which inputs are k, `step` apart: weight_rows.cc. Panels begin at a multiple of their width.
 void weight_rows(const Weight&, Range rows, Range inputs, float* out, int64_t stride);
@@ -142,7 +142,7 @@ int dora_factors_chunks(const Record&, int stage);
 int dora_factors_run(const Record&, int stage, int chunk, int chunks);
 int dora_factors_grad_chunks(const Record&, int stage);
 int dora_factors_grad_run(const Record&, int stage, int chunk, int chunks);
-void pack_rows(const Weight&, DType source, const void* src, int64_t row, int64_t count);
+void pack_rows(const Weight&, Stored source, const void* src, int64_t row, int64_t count);
 void to_f32(DType source, const void* src, float* out, int64_t count);
 double peak_f32();
 double peak_int8();

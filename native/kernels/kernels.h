@@ -9,25 +9,37 @@
 
 namespace openelm {
 
-enum DType : int32_t { kF32, kF16, kBF16, kQ8, kQ4, kI32 };
+enum DType : int32_t { kF32, kF16, kBF16, kQ8, kQ4, kI32, kAffine8, kAffine4, kAffine3 };
 
 // Results of a chunk; the numbers are ExecutionCode's on the other side of the door.
 enum Code : int { kOk = 0, kIndexOutOfRange, kSizeOutOfRange, kOutOfMemory, kCancelled, kPoisoned };
 
 constexpr int kPanel = 16;   // weight rows (outputs) in a panel
-constexpr int kGroup = 32;   // weights that share a scale, along the input
+constexpr int kGroup = 32;   // inputs that are multiplied as integers: in q8 and q4 they share a scale
 
 // An uploaded matrix [rows = outputs][columns = inputs], in panels of 16 rows; the last panel is padded with zero rows.
 //   f32, f16, bf16: [panels][columns][16]
 //   q8:  [panels][K/4][16][4]  u8 = q + 128       K = columns rounded up to 32, padded with q = 0
 //   q4:  [panels][K/8][16][4]  low nibble k-step 2j, high nibble k-step 2j + 1; u4 = q + 8
 //   scales (q8, q4): f16 [panels][K/32][16]
+// affine: value = scale * u + minimum, `group` inputs (32, 64 or 128; K is a multiple) share both.
+//   affine8, affine4: u8 as q8, u4 as q4
+//   affine3: [panels][K/32] of the two lower bits [2][16][4], k-steps 4j to 4j + 3 from the lowest bits of a byte up, then the
+//            third ones [16][4], k-step i in bit i
+//   scales, minimums: f16 [panels][K/group][16]
 struct Weight {
   DType dtype;
   int32_t rows, columns;
   uint8_t* data;
   uint16_t* scales;
+  uint16_t* minimums;
+  int32_t group;
+  int64_t groups() const { return (columns + group - 1) / group; }
 };
+static inline bool quantized(DType dtype) { return dtype == kQ8 || dtype == kQ4 || dtype >= kAffine8; }
+constexpr int64_t element_bytes(DType dtype) { return dtype == kF16 || dtype == kBF16 ? 2 : 4; }
+constexpr bool affine(DType dtype) { return dtype >= kAffine8; }
+constexpr int code_bits(DType dtype) { return dtype == kQ8 || dtype == kAffine8 ? 8 : dtype == kAffine3 ? 3 : 4; }   // of a code
 
 static inline int64_t panels(int64_t rows) { return (rows + kPanel - 1) / kPanel; }
 static inline int64_t padded(int64_t columns) { return (columns + kGroup - 1) / kGroup * kGroup; }
@@ -35,14 +47,12 @@ static inline int64_t weight_bytes(DType dtype, int64_t rows, int64_t columns) {
   const int64_t n = panels(rows) * kPanel;
   switch (dtype) {
     case kF32: return n * columns * 4;
-    case kQ8: return n * padded(columns);
-    case kQ4: return n * padded(columns) / 2;
-    default: return n * columns * 2;
+    case kF16: case kBF16: return n * columns * 2;
+    default: return n * padded(columns) * code_bits(dtype) / 8;
   }
 }
-static inline int64_t scale_bytes(DType dtype, int64_t rows, int64_t columns) {
-  return dtype == kQ8 || dtype == kQ4 ? panels(rows) * kPanel * (padded(columns) / kGroup) * 2 : 0;
-}
+// Of the scales; an affine weight's minimums take as many.
+static inline int64_t scale_bytes(const Weight& w) { return quantized(w.dtype) ? panels(w.rows) * kPanel * w.groups() * 2 : 0; }
 
 struct Operand {
   void* data;              // rows layout: the first element of the view; null when left out
@@ -72,9 +82,20 @@ struct OpKernel {
                                                             // Their numbers count on: round * stages + stage
 };
 
-// Packs rows [row, row + count) of a stored row-major matrix (f32, f16 or bf16) into a weight. `row` is a multiple of 16.
-// src: count rows of `columns` elements. Rounds as GGUF does: the inverse scale is taken before the scale becomes f16.
-using PackRows = void (*)(const Weight&, DType source, const void* src, int64_t row, int64_t count);
+// What is stored in rows: the elements of a matrix (f32, f16 or bf16), or a part of an affine one: its scales or minimums, one a
+// group, or its codes, of 2 to 8 bits each, end to end from the lowest bits up (MLX).
+struct Stored {
+  enum Part : int32_t { kElements, kCodes, kScales, kMinimums } part = kElements;
+  DType dtype = kF32;   // of all but codes
+  int bits = 0;         // of codes
+};
+static inline int64_t row_bytes(const Stored& s, const Weight& w) {
+  if (s.part == Stored::kCodes) return int64_t(w.columns) * s.bits / 8;
+  return (s.part == Stored::kElements ? w.columns : w.groups()) * element_bytes(s.dtype);
+}
+// Packs rows [row, row + count) of a stored row-major matrix into a weight. `row` is a multiple of 16. Elements are rounded as GGUF
+// does: the inverse scale is taken before the scale becomes f16.
+using PackRows = void (*)(const Weight&, Stored source, const void* src, int64_t row, int64_t count);
 // Elementwise to f32.
 using ToF32 = void (*)(DType source, const void* src, float* out, int64_t count);
 

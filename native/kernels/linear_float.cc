@@ -1,4 +1,4 @@
-// Products with f32, f16 and bf16 weights, and with q8 and q4 weights made f32 (`int8` 0). Up to six rows read the weights in
+// Products with f32, f16 and bf16 weights, and with quantized weights made f32 (`int8` 0). Up to six rows read the weights in
 // place, four panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all pass.
 #include "internal.h"
 
@@ -25,39 +25,6 @@ void float_pack(const Record& r, const LinearPlan& p, Range tiles) {
     float* out = (float*)r.scratch + t * k * kPanel;
     load_transposed(rows, p.inputs, out);
     memset(out + p.inputs * kPanel, 0, (size_t)((k - p.inputs) * kPanel) * sizeof(float));
-  }
-}
-
-template <class T>
-INLINE void unpack_floats(const T* w, int64_t count, float* out) {
-  for (int64_t i = 0; i < count * kPanel; i += W) store(out + i, load(w + i));
-}
-
-void unpack_panel(const Weight& w, int64_t panel, int64_t k0, int64_t count, float* out) {
-  const int64_t at = panel * w.columns + k0;
-  switch (w.dtype) {
-    case kF32: unpack_floats((const float*)w.data + at * kPanel, count, out); return;
-    case kF16: unpack_floats((const half_t*)w.data + at * kPanel, count, out); return;
-    case kBF16: unpack_floats((const bfloat_t*)w.data + at * kPanel, count, out); return;
-    default: break;
-  }
-  const int64_t groups = padded(w.columns) / kGroup;
-  const bool q8 = w.dtype == kQ8;
-  for (int64_t g = k0 / kGroup; g < (k0 + count) / kGroup; g++) {
-    const uint8_t* q = w.data + (panel * groups + g) * (q8 ? 512 : 256);
-    const half_t* scales = (const half_t*)w.scales + (panel * groups + g) * kPanel;
-    for (int step = 0; step < 8; step++)
-      for (int j = 0; j < NV; j++) {
-        vi v = load_int(q + (q8 ? step : step / 2) * 64 + j * W * 4);
-        vf scale = load(scales + j * W);
-        if (!q8) v = (step & 1 ? v >> 4 : v) & 0x0f0f0f0f;
-        UNROLL
-        for (int t = 0; t < 4; t++) {
-          vi u = (v >> (8 * t)) & 255;
-          store(out + (step * 4 + t) * kPanel + j * W, to_float(u - (q8 ? 128 : 8)) * scale);
-        }
-      }
-    out += kGroup * kPanel;
   }
 }
 

@@ -1,8 +1,8 @@
-// Products of q8 and q4 weights with rows quantized to int8 by groups of 32. Weights are unsigned (+128, +8), activations
-// signed: the zero point is free, the integer sums of a group start at -zero * sum(x of the group). One row and many rows run the
-// same tile and agree to the bit. Blocks of rows that fit the second cache pass outside, panels of a chunk inside, then tiles of
+// Products of quantized weights with rows quantized to int8 by groups of 32. Weights are unsigned (q8 +128, q4 +8), activations
+// signed: the zero point is free, the integer sums of a group start at -zero * sum(x of the group). Affine weights have no zero point;
+// their minimum is multiplied with the sum of the group's activations. One row and many rows run the same tile and agree to the bit. Blocks of rows that fit the second cache pass outside, panels of a chunk inside, then tiles of
 // rows, whole inputs at a time.
-#include "internal.h"
+#include "codes.h"
 
 namespace openelm::OPENELM_ISA {
 
@@ -30,20 +30,20 @@ constexpr int64_t kBlockBytes = 384 << 10;   // of quantized rows, at least a ti
 //   pairs: bytes widened to 16 bits, even and odd inputs apart (vpmaddwd): two of each for 32 products. vpmaddubsw would saturate;
 //     with |w| and the sign moved to x it takes as many instructions, and one kind more that needs a multiplier's port.
 enum class Products { fours, nibbles, pairs };
-template <int BITS>
+template <DType T>
 constexpr Products products() {
 #if defined(__AVX2__) && !defined(OPENELM_VNNI)
-  return BITS == 8 ? Products::pairs : Products::nibbles;
+  return code_bits(T) == 8 ? Products::pairs : Products::nibbles;
 #elif defined(__wasm_relaxed_simd__) && !defined(OPENELM_DOT)
-  return BITS == 8 ? Products::pairs : Products::nibbles;
+  return code_bits(T) == 8 ? Products::pairs : Products::nibbles;
 #elif defined(__wasm_simd128__) && !defined(OPENELM_DOT)
   return Products::pairs;
 #else
   return Products::fours;
 #endif
 }
-template <int BITS>
-constexpr int words() { return products<BITS>() == Products::pairs ? 16 : 8; }
+template <DType T>
+constexpr int words() { return products<T>() == Products::pairs ? 16 : 8; }
 
 // Words of a row side by side: usmmla takes eight inputs at once.
 #if defined(OPENELM_I8MM)
@@ -52,7 +52,8 @@ constexpr int kTogether = 2;
 constexpr int kTogether = 1;
 #endif
 
-// Quantized rows in the scratch. Tile t of h rows: codes [groups][words / kTogether][h][kTogether], scales and sums [groups][h].
+// Quantized rows in the scratch. Tile t of h rows: codes [groups][words / kTogether][h][kTogether], scales and sums [groups][h]. Sums are
+// what the integer sums start with; for affine weights those of the activations, as floats.
 struct Activations {
   int32_t* codes;
   float* scales;
@@ -66,7 +67,7 @@ static Places places(const LinearPlan& p, int64_t words) {
   const int64_t sums = scales + up(p.rows * groups, 16) * 64;
   return {scales, sums, sums + up(p.rows * groups, 16) * 64};
 }
-static int64_t words_of(const Weight& w) { return w.dtype == kQ8 ? words<8>() : words<4>(); }
+static int64_t words_of(const Weight& w) { return code_bits(w.dtype) == 8 ? words<kQ8>() : words<kQ4>(); }
 static Activations activations(const Record& r, const LinearPlan& p) {
   const int64_t words = words_of(*r.operands[weight_].weight);
   const Places at = places(p, words);
@@ -108,10 +109,10 @@ INLINE Codes quantize_group(const float* x, float* scale) {
 #endif
 }
 
-// -zero * sum of a group's codes: what its sums of products start with.
-template <int BITS>
-INLINE int32_t start_of(const Codes& codes) {
-  constexpr int zero = BITS == 8 ? 128 : 8;
+// -zero * sum of a group's codes: what its sums of products start with. Of affine weights the bits of scale * sum.
+template <DType T>
+INLINE int32_t start_of(const Codes& codes, float scale) {
+  constexpr int factor = affine(T) ? 1 : -zero_of(T);
 #if defined(__AVX2__)
   // Sums of the first two codes of each word, and of the last two.
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
@@ -119,13 +120,17 @@ INLINE int32_t start_of(const Codes& codes) {
   v = _mm_add_epi16(v, _mm_shuffle_epi32(v, 0x4e));
   v = _mm_add_epi16(v, _mm_shuffle_epi32(v, 0xb1));
   // Sums in 16 bits have halves of their own; they wrap on the way, not in the end.
-  if (products<BITS>() == Products::nibbles) return _mm_cvtsi128_si32(_mm_mullo_epi16(v, _mm_set1_epi16(-zero)));
-  return _mm_cvtsi128_si32(_mm_madd_epi16(v, _mm_set1_epi16(-zero)));
+  if (T == kQ4 && products<T>() == Products::nibbles) return _mm_cvtsi128_si32(_mm_mullo_epi16(v, _mm_set1_epi16(factor)));
+  const int32_t total = _mm_cvtsi128_si32(_mm_madd_epi16(v, _mm_set1_epi16(factor)));
 #else
   int32_t total = 0;
   for (int8_t code : codes.code) total += code;
-  return -zero * total;
+  total *= factor;
 #endif
+#if defined(OPENELM_NEON) || defined(__wasm_simd128__)
+  return total;   // an affine weight's tile needs the integer too
+#endif
+  return affine(T) ? (int32_t)bits_of(scale * (float)total) : total;
 }
 
 INLINE void place(const Codes& eight, int32_t* out, int64_t step) {
@@ -135,10 +140,10 @@ INLINE void place(const Codes& eight, int32_t* out, int64_t step) {
   for (int i = 0; i < kGroup / 4; i++) out[i / kTogether * kTogether * step + i % kTogether] = word[i];
 }
 // A row's group to its words, h apart.
-template <int BITS>
+template <DType T>
 INLINE void place_words(const Codes& codes, int32_t* out, int64_t h) {
 #if defined(__wasm_simd128__)
-  if (products<BITS>() == Products::pairs) {
+  if (products<T>() == Products::pairs) {
     Codes even, odd;
     UNROLL
     for (int i = 0; i < kGroup; i += 16) {
@@ -151,7 +156,7 @@ INLINE void place_words(const Codes& codes, int32_t* out, int64_t h) {
     return;
   }
 #elif defined(__AVX2__)
-  if (products<BITS>() == Products::pairs) {
+  if (products<T>() == Products::pairs) {
     place(_mm256_srai_epi16(_mm256_slli_epi16(codes, 8), 8), out, 2 * h);
     place(_mm256_srai_epi16(codes, 8), out + h, 2 * h);
     return;
@@ -161,7 +166,7 @@ INLINE void place_words(const Codes& codes, int32_t* out, int64_t h) {
 }
 
 // A group of all rows of a tile, then the next: their words lie in the same lines.
-template <int BITS>
+template <DType T>
 static void quantize_rows_of(const Record& r, const LinearPlan& p, Range row_panels) {
   const Activations a = activations(r, p);
   const int64_t whole = p.inputs / kGroup;
@@ -169,29 +174,29 @@ static void quantize_rows_of(const Record& r, const LinearPlan& p, Range row_pan
   for (int64_t m = row_panels.begin * kRowPanel; m < m1; m += kRows) {
     const int64_t h = smaller(kRows, p.rows - m);
     const float* x = floats(r, x_) + m * p.inputs;
-    int32_t* out = a.codes + m * a.groups * words<BITS>();
+    int32_t* out = a.codes + m * a.groups * words<T>();
     float tail[kGroup] = {};
-    for (int64_t g = 0, at = m * a.groups; g < a.groups; g++, x += kGroup, out += words<BITS>() * h)
+    for (int64_t g = 0, at = m * a.groups; g < a.groups; g++, x += kGroup, out += words<T>() * h)
       for (int64_t row = 0; row < h; row++, at++) {
         const float* from = x + row * p.inputs;
         if (g == whole) from = (const float*)memcpy(tail, from, (size_t)(p.inputs - whole * kGroup) * sizeof(float));
         const Codes codes = quantize_group(from, a.scales + at);
-        a.sums[at] = start_of<BITS>(codes);
-        place_words<BITS>(codes, out + row * kTogether, h);
+        a.sums[at] = start_of<T>(codes, a.scales[at]);
+        place_words<T>(codes, out + row * kTogether, h);
       }
   }
 }
 void quantize_rows(const Record& r, const LinearPlan& p, Range row_panels) {
-  if (r.operands[weight_].weight->dtype == kQ8) quantize_rows_of<8>(r, p, row_panels);
-  else quantize_rows_of<4>(r, p, row_panels);
+  for_type(r.operands[weight_].weight->dtype, [&](auto type) { quantize_rows_of<type.value>(r, p, row_panels); });
 }
 
 // Where a tile reads and writes. Weights, scales: of the first panel, the next `panel_bytes`, `panel_scales` on.
 struct QuantTile {
   int64_t groups;
   const uint8_t* weights;
-  const uint16_t* weight_scales;
+  const uint16_t *weight_scales, *weight_minimums;
   int64_t panel_bytes, panel_scales;
+  int shift;       // groups of the weight that share a scale: 1 << shift
   int64_t ahead;   // panels ahead whose weights are fetched meanwhile; 0: none
   const int32_t* codes;
   const float* scales;
@@ -207,6 +212,8 @@ typedef __m512i vb;
 INLINE vb load_bytes(const void* p) { return _mm512_loadu_si512(p); }
 INLINE vb splat_word(int32_t word) { return _mm512_set1_epi32(word); }
 INLINE vb shift_words(vb v, int n) { return _mm512_srli_epi16(v, (unsigned)n); }
+INLINE vb lift_words(vb v, int n) { return _mm512_slli_epi16(v, (unsigned)n); }
+INLINE vb either(vb a, vb b) { return _mm512_or_si512(a, b); }
 INLINE vb mask_words(vb v, int16_t mask) { return _mm512_and_si512(v, _mm512_set1_epi16(mask)); }
 INLINE vb dot_pairs(vb a, vb w, vb x) { return _mm512_add_epi32(a, _mm512_madd_epi16(w, x)); }
 INLINE vb dot_nibbles(vb a, vb w, vb x) { return _mm512_add_epi16(a, _mm512_maddubs_epi16(w, x)); }
@@ -216,6 +223,8 @@ typedef __m256i vb;
 INLINE vb load_bytes(const void* p) { return _mm256_loadu_si256((const __m256i*)p); }
 INLINE vb splat_word(int32_t word) { return _mm256_set1_epi32(word); }
 INLINE vb shift_words(vb v, int n) { return _mm256_srli_epi16(v, n); }
+INLINE vb lift_words(vb v, int n) { return _mm256_slli_epi16(v, n); }
+INLINE vb either(vb a, vb b) { return _mm256_or_si256(a, b); }
 INLINE vb mask_words(vb v, int16_t mask) { return _mm256_and_si256(v, _mm256_set1_epi16(mask)); }
 INLINE vb dot_pairs(vb a, vb w, vb x) { return _mm256_add_epi32(a, _mm256_madd_epi16(w, x)); }
 INLINE vb dot_nibbles(vb a, vb w, vb x) { return _mm256_add_epi16(a, _mm256_maddubs_epi16(w, x)); }
@@ -233,31 +242,38 @@ INLINE vb dot_fours(vb a, vb w, vb x) {
 #endif
 }
 
-template <int BITS>
-INLINE vb operand(vb v, int half) {
-  if (BITS == 4) return mask_words(half ? shift_words(v, 4) : v, 0x0f0f);
-  if (products<BITS>() == Products::fours) return v;
-  return half ? shift_words(v, 8) : mask_words(v, 0xff);
+// The weights of word i of a group, W outputs from `w` on.
+template <DType T>
+INLINE vb operand(const uint8_t* w, int i) {
+  if (code_bits(T) == 3) {
+    const vb low = load_bytes(w + i / 4 * 64), high = load_bytes(w + 128);
+    const vb third = i < 2 ? lift_words(high, 2 - i) : shift_words(high, i - 2);
+    return either(mask_words(shift_words(low, i % 4 * 2), 0x0303), mask_words(third, 0x0404));
+  }
+  if (code_bits(T) == 4) return mask_words(i % 2 ? shift_words(load_bytes(w + i / 2 * 64), 4) : load_bytes(w + i / 2 * 64), 0x0f0f);
+  if (products<T>() == Products::fours) return load_bytes(w + i * 64);
+  return i % 2 ? shift_words(load_bytes(w + i / 2 * 64), 8) : mask_words(load_bytes(w + i / 2 * 64), 0xff);
 }
-template <int BITS>
+template <DType T>
 INLINE vb dot(vb a, vb w, vb x) {
-  if (products<BITS>() == Products::fours) return dot_fours(a, w, x);
-  a = products<BITS>() == Products::nibbles ? dot_nibbles(a, w, x) : dot_pairs(a, w, x);
+  if (products<T>() == Products::fours) return dot_fours(a, w, x);
+  a = products<T>() == Products::nibbles ? dot_nibbles(a, w, x) : dot_pairs(a, w, x);
   asm("" : "+v"(a));   // or GCC reorders the sum, and keeps all its products in memory
   return a;
 }
-template <int BITS>
-INLINE vb finish(vb a) { return products<BITS>() == Products::nibbles ? widen_pairs(a) : a; }
+template <DType T>
+INLINE vb finish(vb a) { return products<T>() == Products::nibbles ? widen_pairs(a) : a; }
 
 // R rows x B panels. A function of its own, the group a constant: both are worth tens of percent.
-template <int R, int B, int BITS>
+template <int R, int B, DType T>
 NOINLINE void quant_tile(const QuantTile& z) {
-  constexpr int C = B * NV, kLoads = BITS == 8 ? 8 : 4, kHalves = words<BITS>() / kLoads;
+  constexpr int C = B * NV, kLines = code_bits(T), kWords = words<T>();
   // One row streams four panels; more rows fetch the panels that follow while their first tile passes.
   const int64_t ahead = R == 1 ? 2048 : z.ahead * z.panel_bytes, ahead_scales = R == 1 ? 64 : z.ahead * z.panel_scales;
   const uint8_t* w = z.weights;
   const int64_t panel_bytes = z.panel_bytes, panel_scales = z.panel_scales, groups = z.groups;
-  const uint16_t* weight_scales = z.weight_scales;
+  const uint16_t *weight_scales = z.weight_scales, *weight_minimums = z.weight_minimums;
+  const int shift = z.shift;
   const int32_t* x = z.codes;
   const float* scales = z.scales;
   const int32_t* sums = z.sums;
@@ -272,40 +288,46 @@ NOINLINE void quant_tile(const QuantTile& z) {
     UNROLL
     for (int j = 0; j < C; j++) f[r][j] = (vf){};
   }
-  for (int64_t g = 0; g < groups; g++, w += kLoads * 64, x += words<BITS>() * R, scales += R, sums += R) {
+  for (int64_t g = 0; g < groups; g++, w += kLines * 64, x += words<T>() * R, scales += R, sums += R) {
     vb a[R][C];
     UNROLL
     for (int r = 0; r < R; r++) {
       UNROLL
-      for (int j = 0; j < C; j++) a[r][j] = splat_word(sums[r]);
+      for (int j = 0; j < C; j++) a[r][j] = splat_word(affine(T) ? 0 : sums[r]);
     }
     UNROLL
-    for (int i = 0; i < kLoads * kHalves; i++) {
+    for (int j = 0; j < B; j++) {
+      UNROLL
+      for (int line = 0; line < kLines; line++) __builtin_prefetch(w + j * panel_bytes + line * 64 + ahead, 0, 2);
+    }
+    UNROLL
+    for (int i = 0; i < kWords; i++) {
       vb v[C];
       UNROLL
-      for (int j = 0; j < C; j++) {
-        const uint8_t* p = w + j / NV * panel_bytes + i / kHalves * 64 + j % NV * (W * 4);
-        if (j % NV == 0 && i % kHalves == 0) __builtin_prefetch(p + ahead, 0, 2);
-        v[j] = operand<BITS>(load_bytes(p), i % kHalves);
-      }
+      for (int j = 0; j < C; j++) v[j] = operand<T>(w + j / NV * panel_bytes + j % NV * (W * 4), i);
       UNROLL
       for (int r = 0; r < R; r++) {
         vb word = splat_word(x[i * R + r]);
         UNROLL
-        for (int j = 0; j < C; j++) a[r][j] = dot<BITS>(a[r][j], v[j], word);
+        for (int j = 0; j < C; j++) a[r][j] = dot<T>(a[r][j], v[j], word);
       }
     }
-    vf d[C];
+    vf d[C], least[C];
     UNROLL
     for (int j = 0; j < C; j++) {
-      const uint16_t* p = weight_scales + j / NV * panel_scales + g * kPanel + j % NV * W;
-      if (j % NV == 0) __builtin_prefetch(p + ahead_scales, 0, 2);
-      d[j] = load((const half_t*)p);
+      const int64_t at = j / NV * panel_scales + (affine(T) ? g >> shift : g) * kPanel + j % NV * W;
+      if (j % NV == 0) __builtin_prefetch(weight_scales + at + ahead_scales, 0, 2);
+      if (affine(T) && j % NV == 0) __builtin_prefetch(weight_minimums + at + ahead_scales, 0, 2);
+      d[j] = load((const half_t*)(weight_scales + at));
+      if (affine(T)) least[j] = load((const half_t*)(weight_minimums + at));
     }
     UNROLL
     for (int r = 0; r < R; r++) {
       UNROLL
-      for (int j = 0; j < C; j++) f[r][j] = fma(to_float((vi)finish<BITS>(a[r][j])), d[j] * splat(scales[r]), f[r][j]);
+      for (int j = 0; j < C; j++) {
+        f[r][j] = fma(to_float((vi)finish<T>(a[r][j])), d[j] * splat(scales[r]), f[r][j]);
+        if (affine(T)) f[r][j] = fma(least[j], splat(float_of((uint32_t)sums[r])), f[r][j]);
+      }
     }
   }
   UNROLL
@@ -328,7 +350,7 @@ namespace openelm::OPENELM_ISA {
 namespace openelm::OPENELM_ISA {
 #else
 // Without integer products: a group's codes and activations as floats, whose sums of 32 products are exact all the same.
-template <int R, int B, int BITS>
+template <int R, int B, DType T>
 NOINLINE void quant_tile(const QuantTile& z) {
   static_assert(B == 1, "one panel at once");
   vf f[R][NV] = {};
@@ -337,11 +359,10 @@ NOINLINE void quant_tile(const QuantTile& z) {
     for (int i = 0; i < 8; i++) {
       UNROLL
       for (int j = 0; j < NV; j++) {
-        vi v = load_int(z.weights + (g * 8 + i - (BITS == 8 ? 0 : i % 2)) * (BITS == 8 ? 64 : 32) + j * W * 4);
-        if (BITS == 4) v = (i % 2 ? v >> 4 : v) & 0x0f0f0f0f;
+        const vi v = four_codes<T>(z.weights + g * group_bytes(T), i, j * W);
         UNROLL
         for (int t = 0; t < 4; t++) {
-          vf w = to_float(((v >> (8 * t)) & 255) - (BITS == 8 ? 128 : 8));
+          vf w = to_float(((v >> (8 * t)) & 255) - zero_of(T));
           UNROLL
           for (int r = 0; r < R; r++) a[r][j] += w * (float)((const int8_t*)z.codes)[((g * 8 + i) * R + r) * 4 + t];
         }
@@ -349,9 +370,13 @@ NOINLINE void quant_tile(const QuantTile& z) {
     }
     UNROLL
     for (int j = 0; j < NV; j++) {
-      vf d = load((const half_t*)(z.weight_scales + g * kPanel + j * W));
+      const int64_t at = (affine(T) ? g >> z.shift : g) * kPanel + j * W;
+      const vf d = load((const half_t*)(z.weight_scales + at));
       UNROLL
-      for (int r = 0; r < R; r++) f[r][j] += a[r][j] * (d * z.scales[g * R + r]);
+      for (int r = 0; r < R; r++) {
+        f[r][j] += a[r][j] * (d * z.scales[g * R + r]);
+        if (affine(T)) f[r][j] += load((const half_t*)(z.weight_minimums + at)) * float_of((uint32_t)z.sums[g * R + r]);
+      }
     }
   }
   for (int r = 0; r < R; r++)
@@ -362,19 +387,19 @@ NOINLINE void quant_tile(const QuantTile& z) {
 }
 #endif
 
-template <int B, int BITS>
+template <int B, DType T>
 static void tile_of(int64_t rows, const QuantTile& z) {
-  if (rows == kRows) return quant_tile<kRows, B, BITS>(z);
+  if (rows == kRows) return quant_tile<kRows, B, T>(z);
   switch (rows) {
-    case 1: return quant_tile<1, B, BITS>(z);
-    case 2: return quant_tile<2, B, BITS>(z);
-    case 3: return quant_tile<3, B, BITS>(z);
-    case 4: return quant_tile<4, B, BITS>(z);
-    default: return quant_tile<5, B, BITS>(z);
+    case 1: return quant_tile<1, B, T>(z);
+    case 2: return quant_tile<2, B, T>(z);
+    case 3: return quant_tile<3, B, T>(z);
+    case 4: return quant_tile<4, B, T>(z);
+    default: return quant_tile<5, B, T>(z);
   }
 }
 
-template <int BITS>
+template <DType T>
 static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, int64_t m0, int64_t m1) {
   const Weight& w = *r.operands[weight_].weight;
   const Activations a = activations(r, p);
@@ -385,10 +410,12 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
     if (panel + at_once > p1 || column + at_once * kPanel > p.outputs) at_once = 1;
     QuantTile z;
     z.groups = a.groups;
-    z.panel_bytes = a.groups * (BITS == 8 ? 512 : 256);
-    z.panel_scales = a.groups * kPanel;
+    z.panel_bytes = a.groups * group_bytes(T);
+    z.panel_scales = w.groups() * kPanel;
+    z.shift = w.group == kGroup ? 0 : w.group == 2 * kGroup ? 1 : 2;
     z.weights = w.data + panel * z.panel_bytes;
     z.weight_scales = w.scales + panel * z.panel_scales;
+    z.weight_minimums = affine(T) ? w.minimums + panel * z.panel_scales : nullptr;
     for (int64_t m = m0; m < m1; m += kRows) {
       const int64_t rows = smaller(kRows, p.rows - m), at = m * p.outputs + column;
       z.ahead = m == m0 && panel + 2 * at_once <= p1 ? at_once : 0;
@@ -400,9 +427,9 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
       const TileOut out = z.out;
       const int64_t width = p.outputs - column;
       if (width < kPanel) z.out = {block, kPanel, nullptr, false};   // the last panel reaches beyond the outputs
-      if (at_once == kPanelsOneRow && p.rows == 1) quant_tile<1, kPanelsOneRow, BITS>(z);
-      else if (at_once == kPanels) tile_of<kPanels, BITS>(rows, z);
-      else tile_of<1, BITS>(rows, z);
+      if (at_once == kPanelsOneRow && p.rows == 1) quant_tile<1, kPanelsOneRow, T>(z);
+      else if (at_once == kPanels) tile_of<kPanels, T>(rows, z);
+      else tile_of<1, T>(rows, z);
       if (width < kPanel)
         for (int64_t i = 0; i < rows; i++)
           for (int64_t c = 0; c < width; c++) {
@@ -420,8 +447,7 @@ void quant_gemm(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, in
   const int64_t block = larger(kBlockBytes / (row_bytes * kRows), 1) * kRows;
   for (int64_t m = m0; m < m1; m += block) {
     const int64_t end = smaller(m + block, m1);
-    if (r.operands[weight_].weight->dtype == kQ8) quant_panels<8>(r, p, p0, p1, m, end);
-    else quant_panels<4>(r, p, p0, p1, m, end);
+    for_type(r.operands[weight_].weight->dtype, [&](auto type) { quant_panels<type.value>(r, p, p0, p1, m, end); });
   }
 }
 

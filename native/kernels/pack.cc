@@ -1,6 +1,7 @@
 // Stored matrices into weight panels, and any stored type to f32. A block of 16 rows is transposed to f32 [columns][16], where
-// each row is a lane: rounding and packing then go straight down. f16 to f16 and bf16 to bf16 move 16-bit words only.
-#include "internal.h"
+// each row is a lane: rounding and packing then go straight down. f16 to f16 and bf16 to bf16 move 16-bit words only. Parts of a
+// matrix that is stored as codes are only put in their places.
+#include "codes.h"
 
 namespace openelm::OPENELM_ISA {
 
@@ -159,11 +160,95 @@ static void pack_source(const Weight& w, const T* src, int64_t row, int64_t coun
   }
 }
 
-void pack_rows(const Weight& w, DType source, const void* src, int64_t row, int64_t count) {
+// ---- Matrices stored as codes
+
+// A group of a row: 32 codes as eight words of four bytes.
+template <int BITS>
+static void four_by_four(const uint8_t* src, uint32_t* words) {
+  uint8_t bytes[kGroup * BITS / 8 + 4];   // what is read reaches beyond the last code
+  memcpy(bytes, src, kGroup * BITS / 8);
+  for (int step = 0; step < 8; step++) {
+    uint32_t v, four = 0;
+    memcpy(&v, bytes + step * 4 * BITS / 8, 4);
+    v >>= step * 4 * BITS % 8;
+    UNROLL
+    for (int t = 0; t < 4; t++) four |= (v >> (t * BITS) & ((1u << BITS) - 1)) << (8 * t);
+    words[step] = four;
+  }
+}
+
+// words: [8 steps][16 outputs]
+static void place_group(DType type, const uint32_t* words, uint8_t* out) {
+  auto put = [&](int line, int lane, uint32_t word) { memcpy(out + line * 64 + lane * 4, &word, 4); };
+  for (int lane = 0; lane < kPanel; lane++) {
+    const uint32_t* w = words + lane;
+    uint32_t low[2] = {}, high = 0;
+    for (int step = 0; step < 8; step++) {
+      const uint32_t four = w[step * kPanel];
+      if (type == kAffine8) put(step, lane, four);
+      else if (type == kAffine4 && step % 2) put(step / 2, lane, w[(step - 1) * kPanel] | four << 4);
+      low[step / 4] |= (four & 0x03030303) << (step % 4 * 2);
+      high |= (four >> 2 & 0x01010101) << step;
+    }
+    if (type != kAffine3) continue;
+    put(0, lane, low[0]);
+    put(1, lane, low[1]);
+    put(2, lane, high);
+  }
+}
+
+template <int BITS>
+static void pack_codes(const Weight& w, const uint8_t* src, int64_t row, int64_t count) {
+  const int64_t groups = w.columns / kGroup, bytes = kGroup * BITS / 8;
+  for (int64_t i = 0; i < count; i += kPanel) {
+    uint8_t* out = w.data + (row + i) / kPanel * groups * group_bytes(w.dtype);
+    for (int64_t g = 0; g < groups; g++, out += group_bytes(w.dtype)) {
+      uint32_t words[8 * kPanel] = {};
+      for (int64_t lane = 0; lane < smaller(kPanel, count - i); lane++) {
+        uint32_t of_row[8];
+        four_by_four<BITS>(src + ((i + lane) * groups + g) * bytes, of_row);
+        for (int step = 0; step < 8; step++) words[step * kPanel + lane] = of_row[step];
+      }
+      place_group(w.dtype, words, out);
+    }
+  }
+}
+
+// Scales or minimums, one a group.
+static void pack_factors(const Weight& w, DType source, const void* src, int64_t row, int64_t count, uint16_t* out) {
+  const int64_t groups = w.groups();
+  for (int64_t i = 0; i < count; i++)
+    for (int64_t g = 0; g < groups; g++) {
+      const int64_t from = i * groups + g;
+      uint16_t* to = out + ((row + i) / kPanel * groups + g) * kPanel + (row + i) % kPanel;
+      if (source == kF16) *to = ((const uint16_t*)src)[from];
+      else *to = f32_to_f16(source == kBF16 ? element((const bfloat_t*)src + from) : ((const float*)src)[from]);
+    }
+}
+
+static void pack_elements(const Weight& w, DType source, const void* src, int64_t row, int64_t count) {
   const bool words = source == w.dtype;
   if (source == kF16) pack_source(w, (const half_t*)src, row, count, words);
   else if (source == kBF16) pack_source(w, (const bfloat_t*)src, row, count, words);
   else pack_source(w, (const float*)src, row, count, false);
+}
+
+void pack_rows(const Weight& w, Stored source, const void* src, int64_t row, int64_t count) {
+  switch (source.part) {
+    case Stored::kElements: return pack_elements(w, source.dtype, src, row, count);
+    case Stored::kScales: return pack_factors(w, source.dtype, src, row, count, w.scales);
+    case Stored::kMinimums: return pack_factors(w, source.dtype, src, row, count, w.minimums);
+    default: break;
+  }
+  const uint8_t* codes = (const uint8_t*)src;
+  switch (source.bits) {
+    case 2: return pack_codes<2>(w, codes, row, count);
+    case 3: return pack_codes<3>(w, codes, row, count);
+    case 4: return pack_codes<4>(w, codes, row, count);
+    case 5: return pack_codes<5>(w, codes, row, count);
+    case 6: return pack_codes<6>(w, codes, row, count);
+    default: return pack_codes<8>(w, codes, row, count);
+  }
 }
 
 }  // namespace openelm::OPENELM_ISA

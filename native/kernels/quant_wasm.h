@@ -3,33 +3,47 @@
 // one instruction for four: VNNI, ARM). The steps of a group stay a loop: where LLVM sees all of them it orders the sums by
 // accumulator, and V8 spills hundreds of products. Included by linear_quant.cc alone.
 #pragma once
-#include "internal.h"
+#include "codes.h"
 
 namespace openelm::OPENELM_ISA {
 
-// Weights of one vector, split as the products take them: four outputs, four inputs each (q4: eight).
-template <int BITS> struct Split { v128_t part[BITS == 4 && products<BITS>() == Products::pairs ? 4 : 2]; };
-template <int BITS> INLINE Split<BITS> split(v128_t v) {
-  if constexpr (BITS == 8 && products<8>() == Products::pairs) return {{wasm_v128_and(v, wasm_i16x8_const_splat(255)), wasm_u16x8_shr(v, 8)}};
+// Eight inputs of four outputs in nibbles, which q4's are; `step` of four in a group.
+template <DType T> INLINE v128_t line_of(const uint8_t* group, int step) {
+  if (code_bits(T) != 3) return wasm_v128_load(group + (size_t)step * 64);
+  const v128_t low = wasm_u16x8_shr(wasm_v128_load(group + (size_t)(step / 2) * 64), step % 2 * 4);
+  const v128_t high = wasm_u16x8_shr(wasm_v128_load(group + 128), 2 * step);
+  const v128_t first = wasm_v128_or(wasm_v128_and(low, wasm_i8x16_const_splat(0x03)), wasm_v128_and(wasm_i16x8_shl(high, 2), wasm_i8x16_const_splat(0x04)));
+  const v128_t second = wasm_v128_or(wasm_v128_and(wasm_i16x8_shl(low, 2), wasm_i8x16_const_splat(0x30)), wasm_v128_and(wasm_i16x8_shl(high, 5), wasm_i8x16_const_splat(0x40)));
+  return wasm_v128_or(first, second);
+}
+
+// Codes of eight bits that are multiplied as signed ones, 128 less.
+template <DType T> constexpr bool lowered() { return code_bits(T) == 8 && products<T>() == Products::fours; }
+
+// Weights of one vector, split as the products take them: four outputs, four inputs each (in nibbles: eight).
+template <DType T> struct Split { v128_t part[code_bits(T) != 8 && products<T>() == Products::pairs ? 4 : 2]; };
+template <DType T> INLINE Split<T> split(v128_t v) {
+  constexpr int BITS = code_bits(T);
+  if constexpr (BITS == 8 && products<T>() == Products::pairs) return {{wasm_v128_and(v, wasm_i16x8_const_splat(255)), wasm_u16x8_shr(v, 8)}};
   else if constexpr (BITS == 8) {
     const v128_t s = wasm_v128_xor(v, wasm_i8x16_const_splat(-128));
     return {{wasm_i8x16_abs(s), wasm_i8x16_lt(s, wasm_i32x4_const_splat(0))}};
-  } else if constexpr (products<4>() == Products::pairs) {
+  } else if constexpr (products<T>() == Products::pairs) {
     return {{wasm_v128_and(v, wasm_i16x8_const_splat(15)), wasm_v128_and(wasm_u16x8_shr(v, 8), wasm_i16x8_const_splat(15)),
              wasm_v128_and(wasm_u16x8_shr(v, 4), wasm_i16x8_const_splat(15)), wasm_u16x8_shr(v, 12)}};
   } else return {{wasm_v128_and(v, wasm_i8x16_const_splat(15)), wasm_v128_and(wasm_u16x8_shr(v, 4), wasm_i8x16_const_splat(15))}};
 }
 
 // a += the products with a row's word, or two, of the i-th four inputs of the vector.
-template <int BITS, int R> INLINE v128_t dot(v128_t a, const Split<BITS>& w, int i, const int32_t* x) {
+template <DType T, int R> INLINE v128_t dot(v128_t a, const Split<T>& w, int i, const int32_t* x) {
   const v128_t word = wasm_v128_load32_splat(x);
-  if constexpr (products<BITS>() == Products::pairs) {
+  if constexpr (products<T>() == Products::pairs) {
     a = wasm_i32x4_add(a, wasm_i32x4_dot_i16x8(w.part[2 * i], word));
     return wasm_i32x4_add(a, wasm_i32x4_dot_i16x8(w.part[2 * i + 1], wasm_v128_load32_splat(x + R)));
   }
 #if defined(__wasm_relaxed_simd__)
-  else if constexpr (products<BITS>() == Products::nibbles) return wasm_i16x8_add(a, wasm_i16x8_relaxed_dot_i8x16_i7x16(word, w.part[i]));
-  else if constexpr (BITS == 4) return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(word, w.part[i], a);
+  else if constexpr (products<T>() == Products::nibbles) return wasm_i16x8_add(a, wasm_i16x8_relaxed_dot_i8x16_i7x16(word, w.part[i]));
+  else if constexpr (code_bits(T) != 8) return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(word, w.part[i], a);
   else return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_i8x16_sub(wasm_v128_xor(word, w.part[1]), w.part[1]), w.part[0], a);
 #else
   else return a;   // has no use
@@ -37,14 +51,14 @@ template <int BITS, int R> INLINE v128_t dot(v128_t a, const Split<BITS>& w, int
 }
 
 // R rows x B panels.
-template <int R, int B, int BITS>
+template <int R, int B, DType T>
 NOINLINE void quant_tile(const QuantTile& z) {
-  constexpr Products kind = products<BITS>();
-  constexpr int C = B * NV, kLoads = BITS == 8 ? 8 : 4, kInputs = BITS == 8 ? 1 : 2, kWords = kind == Products::pairs ? 2 : 1;
-  // Signed products need no zero point, those in 16 bits get it when they are widened.
-  constexpr bool from_zero = kind == Products::nibbles || (BITS == 8 && kind == Products::fours);
+  constexpr Products kind = products<T>();
+  constexpr int C = B * NV, kLoads = code_bits(T) == 8 ? 8 : 4, kInputs = code_bits(T) == 8 ? 1 : 2, kWords = kind == Products::pairs ? 2 : 1;
+  // Signed products need no zero point, those in 16 bits get it when they are widened. Of affine weights sums are the activations'.
+  constexpr bool from_zero = kind == Products::nibbles || lowered<T>() || affine(T);
   const uint8_t* w = z.weights;
-  const uint16_t* weight_scales = z.weight_scales;
+  const int shift = affine(T) ? z.shift : 0;
   const int32_t* x = z.codes;
   const float* scales = z.scales;
   const int32_t* sums = z.sums;
@@ -55,7 +69,8 @@ NOINLINE void quant_tile(const QuantTile& z) {
     UNROLL
     for (int j = 0; j < C; j++) f[r][j] = (vf){};
   }
-  for (int groups = (int)z.groups; groups > 0; groups--, weight_scales += kPanel, scales += R, sums += R) {
+  for (int g = 0; g < (int)z.groups; g++, w += group_bytes(T), scales += R, sums += R) {
+    const size_t factors = (size_t)((g >> shift) * kPanel);
     v128_t a[R][C];
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -63,29 +78,31 @@ NOINLINE void quant_tile(const QuantTile& z) {
       for (int j = 0; j < C; j++) a[r][j] = from_zero ? wasm_i32x4_const_splat(0) : wasm_i32x4_splat(sums[r]);
     }
 #pragma clang loop unroll(disable)
-    for (int step = 0; step < kLoads; step++, w += 64, x += R * kWords * kInputs) {
-      asm("" : "+r"(w), "+r"(x));
-      Split<BITS> u[C];
+    for (int step = 0; step < kLoads; step++, x += R * kWords * kInputs) {
+      asm("" : "+r"(step), "+r"(x));
+      Split<T> u[C];
       UNROLL
-      for (int j = 0; j < C; j++) u[j] = split<BITS>(wasm_v128_load(w + (size_t)(j / NV) * panel_bytes + j % NV * 16));
+      for (int j = 0; j < C; j++) u[j] = split<T>(line_of<T>(w + (size_t)(j / NV) * panel_bytes + j % NV * 16, step));
       UNROLL
       for (int i = 0; i < kInputs; i++) {
         UNROLL
         for (int r = 0; r < R; r++) {
           UNROLL
-          for (int j = 0; j < C; j++) a[r][j] = dot<BITS, R>(a[r][j], u[j], i, x + i * kWords * R + r);
+          for (int j = 0; j < C; j++) a[r][j] = dot<T, R>(a[r][j], u[j], i, x + i * kWords * R + r);
         }
       }
     }
     UNROLL
     for (int j = 0; j < C; j++) {
-      const vf d = load((const half_t*)(weight_scales + (size_t)(j / NV) * panel_scales + j % NV * W));
+      const size_t at = factors + (size_t)(j / NV) * panel_scales + j % NV * W;
+      const vf d = load((const half_t*)(z.weight_scales + at)), least = affine(T) ? load((const half_t*)(z.weight_minimums + at)) : (vf){};
       UNROLL
       for (int r = 0; r < R; r++) {
-        const v128_t sum = kind == Products::nibbles
-                               ? wasm_i32x4_add(wasm_i32x4_extadd_pairwise_i16x8(a[r][j]), wasm_i32x4_splat(sums[r]))
-                               : a[r][j];
+        v128_t sum = kind == Products::nibbles ? wasm_i32x4_extadd_pairwise_i16x8(a[r][j]) : a[r][j];
+        if (kind == Products::nibbles && !affine(T)) sum = wasm_i32x4_add(sum, wasm_i32x4_splat(sums[r]));
+        if (affine(T) && lowered<T>()) sum = wasm_i32x4_add(sum, wasm_i32x4_splat(128 * sums[r]));
         f[r][j] = fma((vf)wasm_f32x4_convert_i32x4(sum), d * splat(scales[r]), f[r][j]);
+        if (affine(T)) f[r][j] = fma(least, splat(scales[r] * (float)sums[r]), f[r][j]);
       }
     }
   }

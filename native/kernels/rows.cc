@@ -6,31 +6,6 @@ namespace openelm::OPENELM_ISA {
 
 static bool outside(int64_t index, int64_t size) { return index < 0 || index >= size; }
 
-template <class T>
-INLINE void take_lane(const T* w, int64_t columns, float* out) {
-  for (int64_t k = 0; k < columns; k++) out[k] = element(w + k * kPanel);
-}
-
-// One row of a weight: the panel is walked along the inputs.
-static void unpack_row(const Weight& w, int64_t row, float* out) {
-  const int64_t panel = row / kPanel, lane = row % kPanel, at = panel * w.columns * kPanel + lane;
-  switch (w.dtype) {
-    case kF32: take_lane((const float*)w.data + at, w.columns, out); return;
-    case kF16: take_lane((const half_t*)w.data + at, w.columns, out); return;
-    case kBF16: take_lane((const bfloat_t*)w.data + at, w.columns, out); return;
-    default: break;
-  }
-  const int64_t groups = padded(w.columns) / kGroup;
-  const uint16_t* scales = w.scales + panel * groups * kPanel + lane;
-  const bool q8 = w.dtype == kQ8;
-  const uint8_t* q = w.data + panel * groups * (q8 ? 512 : 256) + lane * 4;
-  for (int64_t k = 0; k < w.columns; k++) {
-    const float scale = f16_to_f32(scales[k / kGroup * kPanel]);
-    const int code = q8 ? q[k / 4 * 64 + k % 4] - 128 : (q[k / 8 * 64 + k % 4] >> (k / 4 % 2 * 4) & 15) - 8;
-    out[k] = (float)code * scale;
-  }
-}
-
 int embedding_run(const Record& r, int, int chunk, int chunks) {
   using namespace embedding_op;
   const Weight* table = r.operands[table_].weight;   // or f32 rows

@@ -6,7 +6,7 @@ namespace openelm::OPENELM_ISA {
 
 namespace {
 
-// Inputs of a panel as f32 [input][16]: where they lie, if they are f32, else in `room`. Of q8 and q4 whole groups.
+// Inputs of a panel as f32 [input][16]: where they lie, if they are f32, else in `room`. Of codes whole groups.
 const float* panel_floats(const Weight& w, int64_t panel, Range inputs, float* room) {
   if (w.dtype == kF32) return (const float*)w.data + (panel * w.columns + inputs.begin) * kPanel;
   unpack_panel(w, panel, inputs.begin, inputs.end - inputs.begin, room);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -75,20 +76,21 @@ static Source source_of(DType dtype, const vector<float>& v) {
   return s;
 }
 
-// What a weight should hold: values, and codes and scales for q8 and q4.
+// What a weight should hold: values, and codes, scales and minimums by groups of 32 for quantized ones.
 struct Expected {
   vector<float> values;
   vector<int> codes;
-  vector<float> scales;
+  vector<float> scales, minimums;
 };
 static Expected expected_of(DType dtype, const vector<float>& v, int rows, int columns) {
-  Expected e{v, {}, {}};
+  Expected e{v, {}, {}, {}};
   if (dtype == kF16) for (auto& x : e.values) x = (float)half_value(to_half(x));
   if (dtype == kBF16) for (auto& x : e.values) x = bf16_value(to_bf16(x));
   if (dtype != kQ8 && dtype != kQ4) return e;
   const int groups = (columns + 31) / 32;
   e.codes.assign((size_t)rows * groups * 32, 0);
   e.scales.resize((size_t)rows * groups);
+  e.minimums.assign((size_t)rows * groups, 0);
   for (int r = 0; r < rows; r++)
     for (int g = 0; g < groups; g++) {
       float top = 0, peak = 0;
@@ -111,20 +113,49 @@ static Expected expected_of(DType dtype, const vector<float>& v, int rows, int c
 }
 
 struct Packed : Weight {
-  vector<uint8_t> memory, scale_memory;
-  Packed(const KernelTable& t, DType d, const Source& s, int r, int c) {
-    dtype = d;
-    rows = r;
-    columns = c;
-    memory.assign(weight_bytes(d, r, c) + 64, 0xaa);
-    scale_memory.assign(scale_bytes(d, r, c) + 64, 0xaa);
-    data = (uint8_t*)(((uintptr_t)memory.data() + 63) & ~(uintptr_t)63);
-    scales = (uint16_t*)(((uintptr_t)scale_memory.data() + 63) & ~(uintptr_t)63);
-    const int size = s.dtype == kF32 ? 4 : 2, half = r / 32 * 16;   // in two parts
-    t.pack_rows(*this, s.dtype, s.bytes.data(), 0, half ? half : r);
-    if (half) t.pack_rows(*this, s.dtype, s.bytes.data() + (size_t)half * c * size, half, r - half);
+  vector<uint8_t> memory, scale_memory, minimum_memory;
+  Packed(DType d, int r, int c, int g) : Weight{d, r, c, nullptr, nullptr, nullptr, g} {
+    data = room(memory, weight_bytes(d, r, c));
+    scales = (uint16_t*)room(scale_memory, scale_bytes(*this));
+    minimums = (uint16_t*)room(minimum_memory, scale_bytes(*this));
+  }
+  Packed(const KernelTable& t, DType d, const Source& s, int r, int c) : Packed(d, r, c, kGroup) {
+    put(t, {Stored::kElements, s.dtype, 0}, s.bytes.data());
+  }
+  void put(const KernelTable& t, Stored stored, const uint8_t* bytes) {
+    const int half = rows / 32 * 16;   // in two parts
+    t.pack_rows(*this, stored, bytes, 0, half ? half : rows);
+    if (half) t.pack_rows(*this, stored, bytes + half * row_bytes(stored, *this), half, rows - half);
+  }
+  static uint8_t* room(vector<uint8_t>& memory, int64_t bytes) {
+    memory.assign(bytes + 64, 0xaa);
+    return (uint8_t*)(((uintptr_t)memory.data() + 63) & ~(uintptr_t)63);
   }
 };
+
+// An affine matrix of random codes of so many bits, stored end to end, scales and minimums in either type.
+static Expected affine_of(const KernelTable& t, Packed& w, int bits) {
+  const size_t n = (size_t)w.rows * w.columns, scaled = (size_t)w.rows * w.groups();
+  Expected e{vector<float>(n), vector<int>(n), vector<float>(n / kGroup), vector<float>(n / kGroup)};
+  vector<uint8_t> stored(n * bits / 8);
+  for (size_t i = 0; i < n; i++) {
+    e.codes[i] = pick(0, (1 << bits) - 1);
+    for (int b = 0; b < bits; b++) stored[(i * bits + b) / 8] |= (uint8_t)((e.codes[i] >> b & 1) << (i * bits + b) % 8);
+  }
+  const DType dtype = pick(0, 1) ? kF16 : kBF16;
+  const Source scales = source_of(dtype, random_floats(scaled, 0.02)), minimums = source_of(dtype, random_floats(scaled, 0.1));
+  w.put(t, {Stored::kCodes, kF32, bits}, stored.data());
+  w.put(t, {Stored::kScales, dtype, 0}, scales.bytes.data());
+  w.put(t, {Stored::kMinimums, dtype, 0}, minimums.bytes.data());
+  for (size_t i = 0; i < n; i++) {
+    const float scale = (float)half_value(to_half(scales.values[i / w.group])), minimum = (float)half_value(to_half(minimums.values[i / w.group]));
+    e.scales[i / kGroup] = scale;
+    e.minimums[i / kGroup] = minimum;
+    volatile float product = (float)e.codes[i] * scale;
+    e.values[i] = product + minimum;
+  }
+  return e;
+}
 
 // Runs a record, chunks backwards, and checks that nothing is written beyond its operands.
 struct Call {
@@ -205,10 +236,8 @@ static void check_pack(const KernelTable& t) {
   }
 }
 
-static void linear_case(const KernelTable& t, DType dtype, int m, int k, int n, int int8) {
-  Source s = source_of(kF32, random_floats((size_t)n * k, 0.05));
-  Expected e = expected_of(dtype, s.values, n, k);
-  Packed w(t, dtype, s, n, k);
+static void linear_case(const KernelTable& t, const Weight& w, const Expected& e, int m, int int8) {
+  const int n = w.rows, k = w.columns;
   vector<float> x = random_floats((size_t)m * k), residual = random_floats((size_t)m * n);
   const bool has = pick(0, 1), codes = int8 && !e.codes.empty();
   auto out = guarded((size_t)m * n);
@@ -236,6 +265,7 @@ static void linear_case(const KernelTable& t, DType dtype, int m, int k, int n, 
           int products = 0;
           for (int i = g * 32; i < g * 32 + 32; i++) products += q[i] * e.codes[(size_t)c2 * groups * 32 + i];
           double part = products * (double)(float)(scales[g] * e.scales[(size_t)c2 * groups + g]);
+          part += (double)e.minimums[(size_t)c2 * groups + g] * scales[g] * std::accumulate(&q[g * 32], &q[g * 32] + 32, 0);
           sum += part;
           size += part * part;
         }
@@ -258,7 +288,18 @@ static void check_linear(const KernelTable& t) {
                            {6, 260, 32}, {7, 31, 33}, {11, 300, 48}, {12, 64, 96}, {13, 520, 80}, {24, 128, 31}, {47, 96, 130}, {100, 640, 36}, {256, 72, 20}, {200, 3000, 50}};
   for (auto& s : shapes)
     for (DType d : kWeights)
-      for (int int8 = 0; !(quick && s[0] * s[1] * s[2] > 1000000) && int8 < (d == kQ8 || d == kQ4 ? 2 : 1); int8++) linear_case(t, d, s[0], s[1], s[2], int8);
+      for (int int8 = 0; !(quick && s[0] * s[1] * s[2] > 1000000) && int8 < (quantized(d) ? 2 : 1); int8++) {
+        Source from = source_of(kF32, random_floats((size_t)s[2] * s[1], 0.05));
+        linear_case(t, Packed(t, d, from, s[2], s[1]), expected_of(d, from.values, s[2], s[1]), s[0], int8);
+      }
+  const struct { DType dtype; int bits; } kinds[] = {{kAffine8, 8}, {kAffine8, 6}, {kAffine4, 4}, {kAffine4, 2}, {kAffine3, 3}, {kAffine3, 2}};
+  for (auto& s : shapes)
+    for (auto kind : kinds)
+      for (int group = 32; group <= 128 && s[1] % group == 0 && s[0] <= 24; group *= 2) {
+        Packed w(kind.dtype, s[2], s[1], group);
+        const Expected e = affine_of(t, w, kind.bits);
+        for (int int8 = 0; int8 < 2; int8++) linear_case(t, w, e, s[0], int8);
+      }
 }
 
 static void check_attention(const KernelTable& t) {

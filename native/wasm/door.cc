@@ -28,7 +28,7 @@ const KernelTable* table_of(int isa) {
 void finished(void*, Task* task) { host_finished(task); }
 
 bool in_range(const Buffer& buffer, double offset, uint32_t bytes) {
-  const double all = static_cast<double>(buffer.elements) * (buffer.dtype == kF16 || buffer.dtype == kBF16 ? 2 : 4);
+  const double all = static_cast<double>(buffer.elements * element_bytes(buffer.dtype));
   return !buffer.is_weight() && offset >= 0 && offset + bytes <= all;
 }
 
@@ -57,8 +57,8 @@ EXPORT(create) Executor* create(int isa, int threads, const uint8_t* access, int
 EXPORT(pump) int pump(Executor* e) { return e->pump(); }
 
 EXPORT(allocate) int32_t allocate(Executor* e, int dtype, int32_t elements) { return e->create(static_cast<DType>(dtype), elements); }
-EXPORT(allocate_weight) int32_t allocate_weight(Executor* e, int dtype, int32_t rows, int32_t columns) {
-  return e->create_weight(static_cast<DType>(dtype), rows, columns);
+EXPORT(allocate_weight) int32_t allocate_weight(Executor* e, int dtype, int32_t rows, int32_t columns, int32_t group) {
+  return e->create_weight(static_cast<DType>(dtype), rows, columns, group);
 }
 EXPORT(free_buffer) void free_buffer(Executor* e, int32_t id) { e->free(id); }
 
@@ -88,14 +88,15 @@ EXPORT(read) Task* read_buffer(Executor* e, int32_t id, double offset, uint8_t* 
 }
 
 // Rows that lie at `data`, or in the file at `offset`.
-EXPORT(upload) Task* upload(Executor* e, int32_t id, int source, int32_t row, int32_t rows, uint8_t* data, const char* path, double offset) {
+EXPORT(upload)
+Task* upload(Executor* e, int32_t id, int part, int kind, int32_t row, int32_t rows, uint8_t* data, const char* path, double offset) {
   Buffer* buffer = e->find(id);
-  if (!buffer) return nullptr;
-  const int64_t all = buffer->is_weight() ? buffer->weight.rows : buffer->elements;
-  if (row < 0 || rows < 1 || int64_t(row) + rows > all || (buffer->is_weight() ? row % kPanel != 0 : buffer->dtype != kF32)) return nullptr;
+  const bool codes = part == Stored::kCodes;
+  const Stored source = {static_cast<Stored::Part>(part), codes ? kF32 : static_cast<DType>(kind), codes ? kind : 0};
+  if (!buffer || !buffer->takes(source, row, rows)) return nullptr;
   Task* task = notifying(Task::kUpload);
   task->buffer = buffer;
-  task->source = static_cast<DType>(source);
+  task->source = source;
   task->row = row;
   task->rows = rows;
   task->data = data;

@@ -27,7 +27,7 @@ double probe(const KernelTable& table, double (*now)()) {
   for (const DType dtype : {kQ8, kQ4}) {
     const int low = dtype == kQ8 ? -127 : -8, high = dtype == kQ8 ? 127 : 7, zero = dtype == kQ8 ? 128 : 8;
     std::vector<uint8_t> data(static_cast<size_t>(weight_bytes(dtype, kOutputs, kInputs)) + 64);
-    std::vector<uint16_t> scales(static_cast<size_t>(scale_bytes(dtype, kOutputs, kInputs)) / 2, 0x3c00);   // 1
+    std::vector<uint16_t> scales(kOutputs * kInputs / kGroup, 0x3c00);   // 1
     for (int output = 0; output < kOutputs; output++)
       for (int k = 0; k < kInputs; k++) {
         const int code = weight_code(output, k, low, high) + zero, panel = output / kPanel, lane = output % kPanel;
@@ -35,7 +35,7 @@ double probe(const KernelTable& table, double (*now)()) {
         if (dtype == kQ8) data[step * 64 + at] = static_cast<uint8_t>(code);
         else data[step / 2 * 64 + at] |= static_cast<uint8_t>(step % 2 ? code << 4 : code);
       }
-    const Weight weight = {dtype, kOutputs, kInputs, data.data(), scales.data()};
+    const Weight weight = {dtype, kOutputs, kInputs, data.data(), scales.data(), nullptr, kGroup};
     std::vector<float> x(kRows * kInputs), out(kRows * kOutputs);
     for (int row = 0; row < kRows; row++)
       for (int k = 0; k < kInputs; k++) x[static_cast<size_t>(row * kInputs + k)] = static_cast<float>(row_code(row, k));

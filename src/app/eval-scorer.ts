@@ -100,7 +100,7 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
     const { config } = checkpoint;
     const { dtype } = opened.weights;
     const hash = choice.cache === false ? checkpoint.name : await hashOf(checkpoint, adapter);
-    const arithmetic = [dtype, ...(dtype === 'q8' || dtype === 'q4' ? [`${activations ?? 'int8'} activations`] : [])].join(' ');
+    const arithmetic = [dtype, ...(/^(q|affine)\d/.test(dtype) ? [`${activations ?? 'int8'} activations`] : [])].join(' ');
     const name = `${hash}, ${arithmetic}, ${backend.name}, openelm ${version()}`;
     const local = localScorer({ name, backend, model, tokenizer }, { addBos, context, batchTokens });
     const scorer: Scorer = {

@@ -11,7 +11,7 @@ import { kindOf } from '../io/node/paths.js';
 import { shapeFrom } from '../io/node/shape-file.js';
 import { checkTensor, refuseBad, type TensorCheck } from '../model/check.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
-import { checkWeights, kvBytesPerToken, type Precision, precisions, weightBytes } from '../model/parameters.js';
+import { checkWeights, kvBytesPerToken, type Precision, precisions, type WeightType, weightBytes } from '../model/parameters.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
 import { progressBar } from './progress.js';
@@ -24,7 +24,7 @@ export interface ModelInfo {
   /** Where the weights are; null for a shape without weights. */
   weights: string | null;
   /** The precision the weights are stored in, which is what they are run in by default; null without weights. */
-  dtype: Precision | null;
+  dtype: WeightType | null;
   backend: string | null;
   vocab_size: number;
   model_dim: number;
@@ -50,7 +50,7 @@ export interface LayerInfo {
 export interface InfoSource {
   model: string;
   weights?: string;
-  dtype?: Precision;
+  dtype?: WeightType;
   /** The backend in use and why, in one line. */
   backend?: string;
 }

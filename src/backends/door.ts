@@ -3,7 +3,7 @@
 // means is in reference.ts, how it is done fast in native/kernels.
 
 import { InputError } from '../errors.js';
-import type { StoredTensor } from '../io/bytes.js';
+import type { AffineParts, StoredTensor } from '../io/bytes.js';
 import type {
   Backend,
   DeviceBuffer,
@@ -21,6 +21,7 @@ import type {
 import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
+import { groupSize } from '../tensor/quantize.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 
 export type Handle = { readonly brand: 'backend' };
@@ -28,16 +29,18 @@ export type Handle = { readonly brand: 'backend' };
 /** What both doors do: native/node.cc and, with wasm.ts, native/wasm/door.cc. Promises reject with [code, record, errno]. */
 export interface Door {
   allocate(backend: Handle, dtype: number, elements: number): number;
-  allocateWeight(backend: Handle, dtype: number, rows: number, columns: number): number;
+  allocateWeight(backend: Handle, dtype: number, rows: number, columns: number, group: number): number;
   free(backend: Handle, id: number): void;
   write(backend: Handle, id: number, byteOffset: number, data: HostArray): void;
   read(backend: Handle, id: number, byteOffset: number, into: HostArray): Promise<HostArray>;
-  uploadRows(backend: Handle, id: number, stored: number, row: number, rows: number, data: Uint8Array): Promise<void>;
+  /** `kind`: the stored dtype, or of codes the bits. */
+  uploadRows(backend: Handle, id: number, part: number, kind: number, row: number, rows: number, data: Uint8Array): Promise<void>;
   /** Left out where the other side can read no files. */
   uploadFile?(
     backend: Handle,
     id: number,
-    stored: number,
+    part: number,
+    kind: number,
     row: number,
     rows: number,
     offset: number,
@@ -52,7 +55,9 @@ export interface Door {
   close(backend: Handle): Promise<void>;
 }
 
-const dtypes: Record<DType, number> = { f32: 0, f16: 1, bf16: 2, q8: 3, q4: 4, i32: 5 };
+const dtypes: Record<DType, number> = { f32: 0, f16: 1, bf16: 2, q8: 3, q4: 4, i32: 5, affine8: 6, affine4: 7, affine3: 8 };
+/** Stored::Part of native/kernels/kernels.h. */
+const storedParts = { elements: 0, codes: 1, scales: 2, minimums: 3 } as const;
 const storedDtypes: Partial<Record<StoredTensor['dtype'], number>> = { F32: dtypes.f32, F16: dtypes.f16, BF16: dtypes.bf16 };
 const codes: Record<number, ExecutionCode> = {
   1: 'index-out-of-range',
@@ -137,30 +142,26 @@ export class DoorBackend<Isa extends string = string> implements Backend {
   }
 
   async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
-    const { layout, dtype, rows, columns, elementBytes } = planUpload(tensor, wanted);
-    const { name, shape, source, offset } = tensor;
-    const stored = storedDtypes[tensor.dtype]!;
+    const { layout, dtype, rows, columns, affine } = planUpload(tensor, wanted);
     const handle = this.open();
     const weight = layout === 'weight';
     let id = 0;
     if (rows * columns <= mostElements) {
       const { door } = this;
-      id = weight ? door.allocateWeight(handle, dtypes[dtype], rows, columns) : door.allocate(handle, dtypes[dtype], rows);
+      const group = affine?.group ?? groupSize;
+      id = weight ? door.allocateWeight(handle, dtypes[dtype], rows, columns, group) : door.allocate(handle, dtypes[dtype], rows);
     }
     if (!id) throw new ExecutionError({ opIndex: -1, op: 'upload', code: 'out-of-memory' });
     try {
-      if (source.file === undefined || !this.door.uploadFile)
-        await this.uploadPieces(id, stored, rows, columns * elementBytes, tensor);
-      else {
-        const done = this.door.uploadFile(handle, id, stored, 0, rows, offset, source.file);
-        await this.settled(done, 'upload', `${source.name}: tensor '${name}'`);
-      }
+      if (affine) {
+        for (const part of ['codes', 'scales', 'minimums'] as const) await this.uploadPart(id, part, rows, affine[part], affine);
+      } else await this.uploadPart(id, 'elements', rows, tensor);
     } catch (error) {
       if (!this.closing) this.door.free(handle, id);
       throw error;
     }
-    const bytes = weight ? weightBytes(dtype, rows, columns) : rows * 4;
-    return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
+    const bytes = weight ? weightBytes(dtype, rows, columns, affine?.group) : rows * 4;
+    return { kind: 'persistent', id, dtype, layout, shape: [...tensor.shape], bytes, offset: 0 };
   }
 
   write(buffer: DeviceBuffer, data: HostArray, elementOffset = 0): void {
@@ -238,8 +239,31 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     return this.handle;
   }
 
+  // A stored tensor, whose rows are those of the buffer.
+  private async uploadPart(
+    id: number,
+    part: keyof typeof storedParts,
+    rows: number,
+    tensor: StoredTensor,
+    affine?: AffineParts,
+  ): Promise<void> {
+    const { name, source, offset, bytes } = tensor;
+    const kind = part === 'codes' ? affine!.bits : storedDtypes[tensor.dtype]!;
+    if (source.file === undefined || !this.door.uploadFile)
+      return this.uploadPieces(id, storedParts[part], kind, rows, bytes / rows, tensor);
+    const done = this.door.uploadFile(this.open(), id, storedParts[part], kind, 0, rows, offset, source.file);
+    await this.settled(done, 'upload', `${source.name}: tensor '${name}'`);
+  }
+
   // Rows through the source's own `read`, a few pieces at once over all tensors; each waits for its own before it reads on.
-  private async uploadPieces(id: number, stored: number, rows: number, rowBytes: number, tensor: StoredTensor): Promise<void> {
+  private async uploadPieces(
+    id: number,
+    part: number,
+    kind: number,
+    rows: number,
+    rowBytes: number,
+    tensor: StoredTensor,
+  ): Promise<void> {
     const step = Math.max(16, Math.floor(pieceBytes / rowBytes / 16) * 16);
     for (let row = 0; row < rows; row += step) {
       const count = Math.min(step, rows - row);
@@ -247,7 +271,7 @@ export class DoorBackend<Isa extends string = string> implements Backend {
       else this.pieces++;
       try {
         const data = await tensor.source.read(tensor.offset + row * rowBytes, count * rowBytes);
-        await this.settled(this.door.uploadRows(this.open(), id, stored, row, count, data), 'upload');
+        await this.settled(this.door.uploadRows(this.open(), id, part, kind, row, count, data), 'upload');
       } finally {
         const next = this.waiting.shift();
         if (next) next();
@@ -276,11 +300,12 @@ export class DoorBackend<Isa extends string = string> implements Backend {
   }
 }
 
-/** Bytes of an uploaded matrix: panels of 16 rows, groups of 32 columns in q8 and q4 (native/kernels/kernels.h). */
-function weightBytes(dtype: Exclude<DType, 'i32'>, rows: number, columns: number): number {
+/** Bytes of an uploaded matrix: panels of 16 rows, whole groups of columns in quantized ones (native/kernels/kernels.h). */
+function weightBytes(dtype: Exclude<DType, 'i32'>, rows: number, columns: number, group = groupSize): number {
   const height = Math.ceil(rows / 16) * 16;
   if (dtype === 'f32') return height * columns * 4;
   if (dtype === 'f16' || dtype === 'bf16') return height * columns * 2;
-  const width = Math.ceil(columns / 32) * 32;
-  return (height * width) / (dtype === 'q8' ? 1 : 2) + (height * width) / 16;
+  const elements = height * Math.ceil(columns / groupSize) * groupSize;
+  if (dtype === 'q8' || dtype === 'q4') return elements / (dtype === 'q8' ? 1 : 2) + (elements / groupSize) * 2;
+  return (elements * Number(dtype.slice(-1))) / 8 + (elements / group) * 4;
 }

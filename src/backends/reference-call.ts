@@ -6,7 +6,7 @@ import type { ExecutionCode } from '../tensor/backend.js';
 import type { ConstantName, OperandName, OpName, SizeName } from '../tensor/optable.js';
 import type { QuantizedRow } from '../tensor/quantize.js';
 
-/** An uploaded matrix: its values, and for q8 and q4 also the codes and scales by row. */
+/** An uploaded matrix: its values, and for quantized ones also the codes and scales by row. */
 export interface ReferenceWeight {
   readonly rows: number;
   readonly columns: number;

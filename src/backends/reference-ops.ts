@@ -208,13 +208,18 @@ function dot(x: Float32Array, matrix: Float32Array, start: number): number {
   return sum;
 }
 
-/** Integer products by group, exact; each group is scaled by the f32 product of the two scales. */
+/** Integer products by group, exact; each group is scaled by the f32 product of the two scales. A minimum meets the group's sum. */
 function dotCodes(x: QuantizedRow, weight: QuantizedRow): number {
   let sum = 0;
   for (let g = 0; g < x.scales.length; g++) {
     let products = 0;
-    for (let i = g * groupSize; i < (g + 1) * groupSize; i++) products += x.codes[i] * weight.codes[i];
+    let total = 0;
+    for (let i = g * groupSize; i < (g + 1) * groupSize; i++) {
+      products += x.codes[i] * weight.codes[i];
+      total += x.codes[i];
+    }
     sum += products * Math.fround(x.scales[g] * weight.scales[g]);
+    if (weight.minimums) sum += weight.minimums[g] * Math.fround(x.scales[g] * total);
   }
   return sum;
 }

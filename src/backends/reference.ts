@@ -2,7 +2,8 @@
 // (no compiler, an unknown machine) and judges the fast backends. It computes on the JavaScript thread, giving way to
 // timers between records; not for models beyond some millions of parameters.
 
-import type { StoredTensor } from '../io/bytes.js';
+import { readAffineRows } from '../io/affine.js';
+import type { AffineParts, StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from '../io/float16.js';
 import type {
@@ -21,7 +22,7 @@ import type {
 import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
-import { quantizeWeights } from '../tensor/quantize.js';
+import { groupSize, type QuantizedRow, quantizeWeights } from '../tensor/quantize.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 import type { Call, ReferenceOp, ReferenceWeight } from './reference-call.js';
 import { referenceOps } from './reference-ops.js';
@@ -79,11 +80,12 @@ class ReferenceBackend implements Backend {
   }
 
   async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
-    const { layout, dtype, rows, columns } = planUpload(tensor, wanted);
+    const { layout, dtype, rows, columns, affine } = planUpload(tensor, wanted);
     this.open();
+    const codes = affine && (await quantizedRows(affine, rows, columns));
     const values = (await readFloat32(tensor)).slice();
     if (layout === 'rows') return this.keep('f32', layout, tensor.shape, values.byteLength, { array: values, failed: 0 });
-    const weight = convert(values, rows, columns, dtype);
+    const weight = codes ? { rows, columns, values, quantized: codes } : convert(values, rows, columns, dtype);
     return this.keep(dtype, layout, tensor.shape, weight.values.byteLength, { weight, failed: 0 });
   }
 
@@ -266,6 +268,18 @@ function convert(values: Float32Array, rows: number, columns: number, dtype: Exc
     for (let c = 0; c < columns; c++) dequantized[r * columns + c] = codes[c] * scales[c >> 5];
   });
   return { rows, columns, values: dequantized, quantized };
+}
+
+/** Rows as they are stored, their scales and minimums given to each group of 32. */
+async function quantizedRows(parts: AffineParts, rows: number, columns: number): Promise<QuantizedRow[]> {
+  const { codes, scales, minimums } = await readAffineRows(parts, columns, 0, rows);
+  const row = (r: number): QuantizedRow => {
+    const first = (r * columns) / parts.group;
+    const of = (factors: Float32Array): Float32Array =>
+      Float32Array.from({ length: columns / groupSize }, (_, g) => factors[first + Math.floor((g * groupSize) / parts.group)]);
+    return { codes: codes.subarray(r * columns, (r + 1) * columns), scales: of(scales), minimums: of(minimums) };
+  };
+  return Array.from({ length: rows }, (_, r) => row(r));
 }
 
 function lengthOf({ array, weight }: Stored): number {

@@ -12,11 +12,21 @@ export interface DoorExports {
   create(isa: number, threads: number, access: number, length: number, ids: number): number;
   pump(executor: number): number;
   allocate(executor: number, dtype: number, elements: number): number;
-  allocate_weight(executor: number, dtype: number, rows: number, columns: number): number;
+  allocate_weight(executor: number, dtype: number, rows: number, columns: number, group: number): number;
   free_buffer(executor: number, id: number): void;
   write(executor: number, id: number, offset: number, data: number, bytes: number): number;
   read(executor: number, id: number, offset: number, to: number, bytes: number): number;
-  upload(e: number, id: number, source: number, row: number, rows: number, data: number, path: number, offset: number): number;
+  upload(
+    executor: number,
+    id: number,
+    part: number,
+    kind: number,
+    row: number,
+    rows: number,
+    data: number,
+    path: number,
+    offset: number,
+  ): number;
   compile(executor: number, words: number, count: number, arenaBytes: number, params: number): number;
   compile_message(): number;
   forget(executor: number, executable: number): void;

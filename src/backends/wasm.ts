@@ -177,7 +177,8 @@ class Instance {
     const undefinedValue = (): void => undefined;
     return {
       allocate: (_, dtype, elements) => this.alive(exports.allocate(executor, dtype, elements)),
-      allocateWeight: (_, dtype, rows, columns) => this.alive(exports.allocate_weight(executor, dtype, rows, columns)),
+      allocateWeight: (_, dtype, rows, columns, group) =>
+        this.alive(exports.allocate_weight(executor, dtype, rows, columns, group)),
       free: (_, id) => {
         exports.free_buffer(executor, id);
         this.queued();
@@ -199,17 +200,17 @@ class Instance {
         };
         return this.promiseOf(task, value, () => exports.free(at));
       },
-      uploadRows: (_, id, stored, row, rows, data) => {
+      uploadRows: (_, id, part, kind, row, rows, data) => {
         const at = this.copyIn(data);
         if (!at) return Promise.reject(outOfMemory);
-        const task = exports.upload(executor, id, stored, row, rows, at, 0, 0);
+        const task = exports.upload(executor, id, part, kind, row, rows, at, 0, 0);
         return this.promiseOf(task, undefinedValue, () => exports.free(at));
       },
       uploadFile:
         this.host.files && this.host.startThread
-          ? (_, id, stored, row, rows, offset, path) => {
+          ? (_, id, part, kind, row, rows, offset, path) => {
               const at = this.copyIn(new TextEncoder().encode(`${path}\0`));
-              const task = exports.upload(executor, id, stored, row, rows, 0, at, offset);
+              const task = exports.upload(executor, id, part, kind, row, rows, 0, at, offset);
               exports.free(at);
               return this.promiseOf(task, undefinedValue);
             }

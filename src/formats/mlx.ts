@@ -4,6 +4,7 @@
 // https://github.com/ml-explore/mlx/blob/main/mlx/backend/cpu/quantized.cpp
 
 import { InputError } from '../errors.js';
+import { unpackCodes } from '../io/affine.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { toFloat32 } from '../io/decode.js';
 import { isObject } from '../io/json.js';
@@ -98,35 +99,14 @@ export function affineTensor(
       numbers(scales, first, count),
       numbers(biases, first, count),
     ]);
-    decodeCodes(codes, bits, out);
+    unpackCodes(codes, bits, out);
     for (let group = 0, i = 0; group < count; group++) {
       for (const end = i + groupSize; i < end; i++) out[i] = Math.fround(out[i] * scale[group]) + bias[group];
     }
   });
   const packed = { format: kinds, source, offset: weight.offset, bytes: weight.bytes };
-  return { name, dtype: 'F32', shape, source: values, offset: 0, bytes: values.size, packed };
-}
-
-/** Codes one after another, lowest bits first, through bytes and words alike (3 and 6 bits too). */
-function decodeCodes(bytes: Uint8Array, bits: number, out: Float32Array): void {
-  if (bits === 8) {
-    out.set(bytes);
-    return;
-  }
-  const mask = (1 << bits) - 1;
-  if (8 % bits === 0) {
-    const each = 8 / bits;
-    for (let i = 0; i < bytes.length; i++) {
-      for (let j = 0; j < each; j++) out[i * each + j] = (bytes[i] >> (j * bits)) & mask;
-    }
-    return;
-  }
-  // 3 bits: eight codes in three bytes; 6 bits: four.
-  const each = 24 / bits;
-  for (let from = 0, to = 0; from < bytes.length; from += 3) {
-    const word = bytes[from] | (bytes[from + 1] << 8) | (bytes[from + 2] << 16);
-    for (let j = 0; j < each; j++) out[to++] = (word >> (j * bits)) & mask;
-  }
+  const affine = { bits, group: groupSize, codes: weight, scales, minimums: biases };
+  return { name, dtype: 'F32', shape, source: values, offset: 0, bytes: values.size, packed, affine };
 }
 
 /** Rows of values quantized: the words' bytes, and scales and biases in f32, to be rounded to what they are stored in. */

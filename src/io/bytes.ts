@@ -67,6 +67,21 @@ export interface StoredTensor extends Piece {
   readonly shape: readonly number[];
   /** Of a tensor that is stored in groups of few bits: what it is made of. `source` decodes them, to F32, as it is read. */
   readonly packed?: PackedTensor;
+  /** Of a packed matrix whose values are scale * code + minimum: the parts, which backends take as they are. */
+  readonly affine?: AffineParts;
+}
+
+/** A matrix by groups of inputs: value = scale * code + minimum. */
+export interface AffineParts {
+  /** Of a code: 2, 3, 4, 6 or 8. */
+  readonly bits: number;
+  /** Inputs that share a scale and a minimum: 32, 64 or 128. */
+  readonly group: number;
+  /** A row's codes end to end, the first in the lowest bits. */
+  readonly codes: StoredTensor;
+  /** F16, BF16 or F32 [rows, columns / group] */
+  readonly scales: StoredTensor;
+  readonly minimums: StoredTensor;
 }
 
 /** A tensor as it is stored where that is no type of `DTYPE_BYTES`. */

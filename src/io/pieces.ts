@@ -65,7 +65,7 @@ export function rowsOf(tensor: StoredTensor, from: number, count: number): Store
     return { source, offset: offset + from * each, bytes: count * each };
   };
   const packed = tensor.packed && { ...tensor.packed, ...part(tensor.packed) };
-  return { ...tensor, ...part(tensor), shape: [count, ...tensor.shape.slice(1)], packed };
+  return { ...tensor, ...part(tensor), shape: [count, ...tensor.shape.slice(1)], packed, affine: undefined };
 }
 
 /** A tensor's values in order, a few MiB at a time. */

@@ -4,7 +4,7 @@
 import { InputError } from '../errors.js';
 import { DTYPE_BYTES, type StoredTensor } from '../io/bytes.js';
 import { float16ToNumber } from '../io/float16.js';
-import type { Precision } from './parameters.js';
+import type { WeightType } from './parameters.js';
 
 /** What one tensor holds. */
 export interface TensorCheck {
@@ -131,7 +131,7 @@ export function problemOf({ name, file, nan, infinite, first }: TensorCheck): st
 const largestHalf = 65504;
 
 /** Which tensor makes a model's outputs bad numbers at a precision: the first that holds some, or one whose numbers are too large for it. */
-export async function findBadTensor(tensors: Iterable<StoredTensor>, dtype: Precision): Promise<string | undefined> {
+export async function findBadTensor(tensors: Iterable<StoredTensor>, dtype: WeightType): Promise<string | undefined> {
   let beyond: string | undefined;
   for (const tensor of tensors) {
     const check = await checkTensor(tensor);

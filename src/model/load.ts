@@ -5,12 +5,12 @@ import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import type { ModelConfig } from './config.js';
 import { type Embedding, type Linear, plainEmbedding, plainLinear } from './linear.js';
 import { OpenELM } from './openelm.js';
-import { type CheckedWeights, type Precision, storedPrecision } from './parameters.js';
+import { type CheckedWeights, type Precision, storedPrecision, type WeightType } from './parameters.js';
 
 export interface LoadOptions {
   /** Default: the checkpoint's own, tensor by tensor where it is quantized. Norms stay f32. */
   readonly dtype?: Precision;
-  /** With q8 and q4: quantize activations on the fly too (default), or keep them f32. */
+  /** With quantized weights: quantize activations on the fly too (default), or keep them f32. */
   readonly activations?: 'int8' | 'f32';
   /** Takes the place of each Linear, by module name: adapters, probes. */
   readonly wrapLinear?: (name: string, base: Linear) => Linear;
@@ -21,7 +21,8 @@ export interface LoadOptions {
 
 export interface LoadedModel {
   readonly model: OpenELM;
-  readonly dtype: Precision;
+  /** What most of the weights are kept as. */
+  readonly dtype: WeightType;
   /** Bytes on the backend. */
   readonly bytes: number;
   free(): void;

@@ -4,7 +4,8 @@
 
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
-import type { DType } from '../tensor/backend.js';
+import type { AffineType, DType } from '../tensor/backend.js';
+import { affineType } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
 
 /** A tensor of the model; matrices are [output, input], row-major. */
@@ -13,8 +14,11 @@ export interface Parameter {
   readonly shape: readonly number[];
 }
 
-/** What weights are computed with. */
-export type Precision = Exclude<DType, 'i32'>;
+/** What weights are kept as and computed with. */
+export type WeightType = Exclude<DType, 'i32'>;
+
+/** Those that any weights are converted to. */
+export type Precision = Exclude<WeightType, AffineType>;
 
 export const precisions: readonly Precision[] = ['f32', 'f16', 'bf16', 'q8', 'q4'];
 
@@ -75,6 +79,23 @@ function tensorBytes(shape: readonly number[], precision: Precision): number {
   return (rows * columns * GROUP_BYTES[precision]) / 32;
 }
 
+/** Bytes of a checkpoint's weights in memory, at a precision or as they are stored. */
+export function memoryBytes({ tensors, dtype }: CheckedWeights, precision?: Precision): number {
+  const mixed = precision === undefined && [...tensors.values()].some(({ packed }) => packed);
+  const bytesOf = (tensor: StoredTensor): number => {
+    const type = precision ?? (mixed ? storedPrecision(tensor) : dtype);
+    if (!isAffine(type)) return tensorBytes(tensor.shape, type);
+    return tensor.shape[0] * tensor.shape[1] * (affineBits[type] / 8 + 4 / tensor.affine!.group);
+  };
+  return [...tensors.values()].reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+}
+
+function isAffine(type: WeightType): type is AffineType {
+  return type in affineBits;
+}
+
+const affineBits: Readonly<Record<AffineType, number>> = { affine8: 8, affine4: 4, affine3: 3 };
+
 /** Bytes that one position of one sequence takes in the KV cache, over all layers. */
 export function kvBytesPerToken(config: ModelConfig, precision: 'f32' | 'f16'): number {
   const values = config.layers.reduce((sum, layer) => sum + 2 * layer.kvHeads * layer.headDim, 0);
@@ -96,7 +117,7 @@ export interface CheckedWeights {
   /** The model's tensors under their parameter names, in the order of `parameterShapes`. */
   readonly tensors: Map<string, StoredTensor>;
   /** What most of the values are stored in, which is what they run in by default. */
-  readonly dtype: Precision;
+  readonly dtype: WeightType;
   /** Stored tensors that the model has no use for, by their stored names. */
   readonly ignored: readonly string[];
 }
@@ -111,7 +132,7 @@ export function checkWeights(config: ModelConfig, stored: ReadonlyMap<string, St
   checkSameModel(config, known, where);
 
   const tensors = new Map<string, StoredTensor>();
-  const values = new Map<Precision, number>();
+  const values = new Map<WeightType, number>();
   for (const { name, shape } of parameterShapes(config)) {
     const tensor = known.get(name);
     if (!tensor) throw new InputError(`${where}: tensor ${name} is missing${missingHint(name)}`);
@@ -137,13 +158,19 @@ export function checkWeights(config: ModelConfig, stored: ReadonlyMap<string, St
 }
 
 /** The precision that keeps what a tensor is stored in; of groups of bits that no kernel takes as they are: q8, which loses least. */
-export function storedPrecision({ packed, dtype }: StoredTensor): Precision {
+export function storedPrecision({ packed, affine, dtype }: StoredTensor): WeightType {
+  if (affine) return affineType(affine.bits);
   if (packed) return packed.format === 'Q4_0' ? 'q4' : 'q8';
   return dtype === 'F16' ? 'f16' : dtype === 'BF16' ? 'bf16' : 'f32';
 }
 
+/** The precision that loses least of a type which only weights stored so can have. */
+export function plainPrecision(type: WeightType): Precision {
+  return isAffine(type) ? 'q8' : type;
+}
+
 /** The type that a checkpoint of such weights is written in: what is quantized as f16. */
-export function checkpointTypeOf(precision: Precision): CheckpointType {
+export function checkpointTypeOf(precision: WeightType): CheckpointType {
   return precision === 'f32' || precision === 'bf16' ? precision : 'f16';
 }
 

@@ -5,8 +5,12 @@
 import type { StoredTensor } from '../io/bytes.js';
 import type { OpName } from './optable.js';
 
-/** Element type. q8 and q4 are groups of 32 along the input with one f16 scale (GGUF's Q8_0 and Q4_0). */
-export type DType = 'f32' | 'f16' | 'bf16' | 'q8' | 'q4' | 'i32';
+/**
+ * Element type. q8 and q4 are groups of 32 along the input with one f16 scale (GGUF's Q8_0 and Q4_0). affine8, affine4 and affine3
+ * are groups of 32, 64 or 128 with an f16 scale and an f16 minimum (GGUF's Q4_1, MLX's affine modes), made elsewhere.
+ */
+export type DType = 'f32' | 'f16' | 'bf16' | 'q8' | 'q4' | AffineType | 'i32';
+export type AffineType = 'affine8' | 'affine4' | 'affine3';
 
 /**
  * How elements lie. `rows`: plain row-major, readable and writable by the host. `weight`: two-dimensional, made by `upload`
@@ -112,7 +116,7 @@ export interface Backend {
   /**
    * Reads a stored f32, f16 or bf16 tensor and converts or quantizes it on the backend's own threads. Two dimensions become
    * a `weight` of `dtype` ([outputs, inputs]); one dimension becomes f32 `rows`. Inputs that fill no whole group of 32 are
-   * padded with zeros in q8 and q4. Rejects with `InputError` when the file is cut, `ExecutionError` otherwise.
+   * padded with zeros in q8 and q4. The affine types are for tensors that are stored so, with codes of at most as many bits. Rejects with `InputError` when the file is cut, `ExecutionError` otherwise.
    */
   upload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): Promise<DeviceBuffer>;
   /** Queues a copy of `data` (taken at once) into a `rows` buffer. Throws when it does not lie inside, or is of another type. */

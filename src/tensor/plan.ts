@@ -6,7 +6,7 @@ import { opNames, opSpec } from './optable.js';
 
 export const alignment = 256;
 
-const elementBytes = { f32: 4, i32: 4, f16: 2, bf16: 2, q8: 1, q4: 1 } as const;
+const elementBytes = { f32: 4, i32: 4, f16: 2, bf16: 2, q8: 1, q4: 1, affine8: 1, affine4: 1, affine3: 1 } as const;
 
 /** Bytes of a `rows` buffer of that many elements. */
 export function bytesOf(dtype: HostType, elements: number): number {

@@ -1,18 +1,25 @@
-// 8-bit and 4-bit weights, and 8-bit activations: the arithmetic of GGUF's Q8_0 and Q4_0 (ggml `quantize_row_q8_0_ref`,
+// 8-bit and 4-bit weights, and 8-bit activations (affine weights are made in model/quantize): the arithmetic of GGUF's Q8_0 and Q4_0 (ggml `quantize_row_q8_0_ref`,
 // `quantize_row_q4_0_ref`), every step rounded to f32 as in C. This is the definition that kernels are judged by; their
 // memory orders are their own.
 
 import { float16ToNumber, numberToFloat16 } from '../io/float16.js';
+import type { AffineType } from './backend.js';
 
 /** Weights (or activations) that share one scale, along the input. */
 export const groupSize = 32;
 
 const f32 = Math.fround;
 
-/** Codes and scales of one row: value = codes[i] * scales[i / 32]. */
+/** Codes and scales of one row: value = codes[i] * scales[i / 32] (+ minimums[i / 32]). */
 export interface QuantizedRow {
-  readonly codes: Int8Array;
+  readonly codes: Int8Array | Uint8Array;
   readonly scales: Float32Array;
+  readonly minimums?: Float32Array;
+}
+
+/** What codes of so many bits are computed with. */
+export function affineType(bits: number): AffineType {
+  return bits <= 3 ? 'affine3' : bits === 4 ? 'affine4' : 'affine8';
 }
 
 /**

@@ -2,7 +2,7 @@
 // copied here.
 
 import { InputError } from '../errors.js';
-import type { StoredDType, StoredTensor } from '../io/bytes.js';
+import type { AffineParts, StoredDType, StoredTensor } from '../io/bytes.js';
 import type { DeviceBuffer, DType, HostArray, HostType } from './backend.js';
 import { elementsOf } from './plan.js';
 
@@ -42,14 +42,16 @@ export function checkWrite(buffer: DeviceBuffer, data: HostArray, offset: number
 /** Bytes of an element in the types that can be uploaded. */
 const storedBytes: Partial<Record<StoredDType, number>> = { F32: 4, F16: 2, BF16: 2 };
 
+const codeBits = { affine8: 8, affine4: 4, affine3: 3 } as const;
+
 /** What `upload` makes of a stored tensor: a matrix of the wanted type, or f32 elements, of as many rows of one column. */
 export interface UploadPlan {
   readonly layout: 'weight' | 'rows';
   readonly dtype: Exclude<DType, 'i32'>;
   readonly rows: number;
   readonly columns: number;
-  /** Of a stored element. */
-  readonly elementBytes: number;
+  /** The parts of a matrix that stays as it is stored. */
+  readonly affine?: AffineParts;
 }
 
 /** @throws InputError naming the file and the tensor when it cannot be uploaded. */
@@ -67,6 +69,12 @@ export function planUpload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): 
     throw new InputError(`${where} ends at byte ${offset + bytes}, but the file has ${source.size}: it was cut.`);
   }
   const [rows, columns] = shape;
-  if (shape.length === 2) return { layout: 'weight', dtype, rows, columns, elementBytes };
-  return { layout: 'rows', dtype: 'f32', rows, columns: 1, elementBytes };
+  const { affine } = tensor;
+  if (dtype === 'affine8' || dtype === 'affine4' || dtype === 'affine3') {
+    if (!affine) throw new Error(`${where} is not stored as codes, so it cannot become ${dtype}`);
+    if (affine.bits > codeBits[dtype]) throw new Error(`${where} has codes of ${affine.bits} bits, too many for ${dtype}`);
+    return { layout: 'weight', dtype, rows, columns, affine };
+  }
+  if (shape.length === 2) return { layout: 'weight', dtype, rows, columns };
+  return { layout: 'rows', dtype: 'f32', rows, columns: 1 };
 }

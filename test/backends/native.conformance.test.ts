@@ -8,8 +8,9 @@ import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { elementsOf } from '../../src/tensor/plan.js';
-import { backendSuite, bitsOf, conformanceSuite, execute, randomNumbers, storedMatrix } from '../backend.suite.js';
+import { backendSuite, bitsOf, conformanceSuite, execute, randomNumbers, storedCodes, storedMatrix } from '../backend.suite.js';
 import { gradientCases } from '../gradient.cases.js';
+import { isAffine, weightTypes } from '../weight-types.js';
 
 const native = loadNative();
 
@@ -44,12 +45,18 @@ describe.skipIf('reason' in native)('native', () => {
       const [positions, sequences, segments] = [ops.params(rows), ops.params(4), ops.params(2)];
       let y = ops.rmsNorm(x, norm, 1e-6);
       const into: Parameters<typeof backend.read>[0][] = [];
-      for (const dtype of ['f32', 'f16', 'bf16', 'q8', 'q4'] as const) {
-        const weight = await backend.upload(storedMatrix(values.subarray(0, 192 * 192), [192, 192]), dtype);
+      for (const dtype of weightTypes) {
+        const stored = isAffine(dtype)
+          ? storedCodes(192, 192, Number(dtype.at(-1)), 2)
+          : storedMatrix(values.subarray(0, 192 * 192), [192, 192]);
+        const weight = await backend.upload(stored, dtype);
         const qkv = ops.linear(y, weight, { int8: true });
         const query = ops.qkNormRope(qkv, heads, cache, { positions, kvRows: positions, rope, eps: 1e-6 });
         const mixed = ops.attention(query, heads, cache, { sequences, sequenceCount: 1, segments, segmentCount: 1 });
-        const down = await backend.upload(storedMatrix(values.subarray(0, 192 * 128), [192, 128]), dtype);
+        const down = await backend.upload(
+          storedMatrix(values.subarray(0, 192 * 128), [192, 128]),
+          isAffine(dtype) ? 'q8' : dtype,
+        );
         y = ops.linear(mixed, down, { residual: x, int8: true });
         into.push(backend.create('f32', [rows, width]));
         ops.copy(y, into[into.length - 1]);
