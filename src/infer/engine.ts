@@ -9,13 +9,14 @@ import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
-import type { Constraint, Place } from './constraint.js';
+import type { Constraint } from './constraint.js';
 import { type HiddenRows, HiddenStates, MeanPool } from './hidden.js';
 import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
-import { isGreedy, type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
+import { Request } from './request.js';
+import { type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
 import { Pace, type Share, shareStep } from './schedule.js';
-import { leastShared, type Slot, Slots } from './slots.js';
+import { leastShared, Slots } from './slots.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
 import { Turns } from './turn.js';
 
@@ -66,12 +67,6 @@ export interface ScoreResult {
   readonly top?: (readonly IdLogprob[] | null)[];
 }
 
-/** A token on its way to the caller. */
-interface Sampled {
-  readonly id: number;
-  readonly logprobs?: TokenLogprobs;
-}
-
 export interface HiddenOptions {
   /** As `GenerateOptions.adapter`. */
   readonly adapter?: string | null;
@@ -81,34 +76,6 @@ export interface HiddenOptions {
 export interface EmbedOptions extends HiddenOptions {
   /** Called with the number of sequences that are done. */
   readonly onProgress?: (done: number, total: number) => void;
-}
-
-/** A generation under way. `tokens` are prompt and output; those past `slot.cached.length` are still to be computed. */
-interface Request {
-  readonly slot: Slot;
-  readonly tokens: number[];
-  readonly promptLength: number;
-  readonly sampler: Sampler;
-  readonly greedy: boolean;
-  /** Counts on when the context slides, so that no random number is used twice. */
-  step: number;
-  /** Sampled, not yet taken by the caller. */
-  readonly ready: Sampled[];
-  readonly topLogprobs?: number;
-  readonly signal?: AbortSignal;
-  /** No more tokens are to be computed: an end-of-sequence token came, or as many as were asked for. */
-  complete: boolean;
-  readonly isLast: (id: number) => boolean;
-  readonly constraint?: Constraint;
-  /** Where the text stands in the constraint, and the ids that may end it. */
-  place?: Place;
-  readonly eosIds: readonly number[];
-  failure?: unknown;
-  wake: () => void;
-  /** The step or the copy under way that writes to the slot; never rejects. */
-  inFlight?: Promise<void>;
-  /** Prompt tokens that were not computed. */
-  reused: number;
 }
 
 /** How many tokens of a request may wait for their reader: the next is computed while one is being looked at. */
@@ -166,31 +133,11 @@ export class Engine {
     if (!(maxTokens >= 0)) throw new InputError(`maxTokens is ${options.maxTokens}; it must be 0 or more`);
     const { topLogprobs } = options;
     checkTop(topLogprobs ?? 0);
+    const { eosTokenIds, vocabSize } = this.model.config;
     const sampler = new Sampler(options);
-    const eosIds = options.ignoreEos ? [] : this.model.config.eosTokenIds;
-    const isEos = (id: number): boolean => eosIds.includes(id);
-    const { constraint } = options;
     const slot = await this.slots.take(prompt, this.adapterOf(options.adapter), options.signal);
     if (!slot) return { reason: 'abort', reusedTokens: 0, promptMs: performance.now() - began, generateMs: 0 };
-    let sampled = 0;
-    const request: Request = {
-      slot,
-      tokens: Array.from(prompt),
-      promptLength: prompt.length,
-      sampler,
-      greedy: isGreedy(options) && topLogprobs === undefined && constraint === undefined,
-      step: prompt.length,
-      ready: [],
-      topLogprobs,
-      signal: options.signal,
-      complete: maxTokens === 0,
-      isLast: (id) => ++sampled >= maxTokens || isEos(id),
-      constraint,
-      place: constraint?.start,
-      eosIds,
-      wake: () => {},
-      reused: slot.cached.length,
-    };
+    const request = new Request(slot, sampler, options, { prompt, maxTokens, eosIds: eosTokenIds, vocabSize });
     let firstAt: number | undefined;
     const ended = (reason: FinishReason): GenerateResult => {
       const now = performance.now();
@@ -207,20 +154,20 @@ export class Engine {
     try {
       for (let produced = 0; ; ) {
         if (options.signal?.aborted) return ended('abort');
-        if (request.ready.length === 0 && request.place && this.isOver(request)) return ended('stop');
+        if (request.ready.length === 0 && request.isOver) return ended('stop');
         if (produced >= maxTokens) return ended('length');
         if (request.ready.length === 0) {
           // The context is full when its last token has no room to be computed.
           if (request.tokens.length > this.context) {
             if (options.overflow !== 'slide') return ended('length');
-            this.slide(request);
+            request.slide(this.context);
           }
           await this.nextToken(request);
           continue;
         }
         const { id, logprobs } = request.ready.shift()!;
         firstAt ??= performance.now();
-        if (isEos(id)) return ended('stop');
+        if (request.isEos(id)) return ended('stop');
         produced++;
         this.pump(); // the next step starts before the caller looks at this token
         if (logprobs) onLogprobs?.(logprobs);
@@ -435,10 +382,10 @@ export class Engine {
         request.ready.length < runAhead &&
         request.tokens.length <= this.context,
     );
-    const prompting = wanting.filter((request) => pendingOf(request) > 1);
-    const own = wanting.filter((request) => pendingOf(request) === 1 || !this.follows(request, prompting));
+    const prompting = wanting.filter((request) => request.pending > 1);
+    const own = wanting.filter((request) => request.pending === 1 || !this.follows(request, prompting));
     return shareStep(
-      own.map((request) => ({ request, pending: pendingOf(request) })),
+      own.map((request) => ({ request, pending: request.pending })),
       this.pace.rows,
     );
   }
@@ -470,7 +417,7 @@ export class Engine {
       // A prompt begins with what others have of it.
       const beginning = shares.filter(({ request, count }) => count > 1 && request.step === request.promptLength);
       if (beginning.length > 0) await Promise.all(beginning.map(({ request }) => this.share(request)));
-      const batch = shares.map(({ request, count }) => ({ request, count: Math.min(count, pendingOf(request)) }));
+      const batch = shares.map(({ request, count }) => ({ request, count: Math.min(count, request.pending) }));
       const items = batch.map(({ request, count }): StepItem => {
         const past = request.slot.cached.length;
         const last = past + count === request.tokens.length;
@@ -488,7 +435,7 @@ export class Engine {
       const began = performance.now();
       const running = this.stepper.run(items, outputs, only);
       // What may come next is found out while the step runs.
-      for (const { request } of done) this.prepare(request);
+      for (const { request } of done) request.prepare();
       const output = await running;
       const rows = items.reduce((sum, { ids }) => sum + ids.length, 0);
       this.pace.add(rows, performance.now() - began);
@@ -499,7 +446,7 @@ export class Engine {
       }
       for (const [row, { request }] of done.entries()) {
         try {
-          this.take(request, row, output);
+          request.take(output, row);
         } catch (error) {
           request.failure = error; // its own: the others of the step go on
         }
@@ -513,52 +460,6 @@ export class Engine {
       }
     }
   }
-
-  /** Finds out what may come next, to be there when it is asked for; what is wrong with it is said then. */
-  private prepare({ constraint, place, eosIds }: Request): void {
-    try {
-      if (place) constraint?.allowed(place, eosIds);
-    } catch {}
-  }
-
-  /** The request's next token from its row of a step's output. */
-  private take(request: Request, row: number, { logits, argmax }: StepOutput): void {
-    const { vocabSize } = this.model.config;
-    const own = logits?.subarray(row * vocabSize, (row + 1) * vocabSize);
-    const bad = own ? notFiniteIn(own) : undefined;
-    if (bad !== undefined || (argmax && argmax[row] < 0)) {
-      throw new NotFiniteError(`at step ${request.step - request.promptLength + 1} (after ${request.step} tokens)`, bad);
-    }
-    const { constraint, place } = request;
-    const allowed = place && constraint?.allowed(place, request.eosIds);
-    const id = own ? request.sampler.sample(own, request.tokens, request.step, allowed) : argmax![row];
-    const logprobs = request.topLogprobs === undefined ? undefined : logprobsOf(own!, id, request.topLogprobs);
-    request.step++;
-    request.tokens.push(id);
-    request.ready.push({ id, logprobs });
-    request.complete = request.isLast(id);
-    if (place && !request.eosIds.includes(id)) request.place = constraint?.after(place, id);
-    request.complete ||= this.isOver(request);
-  }
-
-  /** Whether the constraint lets nothing follow; without a token that could say so a text ends as soon as it may. */
-  private isOver({ constraint, place }: Request): boolean {
-    if (!constraint || !place) return false;
-    return (
-      constraint.isOver(place) || (this.model.config.eosTokenIds.length === 0 && !place.first && constraint.isComplete(place))
-    );
-  }
-
-  /** Keeps the first token and the newer half of the rest: they are computed anew, as if they had been the prompt. */
-  private slide(request: Request): void {
-    const kept = Math.max(1, Math.floor(this.context / 2));
-    request.tokens.splice(1, request.tokens.length - 1 - kept);
-    request.slot.cached.length = Math.min(1, request.slot.cached.length);
-  }
-}
-
-function pendingOf({ tokens, slot }: Request): number {
-  return tokens.length - slot.cached.length;
 }
 
 function checkTop(count: number): void {
