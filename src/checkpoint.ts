@@ -96,7 +96,7 @@ async function fileCheckpoint(
     (await model.text(wanted)) ?? (await beside?.text(wanted));
   const open = async (): Promise<Weights> => {
     const opened = await openFile(place);
-    return { tensors: model.tensors(opened), metadata: {}, files: [place], close: () => opened.close() };
+    return { tensors: model.tensors(opened), metadata: model.metadata, files: [place], close: () => opened.close() };
   };
   return { name, place, weights: place, directory: parentOf(place), format, config, text, openWeights: open };
 }

@@ -4,6 +4,7 @@
 import { totalmem } from 'node:os';
 import { Command } from 'commander';
 import { InputError, visible } from '../errors.js';
+import { blockTypeOf } from '../formats/encode.js';
 import { defaultModel, openBackend, openCheckpoint } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { findMpi, launchedRanks, type MpiLibrary } from '../io/node/mpi.js';
@@ -12,6 +13,7 @@ import { shapeFrom } from '../io/node/shape-file.js';
 import { checkTensor, refuseBad, type TensorCheck } from '../model/check.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights, kvBytesPerToken, type Precision, precisions, type WeightType, weightBytes } from '../model/parameters.js';
+import { metadataLines, type StorageInfo, storageFacts, storageInfo, tensorLines } from './info-storage.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
 import { progressBar } from './progress.js';
@@ -26,6 +28,8 @@ export interface ModelInfo {
   /** The precision the weights are stored in, which is what they are run in by default; null without weights. */
   dtype: WeightType | null;
   backend: string | null;
+  /** How the weights are stored; null without weights. */
+  storage: StorageInfo | null;
   vocab_size: number;
   model_dim: number;
   head_dim: number;
@@ -51,6 +55,7 @@ export interface InfoSource {
   model: string;
   weights?: string;
   dtype?: WeightType;
+  storage?: StorageInfo;
   /** The backend in use and why, in one line. */
   backend?: string;
 }
@@ -75,6 +80,7 @@ export function modelInfo(config: ModelConfig, source: InfoSource): ModelInfo {
     weights: source.weights ?? null,
     dtype: source.dtype ?? null,
     backend: source.backend ?? null,
+    storage: source.storage ?? null,
     vocab_size: config.vocabSize,
     model_dim: config.modelDim,
     head_dim: config.headDim,
@@ -117,12 +123,13 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
       'weights',
       info.weights === null
         ? ['none: a shape only']
-        : [visible(info.weights), ...(info.dtype ? [`stored in ${info.dtype}`] : [])],
+        : [visible(info.weights), ...(info.dtype ? [`${isStoredSo(info) ? 'stored' : 'run'} in ${info.dtype}`] : [])],
     ],
     ['size at', sizes],
     ['kv cache', [`${count(kv.f16)} bytes per token in f16`, `${size(kv.f16 * context)} for ${count(context)} tokens`]],
     ['context', [`${count(context)} tokens`, `at most ${count(max)}`]],
   ];
+  if (info.storage) rows.splice(1, 0, ['format', storageFacts(info.storage)]);
   if (info.backend !== null) rows.push(['backend', [visible(info.backend)]]);
   const label = 10;
   return [
@@ -135,6 +142,13 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
       wrap(items, columns - label).map((line, i) => paint('dim', (i === 0 ? name : '').padEnd(label)) + line),
     ),
   ].join('\n');
+}
+
+const isPlainPrecision = (type: WeightType): type is Precision => (precisions as readonly WeightType[]).includes(type);
+
+/** Whether the precision is that of the file, and not the nearest that kernels take. */
+function isStoredSo({ storage, dtype }: ModelInfo): boolean {
+  return !storage || !dtype || !isPlainPrecision(dtype) || storage.types[blockTypeOf[dtype]] !== undefined;
 }
 
 /** One row a layer, its bar split into attention and feed-forward network, the longest as wide as the terminal allows. */
@@ -216,10 +230,10 @@ export interface SystemInfo {
 }
 
 const help = `
-MODEL is a built-in name, a JSON file with a config, a directory, a safetensors file, or a hub id. Without it: what computes on
+MODEL is a built-in name, a JSON file with a config, a directory, a .safetensors, .gguf or .pt file, or a hub id. Without it: what computes on
 this machine and why, memory, and the model that is used when none is named.
 
-With --json the output is one object: of a model {"model", "weights", "dtype", "backend", "vocab_size", "model_dim", "head_dim",
+With --json the output is one object: of a model {"model", "weights", "dtype", "backend", "storage", "vocab_size", "model_dim", "head_dim",
 "tied_embeddings", "gated_ffn", "qk_norm", "layers", "parameters", "weight_bytes", "kv_bytes_per_token", "context"}; without one
 {"version", "node", "backend", "backend_description", "backend_reason", "instruction_set", "threads", "memory_bytes",
 "default_model"}; with --check {"model", "tensors", "elements", "bad"}, bad tensors as {"name", "file", "nan", "infinite", "first"};
@@ -233,6 +247,7 @@ export function infoCommand(terminal: Terminal): Command {
   return addModelOption(new Command('info').argument('[model]', 'the model; the same as --model'))
     .option('--mpi', 'what training on several processes would use here')
     .option('--check', 'read all weights, and fail when one is not a finite number')
+    .option('--tensors', 'list every tensor: name, type, shape, bytes')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
     .action((word: string | undefined, { model, ...options }: InfoOptions) => {
@@ -245,6 +260,7 @@ export function infoCommand(terminal: Terminal): Command {
 interface InfoOptions {
   readonly model?: string;
   readonly check?: boolean;
+  readonly tensors?: boolean;
   readonly mpi?: boolean;
   readonly json?: boolean;
 }
@@ -310,7 +326,7 @@ async function check(terminal: Terminal, model: string, { json }: InfoOptions): 
   }
 }
 
-async function info(terminal: Terminal, model: string | undefined, { json }: { json?: boolean }): Promise<void> {
+async function info(terminal: Terminal, model: string | undefined, { json, tensors }: InfoOptions): Promise<void> {
   const { stdout } = terminal;
   const system = await systemInfo();
   const { backend_description: description, backend_reason: reason } = system;
@@ -324,7 +340,11 @@ async function info(terminal: Terminal, model: string | undefined, { json }: { j
   const described = await describe(terminal, model, backend);
   if (json) return writeJson(terminal, described);
   const color = Boolean(stdout.isTTY) && !process.env.NO_COLOR;
-  stdout.write(`${renderInfo(described, { color, width: stdout.columns ?? 100 })}\n`);
+  const width = stdout.columns ?? 100;
+  stdout.write(`${renderInfo(described, { color, width })}\n`);
+  if (!described.storage) return;
+  const lines = [...metadataLines(described.storage, width), ...(tensors ? ['', ...tensorLines(described.storage, width)] : [])];
+  if (lines.length > 0) stdout.write(`\n${lines.join('\n')}\n`);
 }
 
 /** A shape by name or from a JSON file; anything else is a model with weights. */
@@ -336,8 +356,8 @@ async function describe(terminal: Terminal, model: string, backend: string): Pro
   const weights = await checkpoint.openWeights();
   try {
     const { dtype } = checkWeights(checkpoint.config, weights.tensors, checkpoint.place);
-    const source = { model, weights: checkpoint.weights, dtype, backend };
-    return modelInfo(checkpoint.config, source);
+    const storage = storageInfo(checkpoint.format, weights.tensors, weights.metadata);
+    return modelInfo(checkpoint.config, { model, weights: checkpoint.weights, dtype, storage, backend });
   } finally {
     await weights.close();
   }

@@ -29,12 +29,22 @@ export async function readCoreNetModel(source: ByteSource, beside?: ModelConfig)
   return {
     format: 'corenet',
     config,
+    metadata: scalarsOf(contents),
     text: async (name) => contents.extras.get(name),
     tensors: (of) => {
       const tensors = [...weights].map(([name, tensor]) => withoutPadding({ ...tensor.stored(name), source: of }, config));
       return new Map(tensors.map((tensor) => [tensor.name, tensor]));
     },
   };
+}
+
+/** Numbers and words beside the weights of a training checkpoint. */
+function scalarsOf({ root }: TorchContents): Record<string, string> {
+  const entries: [unknown, unknown][] = root instanceof Map ? [...root] : [];
+  const scalars = entries.filter(
+    ([key, value]) => typeof key === 'string' && ['number', 'string', 'boolean'].includes(typeof value),
+  );
+  return Object.fromEntries(scalars.map(([key, value]) => [key, String(value)]));
 }
 
 /** The weights by name: the file's own dict, or that of a training checkpoint. */

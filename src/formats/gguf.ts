@@ -4,7 +4,7 @@
 import { InputError } from '../errors.js';
 import type { ByteSource, Piece, StoredTensor } from '../io/bytes.js';
 import { toFloat32 } from '../io/decode.js';
-import { type GgufContents, type GgufTensor, isNumbers, readGguf } from '../io/gguf.js';
+import { type GgufContents, type GgufTensor, type GgufValue, isNumbers, isTexts, readGguf } from '../io/gguf.js';
 import { blockTypes } from '../io/gguf-blocks.js';
 import type { GgufEntry } from '../io/gguf-write.js';
 import { decoded, joined } from '../io/pieces.js';
@@ -20,9 +20,18 @@ export async function readGgufModel(source: ByteSource): Promise<ModelFile & { r
     format: 'gguf',
     config,
     contents,
+    metadata: Object.fromEntries([...contents.metadata].map(([key, value]) => [key, shown(value)])),
     text: async (name) => readTokenizerTexts(contents.metadata, source.name, name),
     tensors: (of) => tensorsOf(contents.tensors, of, config.layers.length),
   };
+}
+
+/** A value in a few words. */
+function shown(value: GgufValue): string {
+  if (isTexts(value)) return `${value.starts.length} texts`;
+  if (!isNumbers(value)) return String(value);
+  const { numbers } = value;
+  return numbers.length > 64 ? `${numbers.length} numbers` : `[${Array.from(numbers).join(', ')}]`;
 }
 
 /** The config that the keys and shapes tell of. */

@@ -104,7 +104,8 @@ export function affineTensor(
       for (const end = i + groupSize; i < end; i++) out[i] = Math.fround(out[i] * scale[group]) + bias[group];
     }
   });
-  const packed = { format: kinds, source, offset: weight.offset, bytes: weight.bytes };
+  const besideBytes = scales.bytes + biases.bytes;
+  const packed = { format: kinds, source, offset: weight.offset, bytes: weight.bytes, besideBytes };
   const affine = { bits, group: groupSize, codes: weight, scales, minimums: biases };
   return { name, dtype: 'F32', shape, source: values, offset: 0, bytes: values.size, packed, affine };
 }

@@ -14,6 +14,8 @@ export interface ModelFile {
   readonly config: ModelConfig;
   /** A text beside the weights by its name in Hugging Face's layout, made when it is asked for. */
   text(name: string): Promise<Uint8Array | undefined>;
+  /** What the file says of itself, for people. */
+  readonly metadata: Readonly<Record<string, string>>;
   /** The tensors over a source of the same file. */
   tensors(source: ByteSource): Map<string, StoredTensor>;
 }

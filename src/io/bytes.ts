@@ -88,6 +88,8 @@ export interface AffineParts {
 export interface PackedTensor extends Piece {
   /** GGUF's name of the type (`Q4_0`), or MLX's numbers (`4 bits, groups of 64`). */
   readonly format: string;
+  /** Bytes of scales and the like that lie elsewhere. */
+  readonly besideBytes?: number;
 }
 
 /** Throws `InputError` unless [offset, offset + length) lies in the source. Sources call it before they allocate anything. */

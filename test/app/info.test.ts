@@ -139,3 +139,23 @@ describe('info --mpi', () => {
     expect(reason).toMatch(/^no MPI library is installed: looked for libnone-at-all\.so; install Open MPI or MPICH/);
   });
 });
+
+describe('a file of another format', () => {
+  const golden = (name: string): string => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
+
+  it.each([
+    ['models/tiny-elm/model-Q4_0.gguf', 'gguf', 'q4', { F32: 17, Q4_0: 17 }, 'openelm.block_count', '4'],
+    ['models/tiny-elm/mlx-q4', 'mlx', 'affine4', { F16: 17, '4 bits, groups of 32': 17 }, 'format', 'mlx'],
+    ['train/ckpt/training_checkpoint_last.pt', 'corenet', 'f32', { F32: 26 }, 'iterations', '3'],
+  ])('%s is shown with its types and metadata', async (name, format, dtype, types, key, value) => {
+    const { code, stdout, stderr } = await run(['info', golden(name), '--json']);
+    expect(code, stderr).toBe(0);
+    const info = JSON.parse(stdout) as ModelInfo;
+    expect([info.dtype, info.storage?.format, info.storage?.metadata[key]]).toEqual([dtype, format, value]);
+    const counts = Object.entries(info.storage!.types).map(([type, { tensors }]) => [type, tensors]);
+    expect(Object.fromEntries(counts)).toEqual(types);
+    const text = await run(['info', golden(name), '--tensors']);
+    expect(text.stdout).toMatch(/\nformat {4}\S.* bits a weight\n/);
+    expect(text.stdout.match(/ bytes$/gm)?.length).toBe(info.storage!.tensors.length);
+  });
+});
