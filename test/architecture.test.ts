@@ -33,6 +33,7 @@ const allowed: Record<string, readonly string[]> = {
   infer: ['tensor', 'io', 'model', 'tokenizer', 'grammar', 'python', 'template'],
   train: ['tensor', 'io', 'model', 'tokenizer', 'data'],
   eval: ['tensor', 'io', 'model', 'tokenizer', 'infer', 'report', 'python', 'template'],
+  page: [],
   server: ['tokenizer', 'model', 'infer'],
   door: [
     'server',

@@ -16,6 +16,7 @@ import { hubOptions } from './loading.js';
 import { addComputeOptions, type ModelOptions, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import { readConfigFile } from './serve-config.js';
+import { pageAssets } from './serve-page.js';
 import { Interrupted, type Terminal, tell, UsageError, writeJson } from './terminal.js';
 import { version } from './version.js';
 
@@ -117,6 +118,7 @@ async function serve(terminal: Terminal, words: readonly string[], options: Serv
   const handler = createHandler({
     ...{ models: sources, queue: options.queue, timeout: timeout * 1000, maxBody: options.maxBody, maxTokens: options.maxTokens },
     ...{ memory: memory ?? availableMemory(), apiKeys: apiKey, origins: cors, hosts: hostsOf(options) },
+    assets: await pageAssets(),
     ...{ onRequest, logBodies: options.logBodies, version: version(), residentMemory: () => process.memoryUsage.rss() },
     onDefect: (error) =>
       tell(terminal, `internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),

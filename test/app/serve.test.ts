@@ -59,6 +59,13 @@ describe('serve', () => {
     );
     const { data } = await (await fetch(`${server.url}/v1/models`)).json();
     expect(data).toHaveLength(2);
+    const page = await (await fetch(`${server.url}/`)).text();
+    for (const file of [...page.matchAll(/(?:src|href)="(\/page\/[^"]+)"/g)].map((match) => match[1])) {
+      const answer = await fetch(server.url + file);
+      expect([file, answer.status]).toEqual([file, 200]);
+      for (const [, name] of (await answer.text()).matchAll(/ from '\.\/([\w.]+)'/g))
+        expect((await fetch(`${server.url}/page/${name}`)).status, name).toBe(200);
+    }
     const taken = await run(['serve', '--port', new URL(server.url).port]);
     expect(taken).toMatchObject({ code: 1, stdout: '' });
     expect(taken.stderr).toMatch(
@@ -66,7 +73,7 @@ describe('serve', () => {
     );
     const { code, stdout } = await server.stop();
     expect(code).toBe(130);
-    expect(JSON.parse(stdout)).toMatchObject({ method: 'GET', path: '/v1/models', status: 200 });
+    expect(JSON.parse(stdout.split('\n')[0])).toMatchObject({ method: 'GET', path: '/v1/models', status: 200 });
   });
 
   it('takes settings from a file, under the environment, under the command line', async () => {

@@ -1,0 +1,29 @@
+// The chat page's files, read once: the server has these and no others.
+
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { packagePath } from '../io/node/paths.js';
+import type { Asset } from '../server.js';
+
+/** What the page consists of; scripts are compiled with the package. */
+const files: Readonly<Record<string, readonly [file: () => string, type: string]>> = {
+  '/': [own('index.html'), 'text/html'],
+  '/page/page.css': [own('page.css'), 'text/css'],
+  '/page/icon.svg': [own('icon.svg'), 'image/svg+xml'],
+  '/page/marked.js': [() => createRequire(import.meta.url).resolve('marked'), 'text/javascript'],
+  ...Object.fromEntries(
+    ['main', 'client', 'markdown', 'store'].map((name) => [`/page/${name}.js`, [own(`${name}.js`), 'text/javascript']] as const),
+  ),
+};
+
+function own(name: string): () => string {
+  return () => packagePath(`dist/page/${name}`);
+}
+
+/** The files by their path. */
+export async function pageAssets(): Promise<Record<string, Asset>> {
+  const read = Object.entries(files).map(
+    async ([path, [file, type]]) => [path, { type: `${type}; charset=utf-8`, body: await readFile(file(), 'utf8') }] as const,
+  );
+  return Object.fromEntries(await Promise.all(read));
+}

@@ -1,0 +1,104 @@
+// The server as the page sees it: its models, and an answer piece by piece with its speed.
+
+import type { Settings, Turn } from './store.js';
+
+export interface Speed {
+  readonly tokens: number;
+  readonly tokensPerSecond?: number;
+  readonly firstTokenMs?: number;
+}
+
+export async function models(key: string): Promise<string[]> {
+  const response = await fetch('/v1/models', { headers: headersOf(key) });
+  if (!response.ok) throw new Error(await reasonOf(response));
+  const { data } = (await response.json()) as { data: { id: string }[] };
+  return data.map(({ id }) => id);
+}
+
+/**
+ * Asks for the next turn and hands over its text as it comes. When the conversation has outgrown the context its oldest turns are left
+ * out; `dropped` says how many. Throws `Error` with one sentence.
+ */
+export async function answer(
+  turns: readonly Turn[],
+  settings: Settings,
+  signal: AbortSignal,
+  onText: (text: string) => void,
+): Promise<Speed & { dropped: number; reason?: string }> {
+  for (let dropped = 0; ; dropped += 2) {
+    const began = performance.now();
+    const response = await ask(turns.slice(dropped), settings, signal);
+    if (response.status === 400 && turns.length - dropped > 2 && (await codeOf(response.clone())) === 'context_length_exceeded')
+      continue;
+    if (!response.ok) throw new Error(await reasonOf(response));
+    return { dropped, ...(await read(response, began, onText)) };
+  }
+}
+
+function ask(turns: readonly Turn[], settings: Settings, signal: AbortSignal): Promise<Response> {
+  const { key, system, model, seed, ...sampling } = settings;
+  const messages = [
+    ...(system.trim() === '' ? [] : [{ role: 'system', content: system }]),
+    ...turns.map(({ role, content }) => ({ role, content })),
+  ];
+  const body = {
+    ...{ model, messages, stream: true, stream_options: { include_usage: true }, ...sampling },
+    ...(seed === '' ? {} : { seed: Number(seed) }),
+  };
+  return fetch('/v1/chat/completions', { method: 'POST', headers: headersOf(key), body: JSON.stringify(body), signal });
+}
+
+interface Chunk {
+  readonly error?: { readonly message: string };
+  readonly choices?: readonly { readonly delta: { readonly content?: string }; readonly finish_reason: string | null }[];
+  readonly usage?: { readonly completion_tokens: number } | null;
+}
+
+async function read(response: Response, began: number, onText: (text: string) => void): Promise<Speed & { reason?: string }> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let [rest, tokens, reason]: [string, number, string | undefined] = ['', 0, undefined];
+  let first: number | undefined;
+  let last = began;
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const lines = (rest + value).split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) {
+      if (!line.startsWith('data: ') || line === 'data: [DONE]') continue;
+      const chunk = JSON.parse(line.slice(6)) as Chunk;
+      if (chunk.error) throw new Error(chunk.error.message);
+      tokens = chunk.usage?.completion_tokens ?? tokens;
+      const choice = chunk.choices?.[0];
+      reason = choice?.finish_reason ?? reason;
+      if (!choice?.delta.content) continue;
+      last = performance.now();
+      first ??= last;
+      onText(choice.delta.content);
+    }
+  }
+  if (first === undefined) return { tokens, reason };
+  const rate = last > first && tokens > 1 ? (1000 * (tokens - 1)) / (last - first) : undefined;
+  return { tokens, reason, firstTokenMs: first - began, tokensPerSecond: rate };
+}
+
+function headersOf(key: string): Record<string, string> {
+  return { 'content-type': 'application/json', ...(key === '' ? {} : { authorization: `Bearer ${key}` }) };
+}
+
+async function reasonOf(response: Response): Promise<string> {
+  const text = await response.text();
+  try {
+    return (JSON.parse(text) as Chunk).error!.message;
+  } catch {
+    return `the server answers ${response.status}`;
+  }
+}
+
+async function codeOf(response: Response): Promise<unknown> {
+  try {
+    return ((await response.json()) as { error: { code: unknown } }).error.code;
+  } catch {
+    return undefined;
+  }
+}

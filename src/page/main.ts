@@ -1,0 +1,308 @@
+// The chat page: conversations on the left, turns in the middle, a question below. It has the elements and what happens to them; what
+// is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts.
+
+import { answer, models, type Speed } from './client.js';
+import { rendered } from './markdown.js';
+import { type Conversation, defaults, type Settings, Store, type Turn, toMarkdown } from './store.js';
+
+function at<Type extends HTMLElement>(id: string): Type {
+  return document.getElementById(id) as Type;
+}
+
+const [messages, list, drawer, shade, status] = ['messages', 'conversations', 'drawer', 'shade', 'status'].map((id) => at(id));
+const [menu, send, stop] = ['menu', 'send', 'stop'].map((id) => at<HTMLButtonElement>(id));
+const question = at<HTMLTextAreaElement>('question');
+const modelChoice = at<HTMLSelectElement>('model');
+const dialog = at<HTMLDialogElement>('settings');
+const form = dialog.querySelector('form')!;
+
+const store = new Store();
+const settings: Settings = store.settings();
+let current: Conversation = store.all()[0] ?? store.create();
+let answering: AbortController | undefined;
+
+/** Elements. */
+
+function element<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  properties: Partial<HTMLElementTagNameMap[Name]> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[Name] {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function button(label: string, action: () => void, title = label): HTMLButtonElement {
+  const made = element('button', { type: 'button', onclick: action, title }, label);
+  if (title !== label) made.setAttribute('aria-label', title);
+  return made;
+}
+
+function showConversations(): void {
+  const items = store.all().map((conversation) => {
+    const open = button(conversation.title, () => choose(conversation));
+    open.className = 'open';
+    open.setAttribute('aria-current', String(conversation.id === current.id));
+    const remove = button('×', () => forget(conversation), `Delete "${conversation.title}"`);
+    remove.className = 'remove';
+    return element('li', {}, open, remove);
+  });
+  list.replaceChildren(...items);
+}
+
+function showMessages(): void {
+  if (current.turns.length === 0) {
+    const hello = 'Whatever is asked here is answered by a model on this machine. Conversations stay in this browser.';
+    messages.replaceChildren(element('p', { className: 'empty' }, hello));
+    return;
+  }
+  messages.replaceChildren(...current.turns.map((turn, i) => showTurn(turn, i)));
+  messages.scrollTop = messages.scrollHeight;
+}
+
+function showTurn(turn: Turn, index: number): HTMLElement {
+  const body = element('div', { className: 'body' });
+  if (turn.role === 'user') body.textContent = turn.content;
+  else body.replaceChildren(...rendered(turn.content));
+  const tools = element('div', { className: 'tools' });
+  const article = element(
+    'article',
+    { className: turn.role },
+    element('h3', {}, turn.role === 'user' ? 'You' : 'Answer'),
+    body,
+    tools,
+  );
+  showTools(turn, index, article);
+  return article;
+}
+
+function showTools(turn: Turn, index: number, article: HTMLElement): void {
+  const note = element('span', { className: turn.failed ? 'error' : '' }, turn.note ?? '');
+  if (turn.failed) note.setAttribute('role', 'alert');
+  const copy = button('Copy', () => void navigator.clipboard.writeText(turn.content));
+  const own =
+    turn.role === 'user'
+      ? [button('Edit', () => edit(turn, index, article))]
+      : index === current.turns.length - 1
+        ? [button('Regenerate', () => void regenerate())]
+        : [];
+  article.querySelector('.tools')!.replaceChildren(...(turn.content === '' ? [] : [copy]), ...own, note);
+}
+
+/** The question again, to be changed: what came after it goes. */
+function edit(turn: Turn, index: number, article: HTMLElement): void {
+  if (answering) return;
+  const text = element('textarea', { value: turn.content, rows: 2 });
+  text.setAttribute('aria-label', 'Edit your message');
+  const done = (): void => {
+    if (text.value.trim() === '') return;
+    current.turns = current.turns.slice(0, index);
+    void say(text.value.trim());
+  };
+  text.onkeydown = (event) => {
+    if (event.key === 'Escape') showMessages();
+    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      done();
+    }
+  };
+  const row = element('div', { className: 'row' }, button('Send', done), button('Cancel', showMessages));
+  article.replaceChildren(element('div', { className: 'edit' }, text, row));
+  text.focus();
+}
+
+/** What can be done. */
+
+function choose(conversation: Conversation): void {
+  answering?.abort();
+  current = conversation;
+  showDrawer(false);
+  showConversations();
+  showMessages();
+  question.focus();
+}
+
+function forget(conversation: Conversation): void {
+  if (!confirm(`Delete "${conversation.title}"?`)) return;
+  if (conversation.id === current.id) answering?.abort();
+  store.remove(conversation.id);
+  if (conversation.id === current.id) choose(store.all()[0] ?? store.create());
+  else showConversations();
+}
+
+async function say(text: string): Promise<void> {
+  if (current.turns.length === 0) current.title = text.replace(/\s+/g, ' ').slice(0, 60);
+  current.turns.push({ role: 'user', content: text });
+  await reply();
+}
+
+async function regenerate(): Promise<void> {
+  if (answering || current.turns.at(-1)?.role !== 'assistant') return;
+  current.turns.pop();
+  await reply();
+}
+
+/** Lets the model answer the last turn, and shows the answer as it comes. */
+async function reply(): Promise<void> {
+  const conversation = current;
+  const asked = conversation.turns.slice();
+  const turn: Turn = { role: 'assistant', content: '' };
+  conversation.turns.push(turn);
+  const controller = new AbortController();
+  answering = controller;
+  setBusy(true);
+  store.save(conversation);
+  showConversations();
+  showMessages();
+  const article = messages.lastElementChild as HTMLElement;
+  const body = article.querySelector('.body')!;
+  body.classList.add('waiting');
+  let drawn = false;
+  const draw = (): void => {
+    drawn = false;
+    const below = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 60;
+    body.replaceChildren(...rendered(turn.content));
+    if (below) messages.scrollTop = messages.scrollHeight;
+  };
+  try {
+    const speed = await answer(asked, settings, controller.signal, (text) => {
+      turn.content += text;
+      if (!drawn) requestAnimationFrame(draw);
+      drawn = true;
+    });
+    turn.note = noteOf(speed);
+    status.textContent = 'The answer is complete.';
+  } catch (error) {
+    turn.failed = !controller.signal.aborted;
+    turn.note = controller.signal.aborted ? 'stopped' : error instanceof Error ? error.message : String(error);
+    status.textContent = controller.signal.aborted ? 'The answer was stopped.' : '';
+  }
+  turn.content = turn.content.trim();
+  body.classList.remove('waiting');
+  draw();
+  if (answering === controller) {
+    answering = undefined;
+    setBusy(false);
+  }
+  if (store.get(conversation.id)) store.save(conversation);
+  showTools(turn, conversation.turns.indexOf(turn), article);
+  showConversations();
+}
+
+function noteOf({
+  tokens,
+  tokensPerSecond,
+  firstTokenMs,
+  dropped,
+  reason,
+}: Speed & { dropped: number; reason?: string }): string {
+  const parts = [`${tokens} tokens`];
+  if (tokensPerSecond !== undefined) parts.push(`${tokensPerSecond.toFixed(tokensPerSecond < 10 ? 1 : 0)} tokens/s`);
+  if (firstTokenMs !== undefined) parts.push(`first after ${firstTokenMs.toFixed(0)} ms`);
+  if (reason === 'length') parts.push('cut at its longest');
+  if (dropped > 0) parts.push(`the context is full: the oldest ${dropped} turns were left out`);
+  return parts.join(' · ');
+}
+
+function setBusy(busy: boolean): void {
+  send.hidden = busy;
+  stop.hidden = !busy;
+  messages.setAttribute('aria-busy', String(busy));
+}
+
+function showDrawer(shown: boolean): void {
+  drawer.classList.toggle('shown', shown);
+  shade.hidden = !shown;
+  menu.setAttribute('aria-expanded', String(shown));
+}
+
+function startNew(): void {
+  choose(store.create());
+}
+
+/** Markdown, as a file. */
+function save(): void {
+  const file = new Blob([toMarkdown(current)], { type: 'text/markdown' });
+  const link = element('a', {
+    href: URL.createObjectURL(file),
+    download: `${current.title.replace(/[^\w -]+/g, '').trim() || 'conversation'}.md`,
+  });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+async function showModels(): Promise<void> {
+  try {
+    const names = await models(settings.key);
+    modelChoice.replaceChildren(...names.map((name) => element('option', { value: name }, name)));
+    if (!names.includes(settings.model)) settings.model = names[0];
+    modelChoice.value = settings.model;
+  } catch (error) {
+    const reason = element('p', { className: 'empty error' }, error instanceof Error ? error.message : String(error));
+    reason.setAttribute('role', 'alert');
+    messages.replaceChildren(reason);
+  }
+}
+
+function fillSettings(values: Settings): void {
+  for (const [name, value] of Object.entries(values)) {
+    const field = form.elements.namedItem(name) as HTMLInputElement | null;
+    if (field) field.value = String(value);
+  }
+}
+
+function readSettings(): void {
+  const values = settings as unknown as Record<string, string | number>;
+  for (const [name, usual] of Object.entries(defaults)) {
+    const field = form.elements.namedItem(name) as HTMLInputElement | null;
+    if (field) values[name] = typeof usual === 'number' ? Number(field.value) : field.value;
+  }
+  store.saveSettings(settings);
+}
+
+/** Wiring. */
+
+at<HTMLFormElement>('composer').onsubmit = (event) => {
+  event.preventDefault();
+  const text = question.value.trim();
+  if (text === '' || answering) return;
+  question.value = '';
+  void say(text);
+};
+question.onkeydown = (event) => {
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  at<HTMLFormElement>('composer').requestSubmit();
+};
+document.onkeydown = (event) => {
+  if (event.key === 'Escape' && answering && !dialog.open) answering.abort();
+  if (event.key === 'Escape') showDrawer(false);
+  if (event.key.toLowerCase() === 'o' && event.ctrlKey && event.shiftKey) {
+    event.preventDefault();
+    startNew();
+  }
+};
+stop.onclick = () => answering?.abort();
+menu.onclick = () => showDrawer(!drawer.classList.contains('shown'));
+shade.onclick = () => showDrawer(false);
+at('new').onclick = startNew;
+at('export').onclick = save;
+at('defaults').onclick = () => fillSettings({ ...defaults, key: settings.key });
+at('settings-open').onclick = () => {
+  fillSettings(settings);
+  dialog.showModal();
+};
+dialog.onclose = () => {
+  if (form.checkValidity()) readSettings();
+  void showModels();
+};
+modelChoice.onchange = () => {
+  settings.model = modelChoice.value;
+  store.saveSettings(settings);
+};
+
+showConversations();
+showMessages();
+void showModels();
+question.focus();
