@@ -8,6 +8,7 @@ import { type Prompt, TextModel, type TextModelParts, type TextOptions, type Tex
 import type { LoadedModel } from './model/load.js';
 import { type OpenOptions, openModel, openRules } from './open.js';
 import { checkOptions, oneOf, type Rules, shown, wholeFrom } from './options.js';
+import { promptCaching } from './prompt-cache.js';
 import type { Backend } from './tensor/backend.js';
 
 export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from './checkpoint.js';
@@ -114,7 +115,14 @@ export async function load(model?: string, options: LoadOptions = {}): Promise<M
   const { checkpoint, backend, weights, tokenizer, chatTemplate, cacheType, close } = opened;
   try {
     const engine = new Engine(backend, opened.model, { ...options, cacheType, slots: opened.slots });
-    return new Model({ engine, tokenizer, chatTemplate }, checkpoint, backend, weights, close);
+    const { activations = 'int8', adapter, adapters, onNotice } = options;
+    const caching = promptCaching({
+      ...{ engine, checkpoint, backend, cacheType, onNotice },
+      precision: /^q/.test(weights.dtype) ? `${weights.dtype} (${activations} activations)` : weights.dtype,
+      adapters: { ...adapters, ...(adapter === undefined ? {} : { [adapter]: adapter }) },
+      usualAdapter: adapter,
+    });
+    return new Model({ engine, tokenizer, chatTemplate, promptCaching: caching }, checkpoint, backend, weights, close);
   } catch (error) {
     await close();
     throw error;

@@ -151,6 +151,7 @@ export interface GenerationOptions extends SamplingOptions {
   readonly jsonSchema?: string;
   readonly grammar?: string;
   readonly regex?: string;
+  readonly promptCache?: string;
 }
 
 /** What the text must be, read from the files that the options name. Throws `UsageError` when there are two of them. */
@@ -196,6 +197,10 @@ export function addGenerationOptions(
     .option('--ignore-eos', 'go on after an end-of-sequence token')
     .option('--json-schema <file>', 'write JSON that this schema allows')
     .option('--grammar <file>', "write what this grammar allows (llama.cpp's GBNF)")
+    .option(
+      '--prompt-cache <file>',
+      "keep the prompt's keys and values in this file; what a prompt has in common with it is not computed",
+    )
     .option('--regex <pattern>', "write what this regular expression (JavaScript's) matches as a whole");
 }
 

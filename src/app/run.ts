@@ -78,6 +78,7 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
       const pieces = model.generate(prompt, {
         ...generationOptions(options),
         ...constraint,
+        promptCache: options.promptCache,
         signal,
         continuation: echo,
         overflow: options.slide ? 'slide' : 'stop',
@@ -167,10 +168,11 @@ function summary(
   const { prompt, generation } = rates(result);
   const speed = (rate: number | null): string => (rate === null ? '' : `, ${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s`);
   const { dtype, bytes } = model.weights;
+  const reused = timings.reusedTokens > 0 ? ` (${timings.reusedTokens} of them known)` : '';
   const rows = [
     ['model', `${model.checkpoint.name}, ${dtype}, ${formatBytes(bytes)}, loaded in ${loadMs.toFixed(0)} ms`],
     ['backend', model.backend.description],
-    ['prompt', `${timings.promptTokens} tokens${speed(prompt)}`],
+    ['prompt', `${timings.promptTokens} tokens${reused}${speed(prompt)}`],
     ['generated', `${timings.generatedTokens} tokens${speed(generation)}, ended by ${result.finishReason}`],
     ['first token', firstMs === undefined ? 'none' : `${firstMs.toFixed(1)} ms after the prompt was given`],
     ['peak memory', formatBytes(peakMemory())],

@@ -4,7 +4,7 @@
 
 import { InputError } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
-import { type Cache, copyRows, createCache } from '../model/cache.js';
+import { type Cache, type CacheArray, copyRows, createCache, readRows, writeRows } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
@@ -303,6 +303,45 @@ export class Engine {
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
+    } finally {
+      this.slots.release(slot);
+    }
+  }
+
+  /** How many of a prompt's tokens some slot has, which need not be computed. */
+  cachedOf(prompt: ArrayLike<number>, adapter?: string | null): number {
+    return this.slots.nearest(prompt, this.adapterOf(adapter))?.shared ?? 0;
+  }
+
+  /** Keys and values of tokens that a slot has: of each layer, keys and values of all tokens; undefined when none has them all. */
+  async cachedRows(tokens: ArrayLike<number>, adapter?: string | null): Promise<CacheArray[] | undefined> {
+    const found = this.slots.nearest(tokens, this.adapterOf(adapter));
+    return found?.shared === tokens.length ? readRows(this.backend, this.cache, found.slot.firstRow, tokens.length) : undefined;
+  }
+
+  /**
+   * Puts tokens' keys and values in a slot, as `cachedRows` gave them. The last token is computed anew: when it does not come out the
+   * same to the bit, they are another model's or another arithmetic's, and false is returned with nothing kept.
+   */
+  async restoreRows(tokens: readonly number[], rows: readonly CacheArray[], options: HiddenOptions = {}): Promise<boolean> {
+    this.checkTokens(tokens);
+    const slot = await this.slots.take([], this.adapterOf(options.adapter), options.signal);
+    if (!slot) throw options.signal?.reason;
+    try {
+      const past = tokens.length - 1;
+      writeRows(this.backend, this.cache, slot.firstRow, rows);
+      const item = {
+        ids: [tokens[past]],
+        past,
+        segments: [[slot.firstRow, past + 1]] as const,
+        wanted: [],
+        adapter: slot.adapter,
+      };
+      await this.beside(() => this.stepper.run([item], 'none', options.signal));
+      const last = await readRows(this.backend, this.cache, slot.firstRow + past, 1);
+      const same = last.every((row, i) => row.every((value, k) => Object.is(value, rows[i][rows[i].length - row.length + k])));
+      if (same) slot.cached.push(...tokens);
+      return same;
     } finally {
       this.slots.release(slot);
     }

@@ -84,6 +84,14 @@ export class Slots {
     return best;
   }
 
+  /** The slot, busy or free, that has most of some tokens, from the first on, and how many. */
+  nearest(tokens: ArrayLike<number>, adapter: number): { readonly slot: Slot; readonly shared: number } | undefined {
+    const all = this.all
+      .filter((slot) => slot.adapter === adapter)
+      .map((slot) => ({ slot, shared: commonPrefix(slot.cached, tokens) }));
+    return all.reduce<(typeof all)[number] | undefined>((a, b) => (a && a.shared >= b.shared ? a : b), undefined);
+  }
+
   /** Ends the waiting: whoever waits, or comes later, is told that the engine is gone. */
   close(): void {
     this.closed = true;

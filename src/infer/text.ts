@@ -25,6 +25,11 @@ export type Prompt = string | readonly number[] | Int32Array | readonly ChatMess
 export interface TextOptions extends Omit<GenerateOptions, 'constraint'>, ConstraintOptions {
   /** Ends the text before the first of these that appears. */
   readonly stop?: string | readonly string[];
+  /**
+   * A file that keeps the prompt's keys and values: written when it is not there, was made with something else or is damaged; what the
+   * prompt has in common with it is not computed.
+   */
+  readonly promptCache?: string;
   /** Decode as what comes after the prompt: a leading space stays. Default: the text of the new ids by themselves. */
   readonly continuation?: boolean;
 }
@@ -91,6 +96,7 @@ const textRules: Rules<TextOptions> = {
   grammar: rules.text,
   signal: rules.signal,
   stop: stops,
+  promptCache: rules.text,
   continuation: rules.boolean,
 };
 
@@ -128,6 +134,16 @@ export interface TextResult {
   readonly timings: Timings;
 }
 
+/**
+ * Finds what a file has of a prompt and puts it where the engine takes it from; returns what writes the file once the prompt is
+ * computed, if it should be.
+ */
+export type PromptCaching = (
+  file: string,
+  prompt: readonly number[],
+  options: Pick<GenerateOptions, 'adapter' | 'signal'>,
+) => Promise<() => Promise<void>>;
+
 /** What is said where text is given to a model that came without a tokenizer. */
 export const noTokenizer = 'this model came without a tokenizer: give token ids, or put a tokenizer.model beside its weights';
 
@@ -137,6 +153,8 @@ export interface TextModelParts {
   readonly tokenizer?: Tokenizer;
   /** The model's own chat template; default Apple's instruction recipe. */
   readonly chatTemplate?: string;
+  /** Where there are files. */
+  readonly promptCaching?: PromptCaching;
 }
 
 export class TextModel {
@@ -184,9 +202,13 @@ export class TextModel {
     const began = performance.now();
     checkOptions('the options of the generation', options, textRules);
     const matcher = new StopMatcher(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []));
-    const { jsonSchema, regex, grammar, ...others } = options;
+    const { jsonSchema, regex, grammar, promptCache, ...others } = options;
     const constraint = this.constraintOf({ jsonSchema, regex, grammar });
     const promptIds = await this.encodePrompt(prompt);
+    const caching = promptCache === undefined ? undefined : this.parts.promptCaching;
+    if (promptCache !== undefined && !caching) throw new InputError('a promptCache is a file, and there are no files here');
+    const keep = options.signal?.aborted ? undefined : await caching?.(promptCache!, promptIds, options);
+    let kept: Promise<void> | undefined;
     // Only text needs a tokenizer: ids alone can be continued without one.
     const decoder = this.parts.tokenizer?.streamDecoder();
     if (options.continuation) for (const id of promptIds) decoder?.push(id);
@@ -215,12 +237,15 @@ export class TextModel {
           break;
         }
         firstAt ??= performance.now();
+        kept ??= keep?.();
+        kept?.catch(() => {}); // it is waited for below
         ids.push(next.value);
         yield piece(matcher.push(decoder?.push(next.value) ?? '').text, [next.value]);
         if (matcher.stop !== undefined) break;
       }
     } finally {
       await tokens.return(undefined as never);
+      await kept;
     }
     const rest = matcher.stop === undefined ? matcher.push(decoder?.flush() ?? '').text + matcher.flush() : '';
     if (rest !== '') yield piece(rest, []);

@@ -41,11 +41,37 @@ export function createCache(backend: Backend, config: ModelConfig, rows: number,
 
 /** Copies the keys and values of `count` rows to other rows of the same cache, in order with what else is queued. */
 export async function copyRows(backend: Backend, cache: Cache, from: number, to: number, count: number): Promise<void> {
-  const buffers = cache.layers.flatMap(({ keys, values }) => [keys, values]);
-  const copies = buffers.map(async (buffer) => {
-    const width = buffer.shape[1] * buffer.shape[2];
-    const rows = await backend.read(buffer as DeviceBuffer<'f16' | 'f32'>, from * width, count * width);
-    backend.write(buffer, rows, to * width);
-  });
+  const copies = buffersOf(cache).map(async (buffer) =>
+    writeBuffer(backend, buffer, to, await readBuffer(backend, buffer, from, count)),
+  );
   await Promise.all(copies);
+}
+
+/** The keys and values of rows: of each layer [count, kvHeads, headDim] twice. */
+export function readRows(backend: Backend, cache: Cache, from: number, count: number): Promise<CacheArray[]> {
+  return Promise.all(buffersOf(cache).map((buffer) => readBuffer(backend, buffer, from, count)));
+}
+
+/** Puts what `readRows` gave into rows. */
+export function writeRows(backend: Backend, cache: Cache, to: number, rows: readonly CacheArray[]): void {
+  for (const [i, buffer] of buffersOf(cache).entries()) writeBuffer(backend, buffer, to, rows[i]);
+}
+
+/** f16 as bits, or f32. */
+export type CacheArray = Uint16Array | Float32Array;
+
+function buffersOf({ layers }: Cache): DeviceBuffer<'f16' | 'f32'>[] {
+  return layers.flatMap(({ keys, values }) => [keys, values] as DeviceBuffer<'f16' | 'f32'>[]);
+}
+
+function widthOf({ shape }: DeviceBuffer): number {
+  return shape[1] * shape[2];
+}
+
+function readBuffer(backend: Backend, buffer: DeviceBuffer<'f16' | 'f32'>, from: number, count: number): Promise<CacheArray> {
+  return backend.read(buffer, from * widthOf(buffer), count * widthOf(buffer));
+}
+
+function writeBuffer(backend: Backend, buffer: DeviceBuffer, to: number, rows: CacheArray): void {
+  backend.write(buffer, rows, to * widthOf(buffer));
 }
