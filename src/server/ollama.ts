@@ -133,10 +133,14 @@ async function* streamed(
   shape: (text: string) => object,
   end: (result: TextResult) => object,
 ): AsyncGenerator<object, void> {
-  for (;;) {
-    const next = await pieces.next();
-    if (next.done) return yield { ...head(call), ...shape(''), ...end(next.value[0]) };
-    if (next.value.piece.text !== '') yield { ...head(call), ...shape(next.value.piece.text), done: false };
+  try {
+    for (;;) {
+      const next = await pieces.next();
+      if (next.done) return yield { ...head(call), ...shape(''), ...end(next.value[0]) };
+      if (next.value.piece.text !== '') yield { ...head(call), ...shape(next.value.piece.text), done: false };
+    }
+  } finally {
+    await pieces.return([]); // whoever reads may have left
   }
 }
 

@@ -135,23 +135,27 @@ async function* chunks(
     ...{ index, delta, logprobs: null, finish_reason: finish },
   });
   const pieces = answers(call, [prompt], n, options);
-  const begun = new Set<number>();
-  for (;;) {
-    const next = await pieces.next();
-    for (let index = 0; index < n; index++) {
-      const speaks = next.done || next.value.index === index;
-      if (speaks && !begun.has(index)) yield chunk([choice(index, { role: 'assistant', content: '' })]);
-      if (speaks) begun.add(index);
+  try {
+    const begun = new Set<number>();
+    for (;;) {
+      const next = await pieces.next();
+      for (let index = 0; index < n; index++) {
+        const speaks = next.done || next.value.index === index;
+        if (speaks && !begun.has(index)) yield chunk([choice(index, { role: 'assistant', content: '' })]);
+        if (speaks) begun.add(index);
+      }
+      if (next.done) {
+        for (const [index, { finishReason }] of next.value.entries()) yield chunk([choice(index, {}, finishOf(finishReason))]);
+        if (withUsage) yield chunk([], usage(next.value));
+        return;
+      }
+      const { index, piece } = next.value;
+      const content = piece.logprobs?.map((token) => chatLogprob(tokenizer, token));
+      if (piece.text === '' && !content) continue;
+      yield chunk([{ ...choice(index, { content: piece.text }), logprobs: content ? { content, refusal: null } : null }]);
     }
-    if (next.done) {
-      for (const [index, { finishReason }] of next.value.entries()) yield chunk([choice(index, {}, finishOf(finishReason))]);
-      if (withUsage) yield chunk([], usage(next.value));
-      return;
-    }
-    const { index, piece } = next.value;
-    const content = piece.logprobs?.map((token) => chatLogprob(tokenizer, token));
-    if (piece.text === '' && !content) continue;
-    yield chunk([{ ...choice(index, { content: piece.text }), logprobs: content ? { content, refusal: null } : null }]);
+  } finally {
+    await pieces.return([]); // whoever reads may have left
   }
 }
 

@@ -177,19 +177,23 @@ async function* chunks(call: Call, asked: Asked, withUsage: boolean): AsyncGener
     }
   }
   const pieces = answers(call, prompts, bestOf, options);
-  for (;;) {
-    const next = await pieces.next();
-    if (next.done) {
-      for (const [index, { finishReason }] of next.value.entries())
-        yield chunk([{ index, text: '', logprobs: null, finish_reason: finishOf(finishReason) }]);
-      if (withUsage) yield chunk([], usage(asked, next.value));
-      return;
+  try {
+    for (;;) {
+      const next = await pieces.next();
+      if (next.done) {
+        for (const [index, { finishReason }] of next.value.entries())
+          yield chunk([{ index, text: '', logprobs: null, finish_reason: finishOf(finishReason) }]);
+        if (withUsage) yield chunk([], usage(asked, next.value));
+        return;
+      }
+      const { index, piece } = next.value;
+      const lists = logprobs === undefined ? null : emptyLogprobs();
+      for (const token of piece.logprobs ?? []) grown[index].add(token, lists ?? undefined);
+      if (piece.text !== '' || lists?.tokens.length)
+        yield chunk([{ index, text: piece.text, logprobs: lists, finish_reason: null }]);
     }
-    const { index, piece } = next.value;
-    const lists = logprobs === undefined ? null : emptyLogprobs();
-    for (const token of piece.logprobs ?? []) grown[index].add(token, lists ?? undefined);
-    if (piece.text !== '' || lists?.tokens.length)
-      yield chunk([{ index, text: piece.text, logprobs: lists, finish_reason: null }]);
+  } finally {
+    await pieces.return([]); // whoever reads may have left
   }
 }
 

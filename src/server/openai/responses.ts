@@ -122,19 +122,23 @@ function events(answer: Answer, pieces: ReturnType<typeof answers>): Streamed<Ev
 async function* told(answer: Answer, pieces: ReturnType<typeof answers>): AsyncGenerator<Event, void> {
   const place = { item_id: answer.messageId, output_index: 0, content_index: 0 };
   const item = { output_index: 0 };
-  let next = await pieces.next(); // before anything is told: what is wrong with the request still has its status
-  yield { type: 'response.created', response: answer.begun() };
-  yield { type: 'response.in_progress', response: answer.begun() };
-  yield { type: 'response.output_item.added', ...item, item: answer.message('', 'in_progress') };
-  yield { type: 'response.content_part.added', ...place, part: answer.part('') };
-  for (; !next.done; next = await pieces.next()) {
-    const delta = next.value.piece.text;
-    if (delta !== '') yield { type: 'response.output_text.delta', ...place, delta, logprobs: [] };
+  try {
+    let next = await pieces.next(); // before anything is told: what is wrong with the request still has its status
+    yield { type: 'response.created', response: answer.begun() };
+    yield { type: 'response.in_progress', response: answer.begun() };
+    yield { type: 'response.output_item.added', ...item, item: answer.message('', 'in_progress') };
+    yield { type: 'response.content_part.added', ...place, part: answer.part('') };
+    for (; !next.done; next = await pieces.next()) {
+      const delta = next.value.piece.text;
+      if (delta !== '') yield { type: 'response.output_text.delta', ...place, delta, logprobs: [] };
+    }
+    const [result] = next.value;
+    const status = result.finishReason === 'length' ? 'incomplete' : 'completed';
+    yield { type: 'response.output_text.done', ...place, text: result.text, logprobs: [] };
+    yield { type: 'response.content_part.done', ...place, part: answer.part(result.text) };
+    yield { type: 'response.output_item.done', ...item, item: answer.message(result.text, status) };
+    yield { type: `response.${status}`, response: answer.finished(result) };
+  } finally {
+    await pieces.return([]); // whoever reads may have left
   }
-  const [result] = next.value;
-  const status = result.finishReason === 'length' ? 'incomplete' : 'completed';
-  yield { type: 'response.output_text.done', ...place, text: result.text, logprobs: [] };
-  yield { type: 'response.content_part.done', ...place, part: answer.part(result.text) };
-  yield { type: 'response.output_item.done', ...item, item: answer.message(result.text, status) };
-  yield { type: `response.${status}`, response: answer.finished(result) };
 }
