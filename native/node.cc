@@ -301,6 +301,15 @@ napi_value measure(Args& args, Door* door) {
   return promise;
 }
 
+// address(backend, id) -> where a buffer of rows lies
+napi_value address(Args& args, Door* door) {
+  Buffer* buffer = buffer_of(args, door);
+  if (!args.ok || buffer->is_weight()) return args.wrong();
+  napi_value value = nullptr;
+  napi_create_bigint_uint64(args.env, reinterpret_cast<uintptr_t>(buffer->data), &value);
+  return value;
+}
+
 // memoryBytes(backend) -> bytes of all buffers and work space
 napi_value memory_bytes(Args& args, Door* door) {
   return number(args.env, static_cast<double>(door->executor->memory_bytes()));
@@ -362,6 +371,7 @@ NAPI_MODULE_INIT() {
       OPENELM_FUNCTION("submit", submit),
       OPENELM_FUNCTION("cancel", cancel),
       OPENELM_FUNCTION("measure", measure),
+      OPENELM_FUNCTION("address", address),
       OPENELM_FUNCTION("memoryBytes", memory_bytes),
       OPENELM_FUNCTION("close", close),
       OPENELM_FUNCTION("lockFile", lock_file, false),

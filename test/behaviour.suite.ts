@@ -98,6 +98,26 @@ export function behaviourSuite(openBackend: Open, { threads = true } = {}): void
     await Promise.all(opened.splice(0).map((backend) => backend.dispose()));
   });
 
+  it('tells when it has come to a cut, and computes the same', async () => {
+    const backend = await open();
+    const x = rows(backend, random(64), 8);
+    const outs = [0, 1].map(() => backend.create('f32', [8, 8]));
+    const ops = new Ops();
+    const half = ops.silu(x);
+    ops.copy(half, outs[0]);
+    ops.copy(ops.silu(half), outs[1]);
+    const program = ops.finish();
+    const whole = backend.compile(program);
+    await backend.submit(whole, none).done;
+    const expected = await Promise.all(outs.map((out) => backend.read(out)));
+    for (const out of outs) backend.write(out, new Float32Array(64));
+    const { done, reached = [done, done] } = backend.submit(backend.compile(program, [2, 3]), none);
+    const order: number[] = [];
+    await Promise.all([...reached, done].map((promise, i) => promise.then(() => order.push(i))));
+    expect(order).toEqual([0, 1, 2]);
+    expect(await Promise.all(outs.map((out) => backend.read(out)))).toEqual(expected);
+  });
+
   it('keeps writes, runs and reads in order', async () => {
     const backend = await open();
     const x = rows(backend, random(4096), 64);

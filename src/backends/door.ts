@@ -15,6 +15,7 @@ import type {
   HostArrays,
   HostType,
   Limits,
+  MappedMemory,
   Program,
   Submission,
 } from '../tensor/backend.js';
@@ -50,6 +51,8 @@ export interface Door {
   forget(backend: Handle, executable: number): void;
   submit(backend: Handle, executable: number, params: Int32Array, run: number): Promise<void> | 0;
   cancel(backend: Handle, run: number): void;
+  /** Left out where memory is not to be shared. */
+  address?(backend: Handle, id: number): bigint;
   measure(backend: Handle, threads: number): Promise<number[]>;
   memoryBytes(backend: Handle): number;
   close(backend: Handle): Promise<void>;
@@ -90,11 +93,18 @@ export interface Roofline {
   readonly int8MultiplyAdds: number;
 }
 
+/** A piece of a program between two cuts, on the other side. */
+interface Piece {
+  readonly id: number;
+  readonly firstRecord: number;
+}
+
+/** The pieces have one plan of the arena, which keeps what they hand on: they run one right behind the other. */
 class DoorExecutable implements Executable {
   constructor(
     readonly program: Program,
     readonly arenaBytes: number,
-    readonly id: number,
+    readonly pieces: readonly Piece[],
     private readonly forget: () => void,
   ) {}
 
@@ -106,6 +116,7 @@ class DoorExecutable implements Executable {
 /** See `Backend`; made by `nativeBackend` and `wasmBackend`. */
 export class DoorBackend<Isa extends string = string> implements Backend {
   readonly limits: Limits;
+  readonly memory?: (buffer: DeviceBuffer<'f32'>) => MappedMemory;
   private runs = 0;
   private closing: Promise<void> | undefined;
   private pieces = 0;
@@ -169,7 +180,7 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     this.door.write(this.open(), buffer.id, (buffer.offset + elementOffset) * data.BYTES_PER_ELEMENT, data);
   }
 
-  compile(program: Program): Executable {
+  compile(program: Program, cuts: readonly number[] = []): Executable {
     for (const record of program.records) {
       checkRecord(record, program);
       const headDim = record.op === 'attention' ? maxOf(record.ints[opSpec('attention').ints.indexOf('headDim')]) : 0;
@@ -181,30 +192,37 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     }
     const plan = planArena(program);
     const handle = this.open();
-    const id = this.door.compile(handle, encodeWords(program, plan), plan.bytes, program.paramsLength);
-    if (typeof id === 'string') throw new Error(id);
-    return new DoorExecutable(program, plan.bytes, id, () => {
-      if (!this.closing) this.door.forget(handle, id);
+    const pieces = [0, ...cuts].map((firstRecord, i): Piece => {
+      const records = program.records.slice(firstRecord, cuts[i]);
+      const id = this.door.compile(handle, encodeWords({ ...program, records }, plan), plan.bytes, program.paramsLength);
+      if (typeof id === 'string') throw new Error(id);
+      return { id, firstRecord };
+    });
+    return new DoorExecutable(program, plan.bytes, pieces, () => {
+      if (!this.closing) for (const { id } of pieces) this.door.forget(handle, id);
     });
   }
 
   submit(executable: Executable, params: Int32Array): Submission {
     if (!(executable instanceof DoorExecutable)) throw new Error('this program was compiled by another backend');
-    const { program, id } = executable;
+    const { program, pieces } = executable;
     if (params.length !== program.paramsLength) {
       throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
     }
     const handle = this.open();
-    this.runs = (this.runs % mostElements) + 1;
-    const run = this.runs;
-    const done = this.door.submit(handle, id, params, run);
-    if (!done) throw new Error('the program, or a buffer that it uses, was freed');
-    return {
-      done: this.settled(done, (record) => program.records[record]?.op ?? 'allocate'),
-      cancel: () => {
-        if (!this.closing) this.door.cancel(handle, run);
-      },
+    const submitted = pieces.map(({ id, firstRecord }) => {
+      this.runs = (this.runs % mostElements) + 1;
+      const done = this.door.submit(handle, id, params, this.runs);
+      if (!done) throw new Error('the program, or a buffer that it uses, was freed');
+      return { run: this.runs, done: this.settled(done, (record) => program.records[firstRecord + record]?.op ?? 'allocate') };
+    });
+    const cancel = (): void => {
+      if (!this.closing) for (const { run } of submitted) this.door.cancel(handle, run);
     };
+    if (submitted.length === 1) return { done: submitted[0].done, cancel };
+    const reached = submitted.slice(0, -1).map(({ done }) => done);
+    for (const promise of reached) promise.catch(() => {}); // `done` tells too
+    return { done: Promise.all(submitted.map(({ done }) => done)).then(() => {}), cancel, reached };
   }
 
   read<Type extends DType>(

@@ -39,6 +39,7 @@ interface Stored {
 interface ReferenceExecutable extends Executable {
   readonly stored: readonly (readonly (Stored | undefined)[])[];
   readonly ids: ReadonlySet<number>;
+  readonly cuts: readonly number[];
 }
 
 const maxBufferBytes = 2 ** 31;
@@ -54,7 +55,7 @@ class ReferenceBackend implements Backend {
   readonly name = 'reference';
   readonly description = 'reference (plain TypeScript, 1 thread)';
   readonly limits = { maxBufferBytes, maxBindingBytes: maxBufferBytes, threads: 1 };
-  private readonly memory = new Map<number, Stored>();
+  private readonly buffers = new Map<number, Stored>();
   private readonly executables = new WeakSet<Executable>();
   private queue: Promise<unknown> = Promise.resolve();
   /** Failed runs so far, and how many of them callers have been told of. */
@@ -99,14 +100,14 @@ class ReferenceBackend implements Backend {
     }).catch(() => {});
   }
 
-  compile(program: Program): Executable {
+  compile(program: Program, cuts: readonly number[] = []): Executable {
     this.open();
     const ids = new Set<number>();
     const stored = program.records.map((record, index) => {
       checkRecord(record, program);
       return record.operands.map((buffer) => {
         if (buffer?.kind !== 'persistent') return undefined;
-        const found = this.memory.get(buffer.id);
+        const found = this.buffers.get(buffer.id);
         if (!found) throw new Error(`record ${index}: a buffer that is unknown or freed`);
         if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > lengthOf(found)) {
           throw new Error(`record ${index}: a view past the end of its buffer`);
@@ -120,6 +121,7 @@ class ReferenceBackend implements Backend {
       arenaBytes: planArena(program).bytes,
       stored,
       ids,
+      cuts,
       dispose: () => {
         this.executables.delete(executable);
       },
@@ -130,20 +132,28 @@ class ReferenceBackend implements Backend {
 
   submit(executable: Executable, params: Int32Array): Submission {
     this.open();
-    const { stored, ids } = executable as ReferenceExecutable;
+    const { stored, ids, cuts } = executable as ReferenceExecutable;
     const { program } = executable;
     if (!stored) throw new Error('this program was compiled by another backend');
     if (params.length !== program.paramsLength) {
       throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
     }
-    if (!this.executables.has(executable) || [...ids].some((id) => !this.memory.has(id))) {
+    if (!this.executables.has(executable) || [...ids].some((id) => !this.buffers.has(id))) {
       throw new Error('the program, or a buffer that it uses, was freed');
     }
     let cancelled = false;
     const values = params.slice();
-    const done = this.enqueue((acknowledged) => this.run(program, stored, values, acknowledged, () => cancelled));
+    const passed: (() => void)[] = [];
+    const came = cuts.map(() => new Promise<void>((resolve) => passed.push(resolve)));
+    const onRecord = (record: number): void => {
+      for (const [i, cut] of cuts.entries()) if (cut === record) passed[i]();
+    };
+    const done = this.enqueue((acknowledged) => this.run(program, stored, values, acknowledged, () => cancelled, onRecord));
+    const reached = came.map((cut) => Promise.race([cut, done]).then(() => {}));
+    for (const promise of reached) promise.catch(() => {}); // `done` tells too
     return {
       done,
+      reached,
       cancel() {
         cancelled = true;
       },
@@ -164,14 +174,18 @@ class ReferenceBackend implements Backend {
     });
   }
 
+  memory(buffer: DeviceBuffer<'f32'>): Float32Array {
+    return (this.stored(buffer).array as Float32Array).subarray(buffer.offset, buffer.offset + elementsOf(buffer.shape));
+  }
+
   free(buffer: DeviceBuffer): void {
-    this.memory.delete(buffer.id); // what is queued holds its memory still
+    this.buffers.delete(buffer.id); // what is queued holds its memory still
   }
 
   async dispose(): Promise<void> {
     this.disposed = true;
     await this.queue;
-    this.memory.clear();
+    this.buffers.clear();
   }
 
   private open(): void {
@@ -186,13 +200,13 @@ class ReferenceBackend implements Backend {
     stored: Stored,
   ): DeviceBuffer<Type> {
     const id = ++lastId;
-    this.memory.set(id, stored);
+    this.buffers.set(id, stored);
     return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
   }
 
   private stored(buffer: DeviceBuffer): Stored {
     this.open();
-    const stored = this.memory.get(buffer.id);
+    const stored = this.buffers.get(buffer.id);
     if (!stored) throw new Error('a buffer that is unknown or freed');
     if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > lengthOf(stored)) {
       throw new Error('a view past the end of its buffer');
@@ -220,6 +234,7 @@ class ReferenceBackend implements Backend {
     params: Int32Array,
     acknowledged: number,
     cancelled: () => boolean,
+    onRecord: (record: number) => void,
   ): Promise<void> {
     const fail = (opIndex: number, code: ExecutionCode): never => {
       const serial = ++this.failures;
@@ -241,6 +256,7 @@ class ReferenceBackend implements Backend {
     const scratch = arena.map((buffer) => new Float32Array(elementsOf(buffer.shape)));
     for (const [index, record] of records.entries()) {
       if (cancelled()) fail(index, 'cancelled');
+      onRecord(index);
       const compute = referenceOps[record.op] as ReferenceOp<OpName>;
       const code = compute(callOf(record, stored[index], sizes[index], scratch, params));
       if (code) fail(index, code);

@@ -55,6 +55,12 @@ export interface OpRecord {
   readonly floats: readonly number[];
 }
 
+/** f32 elements outside of JavaScript's memory: the first one's address, and how many they are. */
+export interface MappedMemory {
+  readonly address: bigint;
+  readonly length: number;
+}
+
 /** What `ops.ts` encodes: records in order, the arena buffers they use, and how many int32 params a run takes. */
 export interface Program {
   readonly records: readonly OpRecord[];
@@ -88,6 +94,8 @@ export interface ExecutionFailure {
 export interface Submission {
   /** Resolves when the program has run; rejects with an `ExecutionError`. */
   readonly done: Promise<void>;
+  /** For each cut of the program: resolves when the records before it have run, rejects as `done` does. */
+  readonly reached?: readonly Promise<void>[];
   /** Asks the executor to stop between records; `done` then rejects with code `cancelled` (or resolves, if it was too late). */
   cancel(): void;
 }
@@ -121,8 +129,11 @@ export interface Backend {
   upload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): Promise<DeviceBuffer>;
   /** Queues a copy of `data` (taken at once) into a `rows` buffer. Throws when it does not lie inside, or is of another type. */
   write(buffer: DeviceBuffer, data: HostArray, elementOffset?: number): void;
-  /** Checks every record against the op table and plans the arena. Throws on a program that breaks the contract. */
-  compile(program: Program): Executable;
+  /**
+   * Checks every record against the op table and plans the arena. Throws on a program that breaks the contract. `cuts`: places
+   * between records, ascending, about which submissions tell; a backend that has no `reached` tells at the end.
+   */
+  compile(program: Program, cuts?: readonly number[]): Executable;
   /** Throws when the program was made by another backend, takes another number of params, or uses a buffer that was freed. */
   submit(executable: Executable, params: Int32Array): Submission;
   /** The elements [elementOffset, elementOffset + length) of a `rows` buffer, after everything queued before. Throws as `write`. */
@@ -131,6 +142,8 @@ export interface Backend {
     elementOffset?: number,
     length?: number,
   ): Promise<HostArrays[Extract<Type, HostType>]>;
+  /** Where a `rows` buffer lies, for others to work on while nothing queued uses it; absent where memory cannot be shared. */
+  memory?(buffer: DeviceBuffer<'f32'>): Float32Array | MappedMemory;
   free(buffer: DeviceBuffer): void;
   /** Finishes what runs, drops what waits, frees everything. */
   dispose(): Promise<void>;

@@ -1,15 +1,10 @@
 // What the processes of one training or evaluation do together: sums, gathers, broadcasts. Types, and the collective of one process
 // alone. MPI's is `io/node/mpi.ts`; what is summed, and when, is the trainer's (data-parallel.ts) and the verbs'.
 
-/** Elements that lie where a backend keeps them, outside of JavaScript's memory. */
-export interface MappedElements {
-  readonly dtype: 'f32';
-  readonly address: bigint;
-  readonly length: number;
-}
+import type { MappedMemory } from '../tensor/backend.js';
 
 /** What collectives work on, in place: arrays, or a backend's own memory. Nothing else may touch it until the promise resolves. */
-export type Elements = Float32Array | Float64Array | Uint16Array | Uint8Array | MappedElements;
+export type Elements = Float32Array | Float64Array | Uint16Array | Uint8Array | MappedMemory;
 
 /** A part of some elements, from `start` to before `end`. */
 export function part<Kind extends Elements>(elements: Kind, start: number, end: number): Kind {

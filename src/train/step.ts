@@ -2,7 +2,7 @@
 // a step with them. Encoded once, run with new params. Where batches come from and how often to do what is `trainer.ts`.
 
 import { type OpenELM, ropeTable } from '../model/openelm.js';
-import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
+import type { Backend, DeviceBuffer, Executable, Program, Submission } from '../tensor/backend.js';
 import { type KeepOptions, StepEncoder } from './backward.js';
 import type { Computation, Objective, Report } from './objective.js';
 import { Optimizer, type OptimizerOptions, type Update } from './optimizer.js';
@@ -15,6 +15,8 @@ export interface StepParts<Batch> extends KeepOptions {
   readonly parameters: TrainingParameters;
   readonly objective: Objective<Batch>;
   readonly optimizer: OptimizerOptions;
+  /** Where the program of training is cut, to be told when it comes there. */
+  readonly cuts?: (program: Program) => readonly number[];
 }
 
 interface Encoded<Batch> {
@@ -29,6 +31,7 @@ export class TrainingStep<Batch> {
   private readonly training: Encoded<Batch>;
   private evaluation?: Encoded<Batch>;
   private readonly optimizer: Optimizer;
+  private submitted?: Submission;
 
   constructor(
     private readonly backend: Backend,
@@ -45,6 +48,11 @@ export class TrainingStep<Batch> {
 
   get model(): OpenELM {
     return this.parts.model;
+  }
+
+  /** The last run of the training program. */
+  get submission(): Submission | undefined {
+    return this.submitted;
   }
 
   /** Planned bytes of what a batch makes on its way, forward and back. */
@@ -91,6 +99,7 @@ export class TrainingStep<Batch> {
     params[encoded.draw] = draw;
     computation.fill(batch, params, weight);
     const submission = this.backend.submit(executable, params);
+    if (encoded === this.training) this.submitted = submission;
     const [report] = await Promise.all([computation.report(batch), submission.done]);
     return report;
   }
@@ -99,6 +108,8 @@ export class TrainingStep<Batch> {
     const { model, parameters, objective } = this.parts;
     const encoder = new StepEncoder(this.backend, model, parameters, this.rope, differentiable, this.parts);
     const computation = objective.encode(encoder);
-    return { executable: this.backend.compile(encoder.ops.finish()), computation, draw: encoder.draw.param };
+    const program = encoder.ops.finish();
+    const cuts = differentiable ? this.parts.cuts?.(program) : undefined;
+    return { executable: this.backend.compile(program, cuts), computation, draw: encoder.draw.param };
   }
 }

@@ -4,6 +4,7 @@
 
 import { InputError } from '../errors.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
+import { alone, type Collective } from './collective.js';
 import { type Means, meanReport, type Report } from './objective.js';
 import type { Update } from './optimizer.js';
 import { learningRate, type ScheduleOptions } from './schedule.js';
@@ -29,8 +30,14 @@ export interface Learner<Batch> {
   /** Adds `weight` times the gradient of a batch's mean loss. `draw`: the number of the batch since the beginning, for dropout. */
   accumulate(batch: Batch, weight?: number, draw?: number): Promise<Report>;
   evaluate(batch: Batch): Promise<Report>;
+  /** Where several processes train together: adds up what all of them did, before `update`. */
+  combine?(): Promise<void>;
   /** Takes the `step`th step (from 1) with what was added up, and forgets it; does nothing else when it is not finite. */
   update(learningRate: number, step: number): Promise<Update>;
+  /** Where several processes train together: resolves when the parameters are whole after `update`, before anything reads them. */
+  publish?(step: number): Promise<void>;
+  /** Seconds that were waited for other processes with nothing to compute, since the beginning. */
+  readonly waited?: number;
 }
 
 export interface TrainerOptions {
@@ -49,6 +56,10 @@ export interface TrainerOptions {
   /** For MFU: `flopsPerToken` of the model, and operations a second of this machine. */
   readonly flopsPerToken?: number;
   readonly peakFlops?: number;
+  /** The processes that train together, each on its part of every batch; default: this one alone. */
+  readonly collective?: Collective;
+  /** Whether they take the same steps, so that their gradient norms must agree; default true. */
+  readonly alike?: boolean;
 }
 
 /** Where training stands: what has to be kept to go on, besides parameters and moments. */
@@ -72,6 +83,8 @@ export interface StepReport {
   /** Tokens seen since the beginning of training, padding included. */
   readonly tokens: number;
   readonly tokensPerSecond: number;
+  /** The share of this process's time that went by waiting for the others; undefined for one alone. */
+  readonly communication?: number;
   /** Model FLOPs utilisation from 0 to 1; undefined where the peak is not known. */
   readonly mfu?: number;
   /** To the last step, at the pace of this run so far. */
@@ -128,6 +141,10 @@ export class Trainer<Batch> {
   private begunAt = 0;
   private readonly firstStep: number;
   private lastCheckpoint?: string;
+  private readonly collective: Collective;
+  /** Some process was asked to stop; all hear of it with the same step. */
+  private stopping = false;
+  private waitedBefore = 0;
 
   /** `from`: where a checkpoint left off, and its name; the source must have been made from its `data`. */
   constructor(
@@ -142,6 +159,7 @@ export class Trainer<Batch> {
     this.tokens = from?.tokens ?? 0;
     this.settledTokens = this.tokens;
     this.lastCheckpoint = from?.checkpoint;
+    this.collective = options.collective ?? alone;
   }
 
   /**
@@ -149,7 +167,6 @@ export class Trainer<Batch> {
    * names the step, the documents and the last checkpoint), and whatever the source, the device or a hook throws.
    */
   async run(): Promise<TrainingResult> {
-    const { signal } = this.hooks;
     const queued: Pending[] = [];
     const settleAll = async (): Promise<void> => {
       while (queued.length > 0) await this.settle(queued.shift()!);
@@ -157,7 +174,7 @@ export class Trainer<Batch> {
     this.begunAt = this.settledAt = performance.now();
     let saved = this.step;
     try {
-      while (this.step < this.options.steps && !signal?.aborted) {
+      while (this.step < this.options.steps && !this.stops()) {
         queued.push(await this.enqueue());
         if (queued.length > 1) await this.settle(queued.shift()!);
         if (!this.restsAfter(this.step)) continue;
@@ -175,35 +192,60 @@ export class Trainer<Batch> {
     return { step: this.step, tokens: this.tokens, interrupted: this.step < this.options.steps };
   }
 
+  private stops(): boolean {
+    return this.collective.size > 1 ? this.stopping : this.hooks.signal?.aborted === true;
+  }
+
   private async enqueue(): Promise<Pending> {
     const { accumulation, averageAccumulated, schedule } = this.options;
+    const { learner, collective } = this;
     const batches: SourcedBatch<Batch>[] = [];
     for (let i = 0; i < accumulation; i++) batches.push(await this.source.next());
-    const counts = batches.map(({ batch }) => this.learner.count(batch));
-    const total = counts.reduce((sum, count) => sum + count, 0);
-    const weightOf = (i: number): number => (averageAccumulated ? counts[i] / Math.max(1, total) : 1);
+    const counts = batches.map(({ batch }) => learner.count(batch));
+    const ownTokens = batches.reduce((sum, { tokens }) => sum + tokens, 0);
+    // A micro-batch is what all processes have of it; its mean is over what counts in all of them.
+    const told = await collective.gather([this.hooks.signal?.aborted ? 1 : 0, ownTokens, ...counts]);
+    const [stops, batchTokens, ...totals] = told[0].map((_, i) => told.reduce((sum, values) => sum + values[i], 0));
+    this.stopping = stops > 0;
+    const total = totals.reduce((sum, count) => sum + count, 0);
+    const weightOf = (i: number): number => {
+      if (averageAccumulated) return counts[i] / Math.max(1, total);
+      return totals[i] > 0 ? counts[i] / totals[i] : 1;
+    };
     const first = this.step * accumulation;
-    const reports = Promise.all(batches.map(({ batch }, i) => this.learner.accumulate(batch, weightOf(i), first + i)));
+    // Processes drop differently out of their parts of a batch. One may have none of a batch that does not go round.
+    const drawOf = (i: number): number => ((first + i) * collective.size + collective.rank) % 2 ** 31;
+    const reports = Promise.all(
+      batches.flatMap(({ batch, tokens }, i) =>
+        tokens > 0 || collective.size === 1 ? [learner.accumulate(batch, weightOf(i), drawOf(i))] : [],
+      ),
+    );
+    reports.catch(() => {}); // awaited a step later; a failure until then is no unhandled one
     const rate = learningRate(schedule, this.step);
     const step = ++this.step;
-    const update = this.learner.update(rate, step);
-    // Awaited a step later; a failure until then is no unhandled one.
-    for (const promise of [reports, update]) promise.catch(() => {});
+    await learner.combine?.();
+    const update = learner.update(rate, step);
+    update.catch(() => {});
+    await learner.publish?.(step);
     this.hooks.onUpdate?.(step);
-    const batchTokens = batches.reduce((sum, { tokens }) => sum + tokens, 0);
     this.tokens += batchTokens;
     return { step, learningRate: rate, batchTokens, documents: batches.flatMap(({ documents }) => documents), reports, update };
   }
 
   private async settle({ step, learningRate: rate, batchTokens, documents, ...pending }: Pending): Promise<void> {
-    const [reports, { gradNorm, finite }] = await Promise.all([pending.reports, pending.update]);
-    const { means } = meanReport(reports);
+    const { collective, learner } = this;
+    const [own, { gradNorm, finite }] = await Promise.all([pending.reports, pending.update]);
+    const { means } = meanReport(await gatherReports(collective, own));
+    if (this.options.alike !== false) await this.compareNorms(step, gradNorm);
     if (!finite || !Number.isFinite(means.loss)) {
       // A gradient that is finite was applied, whatever the loss says: that cannot be passed over.
       if (finite || !this.options.skipBadSteps) throw this.badStep(step, means.loss, gradNorm, documents);
     }
     const now = performance.now();
     const tokensPerSecond = batchTokens / Math.max(1e-9, (now - this.settledAt) / 1000);
+    const waited = learner.waited ?? 0;
+    const communication = (waited - this.waitedBefore) / Math.max(1e-9, (now - this.settledAt) / 1000);
+    this.waitedBefore = waited;
     this.settledAt = now;
     this.settledTokens += batchTokens;
     const { flopsPerToken, peakFlops } = this.options;
@@ -214,10 +256,23 @@ export class Trainer<Batch> {
       gradNorm,
       tokens: this.settledTokens,
       tokensPerSecond,
+      ...(collective.size > 1 ? { communication: Math.min(1, communication) } : {}),
       secondsLeft: ((now - this.begunAt) / 1000 / (step - this.firstStep)) * (this.options.steps - step),
-      ...(flopsPerToken && peakFlops ? { mfu: (flopsPerToken * tokensPerSecond) / peakFlops } : {}),
+      ...(flopsPerToken && peakFlops ? { mfu: (flopsPerToken * tokensPerSecond) / (peakFlops * collective.size) } : {}),
       ...(finite ? {} : { skipped: true }),
     });
+  }
+
+  /** Processes that took other steps would be no one model any more. */
+  private async compareNorms(step: number, gradNorm: number): Promise<void> {
+    if (this.collective.size === 1) return;
+    const norms = (await this.collective.gather([gradNorm])).map(([norm]) => norm);
+    const other = norms.findIndex((norm) => !Object.is(norm, norms[0]));
+    if (other < 0) return;
+    throw new InputError(
+      `step ${step}: the gradient's norm is ${norms[other]} on rank ${other}, but ${norms[0]} on rank 0: one of them computes or hears wrongly; ` +
+        `look at its machine, and go on (--resume) from ${this.lastCheckpoint ?? 'the beginning'}`,
+    );
   }
 
   private badStep(step: number, loss: number, gradNorm: number, documents: readonly string[]): InputError {
@@ -243,7 +298,7 @@ export class Trainer<Batch> {
     const { validation, interludes = [], onValidation } = this.hooks;
     const last = this.step === this.options.steps;
     if (validation && (last || this.due(validation.every))) {
-      await onValidation?.(await validate(this.learner, validation.batches(), this.step));
+      await onValidation?.(await validate(this.learner, validation.batches(), this.step, this.collective));
     }
     for (const { every, run } of interludes) if (last || this.due(every)) await run(this.step);
   }
@@ -255,15 +310,31 @@ export class Trainer<Batch> {
   }
 }
 
-/** The means over all that counts in the batches. */
+/** The means over all that counts in the batches, which the processes share out; they must see the same ones. */
 export async function validate<Batch>(
   learner: Pick<Learner<Batch>, 'evaluate'>,
   batches: AsyncIterable<Batch> | Iterable<Batch>,
   step: number,
+  collective: Collective = alone,
 ): Promise<ValidationReport> {
-  const reports: Report[] = [];
-  for await (const batch of batches) reports.push(await learner.evaluate(batch));
-  return { step, ...meanReport(reports) };
+  const { rank, size } = collective;
+  const own: Report[] = [];
+  let at = 0;
+  for await (const batch of batches) if (at++ % size === rank) own.push(await learner.evaluate(batch));
+  const all = await gatherReports(collective, own);
+  // From the processes' order to that of the batches.
+  const of = (r: number): number => Math.ceil((at - r) / size);
+  const firsts = Array.from({ length: size }, (_, r) => Array.from({ length: r }, (_, q) => of(q)).reduce((a, b) => a + b, 0));
+  const ordered = Array.from({ length: at }, (_, i) => all[firsts[i % size] + Math.floor(i / size)]);
+  return { step, ...meanReport(ordered) };
+}
+
+/** The reports of all processes, by rank. */
+async function gatherReports(collective: Collective, own: readonly Report[]): Promise<readonly Report[]> {
+  if (collective.size === 1) return own;
+  const texts = await collective.gatherTexts(JSON.stringify(own));
+  // JSON has no NaN: it comes as null.
+  return texts.flatMap((text) => JSON.parse(text, (_, value) => (value === null ? Number.NaN : value)) as Report[]);
 }
 
 /**
