@@ -4,7 +4,7 @@
 import { Command, CommanderError } from 'commander';
 import { InputError, messageOf, visible } from '../errors.js';
 import { ExecutionError } from '../tensor/execution.js';
-import { Interrupted, interruptedCode, type Terminal, tell, UsageError } from './terminal.js';
+import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 
 interface Verb {
@@ -155,6 +155,7 @@ function inherit(command: Command, parent: Command): Command {
 function report(error: unknown, terminal: Terminal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has written its message already
   if (error instanceof Interrupted) return interruptedCode;
+  if (error instanceof ToldAlready) return error.code;
   const debug = Boolean(process.env.OPENELM_DEBUG);
   if (debug && error instanceof Error) for (const line of (error.stack ?? '').split('\n')) tell(terminal, line);
   if (error instanceof UsageError) {

@@ -11,6 +11,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { languageModelling, type TrainingBatch } from '../train/language-modelling.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import type { StepParts } from '../train/step.js';
+import { parallelSchema } from './parallel-config.js';
 import { readSettings } from './settings-file.js';
 
 const count = (least: number) => z.number().int().min(least);
@@ -35,7 +36,9 @@ export const pretrainSchema = z.strictObject({
     .min(1)
     .optional()
     .describe("A training checkpoint of CoreNet's (training_checkpoint_*.pt) to go on from: weights, moments and iterations."),
-  batch_size: count(1).default(16).describe('Rows of a micro-batch, each of `data.sequence_length` tokens.'),
+  batch_size: count(1)
+    .default(16)
+    .describe('Rows of a micro-batch, each of `data.sequence_length` tokens; processes that train together share them out.'),
   accumulation: count(1).default(1).describe('Micro-batches of a step.'),
   average_accumulated: z.boolean().default(false).describe('Divides the gradient by `accumulation`; CoreNet does not.'),
   z_loss: z.number().min(0).default(1e-4).describe('Weight of the squared logarithm of the softmax denominators.'),
@@ -85,6 +88,7 @@ export const pretrainSchema = z.strictObject({
       temperature: z.number().min(0).default(0.8),
     })
     .optional(),
+  parallel: parallelSchema.prefault({}),
   backend: z.enum(['auto', 'native', 'wasm', 'reference']).default('auto'),
   threads: count(1).optional().describe('Default: one a core.'),
 });
@@ -103,6 +107,7 @@ export const freeSettings = [
   'skip_bad_steps',
   'backend',
   'threads',
+  'parallel',
   'data.skip_bad_files',
   'data.skip_bad_rows',
   'data.train_data_info',
@@ -184,9 +189,10 @@ export function scheduleOf({ learning_rate: rate, steps }: PretrainConfig): Sche
   };
 }
 
-/** The objective with what a micro-batch takes at most, what is kept for the way back, and the optimizer's numbers. */
-export function stepPartsOf(config: PretrainConfig): Omit<StepParts<TrainingBatch>, 'model' | 'parameters'> {
-  const { data, optimizer, batch_size: rows } = config;
+/** The objective with what this process's rows of a micro-batch take at most, what is kept for the way back, and the optimizer's numbers. */
+export function stepPartsOf(config: PretrainConfig, processes = 1): Omit<StepParts<TrainingBatch>, 'model' | 'parameters'> {
+  const { data, optimizer } = config;
+  const rows = config.batch_size / processes;
   const length = data.sequence_length;
   // Packed: whole sequences, and one cut at either end of a row.
   const perRow = data.packing ? 2 + Math.ceil(length / Math.max(1, data.min_tokens_per_text - 1)) : 1;

@@ -32,17 +32,19 @@ export interface SummaryParts {
   readonly backend: string;
   /** The last step that was done before. */
   readonly from?: number;
+  /** Processes that train together. */
+  readonly processes?: number;
 }
 
 /** The summary, a line each; ends without a newline. */
 export function pretrainSummary(parts: SummaryParts): string {
-  const { config, model, sample, arenaBytes, peakFlops, backend, from = 0 } = parts;
+  const { config, model, sample, arenaBytes, peakFlops, backend, from = 0, processes = 1 } = parts;
   const { batch_size: rows, accumulation, steps, data } = config;
   const parameters = countParameters(model);
   const stepTokens = rows * accumulation * data.sequence_length;
   const leftTokens = stepTokens * (steps - from);
   const state = 16 * parameters;
-  const seconds = peakFlops && (leftTokens * flopsPerToken(model, data.sequence_length)) / (usualUse * peakFlops);
+  const seconds = peakFlops && (leftTokens * flopsPerToken(model, data.sequence_length)) / (usualUse * peakFlops * processes);
   const lines: [string, string][] = [
     [
       'model',
@@ -62,7 +64,7 @@ export function pretrainSummary(parts: SummaryParts): string {
       'time',
       seconds ? `about ${formatSeconds(seconds)} at half of this machine's peak; each step tells better` : 'each step tells',
     ],
-    ['backend', backend],
+    ['backend', processes > 1 ? `${backend}, on each of ${processes} ranks` : backend],
     [
       'out',
       `${config.out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${number(config.checkpoints.every)} steps`,

@@ -1,16 +1,21 @@
 // `openelm pretrain`: a run from a YAML file: a model from random weights, or from where the run's last checkpoint left off. It
 // joins corpora, tokenizer, model, backend and the trainer, and writes what the trainer says: a line a step, the log, checkpoints.
 
+import { join } from 'node:path';
 import { Command } from 'commander';
-import { processOptions } from '../data/config.js';
+import { mixture, processOptions } from '../data/config.js';
 import type { TextProcessor } from '../data/process.js';
-import { BatchStream } from '../data/stream.js';
+import { ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
+import { BatchStream, type StreamOptions } from '../data/stream.js';
 import { InputError } from '../errors.js';
 import { openBackend, openCheckpoint } from '../index.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
+import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
+import { jsonBytes } from '../io/json.js';
 import { localCorpora } from '../io/node/corpora.js';
+import { readJson } from '../io/node/files.js';
 import { checkMemory } from '../io/node/memory.js';
 import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-parts.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
@@ -20,10 +25,11 @@ import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
-import { readState, writeCheckpoint } from '../train/checkpoint.js';
+import { readState, shardFile, writeCheckpoint } from '../train/checkpoint.js';
+import { DataParallel } from '../train/data-parallel.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
 import { ModelParameters } from '../train/parameters.js';
-import { ignored, trainingSource, withoutPadding } from '../train/source.js';
+import { ignored, shardedSource, withoutPadding } from '../train/source.js';
 import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
@@ -40,6 +46,8 @@ import {
 import { loadCoreNetTraining } from './pretrain-resume.js';
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
 import { formatBytes, progressBar } from './progress.js';
+import { amongRanks, type Ranks } from './ranks.js';
+import { sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { type Terminal, tell, writeLines } from './terminal.js';
 import {
   aloneIn,
@@ -90,54 +98,81 @@ export function pretrainCommand(terminal: Terminal): Command {
         ...(options.skipBadFiles ? ['--data.skip_bad_files', 'true'] : []),
         ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
       ];
-      await pretrain(terminal, settings, await readPretrainConfig(settings, [...words, ...flags]), options.resume ?? false);
+      await amongRanks(terminal, async (terminal, ranks) => {
+        const config = await ranks.agree(() => readPretrainConfig(settings, [...words, ...flags]));
+        await pretrain(terminal, settings, config, options.resume ?? false, ranks);
+      });
     });
 }
 
 /** Trains as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
-export async function pretrain(terminal: Terminal, file: string, config: PretrainConfig, resume: boolean): Promise<void> {
-  const tokens = await openTokenizerParts(config.data.tokenizer);
-  const model = modelOf(config, tokens.tokenizer, file);
-  checkPrompts(config, tokens.tokenizer, model.maxContextLength, file);
-  await aloneIn(config.out, () => trainIn(terminal, config, model, tokens, resume));
+async function pretrain(terminal: Terminal, file: string, config: PretrainConfig, resume: boolean, ranks: Ranks): Promise<void> {
+  await sameProgram(ranks, config, ['backend', 'threads']);
+  const { tokens, model } = await ranks.agree(async () => {
+    const tokens = await openTokenizerParts(config.data.tokenizer);
+    const model = modelOf(config, tokens.tokenizer, file);
+    checkPrompts(config, tokens.tokenizer, model.maxContextLength, file);
+    return { tokens, model };
+  });
+  const { train_data_info: train, val_data_info: val = [] } = config.data;
+  const corpora = [...new Set([...mixture(train), ...mixture(val)].flatMap(({ files }) => files.map(({ path }) => path)))];
+  if (!config.data.skip_bad_files) await sameFiles(ranks, corpora);
+  await ranks.within(
+    (run) => aloneIn(config.out, run),
+    () => trainIn(terminal, config, model, tokens, resume, ranks),
+  );
 }
 
 async function trainIn(
   terminal: Terminal,
-  config: PretrainConfig,
+  settings: PretrainConfig,
   model: ModelConfig,
   tokens: TokenizerParts,
   resume: boolean,
+  ranks: Ranks,
 ): Promise<void> {
   const note = (text: string): void => tell(terminal, text);
-  let from = await startingPoint(config.out, config, freeSettings, tokens.beside, resume, note);
-  if (from) checkLength(from, config, note);
-  await prepareDirectory(config.out, config);
+  await sameDirectory(ranks, settings.out);
+  let from = await ranks.agree(async () => {
+    const from = await startingPoint(settings.out, settings, freeSettings, tokens.beside, resume, note);
+    if (from) checkLength(from, settings, note);
+    return from;
+  });
+  const config = withShards(settings, from, ranks.size);
+  await ranks.first(() => prepareDirectory(config.out, config));
   const needed = 16 * countParameters(model); // weights, gradients and two moments in f32; activations are not counted
-  checkMemory(
-    needed,
-    (available) =>
-      `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model`,
-  );
+  await ranks.agree(async () => {
+    const processes = ranks.here > 1 ? ` for each of ${ranks.here} processes here` : '';
+    checkMemory(
+      needed * ranks.here,
+      (available) =>
+        `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}${processes}, and ${formatBytes(available)} are free; choose a smaller model`,
+    );
+  });
 
   const chosen = openBackend(config.backend, { threads: config.threads });
   const { backend } = chosen;
   const notice = config.backend === 'auto' ? slowness(chosen) : undefined;
   if (notice !== undefined) tell(terminal, notice);
   try {
-    const parameters = new ModelParameters(backend, model);
-    let ema: Map<string, Float32Array> | undefined;
-    if (from) ema = await readState(fileIn(from.path), parameters);
-    else if (config.resume_from !== undefined) from = await fromCoreNet(config, config.resume_from, parameters);
-    else if (config.init_from === undefined) parameters.initialize(config.seed);
-    else await loadWeights(terminal, parameters, config.init_from);
+    await ranks.same(`${backend.name} ${'isa' in backend ? backend.isa : ''}`, (theirs, first) => {
+      return `computes with ${theirs}, but rank 0 with ${first}, whose last bits differ: set OPENELM_ISA to what all machines have`;
+    });
+    const { parameters, ema } = await ranks.agree(async () => {
+      const parameters = new ModelParameters(backend, model);
+      if (from) return { parameters, ema: await readState(fileIn(from.path), parameters) };
+      if (config.resume_from !== undefined) from = await fromCoreNet(config, config.resume_from, parameters);
+      else if (config.init_from === undefined) parameters.initialize(config.seed);
+      else await loadWeights(terminal, parameters, config.init_from);
+      return { parameters, ema: undefined };
+    });
     const peak = await peakFlops(backend);
-    await new Run(terminal, config, backend, parameters, tokens).train(from, peak, ema);
+    await new Run(terminal, config, backend, parameters, tokens, ranks).train(from, peak, ema);
   } catch (error) {
     if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
     const { batch_size: rows, data } = config;
     throw new InputError(
-      `not enough memory for ${rows} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_storage: bf16 or activation_checkpointing`,
+      `not enough memory for ${rows / ranks.size} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_storage: bf16 or activation_checkpointing`,
     );
   } finally {
     await backend.dispose();
@@ -151,6 +186,16 @@ async function fromCoreNet(config: PretrainConfig, file: string, parameters: Mod
   if (steps <= step) throw new InputError(`${file} is after step ${step}, but the settings have only ${steps} steps; give more`);
   const tokens = step * rows * accumulation * data.sequence_length;
   return { step, path: file, record: { tokens, data: undefined, losses: { train: null, validation: null }, config } };
+}
+
+/** A run keeps the shards that it began with. */
+function withShards(config: PretrainConfig, from: StartingPoint | undefined, processes: number): PretrainConfig {
+  const saved = from && ((from.record.config as Partial<PretrainConfig>).parallel?.shards ?? 1);
+  const { shards = saved ?? processes } = config.parallel;
+  if (saved !== undefined && shards !== saved) {
+    throw new InputError(`${from!.path} was made with the data in ${saved} shards, not ${shards}: set parallel.shards back`);
+  }
+  return { ...config, parallel: { ...config.parallel, shards } };
 }
 
 /** Found out now rather than when the first sample is due. */
@@ -184,6 +229,13 @@ function checkLength({ step, path, record }: StartingPoint, { steps }: PretrainC
   note(`the run has ${steps} steps now, not ${before}: from here on the learning rate follows the schedule of ${steps}`);
 }
 
+/** Where the data stand: of one shard in the record, of several in files, by whoever answers for them. */
+function stateOf(states: ShardStates, shards: number): { data: unknown; own: NamedBytes[] } {
+  if (shards === 1) return { data: states[0], own: [] };
+  const own = Object.entries(states).map(([shard, state]) => ({ name: shardFile(Number(shard)), bytes: jsonBytes(state) }));
+  return { data: { shards }, own };
+}
+
 /** One run, once everything is opened. */
 class Run {
   private readonly processor: TextProcessor;
@@ -194,28 +246,36 @@ class Run {
     private readonly backend: Backend,
     private readonly parameters: ModelParameters,
     private readonly tokens: TokenizerParts,
+    private readonly ranks: Ranks,
   ) {
     this.processor = tokens.processor(processOptions(config.data));
   }
 
   async train(from: StartingPoint | undefined, peak: number | undefined, savedEma?: Map<string, Float32Array>): Promise<void> {
-    const { config, parameters, terminal, tokens } = this;
-    const { validation, samples, checkpoints } = config;
-    const step = new TrainingStep(this.backend, { model: parameters.model(), parameters, ...stepPartsOf(config) });
-    const momentum = config.ema_momentum;
+    const { config, parameters, terminal, tokens, ranks } = this;
+    const { validation, samples, checkpoints, parallel } = config;
+    const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
+    const { learner, step } = await ranks.agree(async () => {
+      const step = ranks.size === 1 ? new TrainingStep(this.backend, parts) : undefined;
+      if (step) return { learner: step, step };
+      const learner = new DataParallel(this.backend, parts, ranks.collective, { bucketBytes: parallel.bucket_bytes });
+      return { learner, step: learner.step };
+    });
+    const momentum = ranks.rank === 0 ? config.ema_momentum : undefined;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
-    if (validation) {
-      // What is wrong with that corpus shows now, not hours later.
-      const first = this.validationBatches(1);
-      await first.next();
-      await first.return(undefined);
-    }
-    const stream = this.stream('train', from?.record.data);
+    const { stream, sample } = await ranks.agree(async () => {
+      if (validation) {
+        // What is wrong with that corpus shows now, not hours later.
+        const first = this.validationBatches(1);
+        await first.next();
+        await first.return(undefined);
+      }
+      return { stream: await this.stream(from), sample: await sampleCorpora(config.data, localCorpora, this.processor) };
+    });
     try {
-      const sample = await sampleCorpora(config.data, localCorpora, this.processor);
       const { arenaBytes } = step;
       const { description } = this.backend;
-      const parts = {
+      const summary = {
         config,
         model: parameters.config,
         sample,
@@ -223,12 +283,13 @@ class Run {
         peakFlops: peak,
         backend: description,
         from: from?.step,
+        processes: ranks.size,
       };
-      writeLines(terminal, pretrainSummary(parts));
+      writeLines(terminal, pretrainSummary(summary));
       const warning = lossWarning(config.data, sample);
       if (warning) tell(terminal, warning);
       await trainAndTell(terminal, {
-        ...{ out: config.out, settings: config, learner: step, source: trainingSource(stream), from, counted: 'tokens' },
+        ...{ out: config.out, settings: config, learner, source: shardedSource(stream), from, counted: 'tokens', ranks },
         options: {
           steps: config.steps,
           schedule: scheduleOf(config),
@@ -243,10 +304,18 @@ class Run {
         samples: samples && { every: samples.every, write: (at) => this.sample(step, samples, at) },
         checkpoints: {
           ...checkpoints,
-          write: async (file, record) => {
+          write: async (file, record, shared) => {
             const average = await ema?.current();
-            await writeCheckpoint(file, { parameters, dtype: checkpoints.dtype, ema: average, beside: tokens.beside, record });
+            await writeCheckpoint(file, {
+              parameters,
+              dtype: checkpoints.dtype,
+              ema: average,
+              beside: tokens.beside,
+              record,
+              shared,
+            });
           },
+          state: (data) => stateOf(data as ShardStates, stream.shards),
         },
       });
     } finally {
@@ -256,28 +325,43 @@ class Run {
     }
   }
 
-  private stream(split: 'train' | 'val', state?: unknown): BatchStream {
+  private async stream(from?: StartingPoint): Promise<ShardedStream> {
+    const { config, ranks } = this;
+    const shards = config.parallel.shards!;
+    const share = { rank: ranks.rank, size: ranks.size };
+    let states: Record<number, unknown> | undefined;
+    if (from?.record.data !== undefined) {
+      states = {};
+      for (const shard of shardsOf(config.batch_size, shards, share)) {
+        states[shard] =
+          shards === 1 ? from.record.data : await readJson(join(from.path, shardFile(shard)), { maxBytes: 1 << 30 });
+      }
+    }
+    return new ShardedStream(this.streamOptions('train'), shards, share, states);
+  }
+
+  private streamOptions(split: 'train' | 'val'): StreamOptions {
     const { config, terminal } = this;
-    return new BatchStream(
-      {
-        config: config.data,
-        split,
-        batchSize: config.batch_size,
-        corpora: localCorpora,
-        processor: this.processor,
-        padId: 0,
-        ignoreIndex: ignored,
-        onBadFile: (reason) => tell(terminal, `passed over: ${reason}`),
-        onBadRow: (reason) => tell(terminal, `passed over: ${reason}`),
-      },
-      state,
-    );
+    return {
+      config: config.data,
+      split,
+      batchSize: config.batch_size,
+      corpora: localCorpora,
+      processor: this.processor,
+      padId: 0,
+      ignoreIndex: ignored,
+      onBadFile: (reason) => tell(terminal, `passed over: ${reason}`),
+      onBadRow: (reason) => tell(terminal, `passed over: ${reason}`),
+    };
   }
 
   private async *validationBatches(count: number): AsyncGenerator<TrainingBatch> {
-    const stream = this.stream('val');
+    // Of a size that one process has room for, and as many more.
+    const { size } = this.ranks;
+    const options = this.streamOptions('val');
+    const stream = new BatchStream({ ...options, batchSize: options.batchSize / size });
     try {
-      for (let i = 0; i < count; i++) {
+      for (let i = 0; i < count * size; i++) {
         const batch = await stream.next();
         if (!batch) return;
         yield withoutPadding(batch);

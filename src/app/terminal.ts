@@ -20,6 +20,15 @@ export class Interrupted extends Error {
   override readonly name = 'Interrupted';
 }
 
+/** A failure that another process of the same run has told; the exit code. */
+export class ToldAlready extends Error {
+  override readonly name = 'ToldAlready';
+
+  constructor(readonly code: number) {
+    super('told already');
+  }
+}
+
 /** A call that makes no sense, whatever the input: exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';

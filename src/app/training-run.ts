@@ -21,10 +21,11 @@ import { readIfThere } from '../io/node/paths.js';
 import { RunLog } from '../io/node/run-log.js';
 import type { WriteFile } from '../model/write.js';
 import type { Backend } from '../tensor/backend.js';
-import { difference, readRecord, type TrainingRecord } from '../train/checkpoint.js';
+import { difference, readRecord, type SharedWriting, type TrainingRecord } from '../train/checkpoint.js';
 import type { Means } from '../train/objective.js';
 import { type BatchSource, type Learner, type StepReport, Trainer, type TrainerOptions } from '../train/trainer.js';
 import { formatSeconds } from './progress.js';
+import { oneRank, type Ranks } from './ranks.js';
 import { type Terminal, tell, writeLine } from './terminal.js';
 import { TrainingScreen } from './training-screen.js';
 
@@ -115,8 +116,14 @@ export interface TrainingRun<Batch> {
   readonly checkpoints: {
     readonly every: number;
     readonly keep: number;
-    write(file: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>): Promise<void>;
+    write(file: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>, shared: SharedWriting): Promise<void>;
+    /** Of the source's state: what goes into the record, and the files of this process. Default: all of it, and none. */
+    state?(data: unknown): { readonly data: unknown; readonly own: readonly NamedBytes[] };
   };
+  /** The processes that train together. */
+  readonly ranks?: Ranks;
+  /** What of the flat buffers' state this process keeps. */
+  readonly ranges?: SharedWriting['ranges'];
 }
 
 /** Trains to the end, or to Ctrl-C or SIGTERM; either way the last step has a checkpoint. Returns where it lies. */
@@ -124,8 +131,10 @@ export async function trainAndTell<Batch>(
   terminal: Terminal,
   run: TrainingRun<Batch>,
 ): Promise<{ path: string; interrupted: boolean }> {
-  const { out, learner, source, options, from, validation, samples, checkpoints } = run;
-  const log = await RunLog.open(out, from?.step ?? 0);
+  const { out, learner, source, options, from, validation, samples, checkpoints, ranks = oneRank } = run;
+  const { collective } = ranks;
+  const first = ranks.rank === 0; // it alone writes the log
+  const log = first ? await RunLog.open(out, from?.step ?? 0) : { write: async () => {} };
   const screen = new TrainingScreen(terminal.stdout);
   let best: { loss: number; step: number } | undefined;
   const losses = { train: null, validation: null, ...from?.record.losses } as { train: number | null; validation: number | null };
@@ -135,13 +144,13 @@ export async function trainAndTell<Batch>(
   const trainer = new Trainer(
     learner,
     source,
-    options,
+    { ...options, collective },
     {
       signal: stop.signal,
       onStep: async (report) => {
         const { means, ...rest } = report;
         losses.train = means.loss;
-        screen.step(stepLine(report, options.steps));
+        screen.step(stepLine(report, options.steps, ranks.size));
         await log.write({ type: 'step', ...rest, ...means });
       },
       onValidation: async ({ step, means, count }) => {
@@ -159,6 +168,7 @@ export async function trainAndTell<Batch>(
         {
           every: samples.every,
           run: async (step) => {
+            if (!first) return;
             for await (const sample of samples.write(step)) {
               screen.keep(`  sample after ${JSON.stringify(sample.prompt)}:\n${indented(sample.text)}`);
               await log.write({ type: 'sample', step, ...sample });
@@ -170,8 +180,11 @@ export async function trainAndTell<Batch>(
         every: checkpoints.every,
         save: async (progress) => {
           const path = join(out, checkpointName(progress.step));
-          await writeDirectory(path, (file) => checkpoints.write(file, { ...progress, config: run.settings, losses }));
-          await keepLast(out, checkpoints.keep);
+          const { data, own } = checkpoints.state?.(progress.data) ?? { data: progress.data, own: [] };
+          const record = { ...progress, data, config: run.settings, losses };
+          const shared = { collective, own, ranges: run.ranges };
+          await writeDirectory(path, (file) => checkpoints.write(file, record, shared), collective);
+          if (first) await keepLast(out, checkpoints.keep);
           await log.write({ type: 'checkpoint', step: progress.step, path });
           return path;
         },
@@ -190,7 +203,7 @@ export async function trainAndTell<Batch>(
   }
 }
 
-/** Calls back once at Ctrl-C or SIGTERM; a second one ends the process. */
+/** Calls back once at Ctrl-C, SIGTERM or SIGUSR2; a second one ends the process. */
 export function onStop(terminal: Terminal, stop: () => void, message = 'ending after this step, with a checkpoint'): () => void {
   const stopOnce = (): void => {
     forget();
@@ -198,10 +211,12 @@ export function onStop(terminal: Terminal, stop: () => void, message = 'ending a
     stop();
   };
   const forgetInterrupt = terminal.onInterrupt(stopOnce);
-  process.on('SIGTERM', stopOnce);
+  // mpirun and srun hand SIGUSR2 on, and wait; after SIGTERM they kill.
+  const signals = ['SIGTERM', 'SIGUSR2'] as const;
+  for (const signal of signals) process.on(signal, stopOnce);
   const forget = (): void => {
     forgetInterrupt();
-    process.off('SIGTERM', stopOnce);
+    for (const signal of signals) process.off(signal, stopOnce);
   };
   return forget;
 }
@@ -225,14 +240,17 @@ function meansText(means: Means): string {
 }
 
 /** `step 12/3000  loss 4.1234  ce 4.1200  z 0.0034  lr 1.20e-3  norm 0.87  1234 tok/s  mfu 48.1%  eta 1:02:03`. */
-export function stepLine(report: StepReport, steps: number): string {
-  const { step, means, learningRate, gradNorm, tokensPerSecond, mfu, skipped, secondsLeft } = report;
+export function stepLine(report: StepReport, steps: number, ranks = 1): string {
+  const { step, means, learningRate, gradNorm, tokensPerSecond, communication, mfu, skipped, secondsLeft } = report;
   return [
     `step ${String(step).padStart(String(steps).length)}/${steps}`,
     meansText(means),
     `lr ${learningRate.toExponential(2)}`,
     `norm ${gradNorm.toFixed(2)}`,
     `${tokensPerSecond.toFixed(0)} tok/s`,
+    ...(communication === undefined
+      ? []
+      : [`${(tokensPerSecond / ranks).toFixed(0)} a rank`, `comm ${(100 * communication).toFixed(1)}%`]),
     ...(mfu === undefined ? [] : [`mfu ${(100 * mfu).toFixed(1)}%`]),
     `eta ${formatSeconds(secondsLeft)}`,
     ...(skipped ? ['passed over: the gradient is not finite'] : []),

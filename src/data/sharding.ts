@@ -14,6 +14,21 @@ export interface ShardOptions {
 }
 
 /**
+ * Where there are fewer files than workers, CoreNet gives some of them to several, which then read the same texts. Here every
+ * worker reads all files, and of them each document in its turn: undefined for all documents.
+ */
+export function documentsOf(files: number, { training, scaledRank, scaledWorldSize }: ShardOptions): DocumentTurn | undefined {
+  if (!training || files >= scaledWorldSize) return undefined;
+  return { of: scaledWorldSize, turn: scaledRank };
+}
+
+/** Documents whose row, divided by `of`, leaves `turn`. */
+export interface DocumentTurn {
+  readonly of: number;
+  readonly turn: number;
+}
+
+/**
  * The worker's files in each epoch, without end. Files are dealt out in turn; when they do not go round, some are drawn again,
  * so that every worker has as many. All workers draw the same, being seeded alike, until they shuffle their own files.
  */

@@ -7,7 +7,7 @@ import type { ProcessedBlock, TextProcessor } from './process.js';
 import { TOO_FEW_CHARACTERS } from './process.js';
 import { type CorpusFile, type CorpusFiles, type Document, readDocuments, START } from './readers.js';
 import type { Sequence } from './rows.js';
-import { type ShardOptions, shardedFiles } from './sharding.js';
+import { documentsOf, type ShardOptions, shardedFiles } from './sharding.js';
 
 export interface SourceOptions {
   readonly corpora: CorpusFiles;
@@ -173,7 +173,8 @@ export class SequenceSource {
   private async *documents(): AsyncGenerator<Located> {
     const { corpora, shard, epochs, skipBadFiles, onBadFile, skipBadRows = 0 } = this.options;
     const { from } = this;
-    const order = shardedFiles(this.files, shard);
+    const turns = documentsOf(this.files.length, shard);
+    const order = shardedFiles(this.files, turns ? { ...shard, scaledRank: 0, scaledWorldSize: 1 } : shard);
     for (let epoch = 0; epoch < epochs; epoch++) {
       const files = order.next().value;
       if (epoch < from.epoch) continue;
@@ -193,6 +194,7 @@ export class SequenceSource {
           const start = { row: position.row, offset: position.offset };
           for await (const document of readDocuments(corpora, files[file], start, onBadRow)) {
             found = true;
+            if (turns && document.at.row % turns.of !== turns.turn) continue;
             yield { document, epoch, file };
           }
         } catch (error) {

@@ -129,10 +129,7 @@ export interface Backend {
   upload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): Promise<DeviceBuffer>;
   /** Queues a copy of `data` (taken at once) into a `rows` buffer. Throws when it does not lie inside, or is of another type. */
   write(buffer: DeviceBuffer, data: HostArray, elementOffset?: number): void;
-  /**
-   * Checks every record against the op table and plans the arena. Throws on a program that breaks the contract. `cuts`: places
-   * between records, ascending, about which submissions tell; a backend that has no `reached` tells at the end.
-   */
+  /** Checks records against the op table, throws where they break it, plans the arena. Submissions tell when they come to `cuts`. */
   compile(program: Program, cuts?: readonly number[]): Executable;
   /** Throws when the program was made by another backend, takes another number of params, or uses a buffer that was freed. */
   submit(executable: Executable, params: Int32Array): Submission;

@@ -12,7 +12,8 @@ import { type CheckpointType, checkWeights } from '../model/parameters.js';
 import { writePeft } from '../model/peft.js';
 import { CONFIG_FILE, type WriteFile, whole, writeModel } from '../model/write.js';
 import type { AdapterParameters } from './adapter.js';
-import type { ModelParameters, ParameterState, TrainingParameters } from './parameters.js';
+import { alone, type Collective, evenParts } from './collective.js';
+import type { ModelParameters, TrainingParameters } from './parameters.js';
 import type { Progress } from './trainer.js';
 
 export const checkpointFiles = {
@@ -21,6 +22,13 @@ export const checkpointFiles = {
   state: 'training.safetensors',
   record: 'training.json',
 } as const;
+
+/** Several processes write a state each its part: rank 0 the file above, the others these. */
+const partFile = (rank: number): string =>
+  rank === 0 ? checkpointFiles.state : `training-${String(rank).padStart(5, '0')}.safetensors`;
+const partName = /^training-\d{5}\.safetensors$/;
+/** Where a shard's stream of data stands. */
+export const shardFile = (shard: number): string => `data-${String(shard).padStart(5, '0')}.json`;
 
 /** Opens one file of a checkpoint; the caller closes it. */
 export type OpenFile = (name: string) => Promise<ByteSource>;
@@ -43,6 +51,16 @@ export interface CheckpointContents {
   readonly ema?: ReadonlyMap<string, Float32Array>;
   readonly beside?: readonly NamedBytes[];
   readonly record: Omit<TrainingRecord, 'format' | 'files'>;
+  readonly shared?: SharedWriting;
+}
+
+/** Several processes that write one checkpoint, all of them calling. Rank 0 writes the model, and the record when all are done. */
+export interface SharedWriting {
+  readonly collective: Collective;
+  /** The ranges [start, end) of the flat buffers whose state this process writes; default: an even part of them. */
+  readonly ranges?: readonly (readonly [number, number])[];
+  /** Files of this process alone. */
+  readonly own?: readonly NamedBytes[];
 }
 
 /** What tensors of training.safetensors are called, before the parameter's name. */
@@ -56,11 +74,11 @@ export function emaTensorName(parameter: string): string {
 
 /** Writes all files, the record last. Throws what `write` throws. */
 export function writeCheckpoint(write: WriteFile, contents: CheckpointContents): Promise<void> {
-  const { parameters, dtype, ema, beside, record } = contents;
+  const { parameters, dtype, ema, beside, record, shared } = contents;
   const values = ({ name }: { name: string }) => whole(parameters.read(name));
   const model = (file: WriteFile) => writeModel(file, parameters.config, dtype, values, { beside });
   const states = stateOrder.filter((state) => state !== 'parameters' || dtype !== 'f32');
-  return writeWithState(write, model, { parameters, states, ema, record });
+  return writeWithState(write, model, { parameters, states, ema, record, shared });
 }
 
 /** A checkpoint of an adapter: PEFT's two files, what lies beside them, and the state. */
@@ -71,7 +89,8 @@ export function writeAdapterCheckpoint(
     base,
     beside,
     record,
-  }: Pick<CheckpointContents, 'beside' | 'record'> & {
+    shared,
+  }: Pick<CheckpointContents, 'beside' | 'record' | 'shared'> & {
     readonly parameters: AdapterParameters;
     /** The model that it belongs to, by name. */
     readonly base: string;
@@ -81,7 +100,7 @@ export function writeAdapterCheckpoint(
     for (const { name, bytes } of beside ?? []) await file(name, (sink) => sink.write(bytes));
     await writePeft(file, await parameters.adapter(), base);
   };
-  return writeWithState(write, adapter, { parameters, states: stateOrder, record });
+  return writeWithState(write, adapter, { parameters, states: stateOrder, record, shared });
 }
 
 const stateOrder = ['parameters', 'firstMoment', 'secondMoment'] as const;
@@ -89,12 +108,13 @@ const stateOrder = ['parameters', 'firstMoment', 'secondMoment'] as const;
 async function writeWithState(
   write: WriteFile,
   model: (write: WriteFile) => Promise<unknown>,
-  contents: Pick<CheckpointContents, 'ema' | 'record'> & {
+  contents: Pick<CheckpointContents, 'ema' | 'record' | 'shared'> & {
     readonly parameters: TrainingParameters;
     readonly states: readonly (typeof stateOrder)[number][];
   },
 ): Promise<void> {
-  const { parameters, states, ema } = contents;
+  const { parameters, states, ema, shared } = contents;
+  const collective = shared?.collective ?? alone;
   const files: Record<string, number> = {};
   const counted: WriteFile = async (name, fill) => {
     files[name] = 0;
@@ -107,21 +127,69 @@ async function writeWithState(
       }),
     );
   };
-  await model(counted);
+  if (collective.rank === 0) await model(counted);
+  for (const { name, bytes } of shared?.own ?? []) await counted(name, (sink) => sink.write(bytes));
 
-  type Spec = TensorSpec & { values: () => Promise<Float32Array> };
-  const specs = parameters.list.flatMap(({ name, shape }): Spec[] => {
-    const spec = (prefix: string, values: Spec['values']): Spec => ({ name: `${prefix}.${name}`, dtype: 'F32', shape, values });
-    const kept = states.map((state) => spec(prefixes[state], () => parameters.read(name, state)));
-    return ema ? [...kept, spec(emaPrefix, async () => ema.get(name)!)] : kept;
-  });
-  await counted(checkpointFiles.state, (sink) =>
-    writeSafetensors(sink, specs, async function* ({ values }) {
+  const specs =
+    collective.size === 1 ? namedSpecs(parameters, states) : flatSpecs(parameters, states, collective, shared?.ranges);
+  const averages =
+    collective.rank > 0 || !ema
+      ? []
+      : parameters.list.map(({ name, shape }) => ({
+          ...{ name: emaTensorName(name), dtype: 'F32' as const, shape },
+          values: async () => ema.get(name)!,
+        }));
+  await counted(partFile(collective.rank), (sink) =>
+    writeSafetensors(sink, [...specs, ...averages], async function* ({ values }) {
       yield bytesOf(await values());
     }),
   );
-  const record: TrainingRecord = { format: 'openelm-training-1', ...contents.record, files };
+  const all = await collective.gatherTexts(JSON.stringify(files));
+  if (collective.rank > 0) return;
+  const record: TrainingRecord = {
+    ...{ format: 'openelm-training-1', ...contents.record },
+    files: Object.assign({}, ...all.map((text) => JSON.parse(text) as object)) as Record<string, number>,
+  };
   await write(checkpointFiles.record, (sink) => sink.write(jsonBytes(record)));
+}
+
+type StateName = (typeof stateOrder)[number];
+type StateSpec = TensorSpec & { readonly values: () => Promise<Float32Array> };
+
+/** A tensor for each parameter and state. */
+function namedSpecs(parameters: TrainingParameters, states: readonly StateName[]): StateSpec[] {
+  return parameters.list.flatMap(({ name, shape }) =>
+    states.map((state) => ({
+      ...{ name: `${prefixes[state]}.${name}`, dtype: 'F32' as const, shape },
+      values: () => parameters.read(name, state),
+    })),
+  );
+}
+
+/** Elements of a tensor that is a piece of a flat buffer. */
+const pieceElements = 1 << 24;
+
+/** Pieces of the flat buffers, `first_moment@4096`: who has which, and how many there are, need not be the same when they are read. */
+function flatSpecs(
+  parameters: TrainingParameters,
+  states: readonly StateName[],
+  { rank, size }: Collective,
+  ranges?: SharedWriting['ranges'],
+): StateSpec[] {
+  const lengths = evenParts(parameters.length, size, 64);
+  const start = lengths.slice(0, rank).reduce((sum, length) => sum + length, 0);
+  const pieces = (ranges ?? [[start, start + lengths[rank]]]).flatMap(([from, to]) =>
+    Array.from({ length: Math.ceil((to - from) / pieceElements) }, (_, i) => {
+      const at = from + i * pieceElements;
+      return [at, Math.min(pieceElements, to - at)] as const;
+    }),
+  );
+  return states.flatMap((state) =>
+    pieces.map(([at, length]) => ({
+      ...{ name: `${prefixes[state]}@${at}`, dtype: 'F32' as const, shape: [length] },
+      values: () => parameters.readFlat(state, at, length),
+    })),
+  );
 }
 
 /** Reads training.json. Throws `InputError` when it is no record of this format. */
@@ -160,26 +228,49 @@ export async function readAdapterState(open: OpenFile, parameters: AdapterParame
 }
 
 async function readStates(open: OpenFile, parameters: TrainingParameters): Promise<Map<string, Float32Array> | undefined> {
-  const state = await open(checkpointFiles.state);
+  const { files } = await readRecord(open);
+  const names = [
+    checkpointFiles.state,
+    ...Object.keys(files)
+      .filter((name) => partName.test(name))
+      .sort(),
+  ];
+  const sources: ByteSource[] = [];
   try {
-    const { tensors } = await readSafetensors(state);
-    const read = async (name: string): Promise<Float32Array> => {
-      const tensor: StoredTensor | undefined = tensors.get(name);
-      if (!tensor) throw new InputError(`${state.name}: tensor ${name} is missing: the checkpoint is of another model`);
+    for (const name of names) sources.push(await open(name));
+    const tensors = new Map<string, StoredTensor>();
+    for (const source of sources) for (const [name, tensor] of (await readSafetensors(source)).tensors) tensors.set(name, tensor);
+    const missing = (name: string): InputError =>
+      new InputError(`${sources[0].name}: tensor ${name} is missing: the checkpoint is of another model`);
+    const read = (name: string): Promise<Float32Array> => {
+      const tensor = tensors.get(name);
+      if (!tensor) throw missing(name);
       return readFloat32(tensor);
     };
     const ema = new Map<string, Float32Array>();
-    for (const { name } of parameters.list) {
-      for (const [key, prefix] of Object.entries(prefixes) as [keyof ParameterState & keyof typeof prefixes, string][]) {
-        const from = `${prefix}.${name}`;
-        if (key === 'parameters' && !tensors.has(from)) continue; // the model itself is in f32
-        parameters.write(name, await read(from), key);
+    for (const [state, prefix] of Object.entries(prefixes) as [StateName, string][]) {
+      const pieces = [...tensors].filter(([name]) => name.startsWith(`${prefix}@`));
+      let found = 0;
+      for (const [name, tensor] of pieces) {
+        const at = Number(name.slice(prefix.length + 1));
+        if (!(Number.isSafeInteger(at) && at >= 0 && at + tensor.shape[0] <= parameters.length)) throw missing(`${prefix}.*`);
+        parameters.writeFlat(state, at, await readFloat32(tensor));
+        found += tensor.shape[0];
       }
-      if (tensors.has(`${emaPrefix}.${name}`)) ema.set(name, await read(`${emaPrefix}.${name}`));
+      if (found === parameters.length) continue;
+      if (found > 0) throw missing(`${prefix}@ (${found} of ${parameters.length} elements are there)`);
+      for (const { name } of parameters.list) {
+        const from = `${prefix}.${name}`;
+        if (state === 'parameters' && !tensors.has(from)) continue; // the model itself is in f32
+        parameters.write(name, await read(from), state);
+      }
+    }
+    for (const { name } of parameters.list) {
+      if (tensors.has(emaTensorName(name))) ema.set(name, await read(emaTensorName(name)));
     }
     return ema.size > 0 ? ema : undefined;
   } finally {
-    await state.close();
+    for (const source of sources) await source.close();
   }
 }
 

@@ -84,6 +84,20 @@ export class TrainingParameters {
     return this.backend.read(this.all[state], offset, elementsOf(shape));
   }
 
+  /** Elements of a flat buffer. */
+  get length(): number {
+    return elementsOf(this.all.parameters.shape);
+  }
+
+  /** A range of a flat buffer, whatever parameters lie there. */
+  readFlat(state: keyof ParameterState, start: number, length: number): Promise<Float32Array> {
+    return this.backend.read(this.all[state], start, length);
+  }
+
+  writeFlat(state: keyof ParameterState, start: number, values: Float32Array): void {
+    this.backend.write(this.all[state], values, start);
+  }
+
   free(): void {
     for (const buffer of Object.values(this.all)) this.backend.free(buffer);
   }

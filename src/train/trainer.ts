@@ -131,6 +131,8 @@ interface Pending {
   readonly documents: readonly string[];
   readonly reports: Promise<readonly Report[]>;
   readonly update: Promise<Update>;
+  /** When it was done. */
+  readonly at: Promise<number>;
 }
 
 export class Trainer<Batch> {
@@ -225,11 +227,20 @@ export class Trainer<Batch> {
     const step = ++this.step;
     await learner.combine?.();
     const update = learner.update(rate, step);
-    update.catch(() => {});
+    const at = update.then(() => performance.now());
+    at.catch(() => {});
     await learner.publish?.(step);
     this.hooks.onUpdate?.(step);
     this.tokens += batchTokens;
-    return { step, learningRate: rate, batchTokens, documents: batches.flatMap(({ documents }) => documents), reports, update };
+    return {
+      step,
+      learningRate: rate,
+      batchTokens,
+      documents: batches.flatMap(({ documents }) => documents),
+      reports,
+      update,
+      at,
+    };
   }
 
   private async settle({ step, learningRate: rate, batchTokens, documents, ...pending }: Pending): Promise<void> {
@@ -241,7 +252,7 @@ export class Trainer<Batch> {
       // A gradient that is finite was applied, whatever the loss says: that cannot be passed over.
       if (finite || !this.options.skipBadSteps) throw this.badStep(step, means.loss, gradNorm, documents);
     }
-    const now = performance.now();
+    const now = await pending.at;
     const tokensPerSecond = batchTokens / Math.max(1e-9, (now - this.settledAt) / 1000);
     const waited = learner.waited ?? 0;
     const communication = (waited - this.waitedBefore) / Math.max(1e-9, (now - this.settledAt) / 1000);

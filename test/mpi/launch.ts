@@ -49,14 +49,15 @@ export interface Launched {
   stderr(): string;
 }
 
-/** Starts `node ...args` on so many ranks, with one thread each. */
+/** Starts `node ...args` on so many ranks, with one thread each; `plain`: `args` are all of the command. */
 export function launch(
   { command }: Launcher,
   ranks: number,
   args: readonly string[],
   env: Record<string, string> = {},
+  plain = false,
 ): Launched {
-  const [program, ...rest] = [...command(ranks), process.execPath, ...args];
+  const [program, ...rest] = [...command(ranks), ...(plain ? [] : [process.execPath]), ...args];
   const child = spawn(program, rest, {
     cwd: root,
     env: { ...process.env, OPENELM_THREADS: '1', ...env },

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { InputError } from '../../errors.js';
+import { alone, type Collective } from '../../train/collective.js';
 import type { ByteSink } from '../bytes.js';
 import { isObject } from '../json.js';
 import { fileError, isMissing, makeDirectory, readJson, syncDirectory, writeAtomic } from './files.js';
@@ -27,23 +28,31 @@ export function checkpointName(step: number): string {
 
 /**
  * Makes a directory with files that is there whole or not at all: `write` fills files of a temporary directory beside it, each
- * synced, which then takes the name (and the place of what had it). When it throws, the temporary is removed.
+ * synced, which then takes the name (and the place of what had it). When it throws, the temporary is removed. Several processes
+ * may write together, on a file system that they share.
  * Throws `InputError` when the place cannot be written or the disk is full.
  */
 export async function writeDirectory(
   path: string,
   write: (file: (name: string, fill: (sink: ByteSink) => Promise<void>) => Promise<void>) => Promise<unknown>,
+  collective: Collective = alone,
 ): Promise<void> {
-  const temporary = temporaryBeside(path);
+  const first = collective.rank === 0;
+  const own = temporaryBeside(path);
   try {
-    await makeDirectory(temporary);
+    if (first) await makeDirectory(own);
+    const [temporary] = await collective.gatherTexts(own);
     await write((name, fill) => writeAtomic(join(temporary, name), fill));
-    await syncDirectory(temporary);
-    await removeDirectory(path);
-    await rename(temporary, path);
-    await syncDirectory(dirname(path));
+    await collective.barrier();
+    if (first) {
+      await syncDirectory(temporary);
+      await removeDirectory(path);
+      await rename(temporary, path);
+      await syncDirectory(dirname(path));
+    }
+    await collective.barrier();
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true }).catch(() => {});
+    if (first) await rm(own, { recursive: true, force: true }).catch(() => {});
     throw fileError(error, path, 'write');
   }
 }

@@ -48,6 +48,11 @@ export function launchedRanks(env: NodeJS.ProcessEnv = process.env): number {
 
 type KoffiFunction = ReturnType<LibraryHandle['func']>;
 
+/** This process's number among them, as far as the launcher says. */
+export function launchedRank(env: NodeJS.ProcessEnv = process.env): number {
+  return Number(env.OMPI_COMM_WORLD_RANK ?? env.PMI_RANK ?? env.SLURM_PROCID ?? 0) || 0;
+}
+
 interface Constants {
   readonly world: bigint;
   readonly float: bigint;

@@ -1,0 +1,193 @@
+// Training on several ranks: the numbers of one process, the same bits each time, checkpoints that any number of ranks goes on from,
+// an end for all when one is killed, and a sentence for what differs between ranks.
+
+import { readFileSync } from 'node:fs';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { checkpointName } from '../../src/io/node/checkpoints.js';
+import { readLog } from '../../src/io/node/run-log.js';
+import { trainingPlace } from '../app/training.js';
+import { type Launched, type Launcher, launch, launchers, script } from './launch.js';
+
+const cli = script('../../src/app/cli.ts');
+let root: string;
+let file: string;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'openelm-ranks-'));
+  const changes = { backend: 'native', batch_size: 4, accumulation: 2, steps: 20, checkpoints: { every: 5, keep: 9 } };
+  const parallel = { shards: 4, bucket_bytes: 4096 };
+  ({ file } = await trainingPlace(root, { ...changes, parallel, validation: { every: 10, batches: 3 } }));
+});
+afterAll(() => rm(root, { recursive: true }));
+
+const [first] = launchers();
+const alone: Launcher = { name: 'no MPI', command: () => ['env'] };
+
+function pretrain(launcher: Launcher, ranks: number, out: string, ...args: string[]): Launched {
+  return launch(launcher, ranks, [...cli, 'pretrain', file, '--out', join(root, out), ...args]);
+}
+
+async function losses(out: string): Promise<number[]> {
+  return (await readLog(join(root, out))).flatMap((line) =>
+    line.type === 'step' || line.type === 'validation' ? [line.loss] : [],
+  );
+}
+
+async function weights(out: string, step: number): Promise<Buffer> {
+  return readFile(join(root, out, checkpointName(step), 'model.safetensors'));
+}
+
+async function works(launched: Launched): Promise<string> {
+  const { code, stdout, stderr } = await launched.ended;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  return stdout;
+}
+
+describe.skipIf(!first)('openelm pretrain on several ranks', () => {
+  beforeAll(() => works(pretrain(alone, 1, 'one')));
+
+  for (const launcher of launchers()) {
+    it(`gives the numbers of one process, and the same bits each time, under ${launcher.name}`, async () => {
+      const name = launcher.name.replace(' ', '');
+      const stdout = await works(pretrain(launcher, 2, `${name}-a`));
+      expect(stdout.match(/^done: /gm)).toHaveLength(1);
+      expect(stdout).toMatch(/on each of 2 ranks/);
+      expect(stdout).toMatch(/tok\/s {2}\d+ a rank {2}comm \d+\.\d%/);
+      const [one, two] = await Promise.all([losses('one'), losses(`${name}-a`)]);
+      expect(two).toHaveLength(22);
+      for (const [i, loss] of two.entries()) expect(Math.abs(loss / one[i] - 1)).toBeLessThan(1e-6);
+      await works(pretrain(launcher, 2, `${name}-b`));
+      expect(await losses(`${name}-b`)).toEqual(two);
+      expect((await weights(`${name}-b`, 20)).equals(await weights(`${name}-a`, 20))).toBe(true);
+    });
+  }
+
+  it('goes on with any number of ranks from what any number wrote', async () => {
+    await works(pretrain(first, 4, 'four'));
+    for (const [ranks, launcher] of [
+      [1, alone],
+      [2, first],
+      [4, first],
+    ] as const) {
+      await cp(join(root, 'four'), join(root, `four-${ranks}`), { recursive: true });
+      for (const step of [15, 20]) await rm(join(root, `four-${ranks}`, checkpointName(step)), { recursive: true });
+      await works(pretrain(launcher, ranks, `four-${ranks}`, '--resume'));
+    }
+    expect(await losses('four-4')).toEqual(await losses('four'));
+    expect((await weights('four-4', 20)).equals(await weights('four', 20))).toBe(true);
+    const [uninterrupted, ...resumed] = await Promise.all(['four-4', 'four-1', 'four-2'].map(losses));
+    for (const other of resumed) {
+      for (const [i, loss] of other.entries()) expect(Math.abs(loss / uninterrupted[i] - 1)).toBeLessThan(1e-6);
+    }
+  });
+
+  it.each([0, 2])('ends all when rank %i is killed, says so once, and goes on to the bit', async (victim) => {
+    const out = `killed-${victim}`;
+    const run = pretrain(
+      first,
+      3,
+      out,
+      '--batch_size',
+      '6',
+      '--parallel.shards',
+      '3',
+      '--steps',
+      '2000',
+      '--checkpoints.every',
+      '5',
+    );
+    const pids = await ranksOf(run, 3);
+    await reached(out, 12);
+    const killed = performance.now();
+    process.kill(pids[victim], 'SIGKILL');
+    const { code, stderr } = await run.ended;
+    expect(performance.now() - killed).toBeLessThan(10_000);
+    expect(code).not.toBe(0);
+    const said = stderr.match(/^openelm: .*$/gm) ?? [];
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(
+      new RegExp(`^openelm: rank ${victim} of 3 \\(.*\\), process ${pids[victim]}, is gone: it was killed`),
+    );
+    while (pids.some(isAlive)) {
+      expect(performance.now() - killed).toBeLessThan(10_000);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  });
+
+  it.each([
+    [['--batch_size', '3'], /^openelm: a batch of 3 rows cannot be shared out among 2 processes: choose 2 or 4 rows/],
+    [['--resume', '--parallel.shards', '2'], /one.* was made with the data in 4 shards, not 2: set parallel\.shards back/],
+  ])('says what is wrong once: %j', async (args, sentence) => {
+    const out = args.includes('--resume') ? 'one' : 'wrong';
+    const { code, stderr } = await pretrain(first, 2, out, '--parallel.shards', args.includes('--resume') ? '2' : '1', ...args)
+      .ended;
+    expect(code).not.toBe(0);
+    const said = stderr.match(/^openelm: .*$/gm) ?? [];
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(sentence);
+  });
+
+  it('names the rank whose settings, data or directory are others', async () => {
+    const perRank = (expression: string): string[] => [
+      ...['sh', '-c', `r=\${OMPI_COMM_WORLD_RANK:-$PMI_RANK}; exec "$0" "$@" ${expression}`, process.execPath],
+      ...[...cli, 'pretrain', file],
+    ];
+    const say = async (expression: string): Promise<string[]> => {
+      const { code, stderr } = await launch(first, 2, perRank(expression).slice(0), {}, true).ended;
+      expect(code).not.toBe(0);
+      return stderr.match(/^openelm: .*$/gm) ?? [];
+    };
+    const out = join(root, 'differs');
+    expect(await say(`--out ${out} --seed $r`)).toEqual([
+      expect.stringMatching(/^openelm: rank 1 of 2 \(.*\) has other settings: seed is 1, but 0 on rank 0$/),
+    ]);
+    expect(await say(`--out ${out}$r`)).toEqual([expect.stringMatching(/rank 1 of 2 .* has other settings: out is /)]);
+  });
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+/** The processes of a run by rank, as their environment says. */
+async function ranksOf({ pid }: Launched, count: number): Promise<number[]> {
+  for (let wait = 0; wait < 500; wait++) {
+    const pids = descendants(pid).flatMap((child) => {
+      try {
+        const env = readFileSync(`/proc/${child}/environ`, 'utf8').split('\0');
+        if (!/\bnode$/.test(readFileSync(`/proc/${child}/cmdline`, 'utf8').split('\0')[0])) return [];
+        const rank = env.find((line) => /^(OMPI_COMM_WORLD_RANK|PMI_RANK)=/.test(line))?.split('=')[1];
+        return rank === undefined ? [] : [[Number(rank), child]];
+      } catch {
+        return [];
+      }
+    });
+    if (pids.length === count) return pids.sort((a, b) => a[0] - b[0]).map(([, child]) => child);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error('the ranks did not start');
+}
+
+function descendants(pid: number): number[] {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+    return children.flatMap((child) => [child, ...descendants(child)]);
+  } catch {
+    return [];
+  }
+}
+
+async function reached(out: string, step: number): Promise<void> {
+  for (let wait = 0; wait < 1500; wait++) {
+    if ((await readLog(join(root, out))).some((line) => line.type === 'step' && line.step >= step)) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`${out}: step ${step} was not reached`);
+}
