@@ -2,9 +2,11 @@
 // files of readable size. It parses import lines only; what they are used for is up to review.
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join, relative, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
+import { bundle } from '../tools/bundle.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const sources = join(root, 'src');
@@ -23,6 +25,8 @@ const allowed: Record<string, readonly string[]> = {
   io: [],
   formats: ['tensor', 'io', 'model', 'tokenizer'],
   report: [],
+  'io/browser': ['io'],
+  browser: ['io', 'io/browser', 'tensor', 'tokenizer', 'model', 'train', 'infer', 'backends'],
   'io/node': ['io', 'tokenizer', 'data', 'model', 'train', 'eval'],
   tensor: ['io'],
   backends: ['tensor', 'io'],
@@ -36,6 +40,8 @@ const allowed: Record<string, readonly string[]> = {
   page: [],
   server: ['tokenizer', 'model', 'infer'],
   door: [
+    'browser',
+    'io/browser',
     'server',
     'tensor',
     'io',
@@ -89,7 +95,7 @@ const files = filesUnder(sources, /\.ts$/).map((path) => {
 function roomOf(name: string): string {
   const leaf = leaves.find((file) => name === `${file}.ts`);
   if (leaf) return leaf;
-  if (name.startsWith('io/node/')) return 'io/node';
+  for (const room of ['io/node', 'io/browser']) if (name.startsWith(`${room}/`)) return room;
   return name.includes('/') ? name.split('/')[0] : 'door';
 }
 
@@ -115,6 +121,24 @@ describe('architecture', () => {
       }
     }
     expect(wrong).toEqual([]);
+  });
+
+  it('bundles for browsers without Node, and small', async () => {
+    const { metafile, outputFiles } = await bundle(false);
+    const outside = Object.values(metafile.outputs).flatMap(({ imports }) => imports.filter((item) => item.external));
+    expect(outside).toEqual([]);
+    const inputs = Object.keys(metafile.inputs);
+    expect(inputs.filter((name) => /src\/(io\/node|app|server)\/|native\.ts|wasm-node/.test(name))).toEqual([]);
+    const sizes = new Map(outputFiles.map(({ path, contents }) => [basename(path), gzipSync(contents).length]));
+    const loaded = (entry: string): number => {
+      const output = Object.entries(metafile.outputs).find(([name]) => basename(name) === entry)![1];
+      const chunks = output.imports.filter(({ kind }) => kind === 'import-statement').map(({ path }) => basename(path));
+      return [entry, ...chunks].reduce((sum, name) => sum + sizes.get(name)!, 0);
+    };
+    const [page, worker] = ['browser.js', 'worker.js'].map(loaded);
+    console.log(`gzipped: ${page} bytes on the page, ${worker} in its worker`);
+    expect(page).toBeLessThan(8_000);
+    expect(worker).toBeLessThan(100_000);
   });
 
   it('has no cycles', () => {

@@ -1,0 +1,255 @@
+// The library's door in a browser: `const model = await load('apple/OpenELM-270M-Instruct', { dtype: 'q8' })`, then generate,
+// complete, chat, score; `train` learns from a text. Everything computes in a worker, so the page stays free. Nothing of Node's.
+
+import { Caller, type Port } from './browser/messages.js';
+import type { FileOptions } from './browser/model-files.js';
+import type { OpenOptions } from './browser/open.js';
+import type {
+  BackendOptions,
+  Computing,
+  GenerateRequest,
+  LoadAnswer,
+  LoadEvent,
+  LoadProgress,
+  LoadRequest,
+  TrainRequest,
+} from './browser/session.js';
+import type { TrainResult as SessionTrainResult, TrainOptions as TrainSettings } from './browser/train.js';
+import { InputError } from './errors.js';
+import type { ChatMessage } from './infer/chat.js';
+import type { ScoreResult } from './infer/engine.js';
+import type { Prompt, TextOptions, TextPiece, TextResult } from './infer/text.js';
+import { removePlaces } from './io/browser/place.js';
+import type { ModelConfig } from './model/config.js';
+import type { StepReport } from './train/trainer.js';
+
+export type { FileOptions, HubOptions } from './browser/model-files.js';
+export type { Computing, LoadProgress } from './browser/session.js';
+export { InputError } from './errors.js';
+export type { ChatMessage } from './infer/chat.js';
+export type { FinishReason, ScoreResult } from './infer/engine.js';
+export type { SamplingOptions } from './infer/sampler.js';
+export type { Prompt, TextOptions, TextPiece, TextResult, Timings } from './infer/text.js';
+export type { ModelConfig } from './model/config.js';
+export type { Precision } from './model/parameters.js';
+export type { StepReport } from './train/trainer.js';
+
+/** A model by its address (a folder's, ending in `/`, or its weights file's), its hub id, its files or its folder. */
+export type ModelSource = string | readonly File[] | FileSystemDirectoryHandle;
+
+interface WorkerOptions {
+  /** The bundled worker's address, or a function that starts it; default: the package's file. */
+  readonly worker?: string | URL | (() => Worker);
+  readonly signal?: AbortSignal;
+}
+
+export interface LoadOptions extends OpenOptions, FileOptions, BackendOptions, WorkerOptions {
+  readonly onProgress?: (progress: LoadProgress) => void;
+  /** Told in one sentence of what the user should know. */
+  readonly onNotice?: (message: string) => void;
+}
+
+/**
+ * Loads a model: an address (`./models/tales-6m/`, `https://…/model.safetensors`), a hub id, chosen or dropped files, or an opened
+ * folder. What is downloaded is kept for the next time, in this origin's private files, and goes on where a reload left it.
+ * @throws InputError in one sentence: not found, refused, damaged, no room, too large for this browser; the signal's reason.
+ */
+export async function load(source: ModelSource, options: LoadOptions = {}): Promise<BrowserModel> {
+  const { worker, signal, onProgress, onNotice, ...others } = options;
+  const address = typeof source === 'string' && /^\.{0,2}\//.test(source) ? new URL(source, document.baseURI).href : source;
+  // A promise of the browser's that it will not throw the files away; only a page can ask for it.
+  if (typeof address === 'string' && others.keep !== false) void navigator.storage?.persist?.().catch(() => undefined);
+  const session = openSession(worker);
+  try {
+    const onEvent = (event: unknown): void => {
+      const told = event as LoadEvent;
+      if ('progress' in told) onProgress?.(told.progress);
+      else onNotice?.(told.notice);
+    };
+    const named =
+      typeof address === 'string' || 'kind' in address ? address : address.map((file) => ({ name: file.name, blob: file }));
+    const argument: LoadRequest = { source: named, options: others };
+    return new BrowserModel(session, await session.caller.call<LoadAnswer>('load', argument, { signal, onEvent }));
+  } catch (error) {
+    session.end();
+    throw error;
+  }
+}
+
+/** Removes what was kept of downloaded models. */
+export function removeKept(): Promise<void> {
+  return removePlaces();
+}
+
+/** A loaded model; `dispose` (or `await using`) frees its memory and ends its worker. */
+export class BrowserModel {
+  readonly config: ModelConfig;
+  /** Precision and bytes of the weights. */
+  readonly weights: { readonly dtype: string; readonly bytes: number };
+  /** Whether text can be given; ids always can. */
+  readonly hasTokenizer: boolean;
+  readonly backend: Computing;
+  private disposal: Promise<void> | undefined;
+
+  /** Made by `load`. */
+  constructor(
+    private readonly session: Session,
+    { config, dtype, bytes, hasTokenizer, backend }: LoadAnswer,
+  ) {
+    this.config = config;
+    this.weights = { dtype, bytes };
+    this.hasTokenizer = hasTokenizer;
+    this.backend = backend;
+  }
+
+  /**
+   * Continues a prompt, piece by piece; the generator's return value is the whole result. Leaving the loop, or aborting the signal,
+   * ends the work within one token. Options and errors as in Node (`openelm`).
+   */
+  async *generate(prompt: Prompt, { signal, ...options }: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
+    const left = new AbortController();
+    const pieces: TextPiece[] = [];
+    let wake = (): void => undefined;
+    let result: TextResult | undefined;
+    let failure: unknown;
+    let over = false;
+    const abort = (): void => left.abort(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    if (signal?.aborted) abort();
+    const argument: GenerateRequest = { prompt, options };
+    const onEvent = (piece: unknown): void => {
+      pieces.push(piece as TextPiece);
+      wake();
+    };
+    const done = this.session.caller
+      .call<TextResult>('generate', argument, { signal: left.signal, onEvent })
+      .then(
+        (value) => {
+          result = value;
+        },
+        (error: unknown) => {
+          failure = error;
+        },
+      )
+      .finally(() => {
+        over = true;
+        wake();
+      });
+    try {
+      for (;;) {
+        for (let piece = pieces.shift(); piece; piece = pieces.shift()) yield piece;
+        if (over) break;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          if (over || pieces.length > 0) resolve();
+        });
+      }
+      if (!result) throw failure;
+      return result;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+      if (!over) left.abort();
+      await done;
+    }
+  }
+
+  /** The whole answer at once. */
+  async complete(prompt: Prompt, options: TextOptions = {}): Promise<TextResult> {
+    const pieces = this.generate(prompt, options);
+    for (;;) {
+      const next = await pieces.next();
+      if (next.done) return next.value;
+    }
+  }
+
+  /** The assistant's next turn of a conversation, by the model's chat template or Apple's instruction recipe. */
+  chat(messages: readonly ChatMessage[], options: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
+    return this.generate(messages, options);
+  }
+
+  /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
+  score(input: string | readonly number[], signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
+    return this.session.caller.call('score', input, { signal });
+  }
+
+  /** Token ids of a prompt. */
+  encode(prompt: Prompt): Promise<number[]> {
+    return this.session.caller.call('encode', prompt);
+  }
+
+  decode(ids: readonly number[]): Promise<string> {
+    return this.session.caller.call('decode', ids);
+  }
+
+  dispose(): Promise<void> {
+    this.disposal ??= this.session.caller.call<void>('close', undefined).finally(() => this.session.end());
+    return this.disposal;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+export interface TrainOptions extends TrainSettings, BackendOptions, WorkerOptions {
+  readonly onStep?: (report: StepReport) => void;
+  /** What computes, once it is known. */
+  readonly onBackend?: (backend: Computing) => void;
+}
+
+export interface TrainResult extends Omit<SessionTrainResult, 'files'> {
+  /** config.json, model.safetensors and tokenizer.model: to be loaded (`load(result.files)`), or saved for `openelm run -m`. */
+  readonly files: readonly File[];
+}
+
+/** Pretrains a small model on a text. Aborting the signal ends it after the steps under way; the model is whole all the same. */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const { worker, signal, onStep, onBackend, ...others } = options;
+  const session = openSession(worker);
+  try {
+    const argument: TrainRequest = { options: others };
+    const onEvent = (event: unknown): void => {
+      const told = event as { report: StepReport } | { backend: Computing };
+      if ('report' in told) onStep?.(told.report);
+      else onBackend?.(told.backend);
+    };
+    const { files, ...result } = await session.caller.call<SessionTrainResult>('train', argument, { signal, onEvent });
+    return { ...result, files: files.map(({ name, bytes }) => new File([bytes as BlobPart], name)) };
+  } finally {
+    session.end();
+  }
+}
+
+interface Session {
+  readonly caller: Caller;
+  end(): void;
+}
+
+function openSession(given: WorkerOptions['worker']): Session {
+  const worker = typeof given === 'function' ? given() : startWorker(given);
+  const caller = new Caller(worker as Port);
+  const fail = (message: string): void => caller.lose(new InputError(message));
+  worker.onerror = (event) =>
+    fail(`the worker failed: ${event.message || 'it could not be loaded; name its address with `worker`'}`);
+  return {
+    caller,
+    end: () => {
+      worker.terminate();
+      caller.lose(new Error('this model was disposed of'));
+    },
+  };
+}
+
+function startWorker(given: string | URL | undefined): Worker {
+  if (given === undefined) {
+    const own = new URL('./worker.js', import.meta.url);
+    if (own.origin === location.origin)
+      return new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'openelm' });
+    return startWorker(own);
+  }
+  const url = new URL(given, document.baseURI);
+  if (url.origin === location.origin) return new Worker(url, { type: 'module', name: 'openelm' });
+  // A worker's script must come from the page's origin; what it imports need not.
+  const script = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' }));
+  return new Worker(script, { type: 'module', name: 'openelm' });
+}

@@ -1,0 +1,99 @@
+// Calls across a port: by name, with events on the way and an abort signal, errors as what they were. Both ends, of a page and its
+// worker or of two threads in Node; what is called is session.ts's.
+
+import { InputError } from '../errors.js';
+
+/** Of MessagePort, Worker and a worker's global scope, what is needed. */
+export interface Port {
+  postMessage(message: unknown, transfer: Transferable[]): void;
+  onmessage: ((event: MessageEvent) => void) | null;
+}
+
+type Request =
+  | { readonly id: number; readonly call: string; readonly argument: unknown }
+  | { readonly id: number; readonly abort: true };
+
+type Answer =
+  | { readonly id: number; readonly event: unknown }
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: { readonly kind: 'input' | 'abort' | 'defect'; readonly message: string } };
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: unknown) => void;
+}
+
+/** The end that asks. */
+export class Caller {
+  private last = 0;
+  private lost: Error | undefined;
+  private readonly waiting = new Map<number, { settle(answer: Answer): void; fail(error: Error): void }>();
+
+  constructor(private readonly port: Port) {
+    port.onmessage = ({ data }: MessageEvent<Answer>) => this.waiting.get(data.id)?.settle(data);
+  }
+
+  /** Rejects with `InputError`, with the signal's reason, or with what went wrong on the other end. */
+  async call<T>(name: string, argument: unknown, { signal, onEvent }: CallOptions = {}): Promise<T> {
+    signal?.throwIfAborted();
+    if (this.lost) throw this.lost;
+    this.last += 1;
+    const id = this.last;
+    const abort = (): void => this.port.postMessage({ id, abort: true } satisfies Request, []);
+    signal?.addEventListener('abort', abort, { once: true });
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        const settle = (answer: Answer): void => {
+          if ('event' in answer) onEvent?.(answer.event);
+          else if ('value' in answer) resolve(answer.value as T);
+          else if (answer.error.kind === 'abort' && signal?.aborted) reject(signal.reason);
+          else reject(answer.error.kind === 'input' ? new InputError(answer.error.message) : new Error(answer.error.message));
+        };
+        this.waiting.set(id, { settle, fail: reject });
+        this.port.postMessage({ id, call: name, argument } satisfies Request, []);
+      });
+    } finally {
+      this.waiting.delete(id);
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Nothing more comes from the other end. */
+  lose(error: Error): void {
+    this.lost ??= error;
+    for (const { fail } of this.waiting.values()) fail(error);
+    this.waiting.clear();
+  }
+}
+
+export interface CallContext {
+  readonly signal: AbortSignal;
+  emit(event: unknown): void;
+}
+export type Handlers = Readonly<Record<string, (argument: never, context: CallContext) => Promise<unknown>>>;
+
+/** The end that answers. */
+export function answer(port: Port, handlers: Handlers): void {
+  const running = new Map<number, AbortController>();
+  port.onmessage = async ({ data }: MessageEvent<Request>) => {
+    const { id } = data;
+    if ('abort' in data) {
+      running.get(id)?.abort();
+      return;
+    }
+    const controller = new AbortController();
+    const { signal } = controller;
+    running.set(id, controller);
+    const send = (message: Answer): void => port.postMessage(message, []);
+    try {
+      const value = await handlers[data.call](data.argument as never, { signal, emit: (event) => send({ id, event }) });
+      send({ id, value });
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      const kind = error instanceof InputError ? 'input' : signal.aborted ? 'abort' : 'defect';
+      send({ id, error: { kind, message } });
+    } finally {
+      running.delete(id);
+    }
+  };
+}

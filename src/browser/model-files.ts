@@ -1,0 +1,207 @@
+// The files of a model in a browser, whatever they come from: an address, a hub id, files that were dropped or chosen, a folder that
+// was opened. Brings what must be brought; reading what is in them is open.ts's.
+
+import { InputError } from '../errors.js';
+import { bytesOf } from '../io/browser/blob-source.js';
+import { type DownloadSettings, download, type WantedFile } from '../io/browser/download.js';
+import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
+import { filesOfModel, isRepoId, readListing, TEXT_FILES } from '../io/hub-listing.js';
+import { decodeUtf8, parseJson, quoted } from '../io/json.js';
+import { INDEX_FILE, isShardName, WEIGHTS_FILE } from '../io/safetensors-index.js';
+
+/** A file by its name; threads of Node's clone a File without it. */
+export interface NamedBlob {
+  readonly name: string;
+  readonly blob: Blob;
+}
+
+/** A model by its address (a folder's, ending in `/`, or its weights file's), its hub id, its files or its folder. */
+export type ModelSource = string | readonly NamedBlob[] | FileSystemDirectoryHandle;
+
+export interface HubOptions {
+  /** Default `main`. */
+  readonly revision?: string;
+  /** Default https://huggingface.co */
+  readonly endpoint?: string;
+  /** For gated and private models. */
+  readonly token?: string;
+}
+
+export interface FileOptions {
+  readonly hub?: HubOptions;
+  /** Names of the files at an address; without it each that a model may have is asked for. */
+  readonly files?: readonly string[];
+  /** SHA-256 of files at an address, by name. */
+  readonly sha256?: Readonly<Record<string, string>>;
+  /** Whether what was downloaded stays for the next time; default true. */
+  readonly keep?: boolean;
+}
+
+/** Hears of downloads: bytes so far and, as far as it is known, in all. */
+export interface FileEvents {
+  readonly signal?: AbortSignal;
+  onProgress(received: number, total: number): void;
+  onNotice(message: string): void;
+}
+
+export interface ModelFiles {
+  /** Put before names in messages. */
+  readonly where: string;
+  /** Undefined when there is none of that name. */
+  open(name: string): Promise<Blob | undefined>;
+}
+
+/** Throws `InputError` where there is nothing of the kind, and as `download` does. */
+export async function modelFiles(source: ModelSource, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
+  if (typeof source !== 'string')
+    return Array.isArray(source) ? chosenFiles(source) : folderFiles(source as FileSystemDirectoryHandle);
+  if (isAddress(source)) return addressFiles(source, options, events);
+  if (isRepoId(source) && source.includes('/')) return hubFiles(source, options, events);
+  throw new InputError(
+    `${quoted(source)} is no address of a model (https://… or ./folder/) and no hub id (like apple/OpenELM-270M)`,
+  );
+}
+
+/** Whether a text is an address, relative ones included, and no hub id. */
+export function isAddress(text: string): boolean {
+  return /^(https?:|blob:|\.{0,2}\/)/.test(text);
+}
+
+/** Bytes of a small file. */
+export async function readSmall(files: ModelFiles, name: string): Promise<Uint8Array | undefined> {
+  const blob = await files.open(name);
+  return blob && bytesOf(files.where + name, blob);
+}
+
+function chosenFiles(list: readonly NamedBlob[]): ModelFiles {
+  if (list.length === 0) throw new InputError('no files were given: choose config.json, the tokenizer and the .safetensors file');
+  const files = new Map(list.map(({ name, blob }) => [name, blob]));
+  const weights = [...files.keys()].filter((name) => name.endsWith('.safetensors'));
+  // One weights file may have any name.
+  const named = (name: string): string => (name === WEIGHTS_FILE && !files.has(name) && weights.length === 1 ? weights[0] : name);
+  return { where: '', open: async (name) => files.get(named(name)) };
+}
+
+function folderFiles(folder: FileSystemDirectoryHandle): ModelFiles {
+  const open = async (name: string): Promise<Blob | undefined> => {
+    try {
+      return await (await folder.getFileHandle(name)).getFile();
+    } catch (error) {
+      if (error instanceof DOMException && ['NotFoundError', 'TypeMismatchError'].includes(error.name)) return undefined;
+      throw new InputError(`${folder.name}/${name} cannot be read: open the folder again`);
+    }
+  };
+  return { where: `${folder.name}/`, open };
+}
+
+async function addressFiles(source: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
+  const url = new URL(source, globalThis.location?.href);
+  const isFile = url.pathname.endsWith('.safetensors');
+  const base = new URL(isFile || url.pathname.endsWith('/') ? '.' : `${url.pathname}/`, url).href;
+  const weights = isFile ? url.pathname.slice(url.pathname.lastIndexOf('/') + 1) : WEIGHTS_FILE;
+  const may = options.files;
+  const wanted = (name: string): WantedFile | undefined => {
+    if (may && !may.includes(name)) return undefined;
+    const real = name === WEIGHTS_FILE ? weights : name;
+    return {
+      name,
+      url: new URL(real, base).href,
+      hash: options.sha256?.[real],
+      optional: may === undefined && (TEXT_FILES.includes(name) || (name === WEIGHTS_FILE && !isFile)),
+    };
+  };
+  return downloaded(base, base, wanted, {}, options, events);
+}
+
+async function hubFiles(repoId: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
+  const { revision = 'main', endpoint = 'https://huggingface.co', token } = options.hub ?? {};
+  const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const key = `${endpoint}/${repoId}@${revision}`;
+  const listUrl = `${endpoint}/api/models/${repoId}/revision/${encodeURIComponent(revision)}?blobs=true`;
+  const place = options.keep === false ? filesInMemory() : await placeOf(key, events);
+  const text = await listingText(place, listUrl, headers, repoId, events);
+  const listing = readListing(parseJson(text, listUrl), listUrl);
+  const { first, weights } = filesOfModel(listing, repoId);
+  const names = new Set([...first, weights]);
+  const wanted = (name: string): WantedFile | undefined => {
+    if (!names.has(name) && !(weights === INDEX_FILE && isShardName(name))) return undefined;
+    const { bytes, etag } = listing.files.get(name) ?? {};
+    const path = name.split('/').map(encodeURIComponent).join('/');
+    const hash = etag && /^([0-9a-f]{64}|[0-9a-f]{40})$/.test(etag) ? etag : undefined;
+    return { name, url: `${endpoint}/${repoId}/resolve/${listing.commit}/${path}`, bytes, hash };
+  };
+  return downloaded(`${repoId}/`, key, wanted, headers, options, events, place);
+}
+
+/** What the hub says now or, without a network, what it said last. */
+async function listingText(
+  place: Place,
+  url: string,
+  headers: Record<string, string>,
+  repoId: string,
+  { signal, onNotice }: FileEvents,
+): Promise<string> {
+  const name = 'listing.json';
+  let response: Response | undefined;
+  try {
+    response = await fetch(url, { headers, signal });
+  } catch {
+    signal?.throwIfAborted();
+  }
+  if (response?.ok) {
+    const text = await response.text();
+    await place.write(name, text);
+    return text;
+  }
+  const kept = await place.read(name);
+  if (kept && (!response || response.status >= 500)) {
+    onNotice(`${new URL(url).host} cannot be reached: what is kept of ${repoId} is taken`);
+    return decodeUtf8(await bytesOf(name, kept), name);
+  }
+  if (!response) throw new InputError(`${new URL(url).host} cannot be reached: is there a network?`);
+  const why: Record<number, string> = {
+    401: 'it does not exist, or is private or gated: check the name, or give a token',
+    403: 'it is gated: accept its licence and give a token',
+    404: 'there is no such model or revision: check the name',
+  };
+  throw new InputError(
+    `${repoId} cannot be had from ${new URL(url).host} (${response.status})${why[response.status] ? `: ${why[response.status]}` : ''}`,
+  );
+}
+
+async function placeOf(key: string, { onNotice }: FileEvents): Promise<Place> {
+  return openPlace(key, (reason) =>
+    onNotice(`this browser keeps no files here (${reason}): the model is downloaded anew each time`),
+  );
+}
+
+async function downloaded(
+  where: string,
+  key: string,
+  wanted: (name: string) => WantedFile | undefined,
+  headers: Readonly<Record<string, string>>,
+  options: FileOptions,
+  events: FileEvents,
+  given?: Place,
+): Promise<ModelFiles> {
+  const place = given ?? (options.keep === false ? filesInMemory() : await placeOf(key, events));
+  const sizes = new Map<string, [received: number, total: number]>();
+  const onBytes = (name: string) => (received: number, total: number | undefined) => {
+    sizes.set(name, [received, total ?? received]);
+    const sum = (index: 0 | 1): number => [...sizes.values()].reduce((all, size) => all + size[index], 0);
+    events.onProgress(sum(0), sum(1));
+  };
+  const open = async (name: string): Promise<Blob | undefined> => {
+    const file = wanted(name);
+    if (!file) return undefined;
+    const settings: DownloadSettings = { headers, signal: events.signal, onBytes: onBytes(name) };
+    // Another tab that wants the same file waits for this one, and then finds it.
+    return locked(`openelm ${key} ${name}`, place.kept, events.signal, () => download(place, file, settings));
+  };
+  return { where, open };
+}
+
+async function locked<T>(name: string, shared: boolean, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  if (!shared || typeof navigator !== 'object' || !navigator.locks) return work();
+  return navigator.locks.request(name, signal ? { signal } : {}, work) as Promise<T>;
+}

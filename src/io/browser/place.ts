@@ -1,0 +1,155 @@
+// Where a browser keeps files of a model: the origin's private file system (OPFS), whose files can be appended to from a worker and
+// survive a reload; or, where a browser has none or forbids it, memory. Names are plain; what is in the files is download.ts's.
+
+/** Files by name. */
+export interface Place {
+  /** Whether they are still there after a reload. */
+  readonly kept: boolean;
+  /** What is there of a file, whole or not. */
+  read(name: string): Promise<Blob | undefined>;
+  /** Opens a file, made if it is missing, to write behind its end. One at a time for a file. */
+  append(name: string): Promise<Appender>;
+  /** A small file, replaced. */
+  write(name: string, text: string): Promise<void>;
+}
+
+export interface Appender {
+  /** Bytes so far. */
+  readonly size: number;
+  write(chunk: Uint8Array): void;
+  /** Forgets what is there. */
+  clear(): void;
+  close(): void;
+}
+
+/** Of FileSystemSyncAccessHandle, which workers alone have, what is needed. */
+interface SyncHandle {
+  getSize(): number;
+  write(data: Uint8Array, options: { at: number }): number;
+  truncate(size: number): void;
+  flush(): void;
+  close(): void;
+}
+type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(): Promise<SyncHandle> };
+
+const folderName = 'openelm-models';
+
+/** The place of what `key` names. `notKept` is told why it is memory, if it is. */
+export async function openPlace(key: string, notKept: (reason: string) => void): Promise<Place> {
+  try {
+    const root = await navigator.storage.getDirectory();
+    const models = await root.getDirectoryHandle(folderName, { create: true });
+    const folder = await models.getDirectoryHandle(folderOf(key), { create: true });
+    const probe: SyncFile = await folder.getFileHandle('.probe', { create: true });
+    if (!probe.createSyncAccessHandle) throw new Error('files can only be written in a worker');
+    (await probe.createSyncAccessHandle()).close();
+    return keptFiles(folder);
+  } catch (error) {
+    notKept(error instanceof Error ? error.message : String(error));
+    return filesInMemory();
+  }
+}
+
+/** Removes what is kept of `key`, or of all. */
+export async function removePlaces(key?: string): Promise<void> {
+  const root = await navigator.storage.getDirectory();
+  try {
+    if (key === undefined) return await root.removeEntry(folderName, { recursive: true });
+    const models = await root.getDirectoryHandle(folderName);
+    await models.removeEntry(folderOf(key), { recursive: true });
+  } catch (error) {
+    if (!(error instanceof DOMException && error.name === 'NotFoundError')) throw error;
+  }
+}
+
+/** A name that every file system takes, of bounded length. */
+function folderOf(key: string): string {
+  let hash = 0xcbf29ce484222325n; // FNV-1a, 64 bits
+  for (const byte of new TextEncoder().encode(key)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  const readable = key.replace(/[^\w.-]+/g, '_').slice(-80);
+  return `${readable}-${hash.toString(16)}`;
+}
+
+function keptFiles(folder: FileSystemDirectoryHandle): Place {
+  const open = async (name: string): Promise<Appender> => {
+    const file: SyncFile = await folder.getFileHandle(name, { create: true });
+    const handle = await file.createSyncAccessHandle!();
+    let size = handle.getSize();
+    return {
+      get size() {
+        return size;
+      },
+      write(chunk) {
+        for (let done = 0; done < chunk.byteLength; ) {
+          const written = handle.write(done === 0 ? chunk : chunk.subarray(done), { at: size });
+          if (written === 0) throw new DOMException('no more room', 'QuotaExceededError');
+          done += written;
+          size += written;
+        }
+      },
+      clear() {
+        handle.truncate(0);
+        size = 0;
+      },
+      close() {
+        handle.flush();
+        handle.close();
+      },
+    };
+  };
+  return {
+    kept: true,
+    async read(name) {
+      try {
+        return await (await folder.getFileHandle(name)).getFile();
+      } catch (error) {
+        if (error instanceof DOMException && error.name === 'NotFoundError') return undefined;
+        throw error;
+      }
+    },
+    append: open,
+    async write(name, text) {
+      const file = await open(name);
+      try {
+        file.clear();
+        file.write(new TextEncoder().encode(text));
+      } finally {
+        file.close();
+      }
+    },
+  };
+}
+
+/** Blobs, which a browser holds outside the heap. */
+export function filesInMemory(): Place {
+  const files = new Map<string, Blob>();
+  return {
+    kept: false,
+    async read(name) {
+      return files.get(name);
+    },
+    async append(name) {
+      const parts: BlobPart[] = [files.get(name) ?? new Blob()];
+      let size = (parts[0] as Blob).size;
+      return {
+        get size() {
+          return size;
+        },
+        write(chunk) {
+          parts.push(chunk.slice());
+          size += chunk.byteLength;
+        },
+        clear() {
+          parts.length = 0;
+          size = 0;
+        },
+        close() {
+          files.set(name, new Blob(parts));
+        },
+      };
+    },
+    async write(name, text) {
+      files.set(name, new Blob([text]));
+    },
+  };
+}

@@ -1,0 +1,86 @@
+// A static server for pages under test: the package's files, with or without the headers that isolate a page, ranges, and a brake.
+
+import { createReadStream, existsSync, statSync } from 'node:fs';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { extname, join, normalize } from 'node:path';
+
+const types: Record<string, string> = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.json': 'application/json',
+  '.wasm': 'application/wasm',
+};
+
+export interface StaticServer {
+  readonly url: string;
+  /** Paths that were asked for, with their range. */
+  readonly asked: { path: string; range?: string }[];
+  /** Bytes a second of .safetensors files; undefined: as fast as it goes. */
+  brake: number | undefined;
+  close(): void;
+}
+
+export async function staticServer(root: string, { isolated }: { isolated: boolean }): Promise<StaticServer> {
+  const asked: StaticServer['asked'] = [];
+  const server = createServer((request, response) => {
+    const path = normalize(new URL(request.url!, 'http://x').pathname);
+    const { range } = request.headers;
+    asked.push({ path, range });
+    if (isolated) {
+      response.setHeader('cross-origin-opener-policy', 'same-origin');
+      response.setHeader('cross-origin-embedder-policy', 'require-corp');
+    }
+    if (path === '/page') {
+      response.setHeader('content-type', 'text/html');
+      response.end(
+        `<!doctype html><title>page</title><link rel="icon" href="data:,"><input type="file" multiple>
+         <script type="module">import * as openelm from '/dist/bundle/browser.js'; globalThis.openelm = openelm;</script>`,
+      );
+      return;
+    }
+    const file = join(root, path);
+    if (!existsSync(file) || !statSync(file).isFile()) {
+      response.writeHead(404).end();
+      return;
+    }
+    const { size } = statSync(file);
+    const from = Number(/^bytes=([0-9]+)-$/.exec(range ?? '')?.[1] ?? 0);
+    response.setHeader('content-type', types[extname(file)] ?? 'application/octet-stream');
+    response.setHeader('etag', `"${size}"`);
+    response.setHeader('content-length', size - from);
+    if (range) response.setHeader('content-range', `bytes ${from}-${size - 1}/${size}`);
+    response.writeHead(range ? 206 : 200);
+    void send(file, from, response, file.endsWith('.safetensors') ? result.brake : undefined);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const result: StaticServer = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    asked,
+    brake: undefined,
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+  return result;
+}
+
+async function send(file: string, from: number, response: ServerResponse, brake: number | undefined): Promise<void> {
+  for await (const chunk of createReadStream(file, { start: from })) {
+    if (response.destroyed) return;
+    if (!response.write(chunk)) await drained(response);
+    if (brake) await new Promise((resolve) => setTimeout(resolve, ((chunk as Buffer).length / brake) * 1000));
+  }
+  response.end();
+}
+
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done).off('close', done);
+      resolve();
+    };
+    response.on('drain', done).on('close', done);
+  });
+}
