@@ -159,17 +159,22 @@ function identity<Version extends SpecificationVersion>(model: Loaded, options: 
 function asked(call: LanguageModelCall): { messages: ChatMessage[]; given: TextOptions; warnings: Warning[] } {
   const warnings: Warning[] = [];
   if (call.tools?.length) warnings.push({ type: 'unsupported', feature: 'tools' });
-  if (call.responseFormat?.type === 'json') warnings.push({ type: 'unsupported', feature: 'responseFormat' });
   const { temperature = 1 } = call;
   return {
     messages: call.prompt.map(({ role, content }) => ({ role: roleOf(role), content: contentOf(content) })),
     given: {
       ...{ temperature: temperature < 1e-4 ? 0 : temperature, topK: call.topK, topP: call.topP, seed: call.seed },
       ...{ presencePenalty: call.presencePenalty, frequencyPenalty: call.frequencyPenalty, maxTokens: call.maxOutputTokens },
+      jsonSchema: schemaOf(call.responseFormat),
       stop: call.stopSequences?.length ? call.stopSequences : undefined,
     },
     warnings,
   };
+}
+
+function schemaOf(format: LanguageModelCall['responseFormat']): TextOptions['jsonSchema'] {
+  if (format?.type !== 'json') return undefined;
+  return (format.schema as TextOptions['jsonSchema']) ?? { type: 'object' };
 }
 
 function roleOf(role: string): ChatMessage['role'] {

@@ -1,6 +1,6 @@
 // The AI SDK on a model in this process: `ai` 6, which runs on every Node that the package does. `.ci/ai-sdk.sh` tries `ai` 7.
 
-import { APICallError, type EmbeddingModel, embed, generateText, type LanguageModel, streamText } from 'ai';
+import { APICallError, type EmbeddingModel, embed, generateText, jsonSchema, type LanguageModel, Output, streamText } from 'ai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openelm, openelmEmbedding } from '../src/ai-sdk.js';
 import { load, type Model } from '../src/index.js';
@@ -64,6 +64,14 @@ describe('the AI SDK', () => {
     const failure = await generateText({ ...rest, model, messages: image }).catch((error: unknown) => error);
     expect(failure).not.toBeInstanceOf(APICallError);
     expect(String(failure)).toContain('only text is supported');
+  });
+
+  it('makes objects by a schema', async () => {
+    const schema = jsonSchema<{ sly: boolean }>({
+      ...{ type: 'object', properties: { sly: { type: 'boolean' } }, required: ['sly'], additionalProperties: false },
+    });
+    const { output } = await generateText({ ...asked, model, maxOutputTokens: 40, output: Output.object({ schema }) });
+    expect(output).toEqual({ sly: expect.any(Boolean) });
   });
 
   it('embeds', async () => {

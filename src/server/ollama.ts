@@ -29,7 +29,7 @@ const common = { stream: boolean, options: object, format: anything, keep_alive:
 /** Ollama's own, where a request says nothing; without its repeat penalty, which hurts small models that need names again. */
 const defaults = { temperature: 0.8, top_k: 40, top_p: 0.9 };
 
-function generation(call: Call, given: Body | undefined, format: unknown): TextOptions {
+function generation(given: Body | undefined, format: unknown): TextOptions {
   const { num_predict, seed, repeat_penalty, ...values } = { ...defaults, ...readFields(given ?? {}, options) };
   return {
     temperature: values.temperature < 1e-4 ? 0 : values.temperature,
@@ -43,15 +43,15 @@ function generation(call: Call, given: Body | undefined, format: unknown): TextO
     maxTokens: num_predict === undefined || num_predict < 0 ? undefined : num_predict,
     seed: seed === undefined || seed < 0 ? undefined : seed,
     stop: values.stop,
-    ...formatOf(call, format),
+    ...formatOf(format),
   };
 }
 
 /** `json`, or a JSON schema. */
-function formatOf(call: Call, format: unknown): TextOptions {
+function formatOf(format: unknown): TextOptions {
   if (format === undefined || format === '') return {};
-  if (format === 'json') return readFormat(call.model, { type: 'json_object' }, 'format');
-  return readFormat(call.model, { type: 'json_schema', json_schema: { schema: format } }, 'format');
+  if (format === 'json') return readFormat({ type: 'json_object' }, 'format');
+  return readFormat({ type: 'json_schema', json_schema: { schema: format } }, 'format');
 }
 
 /** `/api/chat`. Throws `ApiError` as OpenAI's endpoints do. */
@@ -63,7 +63,7 @@ export async function ollamaChat(call: Call, body: Body): Promise<Reply> {
   if (list.length === 0) return loaded(call, { message: { role: 'assistant', content: '' } });
   const prompt = await encodeChatPrompt(call.model, readMessages(values.messages));
   const message = (content: string) => ({ message: { role: 'assistant', content } });
-  return answer(call, prompt, generation(call, values.options, values.format), values.stream ?? true, message);
+  return answer(call, prompt, generation(values.options, values.format), values.stream ?? true, message);
 }
 
 function hasImages(message: unknown): boolean {
@@ -91,7 +91,7 @@ export async function ollamaGenerate(call: Call, body: Body): Promise<Reply> {
       ])
     : await model.encodePrompt(system ? `${system}\n${prompt}` : prompt);
   checkLength(model, ids.length, 'prompt');
-  const made = { ...generation(call, values.options, values.format), continuation: !inTemplate };
+  const made = { ...generation(values.options, values.format), continuation: !inTemplate };
   return answer(call, ids, made, values.stream ?? true, (response) => ({ response }));
 }
 

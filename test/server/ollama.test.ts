@@ -56,6 +56,12 @@ describe('ollama', () => {
     expect((await client.ps()).models.map(({ name }) => name)).toEqual([instruct, base]);
   });
 
+  it('keeps to a schema', async () => {
+    const format = { type: 'object', properties: { sly: { type: 'boolean' } }, required: ['sly'], additionalProperties: false };
+    const { message } = await client.chat({ model: instruct, messages, format, options: { temperature: 0 } });
+    expect(JSON.parse(message.content)).toEqual({ sly: expect.any(Boolean) });
+  });
+
   it('embeds', async () => {
     const { embeddings } = await client.embed({ model: base, input: ['The cat sat.', 'A cat was sitting.', 'Once upon a time'] });
     const dot = (a: number[], b: number[]): number => a.reduce((sum, value, i) => sum + value * b[i], 0);

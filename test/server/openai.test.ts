@@ -180,6 +180,30 @@ describe('responses', () => {
   });
 });
 
+describe('structured answers', () => {
+  const schema = {
+    type: 'object',
+    properties: { hero: { type: 'string', maxLength: 12 }, age: { type: 'integer' } },
+    required: ['hero', 'age'],
+    additionalProperties: false,
+  };
+
+  it('are what their schema says, whole and streamed', async () => {
+    const response_format = { type: 'json_schema' as const, json_schema: { name: 'hero', schema } };
+    const { choices } = await client.chat.completions.create({ ...question, response_format, max_tokens: 100 });
+    const hero = JSON.parse(choices[0].message.content!);
+    expect(hero).toEqual({ hero: expect.any(String), age: expect.any(Number) });
+    const stream = client.chat.completions.stream({ ...question, response_format, max_tokens: 100 });
+    expect(JSON.parse((await stream.finalChatCompletion()).choices[0].message.content!)).toEqual(hero);
+    const format = { type: 'json_schema' as const, name: 'hero', schema };
+    const { output_text } = await client.responses.create({
+      ...{ model: instruct, input: 'A hero.', temperature: 0 },
+      text: { format },
+    });
+    expect(Object.keys(JSON.parse(output_text))).toEqual(['hero', 'age']);
+  });
+});
+
 describe('wrong requests', () => {
   it.each([
     [{ temperature: 'hot' }, /^400 temperature is "hot"; expected a number from 0 to 100$/],
@@ -201,7 +225,9 @@ describe('wrong requests', () => {
 
   it.each([
     [{ tools: [{ type: 'function', function: { name: 'f' } }] }, /^400 tools is not supported/],
-    [{ response_format: { type: 'json_object' } }, /json_object is not supported/],
+    [{ response_format: { type: 'yaml' } }, /response_format is \{"type":"yaml"\}; expected/],
+    [{ response_format: { type: 'json_schema' } }, /response_format has no schema/],
+    [{ response_format: { type: 'json_schema', json_schema: { schema: { type: 'array', uniqueItems: true } } } }, /uniqueItems/],
     [{ messages: [] }, /messages is \[\]/],
     [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, /only text is supported/],
     [{ messages: [{ role: 'wizard', content: 'x' }] }, /messages\[0\].role is "wizard"/],

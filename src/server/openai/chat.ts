@@ -81,7 +81,7 @@ export async function chatCompletion(call: Call, body: Body): Promise<Reply<Chat
     ...samplingOptions(values),
     maxTokens: values.max_completion_tokens ?? values.max_tokens,
     topLogprobs: logprobs ? (top_logprobs ?? 0) : undefined,
-    ...readFormat(call.model, values.response_format),
+    ...readFormat(values.response_format),
   };
   const withUsage = wantsUsage(values);
   call.admit(n);

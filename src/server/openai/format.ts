@@ -1,15 +1,21 @@
 // What an answer's text must be: OpenAI's `response_format`, as an option of the generation.
 
-import type { TextModel, TextOptions } from '../../infer/text.js';
+import type { TextOptions } from '../../infer/text.js';
+import { shown } from '../../options.js';
 import { badField } from '../errors.js';
 import { isObject } from '../fields.js';
 
-/** Throws `ApiError` 400 on a format that is not supported, or malformed. `param`: the field's name. */
-export function readFormat(_model: TextModel, format: unknown, param = 'response_format'): TextOptions {
+/** Throws `ApiError` 400 on a format that there is not, or malformed; what a schema may say is checked when it is used. `param`: the field's name. */
+export function readFormat(format: unknown, param = 'response_format'): TextOptions {
   if (format === undefined || format === null) return {};
   const type = isObject(format) ? format.type : undefined;
   if (type === 'text') return {};
-  if (type === 'json_schema' || type === 'json_object')
-    throw badField(param, `${param} of type ${type} is not supported: only text is`);
-  throw badField(param, `${param} must be {"type": "text"}`);
+  if (type === 'json_object') return { jsonSchema: { type: 'object' } };
+  if (!isObject(format) || type !== 'json_schema')
+    throw badField(param, `${param} is ${shown(format)}; expected {"type": "text"}, "json_object" or "json_schema"`);
+  // Chat completions have the schema in an object of its own, responses beside the type.
+  const schema = isObject(format.json_schema) ? format.json_schema.schema : format.schema;
+  if (!isObject(schema))
+    throw badField(param, `${param} has no schema; expected {"type": "json_schema", "json_schema": {"schema": {...}}}`);
+  return { jsonSchema: schema };
 }

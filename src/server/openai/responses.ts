@@ -38,7 +38,7 @@ export async function responses(call: Call, body: Body): Promise<Reply> {
   const prompt = await encodeChatPrompt(call.model, [...system, ...messagesOf(values.input)]);
   const options: TextOptions = {
     ...{ ...samplingOptions(values), maxTokens: values.max_output_tokens },
-    ...readFormat(call.model, values.text?.format, 'text.format'),
+    ...readFormat(values.text?.format, 'text.format'),
   };
   const answer = new Answer(call.name, values);
   call.admit(1);
