@@ -6,8 +6,8 @@ import { InputError } from './errors.js';
 import { Engine, type EngineOptions } from './infer/engine.js';
 import { type Prompt, TextModel, type TextModelParts, type TextOptions, type TextPiece, type TextResult } from './infer/text.js';
 import type { LoadedModel } from './model/load.js';
-import { type OpenOptions, openModel, openRules } from './open.js';
-import { checkOptions, oneOf, type Rules, shown, wholeFrom } from './options.js';
+import { type OpenedModel, type OpenOptions, openModel, openRules } from './open.js';
+import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './options.js';
 import { promptCaching } from './prompt-cache.js';
 import type { Backend } from './tensor/backend.js';
 
@@ -37,11 +37,13 @@ export { Tokenizer } from './tokenizer/tokenizer.js';
 /** So that a few calls at once share the model's steps without being asked for it. */
 const defaultSlots = 4;
 
-export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType' | 'slots'> {
+export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType' | 'slots' | 'assistant'> {
   /** Calls that run at once, sharing steps; each has a cache of `context` tokens. Default 4, fewer where memory is short. */
   readonly slots?: number;
   /** Default f32 for f32 weights, else f16. */
   readonly cacheType?: 'f16' | 'f32';
+  /** A smaller model with the same vocabulary that guesses tokens for this one, named as models are; the ids are the same with it. */
+  readonly assistant?: string;
 }
 
 const loadRules: Rules<LoadOptions> = {
@@ -49,6 +51,7 @@ const loadRules: Rules<LoadOptions> = {
   context: wholeFrom(2),
   slots: wholeFrom(1),
   cacheType: oneOf('f16', 'f32'),
+  assistant: rules.text,
 };
 
 /** A loaded model; `dispose` (or `await using`) frees its memory and threads. */
@@ -112,9 +115,15 @@ export async function load(model?: string, options: LoadOptions = {}): Promise<M
     throw new InputError(`the model is ${shown(model)}; expected its name as a text`);
   checkOptions('the options of load', options, loadRules);
   const opened = await openModel(model, options, { ...options, spareSlots });
-  const { checkpoint, backend, weights, tokenizer, chatTemplate, cacheType, close } = opened;
+  const { checkpoint, backend, weights, tokenizer, chatTemplate, cacheType } = opened;
+  let assistant: OpenedModel | undefined;
+  const close = async (): Promise<void> => {
+    await assistant?.close();
+    await opened.close();
+  };
   try {
-    const engine = new Engine(backend, opened.model, { ...options, cacheType, slots: opened.slots });
+    if (options.assistant !== undefined) assistant = await openAssistant(options.assistant, opened, options);
+    const engine = new Engine(backend, opened.model, { ...options, cacheType, slots: opened.slots, assistant: assistant?.model });
     const { activations = 'int8', adapter, adapters, onNotice } = options;
     const caching = promptCaching({
       ...{ engine, checkpoint, backend, cacheType, onNotice },
@@ -127,4 +136,27 @@ export async function load(model?: string, options: LoadOptions = {}): Promise<M
     await close();
     throw error;
   }
+}
+
+/** The model that guesses, on the same backend. Throws `InputError` when its ids mean something else. */
+async function openAssistant(
+  name: string,
+  { backend, tokenizer, slots }: OpenedModel,
+  options: LoadOptions,
+): Promise<OpenedModel> {
+  const { dtype, activations, hub, onNotice, cacheType } = options;
+  const assistant = await openModel(
+    name,
+    { backend, dtype, activations, hub, onNotice },
+    { context: options.context, slots, cacheType },
+  );
+  const other = assistant.tokenizer;
+  const count = Math.max(tokenizer?.vocabSize ?? 0, other?.vocabSize ?? 0);
+  for (let id = 0; tokenizer && other && id < count; id++) {
+    if (tokenizer.piece(id) === other.piece(id)) continue;
+    await assistant.close();
+    const [own, its] = [tokenizer, other].map((one) => JSON.stringify(one.piece(id)) ?? 'nothing');
+    throw new InputError(`the assistant ${name} has another vocabulary: id ${id} is ${its} there and ${own} here`);
+  }
+  return assistant;
 }

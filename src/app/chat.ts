@@ -162,7 +162,7 @@ class Conversation {
       const pieces = this.model.generate(ids, {
         ...generationOptions(this.options),
         ...this.constraint,
-        promptCache: this.turns.length === 1 ? this.options.promptCache : undefined,
+        ...(this.turns.length > 1 ? { promptCache: undefined } : {}),
         signal,
         continuation: true,
       });

@@ -12,10 +12,13 @@ import type { Terminal } from './terminal.js';
 const slowMs = 700;
 
 /** A loaded model and how long that took. */
-export async function openModel(terminal: Terminal, options: ModelOptions): Promise<{ model: Model; loadMs: number }> {
+export async function openModel(
+  terminal: Terminal,
+  options: ModelOptions & { readonly assistant?: string },
+): Promise<{ model: Model; loadMs: number }> {
   const began = performance.now();
   const model = await withBar(terminal, options, (shown) =>
-    load(options.model, { ...shown, context: options.context, slots: 1 }),
+    load(options.model, { ...shown, context: options.context, slots: 1, assistant: options.assistant }),
   );
   return { model, loadMs: performance.now() - began };
 }

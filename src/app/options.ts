@@ -4,6 +4,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackendChoice } from '../index.js';
 import type { ConstraintOptions } from '../infer/constraint.js';
+import { mostDrafts } from '../infer/drafts.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';
 import { parseJson } from '../io/json.js';
 import type { Precision } from '../model/parameters.js';
@@ -152,6 +153,8 @@ export interface GenerationOptions extends SamplingOptions {
   readonly grammar?: string;
   readonly regex?: string;
   readonly promptCache?: string;
+  readonly promptLookup?: number;
+  readonly assistant?: string;
 }
 
 /** What the text must be, read from the files that the options name. Throws `UsageError` when there are two of them. */
@@ -168,10 +171,10 @@ export async function constraintOptions({ jsonSchema, grammar, regex }: Generati
 
 /** Those among a verb's options that are of the generation. */
 export function generationOptions(options: GenerationOptions): Omit<GenerationOptions, keyof ConstraintOptions> {
-  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, stop, ignoreEos } = options;
+  const { maxTokens, temperature, topK, topP, minP, typicalP, seed, stop, ignoreEos, promptCache, promptLookup } = options;
   const { repetitionPenalty, frequencyPenalty, presencePenalty } = options;
   const penalties = { repetitionPenalty, frequencyPenalty, presencePenalty };
-  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, stop, ignoreEos };
+  return { maxTokens, temperature, topK, topP, minP, typicalP, ...penalties, seed, stop, ignoreEos, promptCache, promptLookup };
 }
 
 export function addGenerationOptions(
@@ -200,6 +203,17 @@ export function addGenerationOptions(
     .option(
       '--prompt-cache <file>',
       "keep the prompt's keys and values in this file; what a prompt has in common with it is not computed",
+    )
+    .option(
+      '--prompt-lookup <n>',
+      'guess n tokens from where the text repeats itself: faster, the same text',
+      wholeNumber(1, mostDrafts),
+    )
+    .addOption(
+      new Option(
+        '--assistant <model>',
+        'a smaller model of the same vocabulary that guesses tokens: faster, the same text',
+      ).conflicts('promptLookup'),
     )
     .option('--regex <pattern>', "write what this regular expression (JavaScript's) matches as a whole");
 }

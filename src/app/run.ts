@@ -78,7 +78,6 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
       const pieces = model.generate(prompt, {
         ...generationOptions(options),
         ...constraint,
-        promptCache: options.promptCache,
         signal,
         continuation: echo,
         overflow: options.slide ? 'slide' : 'stop',
@@ -98,6 +97,16 @@ async function run(terminal: Terminal, argument: string | undefined, given: RunO
   } finally {
     await model.dispose();
   }
+}
+
+/** How many guesses were right, and what they brought. */
+function guessed({ timings }: TextResult, { drafted, accepted, steps, plainMs }: NonNullable<TextResult['speculation']>): string {
+  if (steps === 0) return 'none were made';
+  const share = `${accepted} of ${drafted} were right, ${(1 + accepted / steps).toFixed(1)} tokens a step with guesses`;
+  const plain = (timings.generatedTokens - 1) * plainMs;
+  return plainMs > 0 && timings.generateMs > 0
+    ? `${share}; ${(plain / timings.generateMs).toFixed(2)} times as fast as without`
+    : share;
 }
 
 /** Why a text that was to be of a certain form is not. */
@@ -174,6 +183,7 @@ function summary(
     ['backend', model.backend.description],
     ['prompt', `${timings.promptTokens} tokens${reused}${speed(prompt)}`],
     ['generated', `${timings.generatedTokens} tokens${speed(generation)}, ended by ${result.finishReason}`],
+    ...(result.speculation ? [['guesses', guessed(result, result.speculation)]] : []),
     ['first token', firstMs === undefined ? 'none' : `${firstMs.toFixed(1)} ms after the prompt was given`],
     ['peak memory', formatBytes(peakMemory())],
     ...(temperature === 0 ? [] : [['seed', String(seed)]]),

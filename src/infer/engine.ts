@@ -10,12 +10,13 @@ import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import type { Constraint } from './constraint.js';
+import { Assistant, mostDrafts } from './drafts.js';
 import { type HiddenRows, HiddenStates, MeanPool } from './hidden.js';
 import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
-import { Request } from './request.js';
+import { Request, type Speculation } from './request.js';
 import { type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
-import { Pace, type Share, shareStep } from './schedule.js';
+import { Pace, PlainSteps, type Share, shareStep } from './schedule.js';
 import { leastShared, Slots } from './slots.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
 import { Turns } from './turn.js';
@@ -27,6 +28,8 @@ export interface EngineOptions {
   readonly slots?: number;
   /** Default f16. */
   readonly cacheType?: 'f16' | 'f32';
+  /** A smaller model of the same vocabulary on the same backend, whose guesses are checked several at a time. */
+  readonly assistant?: OpenELM;
 }
 
 export type FinishReason = 'stop' | 'length' | 'abort';
@@ -44,6 +47,11 @@ export interface GenerateOptions extends SamplingOptions {
   readonly logitBias?: LogitBias;
   /** Tell each token's log-probability and those of this many of the likeliest ids, 0 to 20. */
   readonly topLogprobs?: number;
+  /**
+   * Guess this many tokens from where the text repeats itself and check them in one step; the ids are the same with and without.
+   * Default: by the assistant, if the engine has one.
+   */
+  readonly promptLookup?: number;
   /** What the text of the new ids must be. It ends where it may and an end-of-sequence token comes, or where it must. */
   readonly constraint?: Constraint;
   readonly signal?: AbortSignal;
@@ -56,6 +64,8 @@ export interface GenerateResult {
   /** Milliseconds from the call to the first token, and from there to the end. */
   readonly promptMs: number;
   readonly generateMs: number;
+  /** Where tokens were guessed: what came of it, and the milliseconds of a step without guesses. */
+  readonly speculation?: Speculation & { readonly plainMs: number };
 }
 
 export interface ScoreResult {
@@ -87,6 +97,10 @@ export class Engine {
   private readonly stepper: Stepper;
   private readonly slots: Slots;
   private embedder?: HiddenStates;
+  private readonly assistant?: Assistant;
+  /** For steps with guesses, which want several rows of a sequence. */
+  private checker?: Stepper;
+  private readonly plain = new PlainSteps();
   private readonly requests = new Set<Request>();
   private readonly pace = new Pace();
   private aside: Promise<unknown> = Promise.resolve();
@@ -110,6 +124,11 @@ export class Engine {
     this.cache = createCache(backend, config, this.context * count, this.context, options.cacheType ?? 'f16');
     this.stepper = new Stepper(backend, model, this.cache, { maxSequences: count, maxSegments: 2 * count });
     this.slots = new Slots(count, this.context);
+    if (options.assistant) {
+      const cacheType = options.cacheType ?? 'f16';
+      const about = { vocabSize: config.vocabSize, context: this.context, slots: count, cacheType };
+      this.assistant = new Assistant(backend, options.assistant, about);
+    }
   }
 
   /** Requests that run at once. */
@@ -131,8 +150,10 @@ export class Engine {
     this.checkTokens(prompt);
     const maxTokens = options.maxTokens ?? Number.POSITIVE_INFINITY;
     if (!(maxTokens >= 0)) throw new InputError(`maxTokens is ${options.maxTokens}; it must be 0 or more`);
-    const { topLogprobs } = options;
-    checkTop(topLogprobs ?? 0);
+    checkTop(options.topLogprobs ?? 0);
+    const { promptLookup } = options;
+    if (promptLookup !== undefined && !(Number.isInteger(promptLookup) && promptLookup >= 1 && promptLookup <= mostDrafts))
+      throw new InputError(`promptLookup is ${promptLookup}; it must be a whole number from 1 to ${mostDrafts}`);
     const { eosTokenIds, vocabSize } = this.model.config;
     const sampler = new Sampler(options);
     const slot = await this.slots.take(prompt, this.adapterOf(options.adapter), options.signal);
@@ -146,6 +167,9 @@ export class Engine {
         reusedTokens: request.reused,
         promptMs: (firstAt ?? now) - began,
         generateMs: firstAt === undefined ? 0 : now - firstAt,
+        ...(request.speculates || this.assistant
+          ? { speculation: { ...request.speculation, plainMs: this.plain.milliseconds } }
+          : {}),
       };
     };
     const onAbort = (): void => request.wake();
@@ -357,6 +381,8 @@ export class Engine {
     await Promise.all([...this.requests].map((request) => request.inFlight));
     this.stepper.dispose();
     this.embedder?.dispose();
+    this.checker?.dispose();
+    this.assistant?.dispose();
     this.cache.free();
   }
 
@@ -451,44 +477,69 @@ export class Engine {
     request.reused = found.shared;
   }
 
+  /** Has those that speak guess what they will say, as far as the step and the context have room. */
+  private async draft(batch: readonly Share<Request>[]): Promise<void> {
+    const speaking = batch.filter(
+      ({ request, count }) => count === 1 && request.pending === 1 && request.step > request.promptLength,
+    );
+    const guessing = speaking.filter(({ request }) => request.speculates || this.assistant);
+    if (guessing.length === 0 || !this.plain.isKnown) return;
+    const rows = batch.reduce((sum, { count }) => sum + count, 0);
+    const room = Math.min(mostDrafts, Math.floor((maxStepRows - rows) / guessing.length));
+    for (const { request } of guessing) {
+      const { slot, tokens } = request;
+      await request.draft(Math.min(room, this.context - tokens.length), slot.firstRow / this.context, this.assistant);
+    }
+  }
+
+  private checkerOf(): Stepper {
+    const count = this.slots.count;
+    const limits = { maxSequences: count, maxSegments: 2 * count, maxWanted: Math.min(maxStepRows, count * (1 + mostDrafts)) };
+    this.checker ??= new Stepper(this.backend, this.model, this.cache, limits);
+    return this.checker;
+  }
+
   private async step(shares: readonly Share<Request>[]): Promise<void> {
     try {
       // A prompt begins with what others have of it.
       const beginning = shares.filter(({ request, count }) => count > 1 && request.step === request.promptLength);
       if (beginning.length > 0) await Promise.all(beginning.map(({ request }) => this.share(request)));
       const batch = shares.map(({ request, count }) => ({ request, count: Math.min(count, request.pending) }));
+      await this.draft(batch);
       const items = batch.map(({ request, count }): StepItem => {
-        const past = request.slot.cached.length;
-        const last = past + count === request.tokens.length;
-        return {
-          ids: request.tokens.slice(past, past + count),
-          past,
-          segments: [[request.slot.firstRow, past + count]],
-          wanted: last ? [count - 1] : [],
-          adapter: request.slot.adapter,
-        };
+        const { slot, tokens, drafts } = request;
+        const past = slot.cached.length;
+        const ids = [...tokens.slice(past, past + count), ...drafts];
+        const last = past + count === tokens.length;
+        const wanted = last ? Array.from({ length: 1 + drafts.length }, (_, i) => count - 1 + i) : [];
+        return { ids, past, segments: [[slot.firstRow, past + ids.length]], wanted, adapter: slot.adapter };
       });
       const done = batch.filter((_, i) => items[i].wanted.length > 0);
       const outputs: OutputKind = done.every(({ request }) => request.greedy) ? 'argmax' : 'logits';
       const only = batch.length === 1 ? batch[0].request.signal : undefined;
       const began = performance.now();
-      const running = this.stepper.run(items, outputs, only);
+      const checks = batch.some(({ request }) => request.drafts.length > 0);
+      const running = (checks ? this.checkerOf() : this.stepper).run(items, outputs, only);
       // What may come next is found out while the step runs.
       for (const { request } of done) request.prepare();
       const output = await running;
       const rows = items.reduce((sum, { ids }) => sum + ids.length, 0);
       this.pace.add(rows, performance.now() - began);
+      if (rows === 1) this.plain.add(performance.now() - began);
       const turns = new Turns();
       for (const { request, count } of batch) {
         const past = request.slot.cached.length;
         for (let j = past; j < past + count; j++) request.slot.cached.push(request.tokens[j]);
       }
-      for (const [row, { request }] of done.entries()) {
+      let row = 0;
+      for (const { request } of done) {
+        const { slot, drafts } = request;
         try {
-          request.take(output, row);
+          slot.cached.push(...drafts.slice(0, request.take(output, row)));
         } catch (error) {
           request.failure = error; // its own: the others of the step go on
         }
+        row += 1 + drafts.length;
         request.wake();
         if (output.logits) await turns.rest();
       }

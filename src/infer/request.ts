@@ -2,9 +2,10 @@
 // it is computed, and beside whom, is the engine's business.
 
 import type { Constraint, Place } from './constraint.js';
+import { type Assistant, DraftLength, type Guess, lookUp } from './drafts.js';
 import { logprobsOf, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
-import { isGreedy, type LogitBias, type Sampler, type SamplingOptions } from './sampler.js';
+import { isGreedy, type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
 import type { Slot } from './slots.js';
 import type { StepOutput } from './step.js';
 
@@ -19,7 +20,17 @@ export interface RequestOptions extends SamplingOptions {
   readonly ignoreEos?: boolean;
   readonly topLogprobs?: number;
   readonly constraint?: Constraint;
+  readonly promptLookup?: number;
   readonly signal?: AbortSignal;
+}
+
+/** What came of guesses. */
+export interface Speculation {
+  /** Tokens that were guessed, and those of them that were right. */
+  readonly drafted: number;
+  readonly accepted: number;
+  /** Steps that checked guesses. */
+  readonly steps: number;
 }
 
 export interface RequestFacts {
@@ -49,6 +60,11 @@ export class Request {
   wake: () => void = () => {};
   /** The step or the copy under way that writes to the slot; never rejects. */
   inFlight?: Promise<void>;
+  /** Guesses that the step under way checks. */
+  drafts: readonly number[] = [];
+  readonly speculation = { drafted: 0, accepted: 0, steps: 0 };
+  private readonly length = new DraftLength();
+  private guesser?: Sampler;
   /** Those that end this generation. */
   private readonly eosIds: readonly number[];
   /** Where the text stands in the constraint. */
@@ -95,8 +111,64 @@ export class Request {
     } catch {}
   }
 
-  /** The next token from its row of a step's output. Throws `NotFiniteError`. */
-  take({ logits, argmax }: StepOutput, row: number): void {
+  /** Whether it guesses from its own text. */
+  get speculates(): boolean {
+    return this.options.promptLookup !== undefined;
+  }
+
+  /** Guesses what comes next, at most `room` tokens: from the text itself, or by the assistant. */
+  async draft(room: number, slot: number, assistant: Assistant | undefined): Promise<void> {
+    const { promptLookup } = this.options;
+    const count = Math.min(room, this.about.maxTokens - this.sampled - 1, promptLookup ?? this.length.count);
+    this.drafts = [];
+    if (count < 1) return;
+    if (promptLookup !== undefined) this.drafts = lookUp(this.tokens, count);
+    else if (assistant) this.drafts = await assistant.draft(slot, this.tokens, count, this.guess());
+  }
+
+  /** The assistant draws as the model will: by the same options, from the same random numbers, within the same constraint. */
+  private guess(): Guess {
+    const { constraint } = this.options;
+    const { vocabSize } = this.about;
+    this.guesser ??= new Sampler({ ...this.options, seed: this.sampler.seed });
+    const guesser = this.guesser;
+    let { place } = this;
+    return {
+      greedy: this.greedy,
+      next: ({ logits, argmax }, tokens) => {
+        const allowed = place && constraint?.allowed(place, this.eosIds);
+        const step = this.step + tokens.length - this.tokens.length;
+        const id = logits ? guesser.sample(logits.subarray(0, vocabSize), tokens, step, allowed) : argmax![0];
+        if (this.isEos(id)) return undefined;
+        place = place && constraint?.after(place, id);
+        return constraint && place && constraint.isOver(place) ? undefined : id;
+      },
+    };
+  }
+
+  /**
+   * The next token from its row of a step's output, and as long as guesses were right those after it; returns how many were. Throws
+   * `NotFiniteError`.
+   */
+  take(output: StepOutput, row: number): number {
+    const { drafts } = this;
+    let accepted = 0;
+    while (this.takeOne(output, row + accepted) === drafts[accepted]) {
+      accepted++;
+      if (this.complete) break;
+    }
+    if (drafts.length > 0) {
+      this.speculation.drafted += drafts.length;
+      this.speculation.accepted += accepted;
+      this.speculation.steps++;
+      this.length.learn(drafts.length, accepted);
+      this.drafts = [];
+    }
+    return accepted;
+  }
+
+  /** Draws the token as it would be drawn without guesses. */
+  private takeOne({ logits, argmax }: StepOutput, row: number): number {
     const { vocabSize } = this.about;
     const own = logits?.subarray(row * vocabSize, (row + 1) * vocabSize);
     const bad = own ? notFiniteIn(own) : undefined;
@@ -113,6 +185,7 @@ export class Request {
     this.sampled++;
     if (this.place && !this.isEos(id)) this.place = constraint?.after(this.place, id);
     this.complete = this.sampled >= this.about.maxTokens || this.isEos(id) || this.isOver;
+    return id;
   }
 
   /** Keeps the first token and the newer half of the rest: they are computed anew, as if they had been the prompt. */

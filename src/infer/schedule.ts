@@ -60,3 +60,19 @@ export class Pace {
     this.msPerRow = this.msPerRow === 0 ? now : this.msPerRow + 0.2 * (now - this.msPerRow);
   }
 }
+
+/** What a step of one token costs, by the steps of late; the first ones, which make programs ready, do not count. */
+export class PlainSteps {
+  milliseconds = 0;
+  private seen = 0;
+
+  get isKnown(): boolean {
+    return this.seen > 2;
+  }
+
+  add(milliseconds: number): void {
+    this.seen++;
+    if (this.seen < 3) return;
+    this.milliseconds = this.seen === 3 ? milliseconds : this.milliseconds + 0.1 * (milliseconds - this.milliseconds);
+  }
+}

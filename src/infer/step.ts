@@ -60,8 +60,10 @@ interface Encoded {
 }
 
 export interface StepOptions {
-  /** The most sequences in one step, and the most rows of logits read back at once. */
+  /** The most sequences in one step. */
   readonly maxSequences: number;
+  /** The most rows whose logits or argmax are read at once; default one a sequence. */
+  readonly maxWanted?: number;
   /** The most segments of all sequences together. */
   readonly maxSegments: number;
   /** What `hidden` reads: 0 the embedding, i the output of layer i - 1, the number of layers what the output layer gets. */
@@ -70,7 +72,7 @@ export interface StepOptions {
 
 export class Stepper {
   private readonly programs = new Map<string, Encoded>();
-  /** [maxSequences, vocabSize]; made when logits are first asked for. */
+  /** [maxWanted, vocabSize]; made when logits are first asked for. */
   private logits?: DeviceBuffer<'f32'>;
   private readonly argmax: DeviceBuffer<'i32'>;
   private readonly logprobs: DeviceBuffer<'f32'>;
@@ -78,6 +80,7 @@ export class Stepper {
   /** [maxStepRows, modelDim] by layer. */
   private readonly hidden: ReadonlyMap<number, DeviceBuffer<'f32'>>;
   private readonly vocabSize: number;
+  private readonly maxWanted: number;
 
   constructor(
     private readonly backend: Backend,
@@ -86,7 +89,8 @@ export class Stepper {
     private readonly options: StepOptions,
   ) {
     this.vocabSize = model.config.vocabSize;
-    this.argmax = backend.create('i32', [Math.max(options.maxSequences, maxScoreRows)]);
+    this.maxWanted = options.maxWanted ?? options.maxSequences;
+    this.argmax = backend.create('i32', [Math.max(this.maxWanted, maxScoreRows)]);
     this.logprobs = backend.create('f32', [maxScoreRows]);
     this.bestLogprobs = backend.create('f32', [maxScoreRows]);
     const { modelDim } = model.config;
@@ -96,7 +100,7 @@ export class Stepper {
 
   /**
    * Runs the items' tokens and returns the outputs of all wanted rows, in order. At most `maxStepRows` tokens in all, and
-   * `maxScoreRows` wanted with outputs `score` and `best`, `maxSequences` with the others.
+   * `maxScoreRows` wanted with outputs `score` and `best`, `maxWanted` with the others.
    * Rejects with `ExecutionError`; with code `cancelled` when the signal aborts while it runs.
    */
   async run(items: readonly StepItem[], outputs: OutputKind, signal?: AbortSignal): Promise<StepOutput> {
@@ -159,7 +163,7 @@ export class Stepper {
     if (known) return known;
     const ops = new Ops();
     const maxSequences = Math.min(bucket, this.options.maxSequences);
-    const maxWanted = kind === 'score' || kind === 'best' ? Math.min(bucket, maxScoreRows) : maxSequences;
+    const maxWanted = kind === 'score' || kind === 'best' ? Math.min(bucket, maxScoreRows) : Math.min(bucket, this.maxWanted);
     const { maxSegments } = this.options;
     const inputs = new RaggedParams(ops, { maxRows: bucket, maxSequences, maxSegments });
     const wantedCount = ops.size(maxWanted);
@@ -208,7 +212,7 @@ export class Stepper {
   }
 
   private encodeOutputs(ops: Ops, kind: Exclude<OutputKind, 'none' | 'hidden'>, hidden: Tensor, targets: DeviceBuffer): void {
-    if (kind === 'logits') this.logits ??= this.backend.create('f32', [this.options.maxSequences, this.vocabSize]);
+    if (kind === 'logits') this.logits ??= this.backend.create('f32', [this.maxWanted, this.vocabSize]);
     const logits = this.model.logits(ops, hidden, kind === 'logits' ? { into: this.logits } : {});
     if (kind !== 'logits') ops.argmax(logits, this.argmax);
     if (kind === 'score' || kind === 'best') ops.tokenLogprob(logits, targets, this.logprobs);

@@ -6,6 +6,7 @@ import { checkOptions, oneOf, type Rule, type Rules, rules, shown, wholeFrom } f
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type ChatMessage, encodeConversation } from './chat.js';
 import { type Constraint, type ConstraintOptions, Constraints } from './constraint.js';
+import { mostDrafts } from './drafts.js';
 import type {
   EmbedOptions,
   Engine,
@@ -93,6 +94,7 @@ const textRules: Rules<TextOptions> = {
     holds: (value) => /^(object|boolean)$/.test(typeof value) && value !== null,
   },
   regex: rules.text,
+  promptLookup: wholeFrom(1, mostDrafts),
   grammar: rules.text,
   signal: rules.signal,
   stop: stops,
@@ -131,6 +133,8 @@ export interface TextResult {
   readonly finishReason: FinishReason;
   /** With `jsonSchema`, `regex` or `grammar`: whether the text is whole, not cut by a limit, a stop text or a signal. */
   readonly complete?: boolean;
+  /** Where tokens were guessed. */
+  readonly speculation?: GenerateResult['speculation'];
   readonly timings: Timings;
 }
 
@@ -256,6 +260,7 @@ export class TextModel {
       text,
       finishReason: ended?.reason ?? 'stop',
       ...(constraint ? { complete: matcher.stop === undefined && isWhole(constraint, ids) } : {}),
+      ...(ended?.speculation ? { speculation: ended.speculation } : {}),
       timings: {
         promptTokens: promptIds.length,
         reusedTokens: ended?.reusedTokens ?? 0,
