@@ -23,6 +23,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./serve.js')).serveCommand(t),
   },
   {
+    name: 'bench',
+    description: 'how fast a model answers here',
+    load: async (t) => (await import('./bench.js')).benchCommand(t),
+  },
+  {
     name: 'score',
     description: 'log-probabilities of tokens, and perplexity',
     load: async (t) => (await import('./score.js')).scoreCommand(t),
