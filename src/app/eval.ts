@@ -4,11 +4,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, nearest } from '../errors.js';
 import type { Datasets } from '../eval/dataset.js';
-import { type EvaluateOptions, evaluateShard, mergeShards, shotsByName } from '../eval/harness.js';
+import { type EvaluateOptions, evaluateShard, mergeShards, type PartialResults, shotsByName } from '../eval/harness.js';
 import type { RunInfo } from '../eval/report.js';
 import { FEWSHOT_SEED, type Shard, shotsOf } from '../eval/requests.js';
 import { suites } from '../eval/suites.js';
 import type { HarnessVersion, Task } from '../eval/task.js';
+import { parseJson, stringifyData } from '../io/json.js';
 import { downloadDatasets, loadDatasets } from '../io/node/datasets.js';
 import { ensureWritable } from '../io/node/files.js';
 import { addCompareCommand } from './eval-compare.js';
@@ -19,6 +20,8 @@ import { describeTasks, type Selection, type SelectionOptions, selectTasks } fro
 import { hubOptions } from './loading.js';
 import { addModelOptions, modelArgument, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
+import { amongRanks, type Ranks } from './ranks.js';
+import { sameProgram } from './ranks-check.js';
 import { interruptible, type Terminal, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 
@@ -41,7 +44,8 @@ DIR/<dataset path>/<dataset name>/<split>.jsonl (or .json, .csv, each also .gz o
 tags. What needs Python (!function) is refused by name when it is asked for.
 
 Answers are kept in a file, so that a run that was interrupted goes on where it was (--cache FILE, --no-cache). A run can be
-split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge on the four files.
+split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge on the four files. Under mpirun or srun the ranks
+share out the documents, and the results are those of one process.
 
 With --json the output is the harness's results object, with "truncated" (by task: documents longer than the context, and the tokens
 they lost) and, for a suite, "suite" (the table's rows, in percent).
@@ -84,7 +88,7 @@ export function evalCommand(terminal: Terminal): Command {
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
     .action((word: string | undefined, options: EvalOptions) =>
-      runEval(terminal, { ...options, model: modelArgument(word, options.model) }),
+      amongRanks(terminal, (own, ranks) => runEval(own, { ...options, model: modelArgument(word, options.model) }, ranks)),
     );
   addMergeCommand(command, terminal);
   addCompareCommand(command, terminal);
@@ -103,45 +107,60 @@ function shardValue(text: string): Shard {
   throw new InvalidArgumentError('It must be like 0/4: the first number below the second.');
 }
 
-async function runEval(terminal: Terminal, options: EvalOptions): Promise<void> {
+async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): Promise<void> {
   if (options.tasks === 'list') {
     terminal.stdout.write(await describeTasks(options.tasksDir));
     return;
   }
-  const { output, shard, limit, seed, harnessVersion } = options;
-  if (options.logSamples && output === undefined) throw new UsageError('--log-samples needs --output, the folder for them');
-  if (shard && output === undefined) throw new UsageError('--shard needs --output, the folder for its part of the results');
-  checkPublished(options.published);
-  // Found out now rather than after hours.
-  if (output !== undefined) await ensureWritable(output);
-  const selection = await selectTasks(options);
-  const datasets = await readDatasets(terminal, selection, options.data);
-  const opened = await openScorer(terminal, options);
+  await sameProgram(ranks, options, []);
+  const { output, shard: asked, limit, seed, harnessVersion } = options;
+  const shard = ranks.size > 1 ? { index: ranks.rank, count: ranks.size } : asked;
+  const { selection, datasets, opened } = await ranks.agree(async () => {
+    if (options.logSamples && output === undefined) throw new UsageError('--log-samples needs --output, the folder for them');
+    if (asked && output === undefined) throw new UsageError('--shard needs --output, the folder for its part of the results');
+    if (asked && ranks.size > 1)
+      throw new UsageError(`--shard is of no use on ${ranks.size} ranks, which share out the documents`);
+    checkPublished(options.published);
+    // Found out now rather than after hours.
+    if (output !== undefined) await ensureWritable(output);
+    const selection = await selectTasks(options);
+    const datasets = await readDatasets(terminal, selection, options.data);
+    return { selection, datasets, opened: await openScorer(terminal, options) };
+  });
   const bar = progressBar(terminal.stderr, { format: (requests) => String(Math.round(requests)) });
   try {
     const began = performance.now();
-    const part = await interruptible(terminal, (signal) =>
+    const own = await interruptible(terminal, (signal) =>
       evaluateShard(opened.scorer, selection.tasks, datasets, {
         ...{ numFewshot: selection.numFewshot, seed, limit, harnessVersion, shard, signal },
         logSamples: options.logSamples === true,
-        onProgress: (done, total) => bar.update('Evaluating requests', done, total),
+        onProgress: (done, total) =>
+          bar.update(ranks.size > 1 ? `Evaluating requests on each of ${ranks.size} ranks` : 'Evaluating requests', done, total),
       }),
     ).finally(() => bar.finish());
     const known = opened.known();
     if (known) {
       tell(terminal, `${known.answers} answers were in ${known.file} already; --no-cache computes them anew`);
     }
+    const parts = ranks.size > 1 ? await gatherParts(ranks, own) : [own];
     const info: RunInfo = {
       ...opened.info,
       ...{ limit, fewshotSeed: seed, harnessVersion, version: version() },
       date: new Date(),
       seconds: (performance.now() - began) / 1000,
     };
-    if (shard) await writeShard(terminal, part, { info, selection: options }, output!);
-    else await reportEvaluation(terminal, mergeShards([part], selection.tasks), { info, suite: selection.suite }, options);
+    if (asked) await writeShard(terminal, own, { info, selection: options }, output!);
+    else if (ranks.rank === 0)
+      await reportEvaluation(terminal, mergeShards(parts, selection.tasks), { info, suite: selection.suite }, options);
   } finally {
     await opened.close();
   }
+}
+
+/** The parts of all ranks, as `eval merge` reads them from files. */
+async function gatherParts(ranks: Ranks, own: PartialResults): Promise<PartialResults[]> {
+  const texts = await ranks.collective.gatherTexts(stringifyData(own));
+  return ranks.rank > 0 ? [] : texts.map((text, rank) => parseJson(text, `the results of rank ${rank}`) as PartialResults);
 }
 
 /** Throws `InputError` for a name that the model card does not have. */

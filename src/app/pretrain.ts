@@ -26,11 +26,11 @@ import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
 import { readState, shardFile, writeCheckpoint } from '../train/checkpoint.js';
-import { DataParallel } from '../train/data-parallel.js';
+import { openLearner } from '../train/data-parallel.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
 import { ModelParameters } from '../train/parameters.js';
 import { ignored, shardedSource, withoutPadding } from '../train/source.js';
-import { TrainingStep } from '../train/step.js';
+import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
@@ -47,7 +47,7 @@ import { loadCoreNetTraining } from './pretrain-resume.js';
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
 import { formatBytes, progressBar } from './progress.js';
 import { amongRanks, type Ranks } from './ranks.js';
-import { sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
+import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { type Terminal, tell, writeLines } from './terminal.js';
 import {
   aloneIn,
@@ -142,11 +142,10 @@ async function trainIn(
   await ranks.first(() => prepareDirectory(config.out, config));
   const needed = 16 * countParameters(model); // weights, gradients and two moments in f32; activations are not counted
   await ranks.agree(async () => {
-    const processes = ranks.here > 1 ? ` for each of ${ranks.here} processes here` : '';
     checkMemory(
       needed * ranks.here,
       (available) =>
-        `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}${processes}, and ${formatBytes(available)} are free; choose a smaller model`,
+        `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}${ranks.each()}, and ${formatBytes(available)} are free; choose a smaller model`,
     );
   });
 
@@ -155,9 +154,7 @@ async function trainIn(
   const notice = config.backend === 'auto' ? slowness(chosen) : undefined;
   if (notice !== undefined) tell(terminal, notice);
   try {
-    await ranks.same(`${backend.name} ${'isa' in backend ? backend.isa : ''}`, (theirs, first) => {
-      return `computes with ${theirs}, but rank 0 with ${first}, whose last bits differ: set OPENELM_ISA to what all machines have`;
-    });
+    await sameBackend(ranks, backend);
     const { parameters, ema } = await ranks.agree(async () => {
       const parameters = new ModelParameters(backend, model);
       if (from) return { parameters, ema: await readState(fileIn(from.path), parameters) };
@@ -255,12 +252,7 @@ class Run {
     const { config, parameters, terminal, tokens, ranks } = this;
     const { validation, samples, checkpoints, parallel } = config;
     const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
-    const { learner, step } = await ranks.agree(async () => {
-      const step = ranks.size === 1 ? new TrainingStep(this.backend, parts) : undefined;
-      if (step) return { learner: step, step };
-      const learner = new DataParallel(this.backend, parts, ranks.collective, { bucketBytes: parallel.bucket_bytes });
-      return { learner, step: learner.step };
-    });
+    const { learner, step } = await ranks.agree(async () => openLearner(this.backend, parts, ranks.collective, parallel));
     const momentum = ranks.rank === 0 ? config.ema_momentum : undefined;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
     const { stream, sample } = await ranks.agree(async () => {

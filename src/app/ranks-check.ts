@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { InputError } from '../errors.js';
 import { openFile, writeAtomic } from '../io/node/files.js';
+import type { Backend } from '../tensor/backend.js';
 import { difference } from '../train/checkpoint.js';
 import type { Ranks } from './ranks.js';
 import { version } from './version.js';
@@ -38,6 +39,14 @@ export async function sameFiles(ranks: Ranks, paths: readonly string[]): Promise
     const expected = first.split('\n');
     const line = theirs.split('\n').find((own, i) => own !== expected[i]) ?? '';
     return `has other data than rank 0: ${line.split('\t')[0]} differs; give all machines the same files`;
+  });
+}
+
+/** Throws on all ranks when they compute with kernels whose last bits differ: models that are updated apart would drift apart. */
+export async function sameBackend(ranks: Ranks, backend: Backend): Promise<void> {
+  const kernels = `${backend.name}${'isa' in backend ? `, ${String(backend.isa)}` : ''}`;
+  await ranks.same(kernels, (theirs, first) => {
+    return `computes with ${theirs}, but rank 0 with ${first}, whose last bits differ: set OPENELM_ISA to what all machines have`;
   });
 }
 

@@ -11,7 +11,7 @@ import { InputError, messageOf } from '../errors.js';
 import { launchedRank, launchedRanks, MpiCollective } from '../io/node/mpi.js';
 import { processState } from '../io/node/processes.js';
 import { alone, type Collective } from '../train/collective.js';
-import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell } from './terminal.js';
+import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
 
 const watchMs = 500;
 /** Rank 0 speaks first where it can; the others wait so long for it. */
@@ -42,6 +42,11 @@ export class Ranks {
     return this.peers.filter(({ host }) => host === this.peers[this.rank].host).length;
   }
 
+  /** ` for each of 4 processes here`, of what every process of a machine takes; nothing for one. */
+  each(): string {
+    return this.here > 1 ? ` for each of ${this.here} processes here` : '';
+  }
+
   /** `rank 1 of 4 (node-b)`. */
   name(rank: number): string {
     return `rank ${rank} of ${this.size} (${this.peers[rank].host})`;
@@ -56,16 +61,19 @@ export class Ranks {
     } catch (error) {
       result = { error };
     }
-    const own = 'error' in result ? { message: messageOf(result.error), input: result.error instanceof InputError } : undefined;
+    const own =
+      'error' in result ? { message: messageOf(result.error), kind: (result.error as Error)?.name ?? 'Error' } : undefined;
     const all = (await this.collective.gatherTexts(own ? JSON.stringify(own) : '')).map(
       (text) => (text === '' ? undefined : JSON.parse(text)) as typeof own,
     );
     const first = all.findIndex((failure) => failure !== undefined);
     if (first < 0 && 'value' in result) return result.value;
-    const { message, input } = all[first]!;
+    const { message, kind } = all[first]!;
     const alike = all.every((failure) => failure?.message === message);
     const text = alike ? message : `${this.name(first)}: ${message}`;
-    throw new AllFailed(input ? new InputError(text) : new Error(text));
+    throw new AllFailed(
+      kind === 'InputError' ? new InputError(text) : kind === 'UsageError' ? new UsageError(text) : new Error(text),
+    );
   }
 
   /** Runs `task` on all ranks while rank 0 holds something for them, a lock. */

@@ -9,6 +9,7 @@ import { checkConfig } from '../io/config.js';
 import type { AdapterRule } from '../model/adapter.js';
 import type { OptimizerOptions } from '../train/optimizer.js';
 import type { ScheduleOptions } from '../train/schedule.js';
+import { parallelSchema } from './parallel-config.js';
 import { readSettings } from './settings-file.js';
 
 const count = (least: number) => z.number().int().min(least);
@@ -122,7 +123,7 @@ export const tuneSchema = z.strictObject({
   seed: count(0).default(42),
   epochs: count(1).default(1).describe('Passes over the data, unless `steps` says how long.'),
   steps: count(1).optional(),
-  batch_size: count(1).default(8).describe('Examples, or pairs, of a micro-batch, and micro-batches of a step.'),
+  batch_size: count(1).default(8).describe('Examples, or pairs, of a micro-batch; processes that train together share them out.'),
   accumulation: count(1).default(1),
   packing: z
     .boolean()
@@ -165,6 +166,7 @@ export const tuneSchema = z.strictObject({
       temperature: z.number().min(0).default(0.7),
     })
     .optional(),
+  parallel: parallelSchema.omit({ shards: true }).prefault({}),
   backend: z.enum(['auto', 'native', 'wasm', 'reference']).default('auto'),
   threads: count(1).optional(),
 });
@@ -184,6 +186,7 @@ export const freeTuneSettings = [
   'samples',
   'skip_bad_steps',
   'backend',
+  'parallel',
   'threads',
   'data.validation',
   'data.skip_bad_rows',

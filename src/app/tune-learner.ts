@@ -14,6 +14,7 @@ import {
   type OpenFile,
   readAdapterState,
   readState,
+  type SharedWriting,
   type TrainingRecord,
   writeAdapterCheckpoint,
   writeCheckpoint,
@@ -26,7 +27,7 @@ export interface Learning {
   readonly parameters: TrainingParameters;
   /** Goes on from a checkpoint. */
   restore(open: OpenFile): Promise<void>;
-  save(write: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>): Promise<void>;
+  save(write: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>, shared: SharedWriting): Promise<void>;
 }
 
 const elements = (shapes: readonly { readonly shape: readonly number[] }[]): number =>
@@ -61,7 +62,7 @@ export async function openLearning(
       return {
         ...{ model: parameters.model(), parameters },
         restore: async (open) => void (await readState(open, parameters)),
-        save: (write, record) => writeCheckpoint(write, { parameters, dtype, beside, record }),
+        save: (write, record, shared) => writeCheckpoint(write, { parameters, dtype, beside, record, shared }),
       };
     }
     const modules = chooseModules(config, adapterRules(adapter));
@@ -71,7 +72,7 @@ export async function openLearning(
     return {
       ...{ model, parameters },
       restore: (open) => readAdapterState(open, parameters),
-      save: (write, record) => writeAdapterCheckpoint(write, { parameters, base: name, beside, record }),
+      save: (write, record, shared) => writeAdapterCheckpoint(write, { parameters, base: name, beside, record, shared }),
     };
   } finally {
     await files.close();

@@ -17,14 +17,17 @@ import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { exampleBatching, type PlannedBatches, pairBatching, planTuning } from '../train/batching.js';
+import { openLearner } from '../train/data-parallel.js';
 import { languageModelling } from '../train/language-modelling.js';
 import type { Objective } from '../train/objective.js';
 import { preferenceOptimization } from '../train/preference-optimization.js';
-import { TrainingStep } from '../train/step.js';
+import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
+import { amongRanks, type Ranks } from './ranks.js';
+import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { openReward } from './reward.js';
 import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
 import {
@@ -70,8 +73,15 @@ export function tuneCommand(terminal: Terminal): Command {
         ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
         ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
       ];
-      const config = await readTuneConfig(file, [...words, ...flags]);
-      await aloneIn(config.out, () => tune(terminal, file, config, options.resume ?? false));
+      await amongRanks(terminal, async (own, ranks) => {
+        const config = await ranks.agree(() => readTuneConfig(file, [...words, ...flags]));
+        await sameProgram(ranks, config, ['backend', 'threads']);
+        await sameFiles(ranks, [...config.data.train, ...config.data.validation]);
+        await ranks.within(
+          (run) => aloneIn(config.out, run),
+          () => tune(own, file, config, options.resume ?? false, ranks),
+        );
+      });
     });
 }
 
@@ -109,18 +119,39 @@ async function openBase(terminal: Terminal, config: TuneConfig): Promise<Base> {
 }
 
 /** Tunes as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
-export async function tune(terminal: Terminal, file: string, config: TuneConfig, resume: boolean): Promise<void> {
-  const base = await openBase(terminal, config);
-  await checkPrompts(config, base, file);
+async function tune(terminal: Terminal, file: string, config: TuneConfig, resume: boolean, ranks: Ranks): Promise<void> {
+  const { batch_size: size } = config;
+  if (size % ranks.size !== 0) {
+    const below = Math.floor(size / ranks.size) * ranks.size;
+    const choice = `${below > 0 ? `${below} or ` : ''}${below + ranks.size} examples (batch_size)`;
+    const sentence = `a batch of ${size} examples cannot be shared out among ${ranks.size} processes: choose ${choice}`;
+    await ranks.agree(() => Promise.reject(new InputError(sentence)));
+  }
   const note = (text: string): void => tell(terminal, text);
-  const from = await startingPoint(config.out, config, freeTuneSettings, base.beside, resume, note);
-  await prepareDirectory(config.out, config);
-  if (config.method === 'sft') await tuneOnAnswers(terminal, config, base, from);
-  else if (config.method === 'dpo') await tuneOnPairs(terminal, config, base, from);
+  await sameDirectory(ranks, config.out);
+  const { base, from } = await ranks.agree(async () => {
+    const base = await openBase(terminal, config);
+    await checkPrompts(config, base, file);
+    return { base, from: await startingPoint(config.out, config, freeTuneSettings, base.beside, resume, note) };
+  });
+  await ranks.first(() => prepareDirectory(config.out, config));
+  if (config.method === 'sft') await tuneOnAnswers(terminal, config, base, ranks, from);
+  else if (config.method === 'dpo') await tuneOnPairs(terminal, config, base, ranks, from);
   else {
-    const pairs = (await sampledPairs(config.out)) ?? (await sampleFrom(terminal, { ...config, rso: config.rso! }, base));
+    let pairs = await sampledPairs(config.out);
+    await ranks.first(async () => {
+      pairs ??= await sampleFrom(terminal, { ...config, rso: config.rso! }, base);
+    });
+    pairs ??= await sampledPairs(config.out);
     if (pairs === undefined) return; // interrupted; --resume goes on
-    await tuneOnPairs(terminal, { ...config, data: { ...config.data, train: [pairs], limit: undefined } }, base, from, config);
+    await tuneOnPairs(
+      terminal,
+      { ...config, data: { ...config.data, train: [pairs], limit: undefined } },
+      base,
+      ranks,
+      from,
+      config,
+    );
   }
 }
 
@@ -136,20 +167,25 @@ async function sampleFrom(terminal: Terminal, config: SamplingConfig, base: Base
   }
 }
 
-async function tuneOnAnswers(terminal: Terminal, config: TuneConfig, base: Base, from?: StartingPoint): Promise<void> {
-  const data = await loadTuningData(terminal, config, makeExample(config, base.encoders, base.maxLength));
-  const plan = planTuning(
-    { train: data.train.examples, validation: data.validation },
-    exampleBatching,
-    planOptions(config, base.maxLength),
-  );
+async function tuneOnAnswers(
+  terminal: Terminal,
+  config: TuneConfig,
+  base: Base,
+  ranks: Ranks,
+  from?: StartingPoint,
+): Promise<void> {
+  const data = await ranks.agree(() => loadTuningData(terminal, config, makeExample(config, base.encoders, base.maxLength)));
+  const plan = planTuning({ train: data.train.examples, validation: data.validation }, exampleBatching, {
+    ...planOptions(config, base.maxLength),
+    share: ranks,
+  });
   const { examples } = data.train;
   const tokens = examples.reduce((sum, example) => sum + example.tokens.length, 0);
   const learned = examples.reduce((sum, example) => sum + example.learned.reduce((a, b) => a + b, 0), 0);
   tellData(terminal, data, `${tokens.toLocaleString('en')} tokens, ${learned.toLocaleString('en')} of them learned`);
   const objective = languageModelling({ ...plan.limits, zLoss: config.z_loss, labelSmoothing: config.label_smoothing });
   const steps = stepsOf(config, plan.batches);
-  await train(terminal, config, base, {
+  await train(terminal, config, base, ranks, {
     plan,
     objective,
     steps,
@@ -164,15 +200,15 @@ async function tuneOnPairs(
   terminal: Terminal,
   config: TuneConfig,
   base: Base,
+  ranks: Ranks,
   from?: StartingPoint,
   settings = config,
 ): Promise<void> {
-  const data = await loadTuningData(terminal, config, makePair(config, base.encoders, base.maxLength));
-  const plan = planTuning(
-    { train: data.train.examples, validation: data.validation },
-    pairBatching,
-    planOptions(config, base.maxLength),
-  );
+  const data = await ranks.agree(() => loadTuningData(terminal, config, makePair(config, base.encoders, base.maxLength)));
+  const plan = planTuning({ train: data.train.examples, validation: data.validation }, pairBatching, {
+    ...planOptions(config, base.maxLength),
+    share: ranks,
+  });
   const { examples } = data.train;
   const tokens = examples.reduce((sum, pair) => sum + pairBatching.rowsOf(pair), 0);
   const cut = examples.filter((pair) => pair.cut).length;
@@ -180,9 +216,13 @@ async function tuneOnPairs(
   const { loss, beta, label_smoothing: labelSmoothing } = config.dpo;
   const objective = preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing });
   const steps = stepsOf(config, plan.batches);
-  await train(terminal, config, base, {
+  await train(terminal, config, base, ranks, {
     ...{ plan, objective, steps, averageLength: tokens / examples.length, counted: 'pairs', from, settings },
-    prepare: (step) => judgeByReference(terminal, config.out, [...examples, ...data.validation], base.checkpoint.name, step),
+    prepare: async (step) => {
+      const judge = () => judgeByReference(terminal, config.out, [...examples, ...data.validation], base.checkpoint.name, step);
+      await ranks.first(judge);
+      if (ranks.rank > 0) await judge(); // reads what rank 0 wrote
+    },
   });
 }
 
@@ -210,42 +250,48 @@ interface Task<Batch> {
   prepare?(step: TrainingStep<Batch>): Promise<void>;
 }
 
-async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, task: Task<Batch>): Promise<void> {
+async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, ranks: Ranks, task: Task<Batch>): Promise<void> {
   const { plan, objective, steps, from } = task;
   const { checkpoint, beside } = base;
   const { stdout } = terminal;
   const { learned, bytes: needed } = learningSize(config, checkpoint);
-  checkMemory(
-    needed,
-    (available) =>
-      `not enough memory: weights, gradients and moments take ${formatBytes(needed)}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
+  await ranks.agree(async () =>
+    checkMemory(
+      needed * ranks.here,
+      (available) =>
+        `not enough memory: weights, gradients and moments take ${formatBytes(needed)}${ranks.each()}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
+    ),
   );
   const chosen = openBackend(config.backend, { threads: config.threads });
   const { backend } = chosen;
   const notice = config.backend === 'auto' ? slowness(chosen) : undefined;
   if (notice !== undefined) tell(terminal, notice);
   try {
-    const learning = await openLearning(backend, config, checkpoint, beside);
-    const { model, parameters } = learning;
-    const step = new TrainingStep(backend, {
-      ...{ model, parameters, objective },
-      optimizer: tuneOptimizer(config),
-      activationCheckpointing: config.activation_checkpointing,
-      activationStorage: config.activation_storage,
+    await sameBackend(ranks, backend);
+    const { learning, learner, step } = await ranks.agree(async () => {
+      const learning = await openLearning(backend, config, checkpoint, beside);
+      const { model, parameters } = learning;
+      const parts = {
+        ...{ model, parameters, objective },
+        optimizer: tuneOptimizer(config),
+        activationCheckpointing: config.activation_checkpointing,
+        activationStorage: config.activation_storage,
+      };
+      return { learning, ...openLearner(backend, parts, ranks.collective, config.parallel) };
     });
     const peak = await peakFlops(backend);
     stdout.write(
       `# ${steps} steps of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${plan.limits.maxRows} tokens; ` +
         `${learned.toLocaleString('en')} parameters learn; memory: ${formatBytes(needed)} for the model, ` +
-        `${formatBytes(step.arenaBytes)} for a batch\n# ${backend.description}` +
+        `${formatBytes(step.arenaBytes)} for a batch\n# ${backend.description}${ranks.size > 1 ? `, on each of ${ranks.size} ranks` : ''}` +
         `${peak ? `, ${(peak / 1e9).toFixed(0)} GFLOP/s at most` : ''}${from ? `; goes on after step ${from.step}` : ''}\n`,
     );
     const { validation, samples, checkpoints } = config;
     try {
       await task.prepare?.(step);
-      if (from) await learning.restore(fileIn(from.path));
+      if (from) await ranks.agree(() => learning.restore(fileIn(from.path)));
       await trainAndTell(terminal, {
-        ...{ out: config.out, settings: task.settings, learner: step, source: plan.source(from?.record.data), from },
+        ...{ out: config.out, settings: task.settings, learner, source: plan.source(from?.record.data), from, ranks },
         counted: task.counted,
         options: {
           ...{ steps, schedule: tuneSchedule(config, steps), accumulation: config.accumulation },

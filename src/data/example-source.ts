@@ -57,6 +57,8 @@ export interface ExampleSourceOptions<Example> {
   rowsOf(example: Example): number;
   readonly shuffle: boolean;
   readonly seed: number;
+  /** Takes this process's share of each batch, one of `size`; default: all of it. */
+  readonly share?: { readonly rank: number; readonly size: number };
 }
 
 /** Where the next batch begins. */
@@ -90,7 +92,8 @@ export class ExampleSource<Example extends { readonly document: string }, Batch>
       this.order = orderOf(this.examples.length, this.options, this.epoch);
     }
     const end = batchEnd(this.examples, this.order, this.at, this.options);
-    const taken = this.order.slice(this.at, end).map((i) => this.examples[i]);
+    const { rank, size } = this.options.share ?? { rank: 0, size: 1 };
+    const taken = sharesOf(this.order.slice(this.at, end), size)[rank].map((i) => this.examples[i]);
     this.at = end;
     const tokens = taken.reduce((sum, example) => sum + this.options.rowsOf(example), 0);
     return { batch: this.collate(taken), documents: taken.map(({ document }) => document), tokens };
@@ -99,6 +102,12 @@ export class ExampleSource<Example extends { readonly document: string }, Batch>
   state(): ExampleSourceState {
     return { epoch: this.epoch, next: this.at };
   }
+}
+
+/** Items in turn among `size` processes, as evenly as can be. */
+function sharesOf<Item>(items: readonly Item[], size: number): Item[][] {
+  const edge = (i: number): number => Math.floor((i * items.length) / size);
+  return Array.from({ length: size }, (_, i) => items.slice(edge(i), edge(i + 1)));
 }
 
 function orderOf(count: number, { shuffle, seed }: { shuffle: boolean; seed: number }, epoch: number): number[] {
@@ -126,7 +135,7 @@ function batchEnd<Example>(
 /** What a run over all examples for some epochs comes to. */
 export interface BatchPlan {
   readonly batches: number;
-  /** Of the largest batch: examples in it, and rows. */
+  /** Of the largest batch, or share of one: examples in it, and rows. */
   readonly mostExamples: number;
   readonly mostRows: number;
 }
@@ -143,9 +152,11 @@ export function planBatches<Example>(
     const order = orderOf(examples.length, options, epoch);
     for (let at = 0; at < order.length; plan.batches++) {
       const end = batchEnd(examples, order, at, options);
-      const rows = order.slice(at, end).reduce((sum, i) => sum + options.rowsOf(examples[i]), 0);
-      plan.mostExamples = Math.max(plan.mostExamples, end - at);
-      plan.mostRows = Math.max(plan.mostRows, rows);
+      for (const share of sharesOf(order.slice(at, end), options.share?.size ?? 1)) {
+        const rows = share.reduce((sum, i) => sum + options.rowsOf(examples[i]), 0);
+        plan.mostExamples = Math.max(plan.mostExamples, share.length);
+        plan.mostRows = Math.max(plan.mostRows, rows);
+      }
       at = end;
     }
   }

@@ -77,21 +77,26 @@ export interface PlanOptions {
   readonly epochs: number;
   readonly batches?: number;
   readonly seed: number;
+  /** The processes that share out each batch; default: this one alone. */
+  readonly share?: ExampleSourceOptions<unknown>['share'];
 }
 
 /** Plans the batches of a run over its epochs; `validation` is held out. */
 export function planTuning<Item extends { readonly document: string }, Batch>(
   { train, validation = [] }: { readonly train: readonly Item[]; readonly validation?: readonly Item[] },
   { rowsOf, positionsOf, collate, sequences, segments }: Batching<Item, Batch>,
-  { batchSize = Number.POSITIVE_INFINITY, maxRows = Number.POSITIVE_INFINITY, epochs, batches, seed }: PlanOptions,
+  { batchSize = Number.POSITIVE_INFINITY, maxRows = Number.POSITIVE_INFINITY, epochs, batches, seed, share }: PlanOptions,
 ): PlannedBatches<Batch> {
-  const options: ExampleSourceOptions<Item> = { batchSize, maxRows, rowsOf, shuffle: true, seed };
+  const options: ExampleSourceOptions<Item> = { batchSize, maxRows, rowsOf, shuffle: true, seed, share };
   const plan = planBatches(train, options, { epochs, batches });
-  const judged = planBatches(validation, { ...options, shuffle: false }, { epochs: 1 });
+  // A process judges whole batches, as large as its share of one.
+  const size = share?.size ?? 1;
+  const judging = { ...options, batchSize: Math.ceil(batchSize / size), maxRows: Math.ceil(maxRows / size), share: undefined };
+  const judged = planBatches(validation, { ...judging, shuffle: false }, { epochs: 1 });
   const items = Math.max(plan.mostExamples, judged.mostExamples);
   return {
     source: (state) => new ExampleSource(train, options, collate, state),
-    validation: () => batchesInOrder(validation, options, collate),
+    validation: () => batchesInOrder(validation, judging, collate),
     batches: plan.batches,
     mostItems: items,
     limits: {

@@ -54,8 +54,24 @@ export function planBuckets(
   return buckets.sort((a, b) => a.ready - b.ready || a.start - b.start);
 }
 
+/** As settings have it. */
 export interface DataParallelOptions {
-  readonly bucketBytes?: number;
+  readonly bucket_bytes?: number;
+}
+
+/** A training step for this process among those that train together, and the step of its own in it. */
+export function openLearner<Batch>(
+  backend: Backend,
+  parts: StepParts<Batch>,
+  collective: Collective,
+  options: DataParallelOptions = {},
+): { readonly learner: Learner<Batch>; readonly step: TrainingStep<Batch> } {
+  if (collective.size > 1) {
+    const learner = new DataParallel(backend, parts, collective, options);
+    return { learner, step: learner.step };
+  }
+  const step = new TrainingStep(backend, parts);
+  return { learner: step, step };
 }
 
 /** A training step of one process among several. */
@@ -70,7 +86,7 @@ export class DataParallel<Batch> implements Learner<Batch> {
     private readonly backend: Backend,
     private readonly parts: StepParts<Batch>,
     private readonly collective: Collective,
-    { bucketBytes }: DataParallelOptions = {},
+    { bucket_bytes: bucketBytes }: DataParallelOptions = {},
   ) {
     const cuts = (program: Program): readonly number[] => {
       this.buckets = planBuckets(program, parts.parameters, bucketBytes);
