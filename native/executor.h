@@ -28,6 +28,8 @@ struct Buffer final : Storage {
   bool takes(const Stored& stored, int64_t row, int64_t rows) const {
     if (row < 0 || rows < 1 || row + rows > (is_weight() ? weight.rows : elements)) return false;
     if (!is_weight()) return dtype == kF32 && stored.part == Stored::kElements;
+    if (quantized(stored.dtype))   // whole blocks, and of that type
+      return stored.part == Stored::kElements && stored.dtype == dtype && row % kPanel == 0 && weight.columns % kGroup == 0;
     if (row % kPanel != 0 || affine(dtype) != (stored.part != Stored::kElements)) return false;
     return stored.part != Stored::kCodes || (stored.bits <= code_bits(dtype) && stored.bits != 7);
   }

@@ -220,7 +220,7 @@ napi_value upload(Args& args, Door* door, bool from_file) {
   Stored source;
   source.part = static_cast<Stored::Part>(args.small(Stored::kElements, Stored::kMinimums));
   if (source.part == Stored::kCodes) source.bits = args.small(2, 8);
-  else source.dtype = static_cast<DType>(args.small(kF32, kBF16));
+  else source.dtype = static_cast<DType>(args.small(kF32, kQ4));
   const int64_t row = args.integer(0, INT32_MAX), rows = args.integer(1, INT32_MAX);
   const int64_t offset = from_file ? args.integer() : 0;
   const std::string file = from_file ? args.text() : "";

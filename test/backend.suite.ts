@@ -3,6 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { referenceBackend } from '../src/backends/reference.js';
+import { ggufTensor } from '../src/formats/gguf.js';
 import { affineTensor } from '../src/formats/mlx.js';
 import { packCodes } from '../src/io/affine.js';
 import { bytesInMemory, type StoredDType, type StoredTensor } from '../src/io/bytes.js';
@@ -65,6 +66,20 @@ export function storedCodes(rows: number, columns: number, bits: number, seed: n
   const source = bytesInMemory('test', packed);
   const words: StoredTensor = { name: 'test', dtype: 'U32', shape, source, offset: 0, bytes: packed.length };
   return affineTensor(words, factors(), factors(), { bits, groupSize: group });
+}
+
+/** A matrix in GGUF's blocks of random codes and scales, as no quantizer of ours would make them. */
+function storedBlocks(rows: number, columns: number, type: 'Q8_0' | 'Q4_0', seed: number): StoredTensor {
+  const size = type === 'Q8_0' ? 34 : 18;
+  const next = randomNumbers(seed);
+  const bytes = Uint8Array.from({ length: (rows * columns * size) / 32 }, () => next() * 1000);
+  const scales = encodeFloat16(Float32Array.from({ length: (rows * columns) / 32 }, () => next() / 50));
+  for (const [block, scale] of scales.entries()) {
+    bytes[block * size] = scale & 255;
+    bytes[block * size + 1] = scale >> 8;
+  }
+  const part = { name: 'test', type, shape: [rows, columns], offset: 0, bytes: bytes.length };
+  return ggufTensor('test', [part], bytesInMemory('test', bytes));
 }
 
 /** Makes buffers and a program on one backend; the same calls on another must give the same results. */
@@ -405,6 +420,20 @@ cases.push(
       b.output(b.ops.linear(b.floats(2, 64, 30), table, { int8: true }));
     },
   },
+  ...(['Q8_0', 'Q4_0'] as const).flatMap((type) =>
+    [20, 48].map(
+      (rows): Case => ({
+        op: 'embedding',
+        name: `${rows} rows of ${type} blocks are taken as they are`,
+        tolerance: rounding,
+        build: async (b) => {
+          const table = await b.backend.upload(storedBlocks(rows, 96, type, 31), type === 'Q8_0' ? 'q8' : 'q4');
+          b.output(b.ops.embedding(table, b.ints(0, 1, 15, 16, rows - 1), 5));
+          for (const int8 of [true, false]) b.output(b.ops.linear(b.floats(2, 96, 32), table, { int8 }));
+        },
+      }),
+    ),
+  ),
   {
     op: 'tokenLogprob',
     name: 'with one dominating logit',

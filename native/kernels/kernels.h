@@ -86,11 +86,12 @@ struct OpKernel {
 // group, or its codes, of 2 to 8 bits each, end to end from the lowest bits up (MLX).
 struct Stored {
   enum Part : int32_t { kElements, kCodes, kScales, kMinimums } part = kElements;
-  DType dtype = kF32;   // of all but codes
+  DType dtype = kF32;   // of all but codes; elements of q8 and q4 are GGUF's blocks, Q8_0 and Q4_0
   int bits = 0;         // of codes
 };
 static inline int64_t row_bytes(const Stored& s, const Weight& w) {
   if (s.part == Stored::kCodes) return int64_t(w.columns) * s.bits / 8;
+  if (quantized(s.dtype)) return w.groups() * (2 + kGroup * code_bits(s.dtype) / 8);
   return (s.part == Stored::kElements ? w.columns : w.groups()) * element_bytes(s.dtype);
 }
 // Packs rows [row, row + count) of a stored row-major matrix into a weight. `row` is a multiple of 16. Elements are rounded as GGUF

@@ -226,8 +226,45 @@ static void pack_factors(const Weight& w, DType source, const void* src, int64_t
     }
 }
 
+// GGUF's blocks of 32: an f16 scale, then 32 signed codes (Q8_0), or 16 bytes of code i below code i + 16 (Q4_0).
+static void pack_blocks(const Weight& w, const uint8_t* src, int64_t row, int64_t count) {
+  const bool eight = w.dtype == kQ8;
+  const int64_t groups = w.groups(), bytes = eight ? 34 : 18, made = eight ? 512 : 256;
+  for (int64_t i = 0; i < count; i += kPanel) {
+    const int64_t first = (row + i) / kPanel * groups, rows = smaller(kPanel, count - i);
+    for (int64_t g = 0; g < groups; g++) {
+      uint8_t* out = w.data + (first + g) * made;
+      uint16_t* scales = w.scales + (first + g) * kPanel;
+      memset(out, eight ? 128 : 0x88, (size_t)made);
+      memset(scales, 0, kPanel * sizeof(uint16_t));
+      for (int64_t lane = 0; lane < rows; lane++) {
+        const uint8_t* block = src + ((i + lane) * groups + g) * bytes;
+        memcpy(scales + lane, block, 2);
+        if (eight) {
+          for (int step = 0; step < 8; step++) {
+            uint32_t four;
+            memcpy(&four, block + 2 + 4 * step, 4);
+            four ^= 0x80808080;
+            memcpy(out + step * 64 + lane * 4, &four, 4);
+          }
+          continue;
+        }
+        uint32_t words[4];   // of bytes; low nibbles are the codes 0 to 15, high ones 16 to 31
+        memcpy(words, block + 2, 16);
+        for (int half = 0; half < 2; half++)
+          for (int pair = 0; pair < 2; pair++) {
+            const uint32_t low = words[2 * pair] >> (4 * half) & 0x0f0f0f0f, high = words[2 * pair + 1] >> (4 * half) & 0x0f0f0f0f;
+            const uint32_t both = low | high << 4;
+            memcpy(out + (2 * half + pair) * 64 + lane * 4, &both, 4);
+          }
+      }
+    }
+  }
+}
+
 static void pack_elements(const Weight& w, DType source, const void* src, int64_t row, int64_t count) {
   const bool words = source == w.dtype;
+  if (quantized(source)) return pack_blocks(w, (const uint8_t*)src, row, count);
   if (source == kF16) pack_source(w, (const half_t*)src, row, count, words);
   else if (source == kBF16) pack_source(w, (const bfloat_t*)src, row, count, words);
   else pack_source(w, (const float*)src, row, count, false);

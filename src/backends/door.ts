@@ -3,7 +3,7 @@
 // means is in reference.ts, how it is done fast in native/kernels.
 
 import { InputError } from '../errors.js';
-import type { AffineParts, StoredTensor } from '../io/bytes.js';
+import type { Piece as StoredPiece, StoredTensor } from '../io/bytes.js';
 import type {
   Backend,
   DeviceBuffer,
@@ -76,8 +76,19 @@ const accessCodes = { read: 0, write: 1, readwrite: 2 } as const;
 const mostElements = 2 ** 31 - 1;
 const pieceBytes = 4 << 20;
 const piecesAtOnce = 4;
+/** Rows of a weight that lie together (kPanel of native/kernels/kernels.h). */
+const panelRows = 16;
 /** kLargestHead of native/kernels/attention.cc. */
 const largestHead = 128;
+
+/** What of a weight is uploaded: `Stored` of native/kernels/kernels.h, over so many rows. */
+interface PartOfWeight {
+  readonly id: number;
+  readonly part: number;
+  /** Its dtype, or the bits of codes. */
+  readonly kind: number;
+  readonly rows: number;
+}
 
 /** How each operand is used, in the op table's order: what an executor is made with. */
 export function accessOfOperands(): Uint8Array {
@@ -153,7 +164,7 @@ export class DoorBackend<Isa extends string = string> implements Backend {
   }
 
   async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
-    const { layout, dtype, rows, columns, affine } = planUpload(tensor, wanted);
+    const { layout, dtype, rows, columns, affine, blocks } = planUpload(tensor, wanted);
     const handle = this.open();
     const weight = layout === 'weight';
     let id = 0;
@@ -165,8 +176,14 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     if (!id) throw new ExecutionError({ opIndex: -1, op: 'upload', code: 'out-of-memory' });
     try {
       if (affine) {
-        for (const part of ['codes', 'scales', 'minimums'] as const) await this.uploadPart(id, part, rows, affine[part], affine);
-      } else await this.uploadPart(id, 'elements', rows, tensor);
+        for (const part of ['codes', 'scales', 'minimums'] as const) {
+          const kind = part === 'codes' ? affine.bits : storedDtypes[affine[part].dtype]!;
+          await this.uploadPart({ id, part: storedParts[part], kind, rows }, affine[part].name, affine[part]);
+        }
+      } else {
+        const kind = blocks ? dtypes[dtype] : storedDtypes[tensor.dtype]!;
+        await this.uploadPart({ id, part: storedParts.elements, kind, rows }, tensor.name, blocks ?? tensor);
+      }
     } catch (error) {
       if (!this.closing) this.door.free(handle, id);
       throw error;
@@ -257,38 +274,42 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     return this.handle;
   }
 
-  // A stored tensor, whose rows are those of the buffer.
-  private async uploadPart(
-    id: number,
-    part: keyof typeof storedParts,
-    rows: number,
-    tensor: StoredTensor,
-    affine?: AffineParts,
-  ): Promise<void> {
-    const { name, source, offset, bytes } = tensor;
-    const kind = part === 'codes' ? affine!.bits : storedDtypes[tensor.dtype]!;
-    if (source.file === undefined || !this.door.uploadFile)
-      return this.uploadPieces(id, storedParts[part], kind, rows, bytes / rows, tensor);
-    const done = this.door.uploadFile(this.open(), id, storedParts[part], kind, 0, rows, offset, source.file);
-    await this.settled(done, 'upload', `${source.name}: tensor '${name}'`);
+  // Stored bytes, whose rows are those of the buffer: read there where they are rows of files, else here.
+  private async uploadPart(part: PartOfWeight, name: string, stored: StoredPiece): Promise<void> {
+    const rowBytes = stored.bytes / part.rows;
+    const { source } = stored;
+    const whole = stored.offset === 0 && stored.bytes === source.size;
+    let row = 0;
+    const runs = (whole && source.pieces ? source.pieces : [stored]).map((piece) => {
+      const run = { ...piece, row, rows: piece.bytes / rowBytes };
+      row += run.rows;
+      return run;
+    });
+    const { uploadFile } = this.door;
+    const isPanel = (at: number): boolean => at % panelRows === 0;
+    if (!uploadFile || !runs.every((run) => run.source.file !== undefined && Number.isInteger(run.rows) && isPanel(run.row)))
+      return this.uploadPieces(part, rowBytes, stored);
+    const { id, part: kindOfPart, kind } = part;
+    const done = runs.map((run) =>
+      this.settled(
+        uploadFile(this.open(), id, kindOfPart, kind, run.row, run.rows, run.offset, run.source.file!),
+        'upload',
+        `${run.source.name}: tensor '${name}'`,
+      ),
+    );
+    const failed = (await Promise.allSettled(done)).find((result) => result.status === 'rejected');
+    if (failed) throw failed.reason;
   }
 
   // Rows through the source's own `read`, a few pieces at once over all tensors; each waits for its own before it reads on.
-  private async uploadPieces(
-    id: number,
-    part: number,
-    kind: number,
-    rows: number,
-    rowBytes: number,
-    tensor: StoredTensor,
-  ): Promise<void> {
-    const step = Math.max(16, Math.floor(pieceBytes / rowBytes / 16) * 16);
+  private async uploadPieces({ id, part, kind, rows }: PartOfWeight, rowBytes: number, stored: StoredPiece): Promise<void> {
+    const step = Math.max(panelRows, Math.floor(pieceBytes / rowBytes / panelRows) * panelRows);
     for (let row = 0; row < rows; row += step) {
       const count = Math.min(step, rows - row);
       if (this.pieces >= piecesAtOnce) await new Promise<void>((resolve) => this.waiting.push(resolve));
       else this.pieces++;
       try {
-        const data = await tensor.source.read(tensor.offset + row * rowBytes, count * rowBytes);
+        const data = await stored.source.read(stored.offset + row * rowBytes, count * rowBytes);
         await this.settled(this.door.uploadRows(this.open(), id, part, kind, row, count, data), 'upload');
       } finally {
         const next = this.waiting.shift();

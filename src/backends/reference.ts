@@ -3,9 +3,9 @@
 // timers between records; not for models beyond some millions of parameters.
 
 import { readAffineRows } from '../io/affine.js';
-import type { AffineParts, StoredTensor } from '../io/bytes.js';
+import type { AffineParts, PackedTensor, StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
-import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from '../io/float16.js';
+import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16, float16ToNumber } from '../io/float16.js';
 import type {
   Backend,
   DeviceBuffer,
@@ -81,10 +81,11 @@ class ReferenceBackend implements Backend {
   }
 
   async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
-    const { layout, dtype, rows, columns, affine } = planUpload(tensor, wanted);
+    const { layout, dtype, rows, columns, affine, blocks } = planUpload(tensor, wanted);
     this.open();
-    const codes = affine && (await quantizedRows(affine, rows, columns));
-    const values = (await readFloat32(tensor)).slice();
+    const affineCodes = affine && (await quantizedRows(affine, rows, columns));
+    const codes = affineCodes ?? (blocks && (await blockRows(blocks, rows, columns)));
+    const values = codes ? valuesOfRows(codes, columns) : (await readFloat32(tensor)).slice();
     if (layout === 'rows') return this.keep('f32', layout, tensor.shape, values.byteLength, { array: values, failed: 0 });
     const weight = codes ? { rows, columns, values, quantized: codes } : convert(values, rows, columns, dtype);
     return this.keep(dtype, layout, tensor.shape, weight.values.byteLength, { weight, failed: 0 });
@@ -279,11 +280,43 @@ function convert(values: Float32Array, rows: number, columns: number, dtype: Exc
   const quantized = Array.from({ length: rows }, (_, r) =>
     quantizeWeights(values.subarray(r * columns, (r + 1) * columns), dtype === 'q8' ? 8 : 4),
   );
-  const dequantized = new Float32Array(rows * columns);
-  quantized.forEach(({ codes, scales }, r) => {
-    for (let c = 0; c < columns; c++) dequantized[r * columns + c] = codes[c] * scales[c >> 5];
+  return { rows, columns, values: valuesOfRows(quantized, columns), quantized };
+}
+
+function valuesOfRows(quantized: readonly QuantizedRow[], columns: number): Float32Array {
+  const values = new Float32Array(quantized.length * columns);
+  quantized.forEach(({ codes, scales, minimums }, r) => {
+    for (let c = 0; c < columns; c++) {
+      const scaled = Math.fround(codes[c] * scales[c >> 5]);
+      values[r * columns + c] = minimums ? scaled + minimums[c >> 5] : scaled;
+    }
   });
-  return { rows, columns, values: dequantized, quantized };
+  return values;
+}
+
+/** Rows of GGUF's blocks as they are stored. */
+async function blockRows(
+  { format, source, offset, bytes }: PackedTensor,
+  rows: number,
+  columns: number,
+): Promise<QuantizedRow[]> {
+  const data = await source.read(offset, bytes);
+  const size = format === 'Q8_0' ? 34 : 18;
+  const groups = columns / groupSize;
+  const row = (r: number): QuantizedRow => {
+    const codes = new Int8Array(columns);
+    const scales = new Float32Array(groups);
+    for (let g = 0; g < groups; g++) {
+      const at = (r * groups + g) * size;
+      scales[g] = float16ToNumber(data[at] | (data[at + 1] << 8));
+      for (let i = 0; i < groupSize; i++) {
+        const byte = data[at + 2 + (size === 34 ? i : i % 16)];
+        codes[g * groupSize + i] = size === 34 ? byte : (i < 16 ? byte & 15 : byte >> 4) - 8;
+      }
+    }
+    return { codes, scales };
+  };
+  return Array.from({ length: rows }, (_, r) => row(r));
 }
 
 /** Rows as they are stored, their scales and minimums given to each group of 32. */

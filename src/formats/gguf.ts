@@ -137,7 +137,7 @@ function tensorsOf(listed: readonly GgufTensor[], source: ByteSource, layers: nu
   const put = (name: string, ...parts: (GgufTensor | undefined)[]): void => {
     const there = parts.filter((part) => part !== undefined);
     for (const { name: own } of there) byName.delete(own);
-    if (there.length > 0) tensors.set(name, storedTensor(name, there, source));
+    if (there.length > 0) tensors.set(name, ggufTensor(name, there, source));
   };
   for (const [theirs, ours] of Object.entries(outside)) put(`transformer.${ours}.weight`, byName.get(`${theirs}.weight`));
   for (let i = 0; i < layers; i++) {
@@ -145,12 +145,12 @@ function tensorsOf(listed: readonly GgufTensor[], source: ByteSource, layers: nu
     for (const [theirs, ours] of Object.entries(inLayers)) put(`transformer.layers.${i}.${ours}.weight`, inLayer(theirs));
     put(`transformer.layers.${i}.ffn.proj_1.weight`, inLayer('ffn_gate'), inLayer('ffn_up'));
   }
-  for (const [name, tensor] of byName) tensors.set(name, storedTensor(name, [tensor], source));
+  for (const [name, tensor] of byName) tensors.set(name, ggufTensor(name, [tensor], source));
   return tensors;
 }
 
 /** One tensor, or several with rows under each other. */
-function storedTensor(name: string, parts: readonly GgufTensor[], source: ByteSource): StoredTensor {
+export function ggufTensor(name: string, parts: readonly GgufTensor[], source: ByteSource): StoredTensor {
   const [{ type, shape: first }] = parts;
   const shape = parts.length === 1 ? first : [parts.reduce((rows, part) => rows + part.shape[0], 0), ...first.slice(1)];
   const label = `${source.name}: tensor ${name}`;

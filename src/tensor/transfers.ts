@@ -2,7 +2,7 @@
 // copied here.
 
 import { InputError } from '../errors.js';
-import type { AffineParts, StoredDType, StoredTensor } from '../io/bytes.js';
+import type { AffineParts, PackedTensor, StoredDType, StoredTensor } from '../io/bytes.js';
 import type { DeviceBuffer, DType, HostArray, HostType } from './backend.js';
 import { elementsOf } from './plan.js';
 
@@ -42,6 +42,10 @@ export function checkWrite(buffer: DeviceBuffer, data: HostArray, offset: number
 /** Bytes of an element in the types that can be uploaded. */
 const storedBytes: Partial<Record<StoredDType, number>> = { F32: 4, F16: 2, BF16: 2 };
 
+/** GGUF's types of the same numbers, and the bytes of their blocks of 32. */
+const blockFormats: Partial<Record<DType, string>> = { q8: 'Q8_0', q4: 'Q4_0' };
+const blockBytes: Partial<Record<DType, number>> = { q8: 34, q4: 18 };
+
 const codeBits = { affine8: 8, affine4: 4, affine3: 3 } as const;
 
 /** What `upload` makes of a stored tensor: a matrix of the wanted type, or f32 elements, of as many rows of one column. */
@@ -52,6 +56,8 @@ export interface UploadPlan {
   readonly columns: number;
   /** The parts of a matrix that stays as it is stored. */
   readonly affine?: AffineParts;
+  /** The blocks of a matrix that is stored as GGUF's Q8_0 or Q4_0 and wanted so. */
+  readonly blocks?: PackedTensor;
 }
 
 /** @throws InputError naming the file and the tensor when it cannot be uploaded. */
@@ -75,6 +81,10 @@ export function planUpload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): 
     if (affine.bits > codeBits[dtype]) throw new Error(`${where} has codes of ${affine.bits} bits, too many for ${dtype}`);
     return { layout: 'weight', dtype, rows, columns, affine };
   }
-  if (shape.length === 2) return { layout: 'weight', dtype, rows, columns };
+  const blocks = tensor.packed?.format === blockFormats[dtype] ? tensor.packed : undefined;
+  if (blocks && (blocks.bytes !== (rows * columns * blockBytes[dtype]!) / 32 || columns % 32 !== 0)) {
+    throw new InputError(`${where} has ${blocks.bytes} bytes of ${blocks.format}, too many or few for [${shape}].`);
+  }
+  if (shape.length === 2) return { layout: 'weight', dtype, rows, columns, blocks };
   return { layout: 'rows', dtype: 'f32', rows, columns: 1 };
 }
