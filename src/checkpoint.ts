@@ -6,10 +6,11 @@ import { InputError } from './errors.js';
 import { readCoreNetModel } from './formats/corenet.js';
 import { readGgufModel } from './formats/gguf.js';
 import { affineFormats, affineTensors } from './formats/mlx.js';
-import { type ModelFile, type ModelFormat, textFiles } from './formats/model-file.js';
+import type { ModelFile, ModelFormat } from './formats/model-file.js';
 import { chatTemplateBeside } from './infer/chat.js';
 import { NotFiniteError } from './infer/not-finite.js';
 import type { NamedBytes } from './io/bytes.js';
+import { TEXT_FILES } from './io/hub-listing.js';
 import { decodeUtf8, parseJson } from './io/json.js';
 import { openFile, readJson } from './io/node/files.js';
 import type { DownloadOptions } from './io/node/hub.js';
@@ -113,7 +114,7 @@ export async function openChatTemplate({ place, text }: Texts): Promise<string |
 
 /** What lies beside a model's weights and goes with them wherever they go: its tokenizer, its chat template. */
 export async function sideFiles(texts: Texts): Promise<NamedBytes[]> {
-  const files = await Promise.all(textFiles.map(async (name) => ({ name, bytes: await texts.text(name) })));
+  const files = await Promise.all(TEXT_FILES.map(async (name) => ({ name, bytes: await texts.text(name) })));
   return files.flatMap(({ name, bytes }) => (bytes ? [{ name, bytes }] : []));
 }
 

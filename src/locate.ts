@@ -39,8 +39,8 @@ export async function locateModel(model: string, hub: DownloadOptions): Promise<
     );
   }
   if (isHubId(model)) {
-    const { downloadModel, isRepoId } = await import('./io/node/hub.js'); // only now: local models need no network code
-    if (isRepoId(model)) return downloadModel(model, hub);
+    const { downloadModel, isRepoId, repoFile } = await import('./io/node/hub.js'); // only now: local models need no network code
+    if (isRepoId(model) || repoFile(model)) return downloadModel(model, hub);
   }
   throw new InputError(`${model}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`);
 }
@@ -63,7 +63,7 @@ async function isPlace(text: string): Promise<boolean> {
 }
 
 function isHubId(text: string): boolean {
-  return /^[\w.-]+\/[\w.-]+$/.test(text);
+  return /^[\w.-]+\/[\w.-]+(\/.+\.(gguf|pt|pth|bin))?$/.test(text);
 }
 
 async function embedded(name: string): Promise<string> {

@@ -12,9 +12,10 @@ import { renderTemplate } from '../src/eval/template.js';
 import { readCoreNetModel } from '../src/formats/corenet.js';
 import { readGgufModel } from '../src/formats/gguf.js';
 import { affineTensors } from '../src/formats/mlx.js';
-import { type ModelFile, type ModelFormat, textFiles } from '../src/formats/model-file.js';
+import type { ModelFile, ModelFormat } from '../src/formats/model-file.js';
 import { writeCoreNetFile, writeGgufFile, writeMlx } from '../src/formats/write.js';
 import { bytesInMemory, type StoredTensor } from '../src/io/bytes.js';
+import { TEXT_FILES } from '../src/io/hub-listing.js';
 import { decodeUtf8 } from '../src/io/json.js';
 import { localCorpora } from '../src/io/node/corpora.js';
 import { parseRows } from '../src/io/node/datasets.js';
@@ -105,7 +106,7 @@ function smallTokenizer(): Tokenizer {
 
 /** All that opening a file looks at, and every value, whatever the header says. */
 async function readModel(bytes: Uint8Array, model: ModelFile): Promise<void> {
-  for (const name of textFiles) await model.text(name);
+  for (const name of TEXT_FILES) await model.text(name);
   const vocabulary = await model.text('tokenizer.model');
   if (vocabulary) tokenizerFromModel(vocabulary).encode('a cab');
   const tensors = model.tensors(bytesInMemory('x', bytes));

@@ -4,8 +4,8 @@ import { Command, Option } from 'commander';
 import { openAdapter } from '../adapters.js';
 import { folder, openCheckpoint } from '../checkpoint.js';
 import { InputError } from '../errors.js';
-import { textFiles } from '../formats/model-file.js';
 import { readFloat32 } from '../io/decode.js';
+import { TEXT_FILES } from '../io/hub-listing.js';
 import { writeDirectory } from '../io/node/checkpoints.js';
 import { kindOf } from '../io/node/paths.js';
 import { mergedWeight } from '../model/merge.js';
@@ -60,7 +60,7 @@ async function merge(terminal: Terminal, name: string, directory: string, option
       return module ? mergedWeight(own, module, adapter) : own;
     };
     await writeDirectory(out, async (write) => {
-      for (const file of textFiles) {
+      for (const file of TEXT_FILES) {
         const bytes = (await folder(directory).text(file)) ?? (await base.text(file));
         if (bytes) await write(file, (sink) => sink.write(bytes));
       }

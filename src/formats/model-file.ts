@@ -19,14 +19,3 @@ export interface ModelFile {
   /** The tensors over a source of the same file. */
   tensors(source: ByteSource): Map<string, StoredTensor>;
 }
-
-/** What lies beside the weights and belongs to the text: it goes with them wherever they go. */
-export const textFiles = [
-  'generation_config.json',
-  'tokenizer.model',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'added_tokens.json',
-  'special_tokens_map.json',
-  'chat_template.jinja',
-] as const;

@@ -50,6 +50,33 @@ export const TEXT_FILES = [
   'chat_template.jinja',
 ];
 
+const onlyFile = /\.(gguf|pt|pth)$|(^|\/)pytorch_model\.bin$/i;
+const partOfSeveral = /-\d{5}-of-\d{5}\./;
+
+/** The files among these that hold a whole model each (GGUF, PyTorch's). */
+export function wholeModels(names: Iterable<string>): string[] {
+  return [...names].filter((name) => onlyFile.test(name) && !partOfSeveral.test(name)).sort();
+}
+
+/** Whether a folder with these files holds a model in Hugging Face's layout (or MLX's, which is that). */
+export function hasLayout(names: { has(name: string): boolean }): boolean {
+  return names.has('config.json') && (names.has(WEIGHTS_FILE) || names.has(INDEX_FILE));
+}
+
+/**
+ * The one file of a repository that holds its model, where that is not in Hugging Face's layout; undefined where it is, or there is none.
+ * Throws `InputError` when there are several.
+ */
+export function onlyModelFile({ files }: Listing, repoId: string): string | undefined {
+  if (hasLayout(files)) return undefined;
+  const found = wholeModels(files.keys());
+  if (found.length < 2) return found[0];
+  const more = found.length > 4 ? ', ...' : '';
+  throw new InputError(
+    `${repoId} holds ${found.length} models (${found.slice(0, 4).join(', ')}${more}): name one of them, like ${repoId}/${found[0]}`,
+  );
+}
+
 /** The files of a model: the small ones, and its weights or the index of their shards. Throws `InputError` when it has none that can be loaded. */
 export function filesOfModel({ files }: Listing, repoId: string): { first: string[]; weights: string } {
   const has = (name: string) => files.has(name);
@@ -58,7 +85,7 @@ export function filesOfModel({ files }: Listing, repoId: string): { first: strin
   if (!weights) {
     const other = [...files.keys()].filter((name) => /\.(bin|pt|pth|safetensors|gguf)$/.test(name)).slice(0, 3);
     throw new InputError(
-      `${repoId} has no ${WEIGHTS_FILE} and no ${INDEX_FILE}${other.length > 0 ? ` (only ${other.map(quoted).join(', ')})` : ''}: only safetensors weights are downloaded`,
+      `${repoId} has no ${WEIGHTS_FILE} and no ${INDEX_FILE}${other.length > 0 ? ` (only ${other.map(quoted).join(', ')})` : ''}: there is nothing to load`,
     );
   }
   const first = ['config.json', ...TEXT_FILES.filter(has)];

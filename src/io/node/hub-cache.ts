@@ -3,12 +3,12 @@
 // https://huggingface.co/docs/hub/local-cache. No network.
 
 import { randomBytes } from 'node:crypto';
-import { copyFile, readFile, rename, stat, symlink, unlink } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rename, stat, symlink, unlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { InputError } from '../../errors.js';
 import { shownAddress } from '../address.js';
-import { COMMIT } from '../hub-listing.js';
+import { COMMIT, hasLayout, wholeModels } from '../hub-listing.js';
 import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
 import { fileError, isMissing, makeDirectory, openFile, writeAtomic } from './files.js';
 
@@ -113,9 +113,11 @@ export class RepoCache {
     }
   }
 
-  /** The first needed file that the snapshot lacks (config.json, the weights, each shard), or undefined when it can be loaded. */
-  async firstMissing(commit: string): Promise<string | undefined> {
+  /** The first needed file that the snapshot lacks (`only`, or config.json, the weights, each shard), or undefined when it can be loaded. */
+  async firstMissing(commit: string, only?: string): Promise<string | undefined> {
     const has = async (file: string) => (await fileSize(this.snapshot(commit, file))) !== undefined;
+    if (only !== undefined) return (await has(only)) ? undefined : only;
+    if ((await onlyModelIn(this.snapshot(commit))) !== undefined) return undefined;
     if (!(await has('config.json'))) return 'config.json';
     if (await has(WEIGHTS_FILE)) return undefined;
     if (!(await has(INDEX_FILE))) return WEIGHTS_FILE;
@@ -124,6 +126,13 @@ export class RepoCache {
     }
     return undefined;
   }
+}
+
+/** The one file of a snapshot that holds its model, where that is not in Hugging Face's layout. */
+export async function onlyModelIn(directory: string): Promise<string | undefined> {
+  const names = new Set(await readdir(directory).catch(() => []));
+  const found = hasLayout(names) ? [] : wholeModels(names);
+  return found.length === 1 ? found[0] : undefined;
 }
 
 /** The shards that an index file names. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { InputError, nearest } from '../../errors.js';
 import { isRepoId } from '../hub-listing.js';
 import { fileError, isMissing, readJson } from './files.js';
-import { type HubSettings, hubSettings, RepoCache } from './hub-cache.js';
+import { fileSize, type HubSettings, hubSettings, RepoCache } from './hub-cache.js';
 
 /** One repository of models in the cache. */
 export interface CachedModel {
@@ -45,7 +45,8 @@ async function describeModel(cacheDir: string, id: string, directory: string): P
   if (commit === undefined) return { id, directory, bytes };
   const missing = await cache.firstMissing(commit);
   const known = { id, directory, bytes, commit, missing };
-  if (missing === 'config.json') return known;
+  // A model in one file may have its config in there.
+  if ((await fileSize(cache.snapshot(commit, 'config.json'))) === undefined) return known;
   try {
     const config = await readJson(cache.snapshot(commit, 'config.json'));
     return { ...known, isOpenElm: (config as { model_type?: unknown } | null)?.model_type === 'openelm' };

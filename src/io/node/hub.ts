@@ -1,29 +1,59 @@
 // A small client of the Hugging Face hub: one verb, "have this model's needed files in the cache", for the protocol of
-// https://huggingface.co/docs/hub/api and the cache that Python's huggingface_hub shares. Only safetensors weights are ever
-// fetched, never pickled ones. Node's fetch heeds no proxy variables; pass a `fetch` that does where one is needed.
+// https://huggingface.co/docs/hub/api and the cache that Python's huggingface_hub shares. Safetensors weights where there are some,
+// else the one file with a model that there is. Node's fetch heeds no proxy variables; pass a `fetch` that does where one is needed.
 
+import { join } from 'node:path';
 import { InputError } from '../../errors.js';
-import { filesOfModel, isRepoId } from '../hub-listing.js';
+import { filesOfModel, isRepoId, onlyModelFile, TEXT_FILES, wholeModels } from '../hub-listing.js';
 import { quoted } from '../json.js';
 import { INDEX_FILE } from '../safetensors-index.js';
-import { type RepoCache, shardsOf } from './hub-cache.js';
+import { onlyModelIn, type RepoCache, shardsOf } from './hub-cache.js';
 import { cachedSnapshot, type DownloadOptions, type SnapshotDownload } from './hub-repository.js';
 
 export { isRepoId } from '../hub-listing.js';
 export type { DownloadOptions, DownloadProgress } from './hub-repository.js';
 
 /**
- * Makes sure that the model's config, tokenizer and safetensors weights are in the cache and returns the snapshot's directory.
+ * Makes sure that the model's config, tokenizer and weights are in the cache and returns the snapshot's directory, or the file in it
+ * where the model is one (GGUF, PyTorch). `org/name/FILE` names such a file of a repository that has several.
  * Nothing is downloaded twice; an interrupted download goes on where it stopped. Without a network a complete cached copy is used.
  * Throws `InputError` in one sentence: no such model, gated, unreachable, wrong bytes, disk full; rethrows the signal's reason.
  */
-export async function downloadModel(repoId: string, options: DownloadOptions = {}): Promise<string> {
+export async function downloadModel(id: string, options: DownloadOptions = {}): Promise<string> {
   const { revision = 'main' } = options;
+  const { repoId, file } = repoFile(id) ?? { repoId: id, file: undefined };
   if (!isRepoId(repoId))
     throw new InputError(`${quoted(repoId)} is no model id of the hub, expected one like apple/OpenELM-270M`);
   if (!isRevision(revision)) throw new InputError(`${quoted(revision)} is no branch, tag or commit`);
-  const firstMissing = (cache: RepoCache, commit: string) => cache.firstMissing(commit);
-  return cachedSnapshot({ kind: 'models', repoId, revision, firstMissing, fetch: fetchModel }, options);
+  const firstMissing = (cache: RepoCache, commit: string) => cache.firstMissing(commit, file);
+  let found = file;
+  const fetch = async (download: SnapshotDownload): Promise<void> => {
+    found ??= onlyModelFile(download.listing, repoId);
+    await (found === undefined ? fetchModel(download) : fetchFile(download, found));
+  };
+  const snapshot = await cachedSnapshot({ kind: 'models', repoId, revision, firstMissing, fetch }, options);
+  found ??= await onlyModelIn(snapshot);
+  return found === undefined ? snapshot : join(snapshot, found);
+}
+
+/** `org/name/FILE`, cut apart; undefined when the text is none. */
+export function repoFile(text: string): { repoId: string; file: string } | undefined {
+  const parts = text.split('/');
+  const [owner, name, ...rest] = parts;
+  const file = rest.join('/');
+  const isName = (part: string): boolean => /^[\w.-]+$/.test(part) && !/^\.+$/.test(part);
+  return wholeModels([file]).length === 1 && rest.every(isName) && isRepoId(`${owner}/${name}`)
+    ? { repoId: `${owner}/${name}`, file }
+    : undefined;
+}
+
+async function fetchFile(download: SnapshotDownload, file: string): Promise<void> {
+  const { listing, hub } = download;
+  const has = (name: string) => listing.files.has(name);
+  if (!has(file))
+    throw new InputError(`${hub.repoId} has no file ${file}; it has ${wholeModels(listing.files.keys()).join(', ')}`);
+  const beside = /\.gguf$/i.test(file) ? [] : ['config.json', ...TEXT_FILES].filter(has); // GGUF holds all of it
+  await download.fetchAll([...beside, file]);
 }
 
 /** A revision ends up in a path (refs/...) and in an address. */

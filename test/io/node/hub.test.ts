@@ -393,8 +393,10 @@ describe('refusals', () => {
 
   test('a repository without config or without safetensors is refused before anything is downloaded', async () => {
     hub.files.delete('model.safetensors');
+    hub.files.delete('pytorch_model.bin');
+    hub.files.set('pytorch_model-00001-of-00002.bin', Buffer.from('half'));
     await expect(download()).rejects.toMatchObject(
-      refused(/has no model\.safetensors and no model\.safetensors\.index\.json \(only "pytorch_model\.bin"\)/),
+      refused(/has no model\.safetensors and no model\.safetensors\.index\.json \(only "pytorch_model-00001-of-00002\.bin"\)/),
     );
     hub.files.delete('config.json');
     await expect(download()).rejects.toMatchObject(refused(/has no config\.json/));
@@ -523,5 +525,44 @@ describe('interruption and company', () => {
     hub.take();
     await download({ cacheDir: copy });
     expect(hub.take()).toEqual([`hub GET /api/models/${REPO}/revision/main`]);
+  });
+});
+
+describe('a repository without safetensors', () => {
+  const gguf = Buffer.from('GGUF, not looked at here');
+  const names = (): string[] => hub.seen.filter(({ method }) => method === 'GET').map(({ url }) => url.split('/').at(-1)!);
+  const offer = (...files: string[]): void => {
+    hub.files.delete('model.safetensors');
+    hub.files.delete('pytorch_model.bin');
+    for (const file of files) hub.files.set(file, gguf);
+  };
+
+  test('gives its one model file, and again without a network', async () => {
+    offer('tiny-Q8_0.gguf');
+    const path = await download();
+    expect(path).toMatch(/snapshots[/\\]c0ffee0*[/\\]tiny-Q8_0\.gguf$/);
+    expect(readFileSync(path)).toEqual(gguf);
+    expect(names()).not.toContain('tokenizer.json'); // all of it is in the file
+    expect(await download({ offline: true })).toBe(path);
+  });
+
+  test('gives a PyTorch file with what lies beside it', async () => {
+    offer('checkpoint_last.pt');
+    const path = await download();
+    expect(path).toMatch(/checkpoint_last\.pt$/);
+    expect(existsSync(join(path, '../config.json')) && existsSync(join(path, '../tokenizer.json'))).toBe(true);
+  });
+
+  test('wants one of several named', async () => {
+    offer('a-Q4_0.gguf', 'b-Q8_0.gguf');
+    await expect(download()).rejects.toThrow(
+      `${REPO} holds 2 models (a-Q4_0.gguf, b-Q8_0.gguf): name one of them, like ${REPO}/a-Q4_0.gguf`,
+    );
+    const options = { cacheDir, endpoint: hub.endpoint };
+    const path = await downloadModel(`${REPO}/b-Q8_0.gguf`, options);
+    expect(path).toMatch(/b-Q8_0\.gguf$/);
+    expect(existsSync(join(path, '../a-Q4_0.gguf'))).toBe(false);
+    expect(await downloadModel(`${REPO}/b-Q8_0.gguf`, { ...options, offline: true })).toBe(path);
+    await expect(downloadModel(`${REPO}/c.gguf`, options)).rejects.toThrow('has no file c.gguf; it has a-Q4_0.gguf, b-Q8_0.gguf');
   });
 });
