@@ -366,7 +366,7 @@ for (const dtype of weightTypes) {
       build: async (b) => {
         const [dout, dx] = [b.floats(rows, outputs, 1), b.floats(rows, inputs, 3)];
         const weight = await b.weight(outputs, inputs, dtype, 2);
-        const add = rows % 2 ? b.floats(rows, inputs, 4).buffer : null;
+        const add = rows % 3 === 0 ? dx.buffer : rows % 2 ? b.floats(rows, inputs, 4).buffer : null;
         b.ops.derivative('linearInputGrad', [dout.buffer, weight, add, dx.buffer], [rows, inputs, outputs]);
         b.result(dx.buffer);
       },

@@ -46,8 +46,10 @@ Product product_of(const Record& r) {   // linear
 Product input_grad_of(const Record& r) {
   using namespace linearInputGrad_op;
   const int64_t rows = r.ints[i_rows_], inputs = r.ints[i_inputs_], outputs = r.ints[i_outputs_];
+  float *dx = floats(r, dx_), *residual = floats(r, residual_);
+  const bool in_place = residual == dx;   // of both null (for the sizes alone) too
   return {rows, inputs, outputs, {floats(r, dout_), outputs, true},
-          {floats(r, weight_), inputs, false, r.operands[weight_].weight}, {floats(r, dx_), inputs, floats(r, residual_), false}};
+          {floats(r, weight_), inputs, false, r.operands[weight_].weight}, {dx, inputs, in_place ? nullptr : residual, in_place}};
 }
 
 Product weight_grad_of(const Record& r) {

@@ -21,6 +21,8 @@ interface Step {
   wants(name: string): boolean;
   /** A new buffer for an input's gradient, which takes the place of the existing one. */
   fresh(name: string): DeviceBuffer;
+  /** The gradient that an input has, if nothing else has it too: it may be changed where it is. */
+  owned(name: string): DeviceBuffer | null;
   /** What an input holds, to be replaced by its gradient: nothing else may want it any more. */
   inPlace(name: string): DeviceBuffer;
   /** Where a parameter's gradient is added up; null for what is not trained. */
@@ -43,12 +45,13 @@ export const gradientRules: Partial<Record<OpName, Rule>> = {
     const operands = [at('x'), at('weight'), grad('out'), existing('x'), fresh('x'), parameterGrad('weight')];
     ops.derivative('rmsNormGrad', operands, record.ints, record.floats);
   },
-  linear: ({ ops, record, at, grad, existing, wants, fresh, parameterGrad, passOn }) => {
+  linear: ({ ops, record, at, grad, existing, wants, fresh, owned, parameterGrad, passOn }) => {
     const [rows, inputs, outputs] = record.ints;
     const weightGrad = parameterGrad('weight');
     if (weightGrad) ops.derivative('linearWeightGrad', [grad('out'), at('x'), weightGrad], [rows, inputs, outputs]);
     if (wants('x')) {
-      ops.derivative('linearInputGrad', [grad('out'), at('weight'), existing('x'), fresh('x')], [rows, inputs, outputs]);
+      const before = existing('x');
+      ops.derivative('linearInputGrad', [grad('out'), at('weight'), before, owned('x') ?? fresh('x')], [rows, inputs, outputs]);
     }
     passOn('out', 'residual');
   },
@@ -117,6 +120,8 @@ export class Tape {
   private readonly again = new Map<string, DeviceBuffer>();
   /** What depends on something that is trained. */
   private readonly live = new Set<string>();
+  /** Gradients that were passed on: of several buffers at once. */
+  private readonly passed = new Set<DeviceBuffer>();
   private readonly rounded = new Map<string, { packed: DeviceBuffer; tensor: Tensor }>();
 
   constructor(
@@ -146,6 +151,7 @@ export class Tape {
 
   /** Says what the gradient of a result is, where the walk begins. */
   seed(result: DeviceBuffer, grad: DeviceBuffer): void {
+    this.passed.add(grad); // the caller's
     this.grads.set(keyOf(result), grad);
   }
 
@@ -225,6 +231,10 @@ export class Tape {
       wants: (name) => this.isLive(own(name)!),
       skip: this.paddingId === undefined ? 0 : this.paddingId + 1,
       fresh: (name) => setGrad(name, ops.outputLike(own(name)!)),
+      owned: (name) => {
+        const found = existing(name);
+        return found && !this.passed.has(found) ? found : null;
+      },
       inPlace: (name) => setGrad(name, at(name)!),
       parameterGrad: (name) => {
         const parameter = own(name);
@@ -234,6 +244,7 @@ export class Tape {
         const input = own(to);
         if (!input || !this.isLive(input)) return;
         if (existing(to)) throw new Error(`${record.op}: '${to}' has a gradient already`);
+        this.passed.add(step.grad(from));
         this.grads.set(keyOf(input), step.grad(from));
       },
     };

@@ -175,7 +175,7 @@ export const opTable = {
     ints: ['rows', 'columns'],
     floats: ['eps'],
   },
-  /** dx = dout weight (+ residual). dout: [rows, outputs], weight: [outputs, inputs], dequantized */
+  /** dx = dout weight (+ residual, which may lie in dx itself). dout: [rows, outputs], weight: [outputs, inputs], dequantized */
   linearInputGrad: {
     operands: [read('dout', 'f32'), read('weight', 'weight', 'f32'), maybe('residual', 'f32'), write('dx', 'f32')],
     ints: ['rows', 'inputs', 'outputs'],
@@ -319,6 +319,11 @@ export type SizeName<Op extends OpName> = (typeof opTable)[Op]['ints'][number];
 export type ConstantName<Op extends OpName> = (typeof opTable)[Op]['floats'][number];
 
 export const opNames = Object.keys(opTable) as OpName[];
+
+/** An operand that may lie where the op writes, in the same buffer: read there first, element by element. */
+export const mayLieIn: Partial<Record<OpName, { readonly operand: string; readonly result: string }>> = {
+  linearInputGrad: { operand: 'residual', result: 'dx' },
+};
 
 export function opSpec(name: OpName): OpSpec {
   return opTable[name];

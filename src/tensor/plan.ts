@@ -2,7 +2,7 @@
 // and writes the records as int32 words for backends behind a door. Not an optimizer: records run in the order given.
 
 import type { DeviceBuffer, Dim, DType, HostType, OpRecord, Program } from './backend.js';
-import { opNames, opSpec } from './optable.js';
+import { mayLieIn, opNames, opSpec } from './optable.js';
 
 export const alignment = 256;
 
@@ -66,11 +66,30 @@ export function checkRecord(record: OpRecord, program: Pick<Program, 'arena' | '
       written.push(buffer);
     }
   });
+  const named = (name?: string): DeviceBuffer | null => record.operands[spec.operands.findIndex((each) => each.name === name)] ?? null;
+  const shared = mayLieIn[record.op];
+  const inPlace = named(shared?.operand) === named(shared?.result) ? named(shared?.result) : null;
   for (const buffer of written) {
-    if (record.operands.filter((other) => other && overlap(other, buffer)).length > 1) {
+    if (record.operands.filter((other) => other && overlap(other, buffer)).length > (buffer === inPlace ? 2 : 1)) {
       fail('reads and writes the same memory through two operands');
     }
   }
+}
+
+/** A program without the records whose results nothing reads; what lies in persistent buffers counts as read. */
+export function withoutUnread(program: Program): Program {
+  const read = new Set<number>();
+  const records = [...program.records].reverse().filter(({ op, operands }) => {
+    const { operands: specs } = opSpec(op);
+    const needed = operands.some((buffer, i) => {
+      return buffer && specs[i].access !== 'read' && (buffer.kind !== 'arena' || read.has(buffer.id));
+    });
+    for (const [i, buffer] of operands.entries()) {
+      if (needed && buffer?.kind === 'arena' && specs[i].access !== 'write') read.add(buffer.id);
+    }
+    return needed;
+  });
+  return { ...program, records: records.reverse() };
 }
 
 function overlap(a: DeviceBuffer, b: DeviceBuffer): boolean {

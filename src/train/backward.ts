@@ -67,9 +67,18 @@ export class StepEncoder implements Encoder {
   }
 }
 
-/** The records of a forward pass, in pieces that are walked back one by one; a checkpointed layer is encoded again first. */
+/** A part of a forward pass; a layer, if it has an output. */
+interface Piece {
+  readonly records: readonly OpRecord[];
+  readonly layer?: { readonly input: Tensor; readonly output: Tensor; readonly rerun: () => Tensor };
+}
+
+/**
+ * The records of a forward pass, in pieces that are walked back one by one; a checkpointed layer is encoded again first. The last
+ * layer comes first on the way back: what is inside it is needed at once, so it is kept as it is.
+ */
 class BackwardWalk {
-  private readonly pieces: { records: readonly OpRecord[]; rerun?: () => Tensor; output?: Tensor }[] = [];
+  private readonly pieces: Piece[] = [];
   private taken = 0;
 
   constructor(
@@ -81,13 +90,13 @@ class BackwardWalk {
 
   readonly around: AroundLayer = (forward, x) => {
     this.end();
-    const output = forward(x);
-    const records = this.take();
-    this.pieces.push({ records, rerun: this.kept === 'inputs' ? () => forward(x) : undefined, output });
-    if (this.kept === 'rounded') {
-      this.tape.keepRounded(x, records, output);
+    const before = this.lastLayer();
+    if (before?.layer && this.kept === 'rounded') {
+      this.tape.keepRounded(before.layer.input, before.records, before.layer.output);
       this.take();
     }
+    const output = forward(x);
+    this.pieces.push({ records: this.take(), layer: { input: x, output, rerun: () => forward(x) } });
     return output;
   };
 
@@ -99,20 +108,26 @@ class BackwardWalk {
 
   backward(): void {
     const { tape } = this;
-    for (const { records, rerun, output } of [...this.pieces].reverse()) {
-      if (!rerun) {
+    const last = this.lastLayer();
+    for (const piece of [...this.pieces].reverse()) {
+      const { records, layer } = piece;
+      if (!layer || piece === last || this.kept !== 'inputs') {
         tape.backward(records);
         continue;
       }
-      const grad = tape.gradOf(output!.buffer);
+      const grad = tape.gradOf(layer.output.buffer);
       if (!grad) continue; // nothing that is trained lies here or before
       const before = this.ops.encoded.length;
-      const again = rerun();
+      const again = layer.rerun();
       const rerunRecords = this.ops.encoded.slice(before);
       tape.observe(rerunRecords);
       tape.seed(again.buffer, grad);
       tape.backward(rerunRecords);
     }
+  }
+
+  private lastLayer(): Piece | undefined {
+    return this.pieces.findLast(({ layer }) => layer);
   }
 
   private take(): readonly OpRecord[] {

@@ -3,6 +3,7 @@
 
 import { type OpenELM, ropeTable } from '../model/openelm.js';
 import type { Backend, DeviceBuffer, Executable, Program, Submission } from '../tensor/backend.js';
+import { withoutUnread } from '../tensor/plan.js';
 import { type KeepOptions, StepEncoder } from './backward.js';
 import type { Computation, Objective, Report } from './objective.js';
 import { Optimizer, type OptimizerOptions, type Update } from './optimizer.js';
@@ -108,7 +109,8 @@ export class TrainingStep<Batch> {
     const { model, parameters, objective } = this.parts;
     const encoder = new StepEncoder(this.backend, model, parameters, this.rope, differentiable, this.parts);
     const computation = objective.encode(encoder);
-    const program = encoder.ops.finish();
+    // A layer that is computed again ends with a product which is known already.
+    const program = withoutUnread(encoder.ops.finish());
     const cuts = differentiable ? this.parts.cuts?.(program) : undefined;
     return { executable: this.backend.compile(program, cuts), computation, draw: encoder.draw.param };
   }

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import type { DeviceBuffer, Program } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { opNames } from '../../src/tensor/optable.js';
-import { alignment, encodeWords, planArena, sizeOf } from '../../src/tensor/plan.js';
+import { alignment, encodeWords, planArena, sizeOf, withoutUnread } from '../../src/tensor/plan.js';
 import { headerPath, opTableHeader } from '../../tools/op-table.js';
 
 const persistent = (shape: number[], id = 1): DeviceBuffer => ({
@@ -21,6 +21,20 @@ const persistent = (shape: number[], id = 1): DeviceBuffer => ({
 });
 const weight = (shape: number[]): DeviceBuffer => ({ ...persistent(shape, 2), layout: 'weight' });
 const tensor = (rows: number, columns: number) => ({ buffer: persistent([rows, columns]), rows, columns });
+
+describe('leaving out what nothing reads', () => {
+  it('keeps what ends in a persistent buffer, and what that needs', () => {
+    const ops = new Ops();
+    const used = ops.silu(tensor(2, 8));
+    const unread = ops.rmsNorm(used, persistent([8], 3), 1e-6);
+    ops.silu(unread);
+    ops.copy(used, persistent([2, 8], 4));
+    ops.linear(used, weight([4, 8]), { residual: ops.linear(used, weight([4, 8])) });
+    const program = ops.finish();
+    expect(program.records).toHaveLength(6);
+    expect(withoutUnread(program).records.map(({ op }) => op)).toEqual(['silu', 'copy']);
+  });
+});
 
 describe('encoding', () => {
   it('names the op whose shapes do not fit', () => {
