@@ -17,10 +17,10 @@ import { type Row, report } from './report.js';
 import { busyCores, interleave, median, summarize } from './statistics.js';
 
 const usage = `npm run bench -- train [options]
-  --models LIST    of 6M (the built-in model's config), 60M, 270M, 270M-bf16, 270M-checkpointed, 270M-lora and 270M-lora-q8
-                   (default: all). bf16 and checkpointed keep activations so on our side only: PyTorch runs as for 270M.
-                   lora is an adapter of rank 32 on all linears and the embedding, beside PEFT's; with q8 our frozen weights
-                   are 8 bits, PEFT's f32; both compute activations again on our side
+  --models LIST    of 6M (the built-in model's config), 60M, 270M, 270M-bf16, 270M-checkpointed, 270M-lora, 270M-lora-bf16,
+                   270M-lora-checkpointed and 270M-lora-q8, 6M-dpo and 270M-dpo (default: all). bf16 and checkpointed keep
+                   activations so on our side only: PyTorch runs as for 270M. lora is an adapter of rank 32 on all linears and
+                   the embedding, beside PEFT's; with q8 our frozen weights are 8 bits, PEFT's f32
   --threads N      of both (default: 2)
   --length N       tokens of a sequence (default: 512)
   --rounds N       timed rounds (default: 5)
@@ -125,21 +125,22 @@ const sizes: readonly Size[] = [
     activations: { activationCheckpointing: true },
     config: () => configFromName('OpenELM-270M'),
   },
+  { name: '270M-lora', batch: 1, adapter, config: () => configFromName('OpenELM-270M') },
   {
-    name: '270M-lora',
+    name: '270M-lora-bf16',
+    batch: 1,
+    adapter,
+    activations: { activationStorage: 'bf16' },
+    config: () => configFromName('OpenELM-270M'),
+  },
+  {
+    name: '270M-lora-checkpointed',
     batch: 1,
     adapter,
     activations: { activationCheckpointing: true },
     config: () => configFromName('OpenELM-270M'),
   },
-  {
-    name: '270M-lora-q8',
-    batch: 1,
-    adapter,
-    dtype: 'q8',
-    activations: { activationCheckpointing: true },
-    config: () => configFromName('OpenELM-270M'),
-  },
+  { name: '270M-lora-q8', batch: 1, adapter, dtype: 'q8', config: () => configFromName('OpenELM-270M') },
 ];
 
 /** What holds PyTorch's own kernels, MKL and oneDNN to an instruction set. */

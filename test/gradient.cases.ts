@@ -139,7 +139,7 @@ for (const [rows, inputs, outputs, maxRows = rows] of [
     tolerance: rounding,
     build: (b) => {
       const [x, weight, into] = [b.floats(maxRows, inputs, 1), b.floats(outputs, inputs, 2), b.floats(maxRows, outputs, 3)];
-      const residual = rows % 2 ? b.floats(maxRows, outputs, 4) : undefined;
+      const residual = rows % 3 === 0 ? into : rows % 2 ? b.floats(maxRows, outputs, 4) : undefined;
       b.ops.linear({ ...x, rows: sized(b) }, weight.buffer, { residual, into: into.buffer });
       b.result(into.buffer);
     },

@@ -36,20 +36,23 @@ struct Product {
   TileOut out;
 };
 
+// A residual may lie where the product goes.
+TileOut added(float* out, int64_t stride, const float* residual) {
+  return residual == out ? TileOut{out, stride, nullptr, true} : TileOut{out, stride, residual, false};
+}
+
 Product product_of(const Record& r) {   // linear
   using namespace linear_op;
   const int64_t rows = r.ints[i_rows_], inputs = r.ints[i_inputs_], outputs = r.ints[i_outputs_];
   return {rows, outputs, inputs, {floats(r, x_), inputs, true}, {floats(r, weight_), inputs, true},
-          {floats(r, out_), outputs, floats(r, residual_), false}};
+          added(floats(r, out_), outputs, floats(r, residual_))};
 }
 
 Product input_grad_of(const Record& r) {
   using namespace linearInputGrad_op;
   const int64_t rows = r.ints[i_rows_], inputs = r.ints[i_inputs_], outputs = r.ints[i_outputs_];
-  float *dx = floats(r, dx_), *residual = floats(r, residual_);
-  const bool in_place = residual == dx;   // of both null (for the sizes alone) too
   return {rows, inputs, outputs, {floats(r, dout_), outputs, true},
-          {floats(r, weight_), inputs, false, r.operands[weight_].weight}, {dx, inputs, in_place ? nullptr : residual, in_place}};
+          {floats(r, weight_), inputs, false, r.operands[weight_].weight}, added(floats(r, dx_), inputs, floats(r, residual_))};
 }
 
 Product weight_grad_of(const Record& r) {

@@ -52,7 +52,9 @@ export class LoraLinear implements Linear {
   }
 
   forward(ops: Ops, x: Tensor, { residual, into }: LinearOptions = {}): Tensor {
-    return addLowRank(ops, x, this.low, this.base.forward(ops, x, { residual }), into);
+    const base = this.base.forward(ops, x, { residual });
+    // Training's matrices are rows: their product is added where the base's lies.
+    return addLowRank(ops, x, this.low, base, into ?? (this.low.b.layout === 'rows' ? base.buffer : undefined));
   }
 }
 

@@ -170,7 +170,9 @@ export class Tape {
       return at < 0 || !buffer || remade.has(op) ? [] : [{ buffer, rows: ints[0], columns: buffer.shape[1] }];
     });
     for (const tensor of [x, ...results]) {
-      if (tensor.buffer !== output.buffer) this.rounded.set(keyOf(tensor.buffer), { packed: this.ops.packBf16(tensor), tensor });
+      const key = keyOf(tensor.buffer);
+      if (tensor.buffer === output.buffer || this.rounded.has(key)) continue;
+      this.rounded.set(key, { packed: this.ops.packBf16(tensor), tensor });
     }
   }
 
@@ -242,7 +244,7 @@ export class Tape {
       },
       passOn: (from, to) => {
         const input = own(to);
-        if (!input || !this.isLive(input)) return;
+        if (!input || !this.isLive(input) || keyOf(input) === keyOf(own(from)!)) return;
         if (existing(to)) throw new Error(`${record.op}: '${to}' has a gradient already`);
         this.passed.add(step.grad(from));
         this.grads.set(keyOf(input), step.grad(from));

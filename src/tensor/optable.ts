@@ -51,7 +51,8 @@ export const opTable = {
   },
   /**
    * out = x weight^T (+ residual). x: [rows, inputs], weight: [outputs, inputs]. With `int8` 1 and a q8 or q4 weight the rows of
-   * x are quantized first, by groups of 32: scale = max|x| / 127 in f32, q = x * (127 / max|x|) rounded to nearest even.
+   * x are quantized first, by groups of 32: scale = max|x| / 127 in f32, q = x * (127 / max|x|) rounded to nearest even. With a weight
+   * in `rows` layout the residual may lie in out itself.
    */
   linear: {
     operands: [read('x', 'f32'), read('weight', 'weight', 'f32'), maybe('residual', 'f32'), write('out', 'f32')],
@@ -320,8 +321,9 @@ export type ConstantName<Op extends OpName> = (typeof opTable)[Op]['floats'][num
 
 export const opNames = Object.keys(opTable) as OpName[];
 
-/** An operand that may lie where the op writes, in the same buffer: read there first, element by element. */
-export const mayLieIn: Partial<Record<OpName, { readonly operand: string; readonly result: string }>> = {
+/** An operand that may lie where the op writes, in the same buffer: read there first, element by element; if an operand is `rows`. */
+export const mayLieIn: Partial<Record<OpName, { readonly operand: string; readonly result: string; readonly rows?: string }>> = {
+  linear: { operand: 'residual', result: 'out', rows: 'weight' },
   linearInputGrad: { operand: 'residual', result: 'dx' },
 };
 

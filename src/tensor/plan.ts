@@ -66,9 +66,7 @@ export function checkRecord(record: OpRecord, program: Pick<Program, 'arena' | '
       written.push(buffer);
     }
   });
-  const named = (name?: string): DeviceBuffer | null => record.operands[spec.operands.findIndex((each) => each.name === name)] ?? null;
-  const shared = mayLieIn[record.op];
-  const inPlace = named(shared?.operand) === named(shared?.result) ? named(shared?.result) : null;
+  const inPlace = writtenInPlace(record);
   for (const buffer of written) {
     if (record.operands.filter((other) => other && overlap(other, buffer)).length > (buffer === inPlace ? 2 : 1)) {
       fail('reads and writes the same memory through two operands');
@@ -90,6 +88,14 @@ export function withoutUnread(program: Program): Program {
     return needed;
   });
   return { ...program, records: records.reverse() };
+}
+
+/** What an op reads and writes through two operands, and may. */
+function writtenInPlace({ op, operands }: OpRecord): DeviceBuffer | null {
+  const rule = mayLieIn[op];
+  const named = (name: string): DeviceBuffer | null => operands[opSpec(op).operands.findIndex((each) => each.name === name)];
+  if (!rule || (rule.rows && named(rule.rows)?.layout !== 'rows')) return null;
+  return named(rule.operand) === named(rule.result) ? named(rule.result) : null;
 }
 
 function overlap(a: DeviceBuffer, b: DeviceBuffer): boolean {

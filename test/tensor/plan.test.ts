@@ -47,6 +47,16 @@ describe('encoding', () => {
     );
   });
 
+  it('lets a product be added to what lies there only where the op can', () => {
+    const ops = new Ops();
+    const x = ops.silu(tensor(2, 8));
+    const base = ops.linear(x, weight([4, 8]));
+    expect(ops.linear(x, persistent([4, 8], 3), { residual: base, into: base.buffer })).toEqual(base);
+    const both = 'linear: reads and writes the same memory through two operands';
+    expect(() => ops.linear(x, weight([4, 8]), { residual: base, into: base.buffer })).toThrow(both);
+    expect(() => ops.linear(x, persistent([8, 8], 3), { into: x.buffer })).toThrow(both);
+  });
+
   it('refuses handles of another program, and any after the end', () => {
     const first = new Ops();
     const made = first.silu(tensor(2, 8));
