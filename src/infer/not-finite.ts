@@ -13,6 +13,9 @@ export class NotFiniteError extends InputError {
 
 /** What is wrong with a row of logits; undefined when all are finite. */
 export function notFiniteIn(logits: Float32Array): string | undefined {
+  let sum = 0; // of zeros, as long as all are finite: a row is looked at for every token that is sampled
+  for (let i = 0; i < logits.length; i++) sum += logits[i] * 0;
+  if (sum === 0) return undefined;
   const at = logits.findIndex((logit) => !Number.isFinite(logit));
   return at < 0 ? undefined : `logit ${at} of ${logits.length} is ${logits[at]}`;
 }

@@ -63,7 +63,7 @@ export class Request {
   /** Guesses that the step under way checks. */
   drafts: readonly number[] = [];
   readonly speculation = { drafted: 0, accepted: 0, steps: 0 };
-  private readonly length = new DraftLength();
+  private readonly length: DraftLength;
   private guesser?: Sampler;
   /** Those that end this generation. */
   private readonly eosIds: readonly number[];
@@ -85,6 +85,7 @@ export class Request {
     this.reused = slot.cached.length;
     this.eosIds = options.ignoreEos ? [] : about.eosIds;
     this.place = options.constraint?.start;
+    this.length = options.promptLookup === undefined ? new DraftLength(16, 5) : new DraftLength(options.promptLookup);
   }
 
   /** Tokens that are still to be computed. */
@@ -119,7 +120,7 @@ export class Request {
   /** Guesses what comes next, at most `room` tokens: from the text itself, or by the assistant. */
   async draft(room: number, slot: number, assistant: Assistant | undefined): Promise<void> {
     const { promptLookup } = this.options;
-    const count = Math.min(room, this.about.maxTokens - this.sampled - 1, promptLookup ?? this.length.count);
+    const count = Math.min(room, this.about.maxTokens - this.sampled - 1, this.length.count);
     this.drafts = [];
     if (count < 1) return;
     if (promptLookup !== undefined) this.drafts = lookUp(this.tokens, count);
@@ -161,7 +162,7 @@ export class Request {
       this.speculation.drafted += drafts.length;
       this.speculation.accepted += accepted;
       this.speculation.steps++;
-      this.length.learn(drafts.length, accepted);
+      this.length.learn(accepted);
       this.drafts = [];
     }
     return accepted;

@@ -68,11 +68,12 @@ describe('guesses', () => {
   });
 
   it('become more after right ones and fewer after wrong ones', () => {
-    const length = new DraftLength();
-    for (let i = 0; i < 20; i++) length.learn(length.count, length.count);
-    expect(length.count).toBe(16);
-    for (let i = 0; i < 40; i++) length.learn(length.count, 0);
-    expect(length.count).toBe(1);
+    const length = new DraftLength(16, 5);
+    const counts = [5, 12, 0, 1, 16].map((accepted) => {
+      length.learn(accepted);
+      return length.count;
+    });
+    expect(counts).toEqual([12, 16, 2, 4, 16]);
   });
 
   it.each(ways)('change no id, %s', async (_, options) => {
