@@ -2,6 +2,8 @@
 
     python eval.py --model DIR --tokenizer tokenizer.model --data DIR --task hellaswag --shots 0 --limit 200 --batch 8 --threads 2
 
+With --base-url it asks a server instead, by the harness's own local-completions.
+
 Needs torch, transformers, datasets, sentencepiece, safetensors and lm_eval 0.4.13. Datasets are the .jsonl files under --data that
 our side reads. Prints one line of JSON: seconds of the evaluation alone (requests, tokenizing, scoring, metrics; not loading the
 model and the index of tasks) and, for each document, the log-likelihoods of its choices and its metrics.
@@ -27,7 +29,7 @@ os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="openelm-peer-"))
 class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Stands in for packages that lm_eval imports at start and these tasks never call."""
 
-    names = {"evaluate", "jsonlines", "pytablewriter", "rouge_score", "sqlitedict", "word2number", "peft", "tqdm_multiprocess"}
+    names = {"evaluate", "sacrebleu", "jsonlines", "pytablewriter", "rouge_score", "sqlitedict", "word2number", "peft", "tqdm_multiprocess"}
 
     def find_spec(self, name, path=None, target=None):
         return importlib.machinery.ModuleSpec(name, self, is_package=True) if name.split(".")[0] in self.names else None
@@ -157,6 +159,31 @@ def load_tokenizer(file):
     return AutoTokenizer.from_pretrained(folder)
 
 
+def served(options):
+    """The harness's local-completions: ids with BOS, as HFLM below."""
+    if importlib.util.find_spec("tenacity") is None:  # only ever tries again
+        folder = Path(tempfile.mkdtemp(prefix="openelm-peer-"))
+        (folder / "tenacity.py").write_text(
+            "class RetryError(Exception): pass\n"
+            "def retry(**_): return lambda function: function\n"
+            "def stop_after_attempt(*_, **__): pass\n"
+            "wait_exponential = stop_after_attempt\n"
+        )
+        sys.path.insert(0, str(folder))
+    from lm_eval.models.openai_completions import LocalCompletionsAPI
+
+    return LocalCompletionsAPI(
+        base_url=options.base_url,
+        model=options.served_name,
+        tokenizer=load_tokenizer(options.tokenizer).name_or_path,
+        tokenizer_backend="huggingface",
+        batch_size=options.batch,
+        num_concurrent=4,
+        max_length=options.max_length,
+        add_bos_token=True,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("model", "tokenizer", "data"):
@@ -164,6 +191,9 @@ def main():
     parser.add_argument("--task", required=True)
     for name, default in (("shots", 0), ("limit", 200), ("batch", 8), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--base-url")
+    parser.add_argument("--served-name")
+    parser.add_argument("--max-length", type=int, default=2048)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -179,13 +209,16 @@ def main():
 
     manager = TaskManager()  # reads the index of all tasks, which takes seconds: not timed
 
-    model = HFLM(
-        pretrained=load_model(options.model),
-        backend="causal",
-        tokenizer=load_tokenizer(options.tokenizer),
-        batch_size=options.batch,
-        add_bos_token=True,
-    )
+    if options.base_url:
+        model = served(options)
+    else:
+        model = HFLM(
+            pretrained=load_model(options.model),
+            backend="causal",
+            tokenizer=load_tokenizer(options.tokenizer),
+            batch_size=options.batch,
+            add_bos_token=True,
+        )
     began = time.perf_counter()
     output = simple_evaluate(
         model=model,

@@ -138,7 +138,7 @@ export class Engine {
 
   /**
    * Continues a prompt. Yields ids as they are sampled (an end-of-sequence token is not yielded) and returns why it ended.
-   * With `topLogprobs`, `onLogprobs` is told of each token before it is yielded.
+   * With `topLogprobs`, `onLogprobs` is told of each token before it is yielded, and of the end-of-sequence token too.
    * Throws `InputError` on an empty or too long prompt, an id outside the vocabulary or an option out of range.
    */
   async *generate(
@@ -191,10 +191,10 @@ export class Engine {
         }
         const { id, logprobs } = request.ready.shift()!;
         firstAt ??= performance.now();
+        if (logprobs) onLogprobs?.(logprobs);
         if (request.isEos(id)) return ended('stop');
         produced++;
         this.pump(); // the next step starts before the caller looks at this token
-        if (logprobs) onLogprobs?.(logprobs);
         yield id;
       }
     } finally {

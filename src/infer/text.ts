@@ -131,6 +131,8 @@ export interface TextResult {
   readonly ids: readonly number[];
   readonly text: string;
   readonly finishReason: FinishReason;
+  /** With `topLogprobs`: of the end-of-sequence token, when one ended the text. */
+  readonly eosLogprobs?: TokenLogprobs;
   /** With `jsonSchema`, `regex` or `grammar`: whether the text is whole, not cut by a limit, a stop text or a signal. */
   readonly complete?: boolean;
   /** Where tokens were guessed. */
@@ -228,8 +230,10 @@ export class TextModel {
         milliseconds: performance.now() - began,
       };
     };
+    let told = 0;
     const tokens = this.engine.generate(promptIds, { ...others, constraint }, (token) => {
       logprobs = [token];
+      told++;
     });
     let firstAt: number | undefined;
     let ended: GenerateResult | undefined;
@@ -260,6 +264,7 @@ export class TextModel {
       text,
       finishReason: ended?.reason ?? 'stop',
       ...(constraint ? { complete: matcher.stop === undefined && isWhole(constraint, ids) } : {}),
+      ...(ended && told > ids.length ? { eosLogprobs: logprobs![0] } : {}),
       ...(ended?.speculation ? { speculation: ended.speculation } : {}),
       timings: {
         promptTokens: promptIds.length,

@@ -83,6 +83,19 @@ describe('completions', () => {
     expect(Object.keys(scored.logprobs!.top_logprobs![1]!)).toHaveLength(3);
   });
 
+  it('tell the log-probability of the token that ends a text, which is none of it', async () => {
+    const { eosId } = model.tokenizer;
+    const asked = { ...story, max_tokens: 1, echo: true, logprobs: 1, logit_bias: { [eosId]: 100 } };
+    const [{ text, logprobs, finish_reason }] = (await client.completions.create(asked)).choices;
+    expect([text, finish_reason, logprobs!.tokens!.at(-1)]).toEqual([story.prompt, 'stop', '</s>']);
+    const [plain] = (await client.completions.create({ ...asked, logit_bias: {} })).choices;
+    expect(logprobs!.token_logprobs!.slice(0, -1)).toEqual(plain.logprobs!.token_logprobs!.slice(0, -1));
+    let last: unknown;
+    for await (const { choices } of await client.completions.create({ ...asked, stream: true }))
+      last = choices[0].logprobs?.tokens;
+    expect(last).toEqual(['</s>']);
+  });
+
   it('give several answers, and the best of them', async () => {
     const sampled = { ...story, temperature: 1, seed: 5 };
     const three = await client.completions.create({ ...sampled, n: 3 });

@@ -157,7 +157,11 @@ async function finished(call: Call, asked: Asked, grown: readonly Growing[]): Pr
   const pieces = answers(call, prompts, bestOf, options);
   for (;;) {
     const next = await pieces.next();
-    if (next.done) return next.value;
+    if (next.done) {
+      // The token that ended a text is no text, but it has its log-probability: who asks for one gets one.
+      for (const [i, { eosLogprobs }] of next.value.entries()) if (eosLogprobs) grown[i].add(eosLogprobs);
+      return next.value;
+    }
     for (const token of next.value.piece.logprobs ?? []) grown[next.value.index].add(token);
   }
 }
@@ -181,8 +185,11 @@ async function* chunks(call: Call, asked: Asked, withUsage: boolean): AsyncGener
     for (;;) {
       const next = await pieces.next();
       if (next.done) {
-        for (const [index, { finishReason }] of next.value.entries())
-          yield chunk([{ index, text: '', logprobs: null, finish_reason: finishOf(finishReason) }]);
+        for (const [index, { finishReason, eosLogprobs }] of next.value.entries()) {
+          const lists = eosLogprobs && logprobs !== undefined ? emptyLogprobs() : null;
+          if (lists) grown[index].add(eosLogprobs!, lists);
+          yield chunk([{ index, text: '', logprobs: lists, finish_reason: finishOf(finishReason) }]);
+        }
         if (withUsage) yield chunk([], usage(asked, next.value));
         return;
       }
