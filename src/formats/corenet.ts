@@ -88,6 +88,7 @@ function configFromShapes(weights: ReadonlyMap<string, TorchTensor>, file: strin
   };
   let layers = 0;
   while (shapes.has(`transformer.layers.${layers}.attn.qkv_proj.weight`)) layers++;
+  shapeOf(`layers.${Math.max(0, layers - 1)}.attn.qkv_proj`);
   const [vocabulary, modelDim] = shapeOf('token_embeddings');
   const [headDim] = shapeOf('layers.0.attn.q_norm');
   const each = Array.from({ length: layers }, (_, i) => {

@@ -2,7 +2,7 @@
 // its form for whole files), and plain numbers. A piece at a time; every piece is a whole number of blocks.
 
 import type { StoredTensor } from '../io/bytes.js';
-import { numberToFloat16 } from '../io/float16.js';
+import { float16Values, numberToFloat16 } from '../io/float16.js';
 import { type BlockName, blockTypes } from '../io/gguf-blocks.js';
 import { bytesOf, valuesOf } from '../io/pieces.js';
 import type { CheckpointType, Precision } from '../model/parameters.js';
@@ -18,42 +18,81 @@ export const blockTypeOf: Readonly<Record<Precision, BlockName>> = {
 export async function* encodedTensor(tensor: StoredTensor, type: BlockName): AsyncGenerator<Uint8Array> {
   if (tensor.packed?.format === type || (!tensor.packed && tensor.dtype === type)) yield* bytesOf(tensor.packed ?? tensor);
   else if (type === 'Q8_0' || type === 'Q4_0') {
-    const encode = type === 'Q8_0' ? encodeQ8 : encodeQ4;
+    const { values: group, bytes: size } = blockTypes[type];
     let bytes = new Uint8Array(0);
-    for await (const values of valuesOf(tensor)) {
-      const length = (values.length / blockTypes[type].values) * blockTypes[type].bytes;
+    const room = (values: number): Uint8Array => {
+      const length = (values / group) * size;
       if (bytes.length < length) bytes = new Uint8Array(length);
-      const out = bytes.subarray(0, length);
-      encode(values, out);
-      yield out;
+      return bytes.subarray(0, length);
+    };
+    if (type === 'Q8_0' && tensor.dtype === 'F16') {
+      for await (const piece of bytesOf(tensor)) yield encodeQ8Halves(halvesOf(piece), room(piece.length / 2));
+      return;
     }
+    for await (const values of valuesOf(tensor)) yield (type === 'Q8_0' ? encodeQ8 : encodeQ4)(values, room(values.length));
   } else yield* encoded(valuesOf(tensor), type.toLowerCase() as CheckpointType);
+}
+
+function halvesOf(bytes: Uint8Array): Uint16Array {
+  const { buffer, byteOffset, byteLength } = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+  return new Uint16Array(buffer, byteOffset, byteLength / 2);
 }
 
 const f32 = Math.fround;
 
-/** Q8_0: an f16 scale, max|x| / 127, and 32 codes; the inverse is taken before the scale is rounded. */
-export function encodeQ8(values: Float32Array, out: Uint8Array): void {
-  for (let from = 0, to = 0; from < values.length; from += 32, to += 34) {
-    let peak = 0;
+const floats = new Float32Array(1);
+const words = new Int32Array(floats.buffer);
+
+/**
+ * Q8_0: an f16 scale, max|x| / 127, and 32 codes; the inverse is taken before the scale is rounded. Magnitudes are compared as bits (what
+ * is not a number is the largest) and halves are added by sign without a branch, which random signs would make wait.
+ */
+export function encodeQ8(values: Float32Array, out: Uint8Array): Uint8Array {
+  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
+  const codes = new Int8Array(out.buffer, out.byteOffset, out.length);
+  for (let from = 0, to = 2; from < values.length; from += 32, to += 34) {
+    let top = 0;
     for (let i = from; i < from + 32; i++) {
-      const size = Math.abs(values[i]);
-      if (size > peak || Number.isNaN(size)) peak = size; // what is not a number stays
+      const size = bits[i] & 0x7fffffff;
+      if (size > top) top = size;
     }
-    const scale = f32(peak / 127);
+    words[0] = top;
+    const scale = f32(floats[0] / 127);
     const inverse = scale === 0 ? 0 : f32(1 / scale);
     const half = numberToFloat16(scale);
-    out[to] = half & 255;
-    out[to + 1] = half >> 8;
+    out[to - 2] = half & 255;
+    out[to - 1] = half >> 8;
+    // Stored towards zero: halves go away from it.
+    for (let i = 0; i < 32; i++) codes[to + i] = f32(values[from + i] * inverse) + (0.5 - (bits[from + i] >>> 31));
+  }
+  return out;
+}
+
+/** The same of f16 bits, whose values are looked up where they are wanted: a pass less over memory. */
+export function encodeQ8Halves(halves: Uint16Array, out: Uint8Array): Uint8Array {
+  const values = float16Values();
+  const codes = new Int8Array(out.buffer, out.byteOffset, out.length);
+  for (let from = 0, to = 2; from < halves.length; from += 32, to += 34) {
+    let top = 0;
+    for (let i = from; i < from + 32; i++) {
+      const size = halves[i] & 0x7fff;
+      if (size > top) top = size;
+    }
+    const scale = f32(values[top] / 127);
+    const inverse = scale === 0 ? 0 : f32(1 / scale);
+    const half = numberToFloat16(scale);
+    out[to - 2] = half & 255;
+    out[to - 1] = half >> 8;
     for (let i = 0; i < 32; i++) {
-      const x = f32(values[from + i] * inverse);
-      out[to + 2 + i] = x < 0 ? x - 0.5 : x + 0.5; // stored modulo 256, towards zero: halves go away from it
+      const bits = halves[from + i];
+      codes[to + i] = f32(values[bits] * inverse) + (0.5 - (bits >>> 15));
     }
   }
+  return out;
 }
 
 /** Q4_0: an f16 scale, the value of largest magnitude / -8, and the codes 0 to 15 of value i beside value i + 16. */
-export function encodeQ4(values: Float32Array, out: Uint8Array): void {
+export function encodeQ4(values: Float32Array, out: Uint8Array): Uint8Array {
   for (let from = 0, to = 0; from < values.length; from += 32, to += 18) {
     let size = 0;
     let peak = 0;
@@ -74,4 +113,5 @@ export function encodeQ4(values: Float32Array, out: Uint8Array): void {
       out[to + 2 + i] = low | (high << 4);
     }
   }
+  return out;
 }

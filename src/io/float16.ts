@@ -55,6 +55,11 @@ function table(): Uint32Array {
   return float16Table;
 }
 
+/** All f16 values by their 16 bits, for loops that look them up themselves. */
+export function float16Values(): Float32Array {
+  return new Float32Array(table().buffer);
+}
+
 /** The value of an f16 given by its 16 bits. */
 export function float16ToNumber(half: number): number {
   bitScratch[0] = bitsFromFloat16(half);

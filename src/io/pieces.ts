@@ -71,16 +71,22 @@ export function rowsOf(tensor: StoredTensor, from: number, count: number): Store
 /** A tensor's values in order, a few MiB at a time. */
 export async function* valuesOf(tensor: StoredTensor, pieceValues = 1 << 20): AsyncGenerator<Float32Array> {
   const elements = tensor.shape.reduce((product, size) => product * size, 1);
-  const size = elements === 0 ? 0 : tensor.bytes / elements;
-  for (let done = 0; done < elements; done += pieceValues) {
-    const count = Math.min(pieceValues, elements - done);
-    yield toFloat32(await tensor.source.read(tensor.offset + done * size, count * size), tensor.dtype);
-  }
+  const size = elements === 0 ? 1 : tensor.bytes / elements;
+  for await (const bytes of bytesOf(tensor, pieceValues * size)) yield toFloat32(bytes, tensor.dtype);
 }
 
-/** Bytes of a piece in order, a few MiB at a time. */
+/** Bytes of a piece in order, a few MiB at a time; the next are being read while these are used. */
 export async function* bytesOf({ source, offset, bytes }: Piece, pieceBytes = 4 << 20): AsyncGenerator<Uint8Array> {
-  for (let done = 0; done < bytes; done += pieceBytes) {
-    yield source.read(offset + done, Math.min(pieceBytes, bytes - done));
+  const read = (done: number): Promise<Uint8Array> | undefined => {
+    if (done >= bytes) return undefined;
+    const next = source.read(offset + done, Math.min(pieceBytes, bytes - done));
+    next.catch(() => {}); // it is awaited below, unless nobody asks any more
+    return next;
+  };
+  let next = read(0);
+  for (let done = pieceBytes; next; done += pieceBytes) {
+    const current = await next;
+    next = read(done);
+    yield current;
   }
 }

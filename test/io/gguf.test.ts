@@ -3,8 +3,9 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
-import { encodeQ4, encodeQ8 } from '../../src/formats/encode.js';
+import { encodeQ4, encodeQ8, encodeQ8Halves } from '../../src/formats/encode.js';
 import { bytesInMemory } from '../../src/io/bytes.js';
+import { decodeFloat16, encodeFloat16 } from '../../src/io/float16.js';
 import { isNumbers, isTexts, readGguf, textAt } from '../../src/io/gguf.js';
 import { type BlockName, blockTypes } from '../../src/io/gguf-blocks.js';
 import { writeGguf } from '../../src/io/gguf-write.js';
@@ -50,6 +51,12 @@ describe('what is written', () => {
     decode(bytes, values.length / 32, found);
     const { codes, scales } = quantizeWeights(values, bits);
     expect(found).toEqual(Float32Array.from(codes, (code, i) => code * scales[i >> 5]));
+  });
+
+  it('is the same from f16', () => {
+    const halves = encodeFloat16(values);
+    const [a, b] = [new Uint8Array(4352), new Uint8Array(4352)];
+    expect(encodeQ8Halves(halves, a)).toEqual(encodeQ8(decodeFloat16(halves), b));
   });
 
   it('rounds as GGML does', () => {
