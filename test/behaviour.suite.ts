@@ -79,9 +79,12 @@ async function longProgram(backend: Backend, out: DeviceBuffer): Promise<Executa
     for (let i = 0; i < records; i++) x = ops.silu(x);
     ops.copy({ ...x, rows: 1 }, out);
     const program = backend.compile(ops.finish());
-    const start = performance.now();
-    await backend.submit(program, none).done;
-    if (performance.now() - start > 300) return program;
+    const time = async (): Promise<number> => {
+      const start = performance.now();
+      await backend.submit(program, none).done;
+      return performance.now() - start;
+    };
+    if ((await time()) > 300 && (await time()) > 300) return program; // the first may have waited for threads that start
     program.dispose();
   }
 }

@@ -28,12 +28,29 @@ void float_pack(const Record& r, const LinearPlan& p, Range tiles) {
   }
 }
 
+// How few_rows takes words of weights: as they are, or (WASM's f16) scaled, with x and its sums scaled to match.
+#if defined(__wasm_simd128__)
+v128_t scaled_mask = wasm_i32x4_const_splat((int32_t)0x8fffffff);
+typedef vi Mask;
+INLINE Mask mask_of() { return (vi)scaled_mask; }
+#else
+typedef int Mask;
+INLINE Mask mask_of() { return 0; }
+#endif
+template <class T> struct Scaling { static constexpr float x = 1, sum = 1; };
+template <class T> INLINE vf word(const T* p, Mask) { return load(p); }
+#if defined(__wasm_simd128__)
+template <> struct Scaling<scaled_half_t> { static constexpr float x = 0x1p64f, sum = 0x1p48f; };
+INLINE vf word(const scaled_half_t* p, Mask mask) { return load(p, mask); }
+#endif
+
 // R rows of x, `inputs` floats each, times B panels, a block of inputs at a time, as gemm_block adds them: the sums run in one
 // order for any number of rows.
 template <class T, int R, int B>
 NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __restrict w, int64_t stride, TileOut out) {
   constexpr int C = B * NV, U = 64 / (kPanel * sizeof(T)) * 2;   // inputs of two cache lines
   constexpr int kAhead = 1024;   // bytes of each panel's stream
+  const Mask mask = mask_of();
   for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) {
     const int64_t end = smaller(k0 + kBlock, inputs);
     vf acc[R][C];
@@ -50,18 +67,18 @@ NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __res
         for (int j = 0; j < C; j++) {
           const T* p = w + j / NV * stride + u * kPanel + j % NV * W;
           if (j % NV == 0 && u * kPanel * sizeof(T) % 64 == 0) __builtin_prefetch((const char*)p + kAhead);
-          vf v = load(p);
+          vf v = word(p, mask);
           UNROLL
-          for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k + u]), v, acc[r][j]);
+          for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k + u] * Scaling<T>::x), v, acc[r][j]);
         }
       }
     }
     for (; k < end; k++, w += kPanel) {
       UNROLL
       for (int j = 0; j < C; j++) {
-        vf v = load(w + j / NV * stride + j % NV * W);
+        vf v = word(w + j / NV * stride + j % NV * W, mask);
         UNROLL
-        for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k]), v, acc[r][j]);
+        for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k] * Scaling<T>::x), v, acc[r][j]);
       }
     }
     UNROLL
@@ -69,7 +86,7 @@ NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __res
       UNROLL
       for (int j = 0; j < C; j++) {
         float* c = out.c + r * out.stride + j * W;
-        vf s = acc[r][j];
+        vf s = acc[r][j] * Scaling<T>::sum;
         if (k0 > 0) s += load(c);
         if (end == inputs && out.residual) s += load(out.residual + r * out.stride + j * W);
         store(c, s);
@@ -93,6 +110,8 @@ static void few_rows_panels(const Record& r, const LinearPlan& p, int64_t p0, in
   constexpr int B = R == 1 ? 4 : R == 2 ? 2 : 1;
 #elif defined(__aarch64__)
   constexpr int B = R == 1 ? 4 : R < 4 ? 2 : 1;
+#elif defined(__wasm_simd128__)
+  constexpr int B = R == 1 ? 2 : 1;
 #else
   constexpr int B = 1;
 #endif
@@ -134,7 +153,11 @@ static void few_rows_of(const Record& r, const LinearPlan& p, int64_t p0, int64_
 void float_few_rows(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
   switch (r.operands[weight_].weight->dtype) {
     case kF32: return few_rows_of<float>(r, p, p0, p1);
-    case kF16: return few_rows_of<half_t>(r, p, p0, p1);
+    case kF16:
+#if defined(__wasm_simd128__)
+      if (!__atomic_load_n(&r.operands[weight_].weight->infinite, __ATOMIC_RELAXED)) return few_rows_of<scaled_half_t>(r, p, p0, p1);
+#endif
+      return few_rows_of<half_t>(r, p, p0, p1);
     default: return few_rows_of<bfloat_t>(r, p, p0, p1);
   }
 }

@@ -95,7 +95,8 @@ NOINLINE void quant_tile(const QuantTile& z) {
     UNROLL
     for (int j = 0; j < C; j++) {
       const size_t at = factors + (size_t)(j / NV) * panel_scales + j % NV * W;
-      const vf d = load((const half_t*)(z.weight_scales + at)), least = affine(T) ? load((const half_t*)(z.weight_minimums + at)) : (vf){};
+      const vf d = load((const half_t*)(z.weight_scales + at));
+      const vf least = affine(T) ? load((const half_t*)(z.weight_minimums + at)) : (vf){};
       UNROLL
       for (int r = 0; r < R; r++) {
         v128_t sum = kind == Products::nibbles ? wasm_i32x4_extadd_pairwise_i16x8(a[r][j]) : a[r][j];

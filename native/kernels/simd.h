@@ -317,6 +317,13 @@ INLINE vf load(const half_t* p) {
   return from_bits(u | (h & 0x8000) << 16);
 #endif
 }
+#if defined(__wasm_simd128__)
+// Half the instructions where all numbers are finite: as 2^-112 of what they are, a shift and a mask, to be multiplied with
+// 2^64 of what they go with. Infinity and not a number would come out as 2^16 and more.
+struct scaled_half_t { uint16_t v; };
+extern v128_t scaled_mask;   // a variable: V8 makes constants anew in every turn of a loop
+INLINE vf load(const scaled_half_t* p, vi mask) { return from_bits(((vi)wasm_i32x4_load16x4(p) << 13) & mask); }
+#endif
 INLINE void store(half_t* p, vf v) {
 #if defined(__AVX512F__)
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

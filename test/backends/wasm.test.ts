@@ -15,7 +15,8 @@ import {
   wasmIsas,
 } from '../../src/backends/wasm.js';
 import { nodeHost, nodeWasmBackend, readWasmModule } from '../../src/backends/wasm-node.js';
-import { bitsOf, execute } from '../backend.suite.js';
+import { Ops } from '../../src/tensor/ops.js';
+import { bitsOf, execute, storedMatrix } from '../backend.suite.js';
 import { behaviourSuite } from '../behaviour.suite.js';
 import { gradientCases } from '../gradient.cases.js';
 
@@ -60,6 +61,30 @@ describe('wasm', () => {
     fail(new Error('the worker was refused'));
     for (const read of reads) await expect(read).rejects.toThrow(/refused/);
     expect(() => backend.create('f32', [4])).toThrow(/refused/);
+    await backend.dispose();
+  });
+
+  it('takes infinite weights in f16 for what they are, beside finite ones and alone', async () => {
+    const backend = nodeWasmBackend({ threads: 1 });
+    const values = Float32Array.from({ length: 48 * 64 }, (_, i) => Math.sin(i));
+    const finite = await backend.upload(storedMatrix(values, [48, 64]), 'f16');
+    values[20 * 64 + 5] = Number.POSITIVE_INFINITY;
+    const infinite = await backend.upload(storedMatrix(values, [48, 64]), 'f16');
+    const x = { buffer: backend.create('f32', [1, 64]), rows: 1, columns: 64 };
+    backend.write(x.buffer, new Float32Array(64).fill(0.5));
+    const outputs: Float32Array[] = [];
+    for (const weight of [finite, infinite]) {
+      const ops = new Ops();
+      const into = backend.create('f32', [1, 48]);
+      ops.copy(ops.linear(x, weight), into);
+      const program = ops.finish();
+      await backend.submit(backend.compile(program), new Int32Array(program.paramsLength)).done;
+      outputs.push(await backend.read(into));
+    }
+    const [all, some] = outputs;
+    expect(all.every(Number.isFinite)).toBe(true);
+    expect(some[20]).toBe(Number.POSITIVE_INFINITY);
+    expect(some.map((value, i) => (i === 20 ? 0 : value))).toEqual(all.map((value, i) => (i === 20 ? 0 : value)));
     await backend.dispose();
   });
 
