@@ -11,6 +11,10 @@ export const parallelSchema = z.strictObject({
     .describe(
       'Parts that the corpora are dealt out in, whatever the number of processes; default: as many as there are at the beginning.',
     ),
+  zero: z
+    .union([z.literal(0), z.literal(1)])
+    .default(0)
+    .describe("1: each process keeps only its part of the optimizer's moments, half of what training keeps."),
   bucket_bytes: z
     .number()
     .int()

@@ -138,7 +138,7 @@ async function trainIn(
     if (from) checkLength(from, settings, note);
     return from;
   });
-  const config = withShards(settings, from, ranks.size);
+  const config = await ranks.agree(async () => withShards(settings, from, ranks.size));
   await ranks.first(() => prepareDirectory(config.out, config));
   const needed = 16 * countParameters(model); // weights, gradients and two moments in f32; activations are not counted
   await ranks.agree(async () => {
@@ -155,16 +155,18 @@ async function trainIn(
   if (notice !== undefined) tell(terminal, notice);
   try {
     await sameBackend(ranks, backend);
-    const { parameters, ema } = await ranks.agree(async () => {
+    const resumed = from;
+    const parameters = await ranks.agree(async () => {
       const parameters = new ModelParameters(backend, model);
-      if (from) return { parameters, ema: await readState(fileIn(from.path), parameters) };
+      if (from) return parameters; // filled by `train`, when it is known what of the moments lies here
       if (config.resume_from !== undefined) from = await fromCoreNet(config, config.resume_from, parameters);
       else if (config.init_from === undefined) parameters.initialize(config.seed);
       else await loadWeights(terminal, parameters, config.init_from);
-      return { parameters, ema: undefined };
+      return parameters;
     });
     const peak = await peakFlops(backend);
-    await new Run(terminal, config, backend, parameters, tokens, ranks).train(from, peak, ema);
+    const run = new Run(terminal, config, backend, parameters, tokens, ranks);
+    await run.train(from, peak, resumed).finally(() => run.close());
   } catch (error) {
     if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
     const { batch_size: rows, data } = config;
@@ -248,11 +250,15 @@ class Run {
     this.processor = tokens.processor(processOptions(config.data));
   }
 
-  async train(from: StartingPoint | undefined, peak: number | undefined, savedEma?: Map<string, Float32Array>): Promise<void> {
+  /** `resumed`: a checkpoint of this program's, whose state is not read yet. */
+  async train(from: StartingPoint | undefined, peak: number | undefined, resumed?: { readonly path: string }): Promise<void> {
     const { config, parameters, terminal, tokens, ranks } = this;
     const { validation, samples, checkpoints, parallel } = config;
     const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
-    const { learner, step } = await ranks.agree(async () => openLearner(this.backend, parts, ranks.collective, parallel));
+    const { learner, step, ranges, savedEma, dispose } = await ranks.agree(async () => {
+      const opened = openLearner(this.backend, parts, ranks.collective, parallel);
+      return { ...opened, savedEma: resumed && (await readState(fileIn(resumed.path), parameters, opened.ranges)) };
+    });
     const momentum = ranks.rank === 0 ? config.ema_momentum : undefined;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
     const { stream, sample } = await ranks.agree(async () => {
@@ -281,7 +287,7 @@ class Run {
       const warning = lossWarning(config.data, sample);
       if (warning) tell(terminal, warning);
       await trainAndTell(terminal, {
-        ...{ out: config.out, settings: config, learner, source: shardedSource(stream), from, counted: 'tokens', ranks },
+        ...{ out: config.out, settings: config, learner, source: shardedSource(stream), from, counted: 'tokens', ranks, ranges },
         options: {
           steps: config.steps,
           schedule: scheduleOf(config),
@@ -312,9 +318,12 @@ class Run {
       });
     } finally {
       await stream.close();
-      await this.processor.close();
-      step.dispose();
+      dispose();
     }
+  }
+
+  async close(): Promise<void> {
+    await this.processor.close();
   }
 
   private async stream(from?: StartingPoint): Promise<ShardedStream> {

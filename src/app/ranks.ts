@@ -163,6 +163,8 @@ export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, 
     if (!(error instanceof AllFailed)) return ending.fail(error);
     await mpi.barrier();
     mpi.end();
+    // The launcher waits for all; nothing that is left open here may keep it.
+    setTimeout(() => process.exit(1), 2000).unref();
     throw mpi.rank === 0 ? error.cause : new ToldAlready(1);
   }
 }

@@ -26,7 +26,7 @@ export interface Learning {
   readonly model: OpenELM;
   readonly parameters: TrainingParameters;
   /** Goes on from a checkpoint. */
-  restore(open: OpenFile): Promise<void>;
+  restore(open: OpenFile, ranges?: SharedWriting['ranges']): Promise<void>;
   save(write: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>, shared: SharedWriting): Promise<void>;
 }
 
@@ -61,7 +61,7 @@ export async function openLearning(
       await parameters.load(checked.tensors);
       return {
         ...{ model: parameters.model(), parameters },
-        restore: async (open) => void (await readState(open, parameters)),
+        restore: async (open, ranges) => void (await readState(open, parameters, ranges)),
         save: (write, record, shared) => writeCheckpoint(write, { parameters, dtype, beside, record, shared }),
       };
     }
@@ -71,7 +71,7 @@ export async function openLearning(
     await parameters.begin(initialValues(modules, seed));
     return {
       ...{ model, parameters },
-      restore: (open) => readAdapterState(open, parameters),
+      restore: (open, ranges) => readAdapterState(open, parameters, ranges),
       save: (write, record, shared) => writeAdapterCheckpoint(write, { parameters, base: name, beside, record, shared }),
     };
   } finally {

@@ -268,7 +268,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
   if (notice !== undefined) tell(terminal, notice);
   try {
     await sameBackend(ranks, backend);
-    const { learning, learner, step } = await ranks.agree(async () => {
+    const { learning, learner, step, ranges, dispose } = await ranks.agree(async () => {
       const learning = await openLearning(backend, config, checkpoint, beside);
       const { model, parameters } = learning;
       const parts = {
@@ -289,9 +289,9 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
     const { validation, samples, checkpoints } = config;
     try {
       await task.prepare?.(step);
-      if (from) await ranks.agree(() => learning.restore(fileIn(from.path)));
+      if (from) await ranks.agree(() => learning.restore(fileIn(from.path), ranges));
       await trainAndTell(terminal, {
-        ...{ out: config.out, settings: task.settings, learner, source: plan.source(from?.record.data), from, ranks },
+        ...{ out: config.out, settings: task.settings, learner, source: plan.source(from?.record.data), from, ranks, ranges },
         counted: task.counted,
         options: {
           ...{ steps, schedule: tuneSchedule(config, steps), accumulation: config.accumulation },
@@ -308,7 +308,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
         },
       });
     } finally {
-      step.dispose();
+      dispose();
     }
   } catch (error) {
     if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;

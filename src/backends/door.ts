@@ -144,6 +144,11 @@ export class DoorBackend<Isa extends string = string> implements Backend {
   ) {
     const bytes = Math.min(memory, mostElements * 4);
     this.limits = { maxBufferBytes: bytes, maxBindingBytes: bytes, memoryBytes, threads };
+    if (!door.address) return;
+    this.memory = (buffer) => {
+      const address = door.address!(this.open(), buffer.id) + BigInt(4 * buffer.offset);
+      return { address, length: elementsOf(buffer.shape) };
+    };
   }
 
   /** Bytes of all buffers and the work space; pages that were never written take no memory. */

@@ -11,6 +11,7 @@ import { WEIGHTS_FILE } from '../io/safetensors-index.js';
 import { type CheckpointType, checkWeights } from '../model/parameters.js';
 import { writePeft } from '../model/peft.js';
 import { CONFIG_FILE, type WriteFile, whole, writeModel } from '../model/write.js';
+import { elementsOf } from '../tensor/plan.js';
 import type { AdapterParameters } from './adapter.js';
 import { alone, type Collective, evenParts } from './collective.js';
 import type { ModelParameters, TrainingParameters } from './parameters.js';
@@ -208,10 +209,14 @@ export async function readRecord(open: OpenFile): Promise<TrainingRecord> {
 }
 
 /**
- * Fills parameters and moments, to the bit, and returns the moving average if the checkpoint has one. Throws `InputError` when
+ * Fills parameters and moments (those of `ranges`, if given), to the bit, and returns the moving average if the checkpoint has one. Throws `InputError` when
  * a tensor is missing or does not fit the model.
  */
-export async function readState(open: OpenFile, parameters: ModelParameters): Promise<Map<string, Float32Array> | undefined> {
+export async function readState(
+  open: OpenFile,
+  parameters: ModelParameters,
+  ranges?: SharedWriting['ranges'],
+): Promise<Map<string, Float32Array> | undefined> {
   const weights = await open(checkpointFiles.weights);
   try {
     const { tensors } = await readSafetensors(weights);
@@ -219,15 +224,23 @@ export async function readState(open: OpenFile, parameters: ModelParameters): Pr
   } finally {
     await weights.close();
   }
-  return readStates(open, parameters);
+  return readStates(open, parameters, ranges);
 }
 
 /** The same of an adapter. */
-export async function readAdapterState(open: OpenFile, parameters: AdapterParameters): Promise<void> {
-  await readStates(open, parameters);
+export async function readAdapterState(
+  open: OpenFile,
+  parameters: AdapterParameters,
+  ranges?: SharedWriting['ranges'],
+): Promise<void> {
+  await readStates(open, parameters, ranges);
 }
 
-async function readStates(open: OpenFile, parameters: TrainingParameters): Promise<Map<string, Float32Array> | undefined> {
+async function readStates(
+  open: OpenFile,
+  parameters: TrainingParameters,
+  ranges: SharedWriting['ranges'] = [[0, parameters.length]],
+): Promise<Map<string, Float32Array> | undefined> {
   const { files } = await readRecord(open);
   const names = [
     checkpointFiles.state,
@@ -247,6 +260,12 @@ async function readStates(open: OpenFile, parameters: TrainingParameters): Promi
       if (!tensor) throw missing(name);
       return readFloat32(tensor);
     };
+    const write = (state: StateName, at: number, values: Float32Array): void => {
+      for (const [start, end] of state === 'parameters' ? [[0, parameters.length]] : ranges) {
+        const [from, to] = [Math.max(start, at), Math.min(end, at + values.length)];
+        if (from < to) parameters.writeFlat(state, from, values.subarray(from - at, to - at));
+      }
+    };
     const ema = new Map<string, Float32Array>();
     for (const [state, prefix] of Object.entries(prefixes) as [StateName, string][]) {
       const pieces = [...tensors].filter(([name]) => name.startsWith(`${prefix}@`));
@@ -254,15 +273,17 @@ async function readStates(open: OpenFile, parameters: TrainingParameters): Promi
       for (const [name, tensor] of pieces) {
         const at = Number(name.slice(prefix.length + 1));
         if (!(Number.isSafeInteger(at) && at >= 0 && at + tensor.shape[0] <= parameters.length)) throw missing(`${prefix}.*`);
-        parameters.writeFlat(state, at, await readFloat32(tensor));
+        write(state, at, await readFloat32(tensor));
         found += tensor.shape[0];
       }
       if (found === parameters.length) continue;
       if (found > 0) throw missing(`${prefix}@ (${found} of ${parameters.length} elements are there)`);
-      for (const { name } of parameters.list) {
+      for (const { name, offset, shape } of parameters.list) {
         const from = `${prefix}.${name}`;
         if (state === 'parameters' && !tensors.has(from)) continue; // the model itself is in f32
-        parameters.write(name, await read(from), state);
+        const values = await read(from);
+        if (values.length !== elementsOf(shape)) throw missing(from);
+        write(state, offset, values);
       }
     }
     for (const { name } of parameters.list) {

@@ -2,61 +2,29 @@
 // way back still runs: the flat gradient is cut into buckets, the training program where a bucket's last record has run, and a
 // bucket is summed as soon as the program has come there. Around a `TrainingStep`; how sums travel is `collective.ts`.
 
-import type { Backend, DeviceBuffer, Program } from '../tensor/backend.js';
-import { opSpec } from '../tensor/optable.js';
-import { elementsOf, view } from '../tensor/plan.js';
-import type { Collective, Elements } from './collective.js';
+import { InputError } from '../errors.js';
+import type { Backend, Program } from '../tensor/backend.js';
+import { type Bucket, planBuckets } from './buckets.js';
+import { type Collective, part } from './collective.js';
 import type { Report } from './objective.js';
 import type { Update } from './optimizer.js';
-import type { TrainingParameters } from './parameters.js';
+import { ShardedOptimizer } from './sharded-optimizer.js';
 import { type StepParts, TrainingStep } from './step.js';
 import type { Learner } from './trainer.js';
-
-/** A range of the flat buffers whose gradient is summed at once. */
-export interface Bucket {
-  readonly start: number;
-  readonly end: number;
-  /** The records after which it is complete: their number. */
-  readonly ready: number;
-}
-
-/** Bytes of a bucket: enough that a message's own cost does not count, and few enough that the last one is soon there. */
-export const defaultBucketBytes = 16 << 20;
-
-/**
- * The buckets of a training program, those first that are complete first: neighbours in the flat order together up to
- * `bucketBytes`, those with and without weight decay apart.
- */
-export function planBuckets(
-  program: Program,
-  { all, list, decayed }: Pick<TrainingParameters, 'all' | 'list' | 'decayed'>,
-  bucketBytes = defaultBucketBytes,
-): Bucket[] {
-  const total = elementsOf(all.grad.shape);
-  const decayEnd = elementsOf(decayed.grad.shape);
-  const places = list.map(({ offset }, i) => ({ start: offset, end: list[i + 1]?.offset ?? total, ready: 0 }));
-  for (const [index, { op, operands }] of program.records.entries()) {
-    for (const [i, { access }] of opSpec(op).operands.entries()) {
-      const buffer = operands[i];
-      if (access === 'read' || buffer?.kind !== 'persistent' || buffer.id !== all.grad.id) continue;
-      for (const place of places) {
-        if (place.start < buffer.offset + elementsOf(buffer.shape) && buffer.offset < place.end) place.ready = index + 1;
-      }
-    }
-  }
-  const buckets: Bucket[] = [];
-  for (const place of places) {
-    const last = buckets.at(-1);
-    const joins = last && last.end !== decayEnd && 4 * (place.end - last.start) <= bucketBytes;
-    if (joins) buckets[buckets.length - 1] = { ...last, end: place.end, ready: Math.max(last.ready, place.ready) };
-    else buckets.push(place);
-  }
-  return buckets.sort((a, b) => a.ready - b.ready || a.start - b.start);
-}
 
 /** As settings have it. */
 export interface DataParallelOptions {
   readonly bucket_bytes?: number;
+  /** What is shared out: nothing, or (1) the moments. */
+  readonly zero?: 0 | 1;
+}
+
+export interface OpenedLearner<Batch> {
+  readonly learner: Learner<Batch>;
+  readonly step: TrainingStep<Batch>;
+  /** The ranges of the flat moments that lie here; undefined for all of them. */
+  readonly ranges?: readonly (readonly [number, number])[];
+  dispose(): void;
 }
 
 /** A training step for this process among those that train together, and the step of its own in it. */
@@ -65,13 +33,13 @@ export function openLearner<Batch>(
   parts: StepParts<Batch>,
   collective: Collective,
   options: DataParallelOptions = {},
-): { readonly learner: Learner<Batch>; readonly step: TrainingStep<Batch> } {
+): OpenedLearner<Batch> {
   if (collective.size > 1) {
     const learner = new DataParallel(backend, parts, collective, options);
-    return { learner, step: learner.step };
+    return { learner, step: learner.step, ranges: learner.ranges, dispose: () => learner.dispose() };
   }
   const step = new TrainingStep(backend, parts);
-  return { learner: step, step };
+  return { learner: step, step, dispose: () => step.dispose() };
 }
 
 /** A training step of one process among several. */
@@ -81,12 +49,15 @@ export class DataParallel<Batch> implements Learner<Batch> {
   readonly step: TrainingStep<Batch>;
   private buckets: readonly Bucket[] = [];
   private readonly cuts: number[] = [];
+  private readonly sharded?: ShardedOptimizer;
+  private accumulated = false;
+  private updating: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly backend: Backend,
     private readonly parts: StepParts<Batch>,
     private readonly collective: Collective,
-    { bucket_bytes: bucketBytes }: DataParallelOptions = {},
+    { bucket_bytes: bucketBytes, zero = 0 }: DataParallelOptions = {},
   ) {
     const cuts = (program: Program): readonly number[] => {
       this.buckets = planBuckets(program, parts.parameters, bucketBytes);
@@ -95,6 +66,15 @@ export class DataParallel<Batch> implements Learner<Batch> {
       return this.cuts;
     };
     this.step = new TrainingStep(backend, { ...parts, cuts });
+    if (zero === 0) return;
+    if (!backend.memory)
+      throw new InputError(`parallel.zero: 1 wants the native backend; the ${backend.name} one shares no memory`);
+    this.sharded = new ShardedOptimizer(backend, parts.parameters, this.buckets, parts.optimizer, collective);
+  }
+
+  /** The ranges of the flat moments that lie here; undefined for all of them. */
+  get ranges(): [number, number][] | undefined {
+    return this.sharded?.ranges;
   }
 
   count(batch: Batch): number {
@@ -105,8 +85,6 @@ export class DataParallel<Batch> implements Learner<Batch> {
     this.accumulated = true;
     return this.step.accumulate(batch, weight, draw);
   }
-
-  private accumulated = false;
 
   evaluate(batch: Batch): Promise<Report> {
     return this.step.evaluate(batch);
@@ -124,9 +102,10 @@ export class DataParallel<Batch> implements Learner<Batch> {
     watched.catch(() => {}); // thrown below
     if (this.backend.memory) {
       const summing: Promise<void>[] = [];
-      for (const { start, end, ready } of this.buckets) {
+      const elements = this.backend.memory(grad);
+      for (const [i, { start, end, ready }] of this.buckets.entries()) {
         await (reached[this.cuts.indexOf(ready)] ?? done);
-        summing.push(this.collective.allReduce(this.elements(view(grad, start, [end - start]))));
+        summing.push(this.sharded?.sum(i) ?? this.collective.allReduce(part(elements, start, end)));
         summing.at(-1)!.catch(() => {}); // thrown below
       }
       await Promise.all(summing);
@@ -141,14 +120,21 @@ export class DataParallel<Batch> implements Learner<Batch> {
   }
 
   update(learningRate: number, step: number): Promise<Update> {
-    return this.step.update(learningRate, step);
+    const update = (this.sharded ?? this.step).update(learningRate, step);
+    this.updating = update;
+    return update;
+  }
+
+  async publish(): Promise<void> {
+    if (!this.sharded) return;
+    await this.updating;
+    const began = performance.now();
+    await this.sharded.publish();
+    this.waited += (performance.now() - began) / 1000;
   }
 
   dispose(): void {
+    this.sharded?.dispose();
     this.step.dispose();
-  }
-
-  private elements(buffer: DeviceBuffer<'f32'>): Elements {
-    return this.backend.memory!(buffer);
   }
 }

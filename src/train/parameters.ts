@@ -15,7 +15,7 @@ import { type ParameterGrads, parameterGrads } from '../tensor/gradients.js';
 import { elementsOf, view } from '../tensor/plan.js';
 
 /** Views begin at multiples of 256 bytes; what lies between stays zero. */
-const alignedElements = 64;
+export const alignedElements = 64;
 
 /** The four things that training keeps of each parameter. */
 export const stateNames = ['parameters', 'grad', 'firstMoment', 'secondMoment'] as const;

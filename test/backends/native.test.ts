@@ -95,6 +95,16 @@ describe.skipIf('reason' in loaded)('native backend', () => {
     }
   });
 
+  it('says where a buffer and a view of it lie', () => {
+    const backend = open();
+    const buffer = backend.create('f32', [64]);
+    const { address, length } = backend.memory!(buffer);
+    expect(address > 0n && address % 256n === 0n && length === 64).toBe(true);
+    expect(backend.memory!({ ...buffer, offset: 8, shape: [5] })).toEqual({ address: address + 32n, length: 5 });
+    backend.free(buffer);
+    expect(() => backend.memory!(buffer)).toThrow(/unknown or freed/);
+  });
+
   it('refuses instruction sets and numbers of threads that cannot be', () => {
     expect(() => nativeBackend({ threads: 0 })).toThrow(InputError);
     expect(() => nativeBackend({ threads: 1.5 })).toThrow(/1 to 256/);

@@ -83,6 +83,24 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
     }
   });
 
+  it('shares out the moments, with the same numbers, and goes on from them alone', async () => {
+    const zero = ['--parallel.zero', '1'];
+    await works(pretrain(first, 3, 'zero', ...zero, '--batch_size', '12', '--parallel.shards', '1'));
+    await works(pretrain(alone, 1, 'plain', '--batch_size', '12', '--parallel.shards', '1'));
+    const plain = await losses('plain');
+    for (const [i, loss] of (await losses('zero')).entries()) expect(Math.abs(loss / plain[i] - 1)).toBeLessThan(1e-6);
+    for (const step of [15, 20]) await rm(join(root, 'zero', checkpointName(step)), { recursive: true });
+    await cp(join(root, 'zero'), join(root, 'zero-one'), { recursive: true });
+    for (const [out, launcher, ranks] of [
+      ['zero', first, 3],
+      ['zero-one', alone, 1],
+    ] as const) {
+      const given = ['--batch_size', '12', '--parallel.shards', '1', '--resume', ...(ranks > 1 ? zero : [])];
+      await works(pretrain(launcher, ranks, out, ...given));
+      for (const [i, loss] of (await losses(out)).entries()) expect(Math.abs(loss / plain[i] - 1)).toBeLessThan(1e-6);
+    }
+  });
+
   it.each([0, 2])('ends all when rank %i is killed, says so once, and goes on to the bit', async (victim) => {
     const out = `killed-${victim}`;
     const run = pretrain(
@@ -118,7 +136,10 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
 
   it.each([
     [['--batch_size', '3'], /^openelm: a batch of 3 rows cannot be shared out among 2 processes: choose 2 or 4 rows/],
-    [['--resume', '--parallel.shards', '2'], /one.* was made with the data in 4 shards, not 2: set parallel\.shards back/],
+    [
+      ['--resume', '--parallel.shards', '2'],
+      /^openelm: .*one.* was made with the data in 4 shards, not 2: set parallel\.shards back/,
+    ],
   ])('says what is wrong once: %j', async (args, sentence) => {
     const out = args.includes('--resume') ? 'one' : 'wrong';
     const { code, stderr } = await pretrain(first, 2, out, '--parallel.shards', args.includes('--resume') ? '2' : '1', ...args)

@@ -34,6 +34,7 @@ describe.skipIf(!first)('openelm tune on several ranks', () => {
     expect(one.length).toBeGreaterThan(3);
     const two = await losses(first, 2, settings, ...short);
     expect(two).toHaveLength(one.length);
-    for (const [i, loss] of two.entries()) expect(Math.abs(loss / one[i] - 1)).toBeLessThan(1e-6);
+    // A pair's loss is of differences of sums over whole answers, a hundred times as large.
+    for (const [i, loss] of two.entries()) expect(Math.abs(loss / one[i] - 1)).toBeLessThan(settings === 'sft' ? 1e-6 : 1e-5);
   });
 });
