@@ -30,6 +30,7 @@ export type Alphabet = CharacterSet | null;
 type StepOfCharacters = (from: number, range: Range, to: number) => void;
 
 const rootName = '';
+const mostRules = 5000;
 
 /** Throws `InputError` when a rule is missing or calls itself first, or when nothing at all satisfies the grammar. */
 export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): CompiledGrammar {
@@ -39,13 +40,13 @@ export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): Co
     if (!expression) throw new InputError(`the grammar uses the rule ${name}, which it does not define`);
     return expression;
   };
-  const build = (name: string): void => {
-    if (automata.has(name)) return;
+  const names = new Set([rootName]);
+  for (const name of names) {
+    if (names.size > mostRules) throw new InputError(`the grammar has more than ${mostRules} rules`);
     const automaton = bytesOf(expressionOf(name), alphabet);
     automata.set(name, automaton);
-    for (const { calls } of automaton.states) for (const { rule } of calls) build(rule);
-  };
-  build(rootName);
+    for (const { calls } of automaton.states) for (const { rule } of calls) names.add(rule);
+  }
   const kept = withoutDeadEnds(automata, alphabet);
   checkLeftRecursion(kept);
   return numbered(kept);

@@ -21,6 +21,7 @@ import { bracketed, colon, comma, jsonRules, literal, quoted } from './json-text
 
 /** Throws `InputError` naming keyword and place of what is malformed or not supported. */
 export function parseJsonSchema(schema: unknown): Grammar {
+  checkDepth(schema);
   const writer = new SchemaWriter(schema);
   const root = writer.ruleOf([{ schema, path: '#' }]);
   return { root, rules: writer.rules };
@@ -29,6 +30,17 @@ export function parseJsonSchema(schema: unknown): Grammar {
 /** More sets of patterns that a name may match than these would be too many. */
 const mostPatterns = 4;
 
+const mostDepth = 200;
+
+/** Everything that walks a schema goes as deep as it does. */
+function checkDepth(schema: unknown): void {
+  let level: unknown[] = [schema];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > 2 * mostDepth) refuse('#', `it is nested deeper than ${2 * mostDepth}`);
+    level = level.flatMap((value) => (typeof value === 'object' && value !== null ? Object.values(value) : []));
+  }
+}
+
 interface Member {
   readonly key: Expression;
   readonly schemas: readonly SchemaAt[];
@@ -36,6 +48,7 @@ interface Member {
 
 class SchemaWriter {
   readonly rules = jsonRules();
+  private depth = 0;
   private readonly reader: SchemaReader;
 
   constructor(root: unknown) {
@@ -46,13 +59,15 @@ class SchemaWriter {
   ruleOf(schemas: readonly SchemaAt[]): Expression {
     const telling = schemas.filter(({ schema }) => schema !== true);
     if (telling.length === 0) return rule('value');
-    const name = [...new Set(telling.map(({ schema, path }) => (schema === false ? 'false' : path)))].sort().join(' & ');
+    const name = JSON.stringify([...new Set(telling.map(({ schema, path }) => (schema === false ? 'false' : path)))].sort());
     if (!this.rules.has(name)) {
+      if (++this.depth > mostDepth) refuse(telling[0].path, `schemas are nested deeper than ${mostDepth}`);
       this.rules.set(name, never); // known before it is written: a schema may come back to itself
       this.rules.set(
         name,
-        choice(...this.reader.shapesOf(telling).map((shape, i) => this.valueOf(shape, `${name}, shape ${i + 1}`))),
+        choice(...this.reader.shapesOf(telling).map((shape, i) => this.valueOf(shape, `${i + 1} of ${name}`))),
       );
+      this.depth--;
     }
     return rule(name);
   }
@@ -125,12 +140,20 @@ class SchemaWriter {
     const counts = most !== Number.POSITIVE_INFINITY || least > required.length;
     /** What may come after members before the `from`-th, of which there were `count`. A rule of its own: many ways lead there. */
     const after = (from: number, count: number): Expression => {
-      const tail = `${name} after ${from}${counts ? ` (${count})` : count === 0 ? ' (none)' : ''}`;
+      const tail = `after ${from}${counts ? ` (${count})` : count === 0 ? ' (none)' : ''} of ${name}`;
       if (!this.rules.has(tail)) {
         this.rules.set(tail, never);
         this.rules.set(tail, tailOf(from, count));
       }
       return rule(tail);
+    };
+    /** Behind all members that are named. */
+    const rest = (count: number): Expression => {
+      const shortOf = Math.max(0, least - count);
+      if (others.length === 0 || count >= most) return shortOf > 0 ? never : empty;
+      if (count > 0) return repeat(sequence(comma, other), counts ? shortOf : 0, counts ? most - count : undefined);
+      const some = sequence(other, repeat(sequence(comma, other), Math.max(0, shortOf - 1), most - 1));
+      return shortOf > 0 ? some : optional(some);
     };
     const tailOf = (from: number, count: number): Expression => {
       const separator = count === 0 ? empty : comma;
@@ -143,9 +166,7 @@ class SchemaWriter {
         if (members[passed].required) return choice(...options);
         passed++;
       }
-      if (others.length > 0 && !full) options.push(sequence(separator, other, after(members.length, next)));
-      if (count >= least || !counts) options.push(empty);
-      return choice(...options);
+      return choice(...options, rest(count));
     };
     return bracketed('{', after(0, 0), '}');
   }

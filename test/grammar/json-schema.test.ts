@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { InputError } from '../../src/errors.js';
 import { parseJsonSchema } from '../../src/grammar/json-schema.js';
 import { acceptor } from './accepts.js';
 
@@ -172,6 +173,25 @@ describe('schemas', () => {
     ]);
   });
 
+  it('count properties, named and others', () => {
+    const few = acceptor(
+      parseJsonSchema({ type: 'object', properties: { a: {}, b: {} }, minProperties: 1, maxProperties: 3, required: ['a'] }),
+    );
+    expect(['{"a":1}', '{"a":1,"b":1,"c":1}', '{"a":1,"c":1,"d":1}', '{}', '{"a":1,"b":1,"c":1,"d":1}'].map(few)).toEqual([
+      true,
+      true,
+      true,
+      false,
+      false,
+    ]);
+    const most = acceptor(parseJsonSchema({ type: 'object', maxProperties: 1 }));
+    expect(['{}', '{"x":1}', '{"x":1,"y":1}'].map(most)).toEqual([true, true, false]);
+    const named = acceptor(
+      parseJsonSchema({ type: 'object', properties: { a: {}, b: {}, c: {} }, minProperties: 2, additionalProperties: false }),
+    );
+    expect(['{"a":1}', '{"a":1,"c":1}', '{"b":1,"c":1}'].map(named)).toEqual([false, true, true]);
+  });
+
   it('come back to themselves', () => {
     const tree = {
       $defs: {
@@ -206,6 +226,57 @@ describe('schemas', () => {
     ]);
     const date = acceptor(parseJsonSchema({ type: 'string', format: 'date-time' }));
     expect(['"2026-11-26T05:50:00Z"', '"2026-02-30T05:50:00Z"', '"2026-11-26"'].map(date)).toEqual([true, false, false]);
+  });
+
+  it('are one sentence when they are malformed, and never take the program down', () => {
+    const words = [
+      'type',
+      'enum',
+      'const',
+      'minimum',
+      'multipleOf',
+      'maxLength',
+      'pattern',
+      'items',
+      'prefixItems',
+      'minItems',
+      'uniqueItems',
+      'properties',
+      'required',
+    ];
+    const more = [
+      'additionalProperties',
+      'patternProperties',
+      'propertyNames',
+      'maxProperties',
+      'dependentRequired',
+      '$ref',
+      'allOf',
+      'oneOf',
+      'not',
+      '$defs',
+      'a',
+    ];
+    const { value } = fc.letrec((tie) => ({
+      value: fc.oneof(
+        { depthSize: 'medium' },
+        fc.constantFrom<unknown>(null, true, 0, -1, 2.5, 1e9, 'string', 'integer', 'a', '#', '#/$defs/a', '^a'),
+        fc.array(tie('value'), { maxLength: 3 }),
+        fc.dictionary(fc.constantFrom(...words, ...more), tie('value'), { maxKeys: 4 }),
+      ),
+    }));
+    const refusals = (schema: unknown): void => {
+      try {
+        acceptor(parseJsonSchema(schema));
+      } catch (error) {
+        expect(error).toBeInstanceOf(InputError);
+      }
+    };
+    fc.assert(fc.property(fc.dictionary(fc.constantFrom(...words, ...more), value, { maxKeys: 4 }), refusals), { numRuns: 200 });
+    let [deep, wide]: unknown[] = [1, 1];
+    for (let i = 0; i < 5000; i++) [deep, wide] = [{ items: deep }, [wide]];
+    for (const schema of [deep, { const: wide }, { maxProperties: 1e9 }, { minItems: 1e9 }]) refusals(schema);
+    expect(() => parseJsonSchema(deep)).toThrow('the JSON schema at #: it is nested deeper than 400');
   });
 
   it.each([
