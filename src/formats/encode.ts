@@ -93,24 +93,25 @@ export function encodeQ8Halves(halves: Uint16Array, out: Uint8Array): Uint8Array
 
 /** Q4_0: an f16 scale, the value of largest magnitude / -8, and the codes 0 to 15 of value i beside value i + 16. */
 export function encodeQ4(values: Float32Array, out: Uint8Array): Uint8Array {
-  for (let from = 0, to = 0; from < values.length; from += 32, to += 18) {
-    let size = 0;
-    let peak = 0;
+  const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
+  for (let from = 0, to = 2; from < values.length; from += 32, to += 18) {
+    let top = -1;
+    let at = from;
     for (let i = from; i < from + 32; i++) {
-      const magnitude = Math.abs(values[i]);
-      if (!(magnitude > size || Number.isNaN(magnitude))) continue;
-      size = magnitude;
-      peak = values[i];
+      const size = bits[i] & 0x7fffffff;
+      if (size <= top) continue;
+      top = size;
+      at = i;
     }
-    const scale = f32(peak / -8);
+    const scale = f32(values[at] / -8);
     const inverse = scale === 0 ? 0 : f32(1 / scale);
     const half = numberToFloat16(scale);
-    out[to] = half & 255;
-    out[to + 1] = half >> 8;
+    out[to - 2] = half & 255;
+    out[to - 1] = half >> 8;
     for (let i = 0; i < 16; i++) {
-      const low = Math.min(15, f32(f32(values[from + i] * inverse) + 8.5)) | 0;
-      const high = Math.min(15, f32(f32(values[from + 16 + i] * inverse) + 8.5)) | 0;
-      out[to + 2 + i] = low | (high << 4);
+      const low = f32(f32(values[from + i] * inverse) + 8.5) | 0;
+      const high = f32(f32(values[from + 16 + i] * inverse) + 8.5) | 0;
+      out[to + i] = (low > 15 ? 15 : low) | ((high > 15 ? 15 : high) << 4);
     }
   }
   return out;

@@ -5,6 +5,7 @@ import { InputError } from '../errors.js';
 import type { ByteSource, Piece, StoredTensor } from '../io/bytes.js';
 import { toFloat32 } from '../io/decode.js';
 import { type GgufContents, type GgufTensor, type GgufValue, isNumbers, isTexts, readGguf } from '../io/gguf.js';
+import { affineBlocks } from '../io/gguf-affine.js';
 import { blockTypes } from '../io/gguf-blocks.js';
 import type { GgufEntry } from '../io/gguf-write.js';
 import { decoded, joined } from '../io/pieces.js';
@@ -161,7 +162,8 @@ export function ggufTensor(name: string, parts: readonly GgufTensor[], source: B
   const pieces = parts.map(({ offset, bytes }) => ({ source, offset, bytes }));
   if (type === 'F32' || type === 'F16' || type === 'BF16') return { name, dtype: type, shape, ...run(label, pieces) };
   const packed = { format: type, ...run(label, pieces) };
-  return { name, dtype: 'F32', shape, ...plain(decodedPart({ type, ...packed }, packed.source)), packed };
+  const affine = affineBlocks(name, type, shape, packed);
+  return { name, dtype: 'F32', shape, ...plain(decodedPart({ type, ...packed }, packed.source)), packed, affine };
 }
 
 function plain(source: ByteSource): Piece {

@@ -108,21 +108,22 @@ function decodeQ3K(bytes: Uint8Array, blocks: number, out: Float32Array): void {
   }
 }
 
-/** 8 groups of 32 with 6-bit scales and minima (ggml's `get_scale_min_k4`); Q5_K has fifth bits before the nibbles. */
+/** Scale and minimum (to be taken away) of a group of a superblock: 6-bit codes times the block's own two (ggml's `get_scale_min_k4`). */
+export function superBlockFactors(bytes: Uint8Array, at: number, group: number): [scale: number, minimum: number] {
+  const j = at + 4 + group;
+  const code = group < 4 ? bytes[j] & 63 : (bytes[j + 4] & 15) | ((bytes[j - 4] >> 6) << 4);
+  const minimumCode = group < 4 ? bytes[j + 4] & 63 : (bytes[j + 4] >> 4) | ((bytes[j] >> 6) << 4);
+  return [f32(half(bytes, at) * code), f32(half(bytes, at + 2) * minimumCode)];
+}
+
+/** 8 groups of 32 with 6-bit scales and minima; Q5_K has fifth bits before the nibbles. */
 function sixBitScales(fifth: boolean): DecodeBlocks {
   const size = fifth ? 176 : 144;
   return (bytes, blocks, out) => {
     for (let block = 0; block < blocks; block++) {
       const at = block * size;
-      const d = half(bytes, at);
-      const least = half(bytes, at + 2);
-      const s = at + 4;
       for (let group = 0; group < 8; group++) {
-        const j = s + group;
-        const code = group < 4 ? bytes[j] & 63 : (bytes[j + 4] & 15) | ((bytes[j - 4] >> 6) << 4);
-        const minimumCode = group < 4 ? bytes[j + 4] & 63 : (bytes[j + 4] >> 4) | ((bytes[j] >> 6) << 4);
-        const scale = f32(d * code);
-        const minimum = f32(least * minimumCode);
+        const [scale, minimum] = superBlockFactors(bytes, at, group);
         const codes = at + size - 128 + (group >> 1) * 32;
         const shift = (group & 1) * 4;
         for (let i = 0; i < 32; i++) {

@@ -35,12 +35,13 @@ export function joined(name: string, pieces: readonly Piece[]): ByteSource {
   return source;
 }
 
-/** Fills `out` with the values of the groups [first, first + count). */
-export type DecodeGroups = (first: number, count: number, out: Float32Array) => Promise<void>;
-
-/** Values that come in groups of `groupValues` as F32 bytes, decoded when they are read. */
-export function decoded(name: string, groups: number, groupValues: number, decode: DecodeGroups): ByteSource {
-  const groupBytes = 4 * groupValues;
+/** Bytes that are made in groups when they are read: `make` gives those of the groups [first, first + count). */
+export function derived(
+  name: string,
+  groups: number,
+  groupBytes: number,
+  make: (first: number, count: number) => Promise<Uint8Array>,
+): ByteSource {
   const source: ByteSource = {
     name,
     size: groups * groupBytes,
@@ -48,13 +49,24 @@ export function decoded(name: string, groups: number, groupValues: number, decod
       checkRange(source, offset, length);
       const first = Math.floor(offset / groupBytes);
       const count = Math.ceil((offset + length) / groupBytes) - first;
-      const values = new Float32Array(count * groupValues);
-      await decode(first, count, values);
-      return new Uint8Array(values.buffer, offset - first * groupBytes, length);
+      const bytes = await make(first, count);
+      return bytes.subarray(offset - first * groupBytes, offset - first * groupBytes + length);
     },
     async close() {},
   };
   return source;
+}
+
+/** Fills `out` with the values of the groups [first, first + count). */
+export type DecodeGroups = (first: number, count: number, out: Float32Array) => Promise<void>;
+
+/** Values that come in groups of `groupValues` as F32 bytes, decoded when they are read. */
+export function decoded(name: string, groups: number, groupValues: number, decode: DecodeGroups): ByteSource {
+  return derived(name, groups, 4 * groupValues, async (first, count) => {
+    const values = new Float32Array(count * groupValues);
+    await decode(first, count, values);
+    return new Uint8Array(values.buffer);
+  });
 }
 
 /** The rows [from, from + count) of a matrix, as a matrix. */

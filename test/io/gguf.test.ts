@@ -4,9 +4,12 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
 import { encodeQ4, encodeQ8, encodeQ8Halves } from '../../src/formats/encode.js';
+import { readAffineRows, unpackCodes } from '../../src/io/affine.js';
 import { bytesInMemory } from '../../src/io/bytes.js';
+import { readFloat32 } from '../../src/io/decode.js';
 import { decodeFloat16, encodeFloat16 } from '../../src/io/float16.js';
 import { isNumbers, isTexts, readGguf, textAt } from '../../src/io/gguf.js';
+import { affineBlocks } from '../../src/io/gguf-affine.js';
 import { type BlockName, blockTypes } from '../../src/io/gguf-blocks.js';
 import { writeGguf } from '../../src/io/gguf-write.js';
 import { quantizeWeights } from '../../src/tensor/quantize.js';
@@ -27,6 +30,27 @@ it.each(Object.keys(blocks) as BlockName[])('blocks of %s are what the gguf pack
   const found = new Float32Array(expected.length);
   decode(bytes, expected.length / values, found);
   expect(found).toEqual(expected);
+});
+
+it.each(['Q4_1', 'Q5_0', 'Q5_1', 'Q4_K', 'Q5_K'] as const)('blocks of %s have parts of the same values', async (type) => {
+  const bytes = new Uint8Array(Buffer.from(blocks[type].bytes, 'base64'));
+  const expected = new Float32Array(new Uint8Array(Buffer.from(blocks[type].values, 'base64')).buffer);
+  const columns = blockTypes[type].values;
+  const rows = expected.length / columns;
+  const place = { source: bytesInMemory('x', bytes), offset: 0, bytes: bytes.length };
+  const parts = affineBlocks('w', type, [rows, columns], place)!;
+  const [scales, minimums] = [await readFloat32(parts.scales), await readFloat32(parts.minimums)];
+  const codes = new Uint8Array(rows * columns);
+  unpackCodes(await parts.codes.source.read(0, parts.codes.bytes), parts.bits, codes);
+  for (const [i, code] of codes.entries()) {
+    expect(Math.fround(code * scales[i >> 5]) + minimums[i >> 5]).toBeCloseTo(expected[i], 6);
+  }
+  // What backends keep: f16 scales and minimums.
+  const kept = await readAffineRows(parts, columns, 0, rows);
+  const peak = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  for (const [i, code] of kept.codes.entries()) {
+    expect(Math.abs(code * kept.scales[i >> 5] + kept.minimums[i >> 5] - expected[i])).toBeLessThan(peak * 1e-3);
+  }
 });
 
 test('every type that is read has a fixture, but for plain numbers', () => {
