@@ -64,6 +64,7 @@ export async function sourceOf({ model, name, ...options }: ServedModel): Promis
   return {
     id: name ?? nameOf(checkpoint.name),
     bytes: memoryBytes(checked, options.dtype) + kvBytesPerToken(config, cacheType) * context * slots,
+    slots,
     adapters: Object.keys(options.adapters ?? {}),
     created: now(),
     details: { ...detailsOf(config, dtype, context), template: await openChatTemplate(checkpoint) },
@@ -79,6 +80,7 @@ function loadedSource(model: Model): ModelSource {
   return {
     id: nameOf(checkpoint.name),
     bytes: weights.bytes,
+    slots: engine.slotCount,
     created: now(),
     details: detailsOf(checkpoint.config, weights.dtype, engine.context),
     open: async () => ({ model, slots: engine.slotCount, close: async () => {} }),

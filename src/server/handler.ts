@@ -8,7 +8,7 @@ import { ApiError, apiErrorOf } from './errors.js';
 import { type Body, parseBody, readFields, text } from './fields.js';
 import { checkKey, checkSource, corsHeaders, type GuardOptions, readBytes } from './guard.js';
 import { Metrics } from './metrics.js';
-import { type Lease, type ModelSource, Models } from './models.js';
+import { busy, type Lease, type ModelSource, Models } from './models.js';
 import { ollamaChat, ollamaEmbed, ollamaError, ollamaGenerate, ollamaShow, ollamaTag } from './ollama.js';
 import { chatCompletion } from './openai/chat.js';
 import { completion } from './openai/completions.js';
@@ -219,6 +219,8 @@ class Server implements Handler {
     const request = c.req.raw;
     const notes = c.get('notes');
     if (this.stopping) throw new ApiError(503, 'the server is stopping', { retryAfter: 5 });
+    // Before the body is read: a flood of requests must not take the turns of those that are answered.
+    if (this.running.size >= this.models.room) throw busy(this.running.size, 0, 1);
     const controller = new AbortController();
     const { signal } = controller;
     const abort = (reason: ApiError): void => controller.abort(reason);

@@ -10,6 +10,8 @@ export interface ModelSource {
   readonly id: string;
   /** What it will take with its cache; estimated before it is loaded. */
   readonly bytes: number;
+  /** Answers that it will compute at once, as far as is known before it is loaded. */
+  readonly slots?: number;
   /** Names of the adapters around it; a client asks for `id:adapter`. */
   readonly adapters?: readonly string[];
   /** Seconds since 1970, of its files. */
@@ -71,6 +73,11 @@ export class Gate {
     return Math.max(0, this.inside - this.slots);
   }
 
+  /** Answers that may be under way or wait. */
+  get room(): number {
+    return this.slots + this.queue;
+  }
+
   /** Once it is known how many run at once. */
   setSlots(slots: number): void {
     this.slots = slots;
@@ -78,13 +85,10 @@ export class Gate {
 
   /** Throws `ApiError` 429 when there is no room, 400 when there can never be. Returns what gives the places back. */
   enter(count: number): () => void {
-    const room = this.slots + this.queue;
+    const { room } = this;
     if (count > room) throw new ApiError(400, `${count} answers in one request are too many here: at most ${room}`);
     if (this.inside + count > room) {
-      const seconds = (this.mean * (this.waiting + count)) / this.slots / 1000;
-      throw new ApiError(429, `${this.running} answers are under way and ${this.waiting} wait: try again later`, {
-        ...{ code: 'rate_limit_exceeded', retryAfter: Math.min(60, seconds) },
-      });
+      throw busy(this.running, this.waiting, (this.mean * (this.waiting + count)) / this.slots / 1000);
     }
     this.inside += count;
     const began = performance.now();
@@ -96,6 +100,13 @@ export class Gate {
       this.mean += 0.1 * (performance.now() - began - this.mean);
     };
   }
+}
+
+/** No room: how many are answered and wait, and when another try makes sense. */
+export function busy(running: number, waiting: number, seconds: number): ApiError {
+  return new ApiError(429, `${running} answers are under way and ${waiting} wait: try again later`, {
+    ...{ code: 'rate_limit_exceeded', retryAfter: Math.min(60, seconds) },
+  });
 }
 
 export interface ModelsOptions {
@@ -117,7 +128,7 @@ export class Models {
     private readonly options: ModelsOptions,
   ) {
     const entry = (source: ModelSource): Entry => ({
-      ...{ source, gate: new Gate(1, options.queue), loaded: false, users: 0, lastUsed: 0 },
+      ...{ source, gate: new Gate(source.slots ?? 1, options.queue), loaded: false, users: 0, lastUsed: 0 },
     });
     this.entries = new Map(sources.map((source) => [source.id, entry(source)]));
   }
@@ -128,6 +139,11 @@ export class Models {
       { id: source.id, source, adapter: null, loaded },
       ...(source.adapters ?? []).map((adapter) => ({ id: `${source.id}:${adapter}`, source, adapter, loaded })),
     ]);
+  }
+
+  /** Answers that all models together may have under way or waiting. */
+  get room(): number {
+    return [...this.entries.values()].reduce((sum, { gate }) => sum + gate.room, 0);
   }
 
   /** Loaded models' bytes, and what each has to do. */

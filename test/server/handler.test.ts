@@ -24,7 +24,7 @@ afterAll(() => model.dispose());
 /** A source of the one model, which tells when it is opened and closed. */
 function source(id = 'tales', bytes = 1, told: string[] = []): ModelSource {
   return {
-    ...{ id, bytes, created: 1 },
+    ...{ id, bytes, slots: 2, created: 1 },
     open: async () => {
       told.push(`open ${id}`);
       return {

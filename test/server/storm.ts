@@ -1,9 +1,10 @@
 // What a server must stand: requests that are broken in every way, more of them than it has room for, and clients that vanish. `npx tsx
 // test/server/storm.ts [--requests 5000] [--clients 1000] [--seconds 60] [--seed 1]` is the whole of it; the tests take a little.
 
+import { execFile } from 'node:child_process';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 import { load } from '../../src/index.js';
 import { createServer, type Handler } from '../../src/server.js';
 import { seededRandom } from '../io/build.js';
@@ -220,35 +221,41 @@ export interface Load {
   readonly memory: readonly number[];
 }
 
-/** Keeps `atOnce` requests under way for some seconds. */
+/** Keeps `atOnce` requests under way for some time, from a process of their own, so that they do not take the server's turns. */
 export async function overload(url: string, atOnce: number, milliseconds: number): Promise<Load> {
-  const until = performance.now() + milliseconds;
-  let [answered, refused, lost, slowestMs] = [0, 0, 0, 0];
   const memory: number[] = [];
   const watch = setInterval(() => memory.push(process.memoryUsage.rss()), 1000);
-  const client = async (k: number): Promise<void> => {
-    for (let i = 0; performance.now() < until; i++) {
-      const began = performance.now();
-      try {
-        const body = JSON.stringify({ prompt: `Once ${k} upon ${i}`, max_tokens: 8, seed: i });
-        const response = await fetch(`${url}/v1/completions`, { method: 'POST', body });
-        const answer = (await response.json()) as { choices?: unknown[] };
-        if (response.status === 429) {
-          refused++;
-          await new Promise((resolve) => setTimeout(resolve, 50));
-        } else if (response.ok && answer.choices?.length === 1) {
-          answered++;
-          slowestMs = Math.max(slowestMs, performance.now() - began);
-        } else lost++;
-      } catch {
-        lost++;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, (_, k) => client(k)));
-  clearInterval(watch);
-  return { answered, refused, lost, slowestMs, memory };
+  const args = ['--input-type=module', '-e', clients, url, String(atOnce), String(milliseconds)];
+  const { stdout } = await promisify(execFile)(process.execPath, args).finally(() => clearInterval(watch));
+  return { ...(JSON.parse(stdout) as Omit<Load, 'memory'>), memory };
 }
+
+const clients = `
+const [url, atOnce, milliseconds] = process.argv.slice(1);
+const until = performance.now() + Number(milliseconds);
+let [answered, refused, lost, slowestMs] = [0, 0, 0, 0];
+async function client(k) {
+  for (let i = 0; performance.now() < until; i++) {
+    const began = performance.now();
+    try {
+      const body = JSON.stringify({ prompt: 'Once ' + k + ' upon ' + i, max_tokens: 8, seed: i });
+      const response = await fetch(url + '/v1/completions', { method: 'POST', body });
+      const answer = await response.json();
+      if (response.status === 429) {
+        refused++;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      } else if (response.ok && answer.choices?.length === 1) {
+        answered++;
+        slowestMs = Math.max(slowestMs, performance.now() - began);
+      } else lost++;
+    } catch {
+      lost++;
+    }
+  }
+}
+await Promise.all(Array.from({ length: Number(atOnce) }, (_, k) => client(k)));
+console.log(JSON.stringify({ answered, refused, lost, slowestMs }));
+`;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
