@@ -2,7 +2,7 @@
 // each thing that is none. Part of the library's door, as it joins files, names and the hub; what is in the place is checkpoint.ts's.
 
 import { InputError } from './errors.js';
-import { checkpointName, listCheckpoints } from './io/node/checkpoints.js';
+import { checkpointName, newestCheckpoint } from './io/node/checkpoints.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { absolutePath, kindOf, namesIn, packagePath, parentOf } from './io/node/paths.js';
 import { configNames } from './model/config.js';
@@ -93,7 +93,7 @@ async function locateFile(path: string): Promise<string> {
 
 async function locateDirectory(path: string, onNotice?: (message: string) => void): Promise<string> {
   if ((await kindOf(`${path}/config.json`)) !== undefined) return absolutePath(path);
-  const last = (await listCheckpoints(path)).at(-1);
+  const last = await newestCheckpoint(path);
   if (last) {
     onNotice?.(`${path} is a training run: taking its last checkpoint, ${checkpointName(last.step)}`);
     return absolutePath(last.path);

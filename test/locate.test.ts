@@ -1,6 +1,6 @@
 // What people give as the name of a model: each kind that is none has a sentence of its own, and a training run is its last checkpoint.
 
-import { copyFile, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -71,6 +71,13 @@ describe('the name of a model', () => {
     const { code, stderr } = await run(['run', 'Once upon a time', '-m', place('run'), '-n', '2']);
     expect(code, stderr).toBe(0);
     expect(stderr).toBe(`openelm: ${place('run')} is a training run: taking its last checkpoint, step-00000016\n`);
+    const record = (step: string): string => join(place('run'), step, 'training.json');
+    const text = await readFile(record('step-00000016'));
+    await writeFile(record('step-00000008'), '{');
+    expect(await run(['run', 'Once upon a time', '-m', place('run'), '-n', '2'])).toMatchObject({ code: 0 });
+    await writeFile(record('step-00000016'), '{');
+    expect(await refusal(place('run'))).toMatch(/step-00000016: this checkpoint is damaged/);
+    for (const step of ['step-00000008', 'step-00000016']) await writeFile(record(step), text);
   });
 
   it('is seen in what was given as a prompt', async () => {

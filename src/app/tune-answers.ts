@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { limitBadRows } from '../data/bad-rows.js';
 import type { Message } from '../data/examples.js';
 import { messagesAt, missing, textAt } from '../data/examples.js';
-import { type FileRow, readRows } from '../data/readers.js';
+import { type FileRow, orBad, readRows } from '../data/readers.js';
 import { rankedPairs, rejectionSample } from '../data/rejection.js';
 import { InputError } from '../errors.js';
 import { Engine } from '../infer/engine.js';
@@ -161,7 +161,7 @@ async function promptRows(
   for (const file of files) {
     for await (const row of readRows(localCorpora, file, onBadRow)) {
       if (rows.length >= limit) return rows;
-      rows.push(row);
+      if (orBad(onBadRow, () => promptOf(row))) rows.push(row);
     }
   }
   if (rows.length === 0) throw new InputError(`${files.join(', ')}: no rows in them`);

@@ -62,7 +62,7 @@ const refuseRow: OnBadRow = (reason) => {
 };
 
 /** Undefined where `read` finds a bad row that is passed over. */
-function orBad<T>(onBadRow: OnBadRow, read: () => T): T | undefined {
+export function orBad<T>(onBadRow: OnBadRow, read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {

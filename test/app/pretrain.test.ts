@@ -7,14 +7,13 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
 import { withLock } from '../../src/io/node/lock.js';
 import { readLog } from '../../src/io/node/run-log.js';
 import { run } from './terminal.js';
-import { type Place, trainingPlace } from './training.js';
+import { type Place, reached, start, trainingPlace } from './training.js';
 
 let root: string;
 beforeAll(async () => {
@@ -36,31 +35,6 @@ async function expectSameModel(a: string, b: string, step: number): Promise<void
   const inFolder = (data: unknown, out: string): string => JSON.stringify(data).replaceAll(dirname(out), '');
   expect(inFolder(other.data, b)).toBe(inFolder(one.data, a));
   expect(other.tokens).toBe(one.tokens);
-}
-
-/** The command line as a process of its own, which can be killed. */
-function start(...args: string[]) {
-  const cli = fileURLToPath(new URL('../../src/app/cli.ts', import.meta.url));
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), cli, ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stderr = '';
-  child.stderr.on('data', (text) => {
-    stderr += text;
-  });
-  child.stdout.resume();
-  const ended = new Promise<{ code: number | null; signal: string | null; stderr: string }>((resolve) =>
-    child.on('close', (code, signal) => resolve({ code, signal, stderr })),
-  );
-  return { child, ended };
-}
-
-async function reached(out: string, step: number): Promise<void> {
-  for (let wait = 0; wait < 1500; wait++) {
-    if ((await readLog(out)).some((line) => line.type === 'step' && line.step >= step)) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`${out}: step ${step} was not reached`);
 }
 
 describe('openelm pretrain', () => {

@@ -1,8 +1,11 @@
 // A corpus, a tokenizer and settings small enough for the reference backend to train on in a test.
 
+import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import { readLog } from '../../src/io/node/run-log.js';
 import { TokenizerTrainer } from '../../src/tokenizer/train.js';
 import { tinyFields } from '../train/tiny.js';
 
@@ -74,4 +77,30 @@ export async function trainingPlace(directory: string, changes: Record<string, u
   };
   await writeFile(file, stringify(settings));
   return { directory, file, out };
+}
+
+/** The command line as a process of its own, which can be killed. */
+export function start(...args: string[]) {
+  const cli = fileURLToPath(new URL('../../src/app/cli.ts', import.meta.url));
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), cli, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stderr = '';
+  child.stderr.on('data', (text) => {
+    stderr += text;
+  });
+  child.stdout.resume();
+  const ended = new Promise<{ code: number | null; signal: string | null; stderr: string }>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, stderr })),
+  );
+  return { child, ended };
+}
+
+/** Waits until a run has logged a step. */
+export async function reached(out: string, step: number): Promise<void> {
+  for (let wait = 0; wait < 1500; wait++) {
+    if ((await readLog(out)).some((line) => line.type === 'step' && line.step >= step)) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`${out}: step ${step} was not reached`);
 }

@@ -13,6 +13,7 @@ import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.j
 import { readLog } from '../../src/io/node/run-log.js';
 import { tinyFields } from '../train/tiny.js';
 import { run } from './terminal.js';
+import { reached, start } from './training.js';
 
 const tokenizer = fileURLToPath(new URL('../../models/tales-6m/tokenizer.model', import.meta.url));
 
@@ -140,6 +141,22 @@ describe('openelm tune', () => {
     expect(existsSync(join(whole, 'model.safetensors'))).toBe(false);
   });
 
+  it('goes on to the bit after kill -9', async () => {
+    const changes = { steps: 12, adapter: { r: 4, alpha: 8, dropout: 0.1 } };
+    const straight = await place('straight', chats, changes);
+    expect((await run(['tune', straight.file])).code).toBe(0);
+    const killed = await place('killed', chats, changes);
+    const first = start('tune', killed.file);
+    await reached(killed.out, 3);
+    first.child.kill('SIGKILL');
+    await first.ended;
+    expect((await run(['tune', killed.file, '--resume'])).code).toBe(0);
+    const [resumed, whole] = [killed, straight].map(({ out }) => join(out, checkpointName(12), 'adapter_model.safetensors'));
+    expect(await readFile(resumed)).toEqual(await readFile(whole));
+    const steps = (await readLog(killed.out)).flatMap((line) => (line.type === 'step' ? [line.step] : []));
+    expect(steps).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
+  }, 60_000);
+
   it('prefers the better answers, beside what the model thought before', async () => {
     const changes = { method: 'dpo', steps: 8, dpo: { beta: 0.5 }, data: { train: 'rows.jsonl', held_out: 2, prompt: 'chat' } };
     const rows = [...pairs, { prompt: 'a', chosen: 'b', rejected: 'b' }];
@@ -163,8 +180,10 @@ describe('openelm tune', () => {
       join(directory, 'reward.mjs'),
       'export const reward = ({ text, row }) => text.length + row.prompt.length / 100;\n',
     );
-    const straight = await run(['tune', file]);
-    expect(straight).toMatchObject({ code: 0 });
+    await writeFile(join(directory, 'rows.jsonl'), `{"prompt": 7}\n7\n${lines(pairs.slice(0, 5))}`);
+    expect(await run(['tune', file])).toMatchObject({ code: 1, stderr: /rows\.jsonl: row 0/ });
+    const straight = await run(['tune', file, '--skip-bad-rows']);
+    expect(straight).toMatchObject({ code: 0, stderr: /passed over: .*row 0.*\n.*passed over: .*row 1/ });
     expect(straight.stdout).toMatch(/# 5 prompts, 20 answers of mean reward \d+\.\d+: [1-5] pairs in /);
     const made = (await readFile(join(out, 'pairs.jsonl'), 'utf8')).trim().split('\n');
     for (const line of made) {

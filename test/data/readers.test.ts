@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { type CorpusFile, type CorpusFiles, type Document, type Position, readDocuments } from '../../src/data/readers.js';
+import {
+  type CorpusFile,
+  type CorpusFiles,
+  type Document,
+  type Position,
+  readDocuments,
+  readRows,
+} from '../../src/data/readers.js';
 import { localCorpora } from '../../src/io/node/corpora.js';
 import { memoryCorpora } from './build.js';
 
@@ -85,6 +92,23 @@ describe('readDocuments', () => {
     expect(documents.map(({ text }) => text)).toEqual(['a', 'b']);
     await expect(read('{"text":NaN}\n')).rejects.toThrow('"text" is of type number, expected text');
     await expect(read('{"text":"a","x":nan}\n')).rejects.toThrow('expected a value, found "nan}"');
+  });
+
+  it('goes on behind bad elements of a list when told to', async () => {
+    const corpora = memoryCorpora({ 'a.json': '[{"a": 1}, 7, {"a": 2}, null, ["a"]]' });
+    const bad: string[] = [];
+    const found: unknown[] = [];
+    for await (const { row, value } of readRows(corpora, 'a.json', ({ message }) => bad.push(message))) found.push([row, value]);
+    expect(found).toEqual([
+      [0, { a: 1 }],
+      [2, { a: 2 }],
+    ]);
+    expect(bad).toEqual(
+      ['1: expected an object, found "7"', '3: expected an object, found "null"', '4: expected an object, found "[\\"a\\"]"'].map(
+        (what) => `a.json: row ${what}`,
+      ),
+    );
+    await expect(readRows(corpora, 'a.json').next()).resolves.toMatchObject({ value: { row: 0 } });
   });
 
   it('goes on behind bad rows when told to', async () => {

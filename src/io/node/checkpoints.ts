@@ -67,6 +67,16 @@ export async function listCheckpoints(directory: string): Promise<CheckpointPlac
   return all;
 }
 
+/**
+ * The newest checkpoint, to be read: older ones may be damaged. Undefined when there is none. Throws `InputError` when it is damaged or
+ * cannot be read.
+ */
+export async function newestCheckpoint(directory: string): Promise<CheckpointPlace | undefined> {
+  const newest = (await inspectCheckpoints(directory)).at(-1);
+  if (newest?.problem) throw newest.problem;
+  return newest;
+}
+
 /** Removes all but the last `keep` checkpoints; what is damaged neither counts nor is touched. */
 export async function keepLast(directory: string, keep: number): Promise<void> {
   const whole = (await inspectCheckpoints(directory)).filter(({ problem }) => !problem);
