@@ -37,7 +37,7 @@ const allowed: Record<string, readonly string[]> = {
   infer: ['tensor', 'io', 'model', 'tokenizer', 'grammar', 'python', 'template'],
   train: ['tensor', 'io', 'model', 'tokenizer', 'data'],
   eval: ['tensor', 'io', 'model', 'tokenizer', 'infer', 'report', 'python', 'template'],
-  page: [],
+  page: ['door'],
   server: ['tokenizer', 'model', 'infer'],
   door: [
     'browser',

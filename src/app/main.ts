@@ -23,6 +23,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./serve.js')).serveCommand(t),
   },
   {
+    name: 'web',
+    description: 'a chat page whose models run in the browser',
+    load: async (t) => (await import('./web.js')).webCommand(t),
+  },
+  {
     name: 'bench',
     description: 'how fast a model answers here',
     load: async (t) => (await import('./bench.js')).benchCommand(t),

@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { serveWeb } from '../../src/app/web-server.js';
 import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { trainOn } from '../../src/browser/train.js';
@@ -49,6 +50,7 @@ if (executablePath === undefined) {
     await shares(context, isolated);
     await chooses(context, isolated);
     await trains(context, isolated);
+    await chats(context);
     strictEqual(wrong.join('\n'), '');
     console.log('ok: no errors on the console, no request to another origin');
   } finally {
@@ -235,4 +237,37 @@ async function trains(context: BrowserContext, server: StaticServer): Promise<vo
       `${backend.description}; ${found.speed.toFixed(0)} tokens/s there, ${speed.toFixed(0)} in Node`,
   );
   await page.close();
+}
+
+/** The page of `openelm web`: its first word, an answer that is stopped, at the sizes of a desk and a phone. */
+async function chats(context: BrowserContext): Promise<void> {
+  const server = await serveWeb(
+    [{ id: 'tales-6m-instruct', directory: packagePath('models/tales-6m-instruct') }],
+    '127.0.0.1',
+    0,
+  );
+  const page = await context.newPage();
+  const began = performance.now();
+  await page.goto(server.url);
+  await page.fill('#question', 'Write a short story about a dog and a ball.');
+  await page.press('#question', 'Enter');
+  await page.waitForFunction(() => (document.querySelector('article.assistant')?.textContent ?? '').length > 20);
+  const firstWord = performance.now() - began;
+  await page.waitForFunction(() => !document.querySelector('#stop')!.checkVisibility(), undefined, { timeout: 60_000 });
+  const computes = await page.textContent('.computes');
+  ok(computes?.includes('threads'), computes ?? 'nothing computes');
+  const shots = process.env.SCREENSHOTS;
+  if (shots) await page.screenshot({ path: join(shots, 'desk.png') });
+  await page.setViewportSize({ width: 390, height: 844 });
+  if (shots) await page.screenshot({ path: join(shots, 'phone.png') });
+  const width = await page.evaluate(() => document.documentElement.scrollWidth);
+  ok(width <= 390, `the page is ${width} wide on a phone`);
+  await page.fill('#question', 'Another one, and a long one.');
+  await page.press('#question', 'Enter');
+  await page.waitForFunction(() => document.querySelectorAll('article.assistant').length === 2);
+  await page.press('#question', 'Escape');
+  await page.waitForFunction(() => !document.querySelector('#stop')!.checkVisibility(), undefined, { timeout: 5000 });
+  console.log(`ok: openelm web on ${computes}; its first words ${firstWord.toFixed(0)} ms after it was opened`);
+  await page.close();
+  await server.close();
 }

@@ -1,0 +1,67 @@
+// `openelm web`: what its server sends, with the headers that isolate the page; and what is refused before it listens. The page itself is
+// tried in Chromium (test/browser/chromium.ts).
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serveWeb } from '../../src/app/web-server.js';
+import { packagePath } from '../../src/io/node/paths.js';
+import { run } from './terminal.js';
+
+const temporary = mkdtempSync(join(tmpdir(), 'openelm-web-'));
+const directory = packagePath('models/tales-6m');
+let server: Awaited<ReturnType<typeof serveWeb>>;
+beforeAll(async () => {
+  server = await serveWeb([{ id: 'org/tales', directory }], '127.0.0.1', 0);
+});
+afterAll(async () => {
+  await server.close();
+  rmSync(temporary, { recursive: true });
+});
+const get = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+  fetch(new URL(path, server.url), { headers });
+
+describe('openelm web', () => {
+  it('sends an isolated page, the code that it runs, and its models', async () => {
+    const page = await get('/');
+    expect(page.headers.get('cross-origin-opener-policy')).toBe('same-origin');
+    expect(page.headers.get('cross-origin-embedder-policy')).toBe('require-corp');
+    const html = await page.text();
+    for (const [, path] of html.matchAll(/(?:src|href)="(\/[^"]+)"/g)) expect((await get(path)).status, path).toBe(200);
+    expect(await (await get('/page/client.js')).text()).toContain('/openelm/bundle/browser.js');
+    expect((await get('/openelm/wasm/openelm-simd.wasm')).headers.get('content-type')).toBe('application/wasm');
+    const [model] = (await (await get('/models.json')).json()) as { id: string; address: string; files: string[] }[];
+    expect(model.id).toBe('org/tales');
+    expect(model.files.sort()).toEqual(['config.json', 'model.safetensors', 'tokenizer.model']);
+    for (const name of model.files) expect((await get(model.address + name)).status, name).toBe(200);
+  });
+
+  it('sends ranges, and nothing that it does not offer', async () => {
+    const path = '/models/org%2Ftales/model.safetensors';
+    const bytes = readFileSync(join(directory, 'model.safetensors'));
+    const rest = await get(path, { range: `bytes=${bytes.length - 1000}-` });
+    expect(rest.status).toBe(206);
+    expect(rest.headers.get('content-range')).toBe(`bytes ${bytes.length - 1000}-${bytes.length - 1}/${bytes.length}`);
+    expect(Buffer.compare(Buffer.from(await rest.arrayBuffer()), bytes.subarray(-1000))).toBe(0);
+    expect((await get(path, { range: `bytes=${bytes.length}-` })).status).toBe(416);
+    const etag = rest.headers.get('etag')!;
+    expect((await get(path, { 'if-none-match': etag })).status).toBe(304);
+    for (const other of ['/models/org%2Ftales/README.md', '/package.json', '/models/../package.json', '/page/%2e%2e/x'])
+      expect((await get(other)).status, other).toBe(404);
+    expect((await fetch(new URL('/', server.url), { method: 'POST' })).status).toBe(405);
+  });
+
+  it('refuses what a page cannot load, and a port that is taken', async () => {
+    writeFileSync(join(temporary, 'config.json'), readFileSync(join(directory, 'config.json')));
+    const model = { id: 'x', directory: temporary };
+    await expect(serveWeb([model], '127.0.0.1', 0)).rejects.toThrow(/no config.json with safetensors weights beside it/);
+    const port = Number(new URL(server.url).port);
+    await expect(serveWeb([], '127.0.0.1', port)).rejects.toThrow(
+      `port ${port} of 127.0.0.1 cannot be listened on (it is in use)`,
+    );
+    const twice = await run(['web', directory, directory]);
+    expect(twice).toMatchObject({ code: 1, stdout: '' });
+    expect(twice.stderr).toContain("two models are called tales-6m: rename one's directory");
+  });
+});
