@@ -105,7 +105,7 @@ describe('a constraint', () => {
       const matcher = new Matcher(compile(grammar, vocabulary.alphabet));
       const special = new Set([0, 1, 2]);
       let finished = 0;
-      for (let seed = 0; seed < 6; seed++) {
+      for (let seed = 0; seed < 4; seed++) {
         const { ids, ended } = write(constraint, seed);
         expect(ids.some((id) => special.has(id) || id >= tokenizer.vocabSize)).toBe(false);
         if (ended) {
@@ -115,7 +115,7 @@ describe('a constraint', () => {
         // At some places of the text: the mask against the tokens one by one.
         let place = constraint.start;
         let position = matcher.start;
-        for (const [i, id] of ids.slice(0, name === 'LLaMA' ? (seed > 0 ? 0 : 3) : 20).entries()) {
+        for (const [i, id] of ids.slice(0, name === 'LLaMA' ? (seed > 0 ? 0 : 2) : 20).entries()) {
           const allowed = new Set(idsOf(constraint.allowed(place, [])));
           for (let other = 0; other < tokenizer.vocabSize; other++) {
             let bytes = vocabulary.bytesOf(other);
@@ -187,9 +187,9 @@ describe('a constraint', () => {
           expect([text, validate(JSON.parse(text))]).toEqual([text, true]);
         }
       }),
-      { numRuns: 80 },
+      { numRuns: 50 },
     );
-    expect(finished).toBeGreaterThan(60);
+    expect(finished).toBeGreaterThan(40);
   });
 
   it('refuses what a vocabulary cannot write, and more than one wish', () => {
