@@ -52,7 +52,7 @@ export interface OpenedScorer extends Scorer, AsyncDisposable {
 }
 
 /**
- * Opens a model (nothing for the embedded one, a directory, a safetensors file, or a hub id) to be evaluated. Throws `InputError` when
+ * Opens a model (nothing for the embedded one, a directory, a `.safetensors`, `.gguf` or `.pt` file, or a hub id) to be evaluated. Throws `InputError` when
  * it cannot be found or read, has no tokenizer, or does not fit in memory.
  */
 export async function openScorer(model?: string, options: OpenOptions & LocalScorerOptions = {}): Promise<OpenedScorer> {

@@ -106,7 +106,7 @@ export class Model extends TextModel {
 }
 
 /**
- * Loads a model: nothing for the embedded one, a directory, a safetensors file, or a hub id. Throws `InputError` when it cannot
+ * Loads a model: nothing for the embedded one, a directory, a `.safetensors`, `.gguf` or `.pt` file, or a hub id. Throws `InputError` when it cannot
  * be found or read, does not fit its config, or does not fit in memory (estimated before anything is loaded).
  */
 export async function load(model?: string, options: LoadOptions = {}): Promise<Model> {

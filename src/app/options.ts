@@ -112,7 +112,10 @@ export interface ModelOptions {
 }
 
 export function addModelOption(command: Command): Command {
-  return command.option('-m, --model <model>', 'directory, safetensors file or hub id (default: the embedded tales-6m)');
+  return command.option(
+    '-m, --model <model>',
+    'directory, .safetensors, .gguf or .pt file, or hub id (default: the embedded tales-6m)',
+  );
 }
 
 export function addModelOptions(command: Command): Command {

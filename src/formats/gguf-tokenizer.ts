@@ -6,7 +6,7 @@ import { type GgufContents, type GgufValue, isNumbers, isTexts, textAt } from '.
 import type { GgufEntry } from '../io/gguf-write.js';
 import { jsonBytes } from '../io/json.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { PieceKind } from '../tokenizer/vocabulary.js';
+import { MAX_PIECES, PieceKind } from '../tokenizer/vocabulary.js';
 import { type ModelPiece, writeTokenizerModel } from '../tokenizer/write.js';
 
 const prefix = 'tokenizer.ggml.';
@@ -34,6 +34,8 @@ function tokenizerModel(metadata: GgufContents['metadata'], file: string): Uint8
   const tokens = metadata.get(`${prefix}tokens`);
   if (!isTexts(tokens)) throw new InputError(`${file}: ${prefix}tokens is missing, or no list of texts`);
   const count = tokens.starts.length;
+  if (count > MAX_PIECES)
+    throw new InputError(`${file}: ${prefix}tokens holds ${count} pieces, more than the ${MAX_PIECES} supported`);
   const numbers = (key: string): ArrayLike<number> => {
     const value = metadata.get(`${prefix}${key}`);
     if (!isNumbers(value) || value.numbers.length !== count) {

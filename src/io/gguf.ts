@@ -59,6 +59,8 @@ const arrays = [
 
 const firstRead = 1 << 20;
 const maxHeader = 1 << 28;
+/** Tensors, and keys. */
+const maxEntries = 1 << 17;
 
 /** Reads and checks the header. Throws `InputError` that names the file, the key or tensor, and the offset. */
 export async function readGguf(source: ByteSource): Promise<GgufContents> {
@@ -109,10 +111,11 @@ class Cursor {
   }
 
   /** A count of things of at least `each` bytes: as many must fit. */
-  count(what: string, each: number): number {
+  count(what: string, each: number, most = maxHeader): number {
     const at = this.at;
     const count = this.uint64(what);
-    if (count * each > maxHeader) throw new InputError(`${this.file}: ${what} at byte ${at} is ${count}, more than can be true`);
+    if (count * each > maxHeader || count > most)
+      throw new InputError(`${this.file}: ${what} at byte ${at} is ${count}, more than can be true`);
     if (count * each > this.bytes.length - this.at) this.take(count * each, what);
     return count;
   }
@@ -163,8 +166,8 @@ function parse(cursor: Cursor, fileSize: number): GgufContents {
     const swapped = version === 0x02000000 || version === 0x03000000;
     throw new InputError(`${file}: ${swapped ? 'big-endian GGUF is' : `GGUF version ${version} is`} not read, only 2 and 3`);
   }
-  const tensorCount = cursor.count('the number of tensors', 24);
-  const keyCount = cursor.count('the number of metadata keys', 13);
+  const tensorCount = cursor.count('the number of tensors', 24, maxEntries);
+  const keyCount = cursor.count('the number of metadata keys', 13, maxEntries);
   const metadata = new Map<string, GgufValue>();
   for (let i = 0; i < keyCount; i++) {
     const key = cursor.text('a metadata key');

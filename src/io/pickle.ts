@@ -19,7 +19,9 @@ export interface PickleRules {
 }
 
 const mark = Symbol('mark');
-const maxValues = 1 << 24;
+/** Values on the stack, and lists, dicts and texts in all: many times what checkpoints have, and little memory for a damaged file. */
+const maxValues = 1 << 22;
+const maxObjects = 1 << 18;
 
 /**
  * The value of a pickle: dicts as Maps, lists and tuples as arrays, bytes as Uint8Array. Throws `InputError` naming what is not
@@ -31,6 +33,7 @@ export function readPickle(bytes: Uint8Array, file: string, rules: PickleRules):
 
 class Machine {
   private at = 0;
+  private objects = 0;
   private readonly stack: unknown[] = [];
   private readonly memo = new Map<number, unknown>();
   private readonly view: DataView;
@@ -120,6 +123,7 @@ class Machine {
   }
 
   push(value: unknown): void {
+    if (typeof value !== 'number' && ++this.objects > maxObjects) this.fail('more values than can be true');
     this.stack.push(value);
   }
 

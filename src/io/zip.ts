@@ -13,6 +13,7 @@ const entrySignature = 0x02014b50;
 const localSignature = 0x04034b50;
 const descriptorSignature = 0x08074b50;
 const unknown32 = 0xffffffff;
+const maxEntries = 1 << 17;
 /** The longest comment behind the end record. */
 const longestEnd = 22 + 0xffff;
 
@@ -37,7 +38,8 @@ export async function readZip(source: ByteSource): Promise<Map<string, Piece>> {
     length = Number(end.getBigUint64(40, true));
     start = Number(end.getBigUint64(48, true));
   }
-  if (!(start + length <= size) || !(count * 46 <= length)) throw damaged('its directory lies outside the file');
+  if (!(start + length <= size) || !(count * 46 <= length) || count > maxEntries)
+    throw damaged('its directory lies outside the file');
   const directory = viewOf(await source.read(start, length));
   const entries: [name: string, offset: number, bytes: number][] = [];
   for (let i = 0, from = 0; i < count; i++) {

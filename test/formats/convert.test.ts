@@ -4,10 +4,13 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openChatTemplate, openCheckpoint, openTokenizer } from '../../src/checkpoint.js';
 import { convertModel } from '../../src/convert.js';
 import { readFloat32 } from '../../src/io/decode.js';
+import { readGguf } from '../../src/io/gguf.js';
+import { openFile } from '../../src/io/node/files.js';
 import { checkWeights } from '../../src/model/parameters.js';
 import { quantizeWeights } from '../../src/tensor/quantize.js';
 import { run } from '../app/terminal.js';
@@ -41,6 +44,17 @@ async function weightsOf(name: string): Promise<Map<string, Float32Array>> {
     return values;
   } finally {
     await weights.close();
+  }
+}
+
+async function tensorBytes(file: string): Promise<Map<string, Buffer>> {
+  const source = await openFile(file);
+  try {
+    const { tensors } = await readGguf(source);
+    const read = async ({ offset, bytes }: { offset: number; bytes: number }) => Buffer.from(await source.read(offset, bytes));
+    return new Map(await Promise.all(tensors.map(async (tensor) => [tensor.name, await read(tensor)] as const)));
+  } finally {
+    await source.close();
   }
 }
 
@@ -89,6 +103,15 @@ describe('convert', () => {
     const again = place(`${dtype}-again.gguf`);
     await convertModel(await openCheckpoint(out), again);
     expectAllSame(await weightsOf(again), found);
+  });
+
+  it.each(['Q8_0', 'Q4_0'])('writes the bytes that the gguf package does: %s', async (type) => {
+    const golden = fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url));
+    const out = place(`tiny-${type}.gguf`);
+    await convertModel(await openCheckpoint(golden), out, { dtype: type === 'Q8_0' ? 'q8' : 'q4' });
+    const [ours, theirs] = await Promise.all([out, join(golden, `model-${type}.gguf`)].map(tensorBytes));
+    expect([...ours.keys()].sort()).toEqual([...theirs.keys()].sort());
+    for (const [name, bytes] of theirs) expect(bytes.equals(ours.get(name)!), name).toBe(true);
   });
 
   it.each([
