@@ -1,5 +1,5 @@
 // Chat templates as transformers runs them (its chat_template_utils.py): an immutable sandbox, trim_blocks and lstrip_blocks on,
-// `break` and `continue`, `generation` blocks, raise_exception and strftime_now at hand, `tools` and `documents` None.
+// `break` and `continue`, `generation` blocks, raise_exception and strftime_now at hand, `documents` None.
 
 import { InputError, messageOf } from '../errors.js';
 import { builtin } from '../python/arguments.js';
@@ -37,19 +37,24 @@ export type TemplateTokens = Readonly<Record<string, string>>;
  */
 export function compileChat(
   source: string,
-): (messages: readonly { role: string; content: string }[], addGenerationPrompt: boolean, tokens: TemplateTokens) => string {
+): (
+  messages: readonly { role: string; content: string }[],
+  addGenerationPrompt: boolean,
+  tokens: TemplateTokens,
+  tools?: readonly unknown[],
+) => string {
   let template: Template;
   try {
     template = new Template(source, { trimBlocks: true, lstripBlocks: true, chatTags: true }, settings);
   } catch (error) {
     throw new InputError(`the model's chat template cannot be read: ${messageOf(error)}`);
   }
-  return (messages, addGenerationPrompt, tokens) => {
+  return (messages, addGenerationPrompt, tokens, tools) => {
     try {
       return template.render({
         ...tokens,
-        messages: messages.map(({ role, content }) => ({ role, content })),
-        ...{ tools: null, documents: null, add_generation_prompt: addGenerationPrompt },
+        messages: messages.map((message) => ({ ...message })),
+        ...{ tools: tools ?? null, documents: null, add_generation_prompt: addGenerationPrompt },
       });
     } catch (error) {
       if (!(error instanceof InputError)) throw error;

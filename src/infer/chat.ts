@@ -8,8 +8,22 @@ import { decodeUtf8, parseJson } from '../io/json.js';
 import { anyOf, applyRules, findTokens, placesOf, type TokenRule, type TokenStretch } from '../tokenizer/stretches.js';
 
 export interface ChatMessage {
-  role: 'system' | 'user' | 'assistant';
+  /** `tool`: what a tool gave back; for templates that define tools. */
+  role: 'system' | 'user' | 'assistant' | 'tool';
   content: string;
+  /** The calls of an assistant's turn, as its template takes them. */
+  tool_calls?: readonly {
+    readonly type: 'function';
+    readonly function: { readonly name: string; readonly arguments: unknown };
+  }[];
+}
+
+/** What a model may call, as OpenAI describes it and templates take it: {type: 'function', function: {name, description, parameters}}. */
+export type Tools = readonly Readonly<Record<string, unknown>>[];
+
+/** Whether a template writes tools into the prompt and shows their calls as `<tool_call>{...}</tool_call>`, the form that is read back. */
+export function definesTools(template: string | undefined): boolean {
+  return template !== undefined && /\btools\b/.test(template) && template.includes('<tool_call>');
 }
 
 export interface ChatOptions {
@@ -19,6 +33,8 @@ export interface ChatOptions {
   bosToken?: string | null;
   /** What `eos_token` stands for in the template; `</s>` unless given, nothing for null. */
   eosToken?: string | null;
+  /** Only for templates that define them. */
+  tools?: Tools;
   /** Ends with the opening of the assistant's answer; true unless given. */
   addGenerationPrompt?: boolean;
 }
@@ -42,7 +58,7 @@ export const defaultChatTemplate =
  * with the template's own message when the template fails or refuses.
  */
 export async function renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<string> {
-  checkMessages(messages);
+  checkMessages(messages, options.template);
   return (await compile(options))(messages);
 }
 
@@ -56,7 +72,7 @@ export async function renderChatSegments(
   messages: readonly ChatMessage[],
   options: ChatOptions & { specialTokens?: Iterable<string> } = {},
 ): Promise<ChatSegment[]> {
-  checkMessages(messages);
+  checkMessages(messages, options.template);
   const render = await compile(options);
   const plain = render(messages);
   const marks = createMarks(messages, options.template ?? defaultChatTemplate);
@@ -150,13 +166,21 @@ export async function encodeConversation(
   template: string | undefined,
   messages: readonly ChatMessage[],
   answering = true,
+  tools?: Tools,
 ): Promise<number[]> {
+  const told = JSON.stringify([tools, ...messages.map((message) => message.tool_calls)]);
+  const special = [...tokenizer.specialTokens.keys()].find((token) => token !== '' && told.includes(token));
+  if (special !== undefined)
+    throw new InputError(
+      `the tools or their calls hold the special token ${JSON.stringify(special)}: take such text out of them`,
+    );
   const segments = await renderChatSegments(messages, {
     template,
     bosToken: tokenizer.piece(tokenizer.bosId) ?? null,
     eosToken: tokenizer.piece(tokenizer.eosId) ?? null,
     specialTokens: [...tokenizer.specialTokens.keys()],
     addGenerationPrompt: answering,
+    tools,
   });
   return encodeChat(tokenizer, segments);
 }
@@ -223,9 +247,10 @@ function isNamedTemplate(entry: unknown): entry is { name: string; template: str
   );
 }
 
-function checkMessages(messages: readonly ChatMessage[]): void {
+function checkMessages(messages: readonly ChatMessage[], template: string | undefined): void {
   for (const [i, { role, content }] of messages.entries()) {
-    if (role !== 'system' && role !== 'user' && role !== 'assistant') {
+    const known = role === 'system' || role === 'user' || role === 'assistant' || (role === 'tool' && definesTools(template));
+    if (!known) {
       throw new InputError(`message ${i + 1} has the role ${JSON.stringify(role)}, expected "system", "user" or "assistant"`);
     }
     if (typeof content !== 'string') throw new InputError(`message ${i + 1} (${role}) has no text as its content`);
@@ -239,7 +264,7 @@ async function compile(options: ChatOptions): Promise<(messages: readonly ChatMe
   const render = compileChat(options.template ?? defaultChatTemplate);
   const { bosToken = '<s>', eosToken = '</s>' } = options;
   const tokens = { ...(bosToken === null ? {} : { bos_token: bosToken }), ...(eosToken === null ? {} : { eos_token: eosToken }) };
-  return (messages) => render(messages, options.addGenerationPrompt ?? true, tokens);
+  return (messages) => render(messages, options.addGenerationPrompt ?? true, tokens, options.tools);
 }
 
 interface Marks {
@@ -266,11 +291,12 @@ function renderWith(
   messages: readonly ChatMessage[],
   replace: (text: string) => string,
 ): string | undefined {
-  const changed = messages.map(({ role, content }) => {
+  const changed = messages.map((message) => {
+    const { content } = message;
     const text = content.trim();
     const start = content.indexOf(text);
     return {
-      role,
+      ...message,
       content: text === '' ? content : content.slice(0, start) + replace(text) + content.slice(start + text.length),
     };
   });

@@ -4,7 +4,7 @@
 import { InputError } from '../errors.js';
 import { checkOptions, oneOf, type Rule, type Rules, rules, shown, wholeFrom } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { type ChatMessage, encodeConversation } from './chat.js';
+import { type ChatMessage, definesTools, encodeConversation, type Tools } from './chat.js';
 import { type Constraint, type ConstraintOptions, Constraints } from './constraint.js';
 import { mostDrafts } from './drafts.js';
 import type {
@@ -190,10 +190,15 @@ export class TextModel {
     return this.parts.chatTemplate !== undefined;
   }
 
-  /** Token ids of a prompt. Throws `InputError` on an empty prompt, or a template that fails. */
-  async encodePrompt(prompt: Prompt): Promise<readonly number[]> {
+  /** Whether the model's own template takes tools, and writes their calls in the form that is read back. */
+  get definesTools(): boolean {
+    return definesTools(this.parts.chatTemplate);
+  }
+
+  /** Token ids of a prompt; `tools` go with a conversation. Throws `InputError` on an empty prompt, or a template that fails. */
+  async encodePrompt(prompt: Prompt, tools?: Tools): Promise<readonly number[]> {
     if (typeof prompt === 'string') return this.tokenizer.encode(prompt, { bos: this.tokenizer.addBos });
-    if (isConversation(prompt)) return encodeConversation(this.tokenizer, this.parts.chatTemplate, prompt);
+    if (isConversation(prompt)) return encodeConversation(this.tokenizer, this.parts.chatTemplate, prompt, true, tools);
     if (!Array.isArray(prompt) && !(prompt instanceof Int32Array)) {
       throw new InputError(`the prompt is ${shown(prompt)}; expected a text, token ids or messages`);
     }

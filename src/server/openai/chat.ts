@@ -19,6 +19,7 @@ import {
 } from './parameters.js';
 import { encodeChatPrompt, readMessages } from './prompts.js';
 import { type ChatLogprob, chatLogprob } from './tokens.js';
+import { readTools, type ToolCall, ToolReader } from './tools.js';
 
 const fields = {
   ...sampling,
@@ -32,7 +33,6 @@ const fields = {
 } as const;
 
 const unsupported = {
-  tools: "this model's template defines no tools",
   functions: 'it is the old form of tools',
   audio: 'only text is answered',
   prediction: 'leave it out',
@@ -41,6 +41,8 @@ const unsupported = {
   web_search_options: 'the server searches nothing',
 } as const;
 
+type Finish = 'stop' | 'length' | 'tool_calls';
+
 export interface ChatCompletion {
   readonly id: string;
   readonly object: 'chat.completion';
@@ -48,9 +50,14 @@ export interface ChatCompletion {
   readonly model: string;
   readonly choices: readonly {
     readonly index: number;
-    readonly message: { readonly role: 'assistant'; readonly content: string; readonly refusal: null };
+    readonly message: {
+      readonly role: 'assistant';
+      readonly content: string | null;
+      readonly refusal: null;
+      readonly tool_calls?: readonly ToolCall[];
+    };
     readonly logprobs: { readonly content: readonly ChatLogprob[]; readonly refusal: null } | null;
-    readonly finish_reason: 'stop' | 'length';
+    readonly finish_reason: Finish;
   }[];
   readonly usage: Usage;
 }
@@ -62,9 +69,13 @@ export interface ChatCompletionChunk {
   readonly model: string;
   readonly choices: readonly {
     readonly index: number;
-    readonly delta: { readonly role?: 'assistant'; readonly content?: string };
+    readonly delta: {
+      readonly role?: 'assistant';
+      readonly content?: string;
+      readonly tool_calls?: readonly (ToolCall & { readonly index: number })[];
+    };
     readonly logprobs: { readonly content: readonly ChatLogprob[]; readonly refusal: null } | null;
-    readonly finish_reason: 'stop' | 'length' | null;
+    readonly finish_reason: Finish | null;
   }[];
   readonly usage?: Usage | null;
 }
@@ -76,7 +87,9 @@ export async function chatCompletion(call: Call, body: Body): Promise<Reply<Chat
   checkModalities(body.modalities);
   const { n = 1, logprobs = false, top_logprobs } = values;
   if (top_logprobs !== undefined && !logprobs) throw badField('top_logprobs', 'top_logprobs goes with "logprobs": true');
-  const prompt = await encodeChatPrompt(call.model, readMessages(values.messages));
+  const tools = readTools(call.model, body);
+  const messages = readMessages(values.messages, 'messages', call.model.definesTools);
+  const prompt = await encodeChatPrompt(call.model, messages, tools);
   const options: TextOptions = {
     ...samplingOptions(values),
     maxTokens: values.max_completion_tokens ?? values.max_tokens,
@@ -85,7 +98,13 @@ export async function chatCompletion(call: Call, body: Body): Promise<Reply<Chat
   };
   const withUsage = wantsUsage(values);
   call.admit(n);
-  const asked: Asked = { head: { id: newId('chatcmpl-'), created: seconds(), model: call.name }, prompt, n, options };
+  const asked: Asked = {
+    head: { id: newId('chatcmpl-'), created: seconds(), model: call.name },
+    prompt,
+    n,
+    options,
+    tools: tools !== undefined,
+  };
   return values.stream ? openAIEvents(chunks(call, asked, withUsage)) : { whole: await whole(call, asked) };
 }
 
@@ -94,25 +113,37 @@ interface Asked {
   readonly prompt: readonly number[];
   readonly n: number;
   readonly options: TextOptions;
+  /** Look for calls in the answers. */
+  readonly tools: boolean;
+}
+
+/** A whole text without its calls, and those; null where nothing is left of it. */
+function parted(text: string): { content: string | null; calls: readonly ToolCall[] } {
+  const reader = new ToolReader();
+  const content = (reader.push(text) + reader.end()).trim();
+  return { content: reader.calls.length > 0 && content === '' ? null : content, calls: reader.calls };
 }
 
 function tokenizerOf({ model }: Call) {
   return model.hasTokenizer ? model.tokenizer : undefined;
 }
 
-async function whole(call: Call, { head, prompt, n, options }: Asked): Promise<ChatCompletion> {
+async function whole(call: Call, { head, prompt, n, options, tools }: Asked): Promise<ChatCompletion> {
   const tokenizer = tokenizerOf(call);
   const told: ChatLogprob[][] = Array.from({ length: n }, () => []);
   const pieces = answers(call, [prompt], n, options);
   for (;;) {
     const next = await pieces.next();
     if (next.done) {
-      const choices = next.value.map((result, index) => ({
-        index,
-        message: { role: 'assistant' as const, content: result.text, refusal: null },
-        logprobs: options.topLogprobs === undefined ? null : { content: told[index], refusal: null },
-        finish_reason: finishOf(result.finishReason),
-      }));
+      const choices = next.value.map((result, index) => {
+        const { content, calls } = tools ? parted(result.text) : { content: result.text, calls: [] };
+        return {
+          index,
+          message: { role: 'assistant' as const, content, refusal: null, ...(calls.length > 0 ? { tool_calls: calls } : {}) },
+          logprobs: options.topLogprobs === undefined ? null : { content: told[index], refusal: null },
+          finish_reason: calls.length > 0 ? ('tool_calls' as const) : finishOf(result.finishReason),
+        };
+      });
       return { ...head, object: 'chat.completion', choices, usage: usage(next.value) };
     }
     const { index, piece } = next.value;
@@ -122,7 +153,7 @@ async function whole(call: Call, { head, prompt, n, options }: Asked): Promise<C
 
 async function* chunks(
   call: Call,
-  { head, prompt, n, options }: Asked,
+  { head, prompt, n, options, tools }: Asked,
   withUsage: boolean,
 ): AsyncGenerator<ChatCompletionChunk, void> {
   const tokenizer = tokenizerOf(call);
@@ -137,6 +168,7 @@ async function* chunks(
   const pieces = answers(call, [prompt], n, options);
   try {
     const begun = new Set<number>();
+    const readers = Array.from({ length: n }, () => (tools ? new ToolReader() : undefined));
     for (;;) {
       const next = await pieces.next();
       for (let index = 0; index < n; index++) {
@@ -145,14 +177,22 @@ async function* chunks(
         if (speaks) begun.add(index);
       }
       if (next.done) {
-        for (const [index, { finishReason }] of next.value.entries()) yield chunk([choice(index, {}, finishOf(finishReason))]);
+        for (const [index, { finishReason }] of next.value.entries()) {
+          const rest = readers[index]?.end();
+          if (rest) yield chunk([choice(index, { content: rest })]);
+          const calls = readers[index]?.calls ?? [];
+          const delta = { tool_calls: calls.map((made, k) => ({ index: k, ...made })) };
+          if (calls.length > 0) yield chunk([choice(index, delta)]);
+          yield chunk([choice(index, {}, calls.length > 0 ? 'tool_calls' : finishOf(finishReason))]);
+        }
         if (withUsage) yield chunk([], usage(next.value));
         return;
       }
       const { index, piece } = next.value;
       const content = piece.logprobs?.map((token) => chatLogprob(tokenizer, token));
-      if (piece.text === '' && !content) continue;
-      yield chunk([{ ...choice(index, { content: piece.text }), logprobs: content ? { content, refusal: null } : null }]);
+      const text = readers[index]?.push(piece.text) ?? piece.text;
+      if (text === '' && !content) continue;
+      yield chunk([{ ...choice(index, { content: text }), logprobs: content ? { content, refusal: null } : null }]);
     }
   } finally {
     await pieces.return([]); // whoever reads may have left

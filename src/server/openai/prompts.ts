@@ -1,10 +1,11 @@
 // Prompts as requests bring them: texts, ids, lists of either, or messages; checked and made ids of.
 
-import type { ChatMessage } from '../../infer/chat.js';
+import type { ChatMessage, Tools } from '../../infer/chat.js';
 import type { TextModel } from '../../infer/text.js';
 import { shown } from '../../options.js';
 import { ApiError, badField } from '../errors.js';
 import { isObject } from '../fields.js';
+import { readToolCalls } from './tools.js';
 
 const roles: Readonly<Record<string, ChatMessage['role']>> = {
   system: 'system',
@@ -14,12 +15,21 @@ const roles: Readonly<Record<string, ChatMessage['role']>> = {
 };
 
 /** Messages as the chat template takes them: contents as texts, `developer` as what it replaced. Throws `ApiError` 400. */
-export function readMessages(value: unknown, param = 'messages'): ChatMessage[] {
+export function readMessages(value: unknown, param = 'messages', withTools = false): ChatMessage[] {
   if (!Array.isArray(value) || value.length === 0)
     throw badField(param, `${param} is ${shown(value)}; expected a list of {"role", "content"}`);
   return value.map((message: unknown, i) => {
     const where = `${param}[${i}]`;
     if (!isObject(message)) throw badField(where, `${where} is ${shown(message)}; expected {"role", "content"}`);
+    if (withTools && message.role === 'tool') return { role: 'tool', content: contentOf(message.content, `${where}.content`) };
+    const calls =
+      withTools && message.role === 'assistant' ? readToolCalls(message.tool_calls, `${where}.tool_calls`) : undefined;
+    if (calls)
+      return {
+        role: 'assistant',
+        content: message.content ? contentOf(message.content, `${where}.content`) : '',
+        tool_calls: calls,
+      };
     const role = typeof message.role === 'string' && Object.hasOwn(roles, message.role) ? roles[message.role] : undefined;
     if (!role) throw badField(where, `${where}.role is ${shown(message.role)}; expected system, developer, user or assistant`);
     return { role, content: contentOf(message.content, `${where}.content`) };
@@ -41,8 +51,12 @@ export function contentOf(content: unknown, where: string): string {
 }
 
 /** The ids of a conversation. Throws `ApiError` 400 when it has no room for an answer. */
-export async function encodeChatPrompt(model: TextModel, messages: readonly ChatMessage[]): Promise<readonly number[]> {
-  const ids = await model.encodePrompt(messages);
+export async function encodeChatPrompt(
+  model: TextModel,
+  messages: readonly ChatMessage[],
+  tools?: Tools,
+): Promise<readonly number[]> {
+  const ids = await model.encodePrompt(messages, tools);
   checkLength(model, ids.length, 'messages');
   return ids;
 }
