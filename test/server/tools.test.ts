@@ -47,7 +47,7 @@ describe('with a template that defines tools', () => {
     },
   ];
   const template =
-    '{% if tools %}Tools: {% for tool in tools %}{{ tool | tojson }} {% endfor %}Answer with <tool_call>.{% endif %}{% for m in messages %}{{ m.role }}: {{ m.content }}{% for c in m.tool_calls or [] %}[{{ c.function.name }} {{ c.function.arguments.city }}]{% endfor %}{{ '\\n' }}{% endfor %}assistant:';
+    '{% if tools %}Tools: {% for tool in tools %}{{ tool | tojson }} {% endfor %}Answer with <tool_call>.{% endif %}{% for m in messages %}{{ m.role }}: {{ m.content }}{% for c in m.tool_calls or [] %}[{{ c.function.name }} {{ c.function.arguments.city }}]{% endfor %}{{ "\\n" }}{% endfor %}assistant:';
   let model: Model;
   let port: Port;
   let client: OpenAI;
