@@ -5,6 +5,7 @@
 import { InputError } from '../errors.js';
 import { anyCharacter, characterSet, complement, lastCharacter, type Range, without } from './characters.js';
 import { choice, type Expression, type Grammar, repeat, rule, sequence } from './expression.js';
+import { Scanner } from './scanner.js';
 
 /** Throws `InputError` with the line of what is wrong; `name` is the file's. */
 export function parseGbnf(source: string, name = 'the grammar'): Grammar {
@@ -16,10 +17,7 @@ export function parseGbnf(source: string, name = 'the grammar'): Grammar {
 /** As llama.cpp's limit, beyond which a mistake is more likely than a wish. */
 const mostRepetitions = 2000;
 
-class Parser {
-  private readonly characters: readonly string[];
-  private at = 0;
-  private depth = 0;
+class Parser extends Scanner {
   private readonly rules = new Map<string, Expression>();
   /** The first use of each name. */
   private readonly used = new Map<string, number>();
@@ -28,7 +26,7 @@ class Parser {
     source: string,
     private readonly name: string,
   ) {
-    this.characters = [...source];
+    super(source);
   }
 
   parse(): Map<string, Expression> {
@@ -54,16 +52,6 @@ class Parser {
   private fail(why: string, at = this.at): never {
     const line = this.characters.slice(0, at).filter((character) => character === '\n').length + 1;
     throw new InputError(`${this.name}, line ${line}: ${why}`);
-  }
-
-  private peek(text: string): boolean {
-    return [...text].every((character, i) => this.characters[this.at + i] === character);
-  }
-
-  private take(text: string): boolean {
-    if (!this.peek(text)) return false;
-    this.at += [...text].length;
-    return true;
   }
 
   /** Passes over blanks and comments, and over line ends if they mean nothing here. */
@@ -133,7 +121,7 @@ class Parser {
       else if (this.take('+')) repeated = repeat(repeated, 1);
       else if (this.take('?')) repeated = repeat(repeated, 0, 1);
       else if (this.peek('{')) {
-        const found = /^\{\s*(\d+)\s*(,\s*(\d*)\s*)?\}/.exec(this.characters.slice(this.at, this.at + 64).join(''));
+        const found = /^\{\s*(\d+)\s*(,\s*(\d*)\s*)?\}/.exec(this.ahead);
         if (!found) this.fail('expected a repetition like {2}, {2,} or {2,5}');
         const least = Number(found[1]);
         const most = found[2] === undefined ? least : found[3] === '' ? Number.POSITIVE_INFINITY : Number(found[3]);

@@ -11,19 +11,19 @@ export type TokenMask = Uint32Array;
 
 /** What can be said of a state and a node of the tree without knowing who called the state's rule. */
 interface Local {
-  readonly tokens: Int32Array;
-  /** The same as bits, made where it is joined with others again and again. */
-  mask?: TokenMask;
+  /** A list, or bits where they take less room. */
+  readonly tokens: Int32Array | TokenMask;
   /** Where the rule may be left. */
   readonly exits: Int32Array;
 }
 
-/** Walks that are kept. */
-const mostWalks = 1 << 16;
+/** Numbers in the walks that are kept. */
+const mostKept = 1 << 22;
 const mostMasks = 256;
 
 export class Masks {
   private readonly walks = new Map<number, Local>();
+  private kept = 0;
   private readonly masks = new Map<string, TokenMask>();
   private readonly states: CompiledGrammar['states'];
   private readonly marks: Uint8Array;
@@ -57,12 +57,10 @@ export class Masks {
     const name = `${id} ${node}`;
     if (done.has(name)) return;
     done.add(name);
-    const local = this.local(state, node);
-    if (node === 0 && local.tokens.length > mask.length) {
-      local.mask ??= maskOf(local.tokens, mask.length);
-      for (let i = 0; i < mask.length; i++) mask[i] |= local.mask[i];
-    } else for (const token of local.tokens) mask[token >>> 5] |= 1 << (token & 31);
-    if (below) for (const exit of local.exits) this.resolve(below, exit, mask, done);
+    const { tokens, exits } = this.local(state, node);
+    if (tokens instanceof Uint32Array) for (let i = 0; i < mask.length; i++) mask[i] |= tokens[i];
+    else for (const token of tokens) mask[token >>> 5] |= 1 << (token & 31);
+    if (below) for (const exit of exits) this.resolve(below, exit, mask, done);
   }
 
   private local(state: number, node: number): Local {
@@ -70,7 +68,11 @@ export class Masks {
     const known = this.walks.get(name);
     if (known) return known;
     const walk = this.walk(state, node);
-    if (this.walks.size >= mostWalks) this.walks.clear();
+    this.kept += walk.tokens.length + walk.exits.length + 16;
+    if (this.kept > mostKept) {
+      this.walks.clear();
+      this.kept = 0;
+    }
     this.walks.set(name, walk);
     return walk;
   }
@@ -89,7 +91,7 @@ export class Masks {
       if (accepts) exits.push(at);
       for (const call of calls) {
         const inner = this.local(call.start, at);
-        for (const token of inner.tokens) found.push(token);
+        for (const token of listed(inner.tokens)) found.push(token);
         for (const exit of inner.exits) {
           const name = call.to * bytes.length + exit;
           if (seen.has(name)) continue;
@@ -127,7 +129,8 @@ export class Masks {
     return { tokens: this.distinct(found), exits: Int32Array.from(new Set(exits)) };
   }
 
-  private distinct(found: number[]): Int32Array {
+  /** Each once, as what takes less room. */
+  private distinct(found: number[]): Int32Array | TokenMask {
     const { marks } = this;
     let count = 0;
     for (const token of found) {
@@ -137,12 +140,22 @@ export class Masks {
     }
     found.length = count;
     for (const token of found) marks[token] = 0;
-    return Int32Array.from(found);
+    const words = Math.ceil(this.tree.vocabSize / 32);
+    return count > words ? maskOf(found, words) : Int32Array.from(found);
   }
 }
 
-function maskOf(tokens: Int32Array, words: number): TokenMask {
+function maskOf(tokens: readonly number[], words: number): TokenMask {
   const mask = new Uint32Array(words);
   for (const token of tokens) mask[token >>> 5] |= 1 << (token & 31);
   return mask;
+}
+
+function listed(tokens: Int32Array | TokenMask): ArrayLike<number> & Iterable<number> {
+  if (tokens instanceof Int32Array) return tokens;
+  const ids: number[] = [];
+  for (let word = 0; word < tokens.length; word++) {
+    for (let bits = tokens[word]; bits !== 0; bits &= bits - 1) ids.push(32 * word + 31 - Math.clz32(bits & -bits));
+  }
+  return ids;
 }

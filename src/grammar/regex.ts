@@ -5,6 +5,7 @@
 import { InputError } from '../errors.js';
 import { anyCharacter, type CharacterSet, characterSet, complement, lastCharacter, type Range, without } from './characters.js';
 import { choice, type Expression, empty, repeat, sequence } from './expression.js';
+import { Scanner } from './scanner.js';
 
 type Anchor = { readonly kind: 'anchor'; readonly at: 'start' | 'end' };
 /** An expression whose sequences and choices may hold anchors. */
@@ -107,16 +108,12 @@ const controls: Record<string, number> = { t: 0x09, n: 0x0a, v: 0x0b, f: 0x0c, r
 /** Repetitions beyond this are no pattern but a mistake; states would be too many. */
 const mostRepetitions = 65_535;
 
-class Parser {
-  private readonly characters: readonly string[];
-  private at = 0;
-  private depth = 0;
-
+class Parser extends Scanner {
   constructor(
     private readonly source: string,
     private readonly what: string,
   ) {
-    this.characters = [...source];
+    super(source);
   }
 
   parse(): Pattern {
@@ -127,16 +124,6 @@ class Parser {
 
   private fail(why: string): never {
     throw new InputError(`${this.what} ${shown(this.source)}: at character ${this.at + 1}, ${why}`);
-  }
-
-  private peek(text: string): boolean {
-    return [...text].every((character, i) => this.characters[this.at + i] === character);
-  }
-
-  private take(text: string): boolean {
-    if (!this.peek(text)) return false;
-    this.at += [...text].length;
-    return true;
   }
 
   private alternatives(): Pattern {
@@ -168,7 +155,7 @@ class Parser {
     if (this.take('+')) return [1, Number.POSITIVE_INFINITY];
     if (this.take('?')) return [0, 1];
     if (!this.peek('{')) return undefined;
-    const found = /^\{(\d+)(,(\d*))?\}/.exec(this.characters.slice(this.at, this.at + 32).join(''));
+    const found = /^\{(\d+)(,(\d*))?\}/.exec(this.ahead);
     if (!found) this.fail('expected a quantifier like {2}, {2,} or {2,5}; a brace itself is \\{');
     const least = Number(found[1]);
     const most = found[2] === undefined ? least : found[3] === '' ? Number.POSITIVE_INFINITY : Number(found[3]);

@@ -77,6 +77,11 @@ export class Constraint {
     return { position: next, first: false };
   }
 
+  /** States of its automata. */
+  get size(): number {
+    return this.matcher.grammar.states.length;
+  }
+
   /** Whether the text may end here. */
   isComplete({ position }: Place): boolean {
     return this.matcher.isComplete(position);
@@ -155,12 +160,17 @@ export class Constraints {
     }
     this.made.delete(key);
     this.made.set(key, constraint);
-    if (this.made.size > mostKept) this.made.delete(this.made.keys().next().value!);
+    let states = 0;
+    for (const [name, { size }] of [...this.made].reverse()) {
+      states += size;
+      if (states > mostStates && name !== key) this.made.delete(name);
+    }
     return constraint;
   }
 }
 
-const mostKept = 16;
+/** States of all constraints that are kept: a kilobyte each, or half of one. */
+const mostStates = 100_000;
 
 function grammarOf({ jsonSchema, regex, grammar }: ConstraintOptions): Grammar {
   if (regex !== undefined) return { root: regexExpression(regex), rules: new Map() };
