@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { mixture, processOptions } from '../data/config.js';
 import type { TextProcessor } from '../data/process.js';
-import { ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
+import { checkShares, ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
 import { BatchStream, type StreamOptions } from '../data/stream.js';
 import { InputError } from '../errors.js';
 import { openBackend, openCheckpoint } from '../index.js';
@@ -108,6 +108,7 @@ export function pretrainCommand(terminal: Terminal): Command {
 /** Trains as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
 async function pretrain(terminal: Terminal, file: string, config: PretrainConfig, resume: boolean, ranks: Ranks): Promise<void> {
   await sameProgram(ranks, config, ['backend', 'threads']);
+  await ranks.agree(async () => checkShares(config.batch_size, [['processes', ranks.size]]));
   const { tokens, model } = await ranks.agree(async () => {
     const tokens = await openTokenizerParts(config.data.tokenizer);
     const model = modelOf(config, tokens.tokenizer, file);

@@ -29,15 +29,10 @@ export class ShardedStream {
     states?: ShardStates,
   ) {
     const { batchSize } = options;
-    for (const [what, count] of [
+    checkShares(batchSize, [
       ['processes', share.size],
       ['shards of the data', shards],
-    ] as const) {
-      if (batchSize % count !== 0)
-        throw new InputError(
-          `a batch of ${batchSize} rows cannot be shared out among ${count} ${what}: choose ${nearby(batchSize, count)}`,
-        );
-    }
+    ]);
     this.rows = batchSize / shards;
     this.streams = shardsOf(batchSize, shards, share).map((shard) => {
       const own = { ...options, batchSize: this.rows, rank: shard, worldSize: shards };
@@ -92,6 +87,16 @@ function rowsOf(batch: Batch, from: number, to: number): Batch {
     sequences: batch.sequences.slice(from, to),
     documents: batch.documents.slice(from, to),
   };
+}
+
+/** Throws `InputError` when a batch cannot be shared out evenly among so many of something. */
+export function checkShares(batchSize: number, among: readonly (readonly [what: string, count: number])[]): void {
+  for (const [what, count] of among) {
+    if (batchSize % count === 0) continue;
+    throw new InputError(
+      `a batch of ${batchSize} rows cannot be shared out among ${count} ${what}: choose ${nearby(batchSize, count)}`,
+    );
+  }
 }
 
 function nearby(batch: number, count: number): string {
