@@ -13,15 +13,15 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 export OPENELM_THREADS=1
 steps=$((60 * kills))
-train() {
-  mpirun.openmpi --oversubscribe $([ "$(id -u)" = 0 ] && echo --allow-run-as-root) -n "$ranks" node dist/app/cli.js pretrain recipes/tiny.yaml \
-    --data.tokenizer models/tales-6m/tokenizer.model --out "$1" --steps "$steps" --batch_size "$((2 * ranks))" --data.sequence_length 32 \
-    --learning_rate.warmup_steps 5 --checkpoints.every 5 --checkpoints.keep 2 --validation.every 1000000 --samples.every 1000000 --parallel.zero 1 "${@:2}"
-}
-train "$place/whole" >/dev/null
+command=(mpirun.openmpi --oversubscribe)
+if [ "$(id -u)" = 0 ]; then command+=(--allow-run-as-root); fi
+command+=(-n "$ranks" node dist/app/cli.js pretrain recipes/tiny.yaml --data.tokenizer models/tales-6m/tokenizer.model --steps "$steps")
+command+=(--batch_size "$((2 * ranks))" --data.sequence_length 32 --learning_rate.warmup_steps 5 --parallel.zero 1)
+command+=(--checkpoints.every 5 --checkpoints.keep 2 --validation.every 1000000 --samples.every 1000000 --out)
+"${command[@]}" "$place/whole" >/dev/null
 done_kills=0
 while [ "$done_kills" -lt "$kills" ]; do
-  train "$place/killed" --resume >"$place/out" 2>"$place/err" &
+  "${command[@]}" "$place/killed" --resume >"$place/out" 2>"$place/err" &
   mpirun=$!
   sleep "$((1 + RANDOM % 4)).$((RANDOM % 1000))"
   victim=$((RANDOM % ranks))
@@ -36,9 +36,9 @@ while [ "$done_kills" -lt "$kills" ]; do
     fi
   done
   if ! kill -0 "$mpirun" 2>/dev/null; then break; fi   # it came to the end
-  kill "$mpirun"; wait "$mpirun" || true
+  kill "$mpirun" && wait "$mpirun" || true   # the ranks were not up yet
 done
-train "$place/killed" --resume >/dev/null
+"${command[@]}" "$place/killed" --resume >/dev/null
 last=$(printf 'step-%08d' "$steps")
 for file in "$place/whole/$last"/*.safetensors; do cmp "$file" "$place/killed/$last/$(basename "$file")"; done
 echo "$done_kills kills, and the same bits at the end"
