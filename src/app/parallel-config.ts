@@ -23,4 +23,12 @@ export const parallelSchema = z.strictObject({
     .describe('Bytes of gradients that are summed at once, while the way back goes on.'),
 });
 
+/** DiLoCo. */
+export const syncSchema = z.strictObject({
+  every: z.number().int().min(1).describe('Steps that each process takes alone between two exchanges.'),
+  outer: z.literal('nesterov').default('nesterov').describe('The optimizer of exchanges.'),
+  learning_rate: z.number().positive().default(0.7).describe("The outer optimizer's."),
+  momentum: z.number().min(0).lt(1).default(0.9),
+});
+
 export type ParallelConfig = z.output<typeof parallelSchema>;

@@ -11,7 +11,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { languageModelling, type TrainingBatch } from '../train/language-modelling.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import type { StepParts } from '../train/step.js';
-import { parallelSchema } from './parallel-config.js';
+import { parallelSchema, syncSchema } from './parallel-config.js';
 import { readSettings } from './settings-file.js';
 
 const count = (least: number) => z.number().int().min(least);
@@ -89,6 +89,9 @@ export const pretrainSchema = z.strictObject({
     })
     .optional(),
   parallel: parallelSchema.prefault({}),
+  sync: syncSchema
+    .optional()
+    .describe('DiLoCo: processes step alone and exchange what they learned now and then; batches are shared out as without it.'),
   backend: z.enum(['auto', 'native', 'wasm', 'reference']).default('auto'),
   threads: count(1).optional().describe('Default: one a core.'),
 });
@@ -122,13 +125,23 @@ export const freeSettings = [
  */
 export async function readPretrainConfig(file: string, overrides: readonly string[] = []): Promise<PretrainConfig> {
   const config = checkConfig(pretrainSchema, await readSettings(file, overrides, ['data.tokenizer']), file);
-  const { learning_rate: rate, data, validation, steps } = config;
+  const { learning_rate: rate, data, validation, samples, sync, parallel, steps } = config;
   if (rate.warmup_steps > steps) {
     throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
   }
   if (validation && !data.val_data_info) {
     throw new InputError(`${file}: validation is asked for, but data.val_data_info does not say on what`);
   }
+  for (const [name, other] of Object.entries({ validation, samples })) {
+    if (!sync || !other || other.every % sync.every === 0) continue;
+    throw new InputError(
+      `${file}: ${name}.every is ${other.every}, but all have one model only every ${sync.every} steps (sync.every): choose a multiple of it`,
+    );
+  }
+  if (sync && parallel.zero > 0)
+    throw new InputError(
+      `${file}: parallel.zero: ${parallel.zero} and sync exclude each other: with sync each process keeps its own moments`,
+    );
   return {
     ...config,
     data: withWholePaths(data, dirname(resolve(file))),

@@ -25,12 +25,13 @@ import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
-import { readState, shardFile, writeCheckpoint } from '../train/checkpoint.js';
+import { readApart, readState, shardFile, writeCheckpoint } from '../train/checkpoint.js';
 import { openLearner } from '../train/data-parallel.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
+import { LowCommunication } from '../train/low-communication.js';
 import { ModelParameters } from '../train/parameters.js';
 import { ignored, shardedSource, withoutPadding } from '../train/source.js';
-import type { TrainingStep } from '../train/step.js';
+import { type StepParts, TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
@@ -256,9 +257,11 @@ class Run {
     const { config, parameters, terminal, tokens, ranks } = this;
     const { validation, samples, checkpoints, parallel } = config;
     const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
-    const { learner, step, ranges, savedEma, dispose } = await ranks.agree(async () => {
+    const { learner, step, ranges, outer, savedEma, dispose } = await ranks.agree(async () => {
+      if (config.sync && ranks.size > 1) return this.openApart(parts, resumed);
       const opened = openLearner(this.backend, parts, ranks.collective, parallel);
-      return { ...opened, savedEma: resumed && (await readState(fileIn(resumed.path), parameters, opened.ranges)) };
+      const savedEma = resumed && (await readState(fileIn(resumed.path), parameters, opened.ranges));
+      return { ...opened, savedEma, outer: undefined };
     });
     const momentum = ranks.rank === 0 ? config.ema_momentum : undefined;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
@@ -288,7 +291,17 @@ class Run {
       const warning = lossWarning(config.data, sample);
       if (warning) tell(terminal, warning);
       await trainAndTell(terminal, {
-        ...{ out: config.out, settings: config, learner, source: shardedSource(stream), from, counted: 'tokens', ranks, ranges },
+        ...{
+          out: config.out,
+          settings: config,
+          learner,
+          source: shardedSource(stream),
+          from,
+          counted: 'tokens',
+          ranks,
+          ranges,
+          outer,
+        },
         options: {
           steps: config.steps,
           schedule: scheduleOf(config),
@@ -297,6 +310,7 @@ class Run {
           skipBadSteps: config.skip_bad_steps,
           flopsPerToken: flopsPerToken(parameters.config, config.data.sequence_length),
           peakFlops: peak,
+          alike: outer === undefined,
         },
         onUpdate: ema && (() => ema.follow()),
         validation: validation && { every: validation.every, batches: () => this.validationBatches(validation.batches) },
@@ -321,6 +335,15 @@ class Run {
       await stream.close();
       dispose();
     }
+  }
+
+  /** Processes that step apart, each with moments of its own. */
+  private async openApart(parts: StepParts<TrainingBatch>, resumed?: { readonly path: string }) {
+    const { backend, config, parameters, ranks } = this;
+    const outer = resumed ? await readApart(fileIn(resumed.path), parameters, ranks) : await LowCommunication.begin(parameters);
+    const step = new TrainingStep(backend, parts);
+    const learner = new LowCommunication(backend, step, parameters, ranks.collective, config.sync!, config.steps, outer);
+    return { learner, step, ranges: undefined, outer, savedEma: undefined, dispose: () => step.dispose() };
   }
 
   async close(): Promise<void> {

@@ -124,6 +124,7 @@ export interface TrainingRun<Batch> {
   readonly ranks?: Ranks;
   /** What of the flat buffers' state this process keeps. */
   readonly ranges?: SharedWriting['ranges'];
+  readonly outer?: SharedWriting['outer'];
 }
 
 /** Trains to the end, or to Ctrl-C or SIGTERM; either way the last step has a checkpoint. Returns where it lies. */
@@ -182,7 +183,7 @@ export async function trainAndTell<Batch>(
           const path = join(out, checkpointName(progress.step));
           const { data, own } = checkpoints.state?.(progress.data) ?? { data: progress.data, own: [] };
           const record = { ...progress, data, config: run.settings, losses };
-          const shared = { collective, own, ranges: run.ranges };
+          const shared = { collective, own, ranges: run.ranges, outer: run.outer };
           await writeDirectory(path, (file) => checkpoints.write(file, record, shared), collective);
           if (first) await keepLast(out, checkpoints.keep);
           await log.write({ type: 'checkpoint', step: progress.step, path });

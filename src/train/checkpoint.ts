@@ -14,6 +14,7 @@ import { CONFIG_FILE, type WriteFile, whole, writeModel } from '../model/write.j
 import { elementsOf } from '../tensor/plan.js';
 import type { AdapterParameters } from './adapter.js';
 import { alone, type Collective, evenParts } from './collective.js';
+import type { OuterState } from './low-communication.js';
 import type { ModelParameters, TrainingParameters } from './parameters.js';
 import type { Progress } from './trainer.js';
 
@@ -62,6 +63,8 @@ export interface SharedWriting {
   readonly ranges?: readonly (readonly [number, number])[];
   /** Files of this process alone. */
   readonly own?: readonly NamedBytes[];
+  /** The processes step apart: each writes all of its own state, and rank 0 the outer optimizer's. */
+  readonly outer?: OuterState;
 }
 
 /** What tensors of training.safetensors are called, before the parameter's name. */
@@ -131,8 +134,12 @@ async function writeWithState(
   if (collective.rank === 0) await model(counted);
   for (const { name, bytes } of shared?.own ?? []) await counted(name, (sink) => sink.write(bytes));
 
-  const specs =
-    collective.size === 1 ? namedSpecs(parameters, states) : flatSpecs(parameters, states, collective, shared?.ranges);
+  const outer = shared?.outer;
+  const specs = outer
+    ? flatSpecs(parameters, stateOrder, collective, [[0, parameters.length]])
+    : collective.size === 1
+      ? namedSpecs(parameters, states)
+      : flatSpecs(parameters, states, collective, shared?.ranges);
   const averages =
     collective.rank > 0 || !ema
       ? []
@@ -140,8 +147,15 @@ async function writeWithState(
           ...{ name: emaTensorName(name), dtype: 'F32' as const, shape },
           values: async () => ema.get(name)!,
         }));
+  const exchanged =
+    !outer || collective.rank > 0
+      ? []
+      : outerNames.map((name) => ({
+          ...{ name: `outer.${name}`, dtype: 'F32' as const, shape: [parameters.length] },
+          values: async () => outer[name],
+        }));
   await counted(partFile(collective.rank), (sink) =>
-    writeSafetensors(sink, [...specs, ...averages], async function* ({ values }) {
+    writeSafetensors(sink, [...specs, ...averages, ...exchanged], async function* ({ values }) {
       yield bytesOf(await values());
     }),
   );
@@ -152,6 +166,40 @@ async function writeWithState(
     files: Object.assign({}, ...all.map((text) => JSON.parse(text) as object)) as Record<string, number>,
   };
   await write(checkpointFiles.record, (sink) => sink.write(jsonBytes(record)));
+}
+
+const outerNames = ['parameters', 'velocity'] as const;
+
+/**
+ * Fills parameters and moments with those of one of `size` processes that step apart, and returns the outer optimizer's state.
+ * Throws `InputError` when as many others wrote the checkpoint, or none that step apart.
+ */
+export async function readApart(
+  open: OpenFile,
+  parameters: TrainingParameters,
+  { rank, size }: Pick<Collective, 'rank' | 'size'>,
+): Promise<OuterState> {
+  const { files } = await readRecord(open);
+  const writers = 1 + Object.keys(files).filter((name) => partName.test(name)).length;
+  const first = await open(partFile(0));
+  const own = await open(partFile(rank < writers ? rank : 0));
+  try {
+    const { tensors } = await readSafetensors(first);
+    if (writers !== size || !tensors.has('outer.parameters')) {
+      throw new InputError(
+        `${first.name}: written by ${writers} processes${tensors.has('outer.parameters') ? ' that step apart (sync)' : ''}; ${size} that step apart cannot go on from it`,
+      );
+    }
+    for (const [name, tensor] of (await readSafetensors(own)).tensors) {
+      const [prefix, at] = name.split('@');
+      const state = stateOrder.find((key) => prefixes[key] === prefix);
+      if (state && at !== undefined) parameters.writeFlat(state, Number(at), await readFloat32(tensor));
+    }
+    const [values, velocity] = await Promise.all(outerNames.map((name) => readFloat32(tensors.get(`outer.${name}`)!)));
+    return { parameters: values.slice(), velocity: velocity.slice() };
+  } finally {
+    await Promise.all([first.close(), own.close()]);
+  }
 }
 
 type StateName = (typeof stateOrder)[number];

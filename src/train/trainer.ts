@@ -58,7 +58,7 @@ export interface TrainerOptions {
   readonly peakFlops?: number;
   /** The processes that train together, each on its part of every batch; default: this one alone. */
   readonly collective?: Collective;
-  /** Whether they take the same steps, so that their gradient norms must agree; default true. */
+  /** Whether they take the same steps, with one gradient, whose norm must be the same; default true. */
   readonly alike?: boolean;
 }
 
@@ -209,10 +209,11 @@ export class Trainer<Batch> {
     const told = await collective.gather([this.hooks.signal?.aborted ? 1 : 0, ownTokens, ...counts]);
     const [stops, batchTokens, ...totals] = told[0].map((_, i) => told.reduce((sum, values) => sum + values[i], 0));
     this.stopping = stops > 0;
-    const total = totals.reduce((sum, count) => sum + count, 0);
+    const counted = this.options.alike === false ? counts : totals;
+    const total = counted.reduce((sum, count) => sum + count, 0);
     const weightOf = (i: number): number => {
       if (averageAccumulated) return counts[i] / Math.max(1, total);
-      return totals[i] > 0 ? counts[i] / totals[i] : 1;
+      return counted[i] > 0 ? counts[i] / counted[i] : 1;
     };
     const first = this.step * accumulation;
     // Processes drop differently out of their parts of a batch. One may have none of a batch that does not go round.

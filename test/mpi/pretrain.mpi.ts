@@ -101,6 +101,18 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
     }
   });
 
+  it('steps apart and exchanges now and then, to the same bits when it goes on in between', async () => {
+    const sync = ['--sync', '{every: 5}', '--batch_size', '4', '--parallel.shards', '2', '--checkpoints.every', '7'];
+    await works(pretrain(first, 2, 'apart', ...sync));
+    const whole = await losses('apart');
+    expect(whole.at(-1)!).toBeLessThan(whole[0] - 0.5);
+    const last = await weights('apart', 20);
+    for (const step of [14, 20]) await rm(join(root, 'apart', checkpointName(step)), { recursive: true });
+    await works(pretrain(first, 2, 'apart', ...sync, '--resume'));
+    expect(await losses('apart')).toEqual(whole);
+    expect((await weights('apart', 20)).equals(last)).toBe(true);
+  });
+
   it.each([0, 2])('ends all when rank %i is killed, says so once, and goes on to the bit', async (victim) => {
     const out = `killed-${victim}`;
     const run = pretrain(
