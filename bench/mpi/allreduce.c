@@ -11,7 +11,7 @@ int main(int argc, char** argv) {
   const int elements[] = {1, 1000, 250000, 2500000, 25000000};
   for (int k = 0; k < 5; k++) {
     float* x = calloc((size_t)elements[k], sizeof(float));
-    const int rounds = elements[k] > 1000000 ? 10 : 100;
+    const int rounds = elements[k] > 100000 ? 10 : 100;
     double best = 1e9;
     for (int i = 0; i < rounds; i++) {
       MPI_Barrier(MPI_COMM_WORLD);
