@@ -108,6 +108,11 @@ const verbs: readonly Verb[] = [
     load: async (t) => (await import('./convert.js')).convertCommand(t),
   },
   {
+    name: 'quantize',
+    description: 'a model in 8, 4 or 3 bits a weight, calibrated on text',
+    load: async (t) => (await import('./quantize.js')).quantizeCommand(t),
+  },
+  {
     name: 'plot',
     description: 'loss, learning rate and throughput of training runs as a picture',
     load: async (t) => (await import('./plot.js')).plotCommand(t),

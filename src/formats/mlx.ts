@@ -1,5 +1,5 @@
 // MLX's affine quantization in a folder of Hugging Face's layout: a matrix `x.weight` of uint32 words with `x.scales` and `x.biases`,
-// value = scale * code + bias for groups along a row; `quantization` in config.json says the bits and the group. Read: 2, 3, 4, 6 and 8
+// value = scale * code + bias for groups along a row; `quantization` in config.json says the bits and the group. Read: 2, 3, 4, 5, 6 and 8
 // bits, groups of 32, 64 and 128. Written: 4 and 8 bits, by the rule of mlx's `affine_quantize`.
 // https://github.com/ml-explore/mlx/blob/main/mlx/backend/cpu/quantized.cpp
 
@@ -16,7 +16,7 @@ export interface AffineFormat {
   readonly groupSize: number;
 }
 
-const knownBits = [2, 3, 4, 6, 8];
+const knownBits = [2, 3, 4, 5, 6, 8];
 const knownGroups = [32, 64, 128];
 
 /** What config.json's `quantization` says of a module (by its name), of all that it does not name, or that it is not quantized. */

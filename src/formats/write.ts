@@ -2,6 +2,7 @@
 // the scales of MLX's groups. Hugging Face's and MLX's are folders, the others one file that carries the texts too.
 
 import { InputError } from '../errors.js';
+import { packCodes } from '../io/affine.js';
 import { type ByteSink, DTYPE_BYTES, type NamedBytes, type StoredTensor } from '../io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
 import { type BlockName, blockTypes } from '../io/gguf-blocks.js';
@@ -126,8 +127,7 @@ export async function writeMlx(
 ): Promise<void> {
   const { bits, groupSize } = format;
   const { stored: type, torch } = checkpointTypes[dtype];
-  type Spec = TensorSpec & { readonly data: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array> };
-  const specs = parameterShapes(config).flatMap(({ name, shape }): Spec[] => {
+  const specs = parameterShapes(config).flatMap(({ name, shape }): MlxSpec[] => {
     const tensor = tensors.get(name)!;
     if (shape.length === 1) return [{ name, dtype: type, shape, data: () => encoded(valuesOf(tensor), dtype) }];
     const [rows, columns] = shape;
@@ -148,21 +148,84 @@ export async function writeMlx(
         yield made.codes;
       }
     }
-    const beside = (part: 'scales' | 'biases'): Spec => {
+    const beside = (part: 'scales' | 'biases'): MlxSpec => {
       return { name: `${module}.${part}`, dtype: type, shape: [rows, groups], data: () => kept[part].splice(0) };
     };
     return [{ name, dtype: 'U32', shape: [rows, (columns * bits) / 32], data: words }, beside('scales'), beside('biases')];
   });
-  const total = specs.reduce(
-    (sum, spec) => sum + spec.shape.reduce((product, size) => product * size, DTYPE_BYTES[spec.dtype]),
-    0,
+  const quantization = { group_size: groupSize, bits };
+  await putMlx(
+    write,
+    { ...toHuggingFaceConfig(config, torch), quantization, quantization_config: quantization },
+    specs,
+    texts,
+    onProgress,
   );
-  const progress = counter(total, onProgress);
+}
+
+/** A matrix that is quantized already: codes one a byte, scales and minimums that are exact in f16. */
+export interface AffineMatrix {
+  readonly bits: number;
+  readonly group: number;
+  readonly rows: number;
+  readonly columns: number;
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+  readonly minimums: Float32Array;
+}
+
+/** MLX's folder of such matrices, each with bits and groups of its own; vectors in `dtype`. The bytes of weights. */
+export async function writeQuantized(
+  write: WriteFile,
+  { config, tensors, texts }: WritableModel,
+  matrices: ReadonlyMap<string, AffineMatrix>,
+  dtype: CheckpointType,
+): Promise<number> {
+  const { stored, torch } = checkpointTypes[dtype];
+  const counts = new Map<string, number>();
+  const formats: Record<string, { group_size: number; bits: number }> = {};
+  const specs = parameterShapes(config).flatMap(({ name, shape }): MlxSpec[] => {
+    const matrix = matrices.get(name);
+    if (!matrix) return [{ name, dtype: stored, shape, data: () => encoded(valuesOf(tensors.get(name)!), dtype) }];
+    const { bits, group, rows, columns, codes } = matrix;
+    const module = name.replace(/\.weight$/, '');
+    formats[module] = { group_size: group, bits };
+    const key = `${bits} ${group}`;
+    counts.set(key, (counts.get(key) ?? 0) + rows * columns);
+    const halves = (values: Float32Array): Uint8Array[] => [new Uint8Array(encodeFloat16(values).buffer)];
+    const factors = [rows, columns / group];
+    return [
+      { name, dtype: 'U32', shape: [rows, (columns * bits) / 32], data: () => [packCodes(codes, bits)] },
+      { name: `${module}.scales`, dtype: 'F16', shape: factors, data: () => halves(matrix.scales) },
+      { name: `${module}.biases`, dtype: 'F16', shape: factors, data: () => halves(matrix.minimums) },
+    ];
+  });
+  // What most have stands for all; the others say so.
+  const [most] = [...counts].reduce((a, b) => (b[1] > a[1] ? b : a));
+  const [bits, group] = most.split(' ').map(Number);
+  const others = Object.entries(formats).filter(([, format]) => format.bits !== bits || format.group_size !== group);
+  const quantization = { group_size: group, bits, ...Object.fromEntries(others) };
+  await putMlx(write, { ...toHuggingFaceConfig(config, torch), quantization, quantization_config: quantization }, specs, texts);
+  return bytesOfSpecs(specs);
+}
+
+type MlxSpec = TensorSpec & { readonly data: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array> };
+
+function bytesOfSpecs(specs: readonly TensorSpec[]): number {
+  return specs.reduce((sum, { shape, dtype }) => sum + shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]), 0);
+}
+
+async function putMlx(
+  write: WriteFile,
+  config: object,
+  specs: readonly MlxSpec[],
+  texts: WritableModel['texts'],
+  onProgress?: OnBytes,
+): Promise<void> {
+  const progress = counter(bytesOfSpecs(specs), onProgress);
   for (const { name, bytes } of texts) await write(name, (sink) => sink.write(bytes));
   await write(WEIGHTS_FILE, (sink) => writeSafetensors(sink, specs, (spec) => progress(spec.data()), { format: 'mlx' }));
-  const quantization = { group_size: groupSize, bits };
-  const json = { ...toHuggingFaceConfig(config, torch), quantization, quantization_config: quantization };
-  await write(CONFIG_FILE, (sink) => sink.write(jsonBytes(json)));
+  await write(CONFIG_FILE, (sink) => sink.write(jsonBytes(config)));
 }
 
 /** Numbers in the type that they are to be written in. */

@@ -26,7 +26,7 @@ export async function readAffineRows(parts: AffineParts, columns: number, first:
   return { codes, scales: await factors(parts.scales), minimums: await factors(parts.minimums) };
 }
 
-/** Codes one after another, lowest bits first, through bytes and words alike (3 and 6 bits too). */
+/** Codes one after another, lowest bits first, through bytes and words alike. */
 export function unpackCodes(bytes: Uint8Array, bits: number, out: Float32Array | Uint8Array): void {
   if (bits === 8) {
     out.set(bytes);
@@ -40,11 +40,11 @@ export function unpackCodes(bytes: Uint8Array, bits: number, out: Float32Array |
     }
     return;
   }
-  // 3 bits: eight codes in three bytes; 6 bits: four.
-  const each = 24 / bits;
-  for (let from = 0, to = 0; from < bytes.length; from += 3) {
-    const word = bytes[from] | (bytes[from + 1] << 8) | (bytes[from + 2] << 16);
-    for (let j = 0; j < each; j++) out[to++] = (word >> (j * bits)) & mask;
+  for (let i = 0, at = 0, held = 0, have = 0; i < out.length; i++) {
+    for (; have < bits; have += 8) held |= bytes[at++] << have;
+    out[i] = held & mask;
+    held >>>= bits;
+    have -= bits;
   }
 }
 

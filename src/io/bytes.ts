@@ -73,7 +73,7 @@ export interface StoredTensor extends Piece {
 
 /** A matrix by groups of inputs: value = scale * code + minimum. */
 export interface AffineParts {
-  /** Of a code: 2, 3, 4, 6 or 8. */
+  /** Of a code: 2, 3, 4, 5, 6 or 8. */
   readonly bits: number;
   /** Inputs that share a scale and a minimum: 32, 64 or 128. */
   readonly group: number;

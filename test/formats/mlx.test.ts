@@ -72,8 +72,8 @@ it('follows what config.json says of each module', () => {
   expect(formats('transformer.b')).toEqual({ bits: 8, groupSize: 32 });
   expect(formats('transformer.c')).toEqual({ bits: 4, groupSize: 64 });
   expect(affineFormats({}, 'c')).toBeUndefined();
-  expect(() => affineFormats({ quantization: { bits: 5, group_size: 64 } }, 'c')).toThrow(
-    'c: quantization.bits is 5; one of 2, 3, 4, 6, 8',
+  expect(() => affineFormats({ quantization: { bits: 7, group_size: 64 } }, 'c')).toThrow(
+    'c: quantization.bits is 7; one of 2, 3, 4, 5, 6, 8',
   );
   expect(() => affineFormats({ quantization: { bits: 4, group_size: 16 } }, 'c')).toThrow('quantization.group_size is 16');
   expect(() => affineFormats({ quantization: { bits: 4, group_size: 32, mode: 'mxfp4' } }, 'c')).toThrow(
