@@ -83,7 +83,14 @@ export class Builder {
   determinize(start: number, end: number): Automaton {
     const sets: (readonly number[])[] = [];
     const ids = new Map<string, number>();
+    const alone = new Int32Array(this.states.length).fill(-1); // sets of one state, which most are
     const idOf = (members: readonly number[]): number => {
+      if (members.length > 1) return idOfSet(members);
+      const [member] = members;
+      if (alone[member] < 0) alone[member] = idOfSet(members);
+      return alone[member];
+    };
+    const idOfSet = (members: readonly number[]): number => {
       const closed = this.closure(members, end);
       const key = closed.join(',');
       const known = ids.get(key);
@@ -120,8 +127,10 @@ export class Builder {
 
   private joined(members: readonly number[], idOf: (members: readonly number[]) => number): Step[] {
     const steps = members.flatMap((member) => this.states[member].steps);
-    const cuts = [...new Set(steps.flatMap(({ low, high }) => [low, high + 1]))].sort((a, b) => a - b);
     const sorted = steps.sort((a, b) => a.low - b.low);
+    if (sorted.every(({ low }, i) => i === 0 || low > sorted[i - 1].high))
+      return sorted.map(({ low, high, to }) => ({ low, high, to: idOf([to]) }));
+    const cuts = [...new Set(steps.flatMap(({ low, high }) => [low, high + 1]))].sort((a, b) => a - b);
     const result: { low: number; high: number; to: number }[] = [];
     let next = 0;
     let open: typeof sorted = [];
