@@ -132,7 +132,7 @@ async function serve(terminal: Terminal, words: readonly string[], options: Serv
     terminal,
     `serving ${sources.map(({ id }) => id).join(', ')} at ${urlOf(host, bound)} ${await described(sources, options)}`,
   );
-  await ended(terminal);
+  const signal = await ended(terminal);
   if (handler.active > 0)
     tell(terminal, `stopping: ${handler.active} under way may take ${grace} s more; Ctrl-C again ends them now`);
   const hurry = new Promise<number>((now) => {
@@ -144,7 +144,7 @@ async function serve(terminal: Terminal, words: readonly string[], options: Serv
   await Promise.race([handler.stop(grace * 1000), hurry.then(() => handler.stop(0))]);
   server.closeAllConnections();
   await closed;
-  throw new Interrupted();
+  if (signal === 'SIGINT') throw new Interrupted();
 }
 
 /** Models as sources, their files found; what is wrong with one is said before the port is taken. */
@@ -225,15 +225,16 @@ function whyNot({ code, message }: NodeJS.ErrnoException, host: string, port: nu
   return `port ${port} of ${host} cannot be listened on: ${message}`;
 }
 
-/** Ctrl-C, or a polite end from outside. */
-function ended(terminal: Terminal): Promise<void> {
+/** Ctrl-C, or a polite end from outside, which is no failure. */
+function ended(terminal: Terminal): Promise<'SIGINT' | 'SIGTERM'> {
   return new Promise((resolve) => {
-    const forget = terminal.onInterrupt(() => end());
-    const end = (): void => {
+    const forget = terminal.onInterrupt(() => end('SIGINT'));
+    const terminate = (): void => end('SIGTERM');
+    const end = (signal: 'SIGINT' | 'SIGTERM'): void => {
       forget();
-      process.off('SIGTERM', end);
-      resolve();
+      process.off('SIGTERM', terminate);
+      resolve(signal);
     };
-    process.on('SIGTERM', end);
+    process.on('SIGTERM', terminate);
   });
 }

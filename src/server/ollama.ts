@@ -56,7 +56,7 @@ function formatOf(format: unknown): TextOptions {
 
 /** `/api/chat`. Throws `ApiError` as OpenAI's endpoints do. */
 export async function ollamaChat(call: Call, body: Body): Promise<Reply> {
-  refuse(body, { tools: "this model's template defines no tools", think: 'this model does not reason apart from its answer' });
+  refuse(body, { tools: '/v1/chat/completions has them', think: 'this model does not reason apart from its answer' });
   const values = readFields(body, { ...common, messages: anything });
   const list = Array.isArray(values.messages) ? values.messages : [];
   if (list.some((message: unknown) => hasImages(message))) throw badField('messages', 'images are not supported: only text is');

@@ -17,7 +17,7 @@ const fields = {
 } as const;
 
 const unsupported = {
-  tools: "this model's template defines no tools",
+  tools: '/v1/chat/completions has them',
   previous_response_id: 'nothing is kept: send the whole conversation as input',
   conversation: 'nothing is kept: send the whole conversation as input',
   prompt: 'send instructions and input',
