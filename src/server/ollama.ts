@@ -8,7 +8,7 @@ import { type ApiError, badField } from './errors.js';
 import { anything, type Body, boolean, number, object, readFields, refuse, text, texts, whole } from './fields.js';
 import type { ModelSource } from './models.js';
 import { readFormat } from './openai/format.js';
-import { checkLength, encodeChatPrompt, readMessages } from './openai/prompts.js';
+import { checkLength, checkText, encodeChatPrompt, mostCharacters, readMessages } from './openai/prompts.js';
 
 const options = {
   num_predict: whole(-2),
@@ -83,6 +83,7 @@ export async function ollamaGenerate(call: Call, body: Body): Promise<Reply> {
   const { prompt = '', system } = values;
   if (prompt === '') return loaded(call, { response: '' });
   const { model } = call;
+  checkText(model, prompt.length + (system?.length ?? 0), 'prompt');
   const inTemplate = model.hasChatTemplate && !values.raw;
   const ids = inTemplate
     ? await model.encodePrompt([
@@ -173,7 +174,11 @@ export async function ollamaEmbed(call: Call, body: Body): Promise<Reply> {
   call.admit(1);
   const began = performance.now();
   const { model, adapter, signal, tally } = call;
-  const ids = (list as string[]).map((item) => model.tokenizer.encode(item, { bos: model.tokenizer.addBos }));
+  if (!(truncate ?? true)) for (const item of list as string[]) checkText(model, item.length, 'input');
+  const most = mostCharacters * model.engine.context; // what is cut off anyway need not be made tokens of
+  const ids = (list as string[])
+    .map((item) => item.slice(0, most))
+    .map((item) => model.tokenizer.encode(item, { bos: model.tokenizer.addBos }));
   const vectors = await model.embed(ids, { adapter, signal, truncate: truncate ?? true });
   tally.promptTokens += ids.reduce((sum, { length }) => sum + length, 0);
   const counted = {

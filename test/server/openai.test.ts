@@ -225,6 +225,7 @@ describe('wrong requests', () => {
     [{ best_of: 1, n: 2 }, /best_of is 1, but n is 2/],
     [{ prompt: [1, 99999999] }, /token 1 has id 99999999/],
     [{ prompt: 'x '.repeat(9000) }, /tokens, but this model's context takes 1024/],
+    [{ prompt: 'x '.repeat(900_000) }, /1800000 characters, far more than/],
     [{ prompt: [] }, /prompt is \[\]; expected/],
     [{ prompt: { a: 1 } }, /prompt is \{"a":1\}; expected/],
     [{ stream_options: {} }, /goes with "stream": true/],

@@ -56,6 +56,8 @@ export async function encodeChatPrompt(
   messages: readonly ChatMessage[],
   tools?: Tools,
 ): Promise<readonly number[]> {
+  const characters = messages.reduce((sum, { content }) => sum + content.length, 0);
+  checkText(model, characters, 'messages');
   const ids = await model.encodePrompt(messages, tools);
   checkLength(model, ids.length, 'messages');
   return ids;
@@ -78,12 +80,29 @@ async function encodeOne(model: TextModel, prompt: unknown, param: string): Prom
   const isIds = Array.isArray(prompt) && prompt.length > 0 && prompt.every((id) => Number.isInteger(id));
   if (typeof prompt !== 'string' && !isIds)
     throw badField(param, `${param} is ${shown(prompt)}; expected a text, token ids, or a list of either`);
+  if (typeof prompt === 'string') checkText(model, prompt.length, param);
   const ids = await model.encodePrompt(prompt as string | number[]);
   if (ids.length === 0) throw badField(param, `the ${param} is empty: give at least one character`);
   const { vocabSize } = model.engine.model.config;
   const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
   if (wrong >= 0) throw badField(param, `token ${wrong} has id ${ids[wrong]}, but the model's vocabulary has ${vocabSize} ids`);
   return ids;
+}
+
+/** No vocabulary has pieces this long on average: more text cannot fit, and is not cut into tokens to find that out. */
+export const mostCharacters = 64;
+
+export function checkText(model: TextModel, characters: number, param: string): void {
+  const { context } = model.engine;
+  if (characters <= context * mostCharacters) return;
+  throw new ApiError(
+    400,
+    `the prompt has ${characters} characters, far more than this model's context of ${context} tokens takes: shorten it`,
+    {
+      param,
+      code: 'context_length_exceeded',
+    },
+  );
 }
 
 export function checkLength(model: TextModel, length: number, param: string): void {
