@@ -6,7 +6,7 @@ import { InputError } from '../errors.js';
 import type { ByteSource, StoredTensor } from '../io/bytes.js';
 import { decodeUtf8, parseJson } from '../io/json.js';
 import { readTorch, type TorchContents, TorchTensor } from '../io/torch.js';
-import { configFromFields, configFromHuggingFace, type ModelConfig } from '../model/config.js';
+import { type ConfigFields, configFromHuggingFace, configFromWidths, type ModelConfig } from '../model/config.js';
 import { canonicalName, parameterShapes } from '../model/parameters.js';
 import type { ModelFile } from './model-file.js';
 
@@ -97,26 +97,16 @@ function configFromShapes(weights: ReadonlyMap<string, TorchTensor>, file: strin
     const [, ffnDim] = shapeOf(`layers.${i}.ffn.proj_2`);
     return { queryHeads, kvHeads: (shapeOf(`layers.${i}.attn.qkv_proj`)[0] / headDim - queryHeads) / 2, width, ffnDim };
   });
-  return configFromFields(
-    {
-      num_transformer_layers: layers,
-      model_dim: modelDim,
-      head_dim: headDim,
-      vocab_size: vocabulary === llamaVocabulary.rows ? llamaVocabulary.pieces : vocabulary,
-      num_query_heads: each.map(({ queryHeads }) => queryHeads),
-      num_kv_heads: each.map(({ kvHeads }) => kvHeads),
-      ffn_multipliers: each.map(({ ffnDim }) => ffnDim / modelDim),
-      ffn_dim_divisor: each.reduce((divisor, { ffnDim }) => commonDivisor(divisor, ffnDim), 0),
-      ffn_with_glu: each[0].width === 2 * each[0].ffnDim,
-      normalize_qk_projections: true,
-      share_input_output_layers: !shapes.has('transformer.classifier.weight'),
-    },
-    file,
-  );
-}
-
-function commonDivisor(a: number, b: number): number {
-  return b === 0 ? a : commonDivisor(b, a % b);
+  const fields: ConfigFields = {
+    num_transformer_layers: layers,
+    model_dim: modelDim,
+    head_dim: headDim,
+    vocab_size: vocabulary === llamaVocabulary.rows ? llamaVocabulary.pieces : vocabulary,
+    ffn_with_glu: each[0].width === 2 * each[0].ffnDim,
+    normalize_qk_projections: true,
+    share_input_output_layers: !shapes.has('transformer.classifier.weight'),
+  };
+  return configFromWidths(fields, each, file);
 }
 
 /** AdamW's state of a training checkpoint: steps taken, and the moments by parameter. */

@@ -9,7 +9,7 @@ import { affineBlocks } from '../io/gguf-affine.js';
 import { blockTypes } from '../io/gguf-blocks.js';
 import type { GgufEntry } from '../io/gguf-write.js';
 import { decoded, joined } from '../io/pieces.js';
-import { type ConfigFields, configFromFields, type ModelConfig } from '../model/config.js';
+import { type ConfigFields, configFromWidths, type ModelConfig } from '../model/config.js';
 import { readTokenizerTexts } from './gguf-tokenizer.js';
 import type { ModelFile } from './model-file.js';
 
@@ -70,8 +70,11 @@ function configFrom({ metadata, tensors }: GgufContents, file: string): ModelCon
   if (metadata.has('openelm.rope.scaling.type') && metadata.get('openelm.rope.scaling.type') !== 'none') {
     throw new InputError(`${file}: openelm.rope.scaling.type is not supported`);
   }
-  const ffnDims = perLayer('openelm.feed_forward_length');
-  const divisor = ffnDims.reduce(commonDivisor, 0);
+  const [ffnDims, queryHeads, kvHeads] = ['feed_forward_length', 'attention.head_count', 'attention.head_count_kv'].map((key) => {
+    const list = perLayer(`openelm.${key}`);
+    if (list.length !== layers) throw new InputError(`${file}: openelm.${key} has ${list.length} numbers for ${layers} layers`);
+    return list;
+  });
   const vocabSize = shapes.get('token_embd.weight')?.[0];
   if (vocabSize === undefined) throw new InputError(`${file}: the tensor token_embd.weight is missing`);
   const ids = ['bos', 'eos', 'eot'].map((name) => metadata.get(`tokenizer.ggml.${name}_token_id`));
@@ -86,28 +89,14 @@ function configFrom({ metadata, tensors }: GgufContents, file: string): ModelCon
     max_context_length: context,
     rope_max_length: number('openelm.rope.max_length', Math.min(2 ** 31 - 1, 2 * context)),
     rope_freq_constant: number('openelm.rope.freq_base', 10_000),
-    num_query_heads: perLayer('openelm.attention.head_count'),
-    num_kv_heads: perLayer('openelm.attention.head_count_kv'),
-    ffn_multipliers: ffnDims.map((width) => width / modelDim),
-    ffn_dim_divisor: divisor,
     ffn_with_glu: shapes.has('blk.0.ffn_gate.weight'),
     normalize_qk_projections: shapes.has('blk.0.attn_q_norm.weight'),
     share_input_output_layers: !shapes.has('output.weight'),
     bos_token_id: known[0] ?? null,
     eos_token_id: ends.length === 0 ? null : ends,
   };
-  const config = configFromFields(fields, file);
-  const wrong = config.layers.findIndex(({ ffnDim }, i) => ffnDim !== ffnDims[i]);
-  if (wrong >= 0) {
-    throw new InputError(
-      `${file}: openelm.feed_forward_length of layer ${wrong}, ${ffnDims[wrong]}, is no width that a config can say`,
-    );
-  }
-  return config;
-}
-
-function commonDivisor(a: number, b: number): number {
-  return b === 0 ? a : commonDivisor(b, a % b);
+  const widths = ffnDims.map((ffnDim, i) => ({ ffnDim, queryHeads: queryHeads[i], kvHeads: kvHeads[i] }));
+  return configFromWidths(fields, widths, file);
 }
 
 /** Parts of the names: GGUF's and the model's. */

@@ -179,6 +179,35 @@ export function configFromHuggingFace(json: unknown, file: string): ModelConfig 
   return resolve(reader);
 }
 
+/** The widths of a layer as its weights have them. */
+export interface LayerWidths {
+  readonly queryHeads: number;
+  readonly kvHeads: number;
+  readonly ffnDim: number;
+}
+
+/** A config of layers whose widths are known and not the rule that made them. Throws `InputError` where no config can say them. */
+export function configFromWidths(fields: ConfigFields, layers: readonly LayerWidths[], where: string): ModelConfig {
+  const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b));
+  const widths = layers.map(({ ffnDim }) => ffnDim);
+  const config = configFromFields(
+    {
+      ...fields,
+      num_transformer_layers: layers.length,
+      num_query_heads: layers.map(({ queryHeads }) => queryHeads),
+      num_kv_heads: layers.map(({ kvHeads }) => kvHeads),
+      ffn_multipliers: widths.map((width) => width / fields.model_dim),
+      ffn_dim_divisor: widths.reduce(commonDivisor, 0),
+    },
+    where,
+  );
+  const wrong = config.layers.findIndex(({ ffnDim }, i) => ffnDim !== widths[i]);
+  if (wrong >= 0) {
+    throw new InputError(`${where}: the feed-forward width of layer ${wrong}, ${widths[wrong]}, is none that a config can say`);
+  }
+  return config;
+}
+
 /** `config` with the token ids that a parsed `generation_config.json` names in place of its own. */
 export function withGenerationConfig(config: ModelConfig, json: unknown, file: string): ModelConfig {
   const reader = new FieldReader(json, file);
