@@ -65,7 +65,7 @@ double probe(const KernelTable& table, double (*now)()) {
         }
       if (rows == 1) continue;
       double best = 1e9;
-      const double end = now() + 2;
+      const double end = now() + 1;
       for (double before = now(); before < end; before = now()) {
         for (int i = 0; i < 8; i++) run();
         const double time = now() - before;
