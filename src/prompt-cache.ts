@@ -6,12 +6,13 @@ import type { Checkpoint } from './checkpoint.js';
 import { InputError, messageOf } from './errors.js';
 import type { Engine } from './infer/engine.js';
 import type { PromptCaching } from './infer/text.js';
-import { bytesInMemory } from './io/bytes.js';
+import { type ByteSink, bytesInMemory } from './io/bytes.js';
 import { ensureWritable, writeAtomic } from './io/node/files.js';
 import { fingerprint, sha256 } from './io/node/fingerprint.js';
 import { parentOf, readIfThere } from './io/node/paths.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from './io/safetensors.js';
 import type { CacheArray } from './model/cache.js';
+import type { ModelConfig } from './model/config.js';
 import { kvBytesPerToken } from './model/parameters.js';
 import type { Backend } from './tensor/backend.js';
 import { commonPrefix } from './tokenizer/prefix.js';
@@ -38,6 +39,14 @@ export interface PromptCacheParts {
   readonly onNotice?: (message: string) => void;
 }
 
+/** What a file's keys and values must be of. */
+export interface PromptCacheFacts {
+  readonly config: ModelConfig;
+  readonly cacheType: 'f16' | 'f32';
+  /** Model, adapter, precision and arithmetic. */
+  readonly origin: Readonly<Record<string, string>>;
+}
+
 /** What is in a file: usable, or not and why. */
 type Stored =
   | { readonly state: 'whole'; readonly tokens: number[]; readonly rows: CacheArray[] }
@@ -48,8 +57,9 @@ type Stored =
 export function promptCaching(parts: PromptCacheParts): PromptCaching {
   const { engine, onNotice } = parts;
   return async (file, prompt, { adapter, signal }) => {
-    const origin = await originOf(parts, adapter);
-    const stored = await readStored(file, parts, origin);
+    const { cacheType } = parts;
+    const facts = { config: engine.model.config, cacheType, origin: await originOf(parts, adapter) };
+    const stored = await readStored(file, facts);
     let kept = 0;
     if (stored.state === 'whole') {
       const shared = Math.min(commonPrefix(stored.tokens, prompt), engine.context);
@@ -63,7 +73,7 @@ export function promptCaching(parts: PromptCacheParts): PromptCaching {
     await ensureWritable(parentOf(file));
     return async () => {
       const rows = await engine.cachedRows(prompt, adapter);
-      if (rows) await writeStored(file, Array.from(prompt), rows, parts, origin);
+      if (rows) await writeAtomic(file, (sink) => writePromptCache(sink, Array.from(prompt), rows, facts));
     };
   };
 }
@@ -87,28 +97,27 @@ async function originOf(parts: PromptCacheParts, adapter: string | null | undefi
 }
 
 /** What is there. Throws `InputError` when it is something else, which must not be written over, or cannot be read. */
-async function readStored(file: string, parts: PromptCacheParts, origin: Readonly<Record<string, string>>): Promise<Stored> {
-  const { config } = parts.engine.model;
+async function readStored(file: string, facts: PromptCacheFacts): Promise<Stored> {
+  const { config } = facts;
   const most = kvBytesPerToken(config, 'f32') * config.ropeMaxLength + (1 << 20);
   const bytes = await readIfThere(file, most);
-  if (!bytes || bytes.length === 0) return { state: 'absent' };
+  return !bytes || bytes.length === 0 ? { state: 'absent' } : readPromptCache(file, bytes, facts);
+}
+
+/** What bytes are of. Throws `InputError` when they are no prompt cache. */
+export async function readPromptCache(file: string, bytes: Uint8Array, facts: PromptCacheFacts): Promise<Stored> {
   const start = new TextDecoder().decode(bytes.subarray(8, 8 + beginning.length));
   if (!(start === beginning || (bytes.length < 8 + beginning.length && beginning.startsWith(start) && start !== '')))
     throw new InputError(`${file}: no prompt cache but something else, which is left as it is: name another file`);
   try {
-    return await checkStored(file, bytes, parts, origin);
+    return await checkStored(file, bytes, facts);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
     return { state: 'damaged', why: `it is damaged (${messageOf(error).replace(`${file}: `, '')})` };
   }
 }
 
-async function checkStored(
-  file: string,
-  bytes: Uint8Array,
-  { engine, cacheType }: PromptCacheParts,
-  origin: Readonly<Record<string, string>>,
-): Promise<Stored> {
+async function checkStored(file: string, bytes: Uint8Array, { config, cacheType, origin }: PromptCacheFacts): Promise<Stored> {
   const { tensors, metadata } = await readSafetensors(bytesInMemory(file, bytes));
   if (metadata.version !== version) return { state: 'foreign', why: `it is of version ${metadata.version}, not ${version}` };
   const different = Object.keys(origin).find((name) => metadata[name] !== origin[name]);
@@ -122,7 +131,7 @@ async function checkStored(
     return { state: 'foreign', why: `it was made with ${what[different as keyof typeof what]}` };
   }
   const count = tensors.get('tokens')?.shape[0] ?? 0;
-  const specs = specsOf(engine, count, cacheType);
+  const specs = specsOf(config, count, cacheType);
   const wrong = specs.find(({ name, dtype, shape }) => {
     const found = tensors.get(name);
     return !found || found.dtype !== dtype || found.shape.join() !== shape.join();
@@ -138,35 +147,35 @@ async function checkStored(
     return dtype === 'I32' ? new Int32Array(buffer) : dtype === 'F16' ? new Uint16Array(buffer) : new Float32Array(buffer);
   });
   const tokens = Array.from(arrays[0]);
-  const { vocabSize } = engine.model.config;
+  const { vocabSize } = config;
   if (tokens.some((id) => id < 0 || id >= vocabSize))
     throw new InputError(`it names tokens outside the vocabulary of ${vocabSize}`);
   return { state: 'whole', tokens, rows: arrays.slice(1) as CacheArray[] };
 }
 
 /** The tokens, then keys and values of each layer, as `readRows` gives them. */
-function specsOf({ model }: Engine, count: number, cacheType: 'f16' | 'f32'): TensorSpec[] {
+function specsOf({ layers }: ModelConfig, count: number, cacheType: 'f16' | 'f32'): TensorSpec[] {
   const dtype = cacheType === 'f16' ? 'F16' : 'F32';
   return [
     { name: 'tokens', dtype: 'I32', shape: [count] },
-    ...model.config.layers.flatMap(({ kvHeads, headDim }, i) =>
+    ...layers.flatMap(({ kvHeads, headDim }, i) =>
       ['keys', 'values'].map((what): TensorSpec => ({ name: `layers.${i}.${what}`, dtype, shape: [count, kvHeads, headDim] })),
     ),
   ];
 }
 
-async function writeStored(
-  file: string,
+/** Writes tokens with their keys and values. */
+export async function writePromptCache(
+  sink: ByteSink,
   tokens: readonly number[],
   rows: readonly CacheArray[],
-  { engine, cacheType }: PromptCacheParts,
-  origin: Readonly<Record<string, string>>,
+  { config, cacheType, origin }: PromptCacheFacts,
 ): Promise<void> {
-  const specs = specsOf(engine, tokens.length, cacheType);
+  const specs = specsOf(config, tokens.length, cacheType);
   const arrays = [Int32Array.from(tokens), ...rows];
   const bytesOf = new Map(
     specs.map(({ name }, i) => [name, new Uint8Array(arrays[i].buffer, arrays[i].byteOffset, arrays[i].byteLength)]),
   );
   const metadata = { format, version, ...origin, content: sha256(bytesOf.values()) };
-  await writeAtomic(file, (sink) => writeSafetensors(sink, specs, ({ name }) => [bytesOf.get(name)!], metadata));
+  await writeSafetensors(sink, specs, ({ name }) => [bytesOf.get(name)!], metadata);
 }

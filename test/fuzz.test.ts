@@ -7,7 +7,7 @@ it.each(Object.keys(kinds))('damaged %s are read, or refused in one sentence', a
   await readAll(name);
   const { read, refused, slowest } = await fuzz(
     name,
-    name === 'results' ? 60 : ['gguf', 'torch', 'mlx'].includes(name) ? 100 : 300,
+    name === 'results' ? 60 : ['gguf', 'torch', 'mlx', 'json-schema'].includes(name) ? 100 : 300,
     8,
   );
   expect(read + refused).toBeGreaterThan(0);

@@ -14,9 +14,13 @@ import { readGgufModel } from '../src/formats/gguf.js';
 import { affineTensors } from '../src/formats/mlx.js';
 import type { ModelFile, ModelFormat } from '../src/formats/model-file.js';
 import { writeCoreNetFile, writeGgufFile, writeMlx } from '../src/formats/write.js';
+import { compile } from '../src/grammar/compile.js';
+import { parseGbnf } from '../src/grammar/gbnf.js';
+import { parseJsonSchema } from '../src/grammar/json-schema.js';
+import { regexExpression } from '../src/grammar/regex.js';
 import { bytesInMemory, type StoredTensor } from '../src/io/bytes.js';
 import { TEXT_FILES } from '../src/io/hub-listing.js';
-import { decodeUtf8 } from '../src/io/json.js';
+import { decodeUtf8, parseJson } from '../src/io/json.js';
 import { localCorpora } from '../src/io/node/corpora.js';
 import { parseRows } from '../src/io/node/datasets.js';
 import { readLog } from '../src/io/node/run-log.js';
@@ -27,6 +31,7 @@ import { configFromFields } from '../src/model/config.js';
 import { parameterValues } from '../src/model/initialize.js';
 import { checkWeights, type Precision, parameterShapes } from '../src/model/parameters.js';
 import type { WriteFile } from '../src/model/write.js';
+import { readPromptCache, writePromptCache } from '../src/prompt-cache.js';
 import { tokenizerFromModel } from '../src/tokenizer/sentencepiece.js';
 import type { Tokenizer } from '../src/tokenizer/tokenizer.js';
 import { type ModelPiece, writeTokenizerModel } from '../src/tokenizer/write.js';
@@ -103,6 +108,36 @@ function smallTokenizer(): Tokenizer {
   ];
   return tokenizerFromModel(writeTokenizerModel(pieces, {}), 'small');
 }
+
+const promptCacheFacts = {
+  config: configFromFields({ ...smallFields, vocab_size: 300, num_transformer_layers: 1, model_dim: 32 }, 'small'),
+  cacheType: 'f16',
+  origin: { model: 'a', adapter: 'none', precision: 'f16', arithmetic: 'native' },
+} as const;
+
+async function smallPromptCache(): Promise<Uint8Array> {
+  const sink = memorySink();
+  const tokens = [5, 6, 7];
+  const rows = promptCacheFacts.config.layers.flatMap(({ kvHeads, headDim }) =>
+    [1, 2].map((value) => new Uint16Array(tokens.length * kvHeads * headDim).fill(value)),
+  );
+  await writePromptCache(sink, tokens, rows, promptCacheFacts);
+  return sink.bytes();
+}
+
+const schema = {
+  type: 'object',
+  properties: {
+    a: { $ref: '#/$defs/b' },
+    n: { type: 'number', minimum: -2.5, exclusiveMaximum: 30 },
+    s: { type: 'string', pattern: '^a|b{2,3}', maxLength: 9 },
+    o: { oneOf: [{ const: 'x' }, { type: 'integer', multipleOf: 3 }] },
+  },
+  patternProperties: { '^x': true },
+  required: ['n'],
+  maxProperties: 5,
+  $defs: { b: { type: 'array', prefixItems: [{ enum: [1, null, { k: [] }] }], items: { $ref: '#' }, maxItems: 4 } },
+};
 
 /** All that opening a file looks at, and every value, whatever the header says. */
 async function readModel(bytes: Uint8Array, model: ModelFile): Promise<void> {
@@ -183,6 +218,28 @@ export const kinds: Record<string, Kind> = {
         bytes.length,
       );
     },
+  },
+  'prompt-cache': {
+    inputs: [await smallPromptCache()],
+    read: async (bytes) => {
+      const stored = await readPromptCache('x', bytes, promptCacheFacts);
+      if (stored.state === 'whole' && stored.tokens.join() !== '5,6,7') throw new Error('believed what was changed');
+    },
+  },
+  gbnf: {
+    inputs: [
+      'root ::= "[" (item ("," item)*)? "]"\nitem ::= [a-z]{1,4} | root # nested\n',
+      'root ::= a | "\\x41" .\na ::= [^\\]x]+',
+    ].map((text) => Buffer.from(text)),
+    read: async (bytes) => compile(parseGbnf(Buffer.from(bytes).toString('utf8'))),
+  },
+  regex: {
+    inputs: ['^(?:ab|[^c-e\\d]{2,5})+\\u{1f98a}?$', '(\\w+)@(?<host>x|y\\.z){1,3}|\\S*'].map((text) => Buffer.from(text)),
+    read: async (bytes) => compile({ root: regexExpression(Buffer.from(bytes).toString('utf8'), 'search'), rules: new Map() }),
+  },
+  'json-schema': {
+    inputs: [Buffer.from(JSON.stringify(schema))],
+    read: async (bytes) => compile(parseJsonSchema(parseJson(decodeUtf8(bytes, 'x'), 'x'))),
   },
   safetensors: {
     inputs: [
