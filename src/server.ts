@@ -2,7 +2,6 @@
 // signals and the page's files are the command line's (app/serve.ts).
 
 import { openChatTemplate, openCheckpoint } from './checkpoint.js';
-import { InputError } from './errors.js';
 import { type LoadOptions, load, type Model } from './index.js';
 import { defaultChatModel, defaultModel } from './locate.js';
 import { countParameters, type ModelConfig } from './model/config.js';
@@ -40,11 +39,8 @@ export async function createServer(options: ServerOptions = {}): Promise<Handler
   const { models = [defaultChatModel, defaultModel], ...rest } = options;
   const sources: ModelSource[] = [];
   for (const model of models) {
-    const source =
-      typeof model === 'string' ? await sourceOf({ model }) : 'engine' in model ? loadedSource(model) : await sourceOf(model);
-    if (sources.some(({ id }) => id === source.id))
-      throw new InputError(`two models are called ${source.id}: give one another name (name=MODEL)`);
-    sources.push(source);
+    if (typeof model === 'string') sources.push(await sourceOf({ model }));
+    else sources.push('engine' in model ? loadedSource(model) : await sourceOf(model));
   }
   return createHandler({ ...rest, models: sources });
 }

@@ -9,9 +9,16 @@ import { InputError } from '../errors.js';
 import { openBackend } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { defaultChatModel, defaultModel } from '../locate.js';
-import { createHandler } from '../server/handler.js';
-import type { ModelSource } from '../server/models.js';
-import { defaultServerSlots, type Handler, loopbackHosts, type RequestLog, type ServedModel, sourceOf } from '../server.js';
+import {
+  createHandler,
+  defaultServerSlots,
+  type Handler,
+  loopbackHosts,
+  type ModelSource,
+  type RequestLog,
+  type ServedModel,
+  sourceOf,
+} from '../server.js';
 import { hubOptions } from './loading.js';
 import { addComputeOptions, type ModelOptions, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
@@ -164,8 +171,6 @@ async function openSources(terminal: Terminal, words: readonly string[], options
   } finally {
     bar.finish();
   }
-  const twice = sources.find(({ id }, i) => sources.findIndex((other) => other.id === id) < i);
-  if (twice) throw new InputError(`two models are called ${twice.id}: give one another name (name=MODEL)`);
   return sources;
 }
 

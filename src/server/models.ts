@@ -1,6 +1,7 @@
 // The models of a server: each is loaded when it is first asked for, and the one that was used longest ago is put away when the next
 // does not fit beside those that are there. An adapter is a model of its own name on its base. How one is loaded is the caller's.
 
+import { InputError } from '../errors.js';
 import type { TextModel } from '../infer/text.js';
 import { ApiError } from './errors.js';
 
@@ -130,6 +131,8 @@ export class Models {
     const entry = (source: ModelSource): Entry => ({
       ...{ source, gate: new Gate(source.slots ?? 1, options.queue), loaded: false, users: 0, lastUsed: 0 },
     });
+    const twice = sources.find(({ id }, i) => sources.findIndex((other) => other.id === id) < i);
+    if (twice) throw new InputError(`two models are called ${twice.id}: give one another name (name=MODEL)`);
     this.entries = new Map(sources.map((source) => [source.id, entry(source)]));
   }
 
