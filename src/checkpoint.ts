@@ -3,8 +3,6 @@
 // model. Each format's own reader is in formats/.
 
 import { InputError } from './errors.js';
-import { readCoreNetModel } from './formats/corenet.js';
-import { readGgufModel } from './formats/gguf.js';
 import { affineFormats, affineTensors } from './formats/mlx.js';
 import type { ModelFile, ModelFormat } from './formats/model-file.js';
 import { chatTemplateBeside } from './infer/chat.js';
@@ -52,9 +50,11 @@ export interface Checkpoint extends Texts {
 export async function openCheckpoint(model?: string, hub: DownloadOptions = {}): Promise<Checkpoint> {
   const name = model ?? defaultModel;
   const place = await locateModel(name, hub);
-  if (isGgufFile(place)) return fileCheckpoint(name, place, readGgufModel);
+  // Readers of single files are imported only for such.
+  if (isGgufFile(place)) return fileCheckpoint(name, place, (await import('./formats/gguf.js')).readGgufModel);
   if (isCoreNetFile(place)) {
     const file = `${parentOf(place)}/config.json`;
+    const { readCoreNetModel } = await import('./formats/corenet.js');
     const beside = (await kindOf(file)) ? configFromHuggingFace(await readJson(file), file) : undefined;
     return fileCheckpoint(name, place, (source) => readCoreNetModel(source, beside), folder(parentOf(place)));
   }

@@ -89,7 +89,7 @@ async function smallModel(to: ModelFormat, dtype: Precision): Promise<Uint8Array
   }
   const texts = [{ name: 'chat_template.jinja', bytes: Buffer.from(template) }];
   const model = { name: 'small', config, tensors, texts };
-  if (to === 'gguf') await writeGgufFile(sink, model, dtype, smallTokenizer());
+  if (to === 'gguf') await writeGgufFile(sink, model, dtype, { tokenizer: smallTokenizer(), template });
   else if (to === 'corenet') await writeCoreNetFile(sink, model, 'f16');
   else {
     const write: WriteFile = async (name, fill) => (name === 'model.safetensors' ? fill(sink) : undefined);

@@ -52,17 +52,16 @@ export async function writeHuggingFace(
 /** llama.cpp's file. Norms are f32 always. Throws `InputError` when llama.cpp's `openelm` cannot be such a model. */
 export async function writeGgufFile(
   sink: ByteSink,
-  { name, config, tensors, texts }: WritableModel,
+  { name, config, tensors }: WritableModel,
   precision: Precision,
-  tokenizer: Tokenizer | undefined,
+  { tokenizer, template }: { readonly tokenizer?: Tokenizer; readonly template?: string },
   onProgress?: OnBytes,
 ): Promise<void> {
   const type = blockTypeOf[precision];
   const metadata = ggufMetadata(config, fileTypes[type]!, name);
   if (tokenizer) metadata.push(...tokenizerMetadata(tokenizer, config.vocabSize, config.eosTokenIds));
   else metadata.push(['tokenizer.ggml.model', { type: 'string', value: 'no_vocab' }]);
-  const template = texts.find((text) => text.name === 'chat_template.jinja');
-  if (template) metadata.push(['tokenizer.chat_template', { type: 'string', value: new TextDecoder().decode(template.bytes) }]);
+  if (template !== undefined) metadata.push(['tokenizer.chat_template', { type: 'string', value: template }]);
   type Spec = GgufSpec & { readonly tensor: StoredTensor };
   const specs = parameterShapes(config).flatMap((parameter): Spec[] => {
     const tensor = tensors.get(parameter.name)!;

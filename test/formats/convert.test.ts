@@ -88,6 +88,13 @@ describe('convert', () => {
     expect(readdirSync(folder).filter((name) => name.includes('.tmp'))).toEqual([]);
   });
 
+  it('takes a template out of tokenizer_config.json too', async () => {
+    await writeSmall(place('chat'), 'f16', {}, ['tokenizer.model']);
+    writeFileSync(join(place('chat'), 'tokenizer_config.json'), JSON.stringify({ chat_template: template, eos_token: '</s>' }));
+    await convertModel(await openCheckpoint(place('chat')), place('chat.gguf'));
+    expect(await openChatTemplate(await openCheckpoint(place('chat.gguf')))).toBe(template);
+  });
+
   it.each(['q8', 'q4'] as const)('writes GGUF in %s whose values are our own', async (dtype) => {
     const out = place(`${dtype}.gguf`);
     await convertModel(await openCheckpoint(place('model')), out, { dtype });
