@@ -6,6 +6,7 @@ import { jsonText } from '../python/format.js';
 import { pythonFloat, pythonString } from '../python/text.js';
 import { fromData } from '../python/values.js';
 import { type Datasets, datasetKey, evaluatedDocs } from './dataset.js';
+import { filtered } from './filters.js';
 import { documentMetrics, type Responses } from './metrics.js';
 import { eachInstance, generation, type Instance, type RequestOptions, type Shard, shotsOf } from './requests.js';
 import { BOOTSTRAP_ITERATIONS, collectResults, type EvalResults } from './results.js';
@@ -44,7 +45,8 @@ export interface DocumentRecord {
   readonly metrics: Readonly<Record<string, MetricValue>>;
   /** Tokens that did not fit the model's context, over all requests of the document. */
   readonly truncated: number;
-  readonly sample?: Sample;
+  /** One of each pipeline of filters. */
+  readonly samples?: readonly Sample[];
 }
 
 export interface TaskRecord {
@@ -123,10 +125,18 @@ export async function evaluateShard(
     const documents: DocumentRecord[] = [];
     for (const instance of instances) {
       const answers = responses.get(instance)!;
-      const metrics = documentMetrics(task, instance.doc, instance.reading, answers);
       const truncated = answers.loglikelihood.reduce((total, answer) => total + (answer.truncated ?? 0), 0);
-      const sample = options.logSamples === false ? undefined : await sampleOf(task, instance, answers, metrics);
-      documents.push({ docId: instance.docId, metrics, truncated, ...(sample ? { sample } : {}) });
+      const metrics: Record<string, MetricValue> = {};
+      const samples: Sample[] = [];
+      for (const pipeline of task.filter_list ?? [undefined]) {
+        const read = pipeline ? { ...answers, generated: filtered(pipeline, answers.generated ?? '') } : answers;
+        const own = documentMetrics(task, instance.doc, instance.reading, read);
+        for (const [name, value] of Object.entries(own)) metrics[pipeline ? `${name},${pipeline.name}` : name] = value;
+        if (options.logSamples === false) continue;
+        const sample = await sampleOf(task, instance, answers, own);
+        samples.push(pipeline ? { ...sample, filter: pipeline.name, filtered_resps: [read.generated] } : sample);
+      }
+      documents.push({ docId: instance.docId, metrics, truncated, ...(samples.length > 0 ? { samples } : {}) });
     }
     records.push({ task: task.task, numFewshot, original, documents });
   }
@@ -303,7 +313,8 @@ export function mergeShards(
     }
     const long = documents.filter((document) => document.truncated > 0);
     truncated[item.task] = { documents: long.length, tokens: long.reduce((total, document) => total + document.truncated, 0) };
-    const kept = documents.flatMap(({ sample }) => (sample ? [sample] : []));
+    const pipelines = Math.max(0, ...documents.map((document) => document.samples?.length ?? 0));
+    const kept = Array.from({ length: pipelines }, (_, i) => documents.flatMap((document) => document.samples?.[i] ?? [])).flat();
     if (kept.length > 0) samples[item.task] = kept;
     const task = taskOfVersion(item, version === 'pinned' ? 'pinned' : '0.4.13');
     return { task, numFewshot: first.numFewshot, original: first.original, metrics: documents.map(({ metrics }) => metrics) };

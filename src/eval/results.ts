@@ -108,15 +108,16 @@ function taskEntry({ task, metrics }: TaskScores, bootstrapIterations: number): 
     alias: task.task_alias ?? task.task,
     sample_len: metrics.length,
   };
-  for (const name of Object.keys(metrics[0] ?? {})) {
+  for (const key of Object.keys(metrics[0] ?? {})) {
+    const [name, filter = 'none'] = key.split(',');
     const metric: Metric = task.metric_list.find((item) => item.metric === name) ?? { metric: name, aggregation: 'mean' };
     const { value, stderr } = aggregate(
       metric,
-      metrics.map((of) => of[name]),
+      metrics.map((of) => of[key]),
       bootstrapIterations,
     );
-    entry[`${name},none`] = value;
-    entry[`${name}_stderr,none`] = stderr;
+    entry[`${name},${filter}`] = value;
+    entry[`${name}_stderr,${filter}`] = stderr;
   }
   return entry;
 }
@@ -193,6 +194,7 @@ export function taskConfig(task: Task, numFewshot: number): Record<string, unkno
     output_type: task.output_type,
     generation_kwargs: task.generation_kwargs,
     repeats: 1,
+    filter_list: task.filter_list,
     should_decontaminate: task.should_decontaminate ?? false,
     doc_to_decontamination_query: task.doc_to_decontamination_query,
     metadata: { config_source: 'built in', ...task.metadata },

@@ -4,6 +4,7 @@
 
 import { InputError, messageOf } from '../errors.js';
 import { literalEval } from '../python/text.js';
+import type { FilterPipeline } from './filters.js';
 import type { Loglikelihood } from './scorer.js';
 import { renderTemplate } from './template.js';
 
@@ -57,6 +58,8 @@ export interface Task {
   readonly metric_list: readonly Metric[];
   readonly output_type: OutputType;
   readonly generation_kwargs?: Readonly<Record<string, unknown>>;
+  /** How answers are read before they are compared; each pipeline has metrics of its own. Default: as they are. */
+  readonly filter_list?: readonly FilterPipeline[];
   readonly should_decontaminate?: boolean;
   readonly doc_to_decontamination_query?: string;
   readonly metadata: Readonly<Record<string, unknown>>;

@@ -2,6 +2,7 @@
 // Text fields are columns or Jinja templates; code is not accepted. Reading files is the caller's affair.
 
 import { InputError, nearest } from '../errors.js';
+import { checkFilters } from './filters.js';
 import { AGGREGATIONS } from './metrics.js';
 import type { Metric, OutputType, Task } from './task.js';
 import { checkTemplate } from './template.js';
@@ -36,6 +37,7 @@ const FIELDS = [
   'metric_list',
   'output_type',
   'generation_kwargs',
+  'filter_list',
   'should_decontaminate',
   'doc_to_decontamination_query',
   'metadata',
@@ -51,7 +53,6 @@ const REFUSED = [
   'doc_to_image',
   'doc_to_audio',
   'use_prompt',
-  'filter_list',
   'gen_prefix',
   'process_docs',
   'process_results',
@@ -125,6 +126,10 @@ export function taskFromObject(object: unknown, file: string): Task {
   const generation = fields.generation_kwargs ?? undefined;
   if (generation !== undefined && (typeof generation !== 'object' || Array.isArray(generation)))
     fail('generation_kwargs must be fields');
+  const filters = checkFilters(fields.filter_list, fail);
+  if (filters && outputType !== 'generate_until') fail('filter_list is for output_type generate_until here');
+  if (filters && Number(fields.repeats ?? 1) > 1)
+    fail(`repeats is ${fields.repeats}: one answer to a document is asked for here`);
   const metadata = (fields.metadata ?? {}) as Readonly<Record<string, unknown>>;
   return {
     task: text('task')!,
@@ -145,6 +150,7 @@ export function taskFromObject(object: unknown, file: string): Task {
     num_fewshot: shots as number | undefined,
     metric_list: metricsOf(fields.metric_list, outputType, fail),
     output_type: outputType,
+    filter_list: filters,
     generation_kwargs: generation as Task['generation_kwargs'],
     should_decontaminate: fields.should_decontaminate === true,
     doc_to_decontamination_query: text('doc_to_decontamination_query'),

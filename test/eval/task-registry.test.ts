@@ -99,7 +99,7 @@ aggregate_metric_list:
       'good.yaml': `task: good\n${base}`,
       'bad.yaml': `task: bad\n${base}process_docs: !function utils.process\n`,
       'worse.yaml': `task: worse\n${base}metric_list:\n  - metric: acc\n    aggregation: !function utils.mean\n`,
-      'filtered.yaml': `task: filtered\n${base}filter_list: [{name: x}]\n`,
+      'filtered.yaml': `task: filtered\n${base}filter_list: [{name: x, filter: [{function: '!function'}]}]\n`,
       'group.yaml': 'group: both\ntask: [good, bad]\n',
       'missing.yaml': 'group: wrong\ntask: [goood]\n',
       'circle.yaml': 'group: round\ntask: [round]\n',
@@ -108,7 +108,7 @@ aggregate_metric_list:
     expect(() => tasks.find('bad')).toThrow(/bad\.yaml: process_docs is a Python function \(utils\.process\)/);
     expect(() => tasks.find('both')).toThrow(/process_docs is a Python function/);
     expect(() => tasks.find('worse')).toThrow(/metric_list\.0\.aggregation is a Python function \(utils\.mean\)/);
-    expect(() => tasks.find('filtered')).toThrow(/"filter_list" is not supported/);
+    expect(() => tasks.find('filtered')).toThrow(/filter_list/);
     expect(() => tasks.find('wrong')).toThrow(/lists "goood", which is no task; did you mean "good"\?/);
     expect(() => tasks.find('round')).toThrow(/is inside itself/);
     expect(tasks.describe()).toContainEqual({

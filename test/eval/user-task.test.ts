@@ -61,6 +61,56 @@ describe('a task of the user', () => {
     expect(lines?.ponds[1]).toMatchObject({ resps: [['Deep!']], filtered_resps: ['Deep!'], exact_match: 1 });
   });
 
+  it('may read its answers by several pipelines of filters', async () => {
+    const regex = { function: 'regex', regex_pattern: '([A-Z])', fallback: '-' };
+    const first = { function: 'take_first' };
+    const fields = {
+      ...base,
+      ...{
+        output_type: 'generate_until',
+        doc_to_choice: undefined,
+        doc_to_target: 'd',
+        num_fewshot: 0,
+        doc_to_text: '{{question}}',
+      },
+      ...{ metric_list: [{ metric: 'exact_match' }] },
+      filter_list: [
+        { name: 'strict', filter: [regex, first] },
+        { name: 'loose', filter: [regex, { function: 'lowercase' }, first] },
+      ],
+    };
+    const docs = samples['aps/super_glue|boolq'].test.map((doc) => ({ ...doc, d: 'd' }));
+    const { results, samples: lines } = await evaluate(fakeScorer(), [taskFromObject(fields, 'ponds.yaml')], {
+      'aps/super_glue|boolq': { test: docs },
+    });
+    expect(results.results.ponds).toMatchObject({ 'exact_match,strict': 0, 'exact_match,loose': 0.2 });
+    expect(results.results.ponds).not.toHaveProperty('exact_match,none');
+    expect(results.configs.ponds.filter_list).toEqual(fields.filter_list);
+    expect(lines?.ponds.map(({ filter }) => filter)).toEqual([...docs.map(() => 'strict'), ...docs.map(() => 'loose')]);
+    expect(lines?.ponds[1]).toMatchObject({
+      resps: [['Deep!']],
+      filtered_resps: ['D'],
+      exact_match: 0,
+      metrics: ['exact_match'],
+    });
+    expect(lines?.ponds[docs.length + 1]).toMatchObject({ filtered_resps: ['d'], exact_match: 1 });
+    const refusal = (filter_list: unknown): unknown => {
+      try {
+        return taskFromObject({ ...fields, filter_list }, 'ponds.yaml');
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    expect(refusal([{ name: 'x', filter: [regex] }])).toBe('ponds.yaml: filter_list.x: a pipeline must end with take_first here');
+    expect(refusal([{ name: 'x', filter: [{ function: 'format_span' }, first] }])).toMatch(
+      /there is no filter "format_span" here/,
+    );
+    expect(refusal([{ name: 'x', filter: [{ ...regex, group: 1 }, first] }])).toMatch(/regex: there is no option "group"/);
+    expect(refusal([{ name: 'x', filter: [{ ...regex, regex_pattern: '(' }, first] }])).toMatch(
+      /regular expression "\(" is none/,
+    );
+  });
+
   it('may score single continuations and whole texts', async () => {
     const single = taskFromObject(
       {
