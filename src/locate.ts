@@ -2,6 +2,7 @@
 // each thing that is none. Part of the library's door, as it joins files, names and the hub; what is in the place is checkpoint.ts's.
 
 import { InputError } from './errors.js';
+import { hasLayout, wholeModels } from './io/hub-listing.js';
 import { checkpointName, newestCheckpoint } from './io/node/checkpoints.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { absolutePath, kindOf, namesIn, packagePath, parentOf } from './io/node/paths.js';
@@ -92,7 +93,11 @@ async function locateFile(path: string): Promise<string> {
 }
 
 async function locateDirectory(path: string, onNotice?: (message: string) => void): Promise<string> {
-  if ((await kindOf(`${path}/config.json`)) !== undefined) return absolutePath(path);
+  if ((await kindOf(`${path}/config.json`)) !== undefined) {
+    const all = await namesIn(path);
+    const only = hasLayout(new Set(all)) ? [] : wholeModels(all);
+    return absolutePath(only.length === 1 ? `${path}/${only[0]}` : path);
+  }
   const last = await newestCheckpoint(path);
   if (last) {
     onNotice?.(`${path} is a training run: taking its last checkpoint, ${checkpointName(last.step)}`);
@@ -104,7 +109,7 @@ async function locateDirectory(path: string, onNotice?: (message: string) => voi
     throw new InputError(`${path} is a training run that has no checkpoint yet: wait for the first, or go on with it (--resume)`);
   if (names.includes('adapter_config.json'))
     throw new InputError(`${path} holds an adapter: name its base as the model, and it with --adapter ${path}`);
-  const files = names.filter(isModelFile);
+  const files = wholeModels(names);
   if (files.length === 1) return absolutePath(`${path}/${files[0]}`);
   if (files.length > 1) {
     throw new InputError(`${path} holds ${files.length} models: name one of them, like ${path}/${files[0]}`);

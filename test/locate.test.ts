@@ -25,6 +25,8 @@ beforeAll(async () => {
   await put('alone/model.safetensors');
   await put('other/README.md');
   await put('llama/model.gguf');
+  await put('beside/config.json', '{}');
+  await put('beside/checkpoint_last.pt');
   await put('two/a.gguf');
   await put('two/b.gguf');
   await put('onnx/model.onnx');
@@ -58,6 +60,7 @@ describe('the name of a model', () => {
     ['empty', /empty is an empty directory/],
     ['other', /other is no model: it has no config\.json \(there are README\.md\)/],
     ['llama', /model\.gguf: cut short, or damaged: the magic/],
+    ['beside', /checkpoint_last\.pt: not a PyTorch file|config\.json: model_type/],
     ['two', /two holds 2 models: name one of them, like .*two\/a\.gguf/],
     ['onnx', /has no config\.json, only model\.onnx, which cannot be run/],
     ['fresh', /is a training run that has no checkpoint yet/],
