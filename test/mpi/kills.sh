@@ -23,7 +23,8 @@ done_kills=0
 while [ "$done_kills" -lt "$kills" ]; do
   "${command[@]}" "$place/killed" --resume >"$place/out" 2>"$place/err" &
   mpirun=$!
-  sleep "$((1 + RANDOM % 4)).$((RANDOM % 1000))"
+  while kill -0 "$mpirun" 2>/dev/null && ! grep -q 'step ' "$place/out"; do sleep 0.1; done
+  sleep "$((RANDOM % 4)).$((RANDOM % 1000))"
   victim=$((RANDOM % ranks))
   for pid in $(pgrep -P "$mpirun" || true); do
     if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$victim"; then
