@@ -15,11 +15,11 @@ const objects = join(native, 'build', 'wasm');
 const yowasp = '@yowasp/clang@22.0.0-git20542-10';
 
 const compile = [
-  '--target=wasm32-wasi -std=c++17 -O2 -Wall -Wextra -Wno-unused-parameter -fvisibility=hidden -ffp-contract=off -fno-math-errno',
+  '-std=c++17 -O2 -Wall -Wextra -Wno-unused-parameter -fvisibility=hidden -ffp-contract=off -fno-math-errno',
   '-fno-rtti -fignore-exceptions -fno-threadsafe-statics -matomics -mbulk-memory -mmutable-globals -msimd128 -iquote . -I wasm/include',
 ].flatMap((line) => line.split(' '));
 const link = [
-  '--target=wasm32-wasi -nostartfiles -Wl,--no-entry -Wl,--import-memory -Wl,--shared-memory -Wl,--no-check-features -Wl,--gc-sections',
+  '-nostartfiles -Wl,--no-entry -Wl,--import-memory -Wl,--shared-memory -Wl,--no-check-features -Wl,--gc-sections',
   '-Wl,--strip-all -Wl,--initial-memory=4194304 -Wl,--max-memory=4294967296 -Wl,-z,stack-size=1048576 -Wl,--export=__stack_pointer',
   '-Wl,--export=__wasm_call_ctors',
 ].flatMap((line) => line.split(' '));
@@ -43,17 +43,20 @@ const modules = {
 };
 
 const at = process.argv.indexOf('--clang');
-const clang = (at > 0 ? [process.argv[at + 1]] : ['clang++', ...[22, 21, 20, 19, 18].map((n) => `clang++-${n}`)]).find(canBuild);
+const names = at > 0 ? [process.argv[at + 1]] : ['clang++', ...[22, 21, 20, 19, 18].map((n) => `clang++-${n}`)];
+// Debian's library is where the older name of the target leads, wasi-sdk's and npm's where the newer one does.
+const found = names.flatMap((name) => ['wasm32-wasi', 'wasm32-wasip1'].map((of) => [name, of])).find(canBuild);
+const [clang, target] = found ?? [undefined, 'wasm32-wasip1'];
 if (at > 0 && !clang) throw new Error(`${process.argv[at + 1]} cannot compile C++ for wasm32`);
 const run = clang ? runClang : await fetchedClang();
 
 /** Whether it compiles and has the C++ library. */
-function canBuild(name) {
-  const args = ['--target=wasm32-wasi', '-std=c++17', '-fsyntax-only', '-x', 'c++', '-'];
+function canBuild([name, of]) {
+  const args = [`--target=${of}`, '-std=c++17', '-fsyntax-only', '-x', 'c++', '-'];
   return spawnSync(name, args, { input: '#include <vector>\n#include <string>\n' }).status === 0;
 }
 
-const headers = createHash('sha256').update(JSON.stringify([clang ?? yowasp, compile]));
+const headers = createHash('sha256').update(JSON.stringify([clang ?? yowasp, target, compile]));
 for (const file of wasmSources(native).filter((name) => name.endsWith('.h'))) headers.update(readFileSync(join(native, file)));
 const base = headers.digest('hex');
 
@@ -98,7 +101,12 @@ async function fetchedClang() {
       const name = path.pop();
       path.reduce((at, folder) => (at[folder] ??= {}), tree)[name] = data;
     }
-    const made = await inMemory(['clang++', ...args], tree, { stdout: print, stderr: print, fetchProgress() {} });
+    let made;
+    try {
+      made = await inMemory(['clang++', ...args], tree, { stdout: print, stderr: print, fetchProgress() {} });
+    } catch (error) {
+      throw new Error(`${yowasp} failed at ${args.at(-1)}: ${error.message}`); // the error itself has all files in it
+    }
     const data = out.split(/[\\/]/).reduce((at, name) => at[name], made);
     writeFileSync(join(native, out), data);
   };
@@ -113,14 +121,14 @@ await Promise.all(
   Array.from({ length: clang ? availableParallelism() : 1 }, async () => {
     for (let next = missing.shift(); next; next = missing.shift()) {
       const [object, [file, flags]] = next;
-      await run([...compile, ...flags, '-o', object, '-c', file]);
+      await run([`--target=${target}`, ...compile, ...flags, '-o', object, '-c', file]);
     }
   }),
 );
 for (const name of readdirSync(objects)) if (!wanted.has(join('build', 'wasm', name))) rmSync(join(objects, name));
 for (const [name, files] of Object.entries(modules)) {
   const out = `wasm/openelm-${name}.wasm`;
-  await run([...files.map(([file, flags]) => objectOf(file, flags)), ...link, '-o', out]);
+  await run([`--target=${target}`, ...files.map(([file, flags]) => objectOf(file, flags)), ...link, '-o', out]);
   console.log(`native/${out}: ${statSync(join(native, out)).size} bytes`);
 }
 writeFileSync(join(native, 'wasm', 'sources.txt'), `${wasmHash(native)}\n`);
