@@ -113,7 +113,7 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
     expect((await weights('apart', 20)).equals(last)).toBe(true);
   });
 
-  it.each([0, 2])('ends all when rank %i is killed, says so once, and goes on to the bit', async (victim) => {
+  it.each([0, 2])('ends all when rank %i is killed, and says so once', async (victim) => {
     const out = `killed-${victim}`;
     const run = pretrain(
       first,
