@@ -44,7 +44,7 @@ tried() {
 no_compiler() {
   CC=false CXX=false install no-compiler
   rm -rf node_modules/openelm/native/prebuilds
-  tried reference
+  tried wasm
   npx openelm info | grep "because it was not built: the C++ compiler failed" >/dev/null
   npx openelm run "Once upon a time" --max-tokens 1 2>said >/dev/null
   grep -c "" said | grep -qx 1
