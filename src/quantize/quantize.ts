@@ -32,7 +32,10 @@ export interface QuantizedMatrix {
 }
 
 /** Sequences that sensitivities are measured on. */
-const probeSequences = 12;
+const probeSequences = 16;
+
+/** Of the mean by element: what a matrix is taken to lose at least, as small rises on few tokens are noise. */
+const leastShare = 0.25;
 
 /** Quantizes every matrix, one after another; what it returned is not kept. Throws `InputError` where no format fits. */
 export async function quantizeModel(
@@ -104,13 +107,14 @@ export async function quantizeModel(
     );
     const vectors = [...weights.tensors.values()].filter(({ shape }) => shape.length === 1);
     const fixed = vectors.reduce((sum, { shape }) => sum + 16 * shape[0], 0);
-    const shares = matrices.map(([name, { shape }]) => ({
-      name,
-      elements: shape[0] * shape[1],
-      columns: shape[1],
-      loss: rises.get(name)!,
-    }));
-    const count = shares.reduce((sum, { elements }) => sum + elements, fixed / 16);
+    const elementsOf = ({ shape }: { shape: readonly number[] }): number => shape[0] * shape[1];
+    const inMatrices = matrices.reduce((sum, [, tensor]) => sum + elementsOf(tensor), 0);
+    const mean = [...rises.values()].reduce((sum, rise) => sum + Math.max(rise, 0), 0) / inMatrices;
+    const shares = matrices.map(([name, tensor]) => {
+      const elements = elementsOf(tensor);
+      return { name, elements, columns: tensor.shape[1], loss: Math.max(rises.get(name)!, leastShare * mean * elements) };
+    });
+    const count = inMatrices + fixed / 16;
     const found = allocate(shares, target * count, fixed);
     if (!found)
       throw new InputError(`${target} bits a weight are too few: the least is about ${bitsPerWeight({ bits: 2, group: 128 })}`);
