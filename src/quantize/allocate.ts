@@ -16,6 +16,8 @@ export interface Share {
 export const probeFormat: Format = { bits: 3, group: 64 };
 
 const bitChoices = [2, 3, 4, 5, 6, 8];
+/** With more bits a weight than these to spend, 2 bits cost more than the rule below says. */
+const twoBitsBelow = 4;
 const groupChoices = [32, 64, 128];
 /** The error of larger groups over that of smaller ones, as measured (docs/quantization.md). */
 const groupError: Readonly<Record<number, number>> = { 32: 0.82, 64: 1, 128: 1.17 };
@@ -34,7 +36,9 @@ function errorOf({ bits, group }: Format): number {
  * losses: by a price of a bit, found by bisection. Undefined where even the cheapest formats take more.
  */
 export function allocate(shares: readonly Share[], bits: number, fixed: number): Map<string, Format> | undefined {
-  const formats = bitChoices.flatMap((b) => groupChoices.map((group): Format => ({ bits: b, group })));
+  const elements = shares.reduce((sum, { elements: own }) => sum + own, 0);
+  const least = bits < twoBitsBelow * elements ? 2 : 3;
+  const formats = bitChoices.filter((b) => b >= least).flatMap((b) => groupChoices.map((group): Format => ({ bits: b, group })));
   const costOf = ({ elements }: Share, format: Format): number => elements * bitsPerWeight(format);
   const choose = (price: number): { chosen: Map<string, Format>; cost: number } => {
     let cost = fixed;
@@ -49,7 +53,6 @@ export function allocate(shares: readonly Share[], bits: number, fixed: number):
     return { chosen, cost };
   };
   const losses = shares.reduce((sum, { loss }) => sum + Math.max(loss, 0), 0);
-  const elements = shares.reduce((sum, { elements: own }) => sum + own, 0);
   let [cheap, dear] = [0, (1e6 * (losses || 1)) / elements];
   if (choose(dear).cost > bits) return undefined;
   for (let i = 0; i < 80; i++) {

@@ -32,10 +32,10 @@ export interface QuantizedMatrix {
 }
 
 /** Sequences that sensitivities are measured on. */
-const probeSequences = 16;
+const probeSequences = 12;
 
 /** Of the mean by element: what a matrix is taken to lose at least, as small rises on few tokens are noise. */
-const leastShare = 0.25;
+const leastShare = 0.02;
 
 /** Quantizes every matrix, one after another; what it returned is not kept. Throws `InputError` where no format fits. */
 export async function quantizeModel(
