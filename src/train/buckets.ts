@@ -4,7 +4,7 @@
 import type { Program } from '../tensor/backend.js';
 import { opSpec } from '../tensor/optable.js';
 import { elementsOf } from '../tensor/plan.js';
-import type { TrainingParameters } from './parameters.js';
+import { alignedElements, type TrainingParameters } from './parameters.js';
 
 /** A range of the flat buffers whose gradient is summed at once. */
 export interface Bucket {
@@ -28,7 +28,13 @@ export function planBuckets(
 ): Bucket[] {
   const total = elementsOf(all.grad.shape);
   const decayEnd = elementsOf(decayed.grad.shape);
-  const places = list.map(({ offset }, i) => ({ start: offset, end: list[i + 1]?.offset ?? total, ready: 0 }));
+  // A matrix that is larger than a bucket is several: a library's own buffers are as large as what it sums.
+  const most = Math.max(1, Math.floor(bucketBytes / 4 / alignedElements)) * alignedElements;
+  const places = list.flatMap(({ offset }, i) => {
+    const end = list[i + 1]?.offset ?? total;
+    const starts = Array.from({ length: Math.ceil((end - offset) / most) }, (_, piece) => offset + piece * most);
+    return starts.map((start) => ({ start, end: Math.min(end, start + most), ready: 0 }));
+  });
   for (const [index, { op, operands }] of program.records.entries()) {
     for (const [i, { access }] of opSpec(op).operands.entries()) {
       const buffer = operands[i];
