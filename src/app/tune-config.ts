@@ -97,6 +97,12 @@ export const tuneSchema = z.strictObject({
         .lt(0.5)
         .default(0)
         .describe('The share of pairs that are the wrong way round: sigmoid is then cDPO.'),
+      reference: z
+        .enum(['precomputed', 'online'])
+        .default('precomputed')
+        .describe(
+          "Where its log-probabilities come from: computed once before the first step, or in every step by the model without its adapter (adapter: none: by a second copy, frozen, as the model's files store it).",
+        ),
     })
     .prefault({}),
   rso: z

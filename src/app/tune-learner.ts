@@ -25,6 +25,8 @@ import { adapterRules, type TuneConfig } from './tune-config.js';
 export interface Learning {
   readonly model: OpenELM;
   readonly parameters: TrainingParameters;
+  /** The model as it was before it learned, where a step asks it (`dpo.reference: online`). */
+  readonly reference?: OpenELM;
   /** Goes on from a checkpoint. */
   restore(open: OpenFile, ranges?: SharedWriting['ranges']): Promise<void>;
   save(write: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>, shared: SharedWriting): Promise<void>;
@@ -33,11 +35,16 @@ export interface Learning {
 const elements = (shapes: readonly { readonly shape: readonly number[] }[]): number =>
   shapes.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
 
+/** Whether each step asks what the model thought before it learned. */
+export function asksReference({ method, dpo }: Pick<TuneConfig, 'method' | 'dpo'>): boolean {
+  return method !== 'sft' && dpo.reference === 'online';
+}
+
 /** Parameters that learn, and bytes that they and the rest of the model take: f32 with gradient and two moments, or as loaded. */
-export function learningSize({ adapter }: TuneConfig, { config }: Checkpoint): { learned: number; bytes: number } {
+export function learningSize({ adapter, ...settings }: TuneConfig, { config }: Checkpoint): { learned: number; bytes: number } {
   if (adapter === 'none') {
     const learned = elements(parameterShapes(config));
-    return { learned, bytes: 16 * learned };
+    return { learned, bytes: 16 * learned + (asksReference(settings) ? weightBytes(config, 'f32') : 0) };
   }
   const learned = chooseModules(config, adapterRules(adapter)).reduce(
     (sum, { inputs, outputs, rank, dora }) => sum + rank * (inputs + outputs) + (dora ? outputs : 0),
@@ -49,28 +56,30 @@ export function learningSize({ adapter }: TuneConfig, { config }: Checkpoint): {
 /** Loads the model, ready to learn. Throws `InputError` when its weights do not fit its config, or a pattern matches nothing. */
 export async function openLearning(
   backend: Backend,
-  { adapter, checkpoints: { dtype }, seed }: TuneConfig,
+  { adapter, checkpoints: { dtype }, seed, ...settings }: TuneConfig,
   { name, place, config, openWeights }: Checkpoint,
   beside: readonly NamedBytes[],
 ): Promise<Learning> {
   const files = await openWeights();
   try {
     const checked = checkWeights(config, files.tensors, place);
+    const asked = asksReference(settings);
     if (adapter === 'none') {
       const parameters = new ModelParameters(backend, config);
       await parameters.load(checked.tensors);
       return {
         ...{ model: parameters.model(), parameters },
+        reference: asked ? (await loadModel(backend, config, checked, { activations: 'f32' })).model : undefined,
         restore: async (open, ranges) => void (await readState(open, parameters, ranges)),
         save: (write, record, shared) => writeCheckpoint(write, { parameters, dtype, beside, record, shared }),
       };
     }
     const modules = chooseModules(config, adapterRules(adapter));
     const parameters = new AdapterParameters(backend, modules);
-    const { model } = await loadModel(backend, config, checked, { dtype: adapter.dtype, ...parameters.wrapping });
+    const { model, base } = await loadModel(backend, config, checked, { dtype: adapter.dtype, ...parameters.wrapping });
     await parameters.begin(initialValues(modules, seed));
     return {
-      ...{ model, parameters },
+      ...{ model, parameters, reference: asked ? base : undefined },
       restore: (open, ranges) => readAdapterState(open, parameters, ranges),
       save: (write, record, shared) => writeAdapterCheckpoint(write, { parameters, base: name, beside, record, shared }),
     };

@@ -18,9 +18,9 @@ import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { exampleBatching, type PlannedBatches, pairBatching, planTuning } from '../train/batching.js';
 import { openLearner } from '../train/data-parallel.js';
-import { languageModelling } from '../train/language-modelling.js';
+import { languageModelling, type TrainingBatch } from '../train/language-modelling.js';
 import type { Objective } from '../train/objective.js';
-import { preferenceOptimization } from '../train/preference-optimization.js';
+import { type PreferenceBatch, preferenceOptimization } from '../train/preference-optimization.js';
 import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { hubOptions } from './loading.js';
@@ -43,7 +43,7 @@ import {
 import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.js';
 import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule, tuneSchema } from './tune-config.js';
 import { loadTuningData, makeExample, makePair, planOptions, type TuningData } from './tune-data.js';
-import { learningSize, openLearning } from './tune-learner.js';
+import { asksReference, type Learning, learningSize, openLearning } from './tune-learner.js';
 import { judgeByReference } from './tune-reference.js';
 
 const help = `
@@ -183,7 +183,8 @@ async function tuneOnAnswers(
   const tokens = examples.reduce((sum, example) => sum + example.tokens.length, 0);
   const learned = examples.reduce((sum, example) => sum + example.learned.reduce((a, b) => a + b, 0), 0);
   tellData(terminal, data, `${tokens.toLocaleString('en')} tokens, ${learned.toLocaleString('en')} of them learned`);
-  const objective = languageModelling({ ...plan.limits, zLoss: config.z_loss, labelSmoothing: config.label_smoothing });
+  const { z_loss: zLoss, label_smoothing: labelSmoothing } = config;
+  const objective = (): Objective<TrainingBatch> => languageModelling({ ...plan.limits, zLoss, labelSmoothing });
   const steps = stepsOf(config, plan.batches);
   await train(terminal, config, base, ranks, {
     plan,
@@ -214,11 +215,13 @@ async function tuneOnPairs(
   const cut = examples.filter((pair) => pair.cut).length;
   tellData(terminal, data, `${tokens.toLocaleString('en')} tokens${cut ? `, ${cut} pairs cut to their limits` : ''}`);
   const { loss, beta, label_smoothing: labelSmoothing } = config.dpo;
-  const objective = preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing });
+  const objective = ({ reference }: Learning): Objective<PreferenceBatch> =>
+    preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing, reference });
   const steps = stepsOf(config, plan.batches);
   await train(terminal, config, base, ranks, {
     ...{ plan, objective, steps, averageLength: tokens / examples.length, counted: 'pairs', from, settings },
     prepare: async (step) => {
+      if (asksReference(config)) return;
       const judge = () => judgeByReference(terminal, config.out, [...examples, ...data.validation], base.checkpoint.name, step);
       await ranks.first(judge);
       if (ranks.rank > 0) await judge(); // reads what rank 0 wrote
@@ -239,7 +242,7 @@ function tellData(terminal: Terminal, { train, validation }: TuningData<object>,
 
 interface Task<Batch> {
   readonly plan: PlannedBatches<Batch>;
-  readonly objective: Objective<Batch>;
+  objective(learning: Learning): Objective<Batch>;
   readonly steps: number;
   readonly averageLength: number;
   readonly counted: 'tokens' | 'pairs';
@@ -251,7 +254,7 @@ interface Task<Batch> {
 }
 
 async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, ranks: Ranks, task: Task<Batch>): Promise<void> {
-  const { plan, objective, steps, from } = task;
+  const { plan, steps, from } = task;
   const { checkpoint, beside } = base;
   const { stdout } = terminal;
   const { learned, bytes: needed } = learningSize(config, checkpoint);
@@ -272,7 +275,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       const learning = await openLearning(backend, config, checkpoint, beside);
       const { model, parameters } = learning;
       const parts = {
-        ...{ model, parameters, objective },
+        ...{ model, parameters, objective: task.objective(learning) },
         optimizer: tuneOptimizer(config),
         activationCheckpointing: config.activation_checkpointing,
         activationStorage: config.activation_storage,

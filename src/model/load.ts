@@ -21,6 +21,8 @@ export interface LoadOptions {
 
 export interface LoadedModel {
   readonly model: OpenELM;
+  /** On the same weights, without what was wrapped around them; else `model`. */
+  readonly base: OpenELM;
   /** What most of the weights are kept as. */
   readonly dtype: WeightType;
   /** Bytes on the backend. */
@@ -57,15 +59,14 @@ export async function loadModel(
     throw failed.reason;
   }
   const buffer = (name: string): DeviceBuffer => buffers.get(`${name}.weight`)!;
-  const linear = (name: string): Linear => {
-    const base = plainLinear(buffer(name), int8);
-    return options.wrapLinear?.(name, base) ?? base;
-  };
-  const embedding = (name: string): Embedding => {
-    const base = plainEmbedding(buffer(name));
-    return options.wrapEmbedding?.(name, base) ?? base;
-  };
+  const { wrapLinear = (_, own) => own, wrapEmbedding = (_, own) => own }: LoadOptions = options;
+  const plain = (name: string): Linear => plainLinear(buffer(name), int8);
+  const linear = (name: string): Linear => wrapLinear(name, plain(name));
+  const table = (name: string): Embedding => plainEmbedding(buffer(name));
+  const embedding = (name: string): Embedding => wrapEmbedding(name, table(name));
   const model = new OpenELM({ linear, tied: linear, embedding, vector: buffer }, config);
+  const wrapped = options.wrapLinear ?? options.wrapEmbedding;
+  const base = wrapped ? new OpenELM({ linear: plain, tied: plain, embedding: table, vector: buffer }, config) : model;
   const bytes = [...buffers.values()].reduce((sum, { bytes: size }) => sum + size, 0);
-  return { model, dtype, bytes, free };
+  return { model, base, dtype, bytes, free };
 }

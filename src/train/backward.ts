@@ -44,15 +44,21 @@ export class StepEncoder implements Encoder {
     this.walk = new BackwardWalk(this.ops, this.tape, differentiable ? kept : 'all');
   }
 
-  forward({ rows, ids, positions, kvRows, ragged }: RaggedInputs): Tensor {
-    const { ops, model, rope, differentiable } = this;
-    const inputs: StepInputs = {
-      ...{ rows, ids, positions, kvRows, ragged, rope, differentiable },
-      cacheOf: (layer) => ops.keyValues(rows, model.config.layers[layer]),
-    };
-    const hidden = model.forward(ops, inputs, undefined, this.walk.around);
+  forward(inputs: RaggedInputs): Tensor {
+    const hidden = this.model.forward(this.ops, this.stepOf(inputs, this.differentiable), undefined, this.walk.around);
     this.walk.end();
     return hidden;
+  }
+
+  // Its records lie before those of `forward`, and no gradient leads to them.
+  frozen(model: OpenELM, inputs: RaggedInputs): Tensor {
+    return model.forward(this.ops, this.stepOf(inputs, false));
+  }
+
+  private stepOf({ rows, ids, positions, kvRows, ragged }: RaggedInputs, differentiable: boolean): StepInputs {
+    const { ops, model, rope } = this;
+    const cacheOf: StepInputs['cacheOf'] = (layer) => ops.keyValues(rows, model.config.layers[layer]);
+    return { rows, ids, positions, kvRows, ragged, rope, differentiable, cacheOf };
   }
 
   gradOf(parameter: DeviceBuffer): DeviceBuffer | undefined {

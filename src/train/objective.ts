@@ -42,6 +42,8 @@ export interface Encoder {
   readonly differentiable: boolean;
   /** The model's residual stream [rows, modelDim], in pieces that can be walked back. Once. */
   forward(inputs: RaggedInputs): Tensor;
+  /** The same of another model, through which nothing learns. Before `forward`. */
+  frozen(model: OpenELM, inputs: RaggedInputs): Tensor;
   /** Where a parameter's gradient is added up; undefined for one that is not trained. */
   gradOf(parameter: DeviceBuffer): DeviceBuffer | undefined;
   /** Walks back from a result whose gradient is known, over all records so far that lead to it. Once, last. */

@@ -1,8 +1,10 @@
 // The preference objective (DPO, Rafailov et al. 2023, with its relatives): a pair's better answer is to become more likely than the worse
 // one, beside what a reference model thinks of both. The prompt of a pair is computed once: both answers go on from it in one ragged
-// batch, forward and back. What the losses are is in the op table (preferenceLoss); where the reference's numbers come from
-// is the caller's.
+// batch, forward and back. What the losses are is in the op table (preferenceLoss). The reference's numbers come with the pairs, or of
+// a model that is computed in the same step.
 
+import type { OpenELM } from '../model/openelm.js';
+import { view } from '../tensor/plan.js';
 import type { Computation, Encoder, Objective } from './objective.js';
 import { type BatchLimits, RaggedInputs, type SequenceRows } from './ragged.js';
 
@@ -23,7 +25,7 @@ export interface PreferenceBatch {
   readonly sequences: readonly SequenceRows[];
   /** By pair: first row and rows of the chosen answer, then of the rejected. */
   readonly pairs: Int32Array;
-  /** By pair: log-probabilities of the chosen answer and of the rejected one under the reference model. */
+  /** By pair: log-probabilities of the chosen answer and of the rejected one under the reference model; not read where that is computed in the step. */
   readonly reference: Float32Array;
 }
 
@@ -33,6 +35,11 @@ export interface PreferenceOptions extends BatchLimits {
   readonly beta: number;
   /** The share of pairs that are taken to be the wrong way round. */
   readonly labelSmoothing: number;
+  /**
+   * The reference model, computed in every step on the batch's rows: the base without the adapter that learns (`LoadedModel.base`), or a
+   * copy. Default: the batches say what it thinks.
+   */
+  readonly reference?: OpenELM;
 }
 
 /** Rows, sequences and segments that a pair takes: an answer's first row is the prompt's last token again, which predicts its first. */
@@ -88,14 +95,24 @@ function encode(encoder: Encoder, options: PreferenceOptions): Computation<Prefe
   const losses = backend.create('f32', [2 * maxRows]);
   const reference = backend.create('f32', [2 * maxPairs]);
   const results = backend.create('f32', [3 * maxPairs]);
-  const normed = model.normalize(ops, encoder.forward(inputs));
-  const weight = model.head;
   const plain = { scale, losses, zLoss: 0, labelSmoothing: 0 };
-  // How much a row counts depends on its whole pair: first the losses alone, then once more with their gradient.
-  ops.crossEntropy(normed, weight, targets, plain);
   const kind = preferenceLosses.indexOf(options.loss);
   const buffers = { losses, pairs, reference, results };
-  const rowWeights = ops.preferenceLoss(inputs.rows, pairCount, buffers, { kind, beta, labelSmoothing });
+  const judge = { kind, beta, labelSmoothing };
+  const own = options.reference;
+  const logps = own && { indices: ops.params(2 * maxPairs), count: ops.size(2 * maxPairs) };
+  if (own) {
+    // Of its own losses here only the log-probabilities are taken, [loss, chosen, rejected] by pair.
+    ops.crossEntropy(own.normalize(ops, encoder.frozen(own, inputs)), own.head, targets, plain);
+    ops.preferenceLoss(inputs.rows, pairCount, buffers, judge);
+    const found = { buffer: view(results, 0, [3 * maxPairs, 1]), rows: 3 * maxPairs, columns: 1 };
+    ops.copy(ops.gatherRows(found, logps!.indices, logps!.count), view(reference, 0, [2 * maxPairs, 1]));
+  }
+  const normed = model.normalize(ops, encoder.forward(inputs));
+  const weight = model.head;
+  // How much a row counts depends on its whole pair: first the losses alone, then once more with their gradient.
+  ops.crossEntropy(normed, weight, targets, plain);
+  const rowWeights = ops.preferenceLoss(inputs.rows, pairCount, buffers, judge);
   if (differentiable) {
     const weightGrad = encoder.gradOf(weight);
     const grad = ops.crossEntropy(normed, weight, targets, { ...plain, rowWeights, differentiable, weightGrad });
@@ -108,19 +125,25 @@ function encode(encoder: Encoder, options: PreferenceOptions): Computation<Prefe
       params.set(batch.targets, targets.offset);
       params.set(batch.pairs, pairs.offset);
       params[pairCount.param] = count;
-      backend.write(reference, batch.reference);
+      if (logps) {
+        for (let i = 0; i < 2 * count; i++) params[logps.indices.offset + i] = 3 * (i >> 1) + 1 + (i % 2);
+        params[logps.count.param] = 2 * count;
+      } else backend.write(reference, batch.reference);
       backend.write(scale, Float32Array.of(by / Math.max(1, count)));
     },
     async report(batch) {
       const count = batch.pairs.length / 4;
-      const found = await backend.read(results, 0, 3 * count);
+      const [found, thought] = await Promise.all([
+        backend.read(results, 0, 3 * count),
+        own ? backend.read(reference, 0, 2 * count) : batch.reference,
+      ]);
       const mean = (of: (pair: number) => number): number => {
         let sum = 0;
         for (let p = 0; p < count; p++) sum += of(p);
         return sum / Math.max(1, count);
       };
       const logp = (p: number, which: 0 | 1): number => found[3 * p + 1 + which];
-      const reward = (p: number, which: 0 | 1): number => beta * (logp(p, which) - batch.reference[2 * p + which]);
+      const reward = (p: number, which: 0 | 1): number => beta * (logp(p, which) - thought[2 * p + which]);
       return {
         count,
         means: {

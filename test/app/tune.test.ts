@@ -116,10 +116,12 @@ describe('openelm tune', () => {
     ['dpo', 'none'],
     ['sft', 'lora'],
     ['dpo', 'dora'],
+    ['dpo', 'lora'],
   ])('goes on to the bit after a break: %s, adapter %s', async (method, kind) => {
     const rows = method === 'sft' ? chats : pairs;
+    const reference = kind === 'lora' ? 'online' : 'precomputed';
     const adapter = kind === 'none' ? kind : { r: 4, alpha: 8, dropout: 0.1, use_dora: kind === 'dora', dtype: 'q8' };
-    const changes = { method, adapter, packing: method === 'sft', accumulation: 2 };
+    const changes = { method, adapter, packing: method === 'sft', accumulation: 2, dpo: { reference } };
     const straight = await place(`${method}-${kind}-straight`, rows, changes);
     expect(await run(['tune', straight.file])).toMatchObject({ code: 0 });
     const broken = await place(`${method}-${kind}-broken`, rows, changes);

@@ -7,6 +7,7 @@ import { readFloat32 } from '../../src/io/decode.js';
 import { openFile, readJson } from '../../src/io/node/files.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
+import { loadModel } from '../../src/model/load.js';
 import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { ModelParameters } from '../../src/train/parameters.js';
@@ -56,10 +57,12 @@ export async function judgePreferences(backend: Backend, dir: string, modelDir: 
   const config = configFromHuggingFace(await readJson(join(modelDir, 'config.json')), modelDir);
   const numbers = await openFile(join(dir, 'dpo.safetensors'));
   const policy = await openFile(join(dir, 'policy.safetensors'));
+  const before = await openFile(join(modelDir, 'model.safetensors'));
   const checks: Check[] = [];
   try {
     const { tensors } = await readSafetensors(numbers);
     const weights = checkWeights(config, (await readSafetensors(policy)).tensors, policy.name).tensors;
+    const base = checkWeights(config, (await readSafetensors(before)).tensors, before.name);
     const pairs = golden.pairs.map(({ prompt, chosen, rejected }) => ({
       prompt: Int32Array.from(prompt),
       chosen: Int32Array.from(chosen),
@@ -75,16 +78,22 @@ export async function judgePreferences(backend: Backend, dir: string, modelDir: 
       maxPositions: Math.max(...pairs.map(pairRows.positions)),
       maxPairs: count + 1,
     };
-    const judge = async (beta: number, kind: string, expected: Losses, checkpointed: boolean): Promise<void> => {
+    const judge = async (
+      beta: number,
+      kind: string,
+      expected: Losses,
+      how?: 'checkpointed' | 'asking the reference',
+    ): Promise<void> => {
+      const online = how === 'asking the reference' ? await loadModel(backend, config, base) : undefined;
       const parameters = new ModelParameters(backend, config);
       await parameters.load(weights);
       const step = new TrainingStep(backend, {
         ...{ model: parameters.model(), parameters },
-        objective: preferenceOptimization({ ...limits, beta, ...kinds[kind] }),
+        objective: preferenceOptimization({ ...limits, beta, ...kinds[kind], reference: online?.model }),
         optimizer: { maxGradNorm: 1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0 },
-        activationCheckpointing: checkpointed,
+        activationCheckpointing: how === 'checkpointed',
       });
-      const name = `${kind}, beta ${beta}${checkpointed ? ', checkpointed' : ''}`;
+      const name = `${kind}, beta ${beta}${how ? `, ${how}` : ''}`;
       const check = (what: string, error: number, bound: number): void => {
         checks.push({ name: `${name}: ${what}`, error, bound });
       };
@@ -110,15 +119,18 @@ export async function judgePreferences(backend: Backend, dir: string, modelDir: 
       if (expectedNorm !== undefined) check('norm of the gradient', relative(gradNorm, expectedNorm), gradientBound);
       step.dispose();
       parameters.free();
+      online?.free();
     };
     for (const [beta, expected] of Object.entries(golden.losses)) {
-      for (const kind of Object.keys(expected.loss)) if (kinds[kind]) await judge(Number(beta), kind, expected, false);
+      for (const kind of Object.keys(expected.loss)) if (kinds[kind]) await judge(Number(beta), kind, expected);
     }
     const [first] = Object.entries(golden.losses);
-    await judge(Number(first[0]), 'sigmoid', first[1], true);
+    await judge(Number(first[0]), 'sigmoid', first[1], 'checkpointed');
+    await judge(Number(first[0]), 'sigmoid', first[1], 'asking the reference');
   } finally {
     await numbers.close();
     await policy.close();
+    await before.close();
   }
   return { item: dir, checks, skipped: [] };
 }

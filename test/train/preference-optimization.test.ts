@@ -2,11 +2,17 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { nativeBackend } from '../../src/backends/native.js';
 import { referenceBackend } from '../../src/backends/reference.js';
+import { chooseModules, initialValues } from '../../src/model/adapter.js';
+import { loadModel } from '../../src/model/load.js';
+import { checkWeights, parameterShapes } from '../../src/model/parameters.js';
 import type { Backend } from '../../src/tensor/backend.js';
+import { AdapterParameters } from '../../src/train/adapter.js';
+import { judgePairs } from '../../src/train/batching.js';
 import { type PreferencePair, preferenceBatch, preferenceOptimization } from '../../src/train/preference-optimization.js';
 import { TrainingStep } from '../../src/train/step.js';
+import { storedMatrix } from '../backend.suite.js';
 import { judgePreferences } from '../judge/dpo.js';
-import { stateOf, tinyParameters } from './tiny.js';
+import { stateOf, tinyConfig, tinyParameters } from './tiny.js';
 
 const golden = (name: string): string => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));
 const native = nativeBackend({ threads: 2 });
@@ -75,5 +81,50 @@ describe('a preference step', () => {
     expect(after.means.loss).toBeLessThan(0.5);
     expect([...(await stateOf(parameters))]).not.toEqual([...before]);
     step.dispose();
+  });
+
+  const sine = (shape: readonly number[], by: number): Float32Array =>
+    Float32Array.from({ length: shape.reduce((product, n) => product * n, 1) }, (_, i) => Math.sin(by * (i + 1)) / 4);
+  const tensors = new Map(
+    parameterShapes(tinyConfig).map(
+      ({ name, shape }, n) => [name, { ...storedMatrix(sine(shape, n + 1), shape), name }] as const,
+    ),
+  );
+  const optimizer = { maxGradNorm: 1, beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0 };
+  const rule = {
+    pattern: '.*(proj|token).*',
+    r: 4,
+    alpha: 8,
+    dropout: 0.2,
+    use_rslora: false,
+    use_dora: false,
+    init: true,
+  } as const;
+
+  it.each(backends)('asks the model without its adapter: the same losses and gradients on the %s backend', async (_, open) => {
+    const backend = open();
+    const run = async (online: boolean) => {
+      const parameters = new AdapterParameters(backend, chooseModules(tinyConfig, [rule]));
+      const loaded = await loadModel(backend, tinyConfig, checkWeights(tinyConfig, tensors, 'tiny'), {
+        ...{ dtype: 'q8', ...parameters.wrapping },
+      });
+      await parameters.begin(initialValues(parameters.modules, 3));
+      const options = { ...limits, loss: 'sigmoid', beta: 0.5, labelSmoothing: 0.1 } as const;
+      const objective = preferenceOptimization({ ...options, reference: online ? loaded.base : undefined });
+      const step = new TrainingStep(backend, { model: loaded.model, parameters, objective, optimizer });
+      const reference = online ? new Float32Array(4).fill(Number.NaN) : await judgePairs(step, pairs);
+      for (const { name, shape } of parameters.list) if (name.endsWith('lora_B')) parameters.write(name, sine(shape, 7));
+      const batch = preferenceBatch(pairs, reference);
+      const { means } = await step.accumulate(batch, 1, 5);
+      const alone = await step.evaluate(preferenceBatch(pairs.slice(1), reference.subarray(2)));
+      const { gradNorm } = await step.update(1e-2, 1);
+      const after = await step.evaluate(batch);
+      step.dispose();
+      return [...[means, alone.means, after.means].flatMap((numbers) => Object.values(numbers)), gradNorm];
+    };
+    const [online, before] = [await run(true), await run(false)];
+    expect(Math.abs(before[2])).toBeGreaterThan(0.005); // the adapter says something else than the base
+    for (const [i, number] of before.entries())
+      expect(Math.abs(online[i] - number)).toBeLessThan(1e-5 * Math.max(1, Math.abs(number)));
   });
 });
