@@ -69,7 +69,7 @@ function showTurn(turn: Turn, index: number): HTMLElement {
   const article = element(
     'article',
     { className: turn.role },
-    element('h3', {}, turn.role === 'user' ? 'You' : 'Answer'),
+    element('h2', {}, turn.role === 'user' ? 'You' : 'Answer'),
     body,
     tools,
   );
