@@ -1,9 +1,10 @@
 // Pipelines of filters between an answer and its metrics (`filter_list` of lm-evaluation-harness's task files; its `filters` package): those
-// that are functions of the answer's text alone. One answer to a document, so voting and taking the first have nothing to choose from.
+// that are functions of the answer's text and the document's choices. One answer to a document, so voting has nothing to choose from.
 
 import { InputError } from '../errors.js';
 import { findAll, pythonRegex } from '../python/regex.js';
 import { strip } from '../python/text.js';
+import type { Doc } from './task.js';
 
 /** A pipeline as a task file has it; its name stands in the metrics' keys. */
 export interface FilterPipeline {
@@ -11,17 +12,34 @@ export interface FilterPipeline {
   readonly filter: readonly Readonly<Record<string, unknown>>[];
 }
 
-type Filter = (answer: string) => string;
+/** The answers to a document; a text, once one was taken, whose characters are then what comes one by one, as in Python. */
+type Answers = string | readonly string[];
+type Filter = (answers: Answers, doc: Doc) => Answers;
 type Fail = (what: string) => never;
+type Options = Readonly<Record<string, unknown>>;
 
-const plain: Readonly<Record<string, Filter>> = {
-  lowercase: (answer) => answer.toLowerCase(),
-  uppercase: (answer) => answer.toUpperCase(),
-  remove_whitespace: strip,
-  majority_vote: (answer) => answer,
+const known: Readonly<Record<string, (options: Options, fail: Fail) => Filter>> = {
+  regex: (options, fail) => each(regexFilter(options, fail)),
+  multi_choice_regex: multiChoiceFilter,
+  map: (options, fail) => each(mapFilter(options, fail)),
+  lowercase: plain((answer) => answer.toLowerCase()),
+  uppercase: plain((answer) => answer.toUpperCase()),
+  remove_whitespace: plain(strip),
+  format_span: plain(formatSpans),
+  majority_vote(options, fail) {
+    onlyOptions(options, [], fail);
+    return (answers) => [majority([...answers], fail)];
+  },
+  take_first(options, fail) {
+    onlyOptions(options, [], fail);
+    return (answers) => [...answers][0] ?? fail('there is nothing to take the first of');
+  },
+  take_first_k(options, fail) {
+    onlyOptions(options, ['k'], fail);
+    if (options.k !== 1) fail(`k is ${String(options.k)}: one answer to a document is asked for here`);
+    return (answers) => [...answers].slice(0, 1);
+  },
 };
-
-const known = ['regex', 'map', ...Object.keys(plain), 'take_first'];
 
 /** Checks a task file's `filter_list`. Throws `InputError` by way of `fail`, also for a pipeline that does not end with take_first. */
 export function checkFilters(list: unknown, fail: Fail): readonly FilterPipeline[] | undefined {
@@ -39,55 +57,119 @@ export function checkFilters(list: unknown, fail: Fail): readonly FilterPipeline
   return list as FilterPipeline[];
 }
 
-/** What an answer is after a pipeline. */
-export function filtered(pipeline: FilterPipeline, answer: string): string {
+/** What an answer to a document is after a pipeline. Throws `InputError` where Python's filter throws. */
+export function filtered(pipeline: FilterPipeline, answer: string, doc: Doc): string {
   const filters = pipelineOf(pipeline, (what) => {
     throw new InputError(what);
   });
-  return filters.reduce((rest, filter) => filter(rest), answer);
+  return filters.reduce<Answers>((rest, filter) => filter(rest, doc), [answer]) as string; // the last one takes one
 }
 
 function pipelineOf({ name, filter }: FilterPipeline, fail: Fail): Filter[] {
-  const steps = filter.slice(0, -1).map((step) => {
-    const { function: what, ...options } = step;
-    const said: Fail = (message) => fail(`filter_list.${name}.${String(what)}: ${message}`);
-    if (what === 'regex') return regexFilter(options, said);
-    if (what === 'map') return mapFilter(options, said);
-    const found = typeof what === 'string' && Object.hasOwn(plain, what) ? plain[what] : undefined;
-    if (!found) return fail(`filter_list.${name}: there is no filter "${String(what)}" here; there are ${known.join(', ')}`);
-    onlyOptions(options, [], said);
-    return found;
+  return filter.map((step) => {
+    const { function: what, ...options } = step ?? {};
+    const found = typeof what === 'string' && Object.hasOwn(known, what) ? known[what] : undefined;
+    const names = Object.keys(known).join(', ');
+    if (!found) return fail(`filter_list.${name}: there is no filter "${String(what)}" here; there are ${names}`);
+    return found(options, (message) => fail(`filter_list.${name}.${String(what)}: ${message}`));
   });
-  onlyOptions(filter.at(-1)!, ['function'], (message) => fail(`filter_list.${name}.take_first: ${message}`));
-  return steps;
 }
 
 function onlyOptions(options: object, names: readonly string[], fail: Fail): void {
   for (const key of Object.keys(options)) if (!names.includes(key)) fail(`there is no option "${key}"`);
 }
 
-function regexFilter(options: Readonly<Record<string, unknown>>, fail: Fail): Filter {
-  onlyOptions(options, ['regex_pattern', 'group_select', 'fallback'], fail);
-  const { regex_pattern: pattern = '#### (\\-?[0-9\\.\\,]+)', group_select: select = 0, fallback = '[invalid]' } = options;
-  if (typeof pattern !== 'string') return fail('regex_pattern must be a text');
-  if (!Number.isInteger(select)) return fail('group_select must be a whole number');
-  if (typeof fallback !== 'string') return fail('fallback must be a text');
-  let expression: RegExp;
-  try {
-    expression = pythonRegex(pattern);
-  } catch (error) {
-    return fail((error as Error).message);
-  }
-  return (answer) => {
-    const matches = findAll(expression, answer);
-    if (matches.length === 0) return fallback;
-    const match = matches.at(select as number);
-    if (match === undefined) return fail(`group_select is ${select}, but an answer has only ${matches.length} matches`);
-    return strip(typeof match === 'string' ? match : (match.find((group) => group !== '') ?? fallback));
+function each(of: (answer: string) => string): Filter {
+  return (answers) => [...answers].map(of);
+}
+
+function plain(of: (answer: string) => string): (options: Options, fail: Fail) => Filter {
+  return (options, fail) => {
+    onlyOptions(options, [], fail);
+    return each(of);
   };
 }
 
-function mapFilter(options: Readonly<Record<string, unknown>>, fail: Fail): Filter {
+/** The most frequent one; of several the first. */
+function majority(answers: readonly string[], fail: Fail): string {
+  const counts = new Map<string, number>();
+  for (const answer of answers) counts.set(answer, (counts.get(answer) ?? 0) + 1);
+  const most = Math.max(...counts.values());
+  return [...counts].find(([, count]) => count === most)?.[0] ?? fail('there is nothing to vote on');
+}
+
+function compiled(pattern: unknown, fail: Fail): RegExp {
+  if (typeof pattern !== 'string') return fail('regex_pattern must be a text');
+  try {
+    return pythonRegex(pattern);
+  } catch (error) {
+    return fail((error as Error).message);
+  }
+}
+
+/** What both filters by regular expressions take. */
+function regexOptions({ regex_pattern: pattern = '#### (\\-?[0-9\\.\\,]+)', ...options }: Options, fail: Fail) {
+  const { group_select: select = 0, fallback = '[invalid]' } = options;
+  if (!Number.isInteger(select)) return fail('group_select must be a whole number');
+  if (typeof fallback !== 'string') return fail('fallback must be a text');
+  /** The chosen match; its first group that took part, or `without`. Undefined where nothing matches. */
+  const search = (regex: RegExp, answer: string, without: string): string | undefined => {
+    const matches = findAll(regex, answer);
+    if (matches.length === 0) return undefined;
+    const match = matches.at(select as number);
+    const listed = (select as number) < 0 ? -(select as number) : (select as number) + 1;
+    if (match === undefined || listed > matches.length)
+      return fail(`group_select is ${select}, but an answer has only ${matches.length} matches`);
+    return strip(typeof match === 'string' ? match : (match.find((group) => group !== '') ?? without));
+  };
+  return { expression: compiled(pattern, fail), fallback, search };
+}
+
+function regexFilter(options: Options, fail: Fail): (answer: string) => string {
+  onlyOptions(options, ['regex_pattern', 'group_select', 'fallback'], fail);
+  const { expression, fallback, search } = regexOptions(options, fail);
+  return (answer) => search(expression, answer, fallback) ?? fallback;
+}
+
+/** `MultiChoiceRegexFilter`: the pattern, else one of the choices' texts, else a letter behind a colon. */
+function multiChoiceFilter(options: Options, fail: Fail): Filter {
+  const own = ['ignore_case', 'ignore_punctuation', 'regexes_to_ignore'];
+  onlyOptions(options, ['regex_pattern', 'group_select', 'fallback', ...own], fail);
+  const { expression, fallback, search } = regexOptions(options, fail);
+  const { ignore_case: ignoreCase = false, ignore_punctuation: ignorePunctuation = false } = options;
+  const ignored = options.regexes_to_ignore ?? [];
+  if (!Array.isArray(ignored)) return fail('regexes_to_ignore must be a list');
+  const removed = ignored.map((pattern) => compiled(pattern, fail));
+  const reduced = (text: string): string => {
+    let rest = removed.reduce((left, pattern) => left.replace(pattern, ''), text);
+    if (ignoreCase) rest = rest.toLowerCase();
+    return ignorePunctuation ? rest.replace(/\p{P}/gu, '') : rest;
+  };
+  return (answers, { choices }) => {
+    if (!Array.isArray(choices) || !choices.every((choice) => typeof choice === 'string'))
+      return fail('the document has no list of texts in "choices"');
+    if (choices.length > 26) return fail(`there are ${choices.length} choices, and 26 letters`);
+    const letters = choices.map((_, i) => String.fromCharCode(65 + i));
+    const texts = choices.map((choice) => reduced(strip(choice)));
+    const byText = new Map(texts.map((text, i) => [text, `(${letters[i]})`]));
+    // In the harness's order: by length as `re.escape` writes them.
+    const length = (text: string): number => [...text.replace(/[-()[\]{}?*+|^$\\.&~# \t\n\r\v\f]/g, '\\$&')].length;
+    const sorted = [...texts].sort((a, b) => length(b) - length(a));
+    const anyText = new RegExp(sorted.map((text) => text.replace(/[\^$\\.*+?()[\]{}|/]/g, '\\$&')).join('|'), 'gu');
+    const anyLetter = pythonRegex(`:[\\s]*(${letters.join('|')})`);
+    return [...answers].map((answer) => {
+      const text = (): string => search(anyText, reduced(answer), '') ?? '';
+      const letter = (): string => search(anyLetter, answer, '') ?? '';
+      const named = (found: string): string => byText.get(found) ?? found;
+      const lettered = (found: string): string => (letters.includes(found) ? `(${found})` : found);
+      // Nothing found is no name, even of a choice that is nothing.
+      const chosen = (found: string, of: (found: string) => string): string => found && of(found);
+      return search(expression, answer, '') || chosen(text(), named) || chosen(letter(), lettered) || fallback;
+    });
+  };
+}
+
+function mapFilter(options: Options, fail: Fail): (answer: string) => string {
   onlyOptions(options, ['mapping_dict', 'default_value'], fail);
   const { mapping_dict: mapping = {}, default_value: otherwise } = options;
   const texts =
@@ -95,4 +177,29 @@ function mapFilter(options: Readonly<Record<string, unknown>>, fail: Fail): Filt
   if (!texts || typeof otherwise !== 'string') return fail('mapping_dict must map texts to texts, default_value be a text');
   const map = new Map(Object.entries(mapping as Readonly<Record<string, string>>));
   return (answer) => map.get(answer) ?? otherwise;
+}
+
+/** In this order: what one has written none of the next finds. */
+const labels = (
+  'person PER, location LOC, organization ORG, counties LOC, places LOC, people PER, persons PER, company ORG, country LOC, ' +
+  'continent LOC, time DATE, date DATE, per PER, loc LOC, org ORG'
+)
+  .split(', ')
+  .map((pair) => pair.split(' '))
+  .map(([name, label]) => ({ pattern: pythonRegex(`\\b${name}\\s*:`), label }));
+const spans = pythonRegex('\\b(PER|LOC|ORG|DATE):\\s*([^$]+)');
+
+/** `SPANFilter`: named entities, one `label: value` each. */
+function formatSpans(answer: string): string {
+  const labelled = labels.reduce((text, { pattern, label }) => text.replace(pattern, `${label}:`), answer.toLowerCase());
+  const lines = labelled.replaceAll('$$', '$').replace(/\$+$/, '').replaceAll('\n', '$');
+  return (findAll(spans, strip(lines)) as string[][])
+    .flatMap(([label, values]) =>
+      values
+        .split(',')
+        .map(strip)
+        .filter((value) => value.toLowerCase() !== 'none')
+        .map((value) => `${label.toLowerCase()}: ${value}`),
+    )
+    .join(' $ ');
 }

@@ -129,7 +129,7 @@ export async function evaluateShard(
       const metrics: Record<string, MetricValue> = {};
       const samples: Sample[] = [];
       for (const pipeline of task.filter_list ?? [undefined]) {
-        const read = pipeline ? { ...answers, generated: filtered(pipeline, answers.generated ?? '') } : answers;
+        const read = pipeline ? { ...answers, generated: filtered(pipeline, answers.generated ?? '', instance.doc) } : answers;
         const own = documentMetrics(task, instance.doc, instance.reading, read);
         for (const [name, value] of Object.entries(own)) metrics[pipeline ? `${name},${pipeline.name}` : name] = value;
         if (options.logSamples === false) continue;

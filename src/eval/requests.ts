@@ -3,7 +3,7 @@
 
 import { InputError, messageOf } from '../errors.js';
 import { jsonText } from '../python/format.js';
-import { pythonString } from '../python/text.js';
+import { lstrip, pythonString, rstrip } from '../python/text.js';
 import { fromData } from '../python/values.js';
 import { PythonRandom } from '../python-random.js';
 import { type Dataset, datasetKey, evaluatedDocs, evaluatedSplit, poolDocs, poolSplit } from './dataset.js';
@@ -14,6 +14,7 @@ import {
   type Reading,
   readDescription,
   readDoc,
+  readGenPrefix,
   type Target,
   type Task,
   taskOfVersion,
@@ -198,18 +199,28 @@ class Examples {
     let text = this.texts.get(row);
     if (text === undefined) {
       text = locate(this.task, poolSplit(this.task), row, () => {
-        const { text, choices, target } = readDoc(this.task, this.example(row), this.version);
+        const doc = this.example(row);
+        const { text, choices, target } = readDoc(this.task, doc, this.version);
         const several = typeof text === 'number';
         const question = several ? choiceAt(choices, text) : text;
         const first = typeof target === 'object' ? target[0] : target;
         const answer = typeof first === 'number' && choices && !several ? choiceAt(choices, first) : pythonString(first);
-        if (answer === '') return question;
-        return question + (this.task.target_delimiter ?? ' ') + answer + (this.task.fewshot_delimiter ?? '\n\n');
+        const begun = readGenPrefix(this.task, doc, this.version);
+        const delimiter = this.task.target_delimiter ?? ' ';
+        if (answer === '') return delimited(question, delimiter, begun);
+        const turn = begun ? delimited(question, delimiter, delimited(begun, ' ', answer)) : question + delimiter + answer;
+        return turn + (this.task.fewshot_delimiter ?? '\n\n');
       });
       this.texts.set(row, text);
     }
     return text;
   }
+}
+
+/** One behind the other, the delimiter between them unless either is nothing or white space is there already. */
+function delimited(before: string, delimiter: string, after: string): string {
+  if (before === '' || after === '' || rstrip(before) !== before || lstrip(after) !== after) return before + after;
+  return before + delimiter + after;
 }
 
 function choiceAt(choices: readonly string[] | undefined, index: number): string {
@@ -223,25 +234,27 @@ function ask(task: Task, doc: Doc, prefix: string, version: HarnessVersion): Pic
   const reading = readDoc(task, doc, version);
   const { text, choices, target } = reading;
   const delimiter = task.target_delimiter ?? ' ';
+  const begun = readGenPrefix(task, doc, version);
+  const question = delimited(String(text), delimiter, begun);
   switch (task.output_type) {
     case 'multiple_choice': {
       if (!choices) throw new InputError('a multiple choice task needs doc_to_choice');
       if (typeof text === 'number') {
         choiceAt(choices, text);
         const continuation = delimiter + pythonString(target);
-        return { reading, loglikelihood: choices.map((context) => ({ context: prefix + context, continuation })) };
+        return { reading, loglikelihood: choices.map((context) => ({ context: prefix + context + begun, continuation })) };
       }
       checkTarget(target, choices);
-      const context = prefix + text;
+      const context = prefix + question;
       return { reading, loglikelihood: choices.map((choice) => ({ context, continuation: delimiter + choice })) };
     }
     case 'loglikelihood':
-      return { reading, loglikelihood: [{ context: prefix + text, continuation: pythonString(target) }] };
+      return { reading, loglikelihood: [{ context: prefix + question, continuation: pythonString(target) }] };
     case 'loglikelihood_rolling':
       return { reading, loglikelihood: [], rolling: pythonString(target) };
     case 'generate_until': {
       const { until, maxTokens, temperature } = generation(task);
-      return { reading, loglikelihood: [], generate: { context: prefix + text, until, maxTokens, temperature } };
+      return { reading, loglikelihood: [], generate: { context: prefix + question, until, maxTokens, temperature } };
     }
   }
 }

@@ -60,6 +60,8 @@ export interface Task {
   readonly generation_kwargs?: Readonly<Record<string, unknown>>;
   /** How answers are read before they are compared; each pipeline has metrics of its own. Default: as they are. */
   readonly filter_list?: readonly FilterPipeline[];
+  /** How an answer begins, put behind the question: a column, or a template. */
+  readonly gen_prefix?: string;
   readonly should_decontaminate?: boolean;
   readonly doc_to_decontamination_query?: string;
   readonly metadata: Readonly<Record<string, unknown>>;
@@ -112,9 +114,17 @@ export function readDoc(task: Task, doc: Doc, version: HarnessVersion): Reading 
 
 /** The rendered description: what stands before all examples. */
 export function readDescription(task: Task, doc: Doc, version: HarnessVersion): string {
-  const { description } = task;
-  if (!description) return '';
-  return Object.hasOwn(doc, description) ? String(doc[description]) : render(description, doc, version);
+  return readText(task.description, doc, version);
+}
+
+/** How an answer begins, rendered; nothing where the task does not say. */
+export function readGenPrefix(task: Task, doc: Doc, version: HarnessVersion): string {
+  return readText(task.gen_prefix, doc, version);
+}
+
+function readText(field: string | undefined, doc: Doc, version: HarnessVersion): string {
+  if (!field) return '';
+  return Object.hasOwn(doc, field) ? String(doc[field]) : render(field, doc, version);
 }
 
 function render(template: string, doc: Doc, version: HarnessVersion): string {

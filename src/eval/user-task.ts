@@ -38,6 +38,7 @@ const FIELDS = [
   'output_type',
   'generation_kwargs',
   'filter_list',
+  'gen_prefix',
   'should_decontaminate',
   'doc_to_decontamination_query',
   'metadata',
@@ -47,16 +48,7 @@ const FIELDS = [
 const IGNORED = ['tag', 'group', 'dataset_kwargs', 'repeats', 'unsafe_code', 'task_list'];
 
 /** Fields of the harness that ask for what is not done here. */
-const REFUSED = [
-  'class',
-  'custom_dataset',
-  'doc_to_image',
-  'doc_to_audio',
-  'use_prompt',
-  'gen_prefix',
-  'process_docs',
-  'process_results',
-];
+const REFUSED = ['class', 'custom_dataset', 'doc_to_image', 'doc_to_audio', 'use_prompt', 'process_docs', 'process_results'];
 
 /**
  * A task from a parsed file; `file` names it in messages. Throws `InputError` that names file and field: a field missing,
@@ -113,7 +105,7 @@ export function taskFromObject(object: unknown, file: string): Task {
   if (choices !== undefined && choices !== null && typeof choices !== 'string' && !isList) {
     fail('doc_to_choice must be a template or a list of texts');
   }
-  for (const name of ['doc_to_text', 'doc_to_target', 'doc_to_choice', 'description']) template(fields[name], name);
+  for (const name of ['doc_to_text', 'doc_to_target', 'doc_to_choice', 'description', 'gen_prefix']) template(fields[name], name);
   const shots = fields.num_fewshot ?? undefined;
   if (shots !== undefined && !(Number.isInteger(shots) && Number(shots) >= 0))
     fail('num_fewshot must be 0 or a positive whole number');
@@ -151,6 +143,7 @@ export function taskFromObject(object: unknown, file: string): Task {
     metric_list: metricsOf(fields.metric_list, outputType, fail),
     output_type: outputType,
     filter_list: filters,
+    gen_prefix: text('gen_prefix'),
     generation_kwargs: generation as Task['generation_kwargs'],
     should_decontaminate: fields.should_decontaminate === true,
     doc_to_decontamination_query: text('doc_to_decontamination_query'),

@@ -102,9 +102,7 @@ describe('a task of the user', () => {
       }
     };
     expect(refusal([{ name: 'x', filter: [regex] }])).toBe('ponds.yaml: filter_list.x: a pipeline must end with take_first here');
-    expect(refusal([{ name: 'x', filter: [{ function: 'format_span' }, first] }])).toMatch(
-      /there is no filter "format_span" here/,
-    );
+    expect(refusal([{ name: 'x', filter: [{ function: 'regex_pos' }, first] }])).toMatch(/there is no filter "regex_pos" here/);
     expect(refusal([{ name: 'x', filter: [{ ...regex, group: 1 }, first] }])).toMatch(/regex: there is no option "group"/);
     expect(refusal([{ name: 'x', filter: [{ ...regex, regex_pattern: '(' }, first] }])).toMatch(
       /regular expression "\(" is none/,
