@@ -4,7 +4,6 @@
 import { InputError } from '../errors.js';
 import { findAll, pythonRegex } from '../python/regex.js';
 import { strip } from '../python/text.js';
-import type { Doc } from './task.js';
 
 /** A pipeline as a task file has it; its name stands in the metrics' keys. */
 export interface FilterPipeline {
@@ -17,6 +16,8 @@ type Answers = string | readonly string[];
 type Filter = (answers: Answers, doc: Doc) => Answers;
 type Fail = (what: string) => never;
 type Options = Readonly<Record<string, unknown>>;
+/** A row of a dataset. */
+type Doc = Readonly<Record<string, unknown>>;
 
 const known: Readonly<Record<string, (options: Options, fail: Fail) => Filter>> = {
   regex: (options, fail) => each(regexFilter(options, fail)),
