@@ -27,7 +27,7 @@ export interface Automaton {
   readonly states: readonly State[];
 }
 
-export const mostStates = 100_000;
+export const mostStates = 50_000;
 
 export function tooLarge(): never {
   throw new InputError(`this pattern needs more than ${mostStates} states: use smaller numbers of repetitions`);

@@ -31,6 +31,8 @@ type StepOfCharacters = (from: number, range: Range, to: number) => void;
 
 const rootName = '';
 const mostRules = 5000;
+/** Of all rules together: what is compiled while others wait. */
+const mostStatesInAll = 100_000;
 
 /** Throws `InputError` when a rule is missing or calls itself first, or when nothing at all satisfies the grammar. */
 export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): CompiledGrammar {
@@ -41,15 +43,31 @@ export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): Co
     return expression;
   };
   const names = new Set([rootName]);
+  let count = 0;
   for (const name of names) {
     if (names.size > mostRules) throw new InputError(`the grammar has more than ${mostRules} rules`);
-    const automaton = bytesOf(expressionOf(name), alphabet);
+    const automaton = within(name, () => bytesOf(expressionOf(name), alphabet));
+    count += automaton.states.length;
+    if (count > mostStatesInAll)
+      throw new InputError(
+        `the grammar needs more than ${mostStatesInAll} states: use smaller numbers of repetitions, or fewer rules`,
+      );
     automata.set(name, automaton);
     for (const { calls } of automaton.states) for (const { rule } of calls) names.add(rule);
   }
   const kept = withoutDeadEnds(automata, alphabet);
   checkLeftRecursion(kept);
   return numbered(kept);
+}
+
+/** Says of which rule it is; a schema's are named after their places. */
+function within<T>(name: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof InputError) || name === rootName) throw error;
+    throw new InputError(`${name.replace(/[[\]"]/g, '')}: ${error.message}`);
+  }
 }
 
 function bytesOf(expression: Expression, alphabet: Alphabet): Automaton {

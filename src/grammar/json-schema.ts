@@ -17,7 +17,7 @@ import {
   type Shape,
   type StringShape,
 } from './json-shape.js';
-import { bracketed, colon, comma, jsonRules, literal, quoted } from './json-text.js';
+import { bracketed, character, colon, comma, jsonRules, literal, quoted } from './json-text.js';
 
 /** Throws `InputError` naming keyword and place of what is malformed or not supported. */
 export function parseJsonSchema(schema: unknown): Grammar {
@@ -29,6 +29,9 @@ export function parseJsonSchema(schema: unknown): Grammar {
 
 /** More sets of patterns that a name may match than these would be too many. */
 const mostPatterns = 4;
+
+/** Strings of so many characters, counted, take a state for each; shorter ones, which are walked faster, one for each byte. */
+const manyCharacters = 500;
 
 const mostDepth = 200;
 
@@ -102,6 +105,10 @@ class SchemaWriter {
   }
 
   private stringOf(shape: StringShape): Expression {
+    const { least, most, patterns } = shape;
+    // Only counted: a state a character instead of one for each byte of it.
+    if (patterns.length === 0 && most >= manyCharacters && most < Number.POSITIVE_INFINITY)
+      return quoted(repeat(character, least, most));
     const automaton = this.reader.automatonOf(shape);
     return automaton ? quoted({ kind: 'automaton', automaton, as: 'json' }) : rule('string');
   }

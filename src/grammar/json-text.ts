@@ -13,14 +13,10 @@ export const mostDigits = 15;
 
 const hex = set([0x30, 0x39], [0x41, 0x46], [0x61, 0x66]);
 
-const unescaped: Expression = {
-  kind: 'set',
-  set: without(anyCharacter, [
-    [0, 0x1f],
-    [0x22, 0x22],
-    [0x5c, 0x5c],
-  ]),
-};
+const ascii = set([0x20, 0x21], [0x23, 0x5b], [0x5d, 0x7f]);
+const beyondAscii: Expression = { kind: 'set', set: without(anyCharacter, [[0, 0x7f]]) };
+/** A character of a string, in one state: what takes several bytes is a rule. */
+export const character = choice(ascii, rule('rare'));
 
 /** \u and four digits of a character that is no surrogate. */
 const unicodeEscape = sequence(
@@ -43,9 +39,11 @@ export const colon = sequence(text(':'), space);
 export function jsonRules(): Map<string, Expression> {
   const value = rule('value');
   const member = sequence(rule('string'), colon, value);
+  const rare = choice(beyondAscii, sequence(text('\\'), oneOfCharacters('"\\/bfnrt')), unicodeEscape);
   return new Map([
     ['space', choice(empty, text(' '), sequence(text('\n'), repeat(oneOfCharacters(' \t'), 0, 20)))],
-    ['string', quoted(repeat(choice(unescaped, sequence(text('\\'), oneOfCharacters('"\\/bfnrt')), unicodeEscape), 0))],
+    ['string', quoted(repeat(choice(ascii, rare), 0))],
+    ['rare', rare],
     ['integer', choice(text('0'), sequence(optional(text('-')), nonZero, repeat(digit, 0, mostDigits - 1)))],
     ['number', sequence(optional(text('-')), wholePart, optional(fraction), optional(exponent))],
     ['value', choice(rule('object'), rule('array'), rule('string'), rule('number'), ...['true', 'false', 'null'].map(text))],

@@ -301,3 +301,20 @@ describe('schemas', () => {
     expect(() => acceptor(parseJsonSchema(schema))).toThrow(said);
   });
 });
+
+describe('what would be large', () => {
+  it('counts the characters of long strings, however they are written', () => {
+    const accepts = acceptor(parseJsonSchema({ type: 'string', minLength: 3, maxLength: 600 }));
+    const written = (count: number, character: string): boolean => accepts(`"${character.repeat(count)}"`);
+    for (const character of ['a', 'é', '😀', '\\n', '\\"', '\\u00e9']) {
+      expect([2, 3, 600, 601].map((count) => written(count, character))).toEqual([false, true, true, false]);
+    }
+    expect(accepts('"a\n b"')).toBe(false);
+    expect(acceptor(parseJsonSchema({ type: 'string', maxLength: 10_000 }))(JSON.stringify('x'.repeat(10_000)))).toBe(true);
+  });
+
+  it('is refused by its place', () => {
+    const schema = { type: 'object', properties: { a: { type: 'string', pattern: '^[^z]{3000}$' } } };
+    expect(() => acceptor(parseJsonSchema(schema))).toThrow(/^#\/properties\/a: this pattern needs more than 50000 states/);
+  });
+});
