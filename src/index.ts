@@ -29,7 +29,7 @@ export type {
 export type { DownloadOptions } from './io/node/hub.js';
 export { defaultChatModel, defaultModel } from './locate.js';
 export { configFromFields, configFromName, configNames, type ModelConfig } from './model/config.js';
-export type { Precision } from './model/parameters.js';
+export type { CacheType, Precision } from './model/parameters.js';
 export { type BackendChoice, type ChosenBackend, openBackend } from './open.js';
 export type { Backend } from './tensor/backend.js';
 export { Tokenizer } from './tokenizer/tokenizer.js';
@@ -40,8 +40,8 @@ const defaultSlots = 4;
 export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType' | 'slots' | 'assistant'> {
   /** Calls that run at once, sharing steps; each has a cache of `context` tokens. Default 4, fewer where memory is short. */
   readonly slots?: number;
-  /** Default f32 for f32 weights, else f16. */
-  readonly cacheType?: 'f16' | 'f32';
+  /** What keys and values are kept in: `q8` takes half the memory of `f16`. Default f32 for f32 weights, else f16. */
+  readonly cacheType?: CacheType;
   /** A smaller model with the same vocabulary that guesses tokens for this one, named as models are; the ids are the same with it. */
   readonly assistant?: string;
 }
@@ -50,7 +50,7 @@ const loadRules: Rules<LoadOptions> = {
   ...openRules,
   context: wholeFrom(2),
   slots: wholeFrom(1),
-  cacheType: oneOf('f16', 'f32'),
+  cacheType: oneOf(...cacheTypes),
   assistant: rules.text,
 };
 

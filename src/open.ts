@@ -13,7 +13,7 @@ import { AdapterSet } from './model/adapter-set.js';
 import type { ModelConfig } from './model/config.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
 import type { OpenELM } from './model/openelm.js';
-import { checkWeights, kvBytesPerToken, memoryBytes, precisions, type WeightType } from './model/parameters.js';
+import { type CacheType, checkWeights, kvBytesPerToken, memoryBytes, precisions, type WeightType } from './model/parameters.js';
 import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './options.js';
 import type { Backend } from './tensor/backend.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
@@ -82,7 +82,7 @@ export interface CacheNeeds {
   /** Slots beyond those that are only wanted where there is memory for them. */
   readonly spareSlots?: number;
   /** Default f32 for f32 weights, else f16. */
-  readonly cacheType?: 'f16' | 'f32';
+  readonly cacheType?: CacheType;
 }
 
 /** A model and its parts. */
@@ -92,7 +92,7 @@ export interface OpenedModel {
   readonly model: OpenELM;
   /** Precision and bytes of the weights. */
   readonly weights: Pick<LoadedModel, 'dtype' | 'bytes'>;
-  readonly cacheType: 'f16' | 'f32';
+  readonly cacheType: CacheType;
   readonly slots: number;
   readonly tokenizer?: Tokenizer;
   readonly chatTemplate?: string;

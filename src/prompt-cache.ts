@@ -13,8 +13,9 @@ import { parentOf, readIfThere } from './io/node/paths.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from './io/safetensors.js';
 import type { CacheArray } from './model/cache.js';
 import type { ModelConfig } from './model/config.js';
-import { kvBytesPerToken } from './model/parameters.js';
+import { type CacheType, kvBytesPerToken } from './model/parameters.js';
 import type { Backend } from './tensor/backend.js';
+import { codedHeadWords } from './tensor/quantize.js';
 import { commonPrefix } from './tokenizer/prefix.js';
 
 const format = 'openelm-prompt-cache';
@@ -32,7 +33,7 @@ export interface PromptCacheParts {
   readonly backend: Backend;
   /** Precision of the weights and of what they are multiplied with; of the cache. */
   readonly precision: string;
-  readonly cacheType: 'f16' | 'f32';
+  readonly cacheType: CacheType;
   /** Directories of adapters by name, and which is the usual one. */
   readonly adapters: Readonly<Record<string, string>>;
   readonly usualAdapter?: string;
@@ -42,7 +43,7 @@ export interface PromptCacheParts {
 /** What a file's keys and values must be of. */
 export interface PromptCacheFacts {
   readonly config: ModelConfig;
-  readonly cacheType: 'f16' | 'f32';
+  readonly cacheType: CacheType;
   /** Model, adapter, precision and arithmetic. */
   readonly origin: Readonly<Record<string, string>>;
 }
@@ -154,12 +155,18 @@ async function checkStored(file: string, bytes: Uint8Array, { config, cacheType,
 }
 
 /** The tokens, then keys and values of each layer, as `readRows` gives them. */
-function specsOf({ layers }: ModelConfig, count: number, cacheType: 'f16' | 'f32'): TensorSpec[] {
-  const dtype = cacheType === 'f16' ? 'F16' : 'F32';
+function specsOf({ layers }: ModelConfig, count: number, cacheType: CacheType): TensorSpec[] {
+  const dtype = cacheType === 'q8' ? 'I32' : cacheType === 'f16' ? 'F16' : 'F32';
   return [
     { name: 'tokens', dtype: 'I32', shape: [count] },
     ...layers.flatMap(({ kvHeads, headDim }, i) =>
-      ['keys', 'values'].map((what): TensorSpec => ({ name: `layers.${i}.${what}`, dtype, shape: [count, kvHeads, headDim] })),
+      ['keys', 'values'].map(
+        (what): TensorSpec => ({
+          name: `layers.${i}.${what}`,
+          dtype,
+          shape: [count, kvHeads, cacheType === 'q8' ? codedHeadWords(headDim) : headDim],
+        }),
+      ),
     ),
   ];
 }

@@ -8,9 +8,11 @@ import { affineTensor } from '../src/formats/mlx.js';
 import { packCodes } from '../src/io/affine.js';
 import { bytesInMemory, type StoredDType, type StoredTensor } from '../src/io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../src/io/float16.js';
+import { type CacheType, cacheTypes } from '../src/model/parameters.js';
 import type { Backend, DeviceBuffer, DType, Program } from '../src/tensor/backend.js';
 import { Ops, type Tensor } from '../src/tensor/ops.js';
 import { type OpName, opNames } from '../src/tensor/optable.js';
+import { codedHeadWords, encodeHead } from '../src/tensor/quantize.js';
 import { adapterCases, adapterFailures } from './adapter.cases.js';
 import { behaviourSuite, type Open } from './behaviour.suite.js';
 import { gradientCases, gradientFailures } from './gradient.cases.js';
@@ -97,7 +99,7 @@ export interface Bench {
     rows: number,
     kvHeads: number,
     headDim: number,
-    dtype: 'f32' | 'f16',
+    type: CacheType,
     seed: number,
   ): { keys: DeviceBuffer; values: DeviceBuffer };
   /** Marks what is compared; `scale` of the tolerance. */
@@ -142,6 +144,17 @@ export async function execute(backend: Backend, build: Case['build']): Promise<E
     backend.write(buffer, dtype === 'f32' ? values : encodeFloat16(values));
     return buffer;
   };
+  const coded = (shape: number[], headDim: number, seed: number): DeviceBuffer => {
+    const width = codedHeadWords(headDim);
+    const buffer = keep(backend.create('i32', [...shape, width]));
+    const heads = shape.reduce((a, b) => a * b, 1);
+    const values = randomFloats(heads * headDim, seed);
+    const words = new Int32Array(heads * width);
+    for (let h = 0; h < heads; h++)
+      encodeHead(values.subarray(h * headDim, (h + 1) * headDim), words.subarray(h * width, (h + 1) * width));
+    backend.write(buffer, words);
+    return buffer;
+  };
   const bench: Bench = {
     backend,
     ops,
@@ -166,10 +179,11 @@ export async function execute(backend: Backend, build: Case['build']): Promise<E
       params.push([size.param, value]);
       return size;
     },
-    cache: (rows, kvHeads, headDim, dtype, seed) => ({
-      keys: filled([rows, kvHeads, headDim], dtype, seed),
-      values: filled([rows, kvHeads, headDim], dtype, seed + 1),
-    }),
+    cache: (rows, kvHeads, headDim, type, seed) => {
+      const rowsOf = (seed: number): DeviceBuffer =>
+        type === 'q8' ? coded([rows, kvHeads], headDim, seed) : filled([rows, kvHeads, headDim], type, seed);
+      return { keys: rowsOf(seed), values: rowsOf(seed + 1) };
+    },
     result: (buffer, elements = buffer.shape.reduce((a, b) => a * b, 1)) => {
       results.push({ buffer, elements });
     },
@@ -268,7 +282,7 @@ for (const columns of [1, 12, 96, 1280, 3072]) {
     build: (b) => b.output(b.ops.rmsNorm(b.floats(5, columns, 8), b.vector(columns, 9), 1e-6)),
   });
 }
-for (const dtype of ['f32', 'f16'] as const) {
+for (const dtype of cacheTypes) {
   for (const [queryHeads, kvHeads, headDim, normed] of [
     [4, 1, 16, true],
     [12, 3, 64, true],
@@ -279,8 +293,8 @@ for (const dtype of ['f32', 'f16'] as const) {
     cases.push({
       op: 'qkNormRope',
       name: `${queryHeads}/${kvHeads} heads of ${headDim}, ${dtype} cache${normed ? '' : ', no norms'}`,
-      // In an f16 cache one rounding to the other side is 2^-11.
-      tolerance: dtype === 'f16' ? 2 ** -10 : rounding,
+      // In an f16 cache one rounding to the other side is 2^-11, in one of 8 bits 1/127.
+      tolerance: { f32: rounding, f16: 2 ** -10, q8: 2 ** -7 }[dtype],
       build: (b) => {
         const qkv = b.floats(4, (queryHeads + 2 * kvHeads) * headDim, 10);
         const norms = normed ? { query: b.vector(headDim, 11), key: b.vector(headDim, 12) } : undefined;
@@ -291,7 +305,7 @@ for (const dtype of ['f32', 'f16'] as const) {
         b.output(b.ops.qkNormRope(qkv, heads, cache, { positions, kvRows, rope, norms, eps: 1e-6 }));
         if (dtype === 'f32') for (const buffer of [cache.keys, cache.values]) b.result(buffer);
         else {
-          // Read back through attention, which is how f16 rows are used.
+          // Read back through attention, which is how such rows are used.
           const one = b.floats(1, queryHeads * headDim, 15);
           const ragged = { sequences: b.ints(0, 1, 0, 1), sequenceCount: 1, segments: b.ints(0, 20), segmentCount: 1 };
           b.output(b.ops.attention(one, heads, cache, ragged));
@@ -345,6 +359,26 @@ for (const dtype of ['f32', 'f16'] as const) {
   }
 }
 cases.push(
+  {
+    op: 'qkNormRope',
+    name: 'what is not finite stays so in an 8-bit cache, and tiny numbers are none',
+    tolerance: 2 ** -7,
+    build: (b) => {
+      const heads = { queryHeads: 4, kvHeads: 2, headDim: 12 };
+      const qkv = b.floats(3, 8 * 12, 10);
+      // A key of the first head in row 0, a value of the second in row 1.
+      b.backend.write(qkv.buffer, Float32Array.of(Number.POSITIVE_INFINITY), 4 * 12 + 11);
+      b.backend.write(qkv.buffer, Float32Array.of(Number.NaN), 96 + 7 * 12 + 3);
+      b.backend.write(qkv.buffer, new Float32Array(24).fill(1e-39), 2 * 96 + 6 * 12);
+      const cache = b.cache(3, 2, 12, 'q8', 14);
+      const rope = b.floats(3, 12, 13).buffer;
+      b.ops.qkNormRope(qkv, heads, cache, { positions: b.ints(0, 1, 2), kvRows: b.ints(0, 1, 2), rope, eps: 1e-6 });
+      for (const row of [0, 1, 2]) {
+        const ragged = { sequences: b.ints(0, 1, 0, 1), sequenceCount: 1, segments: b.ints(row, 1), segmentCount: 1 };
+        b.output(b.ops.attention(b.floats(1, 48, 15 + row), heads, cache, ragged));
+      }
+    },
+  },
   { op: 'swiglu', name: 'odd width', tolerance: rounding, build: (b) => b.output(b.ops.swiglu(b.floats(3, 2 * 77, 22))) },
   {
     op: 'silu',
@@ -498,7 +532,7 @@ for (const dtype of weightTypes) {
     }
   }
 }
-for (const dtype of ['f32', 'f16'] as const) {
+for (const dtype of cacheTypes) {
   for (const [queryHeads, kvHeads, headDim] of [
     [4, 1, 16],
     [6, 2, 64],

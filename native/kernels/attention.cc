@@ -34,7 +34,18 @@ struct Work {
   float top[kPairs], total[kPairs];
   int64_t visible[kPairs];                                               // keys that a pair sees
   int32_t rows[kKeys];                                                   // cache rows of the block's keys
+  alignas(64) float key_scales[kKeys + W], value_scales[kKeys + W];      // of an 8-bit cache; a key's is times the scores' scale
 };
+
+// Codes are multiplied as they are; their scales meet scores and weights.
+static void read_scales(Work& z, const code_t* keys, const code_t* values, int64_t stride, int64_t dim, int64_t count, float scale) {
+  const int64_t behind = head_stride<code_t>(dim) - 4;
+  for (int64_t j = 0; j < count; j++) {
+    memcpy(z.key_scales + j, keys + z.rows[j] * stride + behind, 4);
+    memcpy(z.value_scales + j, values + z.rows[j] * stride + behind, 4);
+    z.key_scales[j] *= scale;
+  }
+}
 
 // Keys [first, first + count) of a block of one kv head to f32 panels.
 template <class T>
@@ -58,12 +69,18 @@ static void pack_values(Work& z, const T* values, int64_t stride, int64_t dim, i
 
 // One row's scores to weights e^(score - top): the first `n` of them, zeros up to `end`. The sums made so far are scaled when the
 // maximum grows.
+template <bool Coded>
 static void soften(Work& z, int64_t pair, float* scores, int64_t n, int64_t end, float scale, int64_t width) {
+  auto scaled = [&](int64_t i) { return load(scores + i) * (Coded ? load(z.key_scales + i) : splat(scale)); };
+  auto weighted = [&](vf e, int64_t i) { return Coded ? e * load(z.value_scales + i) : e; };
   vf best = splat(-INFINITY);
   int64_t i = 0;
-  for (; i + W <= n; i += W) best = vmax(load(scores + i) * scale, best);
+  for (; i + W <= n; i += W) best = vmax(scaled(i), best);
   float top = largest(best);
-  for (int64_t j = i; j < n; j++) top = scores[j] * scale > top ? scores[j] * scale : top;
+  for (int64_t j = i; j < n; j++) {
+    const float score = scores[j] * (Coded ? z.key_scales[j] : scale);
+    top = score > top ? score : top;
+  }
   if (top > z.top[pair]) {
     const float shrink = vexp(splat(z.top[pair] - top))[0];
     z.total[pair] *= shrink;
@@ -73,19 +90,19 @@ static void soften(Work& z, int64_t pair, float* scores, int64_t n, int64_t end,
   const float t = z.top[pair];
   vf total = {};
   for (i = 0; i + W <= n; i += W) {
-    vf e = vexp(load(scores + i) * scale - t);
-    store(scores + i, e);
+    vf e = vexp(scaled(i) - t);
+    store(scores + i, weighted(e, i));
     total += e;
   }
   if (i < n) {
     alignas(64) float rest[W];
-    store(rest, vexp(load(scores + i) * scale - t));   // a row of scores is padded: the lanes beyond n are there
+    vf e = vexp(scaled(i) - t);   // a row of scores is padded, and so are the scales: the lanes beyond n are there
+    store(rest, e);
     for (int j = (int)(n - i); j < W; j++) rest[j] = 0;
-    store(scores + i, load(rest));
+    store(scores + i, weighted(e, i));
     total += load(rest);
-    i += W;
   }
-  for (; i < end; i++) scores[i] = 0;
+  for (i = n; i < end; i++) scores[i] = 0;
   z.total[pair] += sum(total);
 }
 
@@ -121,8 +138,8 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   Work z;
   const int64_t dim = r.ints[i_headDim_], width = up(dim, kPanel) * kPanel, group = group_of(r), heads = r.ints[i_queryHeads_];
   const int64_t first = block * kPairs, pairs = smaller(q.rows * group - first, kPairs);
-  const int64_t stride = r.ints[i_kvHeads_] * dim;
-  const T *keys = (const T*)r.operands[keys_].data + kv_head * dim, *values = (const T*)r.operands[values_].data + kv_head * dim;
+  const int64_t head = head_stride<T>(dim), stride = r.ints[i_kvHeads_] * head;
+  const T *keys = (const T*)r.operands[keys_].data + kv_head * head, *values = (const T*)r.operands[values_].data + kv_head * head;
   const float scale = r.floats[f_scale_];
   float* logsumexp = floats(r, logsumexp_);
   auto place = [&](int64_t i) { return ((q.row + (first + i) / group) * heads + kv_head * group + (first + i) % group) * dim; };
@@ -142,9 +159,10 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   for (int64_t k0 = 0; k0 < z.visible[pairs - 1]; k0 += kKeys) {
     const int64_t count = smaller(kKeys, z.visible[pairs - 1] - k0);
     walk.next(z.rows, count);
+    if constexpr (kCoded<T>) read_scales(z, keys, values, stride, dim, count, scale);
     auto soften_rows = [&](int64_t t, int64_t rows, int64_t seen) {
       for (int64_t i = 0; i < rows; i++)
-        soften(z, t + i, z.scores + i * kScoreStride, clamp(z.visible[t + i] - k0, 0, seen), seen, scale, width);
+        soften<kCoded<T>>(z, t + i, z.scores + i * kScoreStride, clamp(z.visible[t + i] - k0, 0, seen), seen, scale, width);
     };
     if (few) {
       for (int64_t j = 0; j < count; j += kFewKeys) {
@@ -201,8 +219,11 @@ int attention_run(const Record& r, int, int chunk, int) {
   if (total < 0) return kIndexOutOfRange;
   // The last rows see the most keys: they go first, so that no thread is left alone with a long chunk.
   const int64_t block = blocks_of(r, mine) - 1 - at / kv_heads;
-  if (r.operands[keys_].dtype == kF16) attend<half_t>(r, mine, total, at % kv_heads, block);
-  else attend<float>(r, mine, total, at % kv_heads, block);
+  switch (r.operands[keys_].dtype) {
+    case kF16: attend<half_t>(r, mine, total, at % kv_heads, block); break;
+    case kI32: attend<code_t>(r, mine, total, at % kv_heads, block); break;
+    default: attend<float>(r, mine, total, at % kv_heads, block);
+  }
   return kOk;
 }
 

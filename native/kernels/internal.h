@@ -1,5 +1,7 @@
 // What the kernel files of one instruction set share: how rows are split into chunks and the functions that table.cc lists.
 #pragma once
+#include <type_traits>
+
 #include "tile.h"
 
 namespace openelm {
@@ -41,6 +43,11 @@ constexpr INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t clamp(int64_t v, int64_t low, int64_t high) { return larger(low, smaller(v, high)); }
 constexpr INLINE int64_t up(int64_t v, int64_t step) { return (v + step - 1) / step; }
+// Elements of a head in a row of a key or value cache. One of 8 bits has its scale, a float, behind the whole words of its codes.
+template <class T>
+constexpr bool kCoded = std::is_same<T, code_t>::value;
+template <class T>
+constexpr INLINE int64_t head_stride(int64_t dim) { return kCoded<T> ? up(dim, 4) * 4 + 4 : dim; }
 // By an operand's name: another of the op's names (a size, a constant) does not compile.
 template <class Name>
 INLINE float* floats(const Record& r, Name operand) { static_assert(is_operand(Name{})); return (float*)r.operands[operand].data; }

@@ -89,9 +89,8 @@ INLINE Codes quantize_group(const float* x, float* scale) {
   UNROLL
   for (int i = 0; i < kGroup; i += W) top = vmax_int(top, bits(vabs(load(x + i))));
   const float largest = float_of((uint32_t)largest_int(top));
-  float inverse = 127.0f / largest;
-  if (!(inverse <= 3.402823466e38f)) inverse = 0;
-  *scale = largest / 127.0f + (largest - largest);
+  const float inverse = code_inverse(largest);
+  *scale = code_scale(largest);
 #if defined(__AVX512F__)
   const __m512i low = (__m512i)round_to_int(load(x) * inverse), high = (__m512i)round_to_int(load(x + W) * inverse);
   return _mm256_set_m128i(_mm512_cvtsepi32_epi8(high), _mm512_cvtsepi32_epi8(low));

@@ -1,7 +1,7 @@
 // Generated from src/tensor/optable.ts by `npm run generate`: do not edit.
 #pragma once
 namespace openelm {
-constexpr const char* kAbiHash = "1e3e78e9";
+constexpr const char* kAbiHash = "bccce4d5";
 enum OpId { op_embedding, op_rmsNorm, op_linear, op_qkNormRope, op_attention, op_swiglu, op_silu, op_gatherRows, op_argmax, op_tokenLogprob, op_copy, op_packBf16, op_unpackBf16, op_dropout, op_scaleColumns, op_doraFactors, op_embeddingGrad, op_rmsNormGrad, op_linearInputGrad, op_linearWeightGrad, op_qkNormRopeGrad, op_attentionGrad, op_swigluGrad, op_siluGrad, op_scaleColumnsGrad, op_doraFactorsGrad, op_crossEntropy, op_preferenceLoss, op_globalNorm, op_adamw, op_count };
 namespace embedding_op {
 enum Operand { table_, ids_, out_ };

@@ -59,6 +59,23 @@ INLINE void put(const float* x, int64_t n, T* out) {
   for (; i < n; i++) set_element(out + i, x[i]);
 }
 
+// scale = max|x| / 127, codes to the nearest, ties to even. The integer maximum of the bits of |x| keeps what is not a number.
+INLINE void put(const float* x, int64_t n, code_t* out) {
+  vi top = {};
+  int64_t i = 0;
+  for (; i + W <= n; i += W) top = vmax_int(top, bits(vabs(load(x + i))));
+  if (i < n) top = vmax_int(top, bits(vabs(load_part(x + i, (int)(n - i)))));
+  const float peak = float_of((uint32_t)largest_int(top)), inverse = code_inverse(peak), scale = code_scale(peak);
+  for (i = 0; i + W <= n; i += W) store_bytes((int8_t*)out + i, round_to_int(load(x + i) * inverse));
+  const int64_t end = head_stride<code_t>(n) - 4;
+  if (i < end) {
+    int8_t rest[W];
+    store_bytes(rest, round_to_int(load_part(x + i, (int)(n - i)) * inverse));
+    memcpy(out + i, rest, (size_t)(end - i));
+  }
+  memcpy(out + end, &scale, 4);
+}
+
 // Norm and rotation of one head; angles = cos[n/2], sin[n/2].
 template <class T>
 INLINE void rotate_head(const float* x, const float* weight, const float* angles, int64_t n, float eps, float* head, T* out) {
@@ -79,11 +96,16 @@ INLINE void rotate_head(const float* x, const float* weight, const float* angles
     set_element(out + i + half, b * angles[i] + a * angles[i + half]);
   }
 }
+INLINE void rotate_head(const float* x, const float* weight, const float* angles, int64_t n, float eps, float* head, code_t* out) {
+  rotate_head(x, weight, angles, n, eps, head, head);
+  put(head, n, out);
+}
 
 template <class T>
 static int qk_norm_rope(const Record& r, Range range) {
   using namespace qkNormRope_op;
   const int64_t query_heads = r.ints[i_queryHeads_], kv_heads = r.ints[i_kvHeads_], n = r.ints[i_headDim_];
+  const int64_t stride = head_stride<T>(n);
   const float eps = r.floats[f_eps_];
   constexpr int kLargest = 1024;
   if (n > kLargest) return kSizeOutOfRange;
@@ -96,16 +118,21 @@ static int qk_norm_rope(const Record& r, Range range) {
     float* query = floats(r, query_) + m * query_heads * n;
     for (int64_t h = 0; h < query_heads; h++) rotate_head(x + h * n, floats(r, queryNorm_), angles, n, eps, head, query + h * n);
     x += query_heads * n;
-    T* keys = (T*)r.operands[keys_].data + row * kv_heads * n;
-    for (int64_t h = 0; h < kv_heads; h++) rotate_head(x + h * n, floats(r, keyNorm_), angles, n, eps, head, keys + h * n);
-    put(x + kv_heads * n, kv_heads * n, (T*)r.operands[values_].data + row * kv_heads * n);
+    T *keys = (T*)r.operands[keys_].data + row * kv_heads * stride, *values = (T*)r.operands[values_].data + row * kv_heads * stride;
+    for (int64_t h = 0; h < kv_heads; h++) rotate_head(x + h * n, floats(r, keyNorm_), angles, n, eps, head, keys + h * stride);
+    x += kv_heads * n;
+    for (int64_t h = 0; h < kv_heads; h++) put(x + h * n, n, values + h * stride);
   }
   return kOk;
 }
 
 int qk_norm_rope_run(const Record& r, int, int chunk, int chunks) {
   Range range = part(r.ints[qkNormRope_op::i_rows_], chunk, chunks);
-  return r.operands[qkNormRope_op::keys_].dtype == kF16 ? qk_norm_rope<half_t>(r, range) : qk_norm_rope<float>(r, range);
+  switch (r.operands[qkNormRope_op::keys_].dtype) {
+    case kF16: return qk_norm_rope<half_t>(r, range);
+    case kI32: return qk_norm_rope<code_t>(r, range);
+    default: return qk_norm_rope<float>(r, range);
+  }
 }
 
 INLINE vf silu(vf x) { return x / (1.0f + vexp(-x)); }

@@ -47,6 +47,7 @@ typedef int32_t vi __attribute__((vector_size(W * 4)));
 typedef float vf_memory __attribute__((vector_size(W * 4), aligned(4), may_alias));
 typedef int32_t vi_memory __attribute__((vector_size(W * 4), aligned(4), may_alias));
 typedef uint16_t vh __attribute__((vector_size(W * 2)));
+typedef int8_t vb_memory __attribute__((vector_size(W), aligned(1), may_alias));
 typedef uint16_t vh_memory __attribute__((vector_size(W * 2), aligned(2), may_alias));
 
 INLINE vf splat(float x) { return x - (vf){}; }
@@ -288,6 +289,28 @@ INLINE float element(const bfloat_t* p) { return float_of((uint32_t)p->v << 16);
 INLINE void set_element(float* p, float f) { *p = f; }
 INLINE void set_element(half_t* p, float f) { p->v = f32_to_f16(f); }
 INLINE void set_element(bfloat_t* p, float f) { p->v = f32_to_bf16(f); }
+
+// A code of 8 bits as it is; what it is multiplied with is its reader's business.
+struct code_t { int8_t v; };
+INLINE float element(const code_t* p) { return p->v; }
+INLINE vf load(const code_t* p) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__AVX2__)
+  return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#elif defined(__wasm_simd128__)
+  const v128_t words = wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(p));
+  return (vf)wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(words));
+#else
+  return to_float(__builtin_convertvector(*(const vb_memory*)p, vi));
+#endif
+}
+// What x up to `largest` in magnitude are multiplied with to become codes; none of it where that is not finite.
+INLINE float code_inverse(float largest) {
+  const float inverse = 127.0f / largest;
+  return inverse <= 3.402823466e38f ? inverse : 0;
+}
+INLINE float code_scale(float largest) { return largest / 127.0f + (largest - largest); }
 
 INLINE vf load(const bfloat_t* p) {
 #if defined(__AVX512F__)

@@ -92,8 +92,8 @@ async function hashOf(checkpoint: Parameters<typeof modelHash>[0], adapter?: str
 }
 
 async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Opened> {
-  const { addBos, batchTokens, context, activations, adapter } = choice;
-  const opened = await openParts(terminal, choice, { context, cacheType: 'f32' });
+  const { addBos, batchTokens, context, activations, adapter, cacheType = 'f32' } = choice;
+  const opened = await openParts(terminal, choice, { context, cacheType });
   try {
     const { checkpoint, backend, model, tokenizer } = opened;
     if (!tokenizer) throw new InputError(noTokenizer);
@@ -102,7 +102,7 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
     const hash = choice.cache === false ? checkpoint.name : await hashOf(checkpoint, adapter);
     const arithmetic = [dtype, ...(/^(q|affine)\d/.test(dtype) ? [`${activations ?? 'int8'} activations`] : [])].join(' ');
     const name = `${hash}, ${arithmetic}, ${backend.name}, openelm ${version()}`;
-    const local = localScorer({ name, backend, model, tokenizer }, { addBos, context, batchTokens });
+    const local = localScorer({ name, backend, model, tokenizer }, { addBos, context, batchTokens, cacheType });
     const scorer: Scorer = {
       ...local,
       loglikelihood: (...asked) => explained(checkpoint, dtype, () => local.loglikelihood(...asked)),
@@ -113,6 +113,7 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
     const args = {
       dtype,
       ...(activations ? { activations } : {}),
+      ...(cacheType === 'f32' ? {} : { cache_type: cacheType }),
       ...(adapter ? { peft: adapter } : {}),
       add_bos_token: addBos ? 'True' : 'False',
       max_length: maxLength,

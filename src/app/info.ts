@@ -12,7 +12,16 @@ import { kindOf } from '../io/node/paths.js';
 import { shapeFrom } from '../io/node/shape-file.js';
 import { checkTensor, refuseBad, type TensorCheck } from '../model/check.js';
 import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
-import { checkWeights, kvBytesPerToken, type Precision, precisions, type WeightType, weightBytes } from '../model/parameters.js';
+import {
+  type CacheType,
+  cacheTypes,
+  checkWeights,
+  kvBytesPerToken,
+  type Precision,
+  precisions,
+  type WeightType,
+  weightBytes,
+} from '../model/parameters.js';
 import { metadataLines, type StorageInfo, storageFacts, storageInfo, tensorLines } from './info-storage.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
@@ -39,7 +48,7 @@ export interface ModelInfo {
   layers: LayerInfo[];
   parameters: { total: number; embeddings: number; layers: number };
   weight_bytes: Record<Precision, number>;
-  kv_bytes_per_token: { f16: number; f32: number };
+  kv_bytes_per_token: Record<CacheType, number>;
   context: { default: number; max: number };
 }
 
@@ -93,7 +102,10 @@ export function modelInfo(config: ModelConfig, source: InfoSource): ModelInfo {
       Precision,
       number
     >,
-    kv_bytes_per_token: { f16: kvBytesPerToken(config, 'f16'), f32: kvBytesPerToken(config, 'f32') },
+    kv_bytes_per_token: Object.fromEntries(cacheTypes.map((type) => [type, kvBytesPerToken(config, type)])) as Record<
+      CacheType,
+      number
+    >,
     context: { default: config.maxContextLength, max: config.ropeMaxLength },
   };
 }

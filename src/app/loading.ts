@@ -18,7 +18,10 @@ export async function openModel(
 ): Promise<{ model: Model; loadMs: number }> {
   const began = performance.now();
   const model = await withBar(terminal, options, (shown) =>
-    load(options.model, { ...shown, context: options.context, slots: 1, assistant: options.assistant }),
+    load(options.model, {
+      ...{ ...shown, context: options.context, cacheType: options.cacheType },
+      ...{ slots: 1, assistant: options.assistant },
+    }),
   );
   return { model, loadMs: performance.now() - began };
 }

@@ -7,7 +7,7 @@ import type { ConstraintOptions } from '../infer/constraint.js';
 import { mostDrafts } from '../infer/drafts.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';
 import { parseJson } from '../io/json.js';
-import type { Precision } from '../model/parameters.js';
+import { type CacheType, cacheTypes, type Precision } from '../model/parameters.js';
 import { readTextFile, UsageError } from './terminal.js';
 
 /** A decimal number, all of the text. */
@@ -108,6 +108,7 @@ export interface ModelOptions {
   readonly adapter?: string;
   readonly threads?: number;
   readonly context?: number;
+  readonly cacheType?: CacheType;
   readonly backend: BackendChoice;
 }
 
@@ -118,13 +119,16 @@ export function addModelOption(command: Command): Command {
   );
 }
 
-export function addModelOptions(command: Command): Command {
+export function addModelOptions(command: Command, cacheFlags?: string): Command {
   addModelOption(command);
-  return addComputeOptions(command).option('--adapter <directory>', "a LoRA or DoRA adapter around the model, in PEFT's layout");
+  return addComputeOptions(command, cacheFlags).option(
+    '--adapter <directory>',
+    "a LoRA or DoRA adapter around the model, in PEFT's layout",
+  );
 }
 
-/** How a model is run, whichever it is. */
-export function addComputeOptions(command: Command): Command {
+/** How a model is run, whichever it is. `cacheFlags`: for a verb whose --cache is something else. */
+export function addComputeOptions(command: Command, cacheFlags = '--cache, --cache-type'): Command {
   return command
     .addOption(
       new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices([
@@ -138,6 +142,11 @@ export function addComputeOptions(command: Command): Command {
     .addOption(new Option('--activations <type>', 'what q8 and q4 are multiplied with (default: int8)').choices(['int8', 'f32']))
     .option('--threads <n>', 'threads that compute (default: one a core)', wholeNumber(1, 256))
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))
+    .addOption(
+      new Option(`${cacheFlags} <type>`, 'precision of keys and values (default: f32 for f32 weights, else f16)').choices(
+        cacheTypes,
+      ),
+    )
     .addOption(
       new Option('--backend <name>', 'what computes; auto: native where it is built, else wasm')
         .choices(['auto', 'native', 'wasm', 'reference'])

@@ -38,7 +38,6 @@ export interface ServeOptions extends Omit<ModelOptions, 'adapter'> {
   readonly maxTokens?: number;
   readonly maxBody: number;
   readonly memory?: number;
-  readonly cacheType?: 'f16' | 'f32';
   readonly apiKey?: readonly string[];
   readonly cors?: readonly string[];
   readonly allowHost?: readonly string[];
@@ -88,7 +87,6 @@ function options(): readonly Option[] {
     .option('--max-tokens <n>', 'tokens of an answer at most, whatever is asked for', wholeNumber(1))
     .option('--max-body <size>', 'the largest body of a request', bytes, 8 << 20)
     .option('--memory <size>', 'what loaded models may take, with their caches (default: what is free)', bytes)
-    .option('--cache-type <type>', 'precision of keys and values, f16 or f32 (default: f32 for f32 weights, else f16)', cacheType)
     .option('--api-key <key>', 'ask for this key; may be repeated (better: OPENELM_API_KEY, which other users cannot see)', list)
     .option('--cors <origins>', 'pages of these origins may ask from a browser; * are all (default: none)', list)
     .option('--allow-host <names>', 'other names that this server is called by (default: only those of this machine)', list)
@@ -111,11 +109,6 @@ export function serveCommand(terminal: Terminal): Command {
     const named = config === undefined ? [] : await readConfigFile(command, config);
     await serve(terminal, models.length > 0 ? models : named, command.opts<ServeOptions>());
   });
-}
-
-function cacheType(text: string): string {
-  if (text === 'f16' || text === 'f32') return text;
-  throw new InvalidArgumentError('It must be f16 or f32.');
 }
 
 async function serve(terminal: Terminal, words: readonly string[], options: ServeOptions): Promise<void> {

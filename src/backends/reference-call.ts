@@ -1,10 +1,10 @@
 // What the definitions of ops share: how an op sees its operands, and the arithmetic that a forward op and its derivative both
 // need. No op is defined here.
 
-import { float16ToNumber } from '../io/float16.js';
+import { float16ToNumber, numberToFloat16 } from '../io/float16.js';
 import type { ExecutionCode } from '../tensor/backend.js';
 import type { ConstantName, OperandName, OpName, SizeName } from '../tensor/optable.js';
-import type { QuantizedRow } from '../tensor/quantize.js';
+import { codedHeadWords, decodeHead, encodeHead, type QuantizedRow } from '../tensor/quantize.js';
 
 /** An uploaded matrix: its values, and for quantized ones also the codes and scales by row. */
 export interface ReferenceWeight {
@@ -14,6 +14,8 @@ export interface ReferenceWeight {
   readonly quantized?: readonly QuantizedRow[];
 }
 
+export type CacheRows = Float32Array | Uint16Array | Int32Array;
+
 /** What an op sees: its operands, the sizes of this run and its constants, by their names in the op table. */
 export interface Call<Op extends OpName = OpName> {
   floats(operand: OperandName<Op>): Float32Array;
@@ -21,8 +23,8 @@ export interface Call<Op extends OpName = OpName> {
   maybe(operand: OperandName<Op>): Float32Array | undefined;
   ints(operand: OperandName<Op>): Int32Array;
   maybeInts(operand: OperandName<Op>): Int32Array | undefined;
-  /** A key or value cache, f32 or f16 bits. */
-  cache(operand: OperandName<Op>): Float32Array | Uint16Array;
+  /** A key or value cache: f32, f16 bits, or words of 8-bit codes. */
+  cache(operand: OperandName<Op>): CacheRows;
   /** An uploaded matrix, or f32 rows as one. */
   weight(operand: OperandName<Op>): ReferenceWeight;
   readonly sizes: Readonly<Record<SizeName<Op>, number>>;
@@ -64,8 +66,26 @@ export function rotate(head: Float32Array, angles: Float32Array, direction: 1 | 
   }
 }
 
-export function load(cache: Float32Array | Uint16Array, index: number): number {
-  return cache instanceof Float32Array ? cache[index] : float16ToNumber(cache[index]);
+/** Writes keys or values into the `index`-th head of a cache. */
+export function storeHead(cache: CacheRows, index: number, head: Float32Array): void {
+  const start = index * head.length;
+  if (cache instanceof Float32Array) cache.set(head, start);
+  else if (cache instanceof Uint16Array) for (let d = 0; d < head.length; d++) cache[start + d] = numberToFloat16(head[d]);
+  else encodeHead(head, wordsOf(cache, index, head.length));
+}
+
+/** The `index`-th head of a cache. */
+export function loadHead(cache: CacheRows, index: number, headDim: number): Float32Array | Float64Array {
+  const start = index * headDim;
+  if (cache instanceof Float32Array) return cache.subarray(start, start + headDim);
+  if (cache instanceof Uint16Array) return Float32Array.from(cache.subarray(start, start + headDim), float16ToNumber);
+  const words = wordsOf(cache, index, headDim);
+  return Float64Array.from({ length: headDim }, (_, d) => decodeHead(words, d));
+}
+
+function wordsOf(cache: Int32Array, index: number, headDim: number): Int32Array {
+  const words = codedHeadWords(headDim);
+  return cache.subarray(index * words, (index + 1) * words);
 }
 
 /** A sequence of a ragged batch: its rows, and the cache row of each of its keys, oldest first. */

@@ -1,10 +1,10 @@
 // The living definition of every op, in plain TypeScript: sums in double precision, results rounded to f32. The conformance
 // suite judges every other backend against this file. Written to be read, not to be fast.
 
-import { decodeBfloat16, encodeBfloat16, numberToFloat16 } from '../io/float16.js';
+import { decodeBfloat16, encodeBfloat16 } from '../io/float16.js';
 import { groupSize, type QuantizedRow, quantizeActivations } from '../tensor/quantize.js';
 import { referenceAdapters } from './reference-adapters.js';
-import { load, normalize, outside, type ReferenceOps, rotate, sequencesOf, sigmoid } from './reference-call.js';
+import { loadHead, normalize, outside, type ReferenceOps, rotate, sequencesOf, sigmoid, storeHead } from './reference-call.js';
 import { referenceGradients } from './reference-gradients.js';
 
 export const referenceOps: ReferenceOps = {
@@ -64,16 +64,16 @@ export const referenceOps: ReferenceOps = {
       for (let h = 0; h < queryHeads + 2 * kvHeads; h++) {
         const start = (r * (queryHeads + 2 * kvHeads) + h) * headDim;
         head.set(qkv.subarray(start, start + headDim));
-        const kvStart = (kvRows[r] * kvHeads + ((h - queryHeads) % kvHeads)) * headDim;
+        const kvHead = kvRows[r] * kvHeads + ((h - queryHeads) % kvHeads);
         if (h >= queryHeads + kvHeads) {
-          store(values, kvStart, head);
+          storeHead(values, kvHead, head);
           continue;
         }
         const norm = norms[h < queryHeads ? 0 : 1];
         if (norm) normalize(head, norm, call.constants.eps, head);
         rotate(head, angles);
         if (h < queryHeads) query.set(head, (r * queryHeads + h) * headDim);
-        else store(keys, kvStart, head);
+        else storeHead(keys, kvHead, head);
       }
     }
   },
@@ -94,7 +94,7 @@ export const referenceOps: ReferenceOps = {
           const scores = new Float64Array(visible);
           let largest = -Infinity;
           for (let j = 0; j < visible; j++) {
-            scores[j] = dotCache(q, keys, (cached[j] * kvHeads + kvHead) * headDim) * call.constants.scale;
+            scores[j] = dot(q, loadHead(keys, cached[j] * kvHeads + kvHead, headDim), 0) * call.constants.scale;
             largest = Math.max(largest, scores[j]);
           }
           const sums = new Float64Array(headDim);
@@ -102,8 +102,8 @@ export const referenceOps: ReferenceOps = {
           for (let j = 0; j < visible; j++) {
             const weight = Math.exp(scores[j] - largest);
             total += weight;
-            const row = (cached[j] * kvHeads + kvHead) * headDim;
-            for (let d = 0; d < headDim; d++) sums[d] += weight * load(values, row + d);
+            const value = loadHead(values, cached[j] * kvHeads + kvHead, headDim);
+            for (let d = 0; d < headDim; d++) sums[d] += weight * value[d];
           }
           for (let d = 0; d < headDim; d++) out[start + d] = sums[d] / total;
           if (logsumexp) logsumexp[(firstRow + i) * queryHeads + h] = largest + Math.log(total);
@@ -202,7 +202,7 @@ function silu(x: number): number {
   return x * sigmoid(x);
 }
 
-function dot(x: Float32Array, matrix: Float32Array, start: number): number {
+function dot(x: Float32Array, matrix: ArrayLike<number>, start: number): number {
   let sum = 0;
   for (let i = 0; i < x.length; i++) sum += x[i] * matrix[start + i];
   return sum;
@@ -221,16 +221,5 @@ function dotCodes(x: QuantizedRow, weight: QuantizedRow): number {
     sum += products * Math.fround(x.scales[g] * weight.scales[g]);
     if (weight.minimums) sum += weight.minimums[g] * Math.fround(x.scales[g] * total);
   }
-  return sum;
-}
-
-function store(cache: Float32Array | Uint16Array, start: number, head: Float32Array): void {
-  if (cache instanceof Float32Array) cache.set(head, start);
-  else for (let d = 0; d < head.length; d++) cache[start + d] = numberToFloat16(head[d]);
-}
-
-function dotCache(query: Float32Array, keys: Float32Array | Uint16Array, start: number): number {
-  let sum = 0;
-  for (let d = 0; d < query.length; d++) sum += query[d] * load(keys, start + d);
   return sum;
 }

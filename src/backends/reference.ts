@@ -24,7 +24,7 @@ import { type OpName, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
 import { groupSize, type QuantizedRow, quantizeWeights } from '../tensor/quantize.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
-import type { Call, ReferenceOp, ReferenceWeight } from './reference-call.js';
+import type { CacheRows, Call, ReferenceOp, ReferenceWeight } from './reference-call.js';
 import { referenceOps } from './reference-ops.js';
 
 /** Memory of a persistent buffer. */
@@ -358,7 +358,7 @@ function callOf(
     maybe: (operand) => array(operand) as Float32Array | undefined,
     ints: (operand) => array(operand) as Int32Array,
     maybeInts: (operand) => array(operand) as Int32Array | undefined,
-    cache: (operand) => array(operand) as Float32Array | Uint16Array,
+    cache: (operand) => array(operand) as CacheRows,
     weight: (operand) => {
       const i = indexOf(operand);
       const { shape } = record.operands[i]!;

@@ -11,7 +11,7 @@ import { readSafetensors, type SafetensorsContents } from '../io/safetensors.js'
 import { INDEX_FILE, readShardedIndex, readShards, WEIGHTS_FILE } from '../io/safetensors-index.js';
 import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from '../model/config.js';
 import { type LoadedModel, loadModel } from '../model/load.js';
-import { checkWeights, kvBytesPerToken, type Precision, weightBytes } from '../model/parameters.js';
+import { type CacheType, checkWeights, kvBytesPerToken, type Precision, weightBytes } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { tokenizerBeside } from '../tokenizer/beside.js';
 import { type ModelFiles, readSmall } from './model-files.js';
@@ -23,7 +23,7 @@ export interface OpenOptions {
   readonly context?: number;
   /** Answers at once; each has a cache of `context` tokens. Default 1. */
   readonly slots?: number;
-  readonly cacheType?: 'f16' | 'f32';
+  readonly cacheType?: CacheType;
 }
 
 export interface Opened {

@@ -4,6 +4,7 @@
 import { Engine } from '../infer/engine.js';
 import { type ScoringRequest, SequenceScorer } from '../infer/scoring.js';
 import type { OpenELM } from '../model/openelm.js';
+import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import {
   cutAtStops,
@@ -32,7 +33,7 @@ export interface LocalScorerOptions {
   /** Tokens computed in one step; default and at most 256. */
   readonly batchTokens?: number;
   /** Keys and values; default f32. */
-  readonly cacheType?: 'f16' | 'f32';
+  readonly cacheType?: CacheType;
   /** Texts generated at once. Default 4. */
   readonly slots?: number;
 }

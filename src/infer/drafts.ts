@@ -5,6 +5,7 @@
 import { InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
+import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import type { StepOutput } from './step.js';
@@ -72,7 +73,7 @@ export class Assistant {
   constructor(
     backend: Backend,
     model: OpenELM,
-    options: { readonly vocabSize: number; readonly context: number; readonly slots: number; readonly cacheType: 'f16' | 'f32' },
+    options: { readonly vocabSize: number; readonly context: number; readonly slots: number; readonly cacheType: CacheType },
   ) {
     const { vocabSize, ropeMaxLength } = model.config;
     if (vocabSize !== options.vocabSize)

@@ -6,6 +6,7 @@ import { InputError } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
 import { type Cache, type CacheArray, copyRows, createCache, readRows, writeRows } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
+import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
@@ -27,7 +28,7 @@ export interface EngineOptions {
   /** Sequences that may run at once; each has a cache of `context` tokens. Default 1. */
   readonly slots?: number;
   /** Default f16. */
-  readonly cacheType?: 'f16' | 'f32';
+  readonly cacheType?: CacheType;
   /** A smaller model of the same vocabulary on the same backend, whose guesses are checked several at a time. */
   readonly assistant?: OpenELM;
 }

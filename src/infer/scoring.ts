@@ -6,6 +6,7 @@
 import { InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
+import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import { NotFiniteError } from './not-finite.js';
@@ -34,7 +35,7 @@ export interface SequenceScorerOptions {
   /** Rows of the key/value cache, allocated once; default and at least `context + stepRows`. */
   readonly cacheRows?: number;
   /** Default f32. */
-  readonly cacheType?: 'f16' | 'f32';
+  readonly cacheType?: CacheType;
 }
 
 export interface ScoringCallOptions {

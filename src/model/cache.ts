@@ -1,10 +1,12 @@
 // The key/value cache of a model and its table of rotations: allocated once, never grown. Rows are one pool; which rows belong
 // to which sequence is the engine's business.
 
-import type { Backend, DeviceBuffer } from '../tensor/backend.js';
+import type { Backend, DeviceBuffer, HostArray, HostType } from '../tensor/backend.js';
 import type { KeyValues } from '../tensor/ops.js';
+import { codedHeadWords } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
 import { ropeTable } from './openelm.js';
+import type { CacheType } from './parameters.js';
 
 export interface Cache {
   readonly rows: number;
@@ -15,14 +17,14 @@ export interface Cache {
 }
 
 /** Room for `rows` tokens in every layer, and rotations for `positions`. Throws `ExecutionError` when memory is short. */
-export function createCache(backend: Backend, config: ModelConfig, rows: number, positions: number, dtype: 'f16' | 'f32'): Cache {
+export function createCache(backend: Backend, config: ModelConfig, rows: number, positions: number, type: CacheType): Cache {
   const made: DeviceBuffer[] = [];
   const free = (): void => {
     for (const buffer of made.splice(0)) backend.free(buffer);
   };
-  const create = (type: 'f16' | 'f32', shape: readonly number[]): DeviceBuffer => {
+  const create = (dtype: HostType, shape: readonly number[]): DeviceBuffer => {
     try {
-      const buffer = backend.create(type, shape);
+      const buffer = backend.create(dtype, shape);
       made.push(buffer);
       return buffer;
     } catch (error) {
@@ -30,9 +32,11 @@ export function createCache(backend: Backend, config: ModelConfig, rows: number,
       throw error;
     }
   };
+  const createRows = (kvHeads: number, headDim: number): DeviceBuffer =>
+    type === 'q8' ? create('i32', [rows, kvHeads, codedHeadWords(headDim)]) : create(type, [rows, kvHeads, headDim]);
   const layers = config.layers.map(({ kvHeads, headDim }) => ({
-    keys: create(dtype, [rows, kvHeads, headDim]),
-    values: create(dtype, [rows, kvHeads, headDim]),
+    keys: createRows(kvHeads, headDim),
+    values: createRows(kvHeads, headDim),
   }));
   const rope = create('f32', [positions, config.headDim]);
   backend.write(rope, ropeTable(positions, config.headDim, config.ropeFreqConstant));
@@ -57,18 +61,18 @@ export function writeRows(backend: Backend, cache: Cache, to: number, rows: read
   for (const [i, buffer] of buffersOf(cache).entries()) writeBuffer(backend, buffer, to, rows[i]);
 }
 
-/** f16 as bits, or f32. */
-export type CacheArray = Uint16Array | Float32Array;
+/** f16 as bits, f32, or words of codes. */
+export type CacheArray = HostArray;
 
-function buffersOf({ layers }: Cache): DeviceBuffer<'f16' | 'f32'>[] {
-  return layers.flatMap(({ keys, values }) => [keys, values] as DeviceBuffer<'f16' | 'f32'>[]);
+function buffersOf({ layers }: Cache): DeviceBuffer<HostType>[] {
+  return layers.flatMap(({ keys, values }) => [keys, values] as DeviceBuffer<HostType>[]);
 }
 
 function widthOf({ shape }: DeviceBuffer): number {
   return shape[1] * shape[2];
 }
 
-function readBuffer(backend: Backend, buffer: DeviceBuffer<'f16' | 'f32'>, from: number, count: number): Promise<CacheArray> {
+function readBuffer(backend: Backend, buffer: DeviceBuffer<HostType>, from: number, count: number): Promise<CacheArray> {
   return backend.read(buffer, from * widthOf(buffer), count * widthOf(buffer));
 }
 

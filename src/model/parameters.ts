@@ -5,7 +5,7 @@
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import type { AffineType, DType } from '../tensor/backend.js';
-import { affineType } from '../tensor/quantize.js';
+import { affineType, codedHeadWords } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
 
 /** A tensor of the model; matrices are [output, input], row-major. */
@@ -96,10 +96,14 @@ function isAffine(type: WeightType): type is AffineType {
 
 const affineBits: Readonly<Record<AffineType, number>> = { affine8: 8, affine4: 4, affine3: 3 };
 
+/** What keys and values are kept in: q8 has codes of 8 bits, with a scale a head. */
+export const cacheTypes = ['f32', 'f16', 'q8'] as const;
+export type CacheType = (typeof cacheTypes)[number];
+
 /** Bytes that one position of one sequence takes in the KV cache, over all layers. */
-export function kvBytesPerToken(config: ModelConfig, precision: 'f32' | 'f16'): number {
-  const values = config.layers.reduce((sum, layer) => sum + 2 * layer.kvHeads * layer.headDim, 0);
-  return values * (precision === 'f32' ? 4 : 2);
+export function kvBytesPerToken(config: ModelConfig, type: CacheType): number {
+  const bytesOf = (headDim: number): number => (type === 'q8' ? 4 * codedHeadWords(headDim) : headDim * (type === 'f32' ? 4 : 2));
+  return config.layers.reduce((sum, { kvHeads, headDim }) => sum + 2 * kvHeads * bytesOf(headDim), 0);
 }
 
 /**

@@ -4,6 +4,7 @@
 import type { DeviceBuffer, Dim, OpRecord, Program } from './backend.js';
 import type { OpName } from './optable.js';
 import { bytesOf, checkRecord, elementsOf, maxOf } from './plan.js';
+import { codedHeadWords } from './quantize.js';
 
 /** Activations: a row a token. `rows` may be known only when the program runs. */
 export interface Tensor {
@@ -12,7 +13,7 @@ export interface Tensor {
   readonly columns: number;
 }
 
-/** A key/value cache of one layer: `keys` and `values` are [rows, kvHeads, headDim], f16 or f32. */
+/** A key/value cache of one layer: `keys` and `values` are [rows, kvHeads, headDim], f16 or f32, or i32 words of 8-bit codes (`qkNormRope` in the op table). */
 export interface KeyValues {
   readonly keys: DeviceBuffer;
   readonly values: DeviceBuffer;
@@ -387,8 +388,9 @@ export class Ops {
 
   private cacheRows(op: OpName, cache: KeyValues, kvHeads: number, headDim: number): number {
     const rows = cache.keys.shape[0];
-    this.exactly(op, 'keys', cache.keys, [rows, kvHeads, headDim]);
-    this.exactly(op, 'values', cache.values, [rows, kvHeads, headDim]);
+    const width = cache.keys.dtype === 'i32' ? codedHeadWords(headDim) : headDim;
+    this.exactly(op, 'keys', cache.keys, [rows, kvHeads, width]);
+    this.exactly(op, 'values', cache.values, [rows, kvHeads, width]);
     if (cache.keys.dtype !== cache.values.dtype)
       throw new Error(`${op}: keys are ${cache.keys.dtype}, values ${cache.values.dtype}`);
     return rows;

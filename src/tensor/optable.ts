@@ -63,6 +63,9 @@ export const opTable = {
    * Splits qkv [rows, (queryHeads + 2 kvHeads) headDim] by heads; rms-norms queries and keys over the head (where weights are
    * given); rotates both halves by rope[positions[r]] = cos[headDim/2], sin[headDim/2]; writes queries to `query` and keys and
    * values to row kvRows[r] of the cache [cacheRows, kvHeads, headDim]. Rotation of pair (i, i + headDim/2), as in GPT-NeoX.
+   * An i32 cache is one of 8 bits, [cacheRows, kvHeads, ceil(headDim / 4) + 1]: of each head its codes, four a word from the lowest
+   * bits up, and last their scale, a f32; scale = max|x| / 127, not a number where an element is not finite, code = x * (127 / max|x|)
+   * rounded to nearest even.
    */
   qkNormRope: {
     operands: [
@@ -73,8 +76,8 @@ export const opTable = {
       read('positions', 'i32'),
       read('kvRows', 'i32'),
       write('query', 'f32'),
-      update('keys', 'f32', 'f16'),
-      update('values', 'f32', 'f16'),
+      update('keys', 'f32', 'f16', 'i32'),
+      update('values', 'f32', 'f16', 'i32'),
     ],
     ints: ['rows', 'queryHeads', 'kvHeads', 'headDim', 'cacheRows', 'ropeRows'],
     floats: ['eps'],
@@ -88,8 +91,8 @@ export const opTable = {
   attention: {
     operands: [
       read('query', 'f32'),
-      read('keys', 'f32', 'f16'),
-      read('values', 'f32', 'f16'),
+      read('keys', 'f32', 'f16', 'i32'),
+      read('values', 'f32', 'f16', 'i32'),
       read('sequences', 'i32'),
       read('segments', 'i32'),
       write('out', 'f32'),

@@ -64,6 +64,28 @@ export function quantizeActivations(row: Float32Array): QuantizedRow {
   return { codes, scales };
 }
 
+/** Words of a head in an 8-bit key or value cache: codes, four a word, and their scale. */
+export function codedHeadWords(headDim: number): number {
+  return Math.ceil(headDim / 4) + 1;
+}
+
+/** Writes a head's codes and scale into such words: see `qkNormRope` in the op table. */
+export function encodeHead(head: Float32Array, words: Int32Array): void {
+  const codes = new Int8Array(words.buffer, words.byteOffset, 4 * (words.length - 1));
+  let peak = 0;
+  for (const x of head) peak = Math.max(peak, Math.abs(x));
+  const inverse = f32(127 / peak);
+  codes.fill(0);
+  if (Number.isFinite(inverse)) for (const [i, x] of head.entries()) codes[i] = roundToEven(f32(x * inverse));
+  new Float32Array(words.buffer, words.byteOffset)[words.length - 1] = Number.isFinite(peak) ? peak / 127 : Number.NaN;
+}
+
+/** Element `i` of such a head. */
+export function decodeHead(words: Int32Array, i: number): number {
+  const code = (words[i >> 2] << (24 - 8 * (i & 3))) >> 24;
+  return code * new Float32Array(words.buffer, words.byteOffset)[words.length - 1];
+}
+
 function roundToEven(x: number): number {
   const floor = Math.floor(x);
   const fraction = x - floor;
