@@ -6,6 +6,7 @@ import { InputError } from './errors.js';
 import { Engine, type EngineOptions } from './infer/engine.js';
 import { type Prompt, TextModel, type TextModelParts, type TextOptions, type TextPiece, type TextResult } from './infer/text.js';
 import type { LoadedModel } from './model/load.js';
+import { type CacheType, cacheTypes } from './model/parameters.js';
 import { type OpenedModel, type OpenOptions, openModel, openRules } from './open.js';
 import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './options.js';
 import { promptCaching } from './prompt-cache.js';

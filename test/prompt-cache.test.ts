@@ -61,6 +61,22 @@ describe('a prompt cache', () => {
     expect(notices).toEqual([]);
   });
 
+  it('keeps an 8-bit cache, in about half the bytes, and is told from one in f16', async () => {
+    const own = fresh();
+    const coded = { cacheType: 'q8' } as const;
+    await using first = await open(coded);
+    const { ids } = await first.complete(prompt, { ...options, promptCache: own });
+    await using second = await open(coded);
+    const again = await second.complete(prompt, { ...options, promptCache: own });
+    expect(again.ids).toEqual(ids);
+    expect(again.timings.reusedTokens).toBe(again.promptIds.length - 1);
+    expect((await stat(own)).size).toBeLessThan(0.6 * (await stat(await written())).size);
+    expect(notices).toEqual([]);
+    await using third = await open();
+    expect((await third.complete(prompt, { ...options, promptCache: own })).timings.reusedTokens).toBe(0);
+    expect(notices).toEqual([expect.stringMatching(/it was made with f16 weights, q8 cache; it is written anew$/)]);
+  });
+
   it('is written anew where most of a prompt is not in it', async () => {
     const own = await written();
     const before = await readFile(own);

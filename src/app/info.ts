@@ -138,7 +138,14 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
         : [visible(info.weights), ...(info.dtype ? [`${isStoredSo(info) ? 'stored' : 'run'} in ${info.dtype}`] : [])],
     ],
     ['size at', sizes],
-    ['kv cache', [`${count(kv.f16)} bytes per token in f16`, `${size(kv.f16 * context)} for ${count(context)} tokens`]],
+    [
+      'kv cache',
+      [
+        `${count(kv.f16)} bytes per token in f16, ${count(kv.q8)} in q8`,
+        `${size(kv.f16 * context)} for ${count(context)} tokens`,
+        `${count(kv.q8)} in q8`,
+      ],
+    ],
     ['context', [`${count(context)} tokens`, `at most ${count(max)}`]],
   ];
   if (info.storage) rows.splice(1, 0, ['format', storageFacts(info.storage)]);

@@ -32,7 +32,7 @@ describe('modelInfo', () => {
       model: 'small',
       dtype: 'f16',
       parameters: { total: 3_394_048, embeddings: 1_048_576, layers: 2_345_216 },
-      kv_bytes_per_token: { f16: 896, f32: 1792 },
+      kv_bytes_per_token: { f32: 1792, f16: 896, q8: 504 },
       context: { default: 1024, max: 2048 },
     });
     expect(info.layers[3]).toEqual({
@@ -70,7 +70,7 @@ describe('renderInfo', () => {
         '',
         'weights   /models/small · stored in f16',
         'size at   f32 13.6 MB · f16 6.79 MB · bf16 6.79 MB · q8 3.61 MB · q4 1.92 MB',
-        'kv cache  896 bytes per token in f16 · 918 KB for 1,024 tokens',
+        'kv cache  896 bytes per token in f16, 504 in q8 · 918 KB for 1,024 tokens',
         'context   1,024 tokens · at most 2,048',
         'backend   native (AVX2, 2 threads)',
       ].join('\n'),

@@ -69,6 +69,20 @@ describe('openelm score', () => {
     600_000, // the reference backend takes its time
   );
 
+  it('keeps keys and values in 8 bits when asked to', async () => {
+    const short = documentsOf(fileURLToPath(new URL('../golden/tales-6m/heldout.jsonl', import.meta.url)))[0];
+    const [f32, f16, q8] = [
+      await scoreDocument(short, '--cache', 'f32'),
+      await scoreDocument(short),
+      await scoreDocument(short, '--cache-type', 'q8'),
+    ].map(natsOf);
+    expect(new Set([f32, f16, q8]).size).toBe(3);
+    expect(Math.abs(q8 / f32 - 1)).toBeLessThan(1e-3);
+    const wrong = await run(['score', 'a', '--cache', 'q4']);
+    expect(wrong.code).toBe(2);
+    expect(wrong.stderr).toContain("argument 'q4' is invalid. Allowed choices are f32, f16, q8.");
+  });
+
   const shared = fileURLToPath(new URL('../../../shared/models/stories-6m', import.meta.url));
   it.runIf(existsSync(shared))('gives the short held-out documents the loss that Apple’s code measured', async () => {
     const short = documentsOf(join(shared, 'heldout.jsonl')).filter(({ tokens }) => tokens < 200);

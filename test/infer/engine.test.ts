@@ -215,6 +215,34 @@ describe('engine', () => {
     await engine.dispose();
   });
 
+  it('samples the same ids from an 8-bit cache, however the prompt was cut, cached, reused or shared a step', async () => {
+    const options = { temperature: 0.9, topK: 50, seed: 11, maxTokens: 24 };
+    const prompt = Array.from({ length: 200 }, (_, i) => (i * 37) % 320);
+    const open8 = (slots: number): Engine => open({ slots, cacheType: 'q8' });
+    const alone = open8(1);
+    const { ids } = await run(alone, prompt, options);
+    const again = await run(alone, prompt, options);
+    expect(again.result.reusedTokens).toBe(prompt.length - 1);
+    expect(again.ids).toEqual(ids);
+    const longer = await run(alone, [...prompt, ...ids.slice(0, 5)], { ...options, temperature: 0 });
+    const rows = await alone.cachedRows(prompt);
+    await alone.dispose();
+
+    const beside = open8(3);
+    const [a, , c] = await Promise.all([
+      run(beside, prompt, options),
+      run(beside, [...prompt].reverse(), options),
+      run(beside, prompt, options),
+    ]);
+    expect([a.ids, c.ids]).toEqual([ids, ids]);
+    await beside.dispose();
+
+    const restored = open8(1);
+    expect(await restored.restoreRows(prompt, rows!)).toBe(true);
+    expect((await run(restored, [...prompt, ...ids.slice(0, 5)], { ...options, temperature: 0 })).ids).toEqual(longer.ids);
+    await restored.dispose();
+  });
+
   it('ends a call that waits for a slot as soon as its signal aborts', async () => {
     const engine = open();
     const running = engine.generate(long.prompt, { temperature: 0, ignoreEos: true });

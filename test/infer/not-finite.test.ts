@@ -31,8 +31,12 @@ async function ids(engine: Engine, prompt: number[], temperature: number): Promi
 }
 
 describe('output that is not finite', () => {
-  it.each([0, 0.8])('ends a generation at its step, at temperature %d', async (temperature) => {
-    const engine = new Engine(tiny.backend, bad.model, { context: 64 });
+  it.each([
+    [0, 'f16'],
+    [0.8, 'f16'],
+    [0, 'q8'],
+  ] as const)('ends a generation at its step, at temperature %d, with a cache in %s', async (temperature, cacheType) => {
+    const engine = new Engine(tiny.backend, bad.model, { context: 64, cacheType });
     await expect(ids(engine, [1, 2, 3], temperature)).rejects.toThrow(/cannot be used at step 1 \(after 3 tokens\)/);
     await engine.dispose();
   });
