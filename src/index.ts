@@ -41,7 +41,7 @@ const defaultSlots = 4;
 export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType' | 'slots' | 'assistant'> {
   /** Calls that run at once, sharing steps; each has a cache of `context` tokens. Default 4, fewer where memory is short. */
   readonly slots?: number;
-  /** What keys and values are kept in: `q8` takes half the memory of `f16`. Default f32 for f32 weights, else f16. */
+  /** What keys and values are kept in: `q8` takes about half the memory of `f16`. Default f32 for f32 weights, else f16. */
   readonly cacheType?: CacheType;
   /** A smaller model with the same vocabulary that guesses tokens for this one, named as models are; the ids are the same with it. */
   readonly assistant?: string;
