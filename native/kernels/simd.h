@@ -298,6 +298,10 @@ INLINE vf load(const code_t* p) {
   return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
 #elif defined(__AVX2__)
   return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#elif defined(OPENELM_NEON)
+  int32_t four;
+  memcpy(&four, p, 4);
+  return (vf)vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))));
 #elif defined(__wasm_simd128__)
   const v128_t words = wasm_i16x8_extend_low_i8x16(wasm_v128_load32_zero(p));
   return (vf)wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(words));
