@@ -76,7 +76,7 @@ export function evalCommand(terminal: Terminal): Command {
     .option('--add-bos', 'put a BOS in front of every text, as Apple did', true)
     .option('--no-add-bos', 'put none')
     .option('--batch-tokens <n>', 'tokens computed in one step (default: 256)', wholeNumber(1, 256));
-  addModelOptions(command, '--cache-type')
+  addModelOptions(command, { flags: '--cache-type', usual: 'f32' })
     .option('--base-url <url>', 'measure a model at a server with OpenAI completions; MODEL then only gives the tokenizer')
     .option('--model-name <name>', "the model's name at the server")
     .option('--cache <file>', "keep answers in this file (default: one a model, in the user's cache directory)")

@@ -141,7 +141,7 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
     [
       'kv cache',
       [
-        `${count(kv.f16)} bytes per token in f16, ${count(kv.q8)} in q8`,
+        `${count(kv.f16)} bytes per token in f16`,
         `${size(kv.f16 * context)} for ${count(context)} tokens`,
         `${count(kv.q8)} in q8`,
       ],

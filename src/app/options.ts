@@ -119,16 +119,24 @@ export function addModelOption(command: Command): Command {
   );
 }
 
-export function addModelOptions(command: Command, cacheFlags?: string): Command {
+export function addModelOptions(command: Command, cache?: CacheOption): Command {
   addModelOption(command);
-  return addComputeOptions(command, cacheFlags).option(
+  return addComputeOptions(command, cache).option(
     '--adapter <directory>',
     "a LoRA or DoRA adapter around the model, in PEFT's layout",
   );
 }
 
-/** How a model is run, whichever it is. `cacheFlags`: for a verb whose --cache is something else. */
-export function addComputeOptions(command: Command, cacheFlags = '--cache, --cache-type'): Command {
+/** The names of the option for the cache's type, and what is taken without it. */
+export interface CacheOption {
+  readonly flags: string;
+  readonly usual: string;
+}
+
+const usualCache: CacheOption = { flags: '--cache, --cache-type', usual: 'f32 for f32 weights, else f16' };
+
+/** How a model is run, whichever it is. */
+export function addComputeOptions(command: Command, { flags, usual } = usualCache): Command {
   return command
     .addOption(
       new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices([
@@ -142,11 +150,7 @@ export function addComputeOptions(command: Command, cacheFlags = '--cache, --cac
     .addOption(new Option('--activations <type>', 'what q8 and q4 are multiplied with (default: int8)').choices(['int8', 'f32']))
     .option('--threads <n>', 'threads that compute (default: one a core)', wholeNumber(1, 256))
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))
-    .addOption(
-      new Option(`${cacheFlags} <type>`, 'precision of keys and values (default: f32 for f32 weights, else f16)').choices(
-        cacheTypes,
-      ),
-    )
+    .addOption(new Option(`${flags} <type>`, `precision of keys and values (default: ${usual})`).choices(cacheTypes))
     .addOption(
       new Option('--backend <name>', 'what computes; auto: native where it is built, else wasm')
         .choices(['auto', 'native', 'wasm', 'reference'])

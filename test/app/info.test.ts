@@ -70,7 +70,7 @@ describe('renderInfo', () => {
         '',
         'weights   /models/small · stored in f16',
         'size at   f32 13.6 MB · f16 6.79 MB · bf16 6.79 MB · q8 3.61 MB · q4 1.92 MB',
-        'kv cache  896 bytes per token in f16, 504 in q8 · 918 KB for 1,024 tokens',
+        'kv cache  896 bytes per token in f16 · 918 KB for 1,024 tokens · 504 in q8',
         'context   1,024 tokens · at most 2,048',
         'backend   native (AVX2, 2 threads)',
       ].join('\n'),
