@@ -293,6 +293,7 @@ at('settings-open').onclick = () => {
   fillSettings(settings);
   dialog.showModal();
 };
+form.onsubmit = readSettings; // at once: a dialog tells of its end in a later turn
 dialog.onclose = () => {
   if (form.checkValidity()) readSettings();
   void showModels();
