@@ -18,7 +18,8 @@ import { type ThreadMessage, threadSource } from './wasm-thread.js';
 export const nodeHost: WasmHost = {
   files: true,
   startThread(start, finished, failed) {
-    const worker = new Worker(threadSource, { eval: true });
+    // No flags of the process: with --input-type=module the text would be read as a module, which has no `require`.
+    const worker = new Worker(threadSource, { eval: true, execArgv: [] });
     worker.on('message', ({ finished: task }: ThreadMessage) => finished(task));
     worker.on('error', failed);
     worker.on('exit', () => failed(new Error('a thread of the WASM backend ended')));
