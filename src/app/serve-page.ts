@@ -12,7 +12,9 @@ const files: Readonly<Record<string, readonly [file: () => string, type: string]
   '/page/icon.svg': [own('icon.svg'), 'image/svg+xml'],
   '/page/marked.js': [() => createRequire(import.meta.url).resolve('marked'), 'text/javascript'],
   ...Object.fromEntries(
-    ['main', 'client', 'markdown', 'store'].map((name) => [`/page/${name}.js`, [own(`${name}.js`), 'text/javascript']] as const),
+    ['main', 'client', 'elements', 'markdown', 'store'].map(
+      (name) => [`/page/${name}.js`, [own(`${name}.js`), 'text/javascript']] as const,
+    ),
   ),
 };
 

@@ -16,14 +16,12 @@ export interface WebModel {
 }
 
 const own = (name: string) => (): string => packagePath(name);
+/** Beside the files of dist/page. */
 const page: Readonly<Record<string, () => string>> = {
   '/': own('dist/page/index.html'),
-  '/page/page.css': own('dist/page/page.css'),
-  '/page/icon.svg': own('dist/page/icon.svg'),
   '/page/marked.js': () => createRequire(import.meta.url).resolve('marked'),
   // The page's own functions for what a server does elsewhere.
   '/page/client.js': own('dist/page/local-client.js'),
-  ...Object.fromEntries(['main', 'markdown', 'store'].map((name) => [`/page/${name}.js`, own(`dist/page/${name}.js`)])),
 };
 
 const types: Readonly<Record<string, string>> = {
@@ -51,7 +49,11 @@ export async function serveWeb(
   host: string,
   port: number,
 ): Promise<{ url: string; close(): Promise<void> }> {
-  const files = new Map<string, () => string>(Object.entries(page));
+  const files = new Map<string, () => string>();
+  for (const name of await readdir(packagePath('dist/page'), { recursive: true }).catch(() => [])) {
+    if (/\.(js|css|svg)$/.test(name)) files.set(`/page/${name.replaceAll('\\', '/')}`, own(`dist/page/${name}`));
+  }
+  for (const [path, file] of Object.entries(page)) files.set(path, file);
   for (const folder of ['dist/bundle', 'native/wasm']) {
     for (const name of await readdir(packagePath(folder)).catch(() => [])) {
       if (/\.(js|wasm)$/.test(name)) files.set(`/openelm/${basename(folder)}/${name}`, own(`${folder}/${name}`));

@@ -2,6 +2,9 @@
 
 import type { Settings, Turn } from './store.js';
 
+/** Whether models run in this page: what needs one here is not offered where a server has it. */
+export const computesHere: boolean = false;
+
 export interface Speed {
   readonly tokens: number;
   readonly tokensPerSecond?: number;

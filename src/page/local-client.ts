@@ -1,30 +1,16 @@
-// What client.ts is to the page of `openelm serve`, for that of `openelm web`: the model runs in this very page (openelm/browser), in a
-// worker, and nothing is asked of a server but files. It is served in client.ts's place, so it has the same functions; what is being
-// loaded and what computes it shows above the question itself.
+// What client.ts is to the page of `openelm serve`, for that of `openelm web`: the model runs in this very page (engine.ts), and nothing
+// is asked of a server but files. It is served in client.ts's place, so it has the same functions.
 
-import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
+import { current, modelOf, offered } from './engine.js';
 import type { Settings, Turn } from './store.js';
 
-interface Offered {
-  readonly id: string;
-  /** The folder's address, and the names of what is in it. */
-  readonly address: string;
-  readonly files: readonly string[];
-}
+export const computesHere: boolean = true;
 
-let offered: Promise<Offered[]> | undefined;
-let loaded: { id: string; model: Promise<BrowserModel> } | undefined;
-const line = document.createElement('p');
-line.className = 'computes';
-line.setAttribute('role', 'status');
-document.querySelector('#composer')?.before(line);
-
-/** The models that the server has; the first begins to load. */
+/** The models that there are; the first begins to load. */
 export async function models(_key: string): Promise<string[]> {
-  offered ??= fetch('/models.json').then((response) => response.json() as Promise<Offered[]>);
-  const list = await offered;
-  if (!loaded && list.length > 0) void modelOf(list[0].id).catch(() => undefined);
+  const list = await offered();
+  if (!current() && list.length > 0) void modelOf(list[0].id).catch(() => undefined);
   return list.map(({ id }) => id);
 }
 
@@ -62,36 +48,4 @@ export async function answer(
     first ??= performance.now();
     onText(next.value.text);
   }
-}
-
-/** One model at a time: another takes its place. */
-async function modelOf(id: string): Promise<BrowserModel> {
-  if (loaded?.id === id) return loaded.model;
-  const before = loaded;
-  const starting = { id, model: open(id, before?.model) };
-  loaded = starting;
-  starting.model.catch(() => {
-    if (loaded === starting) loaded = undefined;
-  });
-  return starting.model;
-}
-
-async function open(id: string, before: Promise<BrowserModel> | undefined): Promise<BrowserModel> {
-  await before?.then((model) => model.dispose()).catch(() => undefined);
-  const found = (await offered)?.find((model) => model.id === id);
-  if (!found) throw new Error(`there is no model ${id}`);
-  const bundle = '/openelm/bundle/browser.js';
-  const { load } = (await import(bundle)) as typeof import('../browser.js');
-  const model = await load(found.address, {
-    files: found.files,
-    wasm: '/openelm/wasm/',
-    onProgress: ({ phase, bytes, total }) => {
-      line.textContent = `${phase === 'download' ? 'Downloading' : 'Loading'} ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
-    },
-    onNotice: (message) => {
-      line.title = message;
-    },
-  });
-  line.textContent = `${model.backend.description}, ${model.weights.dtype}`;
-  return model;
 }

@@ -1,13 +1,10 @@
 // The chat page: conversations on the left, turns in the middle, a question below. It has the elements and what happens to them; what
 // is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts.
 
-import { answer, models, type Speed } from './client.js';
+import { answer, computesHere, models, type Speed } from './client.js';
+import { at, button, element, reasonOf, saveFile } from './elements.js';
 import { rendered } from './markdown.js';
 import { type Conversation, defaults, type Settings, Store, type Turn, toMarkdown } from './store.js';
-
-function at<Type extends HTMLElement>(id: string): Type {
-  return document.getElementById(id) as Type;
-}
 
 const [messages, list, drawer, shade, status] = ['messages', 'conversations', 'drawer', 'shade', 'status'].map((id) => at(id));
 const [menu, send, stop] = ['menu', 'send', 'stop'].map((id) => at<HTMLButtonElement>(id));
@@ -21,23 +18,7 @@ const settings: Settings = store.settings();
 let current: Conversation = store.all()[0] ?? store.create();
 let answering: AbortController | undefined;
 
-/** Elements. */
-
-function element<Name extends keyof HTMLElementTagNameMap>(
-  name: Name,
-  properties: Partial<HTMLElementTagNameMap[Name]> = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[Name] {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-function button(label: string, action: () => void, title = label): HTMLButtonElement {
-  const made = element('button', { type: 'button', onclick: action, title }, label);
-  if (title !== label) made.setAttribute('aria-label', title);
-  return made;
-}
+/** What is shown. */
 
 function showConversations(): void {
   const items = store.all().map((conversation) => {
@@ -175,7 +156,7 @@ async function reply(): Promise<void> {
     status.textContent = 'The answer is complete.';
   } catch (error) {
     turn.failed = !controller.signal.aborted;
-    turn.note = controller.signal.aborted ? 'stopped' : error instanceof Error ? error.message : String(error);
+    turn.note = controller.signal.aborted ? 'stopped' : reasonOf(error);
     status.textContent = controller.signal.aborted ? 'The answer was stopped.' : '';
   }
   turn.content = turn.content.trim();
@@ -218,18 +199,14 @@ function showDrawer(shown: boolean): void {
 }
 
 function startNew(): void {
+  if (computesHere) location.hash = '#chat';
   choose(store.create());
 }
 
 /** Markdown, as a file. */
 function save(): void {
-  const file = new Blob([toMarkdown(current)], { type: 'text/markdown' });
-  const link = element('a', {
-    href: URL.createObjectURL(file),
-    download: `${current.title.replace(/[^\w -]+/g, '').trim() || 'conversation'}.md`,
-  });
-  link.click();
-  URL.revokeObjectURL(link.href);
+  const name = current.title.replace(/[^\w -]+/g, '').trim() || 'conversation';
+  saveFile(`${name}.md`, new Blob([toMarkdown(current)], { type: 'text/markdown' }));
 }
 
 async function showModels(): Promise<void> {
@@ -239,7 +216,7 @@ async function showModels(): Promise<void> {
     if (!names.includes(settings.model)) settings.model = names[0];
     modelChoice.value = settings.model;
   } catch (error) {
-    const reason = element('p', { className: 'empty error' }, error instanceof Error ? error.message : String(error));
+    const reason = element('p', { className: 'empty error' }, reasonOf(error));
     reason.setAttribute('role', 'alert');
     messages.replaceChildren(reason);
   }
@@ -298,6 +275,10 @@ dialog.onclose = () => {
   if (form.checkValidity()) readSettings();
   void showModels();
 };
+document.addEventListener('models', (event) => {
+  settings.model = (event as CustomEvent<string>).detail;
+  void showModels();
+});
 modelChoice.onchange = () => {
   settings.model = modelChoice.value;
   store.saveSettings(settings);
@@ -307,3 +288,9 @@ showConversations();
 showMessages();
 void showModels();
 question.focus();
+if (computesHere) {
+  at('top').hidden = false;
+  document.body.classList.add('tabbed');
+  document.querySelector('.brand')!.textContent = 'Conversations'; // the bar of tabs has the name
+  void import('./tabs.js').then(({ startTabs }) => startTabs());
+}

@@ -1,0 +1,33 @@
+// Elements of the page, made in one expression each. Nothing here knows what they are for.
+
+export function at<Type extends HTMLElement>(id: string): Type {
+  return document.getElementById(id) as Type;
+}
+
+export function element<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  properties: Partial<HTMLElementTagNameMap[Name]> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[Name] {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+/** `title` names the button where its label is only a sign. */
+export function button(label: string, action: () => void, title = label): HTMLButtonElement {
+  const made = element('button', { type: 'button', onclick: action, title }, label);
+  if (title !== label) made.setAttribute('aria-label', title);
+  return made;
+}
+
+/** Offers bytes as a file to be saved. */
+export function saveFile(name: string, content: Blob): void {
+  const link = element('a', { href: URL.createObjectURL(content), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+export function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
