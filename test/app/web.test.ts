@@ -29,7 +29,9 @@ describe('openelm web', () => {
     expect(page.headers.get('cross-origin-embedder-policy')).toBe('require-corp');
     const html = await page.text();
     for (const [, path] of html.matchAll(/(?:src|href)="(\/[^"]+)"/g)) expect((await get(path)).status, path).toBe(200);
-    expect(await (await get('/page/client.js')).text()).toContain('/openelm/bundle/browser.js');
+    expect(await (await get('/page/client.js')).text()).toContain('computesHere = true');
+    for (const name of ['engine.js', 'train/train.js', 'train/train.css'])
+      expect((await get(`/page/${name}`)).status, name).toBe(200);
     expect((await get('/openelm/wasm/openelm-simd.wasm')).headers.get('content-type')).toBe('application/wasm');
     const [model] = (await (await get('/models.json')).json()) as { id: string; address: string; files: string[] }[];
     expect(model.id).toBe('org/tales');
