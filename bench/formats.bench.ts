@@ -39,19 +39,19 @@ export async function run(args: string[]): Promise<void> {
   }
 }
 
-/** Seconds of wall time: of ours with the start of the process and the syncing of the file, of the package's with neither. */
+/** Seconds of wall time, with the start of the process and the syncing of the file. */
 async function conversions(folder: string, directory: string, rounds: number, python: string | undefined): Promise<Row[]> {
   const out = join(directory, 'out.gguf');
-  const timed = (program: string, argv: readonly string[]): { seconds: number; stdout: string } => {
+  const timed = (program: string, ...argv: string[]): number => {
     rmSync(out, { force: true });
     const began = performance.now();
-    const { stdout, stderr, status } = spawnSync(program, argv, { encoding: 'utf8' });
+    const { stderr, status } = spawnSync(program, argv, { encoding: 'utf8' });
     if (status !== 0) throw new InputError(`${program} ${argv[0]} failed: ${stderr.trim()}`);
-    return { seconds: (performance.now() - began) / 1000, stdout };
+    return (performance.now() - began) / 1000;
   };
   const contenders = {
-    openelm: async () => timed(process.execPath, [cli, 'convert', folder, out, '--dtype', 'q8']).seconds,
-    ...(python && { 'gguf (Python)': async () => JSON.parse(timed(python, [peer, folder, out]).stdout).seconds as number }),
+    openelm: async () => timed(process.execPath, cli, 'convert', folder, out, '--dtype', 'q8'),
+    ...(python && { 'gguf (Python)': async () => timed(python, peer, folder, out) }),
   };
   const samples = await interleave<string>(contenders, rounds);
   return Object.entries(samples).map(([name, seconds]) => ({

@@ -33,7 +33,9 @@
   'targets': [
     {
       'target_name': 'openelm',
-      'sources': ['node.cc', 'cpu.cc', 'executor.cc', 'program.cc', 'runs.cc', 'pool.cc', 'memory.cc', 'system.cc', 'roofline.cc'],
+      'sources': ['node.cc', 'encode.cc', 'cpu.cc', 'executor.cc', 'program.cc', 'runs.cc', 'pool.cc', 'memory.cc', 'system.cc', 'roofline.cc'],
+      'cflags': ['-ffp-contract=off'],
+      'xcode_settings': {'OTHER_CFLAGS': ['-ffp-contract=off']},
       'dependencies': ['kernels_plain'],
       'conditions': [
         ['target_arch=="x64"', {'dependencies': ['kernels_avx2', 'kernels_avxvnni', 'kernels_avxvnni_evex', 'kernels_avx512', 'kernels_vnni']}],

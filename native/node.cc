@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "cpu.h"
+#include "encode.h"
 #include "executor.h"
 #include "node_values.h"
 
@@ -337,6 +338,51 @@ napi_value lock_file(Args& args, Door*) {
 #endif
 }
 
+// Work of encode() on one of libuv's threads.
+struct Encoding {
+  DType source, type;
+  const uint8_t* from;
+  uint8_t* to;
+  int64_t values;
+  napi_deferred deferred;
+  napi_async_work work;
+  napi_ref kept[2];   // the arrays
+};
+
+// encode(its dtype, q8 or q4, array of numbers, array to fill with blocks) -> promise of the latter
+napi_value encode(Args& args, Door*) {
+  const napi_env env = args.env;
+  const DType source = static_cast<DType>(args.small(kF32, kBF16)), type = static_cast<DType>(args.small(kQ8, kQ4));
+  size_t bytes = 0, room = 0;
+  const uint8_t* from = args.bytes(bytes);
+  const napi_value from_array = args.array;
+  uint8_t* to = args.bytes(room);
+  const int64_t values = static_cast<int64_t>(bytes) / element_bytes(source), blocks = values / kGroup;
+  if (!args.ok || blocks * kGroup * element_bytes(source) != static_cast<int64_t>(bytes)) return args.wrong();
+  if (blocks * block_bytes(type) != static_cast<int64_t>(room)) return args.wrong();
+  Encoding* job = new Encoding{source, type, from, to, values, nullptr, nullptr, {}};
+  napi_value promise = nullptr;
+  napi_create_promise(env, &job->deferred, &promise);
+  napi_create_reference(env, from_array, 1, &job->kept[0]);
+  napi_create_reference(env, args.array, 1, &job->kept[1]);
+  const auto execute = [](napi_env, void* data) {
+    const Encoding& e = *static_cast<Encoding*>(data);
+    encode_blocks(kernels_of_this_cpu().back()->to_f32, e.source, e.from, e.type, e.to, e.values);
+  };
+  const auto complete = [](napi_env env, napi_status, void* data) {
+    Encoding* job = static_cast<Encoding*>(data);
+    napi_value filled = nullptr;
+    napi_get_reference_value(env, job->kept[1], &filled);
+    napi_resolve_deferred(env, job->deferred, filled);
+    for (napi_ref kept : job->kept) napi_delete_reference(env, kept);
+    napi_delete_async_work(env, job->work);
+    delete job;
+  };
+  napi_create_async_work(env, nullptr, text(env, "openelm"), execute, complete, job, &job->work);
+  napi_queue_async_work(env, job->work);
+  return promise;
+}
+
 // Exceptions (memory, mostly) end here.
 template <napi_value (*function)(Args&, Door*), bool opened = true>
 napi_value guarded(napi_env env, napi_callback_info info) {
@@ -375,6 +421,7 @@ NAPI_MODULE_INIT() {
       OPENELM_FUNCTION("memoryBytes", memory_bytes),
       OPENELM_FUNCTION("close", close),
       OPENELM_FUNCTION("lockFile", lock_file, false),
+      OPENELM_FUNCTION("encode", encode, false),
 #undef OPENELM_FUNCTION
   };
   napi_define_properties(env, exports, sizeof functions / sizeof *functions, functions);

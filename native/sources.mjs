@@ -22,7 +22,7 @@ export function sourcesHash(native) {
 
 /** The C++ files in `native` that WASM modules are made from, by path. */
 export function wasmSources(native) {
-  const addon = /^(node|cpu|memory|system)\.cc$|^(node_values|cpu)\.h$|kernels.*neon\.h$/;
+  const addon = /^(node|cpu|encode|memory|system)\.cc$|^(node_values|cpu|encode)\.h$|kernels.*neon\.h$/;
   return filesIn(native, ['', 'kernels', 'wasm', join('wasm', 'include')], /\.(cc|h)$/).filter((name) => !addon.test(name));
 }
 

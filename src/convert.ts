@@ -1,6 +1,7 @@
 // A model of any format as one of another, on this machine. Which tensors, names and bytes that takes is formats/write.ts's; here it is
 // decided what is written where, and the result appears whole or not at all. Part of the library's door.
 
+import { nativeEncoder } from './backends/native.js';
 import { type Checkpoint, openChatTemplate, openTokenizer, sideFiles } from './checkpoint.js';
 import { InputError } from './errors.js';
 import type { ModelFormat } from './formats/model-file.js';
@@ -63,8 +64,12 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
     };
     const dtype = options.dtype ?? (to === 'hf' || to === 'corenet' ? checkpointTypeOf(own) : own);
     if (to === 'gguf') {
-      const words = { tokenizer: await openTokenizer(checkpoint), template: await openChatTemplate(checkpoint) };
-      await writeFile(out, (sink) => writeGgufFile(sink, model, dtype, words, onProgress));
+      const beside = {
+        tokenizer: await openTokenizer(checkpoint),
+        template: await openChatTemplate(checkpoint),
+        encode: nativeEncoder(),
+      };
+      await writeFile(out, (sink) => writeGgufFile(sink, model, dtype, beside, onProgress));
     } else if (to === 'corenet') {
       await writeFile(out, (sink) => writeCoreNetFile(sink, model, plainType(dtype, to), onProgress));
     } else if (to === 'mlx' && (dtype === 'q8' || dtype === 'q4')) {

@@ -58,10 +58,24 @@ export interface Door {
   close(backend: Handle): Promise<void>;
 }
 
-const dtypes: Record<DType, number> = { f32: 0, f16: 1, bf16: 2, q8: 3, q4: 4, i32: 5, affine8: 6, affine4: 7, affine3: 8 };
+export const dtypes: Record<DType, number> = {
+  f32: 0,
+  f16: 1,
+  bf16: 2,
+  q8: 3,
+  q4: 4,
+  i32: 5,
+  affine8: 6,
+  affine4: 7,
+  affine3: 8,
+};
 /** Stored::Part of native/kernels/kernels.h. */
 const storedParts = { elements: 0, codes: 1, scales: 2, minimums: 3 } as const;
-const storedDtypes: Partial<Record<StoredTensor['dtype'], number>> = { F32: dtypes.f32, F16: dtypes.f16, BF16: dtypes.bf16 };
+export const storedDtypes: Partial<Record<StoredTensor['dtype'], number>> = {
+  F32: dtypes.f32,
+  F16: dtypes.f16,
+  BF16: dtypes.bf16,
+};
 const codes: Record<number, ExecutionCode> = {
   1: 'index-out-of-range',
   2: 'size-out-of-range',

@@ -6,8 +6,9 @@ import { createRequire } from 'node:module';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { InputError, messageOf } from '../errors.js';
+import type { EncodeBlocks } from '../io/gguf-blocks.js';
 import { abiHash } from '../tensor/optable.js';
-import { accessOfOperands, type Door, DoorBackend, type Handle } from './door.js';
+import { accessOfOperands, type Door, DoorBackend, dtypes, type Handle, storedDtypes } from './door.js';
 import { threadCount } from './native-threads.js';
 
 const isas = ['plain', 'avx2', 'avxvnni', 'avx512', 'vnni', 'neon', 'dotprod', 'i8mm'] as const;
@@ -29,6 +30,7 @@ export interface NativeAddon extends Door {
   readonly abiHash: string;
   readonly isas: readonly Isa[];
   create(isa: Isa, threads: number, access: Uint8Array): Handle | string;
+  encode(dtype: number, type: number, numbers: Uint8Array, out: Uint8Array): Promise<Uint8Array>;
 }
 
 /** See `nativeBackend`. */
@@ -90,4 +92,12 @@ export function nativeBackend(options: NativeOptions = {}): { backend: NativeBac
   if (typeof handle === 'string') return { reason: handle };
   const description = `native, ${isaNames[isa]}, ${threads} thread${threads === 1 ? '' : 's'}`;
   return { backend: new DoorBackend('native', description, isa, addon, handle, { threads, memory: totalmem() }) };
+}
+
+/** `encodeBlocks` of formats/encode.ts on other threads; undefined where there is no addon. */
+export function nativeEncoder(): EncodeBlocks | undefined {
+  const loaded = loadNative();
+  if ('reason' in loaded) return undefined;
+  const { addon } = loaded;
+  return (type, dtype, numbers, out) => addon.encode(storedDtypes[dtype]!, type === 'Q8_0' ? dtypes.q8 : dtypes.q4, numbers, out);
 }

@@ -1,10 +1,12 @@
 // Values into what files hold them in: GGML's blocks of 8 and 4 bits by its reference rule (tensor/quantize.ts is the definition, this
-// its form for whole files), and plain numbers. A piece at a time; every piece is a whole number of blocks.
+// its form for whole files), and plain numbers. A piece at a time; every piece is a whole number of blocks. native/encode.cc makes the
+// same bytes on other threads.
 
-import type { StoredTensor } from '../io/bytes.js';
+import { DTYPE_BYTES, type StoredTensor } from '../io/bytes.js';
+import { toFloat32 } from '../io/decode.js';
 import { float16Values, numberToFloat16 } from '../io/float16.js';
-import { type BlockName, blockTypes } from '../io/gguf-blocks.js';
-import { bytesOf, valuesOf } from '../io/pieces.js';
+import { type BlockName, blockTypes, type EncodeBlocks } from '../io/gguf-blocks.js';
+import { ahead, bytesOf, valuesOf } from '../io/pieces.js';
 import type { CheckpointType, Precision } from '../model/parameters.js';
 import { encoded } from '../model/write.js';
 
@@ -14,28 +16,30 @@ export const blockTypeOf: Readonly<Record<Precision, BlockName>> = {
   ...{ q8: 'Q8_0', q4: 'Q4_0' },
 };
 
-/** A tensor's bytes in a type; blocks that are of that type already pass as they are. A chunk may be overwritten by the next. */
-export async function* encodedTensor(tensor: StoredTensor, type: BlockName): AsyncGenerator<Uint8Array> {
-  if (tensor.packed?.format === type || (!tensor.packed && tensor.dtype === type)) yield* bytesOf(tensor.packed ?? tensor);
-  else if (type === 'Q8_0' || type === 'Q4_0') {
-    const { values: group, bytes: size } = blockTypes[type];
-    let bytes = new Uint8Array(0);
-    const room = (values: number): Uint8Array => {
-      const length = (values / group) * size;
-      if (bytes.length < length) bytes = new Uint8Array(length);
-      return bytes.subarray(0, length);
-    };
-    if (type === 'Q8_0' && tensor.dtype === 'F16') {
-      for await (const piece of bytesOf(tensor)) yield encodeQ8Halves(halvesOf(piece), room(piece.length / 2));
-      return;
-    }
-    for await (const values of valuesOf(tensor)) yield (type === 'Q8_0' ? encodeQ8 : encodeQ4)(values, room(values.length));
-  } else yield* encoded(valuesOf(tensor), type.toLowerCase() as CheckpointType);
-}
+/** On this thread. */
+export const encodeBlocks: EncodeBlocks = (type, dtype, numbers, out) => {
+  if (type === 'Q8_0' && dtype === 'F16') {
+    return encodeQ8Halves(new Uint16Array(numbers.buffer, numbers.byteOffset, numbers.length / 2), out);
+  }
+  return (type === 'Q8_0' ? encodeQ8 : encodeQ4)(toFloat32(numbers, dtype), out);
+};
 
-function halvesOf(bytes: Uint8Array): Uint16Array {
-  const { buffer, byteOffset, byteLength } = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
-  return new Uint16Array(buffer, byteOffset, byteLength / 2);
+/** A tensor's bytes in a type; blocks that are of that type already pass as they are. A chunk may be overwritten by the next. */
+export async function* encodedTensor(
+  tensor: StoredTensor,
+  type: BlockName,
+  encode: EncodeBlocks = encodeBlocks,
+): AsyncGenerator<Uint8Array> {
+  const { dtype } = tensor;
+  if (tensor.packed?.format === type || (!tensor.packed && dtype === type)) yield* bytesOf(tensor.packed ?? tensor);
+  else if ((type === 'Q8_0' || type === 'Q4_0') && (dtype === 'F32' || dtype === 'F16' || dtype === 'BF16')) {
+    const { values, bytes } = blockTypes[type];
+    const ratio = bytes / (values * DTYPE_BYTES[dtype]);
+    yield* ahead(bytesOf(tensor, 1 << 20), (piece) => {
+      const aligned = piece.byteOffset % DTYPE_BYTES[dtype] === 0 ? piece : piece.slice();
+      return encode(type, dtype, aligned, new Uint8Array(piece.length * ratio));
+    });
+  } else yield* encoded(valuesOf(tensor), type.toLowerCase() as CheckpointType);
 }
 
 const f32 = Math.fround;

@@ -5,7 +5,7 @@ import { InputError } from '../errors.js';
 import { packCodes } from '../io/affine.js';
 import { type ByteSink, DTYPE_BYTES, type NamedBytes, type StoredTensor } from '../io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
-import { type BlockName, blockTypes } from '../io/gguf-blocks.js';
+import { type BlockName, blockTypes, type EncodeBlocks } from '../io/gguf-blocks.js';
 import { type GgufSpec, ggufBytes, writeGguf } from '../io/gguf-write.js';
 import { jsonBytes } from '../io/json.js';
 import { rowsOf, valuesOf } from '../io/pieces.js';
@@ -49,12 +49,12 @@ export async function writeHuggingFace(
   await writeModel(write, config, dtype, values, { beside: texts, shardBytes, onProgress });
 }
 
-/** llama.cpp's file. Norms are f32 always. Throws `InputError` when llama.cpp's `openelm` cannot be such a model. */
+/** llama.cpp's file. Norms are f32 always; `encode` makes the blocks. Throws `InputError` when llama.cpp's `openelm` cannot be such a model. */
 export async function writeGgufFile(
   sink: ByteSink,
   { name, config, tensors }: WritableModel,
   precision: Precision,
-  { tokenizer, template }: { readonly tokenizer?: Tokenizer; readonly template?: string },
+  { tokenizer, template, encode }: { readonly tokenizer?: Tokenizer; readonly template?: string; readonly encode?: EncodeBlocks },
   onProgress?: OnBytes,
 ): Promise<void> {
   const type = blockTypeOf[precision];
@@ -80,7 +80,7 @@ export async function writeGgufFile(
   }
   const total = specs.reduce((sum, spec) => sum + ggufBytes(spec), 0);
   const progress = counter(total, onProgress);
-  await writeGguf(sink, metadata, specs, (spec) => progress(encodedTensor(spec.tensor, spec.type)));
+  await writeGguf(sink, metadata, specs, (spec) => progress(encodedTensor(spec.tensor, spec.type, encode)));
 }
 
 /** llama.cpp's numbers for what a file is mostly of (enum llama_ftype). */

@@ -176,6 +176,14 @@ export const blockTypes = {
 /** A type that is read, by GGML's name. */
 export type BlockName = keyof typeof blockTypes;
 
+/** Fills `out` with the blocks of numbers, whose bytes are aligned, and returns it. */
+export type EncodeBlocks = (
+  type: 'Q8_0' | 'Q4_0',
+  dtype: 'F32' | 'F16' | 'BF16',
+  numbers: Uint8Array,
+  out: Uint8Array,
+) => Uint8Array | Promise<Uint8Array>;
+
 /** GGML's numbers of its types (enum ggml_type), of those that are not read too, so that they can be named. */
 export const typeNumbers: Readonly<Record<number, string>> = {
   ...{ 0: 'F32', 1: 'F16', 2: 'Q4_0', 3: 'Q4_1', 6: 'Q5_0', 7: 'Q5_1', 8: 'Q8_0', 9: 'Q8_1' },

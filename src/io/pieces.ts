@@ -102,3 +102,15 @@ export async function* bytesOf({ source, offset, bytes }: Piece, pieceBytes = 4 
     yield current;
   }
 }
+
+/** What `work` makes of each, in order; that of the next few is under way while one is used. */
+export async function* ahead<T, R>(from: AsyncIterable<T>, work: (piece: T) => R | Promise<R>, most = 4): AsyncGenerator<R> {
+  const under: Promise<R>[] = [];
+  for await (const piece of from) {
+    const made = Promise.resolve(work(piece));
+    made.catch(() => {}); // it is awaited below, unless nobody asks any more
+    under.push(made);
+    if (under.length === most) yield under.shift()!;
+  }
+  yield* under;
+}

@@ -8,14 +8,25 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
-import { type Isa, loadNative, type NativeBackend, type NativeOptions, nativeBackend } from '../../src/backends/native.js';
+import {
+  type Isa,
+  loadNative,
+  type NativeBackend,
+  type NativeOptions,
+  nativeBackend,
+  nativeEncoder,
+} from '../../src/backends/native.js';
 import { InputError } from '../../src/errors.js';
+import { encodeBlocks } from '../../src/formats/encode.js';
 import { type ByteSource, bytesInMemory } from '../../src/io/bytes.js';
+import { encodeBfloat16, encodeFloat16 } from '../../src/io/float16.js';
+import { blockTypes } from '../../src/io/gguf-blocks.js';
 import type { DType } from '../../src/tensor/backend.js';
 import { ExecutionError } from '../../src/tensor/execution.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { opNames, opSpec } from '../../src/tensor/optable.js';
 import { gather, random, rows, stored, weightAsRows } from '../behaviour.suite.js';
+import { seededRandom } from '../io/build.js';
 
 const loaded = loadNative();
 const addonPath = fileURLToPath(new URL('../../native/build/Release/openelm.node', import.meta.url));
@@ -65,6 +76,35 @@ describe.skipIf('reason' in loaded)('native backend', () => {
     await Promise.all(opened.splice(0).map((backend) => backend.dispose()));
   });
   afterAll(() => rmSync(folder, { recursive: true }));
+
+  it.each(['Q8_0', 'Q4_0'] as const)('encodes %s to the same bytes as JavaScript does, from every type', async (type) => {
+    const encode = nativeEncoder()!;
+    const draw = seededRandom(7);
+    // Every size down to none, ties and what lies beside them, equal magnitudes, what is not finite.
+    const values = new Float32Array(64 * 1024).map((_, i) => (draw() - 0.5) * 2 ** (((i >> 5) % 160) - 135));
+    values.fill(0, 0, 32);
+    for (let block = 1; block < 200; block++) {
+      const unit = 2 ** ((block % 60) - 30);
+      const top = block % 2 ? 127 : 8;
+      for (let i = 0; i < 32; i++) values[block * 32 + i] = Math.fround((i - 16.5) * (1 + ((i % 5) - 2) * 2 ** -23)) * unit;
+      values[block * 32 + (block % 32)] = (block % 3 ? top : -top) * unit;
+    }
+    values.set([Number.NaN, 1, Infinity, -1], 7000);
+    values.set([3, -Infinity, 2, 0], 8000);
+    values.set([-0, 1e-45, -1e-45, 1e-44], 9000);
+    for (const [dtype, numbers] of [
+      ['F32', values],
+      ['F16', encodeFloat16(values)],
+      ['BF16', encodeBfloat16(values)],
+    ] as const) {
+      const bytes = new Uint8Array(numbers.buffer);
+      const size = (values.length / 32) * blockTypes[type].bytes;
+      const found = await encode(type, dtype, bytes, new Uint8Array(size));
+      const expected = encodeBlocks(type, dtype, bytes, new Uint8Array(size));
+      expect(Buffer.compare(found, await expected), dtype).toBe(0);
+    }
+    expect(() => encode(type, 'F32', new Uint8Array(132), new Uint8Array(34))).toThrow();
+  });
 
   it.each(available)('computes with %s, the same bits with 1, 2 and 3 threads', async (isa: Isa) => {
     const results: Float32Array[] = [];
