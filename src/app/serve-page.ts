@@ -5,6 +5,15 @@ import { createRequire } from 'node:module';
 import { packagePath } from '../io/node/paths.js';
 import type { Asset } from '../server.js';
 
+/** Takes the place of the worker that keeps `openelm web`'s page, where both were opened at this address, and leaves. */
+const leaving = `
+self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', async () => {
+  await self.registration.unregister();
+  for (const page of await self.clients.matchAll({ type: 'window' })) await page.navigate(page.url);
+});
+`;
+
 /** What the page consists of; scripts are compiled with the package. */
 const files: Readonly<Record<string, readonly [file: () => string, type: string]>> = {
   '/': [own('index.html'), 'text/html'],
@@ -27,5 +36,6 @@ export async function pageAssets(): Promise<Record<string, Asset>> {
   const read = Object.entries(files).map(
     async ([path, [file, type]]) => [path, { type: `${type}; charset=utf-8`, body: await readFile(file(), 'utf8') }] as const,
   );
-  return Object.fromEntries(await Promise.all(read));
+  const worker: Asset = { type: 'text/javascript; charset=utf-8', body: leaving };
+  return { ...Object.fromEntries(await Promise.all(read)), '/service-worker.js': worker };
 }

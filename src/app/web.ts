@@ -9,20 +9,26 @@ import { hubOptions } from './loading.js';
 import { addModelOption, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
 import { Interrupted, type Terminal, tell } from './terminal.js';
-import { serveWeb, type WebModel } from './web-server.js';
+import { exportWeb, type WebModel } from './web-files.js';
+import { serveWeb } from './web-server.js';
 
 const help = `
 MODELS are directories with safetensors weights, or hub ids, which are downloaded first; without any, the two in the package. They run in
 the browser that opens the page, on its device: this server sends files and computes nothing. The page is isolated, so its models have
-threads; another static server can serve the same files (docs/browser.md).
+threads; it is kept by the browser and opens without this server too.
 
-Example:
-  $ openelm web apple/OpenELM-270M-Instruct --port 8080`;
+With --export the page and the models' files are written into a folder that any static host can serve, below any path; where the host sends no
+headers the page isolates itself (docs/browser.md).
+
+Examples:
+  $ openelm web apple/OpenELM-270M-Instruct --port 8080
+  $ openelm web --export site`;
 
 interface WebOptions {
   readonly model?: string;
   readonly host: string;
   readonly port: number;
+  readonly export?: string;
 }
 
 /** The verb with its options. */
@@ -34,10 +40,16 @@ export function webCommand(terminal: Terminal): Command {
       '127.0.0.1',
     )
     .option('--port <n>', 'the port; 0 takes a free one', wholeNumber(0, 65535), 8484)
+    .option('--export <folder>', 'write the page into a folder for any static host instead of serving it')
     .addHelpText('after', help)
-    .action(async (words: string[], { model, host, port }: WebOptions) => {
+    .action(async (words: string[], { model, host, port, export: folder }: WebOptions) => {
       const named = [...(model === undefined ? [] : [model]), ...words];
       const models = await found(terminal, named.length > 0 ? named : [defaultChatModel, defaultModel]);
+      if (folder !== undefined) {
+        await exportWeb(models, folder);
+        tell(terminal, `${folder} has the page and ${models.map(({ id }) => id).join(', ')}; a static host serves it as it is`);
+        return;
+      }
       const server = await serveWeb(models, host, port);
       tell(terminal, `${models.map(({ id }) => id).join(', ')} at ${server.url}, computed in the browser; Ctrl-C ends it`);
       await new Promise<void>((resolve) => {

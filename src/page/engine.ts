@@ -21,10 +21,9 @@ let served: Promise<Offered[]> | undefined;
 let loaded: { id: string; model: Promise<BrowserModel> } | undefined;
 
 /** `openelm/browser` itself, and where its modules lie. */
-export const wasm = '/openelm/wasm/';
+export const wasm = new URL('openelm/wasm/', document.baseURI).href;
 export function engine(): Promise<Door> {
-  const bundle = '/openelm/bundle/browser.js';
-  return import(bundle) as Promise<Door>;
+  return import(new URL('openelm/bundle/browser.js', document.baseURI).href) as Promise<Door>;
 }
 
 /** All that can be loaded; what was added comes first, the newest before all. */
@@ -75,9 +74,9 @@ export async function release(): Promise<void> {
 }
 
 async function listed(): Promise<Offered[]> {
-  const response = await fetch('/models.json');
+  const response = await fetch('models.json');
   const list = (await response.json()) as { id: string; address: string; files: string[] }[];
-  return list.map(({ id, address, files }) => ({ id, source: address, options: { files } }));
+  return list.map(({ id, address, files }) => ({ id, source: `./${address}`, options: { files } }));
 }
 
 async function open(id: string): Promise<BrowserModel> {

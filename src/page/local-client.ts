@@ -3,9 +3,11 @@
 
 import type { Speed } from './client.js';
 import { current, modelOf, offered } from './engine.js';
+import { keepPage } from './offline.js';
 import type { Settings, Turn } from './store.js';
 
 export const computesHere: boolean = true;
+void keepPage();
 
 /** The models that there are; the first begins to load. */
 export async function models(_key: string): Promise<string[]> {

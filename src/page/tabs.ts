@@ -69,7 +69,7 @@ async function open(name: string): Promise<void> {
 
 /** Its style, there before anything is drawn. */
 function style(name: string): Promise<void> {
-  const link = element('link', { rel: 'stylesheet', href: `/page/${name}/${name}.css` });
+  const link = element('link', { rel: 'stylesheet', href: `page/${name}/${name}.css` });
   return new Promise((resolve, reject) => {
     link.onload = () => resolve();
     link.onerror = () => reject(new Error(`${link.href} is missing`));

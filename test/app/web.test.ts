@@ -1,9 +1,11 @@
 // `openelm web`: what its server sends, with the headers that isolate the page; and what is refused before it listens. The page itself is
 // tried in Chromium (test/browser/chromium.ts).
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serveWeb } from '../../src/app/web-server.js';
 import { packagePath } from '../../src/io/node/paths.js';
@@ -28,7 +30,7 @@ describe('openelm web', () => {
     expect(page.headers.get('cross-origin-opener-policy')).toBe('same-origin');
     expect(page.headers.get('cross-origin-embedder-policy')).toBe('require-corp');
     const html = await page.text();
-    for (const [, path] of html.matchAll(/(?:src|href)="(\/[^"]+)"/g)) expect((await get(path)).status, path).toBe(200);
+    for (const [, path] of html.matchAll(/(?:src|href)="([^"#]+)"/g)) expect((await get(path)).status, path).toBe(200);
     expect(await (await get('/page/client.js')).text()).toContain('computesHere = true');
     for (const name of ['engine.js', 'train/train.js', 'train/train.css'])
       expect((await get(`/page/${name}`)).status, name).toBe(200);
@@ -40,7 +42,7 @@ describe('openelm web', () => {
   });
 
   it('sends ranges, and nothing that it does not offer', async () => {
-    const path = '/models/org%2Ftales/model.safetensors';
+    const path = '/models/org/tales/model.safetensors';
     const bytes = readFileSync(join(directory, 'model.safetensors'));
     const rest = await get(path, { range: `bytes=${bytes.length - 1000}-` });
     expect(rest.status).toBe(206);
@@ -49,9 +51,36 @@ describe('openelm web', () => {
     expect((await get(path, { range: `bytes=${bytes.length}-` })).status).toBe(416);
     const etag = rest.headers.get('etag')!;
     expect((await get(path, { 'if-none-match': etag })).status).toBe(304);
-    for (const other of ['/models/org%2Ftales/README.md', '/package.json', '/models/../package.json', '/page/%2e%2e/x'])
+    for (const other of ['/models/org/tales/README.md', '/package.json', '/models/../package.json', '/page/%2e%2e/x'])
       expect((await get(other)).status, other).toBe(404);
     expect((await fetch(new URL('/', server.url), { method: 'POST' })).status).toBe(405);
+  });
+
+  it('writes all of it into a folder, and nothing where something else is', async () => {
+    const site = join(temporary, 'some', 'site');
+    const done = await run(['web', directory, '--export', site]);
+    expect(done).toMatchObject({ code: 0 });
+    const worker = readFileSync(join(site, 'service-worker.js'), 'utf8');
+    const [version, kept] = worker.split('\n', 2).map((line) => JSON.parse(/= (.*);$/.exec(line)![1]) as unknown);
+    expect(version).toMatch(/^[0-9a-f]{16}$/);
+    const files = kept as Record<string, string>;
+    for (const [path, digest] of Object.entries(files)) {
+      const bytes = readFileSync(join(site, path));
+      expect(createHash('sha256').update(bytes).digest('hex'), path).toBe(digest);
+    }
+    expect(Object.keys(files).filter((path) => path.startsWith('models'))).toEqual([]);
+    expect(worker).not.toMatch(/^(import|export) /m);
+    const [model] = JSON.parse(readFileSync(join(site, 'models.json'), 'utf8')) as { address: string; files: string[] }[];
+    for (const name of model.files) expect(existsSync(join(site, model.address, name)), name).toBe(true);
+    const code = Object.keys(files).filter((path) => /^page\/.*\.(js|css)$|\.html$/.test(path));
+    const bytes = code.reduce((sum, path) => sum + gzipSync(readFileSync(join(site, path))).length, 0);
+    console.log(`gzipped: ${bytes} bytes of the page's own code`);
+    expect(bytes).toBeLessThan(150_000 - 8_000); // the rest is the library's door (architecture.test.ts)
+
+    expect((await run(['web', directory, '--export', site])).code).toBe(0);
+    const refused = await run(['web', directory, '--export', temporary]);
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toContain(`${temporary} is not empty and no page that was exported before: name another folder`);
   });
 
   it('refuses what a page cannot load, and a port that is taken', async () => {

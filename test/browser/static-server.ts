@@ -7,6 +7,10 @@ import { extname, join, normalize } from 'node:path';
 
 const types: Record<string, string> = {
   '.html': 'text/html',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+  '.png': 'image/png',
+  '.webmanifest': 'application/manifest+json',
   '.js': 'text/javascript',
   '.json': 'application/json',
   '.wasm': 'application/wasm',
@@ -18,6 +22,8 @@ export interface StaticServer {
   readonly asked: { path: string; range?: string }[];
   /** Bytes a second of .safetensors files; undefined: as fast as it goes. */
   brake: number | undefined;
+  /** Answers nothing any more. */
+  down: boolean;
   close(): void;
 }
 
@@ -26,6 +32,10 @@ export async function staticServer(root: string, { isolated }: { isolated: boole
   const server = createServer((request, response) => {
     const path = normalize(new URL(request.url!, 'http://x').pathname);
     const { range } = request.headers;
+    if (result.down) {
+      request.socket.destroy();
+      return;
+    }
     asked.push({ path, range });
     if (isolated) {
       response.setHeader('cross-origin-opener-policy', 'same-origin');
@@ -39,7 +49,7 @@ export async function staticServer(root: string, { isolated }: { isolated: boole
       );
       return;
     }
-    const file = join(root, path);
+    const file = join(root, path.endsWith('/') ? `${path}index.html` : path);
     if (!existsSync(file) || !statSync(file).isFile()) {
       response.writeHead(404).end();
       return;
@@ -58,6 +68,7 @@ export async function staticServer(root: string, { isolated }: { isolated: boole
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     asked,
     brake: undefined,
+    down: false,
     close: () => {
       server.closeAllConnections();
       server.close();

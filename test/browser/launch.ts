@@ -1,0 +1,38 @@
+// Chromium for the checks of the browser: where it is, and a profile of its own whose console and requests are listened to.
+
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type BrowserContext, type BrowserContextOptions, chromium } from 'playwright-core';
+
+const places = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+export const executablePath = places.find((path): path is string => path !== undefined && existsSync(path));
+
+export interface Launched {
+  readonly context: BrowserContext;
+  /** Errors and warnings of the console, and requests to other origins than this machine's. */
+  readonly wrong: string[];
+  close(): Promise<void>;
+}
+
+export async function launch(options: BrowserContextOptions = {}): Promise<Launched> {
+  const profile = mkdtempSync(join(tmpdir(), 'openelm-chromium-'));
+  const args = ['--no-sandbox', '--disable-dev-shm-usage'];
+  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args, ...options });
+  await context.addInitScript('globalThis.__name = (f) => f'); // what tsx makes of functions that are sent there
+  const wrong: string[] = [];
+  context.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning')
+      wrong.push(`console: ${message.text()} ${message.location().url}`);
+  });
+  context.on('weberror', (error) => void wrong.push(`error: ${error.error().message}`));
+  context.on('request', (request) => {
+    if (!request.url().startsWith('http://127.0.0.1:') && !/^(data|blob):/.test(request.url()))
+      wrong.push(`request: ${request.url()}`);
+  });
+  const close = async (): Promise<void> => {
+    await context.close();
+    rmSync(profile, { recursive: true, force: true });
+  };
+  return { context, wrong, close };
+}
