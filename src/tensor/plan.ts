@@ -2,6 +2,7 @@
 // and writes the records as int32 words for backends behind a door. Not an optimizer: records run in the order given.
 
 import type { DeviceBuffer, Dim, DType, HostType, OpRecord, Program } from './backend.js';
+import { ExecutionError } from './execution.js';
 import { mayLieIn, opNames, opSpec } from './optable.js';
 
 export const alignment = 256;
@@ -123,8 +124,11 @@ export interface ArenaPlan {
   readonly bytes: number;
 }
 
-/** Greedy by liveness: each buffer takes the lowest place free during its life, the largest placed first. */
-export function planArena(program: Program): ArenaPlan {
+/**
+ * Greedy by liveness: each buffer takes the lowest place free during its life, the largest placed first. None lies across a multiple
+ * of `block` bytes. @throws ExecutionError `out-of-memory` where one is larger than that.
+ */
+export function planArena(program: Program, block = Number.POSITIVE_INFINITY): ArenaPlan {
   const first = new Array<number>(program.arena.length).fill(-1);
   const last = new Array<number>(program.arena.length).fill(-1);
   program.records.forEach((record, index) => {
@@ -143,10 +147,12 @@ export function planArena(program: Program): ArenaPlan {
     const size = align(program.arena[id].bytes);
     const living = placed.filter((other) => first[other] <= last[id] && last[other] >= first[id]);
     living.sort((a, b) => offsets[a] - offsets[b]);
+    if (size > block) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+    const within = (place: number): number => ((place % block) + size > block ? Math.ceil(place / block) * block : place);
     let place = 0;
     for (const other of living) {
       if (place + size <= offsets[other]) break;
-      place = Math.max(place, offsets[other] + align(program.arena[other].bytes));
+      place = within(Math.max(place, offsets[other] + align(program.arena[other].bytes)));
     }
     offsets[id] = place;
     placed.push(id);

@@ -1,0 +1,31 @@
+// out[r] = logits[r][targets[r]] - logsumexp(logits[r]). A workgroup a row, which is read twice.
+
+// include reduce
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = workgroup_index(group, groups);
+  if (row >= p.rows) {
+    return;
+  }
+  let start = p.logits_at + row * p.columns;
+  let first = logits[start];
+  var largest = first;
+  for (var c = lane; c < p.columns; c += 256) {
+    largest = max(largest, logits[start + c]);
+  }
+  largest = workgroup_max(lane, largest);
+  var total = 0.0;
+  for (var c = lane; c < p.columns; c += 256) {
+    total += exp(logits[start + c] - largest);
+  }
+  total = workgroup_sum(lane, total);
+  if (lane == 0) {
+    let wanted = u32(targets[p.targets_at + row]);
+    if (wanted >= p.columns) {
+      index_out_of_range();
+      return;
+    }
+    out[p.out_at + row] = logits[start + wanted] - largest - log(total);
+  }
+}

@@ -1,0 +1,191 @@
+// A program made ready for a device: its pipelines on their way, its uniforms and params in device memory, its bind groups, made once.
+// `encode` puts a run of its dispatches into a command buffer. Not the order of runs, nor what became of them: webgpu-queue.ts.
+
+import type { Executable, ExecutionFailure, Program } from '../tensor/backend.js';
+import { sizeOf } from '../tensor/plan.js';
+import type { DeviceTraits, SizeNow } from './webgpu-dispatch.js';
+import { type Stored, usage } from './webgpu-memory.js';
+import { type DeviceMemory, type PlannedDispatch, type ProgramPlan, uniformWords } from './webgpu-plan.js';
+import type { Pipeline, Pipelines } from './webgpu-shaders.js';
+
+/** Dispatches [first, last), which go to the device together. */
+export interface Piece {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** What an executable needs of its backend when it runs. */
+export interface RunMemory {
+  readonly arena: readonly GPUBuffer[];
+  readonly status: GPUBuffer;
+}
+
+/** So long a run may be cancelled only in between, and a device kept from all else. */
+const dispatchesAtOnce = 256;
+
+interface Step extends PlannedDispatch {
+  readonly pipeline: Pipeline;
+  readonly workgroups: readonly [number, number, number] | undefined;
+  group: GPUBindGroup | undefined;
+}
+
+export class WebgpuExecutable implements Executable {
+  readonly arenaBytes: number;
+  /** Pieces between cuts. */
+  readonly segments: readonly (readonly Piece[])[];
+  readonly reports: boolean;
+  /** Settles when all pipelines are compiled; undefined when they are. */
+  waiting: Promise<unknown> | undefined;
+  /** Why one could not be. */
+  broken: Error | undefined;
+  disposed = false;
+  /** Of persistent buffers that it uses. */
+  readonly ids: readonly number[];
+  private readonly steps: readonly Step[];
+  private readonly uniforms: GPUBuffer;
+  private readonly params: GPUBuffer;
+  /** The arena that the bind groups were made for. */
+  private bound: readonly GPUBuffer[] = [];
+  private values = new Int32Array(0);
+  private readonly sizeNow: SizeNow = (dim) => (typeof dim === 'number' ? dim : this.values[dim.param]);
+
+  constructor(
+    private readonly device: GPUDevice,
+    private readonly traits: DeviceTraits,
+    pipelines: Pipelines,
+    readonly program: Program,
+    readonly plan: ProgramPlan,
+    cuts: readonly number[],
+    /** Of each record's operands; undefined for what is not persistent. */
+    readonly stored: readonly (readonly (Stored | undefined)[])[],
+    private readonly forget: (executable: WebgpuExecutable) => void,
+  ) {
+    this.arenaBytes = plan.arenaBytes;
+    this.steps = plan.dispatches.map((planned): Step => {
+      const { dispatch, layout } = planned;
+      let fixed = true;
+      const workgroups = dispatch.workgroups((dim) => {
+        if (typeof dim === 'number') return dim;
+        fixed = false;
+        return dim.max;
+      });
+      const pipeline = pipelines.get(dispatch, layout);
+      return { ...planned, pipeline, workgroups: fixed ? folded(workgroups, traits) : undefined, group: undefined };
+    });
+    this.reports = this.steps.some(({ pipeline }) => pipeline.reports);
+    const unready = new Set(this.steps.map(({ pipeline }) => pipeline).filter(({ pipeline }) => !pipeline));
+    if (unready.size > 0) {
+      this.waiting = Promise.all([...unready].map(({ ready }) => ready))
+        .catch((error: Error) => {
+          this.broken = error;
+        })
+        .then(() => {
+          this.waiting = undefined;
+        });
+    }
+    this.segments = this.cutUp(cuts);
+    const operands = program.records.flatMap((record) => record.operands);
+    this.ids = [...new Set(operands.flatMap((buffer) => (buffer?.kind === 'persistent' ? [buffer.id] : [])))];
+    const { fixed, changing } = plan;
+    this.uniforms = this.buffer(4 * (fixed.length + changing.length), usage.uniform | usage.copyTarget);
+    this.params = this.buffer(4 * program.paramsLength, usage.storage | usage.copyTarget);
+    device.queue.writeBuffer(this.uniforms, 0, fixed);
+  }
+
+  /** Bytes of device memory besides the arena. */
+  get bytes(): number {
+    return this.uniforms.size + this.params.size;
+  }
+
+  dispose(): void {
+    if (!this.disposed) this.forget(this);
+    this.disposed = true;
+  }
+
+  destroy(): void {
+    this.uniforms.destroy();
+    this.params.destroy();
+  }
+
+  /** The first record with a size that these params have out of range. */
+  sizeFailure(params: Int32Array): ExecutionFailure | undefined {
+    for (const [opIndex, { op, ints }] of this.program.records.entries()) {
+      if (ints.some((dim) => sizeOf(dim, params) === undefined)) return { opIndex, op, code: 'size-out-of-range' };
+    }
+    return undefined;
+  }
+
+  /** Sets what differs from run to run; to be followed by its pieces, in order. */
+  begin(params: Int32Array<ArrayBuffer>): void {
+    this.values = params;
+    const { fixed, changing, changes } = this.plan;
+    for (const { word, dim } of changes) changing[word] = params[dim.param];
+    if (changing.length > 0) this.device.queue.writeBuffer(this.uniforms, 4 * fixed.length, changing);
+    if (params.length > 0) this.device.queue.writeBuffer(this.params, 0, params);
+  }
+
+  encode(pass: GPUComputePassEncoder, { first, last }: Piece, memory: RunMemory): void {
+    if (memory.arena !== this.bound) {
+      for (const step of this.steps) step.group = undefined;
+      this.bound = memory.arena;
+    }
+    let pipeline: GPUComputePipeline | undefined;
+    for (let i = first; i < last; i++) {
+      const step = this.steps[i];
+      const [x, y, z] = step.workgroups ?? folded(step.dispatch.workgroups(this.sizeNow), this.traits);
+      if (x === 0 || y === 0 || z === 0) continue;
+      step.group ??= this.bindGroup(step, memory);
+      if (step.pipeline.pipeline !== pipeline) {
+        pipeline = step.pipeline.pipeline!;
+        pass.setPipeline(pipeline);
+      }
+      pass.setBindGroup(0, step.group);
+      pass.dispatchWorkgroups(x, y, z);
+    }
+  }
+
+  private bindGroup({ pipeline, layout, changes, uniformAt }: Step, { arena, status }: RunMemory): GPUBindGroup {
+    const bufferOf = (memory: DeviceMemory): GPUBuffer =>
+      memory === 'params' ? this.params : typeof memory === 'number' ? arena[memory] : memory;
+    const at = 4 * (changes ? this.plan.fixed.length + uniformAt : uniformAt);
+    const resources: GPUBufferBinding[] = [
+      { buffer: this.uniforms, offset: at, size: 4 * uniformWords },
+      ...(pipeline.reports ? [{ buffer: status }] : []),
+      ...layout.variables.map(({ buffer, begin, end }) => ({ buffer: bufferOf(buffer), offset: begin, size: end - begin })),
+    ];
+    const entries = resources.map((resource, binding) => ({ binding, resource }));
+    return this.device.createBindGroup({ layout: pipeline.bindings, entries });
+  }
+
+  private cutUp(cuts: readonly number[]): Piece[][] {
+    const starts = [0, ...cuts].map((cut) => {
+      const at = this.steps.findIndex(({ record }) => record >= cut);
+      return at < 0 ? this.steps.length : at;
+    });
+    return starts.map((start, i) => {
+      const end = starts[i + 1] ?? this.steps.length;
+      const pieces: Piece[] = [];
+      for (let first = start; first < end; first += dispatchesAtOnce) {
+        pieces.push({ first, last: Math.min(end, first + dispatchesAtOnce) });
+      }
+      return pieces;
+    });
+  }
+
+  /** The record that a piece begins with. */
+  recordOf({ first }: Piece): number {
+    return this.steps[first].record;
+  }
+
+  private buffer(bytes: number, flags: number): GPUBuffer {
+    return this.device.createBuffer({ size: Math.max(256, Math.ceil(bytes / 256) * 256), usage: flags });
+  }
+}
+
+/** Workgroups in as many dimensions as the device's limit takes. */
+function folded([x, y, z]: readonly [number, number, number], { workgroups }: DeviceTraits): readonly [number, number, number] {
+  if (x <= workgroups && y <= workgroups && z <= workgroups) return [x, y, z];
+  const rows = Math.ceil(x / workgroups);
+  if (y !== 1 || z !== 1 || rows > workgroups) throw new Error(`${[x, y, z]} workgroups are more than the device takes`);
+  return [Math.ceil(x / rows), rows, 1];
+}

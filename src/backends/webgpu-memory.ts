@@ -1,0 +1,136 @@
+// Buffers of a device: made with a look at what there is, written at any element though WebGPU writes whole words, and read through
+// staging buffers, which are kept. When each of this happens is webgpu-queue.ts's.
+
+import type { Dispatch } from './webgpu-dispatch.js';
+import { layOut, sizeAlignment } from './webgpu-layout.js';
+import { type Placed, uniformWords } from './webgpu-plan.js';
+import type { Pipeline, Pipelines } from './webgpu-shaders.js';
+
+/** Memory of a persistent buffer. */
+export interface Stored extends Placed {
+  readonly buffers: readonly GPUBuffer[];
+  /** Elements. */
+  readonly length: number;
+  /** Serial of the failed run that last should have written it. */
+  failed: number;
+  /** There was no memory for it. */
+  missing: boolean;
+}
+
+/** Usages of buffers: Node has no globals for them. */
+export const usage = { mapRead: 1, copySource: 4, copyTarget: 8, uniform: 64, storage: 128 } as const;
+
+/** Staging buffers of a size that are kept for later. */
+const keptStaging = 8;
+
+export class WebgpuMemory {
+  /** Bytes of all buffers that were made and not destroyed. */
+  bytes = 0;
+  private readonly staging = new Map<number, GPUBuffer[]>();
+  private half: { pipeline: Pipeline; dispatch: Dispatch } | undefined;
+
+  constructor(
+    private readonly device: GPUDevice,
+    private readonly pipelines: Pipelines,
+  ) {}
+
+  /** A zero-filled buffer; `missing` is called when it turns out that there is no memory for it. */
+  allocate(bytes: number, missing: () => void): GPUBuffer {
+    const size = Math.max(sizeAlignment, Math.ceil(bytes / sizeAlignment) * sizeAlignment);
+    this.device.pushErrorScope('out-of-memory');
+    const buffer = this.device.createBuffer({ size, usage: usage.storage | usage.copySource | usage.copyTarget });
+    this.device.popErrorScope().then(
+      (error) => {
+        if (error) missing();
+      },
+      () => {}, // the device is lost
+    );
+    this.bytes += size;
+    return buffer;
+  }
+
+  destroy(buffer: GPUBuffer): void {
+    this.bytes -= buffer.size;
+    buffer.destroy();
+  }
+
+  /** Writes at any even byte; undefined, or a promise to wait for before it can be tried again. */
+  write(buffer: GPUBuffer, offset: number, data: Uint8Array<ArrayBuffer>): Promise<void> | undefined {
+    const first = Math.min(data.length, offset % 4 === 0 ? 0 : 2);
+    const last = Math.max(first, data.length - ((offset + data.length) % 4));
+    const edges = [
+      { at: offset, bytes: data.subarray(0, first) },
+      { at: offset + last, bytes: data.subarray(last) },
+    ].filter(({ bytes }) => bytes.length > 0);
+    if (edges.length > 0) {
+      this.half ??= this.halfWriter(buffer);
+      if (!this.half.pipeline.pipeline) return this.half.pipeline.ready;
+    }
+    if (last > first) this.device.queue.writeBuffer(buffer, offset + first, data, first, last - first);
+    for (const { at, bytes } of edges) this.writeHalf(buffer, at, bytes[0] | (bytes[1] << 8));
+    return undefined;
+  }
+
+  /** Copies bytes [offset, offset + length) as soon as what was submitted before has run. */
+  async read(buffer: GPUBuffer, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    const from = Math.floor(offset / 4) * 4;
+    const bytes = Math.ceil((offset + length - from) / 4) * 4;
+    const staging = this.takeStaging(bytes);
+    const encoder = this.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(buffer, from, staging, 0, bytes);
+    this.device.queue.submit([encoder.finish()]);
+    await staging.mapAsync(usage.mapRead, 0, bytes);
+    const copy = new Uint8Array(staging.getMappedRange(0, bytes)).slice(offset - from, offset - from + length);
+    this.giveBack(staging);
+    return copy;
+  }
+
+  /** A buffer to copy at least so many bytes into and map; not in use elsewhere. */
+  takeStaging(bytes: number): GPUBuffer {
+    const size = 2 ** Math.ceil(Math.log2(Math.max(256, bytes)));
+    const kept = this.staging.get(size)?.pop();
+    return kept ?? this.device.createBuffer({ size, usage: usage.mapRead | usage.copyTarget });
+  }
+
+  giveBack(staging: GPUBuffer): void {
+    staging.unmap();
+    const kept = this.staging.get(staging.size) ?? [];
+    if (kept.length >= keptStaging) staging.destroy();
+    else this.staging.set(staging.size, [...kept, staging]);
+  }
+
+  private halfWriter(buffer: GPUBuffer): { pipeline: Pipeline; dispatch: Dispatch } {
+    const slice = { memory: { kind: 'persistent', buffer }, offset: 0, bytes: 4 } as const;
+    const dispatch: Dispatch = {
+      shader: 'writeHalf',
+      bindings: { out: { slice, element: 'u32', access: 'readwrite' } },
+      uniforms: { half: 0, value: 0 },
+      workgroups: () => [1, 1, 1],
+    };
+    const layout = layOut(dispatch, () => ({ buffer, offset: 0 }), { storageBuffers: 1, bindingBytes: 16 });
+    return { dispatch, pipeline: this.pipelines.get(dispatch, layout) };
+  }
+
+  private writeHalf(buffer: GPUBuffer, offset: number, value: number): void {
+    const { device } = this;
+    const begin = Math.floor(offset / 256) * 256;
+    const uniforms = device.createBuffer({ size: 4 * uniformWords, usage: usage.uniform | usage.copyTarget });
+    const half = (offset >> 1) & 1;
+    device.queue.writeBuffer(uniforms, 0, Uint32Array.of(0, half, value, (offset - begin) >> 2));
+    const { bindings, pipeline } = this.half!.pipeline;
+    const size = Math.min(256, buffer.size - begin);
+    const entries = [
+      { binding: 0, resource: { buffer: uniforms } },
+      { binding: 1, resource: { buffer, offset: begin, size } },
+    ];
+    const group = device.createBindGroup({ layout: bindings, entries });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline!);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(1);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    uniforms.destroy();
+  }
+}

@@ -1,0 +1,303 @@
+// The WebGPU backend, in browsers (pages and workers) and in Node (webgpu-node.ts): one device, its buffers, and what may be asked of
+// it. Runs are ordered in webgpu-queue.ts, planned in webgpu-plan.ts; how ops are computed is in their planners and shaders/*.wgsl.
+
+import { InputError } from '../errors.js';
+import type { StoredTensor } from '../io/bytes.js';
+import type {
+  Backend,
+  DeviceBuffer,
+  DType,
+  Executable,
+  ExecutionFailure,
+  HostArray,
+  HostArrays,
+  HostType,
+  Limits,
+  Program,
+  Submission,
+} from '../tensor/backend.js';
+import { ExecutionError } from '../tensor/execution.js';
+import type { OpName } from '../tensor/optable.js';
+import { bytesOf, checkRecord, elementsOf } from '../tensor/plan.js';
+import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import type { DeviceTraits, Planners } from './webgpu-dispatch.js';
+import { WebgpuExecutable } from './webgpu-executable.js';
+import { type Stored, WebgpuMemory } from './webgpu-memory.js';
+import { opPlanners } from './webgpu-ops.js';
+import { planProgram } from './webgpu-plan.js';
+import { WebgpuQueue } from './webgpu-queue.js';
+import { Pipelines } from './webgpu-shaders.js';
+
+/** Who plans which op. */
+const planners: Planners = { ...opPlanners };
+
+export interface WebgpuOptions {
+  /** `navigator.gpu.wgslLanguageFeatures`: what the language has. Default: that of this page or worker. */
+  readonly language?: ReadonlySet<string>;
+  /** Told of shaders that are compiled, of how many that were asked for. */
+  readonly onProgress?: (compiled: number, wanted: number) => void;
+  /** Traits to go without, though the device has them: for tests. */
+  readonly traits?: Partial<DeviceTraits>;
+}
+
+/** Limits that are asked for as high as the adapter has them. */
+const raisedLimits = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+] as const;
+
+/** Opens a backend on a device of this adapter. @throws InputError when the adapter gives none. */
+export async function webgpuBackend(adapter: GPUAdapter, options: WebgpuOptions = {}): Promise<WebgpuBackend> {
+  const wanted = ['shader-f16', 'subgroups'] as GPUFeatureName[];
+  const requiredLimits = Object.fromEntries(raisedLimits.map((name) => [name, adapter.limits[name]]));
+  let device: GPUDevice;
+  try {
+    device = await adapter.requestDevice({
+      requiredFeatures: wanted.filter((feature) => adapter.features.has(feature)),
+      requiredLimits,
+    });
+  } catch (error) {
+    throw new InputError(`The GPU gives no device: ${error instanceof Error ? error.message : error}`);
+  }
+  const language = options.language ?? globalThis.navigator?.gpu?.wgslLanguageFeatures ?? new Set<string>();
+  return new WebgpuBackend(device, adapter.info, language, options);
+}
+
+/** One count for all: a buffer of another backend is unknown here. */
+let lastId = 0;
+
+/** See `Backend`; made by `webgpuBackend`. */
+export class WebgpuBackend implements Backend {
+  readonly name = 'webgpu';
+  readonly description: string;
+  readonly limits: Limits;
+  readonly traits: DeviceTraits;
+  private readonly buffers = new Map<number, Stored>();
+  private readonly executables = new WeakSet<Executable>();
+  private readonly pipelines: Pipelines;
+  private readonly allocator: WebgpuMemory;
+  private readonly queue: WebgpuQueue;
+  private arena: GPUBuffer[] = [];
+  private arenaMissing = false;
+  private disposing: Promise<void> | undefined;
+
+  constructor(
+    readonly device: GPUDevice,
+    info: GPUAdapterInfo,
+    language: ReadonlySet<string>,
+    { onProgress, traits }: WebgpuOptions,
+  ) {
+    const { limits, features } = device;
+    this.traits = {
+      f16: features.has('shader-f16'),
+      subgroups: (features as ReadonlySet<string>).has('subgroups')
+        ? { least: info.subgroupMinSize, most: info.subgroupMaxSize }
+        : undefined,
+      dot4: language.has('packed_4x8_integer_dot_product'),
+      bindingBytes: Math.floor(limits.maxStorageBufferBindingSize / 256) * 256,
+      storageBuffers: limits.maxStorageBuffersPerShaderStage - 1,
+      workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+      workgroupSize: limits.maxComputeInvocationsPerWorkgroup,
+      workgroups: limits.maxComputeWorkgroupsPerDimension,
+      ...traits,
+    };
+    const maxBufferBytes = Math.floor(limits.maxBufferSize / 256) * 256;
+    this.limits = { maxBufferBytes, maxBindingBytes: Math.min(maxBufferBytes, this.traits.bindingBytes), threads: 1 };
+    this.description = `webgpu, ${info.description || info.device || info.architecture || info.vendor || 'unknown GPU'}`;
+    this.pipelines = new Pipelines(device, onProgress);
+    this.allocator = new WebgpuMemory(device, this.pipelines);
+    this.queue = new WebgpuQueue(device, this.allocator, (blocks) => this.arenaFor(blocks));
+  }
+
+  /** Bytes of all buffers and the work space. */
+  get memoryBytes(): number {
+    return this.disposing ? 0 : this.allocator.bytes;
+  }
+
+  supports(op: OpName): boolean {
+    return op in planners;
+  }
+
+  create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type> {
+    this.open('allocate');
+    checkShape(shape);
+    const length = elementsOf(shape);
+    const bytes = bytesOf(dtype, length);
+    if (bytes > this.limits.maxBufferBytes) throw outOfMemory('allocate');
+    return this.keep(dtype, 'rows', shape, bytes, this.storedRows(bytes, length));
+  }
+
+  async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
+    const plan = planUpload(tensor, wanted);
+    this.open('upload');
+    throw new Error(`not yet: ${plan.dtype}`);
+  }
+
+  write(buffer: DeviceBuffer, data: HostArray, elementOffset = 0): void {
+    checkWrite(buffer, data, elementOffset);
+    const stored = this.stored(buffer);
+    const size = data.BYTES_PER_ELEMENT;
+    const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice();
+    const offset = (buffer.offset + elementOffset) * size;
+    const issue = (): boolean => {
+      const waiting = this.allocator.write(stored.buffers[0], offset, bytes);
+      return !waiting || this.queue.retryAfter(waiting);
+    };
+    const complete = (): void => {
+      if (bytes.length === stored.length * size) stored.failed = 0;
+    };
+    this.queue.enqueue('write', issue, complete).catch(() => {});
+  }
+
+  compile(program: Program, cuts: readonly number[] = []): Executable {
+    this.open('allocate');
+    const stored = program.records.map((record, index) => {
+      checkRecord(record, program);
+      return record.operands.map((buffer) => {
+        if (buffer?.kind !== 'persistent') return undefined;
+        const found = this.buffers.get(buffer.id);
+        if (!found) throw new Error(`record ${index}: a buffer that is unknown or freed`);
+        checkView(buffer, found, `record ${index}: `);
+        return found;
+      });
+    });
+    const { traits, device, pipelines, limits } = this;
+    const plan = planProgram(program, ({ id }) => this.buffers.get(id)!, planners, traits, limits.maxBufferBytes);
+    const forget = (executable: WebgpuExecutable): void => {
+      this.executables.delete(executable);
+      if (!this.disposing) this.later(() => executable.destroy());
+    };
+    const executable = new WebgpuExecutable(device, traits, pipelines, program, plan, cuts, stored, forget);
+    this.executables.add(executable);
+    return executable;
+  }
+
+  submit(executable: Executable, params: Int32Array): Submission {
+    this.open();
+    if (!(executable instanceof WebgpuExecutable)) throw new Error('this program was compiled by another backend');
+    const { program } = executable;
+    if (params.length !== program.paramsLength) {
+      throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
+    }
+    if (!this.executables.has(executable) || executable.ids.some((id) => !this.buffers.has(id))) {
+      throw new Error('the program, or a buffer that it uses, was freed');
+    }
+    return this.queue.submit(executable, params);
+  }
+
+  read<Type extends DType>(
+    buffer: DeviceBuffer<Type>,
+    elementOffset = 0,
+    length = elementsOf(buffer.shape) - elementOffset,
+  ): Promise<HostArrays[Extract<Type, HostType>]> {
+    const into = hostArray(checkTransfer(buffer, elementOffset, length), length);
+    const stored = this.stored(buffer);
+    const offset = (buffer.offset + elementOffset) * into.BYTES_PER_ELEMENT;
+    let read: Promise<Uint8Array> | undefined;
+    const issue = (): boolean => {
+      if (length > 0) read = this.allocator.read(stored.buffers[0], offset, into.byteLength);
+      read?.catch(() => {});
+      return true;
+    };
+    return this.queue.enqueue('read', issue, async (acknowledged) => {
+      if (stored.missing) throw outOfMemory('read');
+      if (stored.failed > acknowledged) throw new ExecutionError({ opIndex: -1, op: 'read', code: 'poisoned' });
+      if (read) new Uint8Array(into.buffer).set(await read);
+      return into as HostArrays[Extract<Type, HostType>];
+    });
+  }
+
+  free(buffer: DeviceBuffer): void {
+    const stored = this.buffers.get(buffer.id);
+    if (!stored || buffer.kind !== 'persistent') return;
+    this.buffers.delete(buffer.id);
+    if (!this.disposing) this.later(() => stored.buffers.map((each) => this.allocator.destroy(each)));
+  }
+
+  dispose(): Promise<void> {
+    this.disposing ??= this.queue.close().then(() => {
+      this.buffers.clear();
+      this.device.destroy();
+    });
+    return this.disposing;
+  }
+
+  private open(op?: ExecutionFailure['op']): void {
+    if (this.disposing) throw new Error('this backend was disposed of');
+    if (op) this.queue.check(op);
+  }
+
+  /** After all that was queued before was handed over. */
+  private later(work: () => void): void {
+    const issue = (): boolean => {
+      work();
+      return true;
+    };
+    this.queue.enqueue('allocate', issue, () => {}).catch(() => {});
+  }
+
+  private storedRows(bytes: number, length: number): Stored {
+    const buffer = this.allocator.allocate(bytes, () => {
+      stored.missing = true;
+    });
+    const stored: Stored = {
+      memory: { kind: 'persistent', buffer },
+      buffers: [buffer],
+      length,
+      failed: 0,
+      missing: false,
+    };
+    return stored;
+  }
+
+  private keep<Type extends DType>(
+    dtype: Type,
+    layout: 'rows' | 'weight',
+    shape: readonly number[],
+    bytes: number,
+    stored: Stored,
+  ): DeviceBuffer<Type> {
+    const id = ++lastId;
+    this.buffers.set(id, stored);
+    return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
+  }
+
+  private stored(buffer: DeviceBuffer): Stored {
+    this.open();
+    const stored = this.buffers.get(buffer.id);
+    if (!stored) throw new Error('a buffer that is unknown or freed');
+    checkView(buffer, stored, '');
+    return stored;
+  }
+
+  // One arena for all programs, since they run one after another; bind groups are made anew when it is another array.
+  private arenaFor(blocks: readonly number[]): readonly GPUBuffer[] {
+    if (this.arenaMissing) throw outOfMemory('allocate');
+    if (blocks.every((bytes, i) => bytes <= (this.arena[i]?.size ?? 0))) return this.arena;
+    const grown = blocks.map((bytes, i) => {
+      const old = this.arena[i];
+      if (old && old.size >= bytes) return old;
+      if (old) this.allocator.destroy(old);
+      return this.allocator.allocate(bytes, () => {
+        this.arenaMissing = true;
+      });
+    });
+    this.arena = [...grown, ...this.arena.slice(blocks.length)];
+    return this.arena;
+  }
+}
+
+/** @throws Error when a view ends past the memory that it is of. */
+function checkView(buffer: DeviceBuffer, stored: Stored, where: string): void {
+  if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > stored.length) {
+    throw new Error(`${where}a view past the end of its buffer`);
+  }
+}
+
+function outOfMemory(op: ExecutionFailure['op']): ExecutionError {
+  return new ExecutionError({ opIndex: -1, op, code: 'out-of-memory' });
+}
