@@ -15,6 +15,7 @@ export function shaderModule(): string {
     '// Generated from shaders/*.wgsl by `npm run generate`: do not edit.',
     '',
     '/** What stands before every shader. */',
+    '// biome-ignore format: a line a shader',
     `export const common = ${quoted(textOf('include/common.wgsl'))};`,
     '',
     '// biome-ignore format: a line a shader',

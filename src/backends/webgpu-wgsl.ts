@@ -1,8 +1,8 @@
 // Generated from shaders/*.wgsl by `npm run generate`: do not edit.
 
 /** What stands before every shader. */
-export const common =
-  'fn workgroup_index(id: vec3u, count: vec3u) -> u32 {\nreturn id.y * count.x + id.x;\n}\nfn sigmoid(x: f32) -> f32 {\nreturn 1.0 / (1.0 + exp(min(-x, 87.0)));\n}\nfn silu(x: f32) -> f32 {\nreturn x * sigmoid(x);\n}';
+// biome-ignore format: a line a shader
+export const common = 'fn workgroup_index(id: vec3u, count: vec3u) -> u32 {\nreturn id.y * count.x + id.x;\n}\nfn sigmoid(x: f32) -> f32 {\nreturn 1.0 / (1.0 + exp(min(-x, 87.0)));\n}\nfn silu(x: f32) -> f32 {\nreturn x * sigmoid(x);\n}';
 
 // biome-ignore format: a line a shader
 export const shaders = {
