@@ -1,30 +1,33 @@
 // The library's door in a browser: `const model = await load('apple/OpenELM-270M-Instruct', { dtype: 'q8' })`, then generate,
 // complete, chat, score; `train` learns from a text. Everything computes in a worker, so the page stays free. Nothing of Node's.
 
+import type { BackendOptions, Computing } from './browser/computing.js';
+import type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
 import { Caller, type Port } from './browser/messages.js';
-import type { FileOptions } from './browser/model-files.js';
+import type { FileOptions, NamedBlob } from './browser/model-files.js';
 import type { OpenOptions } from './browser/open.js';
+import type { GenerateRequest, LoadAnswer, LoadEvent, LoadProgress, LoadRequest } from './browser/session.js';
+import type { TrainResult as SessionTrainResult } from './browser/train.js';
+import type { TrainOptions as TrainSettings } from './browser/training-options.js';
 import type {
-  BackendOptions,
-  Computing,
-  GenerateRequest,
-  LoadAnswer,
-  LoadEvent,
-  LoadProgress,
-  LoadRequest,
+  ContinueRequest,
+  KeepOptions,
+  TrainAnswer,
+  TrainCallbacks,
+  TrainEvent,
   TrainRequest,
-} from './browser/session.js';
-import type { TrainResult as SessionTrainResult, TrainOptions as TrainSettings } from './browser/train.js';
+} from './browser/training-session.js';
 import { InputError } from './errors.js';
 import type { ChatMessage } from './infer/chat.js';
 import type { ScoreResult } from './infer/engine.js';
 import type { Prompt, TextOptions, TextPiece, TextResult } from './infer/text.js';
 import { removePlaces } from './io/browser/place.js';
 import type { ModelConfig } from './model/config.js';
-import type { StepReport } from './train/trainer.js';
 
+export type { Computing } from './browser/computing.js';
+export type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
 export type { FileOptions, HubOptions } from './browser/model-files.js';
-export type { Computing, LoadProgress } from './browser/session.js';
+export type { LoadProgress } from './browser/session.js';
 export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { FinishReason, ScoreResult } from './infer/engine.js';
@@ -78,7 +81,7 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
 
 /** Removes what was kept of downloaded models. */
 export function removeKept(): Promise<void> {
-  return removePlaces();
+  return removePlaces('openelm-models');
 }
 
 /** A loaded model; `dispose` (or `await using`) frees its memory and ends its worker. */
@@ -191,33 +194,94 @@ export class BrowserModel {
   }
 }
 
-export interface TrainOptions extends TrainSettings, BackendOptions, WorkerOptions {
-  readonly onStep?: (report: StepReport) => void;
-  /** What computes, once it is known. */
-  readonly onBackend?: (backend: Computing) => void;
-}
+export interface TrainOptions extends TrainSettings, KeepOptions, TrainCallbacks, BackendOptions, WorkerOptions {}
 
-export interface TrainResult extends Omit<SessionTrainResult, 'files'> {
+export interface TrainResult extends Omit<SessionTrainResult, 'files' | 'checkpoint'> {
   /** config.json, model.safetensors and tokenizer.model: to be loaded (`load(result.files)`), or saved for `openelm run -m`. */
   readonly files: readonly File[];
+  /** Where the last checkpoint could not be kept: what `continueTraining` goes on from. */
+  readonly checkpoint?: readonly File[];
 }
 
-/** Pretrains a small model on a text. Aborting the signal ends it after the steps under way; the model is whole all the same. */
-export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { worker, signal, onStep, onBackend, ...others } = options;
+/**
+ * Pretrains a small model on a text. Aborting the signal ends it after the steps under way; the model is whole all the same. With
+ * `keep` it is kept as it goes, and `continueTraining` goes on after a reload, to the bit as if there had been none.
+ * @throws InputError in one sentence: a text that is too short, no memory, a name that is kept already or trained in another tab.
+ */
+export function train(options: TrainOptions): Promise<TrainResult> {
+  const { worker, signal, ...others } = options;
+  return training('train', worker, signal, others, (plain) => ({ options: plain }) as TrainRequest);
+}
+
+/**
+ * Goes on with a kept training, or with one that could not be kept (`result.checkpoint`).
+ * @throws InputError in one sentence: none of that name, or it is trained in another tab.
+ */
+export function continueTraining(from: string | readonly File[], options: ContinueOptions = {}): Promise<TrainResult> {
+  const { worker, signal, ...others } = options;
+  const named = typeof from === 'string' ? from : from.map((file) => ({ name: file.name, blob: file }));
+  return training('continue', worker, signal, others, (plain) => ({ from: named, options: plain }) as ContinueRequest);
+}
+
+export interface ContinueOptions extends Pick<KeepOptions, 'saveEvery'>, TrainCallbacks, BackendOptions, WorkerOptions {}
+
+async function training(
+  call: 'train' | 'continue',
+  worker: WorkerOptions['worker'],
+  signal: AbortSignal | undefined,
+  options: TrainCallbacks & BackendOptions,
+  request: (plain: object) => TrainRequest | ContinueRequest,
+): Promise<TrainResult> {
+  const isCallback = ([, value]: [string, unknown]): boolean => typeof value === 'function';
+  const callbacks = Object.fromEntries(Object.entries(options).filter(isCallback)) as Record<string, (told: unknown) => void>;
+  const plain = Object.fromEntries(Object.entries(options).filter((entry) => !isCallback(entry)));
   const session = openSession(worker);
+  // A page that is hidden may not come back.
+  const keepNow = (): void => {
+    if (document.visibilityState === 'hidden') void session.caller.call('keepNow', undefined).catch(() => undefined);
+  };
+  document.addEventListener('visibilitychange', keepNow);
   try {
-    const argument: TrainRequest = { options: others };
     const onEvent = (event: unknown): void => {
-      const told = event as { report: StepReport } | { backend: Computing };
-      if ('report' in told) onStep?.(told.report);
-      else onBackend?.(told.backend);
+      const [name, told] = event as TrainEvent;
+      callbacks[name]?.(told);
     };
-    const { files, ...result } = await session.caller.call<SessionTrainResult>('train', argument, { signal, onEvent });
-    return { ...result, files: files.map(({ name, bytes }) => new File([bytes as BlobPart], name)) };
+    const answer = await session.caller.call<TrainAnswer>(call, request(plain), { signal, onEvent });
+    const { files, checkpoint, ...result } = answer;
+    return { ...result, files: asFiles(files), ...(checkpoint && { checkpoint: asFiles(checkpoint) }) };
   } finally {
+    document.removeEventListener('visibilitychange', keepNow);
     session.end();
   }
+}
+
+const trainings = (): Promise<typeof import('./browser/kept-trainings.js')> => import('./browser/kept-trainings.js');
+
+/** The trainings that are kept here (`keep`), the newest first: what they are, where they stand, their losses. */
+export async function keptTrainings(): Promise<KeptTraining[]> {
+  return (await trainings()).keptTrainings();
+}
+
+/** A kept training's model as far as it is trained, to be loaded or saved; undefined where there is none. */
+export async function trainedModel(name: string): Promise<File[] | undefined> {
+  const files = await (await trainings()).trainedModel(name);
+  return files && asFiles(files);
+}
+
+/** Removes what is kept of a training. Throws `InputError` while it is trained. */
+export async function removeTraining(name: string): Promise<void> {
+  return (await trainings()).removeTraining(name);
+}
+
+/** What a training would take. Throws `InputError` on a shape that cannot be. */
+export async function estimateTraining(
+  options: Pick<TrainSettings, 'shape' | 'vocabSize' | 'batch' | 'length'>,
+): Promise<TrainingEstimate> {
+  return (await trainings()).estimateTraining(options);
+}
+
+function asFiles(list: readonly NamedBlob[]): File[] {
+  return list.map(({ name, blob }) => new File([blob], name));
 }
 
 interface Session {

@@ -4,6 +4,7 @@
 import { InputError } from '../errors.js';
 import { bytesOf } from '../io/browser/blob-source.js';
 import { type DownloadSettings, download, type WantedFile } from '../io/browser/download.js';
+import { locked } from '../io/browser/locks.js';
 import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
 import { filesOfModel, isRepoId, readListing, TEXT_FILES } from '../io/hub-listing.js';
 import { decodeUtf8, parseJson, quoted } from '../io/json.js';
@@ -170,7 +171,7 @@ async function listingText(
 }
 
 async function placeOf(key: string, { onNotice }: FileEvents): Promise<Place> {
-  return openPlace(key, (reason) =>
+  return openPlace('openelm-models', key, (reason) =>
     onNotice(`this browser keeps no files here (${reason}): the model is downloaded anew each time`),
   );
 }
@@ -199,9 +200,4 @@ async function downloaded(
     return locked(`openelm ${key} ${name}`, place.kept, events.signal, () => download(place, file, settings));
   };
   return { where, open };
-}
-
-async function locked<T>(name: string, shared: boolean, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  if (!shared || typeof navigator !== 'object' || !navigator.locks) return work();
-  return navigator.locks.request(name, signal ? { signal } : {}, work) as Promise<T>;
 }

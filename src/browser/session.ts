@@ -4,17 +4,11 @@
 import { InputError } from '../errors.js';
 import type { Prompt, TextOptions } from '../infer/text.js';
 import type { ModelConfig } from '../model/config.js';
-import type { Backend } from '../tensor/backend.js';
+import { type BackendOptions, type Computing, computing, type OpenBackend } from './computing.js';
 import { answer, type CallContext, type Port } from './messages.js';
 import { type FileOptions, type ModelSource, modelFiles } from './model-files.js';
 import { type Opened, type OpenOptions, openFiles } from './open.js';
-import { type TrainOptions, trainOn } from './train.js';
-
-export interface BackendOptions {
-  readonly threads?: number;
-  readonly isa?: 'simd' | 'relaxed' | 'dot';
-  readonly wasm?: string;
-}
+import { trainingHandlers } from './training-session.js';
 
 export interface LoadRequest {
   readonly source: ModelSource;
@@ -29,13 +23,6 @@ export interface LoadProgress {
 }
 export type LoadEvent = { readonly progress: LoadProgress } | { readonly notice: string };
 
-/** What computes. */
-export interface Computing {
-  readonly description: string;
-  readonly isa: string;
-  readonly threads: number;
-}
-
 export interface LoadAnswer {
   readonly config: ModelConfig;
   readonly dtype: string;
@@ -48,12 +35,6 @@ export interface GenerateRequest {
   readonly prompt: Prompt;
   readonly options: Omit<TextOptions, 'signal'>;
 }
-
-export interface TrainRequest {
-  readonly options: TrainOptions & BackendOptions;
-}
-
-type OpenBackend = (options: BackendOptions) => Promise<Backend & { readonly isa?: string }>;
 
 /** Answers on `port` until `close` is called. */
 export function serveSession(port: Port, openBackend: OpenBackend): void {
@@ -72,10 +53,9 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
       backend = await openBackend(options);
       opened = await openFiles(files, backend, options, report('load'));
       const { config, weights, model } = opened;
-      const { description, isa = '', limits } = backend;
       return {
         ...{ config, dtype: weights.dtype, bytes: weights.bytes, hasTokenizer: model.hasTokenizer },
-        backend: { description, isa, threads: limits.threads },
+        backend: computing(backend),
       };
     },
     async generate({ prompt, options }: GenerateRequest, { signal, emit }: CallContext) {
@@ -89,12 +69,10 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
     score: (input: string | readonly number[], { signal }: CallContext) => current().model.score(input, signal),
     encode: async (prompt: Prompt) => [...(await current().model.encodePrompt(prompt))],
     decode: async (ids: readonly number[]) => current().model.tokenizer.decode([...ids]),
-    async train({ options }: TrainRequest, { signal, emit }: CallContext) {
+    ...trainingHandlers(async (options) => {
       backend = await openBackend(options);
-      const { description, isa = '', limits } = backend;
-      emit({ backend: { description, isa, threads: limits.threads } satisfies Computing });
-      return trainOn(backend, options, { signal, onStep: (report) => emit({ report }) });
-    },
+      return { backend, computing: computing(backend) };
+    }),
     async close() {
       await opened?.close();
       await backend?.dispose();

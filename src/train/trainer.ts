@@ -110,8 +110,11 @@ export interface TrainerHooks<Batch> {
   readonly validation?: { readonly every: number; batches(): AsyncIterable<Batch> | Iterable<Batch> };
   /** Things done now and then (samples of text, evaluations), and at the last step. */
   readonly interludes?: readonly { readonly every: number; run(step: number): Promise<void> }[];
-  /** Keeps a checkpoint and returns its name; also done at the last step and when `signal` aborts. */
-  readonly checkpoints?: { readonly every: number; save(progress: Progress): Promise<string> };
+  /**
+   * Keeps a checkpoint and returns its name; also done at the last step, when `signal` aborts, and after a step for which `asked` says
+   * so (asked once a step; of processes that train together all must say the same).
+   */
+  readonly checkpoints?: { readonly every: number; asked?(): boolean; save(progress: Progress): Promise<string> };
   /** Ends training after the steps that are queued, with a checkpoint. */
   readonly signal?: AbortSignal;
 }
@@ -179,10 +182,11 @@ export class Trainer<Batch> {
       while (this.step < this.options.steps && !this.stops()) {
         queued.push(await this.enqueue());
         if (queued.length > 1) await this.settle(queued.shift()!);
-        if (!this.restsAfter(this.step)) continue;
+        const asked = this.hooks.checkpoints?.asked?.() === true;
+        if (!asked && !this.restsAfter(this.step)) continue;
         await settleAll();
         await this.pause();
-        if (this.due(this.hooks.checkpoints?.every)) saved = await this.save();
+        if (asked || this.due(this.hooks.checkpoints?.every)) saved = await this.save();
         this.settledAt = performance.now();
       }
       await settleAll();

@@ -13,6 +13,7 @@ import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { trainOn } from '../../src/browser/train.js';
 import type * as Door from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
+import { bytesOfScript, keepsTraining } from './keeps-training.js';
 import { type StaticServer, staticServer } from './static-server.js';
 
 declare const openelm: typeof Door;
@@ -31,6 +32,7 @@ if (executablePath === undefined) {
   const args = ['--no-sandbox', '--disable-dev-shm-usage'];
   const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args });
   await context.addInitScript('globalThis.__name = (f) => f'); // what tsx makes of functions that are sent there
+  await context.addInitScript(bytesOfScript);
   const isolated = await staticServer(packagePath('.'), { isolated: true });
   const plain = await staticServer(packagePath('.'), { isolated: false });
   const wrong: string[] = [];
@@ -50,6 +52,7 @@ if (executablePath === undefined) {
     await shares(context, isolated);
     await chooses(context, isolated);
     await trains(context, isolated);
+    await keepsTraining(context, isolated, open);
     await chats(context);
     strictEqual(wrong.join('\n'), '');
     console.log('ok: no errors on the console, no request to another origin');

@@ -7,7 +7,8 @@ import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { Caller, type Port } from '../../src/browser/messages.js';
 import { type LoadAnswer, serveSession } from '../../src/browser/session.js';
-import { type TrainResult, trainOn } from '../../src/browser/train.js';
+import { trainOn } from '../../src/browser/train.js';
+import type { TrainAnswer, TrainEvent } from '../../src/browser/training-session.js';
 import { BrowserModel } from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import type { StepReport } from '../../src/train/trainer.js';
@@ -26,6 +27,15 @@ function session(): Caller {
 
 const names = ['config.json', 'model.safetensors', 'tokenizer.model'];
 const file = (name: string) => ({ name, blob: new Blob([readFileSync(packagePath(`models/tales-6m/${name}`))]) });
+
+const tinyShape = {
+  num_transformer_layers: 2,
+  model_dim: 32,
+  head_dim: 16,
+  num_query_heads: 2,
+  num_kv_heads: 1,
+  ffn_multipliers: 1,
+};
 
 async function loaded(): Promise<BrowserModel> {
   const caller = session();
@@ -72,9 +82,10 @@ describe('a session', () => {
     const options = { text, vocabSize: 512, steps: 30, batch: 4, length: 32 };
     const losses: number[] = [];
     const onEvent = (event: unknown): void => {
-      if ('report' in (event as object)) losses.push((event as { report: StepReport }).report.means.loss);
+      const [name, told] = event as TrainEvent;
+      if (name === 'onStep') losses.push((told as StepReport).means.loss);
     };
-    const result = await session().call<TrainResult>('train', { options }, { onEvent });
+    const result = await session().call<TrainAnswer>('train', { options }, { onEvent });
     expect(losses).toHaveLength(30);
     expect(losses[29]).toBeLessThan(losses[0] - 0.5);
     expect(result.files.map(({ name }) => name).sort()).toEqual(names);
@@ -85,9 +96,51 @@ describe('a session', () => {
     await native.backend.dispose();
     for (const [i, loss] of losses.entries()) expect(Math.abs(loss - expected[i]), `step ${i + 1}`).toBeLessThan(1e-4);
     const caller = session();
-    const source = result.files.map(({ name, bytes }) => ({ name, blob: new Blob([bytes as BlobPart]) }));
-    const answer = await caller.call<LoadAnswer>('load', { source, options: { dtype: 'q8' } });
+    const answer = await caller.call<LoadAnswer>('load', { source: result.files, options: { dtype: 'q8' } });
     await using model = new BrowserModel({ caller, end: () => undefined }, answer);
     expect((await model.complete('Once', { maxTokens: 5 })).ids).toHaveLength(5);
+  });
+
+  it('goes on with a training to the bit as if it had not been interrupted, from what it hands over where nothing is kept', async () => {
+    const text = readFileSync(packagePath('recipes/data/tales.txt'), 'utf8').slice(0, 20_000);
+    const options = {
+      ...{ text, vocabSize: 400, steps: 8, batch: 2, length: 24, shape: tinyShape },
+      ...{ samples: { every: 4, prompt: 'There was', maxTokens: 6 }, validation: { every: 4, share: 0.02 } },
+    };
+    const run = async (call: string, argument: object, until = 8): Promise<[TrainAnswer, TrainEvent[]]> => {
+      const events: TrainEvent[] = [];
+      const controller = new AbortController();
+      const onEvent = (event: unknown): void => {
+        events.push(event as TrainEvent);
+        const [name, told] = event as TrainEvent;
+        if (name === 'onStep' && (told as StepReport).step >= until) controller.abort();
+      };
+      return [await session().call<TrainAnswer>(call, argument, { signal: controller.signal, onEvent }), events];
+    };
+    const told = (name: string, events: TrainEvent[]) => events.filter(([event]) => event === name).map(([, value]) => value);
+    const [whole, events] = await run('train', { options });
+    expect(whole.checkpoint).toBeUndefined();
+    expect(told('onValidation', events)).toHaveLength(2);
+    const [first, before] = await run('train', { options: { ...options, keep: 'tales' } }, 2);
+    expect(first.interrupted).toBe(true);
+    expect(first.steps).toBeLessThan(8);
+    expect(told('onNotice', before)).toEqual([
+      expect.stringMatching(/keeps no files here .*: the training is lost when the page is closed/),
+    ]);
+    const [second, after] = await run('continue', { from: first.checkpoint, options: {} });
+    expect(second).toMatchObject({ steps: 8, interrupted: false });
+    for (const [i, { name, blob }] of second.files.entries())
+      expect(
+        Buffer.compare(Buffer.from(await blob.arrayBuffer()), Buffer.from(await whole.files[i].blob.arrayBuffer())),
+        name,
+      ).toBe(0);
+    expect([...told('onSample', before), ...told('onSample', after)]).toEqual(told('onSample', events));
+    expect(told('onValidation', after)).toEqual(told('onValidation', events).slice(-told('onValidation', after).length));
+    await expect(session().call('continue', { from: 'tales', options: {} })).rejects.toThrow(
+      'no training called tales is kept here',
+    );
+    await expect(session().call('train', { options: { ...options, length: 8000 } })).rejects.toThrow(
+      /give a longer one, or a smaller batch/,
+    );
   });
 });

@@ -1,5 +1,6 @@
-// Where a browser keeps files of a model: the origin's private file system (OPFS), whose files can be appended to from a worker and
-// survive a reload; or, where a browser has none or forbids it, memory. Names are plain; what is in the files is download.ts's.
+// Where a browser keeps files of a model or of a training: the origin's private file system (OPFS), whose files can be appended to from
+// a worker and survive a reload; or, where a browser has none or forbids it, memory. Names are plain; what is in the files is
+// download.ts's, and browser/training-store.ts's.
 
 /** Files by name. */
 export interface Place {
@@ -32,14 +33,14 @@ interface SyncHandle {
 }
 type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(): Promise<SyncHandle> };
 
-const folderName = 'openelm-models';
+/** Folders of the private file system. */
+export type PlaceRoot = 'openelm-models' | 'openelm-trainings';
 
-/** The place of what `key` names. `notKept` is told why it is memory, if it is. */
-export async function openPlace(key: string, notKept: (reason: string) => void): Promise<Place> {
+/** The place of what `key` names, in a worker. `notKept` is told why it is memory, if it is. */
+export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: string) => void): Promise<Place> {
   try {
-    const root = await navigator.storage.getDirectory();
-    const models = await root.getDirectoryHandle(folderName, { create: true });
-    const folder = await models.getDirectoryHandle(folderOf(key), { create: true });
+    const places = await (await navigator.storage.getDirectory()).getDirectoryHandle(root, { create: true });
+    const folder = await places.getDirectoryHandle(folderOf(key), { create: true });
     const probe: SyncFile = await folder.getFileHandle('.probe', { create: true });
     if (!probe.createSyncAccessHandle) throw new Error('files can only be written in a worker');
     (await probe.createSyncAccessHandle()).close();
@@ -50,13 +51,26 @@ export async function openPlace(key: string, notKept: (reason: string) => void):
   }
 }
 
-/** Removes what is kept of `key`, or of all. */
-export async function removePlaces(key?: string): Promise<void> {
-  const root = await navigator.storage.getDirectory();
+/** What is kept, to be read: of `key`, or of all. A page may ask as well as a worker. */
+export async function* keptPlaces(root: PlaceRoot, key?: string): AsyncGenerator<Pick<Place, 'read'>> {
+  let places: FileSystemDirectoryHandle;
   try {
-    if (key === undefined) return await root.removeEntry(folderName, { recursive: true });
-    const models = await root.getDirectoryHandle(folderName);
-    await models.removeEntry(folderOf(key), { recursive: true });
+    places = await (await navigator.storage.getDirectory()).getDirectoryHandle(root);
+  } catch {
+    return; // nothing is, or nothing can be
+  }
+  for await (const folder of places.values()) {
+    if (folder.kind === 'directory' && (key === undefined || folder.name === folderOf(key)))
+      yield keptFiles(folder as FileSystemDirectoryHandle);
+  }
+}
+
+/** Removes what is kept of `key`, or of all. */
+export async function removePlaces(root: PlaceRoot, key?: string): Promise<void> {
+  const all = await navigator.storage.getDirectory();
+  try {
+    if (key === undefined) return await all.removeEntry(root, { recursive: true });
+    await (await all.getDirectoryHandle(root)).removeEntry(folderOf(key), { recursive: true });
   } catch (error) {
     if (!(error instanceof DOMException && error.name === 'NotFoundError')) throw error;
   }

@@ -1,0 +1,24 @@
+// Tabs of one origin that want the same thing: by turns, or one alone (Web Locks; a worker's are let go when it ends). Where there are no
+// locks, nobody is kept out.
+
+import { InputError } from '../../errors.js';
+
+/** Does the work when no other tab does what has this name. Rejects with the signal's reason when it aborts while waiting. */
+export async function locked<T>(
+  name: string,
+  shared: boolean,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  if (!shared || typeof navigator !== 'object' || !navigator.locks) return work();
+  return navigator.locks.request(name, signal ? { signal } : {}, work) as Promise<T>;
+}
+
+/** Does the work unless another tab does what has this name; then throws `InputError` with the sentence `otherwise`. */
+export async function alone<T>(name: string, otherwise: string, work: () => Promise<T>): Promise<T> {
+  if (typeof navigator !== 'object' || !navigator.locks) return work();
+  return navigator.locks.request(name, { ifAvailable: true }, async (lock) => {
+    if (!lock) throw new InputError(otherwise);
+    return work();
+  }) as Promise<T>;
+}
