@@ -33,7 +33,7 @@
   'targets': [
     {
       'target_name': 'openelm',
-      'sources': ['node.cc', 'encode.cc', 'cpu.cc', 'executor.cc', 'program.cc', 'runs.cc', 'pool.cc', 'memory.cc', 'system.cc', 'roofline.cc'],
+      'sources': ['node.cc', 'encode.cc', 'cpu.cc', 'executor.cc', 'program.cc', 'runs.cc', 'pool.cc', 'memory.cc', 'system.cc', 'shared.cc', 'roofline.cc'],
       'cflags': ['-ffp-contract=off'],
       'xcode_settings': {'OTHER_CFLAGS': ['-ffp-contract=off']},
       'dependencies': ['kernels_plain'],

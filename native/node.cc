@@ -7,7 +7,9 @@
 #endif
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <functional>
 #include <string>
 #include <unordered_map>
 
@@ -15,6 +17,7 @@
 #include "encode.h"
 #include "executor.h"
 #include "node_values.h"
+#include "shared.h"
 
 namespace openelm {
 namespace {
@@ -33,6 +36,7 @@ struct Door {
   napi_ref self = nullptr;        // strong while work is pending
   uint32_t pending = 0;
   std::unordered_map<uint32_t, Job*> runs;
+  std::atomic<int> aside{0};      // what works on buffers beside the executor
 };
 
 const KernelTable* table_of(const std::string& isa) {
@@ -54,9 +58,15 @@ Buffer* buffer_of(Args& args, Door* door) {
   return buffer;
 }
 
+// What works beside the executor takes milliseconds.
+void wait_for_aside(const Door& door) {
+  while (door.aside.load()) yield_thread();
+}
+
 // The environment ends (exit of a worker, or of Node): the threads must be gone before its memory is.
 void end_of_environment(void* data) {
   Door* door = static_cast<Door*>(data);
+  wait_for_aside(*door);
   delete door->executor;
   door->executor = nullptr;
 }
@@ -311,6 +321,85 @@ napi_value address(Args& args, Door* door) {
   return value;
 }
 
+// The elements [first, first + count) of a buffer of f32 rows, as the next three arguments say.
+float* floats_of(Args& args, Door* door, int64_t& count) {
+  Buffer* buffer = buffer_of(args, door);
+  const int64_t first = args.integer();
+  count = args.integer();
+  args.ok &= buffer && !buffer->is_weight() && buffer->dtype == kF32 && first + count <= buffer->elements;
+  return args.ok ? reinterpret_cast<float*>(buffer->data) + first : nullptr;
+}
+
+// clear(backend, id, first, count)
+napi_value clear_memory(Args& args, Door* door) {
+  int64_t count = 0;
+  float* values = floats_of(args, door, count);
+  if (!args.ok) return args.wrong();
+  clear(values, count);
+  return nullptr;
+}
+
+// Work on a thread of Node's own, beside the executor.
+struct Aside {
+  Door* door;
+  std::function<void()> work;
+  napi_async_work handle = nullptr;
+  napi_deferred deferred = nullptr;
+  napi_ref kept[2] = {};
+};
+
+napi_value start_aside(Door* door, std::function<void()> work, std::initializer_list<napi_value> arrays) {
+  Aside* aside = new Aside{door, std::move(work)};
+  napi_value promise = nullptr;
+  napi_create_promise(door->env, &aside->deferred, &promise);
+  size_t at = 0;
+  for (const napi_value array : arrays) napi_create_reference(door->env, array, 1, &aside->kept[at++]);
+  const auto execute = [](napi_env, void* data) {
+    Aside* aside = static_cast<Aside*>(data);
+    aside->work();
+    aside->door->aside--;
+  };
+  const auto complete = [](napi_env env, napi_status, void* data) {
+    Aside* aside = static_cast<Aside*>(data);
+    napi_value nothing = nullptr;
+    napi_get_undefined(env, &nothing);
+    napi_resolve_deferred(env, aside->deferred, nothing);
+    for (napi_ref kept : aside->kept)
+      if (kept) napi_delete_reference(env, kept);
+    napi_delete_async_work(env, aside->handle);
+    napi_reference_unref(env, aside->door->self, nullptr);
+    delete aside;
+  };
+  napi_reference_ref(door->env, door->self, nullptr);
+  door->aside++;
+  napi_create_async_work(door->env, nullptr, text(door->env, "openelm"), execute, complete, aside, &aside->handle);
+  napi_queue_async_work(door->env, aside->handle);
+  return promise;
+}
+
+// round(backend, id, first, count, error, rounded) -> promise
+napi_value round_aside(Args& args, Door* door) {
+  int64_t count = 0;
+  const float* values = floats_of(args, door, count);
+  size_t error_bytes = 0, rounded_bytes = 0;
+  float* error = reinterpret_cast<float*>(args.bytes(error_bytes));
+  const napi_value first = args.array;
+  uint16_t* rounded = reinterpret_cast<uint16_t*>(args.bytes(rounded_bytes));
+  if (!args.ok || error_bytes != size_t(count) * 4 || rounded_bytes != size_t(count) * 2) return args.wrong();
+  return start_aside(door, [=] { round_keeping(values, error, rounded, count); }, {first, args.array});
+}
+
+// sum(backend, id, first, count, parts) -> promise
+napi_value sum_aside(Args& args, Door* door) {
+  int64_t count = 0;
+  float* sum = floats_of(args, door, count);
+  size_t bytes = 0;
+  const uint16_t* parts = reinterpret_cast<const uint16_t*>(args.bytes(bytes));
+  if (!args.ok || count < 1 || bytes % (size_t(count) * 2) != 0 || bytes == 0) return args.wrong();
+  const int number = static_cast<int>(bytes / 2 / size_t(count));
+  return start_aside(door, [=] { sum_parts(parts, count, number, sum, count); }, {args.array});
+}
+
 // memoryBytes(backend) -> bytes of all buffers and work space
 napi_value memory_bytes(Args& args, Door* door) {
   return number(args.env, static_cast<double>(door->executor->memory_bytes()));
@@ -320,6 +409,7 @@ napi_value memory_bytes(Args& args, Door* door) {
 napi_value close(Args&, Door* door) {
   Job* job = new Job(Task::kClose);
   const napi_value promise = promise_of(door, job);
+  wait_for_aside(*door);
   door->executor->close(job);
   return promise;
 }
@@ -418,6 +508,9 @@ NAPI_MODULE_INIT() {
       OPENELM_FUNCTION("cancel", cancel),
       OPENELM_FUNCTION("measure", measure),
       OPENELM_FUNCTION("address", address),
+      OPENELM_FUNCTION("clear", clear_memory),
+      OPENELM_FUNCTION("round", round_aside),
+      OPENELM_FUNCTION("sum", sum_aside),
       OPENELM_FUNCTION("memoryBytes", memory_bytes),
       OPENELM_FUNCTION("close", close),
       OPENELM_FUNCTION("lockFile", lock_file, false),

@@ -14,7 +14,13 @@ export const parallelSchema = z.strictObject({
   zero: z
     .union([z.literal(0), z.literal(1)])
     .default(0)
-    .describe("1: each process keeps only its part of the optimizer's moments, half of what training keeps."),
+    .describe("1: each process keeps only its part of the optimizer's moments, and of gradients once they are summed."),
+  gradients: z
+    .enum(['f32', 'bf16'])
+    .default('f32')
+    .describe(
+      'What gradients are sent as. bf16: half the bytes; each process adds up its part in f32, and what rounding loses is kept (4 bytes a parameter) for the next step.',
+    ),
   bucket_bytes: z
     .number()
     .int()

@@ -142,6 +142,10 @@ export async function readPretrainConfig(file: string, overrides: readonly strin
     throw new InputError(
       `${file}: parallel.zero: ${parallel.zero} and sync exclude each other: with sync each process keeps its own moments`,
     );
+  if (sync && parallel.gradients !== 'f32')
+    throw new InputError(
+      `${file}: parallel.gradients: ${parallel.gradients} and sync exclude each other: with sync no gradients are sent`,
+    );
   return {
     ...config,
     data: withWholePaths(data, dirname(resolve(file))),

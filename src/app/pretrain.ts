@@ -257,11 +257,11 @@ class Run {
     const { config, parameters, terminal, tokens, ranks } = this;
     const { validation, samples, checkpoints, parallel } = config;
     const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
-    const { learner, step, ranges, outer, savedEma, dispose } = await ranks.agree(async () => {
+    const { learner, step, kept, savedEma, dispose } = await ranks.agree(async () => {
       if (config.sync && ranks.size > 1) return this.openApart(parts, resumed);
       const opened = openLearner(this.backend, parts, ranks.collective, parallel);
-      const savedEma = resumed && (await readState(fileIn(resumed.path), parameters, opened.ranges));
-      return { ...opened, savedEma, outer: undefined };
+      const savedEma = resumed && (await readState(fileIn(resumed.path), parameters, { ...opened.kept, ...ranks.place }));
+      return { ...opened, savedEma };
     });
     const momentum = ranks.rank === 0 ? config.ema_momentum : undefined;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
@@ -299,8 +299,7 @@ class Run {
           from,
           counted: 'tokens',
           ranks,
-          ranges,
-          outer,
+          kept,
         },
         options: {
           steps: config.steps,
@@ -310,7 +309,7 @@ class Run {
           skipBadSteps: config.skip_bad_steps,
           flopsPerToken: flopsPerToken(parameters.config, config.data.sequence_length),
           peakFlops: peak,
-          alike: outer === undefined,
+          alike: kept.outer === undefined,
         },
         onUpdate: ema && (() => ema.follow()),
         validation: validation && { every: validation.every, batches: () => this.validationBatches(validation.batches) },
@@ -343,7 +342,7 @@ class Run {
     const outer = resumed ? await readApart(fileIn(resumed.path), parameters, ranks) : await LowCommunication.begin(parameters);
     const step = new TrainingStep(backend, parts);
     const learner = new LowCommunication(backend, step, parameters, ranks.collective, config.sync!, config.steps, outer);
-    return { learner, step, ranges: undefined, outer, savedEma: undefined, dispose: () => step.dispose() };
+    return { learner, step, kept: { outer }, savedEma: undefined, dispose: () => step.dispose() };
   }
 
   async close(): Promise<void> {
@@ -353,7 +352,7 @@ class Run {
   private async stream(from?: StartingPoint): Promise<ShardedStream> {
     const { config, ranks } = this;
     const shards = config.parallel.shards!;
-    const share = { rank: ranks.rank, size: ranks.size };
+    const share = ranks.place;
     let states: Record<number, unknown> | undefined;
     if (from?.record.data !== undefined) {
       states = {};

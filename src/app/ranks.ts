@@ -37,6 +37,11 @@ export class Ranks {
     return this.collective.size;
   }
 
+  /** Which of how many this one is. */
+  get place(): Pick<Collective, 'rank' | 'size'> {
+    return { rank: this.rank, size: this.size };
+  }
+
   /** Processes on this machine. */
   get here(): number {
     return this.peers.filter(({ host }) => host === this.peers[this.rank].host).length;

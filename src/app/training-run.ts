@@ -21,7 +21,7 @@ import { readIfThere } from '../io/node/paths.js';
 import { RunLog } from '../io/node/run-log.js';
 import type { WriteFile } from '../model/write.js';
 import type { Backend } from '../tensor/backend.js';
-import { difference, readRecord, type SharedWriting, type TrainingRecord } from '../train/checkpoint.js';
+import { difference, type KeptState, readRecord, type SharedWriting, type TrainingRecord } from '../train/checkpoint.js';
 import type { Means } from '../train/objective.js';
 import { type BatchSource, type Learner, type StepReport, Trainer, type TrainerOptions } from '../train/trainer.js';
 import { formatSeconds } from './progress.js';
@@ -122,9 +122,8 @@ export interface TrainingRun<Batch> {
   };
   /** The processes that train together. */
   readonly ranks?: Ranks;
-  /** What of the flat buffers' state this process keeps. */
-  readonly ranges?: SharedWriting['ranges'];
-  readonly outer?: SharedWriting['outer'];
+  /** What of the state is this process's own. */
+  readonly kept?: KeptState;
 }
 
 /** Trains to the end, or to Ctrl-C or SIGTERM; either way the last step has a checkpoint. Returns where it lies. */
@@ -183,7 +182,7 @@ export async function trainAndTell<Batch>(
           const path = join(out, checkpointName(progress.step));
           const { data, own } = checkpoints.state?.(progress.data) ?? { data: progress.data, own: [] };
           const record = { ...progress, data, config: run.settings, losses };
-          const shared = { collective, own, ranges: run.ranges, outer: run.outer };
+          const shared = { collective, own, kept: run.kept };
           await writeDirectory(path, (file) => checkpoints.write(file, record, shared), collective);
           if (first) await keepLast(out, checkpoints.keep);
           await log.write({ type: 'checkpoint', step: progress.step, path });

@@ -14,6 +14,7 @@ import {
   type OpenFile,
   readAdapterState,
   readState,
+  type SharedReading,
   type SharedWriting,
   type TrainingRecord,
   writeAdapterCheckpoint,
@@ -28,7 +29,7 @@ export interface Learning {
   /** The model as it was before it learned, where a step asks it (`dpo.reference: online`). */
   readonly reference?: OpenELM;
   /** Goes on from a checkpoint. */
-  restore(open: OpenFile, ranges?: SharedWriting['ranges']): Promise<void>;
+  restore(open: OpenFile, share: SharedReading): Promise<void>;
   save(write: WriteFile, record: Omit<TrainingRecord, 'format' | 'files'>, shared: SharedWriting): Promise<void>;
 }
 
@@ -70,7 +71,7 @@ export async function openLearning(
       return {
         ...{ model: parameters.model(), parameters },
         reference: asked ? (await loadModel(backend, config, checked, { activations: 'f32' })).model : undefined,
-        restore: async (open, ranges) => void (await readState(open, parameters, ranges)),
+        restore: async (open, share) => void (await readState(open, parameters, share)),
         save: (write, record, shared) => writeCheckpoint(write, { parameters, dtype, beside, record, shared }),
       };
     }
@@ -80,7 +81,7 @@ export async function openLearning(
     await parameters.begin(initialValues(modules, seed));
     return {
       ...{ model, parameters, reference: asked ? base : undefined },
-      restore: (open, ranges) => readAdapterState(open, parameters, ranges),
+      restore: (open, share) => readAdapterState(open, parameters, share),
       save: (write, record, shared) => writeAdapterCheckpoint(write, { parameters, base: name, beside, record, shared }),
     };
   } finally {

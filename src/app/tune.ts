@@ -271,7 +271,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
   if (notice !== undefined) tell(terminal, notice);
   try {
     await sameBackend(ranks, backend);
-    const { learning, learner, step, ranges, dispose } = await ranks.agree(async () => {
+    const { learning, learner, step, kept, dispose } = await ranks.agree(async () => {
       const learning = await openLearning(backend, config, checkpoint, beside);
       const { model, parameters } = learning;
       const parts = {
@@ -292,9 +292,9 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
     const { validation, samples, checkpoints } = config;
     try {
       await task.prepare?.(step);
-      if (from) await ranks.agree(() => learning.restore(fileIn(from.path), ranges));
+      if (from) await ranks.agree(() => learning.restore(fileIn(from.path), { ...kept, ...ranks.place }));
       await trainAndTell(terminal, {
-        ...{ out: config.out, settings: task.settings, learner, source: plan.source(from?.record.data), from, ranks, ranges },
+        ...{ out: config.out, settings: task.settings, learner, source: plan.source(from?.record.data), from, ranks, kept },
         counted: task.counted,
         options: {
           ...{ steps, schedule: tuneSchedule(config, steps), accumulation: config.accumulation },

@@ -15,7 +15,6 @@ import type {
   HostArrays,
   HostType,
   Limits,
-  MappedMemory,
   Program,
   Submission,
 } from '../tensor/backend.js';
@@ -23,6 +22,7 @@ import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
 import { groupSize } from '../tensor/quantize.js';
+import type { MappedMemory, SharedMemory } from '../tensor/shared-memory.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 
 export type Handle = { readonly brand: 'backend' };
@@ -51,8 +51,11 @@ export interface Door {
   forget(backend: Handle, executable: number): void;
   submit(backend: Handle, executable: number, params: Int32Array, run: number): Promise<void> | 0;
   cancel(backend: Handle, run: number): void;
-  /** Left out where memory is not to be shared. */
+  /** These are left out where memory is not to be shared: see `SharedMemory`. */
   address?(backend: Handle, id: number): bigint;
+  clear?(backend: Handle, id: number, first: number, count: number): void;
+  round?(backend: Handle, id: number, first: number, count: number, error: Float32Array, rounded: Uint16Array): Promise<void>;
+  sum?(backend: Handle, id: number, first: number, count: number, parts: Uint16Array): Promise<void>;
   measure(backend: Handle, threads: number): Promise<number[]>;
   memoryBytes(backend: Handle): number;
   close(backend: Handle): Promise<void>;
@@ -138,10 +141,14 @@ class DoorExecutable implements Executable {
   }
 }
 
+interface MappedSharedMemory extends SharedMemory {
+  of(buffer: DeviceBuffer<'f32'>): MappedMemory;
+}
+
 /** See `Backend`; made by `nativeBackend` and `wasmBackend`. */
 export class DoorBackend<Isa extends string = string> implements Backend {
   readonly limits: Limits;
-  readonly memory?: (buffer: DeviceBuffer<'f32'>) => MappedMemory;
+  readonly memory?: MappedSharedMemory;
   private runs = 0;
   private closing: Promise<void> | undefined;
   private pieces = 0;
@@ -158,11 +165,7 @@ export class DoorBackend<Isa extends string = string> implements Backend {
   ) {
     const bytes = Math.min(memory, mostElements * 4);
     this.limits = { maxBufferBytes: bytes, maxBindingBytes: bytes, memoryBytes, threads };
-    if (!door.address) return;
-    this.memory = (buffer) => {
-      const address = door.address!(this.open(), buffer.id) + BigInt(4 * buffer.offset);
-      return { address, length: elementsOf(buffer.shape) };
-    };
+    if (door.address) this.memory = this.shared();
   }
 
   /** Bytes of all buffers and the work space; pages that were never written take no memory. */
@@ -286,6 +289,20 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     const numbers = await this.settled(this.door.measure(this.open(), threads), 'allocate');
     const [f32MultiplyAdds, int8MultiplyAdds] = numbers.slice(threads);
     return { readBytesPerSecond: numbers.slice(0, threads), f32MultiplyAdds, int8MultiplyAdds };
+  }
+
+  private shared(): MappedSharedMemory {
+    const { door } = this;
+    const placeOf = ({ id, offset, shape }: DeviceBuffer) => [this.open(), id, offset, elementsOf(shape)] as const;
+    return {
+      of: (buffer) => {
+        const [handle, id, offset, length] = placeOf(buffer);
+        return { address: door.address!(handle, id) + BigInt(4 * offset), length };
+      },
+      clear: (buffer) => door.clear!(...placeOf(buffer)),
+      round: (values, error, rounded) => door.round!(...placeOf(values), error, rounded),
+      sum: (parts, into) => door.sum!(...placeOf(into), parts),
+    };
   }
 
   private open(): Handle {

@@ -175,9 +175,23 @@ class ReferenceBackend implements Backend {
     });
   }
 
-  memory(buffer: DeviceBuffer<'f32'>): Float32Array {
-    return (this.stored(buffer).array as Float32Array).subarray(buffer.offset, buffer.offset + elementsOf(buffer.shape));
-  }
+  readonly memory = {
+    of: (buffer: DeviceBuffer<'f32'>): Float32Array =>
+      (this.stored(buffer).array as Float32Array).subarray(buffer.offset, buffer.offset + elementsOf(buffer.shape)),
+    clear: (buffer: DeviceBuffer<'f32'>): void => void this.memory.of(buffer).fill(0),
+    round: async (values: DeviceBuffer<'f32'>, error: Float32Array, rounded: Uint16Array): Promise<void> => {
+      const sums = this.memory.of(values).map((value, i) => value + error[i]);
+      const kept = decodeBfloat16(encodeBfloat16(sums, rounded));
+      for (const [i, sum] of sums.entries()) error[i] = Number.isFinite(kept[i]) ? sum - kept[i] : 0;
+    },
+    sum: async (parts: Uint16Array, into: DeviceBuffer<'f32'>): Promise<void> => {
+      const sums = this.memory.of(into);
+      sums.set(decodeBfloat16(parts.subarray(0, sums.length)));
+      for (let at = sums.length; at < parts.length; at += sums.length) {
+        for (const [i, value] of decodeBfloat16(parts.subarray(at, at + sums.length)).entries()) sums[i] += value;
+      }
+    },
+  };
 
   free(buffer: DeviceBuffer): void {
     this.buffers.delete(buffer.id); // what is queued holds its memory still

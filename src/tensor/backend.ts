@@ -55,12 +55,6 @@ export interface OpRecord {
   readonly floats: readonly number[];
 }
 
-/** f32 elements outside of JavaScript's memory: the first one's address, and how many they are. */
-export interface MappedMemory {
-  readonly address: bigint;
-  readonly length: number;
-}
-
 /** What `ops.ts` encodes: records in order, the arena buffers they use, and how many int32 params a run takes. */
 export interface Program {
   readonly records: readonly OpRecord[];
@@ -139,8 +133,6 @@ export interface Backend {
     elementOffset?: number,
     length?: number,
   ): Promise<HostArrays[Extract<Type, HostType>]>;
-  /** Where a `rows` buffer lies, for others to work on while nothing queued uses it; absent where memory cannot be shared. */
-  memory?(buffer: DeviceBuffer<'f32'>): Float32Array | MappedMemory;
   free(buffer: DeviceBuffer): void;
   /** Finishes what runs, drops what waits, frees everything. */
   dispose(): Promise<void>;

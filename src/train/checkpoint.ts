@@ -56,20 +56,31 @@ export interface CheckpointContents {
   readonly shared?: SharedWriting;
 }
 
-/** Several processes that write one checkpoint, all of them calling. Rank 0 writes the model, and the record when all are done. */
-export interface SharedWriting {
-  readonly collective: Collective;
-  /** The ranges [start, end) of the flat buffers whose state this process writes; default: an even part of them. */
+/** What of a run's state is one process's own, where several train together. */
+export interface KeptState {
+  /** The ranges [start, end) of the flat moments that lie here; default: all of them do, and an even part is written here. */
   readonly ranges?: readonly (readonly [number, number])[];
-  /** Files of this process alone. */
-  readonly own?: readonly NamedBytes[];
+  /** What rounded gradients lack, by place in the flat buffers. */
+  readonly errors?: Float32Array;
   /** The processes step apart: each writes all of its own state, and rank 0 the outer optimizer's. */
   readonly outer?: OuterState;
 }
 
+/** Several processes that write one checkpoint, all of them calling. Rank 0 writes the model, and the record when all are done. */
+export interface SharedWriting {
+  readonly collective: Collective;
+  readonly kept?: KeptState;
+  /** Files of this process alone. */
+  readonly own?: readonly NamedBytes[];
+}
+
+/** Who reads a checkpoint: one of how many processes, and what is its own. */
+export interface SharedReading extends KeptState, Pick<Collective, 'rank' | 'size'> {}
+
 /** What tensors of training.safetensors are called, before the parameter's name. */
 const prefixes = { parameters: 'parameter', firstMoment: 'first_moment', secondMoment: 'second_moment' } as const;
 const emaPrefix = 'ema';
+const errorPrefix = 'rounding_error';
 
 /** What a parameter's moving average is called in training.safetensors. */
 export function emaTensorName(parameter: string): string {
@@ -134,12 +145,12 @@ async function writeWithState(
   if (collective.rank === 0) await model(counted);
   for (const { name, bytes } of shared?.own ?? []) await counted(name, (sink) => sink.write(bytes));
 
-  const outer = shared?.outer;
+  const { outer, errors, ranges } = shared?.kept ?? {};
   const specs = outer
     ? flatSpecs(parameters, stateOrder, collective, [[0, parameters.length]])
     : collective.size === 1
       ? namedSpecs(parameters, states)
-      : flatSpecs(parameters, states, collective, shared?.ranges);
+      : flatSpecs(parameters, states, collective, ranges);
   const averages =
     collective.rank > 0 || !ema
       ? []
@@ -155,9 +166,13 @@ async function writeWithState(
           values: async () => outer[name],
         }));
   await counted(partFile(collective.rank), (sink) =>
-    writeSafetensors(sink, [...specs, ...averages, ...exchanged], async function* ({ values }) {
-      yield bytesOf(await values());
-    }),
+    writeSafetensors(
+      sink,
+      [...specs, ...errorSpecs(errors, collective.rank), ...averages, ...exchanged],
+      async function* ({ values }) {
+        yield bytesOf(await values());
+      },
+    ),
   );
   const all = await collective.gatherTexts(JSON.stringify(files));
   if (collective.rank > 0) return;
@@ -223,22 +238,52 @@ function flatSpecs(
   parameters: TrainingParameters,
   states: readonly StateName[],
   { rank, size }: Collective,
-  ranges?: SharedWriting['ranges'],
+  ranges?: KeptState['ranges'],
 ): StateSpec[] {
   const lengths = evenParts(parameters.length, size, 64);
   const start = lengths.slice(0, rank).reduce((sum, length) => sum + length, 0);
-  const pieces = (ranges ?? [[start, start + lengths[rank]]]).flatMap(([from, to]) =>
-    Array.from({ length: Math.ceil((to - from) / pieceElements) }, (_, i) => {
-      const at = from + i * pieceElements;
-      return [at, Math.min(pieceElements, to - at)] as const;
-    }),
-  );
+  const pieces = (ranges ?? [[start, start + lengths[rank]]]).flatMap(([from, to]) => piecesOf(from, to));
   return states.flatMap((state) =>
     pieces.map(([at, length]) => ({
       ...{ name: `${prefixes[state]}@${at}`, dtype: 'F32' as const, shape: [length] },
       values: () => parameters.readFlat(state, at, length),
     })),
   );
+}
+
+function piecesOf(from: number, to: number): (readonly [at: number, length: number])[] {
+  return Array.from({ length: Math.ceil((to - from) / pieceElements) }, (_, i) => {
+    const at = from + i * pieceElements;
+    return [at, Math.min(pieceElements, to - at)] as const;
+  });
+}
+
+/** Every rank's own, so their names have it: `rounding_error.3@4096`. */
+function errorSpecs(errors: Float32Array | undefined, rank: number): StateSpec[] {
+  return piecesOf(0, errors?.length ?? 0).map(([at, length]) => ({
+    ...{ name: `${errorPrefix}.${rank}@${at}`, dtype: 'F32' as const, shape: [length] },
+    values: async () => errors!.subarray(at, at + length),
+  }));
+}
+
+/**
+ * What the gradients of the last step lacked becomes part of the next one: of as many processes each its own, of others the sums of
+ * every so-manieth's; where gradients are not rounded any more, at once.
+ */
+async function readErrors(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  parameters: TrainingParameters,
+  { rank, size, errors }: SharedReading,
+): Promise<void> {
+  let found: Float32Array | undefined;
+  for (const [name, tensor] of tensors) {
+    const [, of, start] = /^rounding_error\.(\d+)@(\d+)$/.exec(name) ?? [];
+    const at = Number(start);
+    if (of === undefined || Number(of) % size !== rank || at + tensor.shape[0] > parameters.length) continue;
+    found ??= errors ?? new Float32Array(parameters.length);
+    for (const [i, value] of (await readFloat32(tensor)).entries()) found[at + i] += value;
+  }
+  if (found && !errors) parameters.writeFlat('grad', 0, found);
 }
 
 /** Reads training.json. Throws `InputError` when it is no record of this format. */
@@ -257,13 +302,13 @@ export async function readRecord(open: OpenFile): Promise<TrainingRecord> {
 }
 
 /**
- * Fills parameters and moments (those of `ranges`, if given), to the bit, and returns the moving average if the checkpoint has one. Throws `InputError` when
+ * Fills parameters and moments (those of its ranges, if `share` has some), to the bit, and returns the moving average if the checkpoint has one. Throws `InputError` when
  * a tensor is missing or does not fit the model.
  */
 export async function readState(
   open: OpenFile,
   parameters: ModelParameters,
-  ranges?: SharedWriting['ranges'],
+  share?: SharedReading,
 ): Promise<Map<string, Float32Array> | undefined> {
   const weights = await open(checkpointFiles.weights);
   try {
@@ -272,23 +317,20 @@ export async function readState(
   } finally {
     await weights.close();
   }
-  return readStates(open, parameters, ranges);
+  return readStates(open, parameters, share);
 }
 
 /** The same of an adapter. */
-export async function readAdapterState(
-  open: OpenFile,
-  parameters: AdapterParameters,
-  ranges?: SharedWriting['ranges'],
-): Promise<void> {
-  await readStates(open, parameters, ranges);
+export async function readAdapterState(open: OpenFile, parameters: AdapterParameters, share?: SharedReading): Promise<void> {
+  await readStates(open, parameters, share);
 }
 
 async function readStates(
   open: OpenFile,
   parameters: TrainingParameters,
-  ranges: SharedWriting['ranges'] = [[0, parameters.length]],
+  share: SharedReading = { rank: 0, size: 1 },
 ): Promise<Map<string, Float32Array> | undefined> {
+  const { ranges = [[0, parameters.length]] } = share;
   const { files } = await readRecord(open);
   const names = [
     checkpointFiles.state,
@@ -334,6 +376,7 @@ async function readStates(
         write(state, offset, values);
       }
     }
+    await readErrors(tensors, parameters, share);
     for (const { name } of parameters.list) {
       if (tensors.has(emaTensorName(name))) ema.set(name, await read(emaTensorName(name)));
     }

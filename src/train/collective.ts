@@ -1,7 +1,7 @@
 // What the processes of one training or evaluation do together: sums, gathers, broadcasts. Types, and the collective of one process
 // alone. MPI's is `io/node/mpi.ts`; what is summed, and when, is the trainer's (data-parallel.ts) and the verbs'.
 
-import type { MappedMemory } from '../tensor/backend.js';
+import type { MappedMemory } from '../tensor/shared-memory.js';
 
 /** What collectives work on, in place: arrays, or a backend's own memory. Nothing else may touch it until the promise resolves. */
 export type Elements = Float32Array | Float64Array | Uint16Array | Uint8Array | MappedMemory;
@@ -20,7 +20,7 @@ export function part<Kind extends Elements>(elements: Kind, start: number, end: 
 export interface Collective {
   readonly rank: number;
   readonly size: number;
-  /** Seconds during which anything was waited for or under way, and bytes handed in, since the beginning. */
+  /** Seconds during which anything was waited for or under way, and bytes that this rank sent, of what the best algorithm sends. */
   readonly traffic: { readonly seconds: number; readonly bytes: number };
   /** Every rank's numbers, by rank; as many on each. For a few: they take no part in `traffic`. */
   gather(values: ArrayLike<number>): Promise<Float64Array[]>;
@@ -32,6 +32,8 @@ export interface Collective {
   reduceScatter(elements: Elements, lengths: readonly number[]): Promise<void>;
   /** Every rank's part, at its place, on all of them. */
   allGather(elements: Elements, lengths: readonly number[]): Promise<void>;
+  /** A part for each rank, of those lengths; from each rank the part for this one, one behind the other. */
+  allToAll(sent: Elements, received: Elements, lengths: readonly number[]): Promise<void>;
   /** What rank `from` has, on all of them. */
   broadcast(elements: Elements, from?: number): Promise<void>;
   barrier(): Promise<void>;
@@ -52,6 +54,9 @@ export const alone: Collective = {
   allReduce: async () => {},
   reduceScatter: async () => {},
   allGather: async () => {},
+  allToAll: async () => {
+    throw new Error('one process alone has nobody to send to');
+  },
   broadcast: async () => {},
   barrier: async () => {},
 };

@@ -4,8 +4,11 @@
 
 import { InputError } from '../errors.js';
 import type { Backend, Program } from '../tensor/backend.js';
+import { sharedMemory } from '../tensor/shared-memory.js';
 import { type Bucket, planBuckets } from './buckets.js';
-import { type Collective, part } from './collective.js';
+import type { KeptState } from './checkpoint.js';
+import type { Collective } from './collective.js';
+import { GradientSums, type GradientSumsOptions } from './gradient-sums.js';
 import type { Report } from './objective.js';
 import type { Update } from './optimizer.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
@@ -13,17 +16,17 @@ import { type StepParts, TrainingStep } from './step.js';
 import type { Learner } from './trainer.js';
 
 /** As settings have it. */
-export interface DataParallelOptions {
+export interface DataParallelOptions extends Pick<GradientSumsOptions, 'gradients'> {
   readonly bucket_bytes?: number;
-  /** What is shared out: nothing, or (1) the moments. */
+  /** What is shared out: nothing, or (1) the moments, and gradients once they are summed. */
   readonly zero?: 0 | 1;
 }
 
 export interface OpenedLearner<Batch> {
   readonly learner: Learner<Batch>;
   readonly step: TrainingStep<Batch>;
-  /** The ranges of the flat moments that lie here; undefined for all of them. */
-  readonly ranges?: readonly (readonly [number, number])[];
+  /** What of the training's state is this process's own. */
+  readonly kept: KeptState;
   dispose(): void;
 }
 
@@ -36,10 +39,10 @@ export function openLearner<Batch>(
 ): OpenedLearner<Batch> {
   if (collective.size > 1) {
     const learner = new DataParallel(backend, parts, collective, options);
-    return { learner, step: learner.step, ranges: learner.ranges, dispose: () => learner.dispose() };
+    return { learner, step: learner.step, kept: learner.kept, dispose: () => learner.dispose() };
   }
   const step = new TrainingStep(backend, parts);
-  return { learner: step, step, dispose: () => step.dispose() };
+  return { learner: step, step, kept: {}, dispose: () => step.dispose() };
 }
 
 /** A training step of one process among several. */
@@ -49,6 +52,7 @@ export class DataParallel<Batch> implements Learner<Batch> {
   readonly step: TrainingStep<Batch>;
   private buckets: readonly Bucket[] = [];
   private readonly cuts: number[] = [];
+  private readonly sums?: GradientSums;
   private readonly sharded?: ShardedOptimizer;
   private accumulated = false;
   private updating: Promise<unknown> = Promise.resolve();
@@ -57,7 +61,7 @@ export class DataParallel<Batch> implements Learner<Batch> {
     private readonly backend: Backend,
     private readonly parts: StepParts<Batch>,
     private readonly collective: Collective,
-    { bucket_bytes: bucketBytes, zero = 0 }: DataParallelOptions = {},
+    { bucket_bytes: bucketBytes, zero = 0, gradients = 'f32' }: DataParallelOptions = {},
   ) {
     const cuts = (program: Program): readonly number[] => {
       this.buckets = planBuckets(program, parts.parameters, bucketBytes);
@@ -66,15 +70,19 @@ export class DataParallel<Batch> implements Learner<Batch> {
       return this.cuts;
     };
     this.step = new TrainingStep(backend, { ...parts, cuts });
-    if (zero === 0) return;
-    if (!backend.memory)
-      throw new InputError(`parallel.zero: 1 wants the native backend; the ${backend.name} one shares no memory`);
-    this.sharded = new ShardedOptimizer(backend, parts.parameters, this.buckets, parts.optimizer, collective);
+    const memory = sharedMemory(backend);
+    if (!memory) {
+      if (zero === 0 && gradients === 'f32') return;
+      const option = zero > 0 ? `zero: ${zero}` : `gradients: ${gradients}`;
+      throw new InputError(`parallel.${option} wants the native backend; the ${backend.name} one shares no memory`);
+    }
+    const { parameters, optimizer } = parts;
+    this.sums = new GradientSums(memory, parameters, collective, { gradients, scattered: zero > 0 });
+    if (zero > 0) this.sharded = new ShardedOptimizer(backend, memory, parameters, this.buckets, optimizer, collective);
   }
 
-  /** The ranges of the flat moments that lie here; undefined for all of them. */
-  get ranges(): [number, number][] | undefined {
-    return this.sharded?.ranges;
+  get kept(): KeptState {
+    return { ranges: this.sharded?.ranges, errors: this.sums?.errors };
   }
 
   count(batch: Batch): number {
@@ -100,12 +108,11 @@ export class DataParallel<Batch> implements Learner<Batch> {
       computed = performance.now();
     });
     watched.catch(() => {}); // thrown below
-    if (this.backend.memory) {
+    if (this.sums) {
       const summing: Promise<void>[] = [];
-      const elements = this.backend.memory(grad);
-      for (const [i, { start, end, ready }] of this.buckets.entries()) {
-        await (reached[this.cuts.indexOf(ready)] ?? done);
-        summing.push(this.sharded?.sum(i) ?? this.collective.allReduce(part(elements, start, end)));
+      for (const bucket of this.buckets) {
+        await (reached[this.cuts.indexOf(bucket.ready)] ?? done);
+        summing.push(this.sums.sum(bucket));
         summing.at(-1)!.catch(() => {}); // thrown below
       }
       await Promise.all(summing);

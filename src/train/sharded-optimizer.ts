@@ -4,14 +4,12 @@
 import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
 import { Ops } from '../tensor/ops.js';
 import { view } from '../tensor/plan.js';
+import type { SharedMemory } from '../tensor/shared-memory.js';
 import type { Bucket } from './buckets.js';
-import { type Collective, evenParts, part } from './collective.js';
+import { type Collective, part } from './collective.js';
+import { sharesOf } from './gradient-sums.js';
 import type { OptimizerOptions, Update } from './optimizer.js';
-import { alignedElements, type TrainingParameters } from './parameters.js';
-
-/** Elements that are cleared at once. */
-const blankColumns = alignedElements;
-const blankRows = 4096;
+import type { TrainingParameters } from './parameters.js';
 
 interface Shard {
   readonly bucket: Bucket;
@@ -30,14 +28,15 @@ export class ShardedOptimizer {
 
   constructor(
     private readonly backend: Backend,
+    private readonly memory: SharedMemory,
     private readonly parameters: TrainingParameters,
     buckets: readonly Bucket[],
     private readonly options: OptimizerOptions,
     private readonly collective: Collective,
   ) {
-    const { rank, size } = collective;
+    const { rank } = collective;
     this.shards = buckets.map((bucket) => {
-      const lengths = evenParts(bucket.end - bucket.start, size, alignedElements);
+      const lengths = sharesOf(bucket, collective);
       const before = lengths.slice(0, rank).reduce((sum, length) => sum + length, 0);
       return { bucket, lengths, start: bucket.start + before, length: lengths[rank] };
     });
@@ -45,12 +44,11 @@ export class ShardedOptimizer {
     const partial = backend.create('f32', [3 * Math.max(1, own.length)]);
     const norms = backend.create('f32', [3]);
     const schedule = backend.create('f32', [3]);
-    const blank = backend.create('f32', [blankRows, blankColumns]);
-    this.buffers = [partial, norms, schedule, blank];
+    this.buffers = [partial, norms, schedule];
     const { all, decayed } = parameters;
     const { maxGradNorm, beta1, beta2, eps, weightDecay } = options;
 
-    // A part's summed gradient lies at the beginning of its bucket; the rest of that is what no one wants any more.
+    // A part's summed gradient lies at the beginning of its bucket; the rest of that is zeros.
     const norming = new Ops();
     for (const [i, { bucket, length }] of own.entries()) {
       norming.globalNorm(view(all.grad, bucket.start, [length]), view(partial, 3 * i, [3]), maxGradNorm);
@@ -63,26 +61,12 @@ export class ShardedOptimizer {
       const decay = bucket.end <= decayed.grad.offset + decayed.grad.shape[0] ? weightDecay : 0;
       stepping.adamw({ ...state, grad: of(all.grad, bucket.start) }, norms, schedule, { beta1, beta2, eps, weightDecay: decay });
     }
-    for (const { bucket, length } of this.shards) {
-      for (let at = bucket.start + length; at < bucket.end; at += blankRows * blankColumns) {
-        const rows = Math.min(blankRows, (bucket.end - at) / blankColumns);
-        const zeros = { buffer: view(blank, 0, [rows, blankColumns]), rows, columns: blankColumns };
-        stepping.copy(zeros, view(all.grad, at, [rows, blankColumns]));
-      }
-    }
     this.stepping = backend.compile(stepping.finish());
   }
 
   /** The ranges [start, end) of the flat moments that lie here. */
   get ranges(): [number, number][] {
     return this.shards.filter(({ length }) => length > 0).map(({ start, length }) => [start, start + length]);
-  }
-
-  /** Sums a bucket's gradient over all processes, each its part. */
-  sum(bucket: number): Promise<void> {
-    const { bucket: range, lengths } = this.shards[bucket];
-    const grad = this.backend.memory!(this.parameters.all.grad);
-    return this.collective.reduceScatter(part(grad, range.start, range.end), lengths);
   }
 
   /** As `Optimizer.update`; the parameters are whole once `publish` resolves. */
@@ -104,7 +88,7 @@ export class ShardedOptimizer {
 
   /** Tells all processes the parameters that each has updated. */
   async publish(): Promise<void> {
-    const parameters = this.backend.memory!(this.parameters.all.parameters);
+    const parameters = this.memory.of(this.parameters.all.parameters);
     const telling = this.shards.map(({ bucket, lengths }) =>
       this.collective.allGather(part(parameters, bucket.start, bucket.end), lengths),
     );

@@ -85,6 +85,8 @@ export interface StepReport {
   readonly tokensPerSecond: number;
   /** The share of this process's time that went by waiting for the others; undefined for one alone. */
   readonly communication?: number;
+  /** Bytes that this process has sent to others since it was started; undefined for one alone. */
+  readonly sentBytes?: number;
   /** Model FLOPs utilisation from 0 to 1; undefined where the peak is not known. */
   readonly mfu?: number;
   /** To the last step, at the pace of this run so far. */
@@ -272,7 +274,7 @@ export class Trainer<Batch> {
       gradNorm,
       tokens: this.settledTokens,
       tokensPerSecond,
-      ...(collective.size > 1 ? { communication: Math.min(1, communication) } : {}),
+      ...(collective.size > 1 ? { communication: Math.min(1, communication), sentBytes: collective.traffic.bytes } : {}),
       secondsLeft: ((now - this.begunAt) / 1000 / (step - this.firstStep)) * (this.options.steps - step),
       ...(flopsPerToken && peakFlops ? { mfu: (flopsPerToken * tokensPerSecond) / (peakFlops * collective.size) } : {}),
       ...(finite ? {} : { skipped: true }),

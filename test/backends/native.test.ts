@@ -138,11 +138,11 @@ describe.skipIf('reason' in loaded)('native backend', () => {
   it('says where a buffer and a view of it lie', () => {
     const backend = open();
     const buffer = backend.create('f32', [64]);
-    const { address, length } = backend.memory!(buffer);
+    const { address, length } = backend.memory!.of(buffer);
     expect(address > 0n && address % 256n === 0n && length === 64).toBe(true);
-    expect(backend.memory!({ ...buffer, offset: 8, shape: [5] })).toEqual({ address: address + 32n, length: 5 });
+    expect(backend.memory!.of({ ...buffer, offset: 8, shape: [5] })).toEqual({ address: address + 32n, length: 5 });
     backend.free(buffer);
-    expect(() => backend.memory!(buffer)).toThrow(/unknown or freed/);
+    expect(() => backend.memory!.of(buffer)).toThrow(/unknown or freed/);
   });
 
   it('refuses instruction sets and numbers of threads that cannot be', () => {

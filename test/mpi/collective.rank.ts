@@ -29,7 +29,7 @@ async function main(): Promise<void> {
   assert.deepEqual(few, Float32Array.of(total, -total));
   assert.ok(many.every((value) => value === total));
   assert.equal(wide[0], total * 2 ** 40);
-  assert.equal(mpi.traffic.bytes, 8 + 4 * many.length + 8);
+  assert.equal(mpi.traffic.bytes, (2 * (size - 1) * (8 + 4 * many.length + 8)) / size);
 
   const lengths = evenParts(1000, size, 64);
   const start = lengths.slice(0, rank).reduce((sum, length) => sum + length, 0);
@@ -43,6 +43,19 @@ async function main(): Promise<void> {
   assert.deepEqual(
     [...gathered],
     ranks.flatMap((r) => new Array<number>(lengths[r]).fill(r + 1)),
+  );
+
+  // Rank r sends rank q its number r and q's.
+  const sent = Uint16Array.from({ length: 1000 }, () => 100 * rank);
+  for (const [q, length] of lengths.entries()) {
+    const from = lengths.slice(0, q).reduce((sum, of) => sum + of, 0);
+    for (let i = 0; i < length; i++) sent[from + i] += q;
+  }
+  const received = new Uint16Array(size * lengths[rank]);
+  await mpi.allToAll(sent, received, lengths);
+  assert.deepEqual(
+    [...received],
+    ranks.flatMap((r) => new Array<number>(lengths[rank]).fill(100 * r + rank)),
   );
 
   const told = Float32Array.of(rank);

@@ -101,6 +101,33 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
     }
   });
 
+  it.each([0, 1])('sends half the bytes in bf16, to losses near by, and goes on to the same bits: zero %i', async (zero) => {
+    const out = `bf16-${zero}`;
+    const given = ['--parallel.zero', `${zero}`, '--parallel.gradients', 'bf16'];
+    const sent = async (run: string): Promise<number> =>
+      (await readLog(join(root, run))).reduce(
+        (most, line) => (line.type === 'step' ? Math.max(most, line.sentBytes ?? 0) : most),
+        0,
+      );
+    await works(pretrain(first, 2, `f32-${zero}`, '--parallel.zero', `${zero}`));
+    await works(pretrain(first, 2, out, ...given));
+    // With ZeRO parameters travel too, as they are.
+    expect((await sent(out)) / (await sent(`f32-${zero}`))).toBeCloseTo(zero ? 0.75 : 0.5, 2);
+    const [exact, rounded] = await Promise.all([losses('one'), losses(out)]);
+    for (const [i, loss] of rounded.entries()) expect(Math.abs(loss / exact[i] - 1)).toBeLessThan(5e-4);
+    expect(rounded).not.toEqual(exact);
+    const last = await weights(out, 20);
+    await cp(join(root, out), join(root, `${out}-on-one`), { recursive: true });
+    for (const run of [out, `${out}-on-one`]) {
+      for (const step of [15, 20]) await rm(join(root, run, checkpointName(step)), { recursive: true });
+    }
+    await works(pretrain(first, 2, out, ...given, '--resume'));
+    expect(await losses(out)).toEqual(rounded);
+    expect((await weights(out, 20)).equals(last)).toBe(true);
+    await works(pretrain(alone, 1, `${out}-on-one`, '--resume'));
+    for (const [i, loss] of (await losses(`${out}-on-one`)).entries()) expect(Math.abs(loss / exact[i] - 1)).toBeLessThan(5e-4);
+  });
+
   it('steps apart and exchanges now and then, to the same bits when it goes on in between', async () => {
     const sync = ['--sync', '{every: 5}', '--batch_size', '4', '--parallel.shards', '2', '--checkpoints.every', '7'];
     await works(pretrain(first, 2, 'apart', ...sync));

@@ -199,6 +199,7 @@ const signatures: Readonly<Record<string, string>> = {
   MPI_Allreduce: 'ppihhh',
   MPI_Reduce_scatter: 'ppphhh',
   MPI_Allgatherv: 'pihppphh',
+  MPI_Alltoallv: 'ppphppphh',
   MPI_Bcast: 'pihih',
 };
 
@@ -280,7 +281,7 @@ export class MpiCollective implements Collective {
   allReduce(elements: Elements): Promise<void> {
     const { inPlace, sum, world } = this.mpi.constants;
     const [type, bytes] = this.typeOf(elements);
-    return this.counted(elements.length * bytes, async () => {
+    return this.counted(elements.length * bytes, (2 * elements.length * bytes * (this.size - 1)) / this.size, async () => {
       for (let from = 0; from < elements.length; from += mostElements) {
         const length = Math.min(mostElements, elements.length - from);
         await this.called('MPI_Allreduce', inPlace, addressOf(elements, from, bytes), length, type, sum, world);
@@ -292,7 +293,7 @@ export class MpiCollective implements Collective {
     const { inPlace, sum, world } = this.mpi.constants;
     const [type, bytes] = this.typeOf(elements);
     const counts = this.countsOf(elements, lengths);
-    return this.counted(elements.length * bytes, () =>
+    return this.counted(elements.length * bytes, (elements.length - counts[this.rank]) * bytes, () =>
       this.called('MPI_Reduce_scatter', inPlace, addressOf(elements, 0, bytes), counts, type, sum, world),
     );
   }
@@ -301,16 +302,27 @@ export class MpiCollective implements Collective {
     const { inPlace, world } = this.mpi.constants;
     const [type, bytes] = this.typeOf(elements);
     const counts = this.countsOf(elements, lengths);
-    const places = new Int32Array(this.size);
-    for (let r = 1; r < this.size; r++) places[r] = places[r - 1] + counts[r - 1];
-    return this.counted(elements.length * bytes, () =>
-      this.called('MPI_Allgatherv', inPlace, 0, type, addressOf(elements, 0, bytes), counts, places, type, world),
+    return this.counted(elements.length * bytes, counts[this.rank] * bytes * (this.size - 1), () =>
+      this.called('MPI_Allgatherv', inPlace, 0, type, addressOf(elements, 0, bytes), counts, placesOf(counts), type, world),
+    );
+  }
+
+  allToAll(sent: Elements, received: Elements, lengths: readonly number[]): Promise<void> {
+    const [type, bytes] = this.typeOf(sent);
+    const counts = this.countsOf(sent, lengths);
+    const own = this.countsOf(received, new Array<number>(this.size).fill(lengths[this.rank]));
+    const [from, to] = [addressOf(sent, 0, bytes), addressOf(received, 0, bytes)];
+    return this.counted(sent.length * bytes, (sent.length - counts[this.rank]) * bytes, () =>
+      this.called(
+        ...(['MPI_Alltoallv', from, counts, placesOf(counts), type] as const),
+        ...[to, own, placesOf(own), type, this.mpi.constants.world],
+      ),
     );
   }
 
   broadcast(elements: Elements, from = 0): Promise<void> {
     const [type, bytes] = this.typeOf(elements);
-    return this.counted(elements.length * bytes, async () => {
+    return this.counted(elements.length * bytes, this.rank === from ? elements.length * bytes : 0, async () => {
       for (let at = 0; at < elements.length; at += mostElements) {
         const length = Math.min(mostElements, elements.length - at);
         await this.called('MPI_Bcast', addressOf(elements, at, bytes), length, type, from, this.mpi.constants.world);
@@ -357,13 +369,14 @@ export class MpiCollective implements Collective {
     return done;
   }
 
-  private counted(bytes: number, work: () => Promise<void>): Promise<void> {
+  /** `bytes`: of the elements, as large on all ranks; `sent`: by this one. */
+  private counted(bytes: number, sent: number, work: () => Promise<void>): Promise<void> {
     if (bytes === 0) return Promise.resolve();
     return this.queued(async () => {
       const began = performance.now();
       if (bytes > shortBytes) await this.started('MPI_Ibarrier');
       await work();
-      this.traffic.bytes += bytes;
+      this.traffic.bytes += sent;
       this.traffic.seconds += (performance.now() - began) / 1000;
     });
   }
@@ -406,6 +419,13 @@ function check(mpi: Loaded, name: string, code: number, _kept?: unknown): void {
   const size = new Int32Array(1);
   mpi.call('MPI_Error_string')(code, bytes, size);
   throw new CollectiveError(`${name}: ${bytes.toString('utf8', 0, size[0])}`);
+}
+
+/** Where parts of those lengths begin. */
+function placesOf(counts: Int32Array): Int32Array {
+  const places = new Int32Array(counts.length);
+  for (let r = 1; r < counts.length; r++) places[r] = places[r - 1] + counts[r - 1];
+  return places;
 }
 
 /** An array's own place, or an address. */
