@@ -7,7 +7,7 @@ import type { GgufEntry } from '../io/gguf-write.js';
 import { jsonBytes } from '../io/json.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MAX_PIECES, PieceKind } from '../tokenizer/vocabulary.js';
-import { type ModelPiece, writeTokenizerModel } from '../tokenizer/write.js';
+import { writePieces } from '../tokenizer/write.js';
 
 const prefix = 'tokenizer.ggml.';
 
@@ -43,15 +43,15 @@ function tokenizerModel(metadata: GgufContents['metadata'], file: string): Uint8
     }
     return value.numbers;
   };
-  const [scores, kinds] = [numbers('scores'), numbers('token_type')];
-  const names = new Map(Object.entries(PieceKind).map(([name, kind]) => [kind, name as ModelPiece['kind']]));
-  const pieces = Array.from({ length: count }, (_, id): ModelPiece => {
-    const kind = names.get(kinds[id] as (typeof PieceKind)['normal']);
-    if (!kind) throw new InputError(`${file}: ${prefix}token_type of piece ${id} is ${kinds[id]}; types are 1 to 6`);
-    return { text: textAt(tokens, id), score: scores[id], kind };
-  });
-  return writeTokenizerModel(pieces, {
-    byteFallback: pieces.some(({ kind }) => kind === 'byte'),
+  const [scores, types] = [numbers('scores'), numbers('token_type')];
+  const kinds = Uint8Array.from(types);
+  for (let id = 0; id < count; id++) {
+    if (!(types[id] >= PieceKind.normal && types[id] <= PieceKind.byte)) {
+      throw new InputError(`${file}: ${prefix}token_type of piece ${id} is ${types[id]}; types are 1 to 6`);
+    }
+  }
+  return writePieces({ ...tokens, kinds }, scores, {
+    byteFallback: kinds.includes(PieceKind.byte),
     dummyPrefix: metadata.get(`${prefix}add_space_prefix`) !== false,
     removeExtraSpaces: metadata.get(`${prefix}remove_extra_whitespaces`) === true,
   });

@@ -107,7 +107,8 @@ class Cursor {
 
   /** A 64-bit length or count; a number too large for the file is refused where it is used. */
   uint64(what: string): number {
-    return Number(this.view.getBigUint64(this.take(8, what), true));
+    const at = this.take(8, what);
+    return this.view.getUint32(at, true) + this.view.getUint32(at + 4, true) * 2 ** 32;
   }
 
   /** A count of things of at least `each` bytes: as many must fit. */
@@ -212,7 +213,12 @@ function readValue(cursor: Cursor, key: string): GgufValue {
     throw new InputError(`${cursor.file}: ${quoted(key)} is a list of ${found}, which is not read`);
   }
   const count = cursor.count(`the length of ${quoted(key)}`, sizes[element]);
-  const numbers = new arrays[Math.min(element, 8)](count);
+  const List = arrays[Math.min(element, 8)];
+  if (element <= valueTypes.bool) {
+    const start = cursor.take(count * sizes[element], what);
+    return { numbers: new List(cursor.bytes.slice(start, cursor.at).buffer) };
+  }
+  const numbers = new List(count);
   for (let i = 0; i < count; i++) numbers[i] = cursor.number(element, what);
   return { numbers };
 }

@@ -2,7 +2,7 @@
 // and identity normalization; sentencepiece.ts reads it back. No other model types.
 
 import { withRoom } from '../io/grow.js';
-import { PieceKind } from './vocabulary.js';
+import { type PieceBytes, PieceKind } from './vocabulary.js';
 
 export interface ModelPiece {
   readonly text: string;
@@ -26,17 +26,38 @@ export interface ModelSpec {
 
 /** The bytes of a `tokenizer.model`. The first three pieces are taken for the unknown piece, the text's beginning and its end. */
 export function writeTokenizerModel(pieces: readonly ModelPiece[], spec: ModelSpec): Uint8Array {
+  const texts = pieces.map(({ text }) => utf8.encode(text));
+  const starts = new Int32Array(texts.length);
+  const ends = new Int32Array(texts.length);
+  for (let id = 0, at = 0; id < texts.length; id++) {
+    starts[id] = at;
+    at += texts[id].length;
+    ends[id] = at;
+  }
+  const bytes = new Uint8Array(ends.at(-1) ?? 0);
+  for (let id = 0; id < texts.length; id++) bytes.set(texts[id], starts[id]);
+  const kinds = Uint8Array.from(pieces, ({ kind }) => PieceKind[kind]);
+  return writePieces(
+    { bytes, starts, ends, kinds },
+    Float32Array.from(pieces, ({ score }) => score),
+    spec,
+  );
+}
+
+/** The same of pieces as bytes. */
+export function writePieces({ bytes, starts, ends, kinds }: PieceBytes, scores: ArrayLike<number>, spec: ModelSpec): Uint8Array {
   const { characterCoverage = 0.9995, splitDigits = false, maxPieceLength = 16 } = spec;
   const { byteFallback = true, dummyPrefix = true, removeExtraSpaces = false } = spec;
   const model = new ProtoWriter();
-  for (const { text, score, kind } of pieces) {
-    const piece = new ProtoWriter().text(1, text).float(2, score);
-    if (kind !== 'normal') piece.number(3, PieceKind[kind]);
+  const piece = new ProtoWriter();
+  for (let id = 0; id < starts.length; id++) {
+    piece.clear().field(1, bytes, starts[id], ends[id]).float(2, scores[id]);
+    if (kinds[id] !== PieceKind.normal) piece.number(3, kinds[id]);
     model.message(1, piece);
   }
   const trainer = new ProtoWriter()
     .number(3, 2) // model_type: BPE
-    .number(4, pieces.length) // vocab_size
+    .number(4, starts.length) // vocab_size
     .float(10, characterCoverage)
     .number(20, maxPieceLength) // max_sentencepiece_length
     .number(21, 1) // split_by_unicode_script
@@ -54,10 +75,12 @@ export function writeTokenizerModel(pieces: readonly ModelPiece[], spec: ModelSp
     .number(3, Number(dummyPrefix)) // add_dummy_prefix
     .number(4, Number(removeExtraSpaces)) // remove_extra_whitespaces
     .number(5, 1); // escape_whitespaces
-  return model.message(2, trainer).message(3, normalizer).bytes();
+  return model.message(2, trainer).message(3, normalizer).bytes().slice();
 }
 
 const utf8 = new TextEncoder();
+const float = new Float32Array(1);
+const floatBytes = new Uint8Array(float.buffer);
 
 /** Appends fields in protobuf's wire format. */
 class ProtoWriter {
@@ -70,38 +93,50 @@ class ProtoWriter {
 
   float(field: number, value: number): this {
     this.varint(field * 8 + 5).reserve(4);
-    new DataView(this.data.buffer).setFloat32(this.length, value, true);
-    this.length += 4;
+    float[0] = value;
+    for (const byte of floatBytes) this.data[this.length++] = byte;
     return this;
   }
 
   text(field: number, value: string): this {
-    return this.field(field, utf8.encode(value));
+    const bytes = utf8.encode(value);
+    return this.field(field, bytes, 0, bytes.length);
   }
 
-  message(field: number, value: ProtoWriter): this {
-    return this.field(field, value.bytes());
+  message(field: number, { data, length }: ProtoWriter): this {
+    return this.field(field, data, 0, length);
   }
 
-  bytes(): Uint8Array {
-    return this.data.slice(0, this.length);
-  }
-
-  private field(field: number, value: Uint8Array): this {
+  /** Bytes [start, end). */
+  field(field: number, from: Uint8Array, start: number, end: number): this {
     this.varint(field * 8 + 2)
-      .varint(value.length)
-      .reserve(value.length);
-    this.data.set(value, this.length);
-    this.length += value.length;
+      .varint(end - start)
+      .reserve(end - start);
+    for (let i = start; i < end; i++) this.data[this.length++] = from[i]; // a few: set() would take longer
     return this;
+  }
+
+  clear(): this {
+    this.length = 0;
+    return this;
+  }
+
+  /** Valid until more is written. */
+  bytes(): Uint8Array {
+    return this.data.subarray(0, this.length);
   }
 
   // Negative numbers are ten bytes, of the value modulo 2^64.
   private varint(value: number): this {
     this.reserve(10);
-    let rest = BigInt.asUintN(64, BigInt(value));
-    for (; rest >= 128n; rest >>= 7n) this.data[this.length++] = Number(rest & 127n) | 128;
-    this.data[this.length++] = Number(rest);
+    let rest = value;
+    if (value < 0) {
+      let wide = BigInt.asUintN(64, BigInt(value));
+      for (; wide > 0x7fffffffn; wide >>= 7n) this.data[this.length++] = Number(wide & 127n) | 128;
+      rest = Number(wide);
+    }
+    for (; rest >= 128; rest = Math.floor(rest / 128)) this.data[this.length++] = (rest % 128) | 128;
+    this.data[this.length++] = rest;
     return this;
   }
 
