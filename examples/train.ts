@@ -22,7 +22,7 @@ const source: training.BatchSource<training.TrainingBatch> = {
 
 const shape = { num_transformer_layers: 2, model_dim: 64, head_dim: 16, num_query_heads: [4, 4], num_kv_heads: [1, 2] };
 const config = training.configFromFields({ ...shape, vocab_size: tokenizer.vocabSize, ffn_multipliers: [2, 2] }, 'shape');
-const { backend } = training.openBackend();
+const { backend } = await training.openBackend();
 const parameters = new training.ModelParameters(backend, config);
 parameters.initialize(0);
 const limits = { maxRows: rows * length, maxSequences: rows, maxPositions: length };

@@ -3,7 +3,7 @@
 import * as training from 'openelm/train';
 
 const steps = 6;
-const { backend } = training.openBackend();
+const { backend } = await training.openBackend();
 const { config } = await training.openCheckpoint();
 const rule = { pattern: '.*proj.*', r: 8, alpha: 16, dropout: 0, use_rslora: false, use_dora: false, init: true } as const;
 const modules = training.chooseModules(config, [rule]);

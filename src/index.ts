@@ -12,6 +12,7 @@ import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './opti
 import { promptCaching } from './prompt-cache.js';
 import type { Backend } from './tensor/backend.js';
 
+export { type BackendChoice, type BackendOptions, type ChosenBackend, openBackend } from './backend-choice.js';
 export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from './checkpoint.js';
 export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
@@ -31,7 +32,6 @@ export type { DownloadOptions } from './io/node/hub.js';
 export { defaultChatModel, defaultModel } from './locate.js';
 export { configFromFields, configFromName, configNames, type ModelConfig } from './model/config.js';
 export type { CacheType, Precision } from './model/parameters.js';
-export { type BackendChoice, type ChosenBackend, openBackend } from './open.js';
 export type { Backend } from './tensor/backend.js';
 export { Tokenizer } from './tokenizer/tokenizer.js';
 

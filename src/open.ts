@@ -2,29 +2,38 @@
 // the library's door: `load` puts an engine on it, an evaluation a scorer. Computes nothing itself.
 
 import { openAdapter } from './adapters.js';
-import { nativeBackend } from './backends/native.js';
-import { referenceBackend } from './backends/reference.js';
-import { nodeWasmBackend } from './backends/wasm-node.js';
+import {
+  type BackendChoice,
+  type BackendOptions,
+  backendRules,
+  type ChosenBackend,
+  openBackend,
+  slowness,
+} from './backend-choice.js';
 import { type Checkpoint, folder, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
-import { InputError, messageOf } from './errors.js';
+import { InputError } from './errors.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
 import { AdapterSet } from './model/adapter-set.js';
 import type { ModelConfig } from './model/config.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
 import type { OpenELM } from './model/openelm.js';
-import { type CacheType, checkWeights, kvBytesPerToken, memoryBytes, precisions, type WeightType } from './model/parameters.js';
-import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './options.js';
+import {
+  type CacheType,
+  type CheckedWeights,
+  checkWeights,
+  kvBytesPerToken,
+  memoryBytes,
+  precisions,
+  type WeightType,
+} from './model/parameters.js';
+import { checkOptions, oneOf, type Rules, rules, wholeFrom } from './options.js';
 import type { Backend } from './tensor/backend.js';
+import { ExecutionError } from './tensor/execution.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
-/** Which backend computes: `auto` takes native where it was built, else WebAssembly, else reference. */
-export type BackendChoice = 'auto' | 'native' | 'wasm' | 'reference';
-
-export interface OpenOptions extends WeightOptions {
+export interface OpenOptions extends WeightOptions, BackendOptions {
   readonly backend?: BackendChoice | Backend;
-  /** Threads of the backend; default all that this process may use. */
-  readonly threads?: number;
   /** For models from the hub. */
   readonly hub?: DownloadOptions;
   /** The directory of an adapter in PEFT's layout, which all requests use that name no other. */
@@ -34,8 +43,6 @@ export interface OpenOptions extends WeightOptions {
   /** Told in one sentence of what the user should know: which checkpoint is taken, why computing is slow, that the hub is away. */
   readonly onNotice?: (message: string) => void;
 }
-
-const backends = oneOf('auto', 'native', 'wasm', 'reference');
 
 const hubRules: Rules<DownloadOptions> = {
   revision: rules.text,
@@ -57,7 +64,7 @@ export const openRules: Rules<OpenOptions> = {
   wrapLinear: rules.function,
   wrapEmbedding: rules.function,
   onProgress: rules.function,
-  backend: { says: `${backends.says}, or a backend`, holds: (value) => backends.holds(value) || isBackend(value) },
+  ...backendRules,
   threads: wholeFrom(1, 256),
   hub: rules.object,
   adapter: { says: "an adapter's directory", holds: (value) => typeof value === 'string' },
@@ -68,10 +75,6 @@ export const openRules: Rules<OpenOptions> = {
   },
   onNotice: rules.function,
 };
-
-function isBackend(value: unknown): value is Backend {
-  return typeof value === 'object' && value !== null && 'submit' in value && 'limits' in value;
-}
 
 /** The key/value cache that is wanted beside the weights: so much memory must be there too. */
 export interface CacheNeeds {
@@ -100,57 +103,57 @@ export interface OpenedModel {
   close(): Promise<void>;
 }
 
-/** The chosen backend, and why it is not the faster one. */
-export interface ChosenBackend {
-  readonly backend: Backend;
-  readonly reason?: string;
-}
-
-/** Throws `InputError` when `native` or `wasm` is asked for and is not there, with the reason, and on any other word. */
-export function openBackend(choice: BackendChoice = 'auto', options: { threads?: number } = {}): ChosenBackend {
-  if (!backends.holds(choice)) throw new InputError(`the backend is ${shown(choice)}; expected ${backends.says}`);
-  if (choice === 'reference') return { backend: referenceBackend(), reason: 'it was asked for' };
-  if (choice === 'wasm') return { backend: nodeWasmBackend(options), reason: 'it was asked for' };
-  const native = nativeBackend(options);
-  if ('backend' in native) return native;
-  const { reason } = native;
-  if (choice === 'native') throw new InputError(`the native backend is not available: ${reason}`);
-  try {
-    return { backend: nodeWasmBackend(options), reason };
-  } catch (error) {
-    return { backend: referenceBackend(), reason: `${reason}; nor WebAssembly: ${messageOf(error)}` };
-  }
-}
-
-/** What a user should know of a backend that was not asked for, in one sentence; nothing of the native one. */
-export function slowness({ backend, reason }: ChosenBackend): string | undefined {
-  if (reason === undefined) return undefined;
-  const how = backend.name === 'wasm' ? 'in WebAssembly, about half as fast as' : 'slowly, without';
-  return `this runs ${how} the native backend: ${reason}`;
-}
-
 /**
  * Opens a model: nothing for the embedded one, a directory, a file, or a hub id. Throws `InputError` when it cannot
  * be found or read, does not fit its config, or does not fit in memory with its cache (estimated before anything is loaded).
  */
 export async function openModel(model?: string, options: OpenOptions = {}, cache: CacheNeeds = {}): Promise<OpenedModel> {
-  const { onNotice } = options;
+  const { onNotice, backend: asked = 'auto' } = options;
   if (options.hub) checkOptions('the options of the hub', options.hub, hubRules);
   const checkpoint = await openCheckpoint(model, { onNotice, ...options.hub });
   const files = await checkpoint.openWeights();
-  const chosen: ChosenBackend =
-    typeof options.backend === 'object' ? { backend: options.backend } : openBackend(options.backend, options);
-  const { backend } = chosen;
-  const own = backend === options.backend ? undefined : backend;
-  const notice = (options.backend ?? 'auto') === 'auto' ? slowness(chosen) : undefined;
-  if (notice !== undefined) onNotice?.(notice);
   try {
-    const { config, place } = checkpoint;
-    const checked = checkWeights(config, files.tensors, place);
-    const dtype = options.dtype ?? checked.dtype;
-    const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
-    const weights = { dtype, bytes: memoryBytes(checked, options.dtype) };
-    const slots = slotsFor(checkpoint, weights, { ...cache, cacheType }, backend.limits.memoryBytes);
+    const checked = checkWeights(checkpoint.config, files.tensors, checkpoint.place);
+    const weightBytes = memoryBytes(checked, options.dtype);
+    const open = async (bytes: number): Promise<ChosenBackend> => {
+      if (typeof asked === 'object') return { backend: asked };
+      const chosen = await openBackend(asked, options, bytes);
+      const notice = asked === 'auto' ? slowness(chosen) : undefined;
+      if (notice !== undefined) onNotice?.(notice);
+      return chosen;
+    };
+    const parts = { checkpoint, checked, weightBytes, options, cache };
+    const chosen = await open(weightBytes);
+    try {
+      return await putOn(chosen.backend, parts);
+    } catch (error) {
+      if (asked !== 'auto' || chosen.backend.name !== 'webgpu') throw error;
+      if (!(error instanceof InputError || error instanceof ExecutionError)) throw error;
+      onNotice?.(`the CPU computes: ${error.message}`);
+      return await putOn((await open(0)).backend, parts);
+    }
+  } finally {
+    await files.close();
+  }
+}
+
+interface ModelParts {
+  readonly checkpoint: Checkpoint;
+  readonly checked: CheckedWeights;
+  readonly weightBytes: number;
+  readonly options: OpenOptions;
+  readonly cache: CacheNeeds;
+}
+
+/** Loads onto a backend, which is disposed of with the model, or when that fails, unless it was given in the options. */
+async function putOn(backend: Backend, { checkpoint, checked, weightBytes, options, cache }: ModelParts): Promise<OpenedModel> {
+  const own = backend === options.backend ? undefined : backend;
+  const { config } = checkpoint;
+  const dtype = options.dtype ?? checked.dtype;
+  const cacheType = cache.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
+  const needs = { ...cache, cacheType };
+  try {
+    const slots = slotsFor(checkpoint, { dtype, bytes: weightBytes }, needs, backend);
     // The backend's threads read the weights while this one makes the tokenizer.
     const adapters = await openAdapters(backend, config, dtype, options);
     const loading = loadModel(backend, config, checked, { ...options, ...adapters?.wrapping });
@@ -173,9 +176,13 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
     return { checkpoint, backend, model: loaded.model, weights: loaded, cacheType, slots, tokenizer, chatTemplate, close };
   } catch (error) {
     await own?.dispose();
-    throw error;
-  } finally {
-    await files.close();
+    if (backend.name !== 'webgpu' || !(error instanceof ExecutionError) || error.code !== 'out-of-memory') throw error;
+    const smaller = precisions.filter((type) => memoryBytes(checked, type) < weightBytes);
+    const fits = smaller.map((type) => `${gigabytes(memoryBytes(checked, type))} in ${type}`).join(', ');
+    throw new InputError(
+      `not enough memory on the GPU for ${needed(checkpoint, { dtype, bytes: weightBytes }, needs)}` +
+        `${fits ? `; the weights take ${fits}` : '; try a smaller --context'}`,
+    );
   }
 }
 
@@ -198,30 +205,43 @@ async function openAdapters(
   return AdapterSet.create(backend, new Map(opened), { dtype: dtype === 'f32' ? 'f32' : 'f16', usual });
 }
 
-/** How many slots there is room for. Throws `InputError` when it is too little for those that are needed. */
-function slotsFor(
-  { config, name }: Checkpoint,
-  { dtype, bytes: weights }: Pick<LoadedModel, 'dtype' | 'bytes'>,
-  needs: CacheNeeds,
-  most = Infinity,
-): number {
-  const { context, slots = 1, spareSlots = 0, cacheType = 'f16' } = needs;
+const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
+
+type WeightSize = Pick<LoadedModel, 'dtype' | 'bytes'>;
+
+function cacheSize(
+  { config }: Checkpoint,
+  { context, slots = 1, cacheType = 'f16' }: CacheNeeds,
+): [bytes: number, tokens: number] {
   const tokens = context ?? config.maxContextLength;
-  const slotBytes = kvBytesPerToken(config, cacheType) * tokens;
-  const cache = slotBytes * slots;
-  if (weights + cache > most) {
+  return [kvBytesPerToken(config, cacheType) * tokens * slots, tokens];
+}
+
+function needed(checkpoint: Checkpoint, { dtype, bytes }: WeightSize, needs: CacheNeeds): string {
+  const [cache, tokens] = cacheSize(checkpoint, needs);
+  return `${checkpoint.name}: ${gigabytes(bytes)} of ${dtype} weights and ${gigabytes(cache)} for a context of ${tokens} tokens`;
+}
+
+/** How many slots there is room for. Throws `InputError` when it is too little for those that are needed. */
+function slotsFor(checkpoint: Checkpoint, weights: WeightSize, needs: CacheNeeds, { name, limits }: Backend): number {
+  const { slots = 1, spareSlots = 0 } = needs;
+  const { memoryBytes: most = Infinity } = limits;
+  const [cache] = cacheSize(checkpoint, needs);
+  const all = weights.bytes + cache;
+  if (all > most) {
     throw new InputError(
-      `${name} is too large for WebAssembly, whose memory ends at ${(most / 1e9).toFixed(1)} GB: ${((weights + cache) / 1e9).toFixed(1)} GB ` +
-        `of ${dtype} weights and cache; try a smaller --dtype (q8, q4) or --context, or build the native backend`,
+      `${checkpoint.name} is too large for WebAssembly, whose memory ends at ${(most / 1e9).toFixed(1)} GB: ${(all / 1e9).toFixed(1)} GB ` +
+        `of ${weights.dtype} weights and cache; try a smaller --dtype (q8, q4) or --context, or build the native backend`,
     );
   }
-  const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
-  checkMemory(
-    weights + cache,
-    (available) =>
-      `not enough memory for ${name}: ${gigabytes(weights)} of ${dtype} weights and ${gigabytes(cache)} for a context of ${tokens} tokens, ` +
-      `${gigabytes(available)} are free; try a smaller --dtype (q8, q4) or --context`,
-  );
-  const spare = Math.floor((Math.min(availableMemory(), most * 0.9) - weights - cache) / slotBytes);
-  return slots + Math.max(0, Math.min(spareSlots, spare));
+  // How much memory a GPU has WebGPU does not tell: what is wanted beside is little, and what is too much is found out.
+  let free = weights.bytes / 4;
+  if (name !== 'webgpu') {
+    const say = (available: number): string =>
+      `not enough memory for ${needed(checkpoint, weights, needs)}, ` +
+      `${gigabytes(available)} are free; try a smaller --dtype (q8, q4) or --context`;
+    checkMemory(all, say);
+    free = Math.min(availableMemory(), most * 0.9) - all;
+  }
+  return slots + Math.max(0, Math.min(spareSlots, Math.floor(free / (cache / slots))));
 }

@@ -10,6 +10,7 @@
  * @module
  */
 export { openAdapter } from './adapters.js';
+export { type BackendChoice, type BackendOptions, type ChosenBackend, openBackend } from './backend-choice.js';
 export { type Checkpoint, openCheckpoint, sideFiles } from './checkpoint.js';
 export { type DataConfig, dataConfigFrom, parseDataConfig, processOptions } from './data/config.js';
 export {
@@ -55,7 +56,7 @@ export { mergedWeight } from './model/merge.js';
 export { type CheckpointType, checkpointTypes } from './model/parameters.js';
 export { peftFiles, readPeft, writePeft } from './model/peft.js';
 export { type ParameterValues, type WriteFile, type WriteModelOptions, whole, writeModel } from './model/write.js';
-export { type BackendChoice, type ChosenBackend, type OpenedModel, type OpenOptions, openBackend, openModel } from './open.js';
+export { type OpenedModel, type OpenOptions, openModel } from './open.js';
 export type { Backend } from './tensor/backend.js';
 export { AdapterParameters } from './train/adapter.js';
 export { MovingAverage } from './train/average.js';

@@ -9,7 +9,7 @@ vi.mock('../src/backends/native.js', async (original) => ({
 }));
 
 const { load, openBackend } = await import('../src/index.js');
-const { slowness } = await import('../src/open.js');
+const { slowness } = await import('../src/backend-choice.js');
 const hollow = hollowCheckpoint('OpenELM-3B');
 afterAll(() => hollow.remove());
 
@@ -24,7 +24,7 @@ describe('without the native backend', () => {
   });
 
   it('says nothing of a backend that was asked for', async () => {
-    expect(() => openBackend('native')).toThrow('the native backend is not available: no C++ compiler was found');
+    await expect(openBackend('native')).rejects.toThrow('the native backend is not available: no C++ compiler was found');
     const notices: string[] = [];
     await using model = await load(undefined, { backend: 'wasm', threads: 1, onNotice: (notice) => notices.push(notice) });
     expect(model.backend.description).toMatch(/^wasm, .*, 1 thread$/);
@@ -37,11 +37,11 @@ describe('without the native backend', () => {
     );
   });
 
-  it('the reference backend computes where WebAssembly cannot', () => {
+  it('the reference backend computes where WebAssembly cannot', async () => {
     const { WebAssembly: real } = globalThis;
     try {
       Object.assign(globalThis, { WebAssembly: undefined });
-      const chosen = openBackend();
+      const chosen = await openBackend();
       expect(chosen.backend.name).toBe('reference');
       expect(slowness(chosen)).toBe(
         'this runs slowly, without the native backend: no C++ compiler was found; nor WebAssembly: WebAssembly has no SIMD here: a newer browser or Node has',

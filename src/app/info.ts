@@ -383,7 +383,7 @@ async function describe(terminal: Terminal, model: string, backend: string): Pro
 }
 
 async function systemInfo(): Promise<Omit<SystemInfo, 'default_model'>> {
-  const { backend, reason } = openBackend();
+  const { backend, reason } = await openBackend();
   try {
     return {
       version: version(),

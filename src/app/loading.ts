@@ -33,7 +33,7 @@ export function openParts(terminal: Terminal, options: ModelOptions, cache: Cach
 
 async function withBar<T>(
   terminal: Terminal,
-  { backend, dtype, activations, adapter, threads }: ModelOptions,
+  { backend, gpu, dtype, activations, adapter, threads }: ModelOptions,
   open: (options: OpenOptions) => Promise<T>,
 ): Promise<T> {
   const began = performance.now();
@@ -45,6 +45,7 @@ async function withBar<T>(
   try {
     return await open({
       backend,
+      gpu,
       dtype,
       activations,
       adapter,

@@ -2,7 +2,8 @@
 // library, and the message names the option. Ranges of sampling options are the sampler's own.
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { BackendChoice } from '../index.js';
+import { type BackendChoice, backendNames } from '../backend-choice.js';
+import type { GpuChoice } from '../backends/webgpu-node.js';
 import type { ConstraintOptions } from '../infer/constraint.js';
 import { mostDrafts } from '../infer/drafts.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';
@@ -110,6 +111,7 @@ export interface ModelOptions {
   readonly context?: number;
   readonly cacheType?: CacheType;
   readonly backend: BackendChoice;
+  readonly gpu?: GpuChoice;
 }
 
 export function addModelOption(command: Command): Command {
@@ -152,10 +154,21 @@ export function addComputeOptions(command: Command, { flags, usual } = usualCach
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))
     .addOption(new Option(`${flags} <type>`, `precision of keys and values (default: ${usual})`).choices(cacheTypes))
     .addOption(
-      new Option('--backend <name>', 'what computes; auto: native where it is built, else wasm')
-        .choices(['auto', 'native', 'wasm', 'reference'])
+      new Option(
+        '--backend <name>',
+        'what computes; auto: native where it is built, else wasm; for large models a GPU that is worth it',
+      )
+        .choices(backendNames)
         .default('auto'),
-    );
+    )
+    .option('--gpu <which>', 'high-performance, low-power, or its number in openelm info (default: high-performance)', gpuChoice);
+}
+
+/** Which GPU. */
+function gpuChoice(text: string): GpuChoice {
+  if (/^\d{1,3}$/.test(text)) return Number(text);
+  if (text === 'high-performance' || text === 'low-power') return text;
+  throw new InvalidArgumentError('It must be high-performance, low-power or the number of a GPU.');
 }
 
 /** How an answer is made. */

@@ -11,6 +11,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { languageModelling, type TrainingBatch } from '../train/language-modelling.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import type { StepParts } from '../train/step.js';
+import { backendSettings, freeBackendSettings } from './backend-config.js';
 import { parallelSchema, syncSchema } from './parallel-config.js';
 import { readSettings } from './settings-file.js';
 
@@ -92,8 +93,7 @@ export const pretrainSchema = z.strictObject({
   sync: syncSchema
     .optional()
     .describe('DiLoCo: processes step alone and exchange what they learned now and then; batches are shared out as without it.'),
-  backend: z.enum(['auto', 'native', 'wasm', 'reference']).default('auto'),
-  threads: count(1).optional().describe('Default: one a core.'),
+  ...backendSettings,
 });
 
 export type PretrainConfig = z.output<typeof pretrainSchema>;
@@ -108,8 +108,7 @@ export const freeSettings = [
   'validation',
   'samples',
   'skip_bad_steps',
-  'backend',
-  'threads',
+  ...freeBackendSettings,
   'parallel',
   'data.skip_bad_files',
   'data.skip_bad_rows',

@@ -8,7 +8,7 @@ import type { TextProcessor } from '../data/process.js';
 import { checkShares, ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
 import { BatchStream, type StreamOptions } from '../data/stream.js';
 import { InputError } from '../errors.js';
-import { openBackend, openCheckpoint } from '../index.js';
+import { openCheckpoint } from '../index.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
@@ -20,7 +20,6 @@ import { checkMemory } from '../io/node/memory.js';
 import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-parts.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights } from '../model/parameters.js';
-import { slowness } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -33,6 +32,7 @@ import { ModelParameters } from '../train/parameters.js';
 import { ignored, shardedSource, withoutPadding } from '../train/source.js';
 import { type StepParts, TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
+import { freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import {
@@ -108,7 +108,7 @@ export function pretrainCommand(terminal: Terminal): Command {
 
 /** Trains as the settings say; `file` names them in messages. Resolves when the last step is done, or interrupted and saved. */
 async function pretrain(terminal: Terminal, file: string, config: PretrainConfig, resume: boolean, ranks: Ranks): Promise<void> {
-  await sameProgram(ranks, config, ['backend', 'threads']);
+  await sameProgram(ranks, config, freeBackendSettings);
   await ranks.agree(async () => checkShares(config.batch_size, [['processes', ranks.size]]));
   const { tokens, model } = await ranks.agree(async () => {
     const tokens = await openTokenizerParts(config.data.tokenizer);
@@ -151,10 +151,7 @@ async function trainIn(
     );
   });
 
-  const chosen = openBackend(config.backend, { threads: config.threads });
-  const { backend } = chosen;
-  const notice = config.backend === 'auto' ? slowness(chosen) : undefined;
-  if (notice !== undefined) tell(terminal, notice);
+  const backend = await openForTraining(terminal, config);
   try {
     await sameBackend(ranks, backend);
     const resumed = from;

@@ -146,7 +146,7 @@ async function write(
 ): Promise<Made> {
   const { config, place, name } = checkpoint;
   const weights = await checkpoint.openWeights();
-  const { backend } = openBackend();
+  const { backend } = await openBackend();
   try {
     const checked = checkWeights(config, weights.tensors, place);
     const calibration = calibrate ? await sequencesOf(calibrate, textKey, tokenizer!, tokens) : undefined;

@@ -149,11 +149,22 @@ async function serve(terminal: Terminal, words: readonly string[], options: Serv
 
 /** Models as sources, their files found; what is wrong with one is said before the port is taken. */
 async function openSources(terminal: Terminal, words: readonly string[], options: ServeOptions): Promise<ModelSource[]> {
-  const { backend, dtype, activations, threads, context, maxConcurrent, cacheType } = options;
+  const { backend, gpu, dtype, activations, threads, context, maxConcurrent, cacheType } = options;
   const named = [...(options.model === undefined ? [] : [options.model]), ...words];
   const bar = progressBar(terminal.stderr);
   const hub = hubOptions(bar);
-  const shared = { backend, dtype, activations, threads, context, cacheType, hub, onNotice: hub.onNotice, slots: maxConcurrent };
+  const shared = {
+    backend,
+    gpu,
+    dtype,
+    activations,
+    threads,
+    context,
+    cacheType,
+    hub,
+    onNotice: hub.onNotice,
+    slots: maxConcurrent,
+  };
   const adapters = Object.fromEntries((options.adapter ?? []).map((word) => pair(word, '--adapter')));
   const sources: ModelSource[] = [];
   try {
@@ -195,7 +206,7 @@ function urlOf(host: string, port: number): string {
 
 /** Precision, memory and what computes. */
 async function described(sources: readonly ModelSource[], options: ServeOptions): Promise<string> {
-  const { backend } = openBackend(options.backend, options);
+  const { backend } = await openBackend(options.backend, options, Math.max(...sources.map(({ bytes }) => bytes)));
   const text = backend.description;
   await backend.dispose();
   const each = sources.map(({ bytes, details }) => `${details!.dtype} ${formatBytes(bytes)}`);

@@ -9,6 +9,7 @@ import { checkConfig } from '../io/config.js';
 import type { AdapterRule } from '../model/adapter.js';
 import type { OptimizerOptions } from '../train/optimizer.js';
 import type { ScheduleOptions } from '../train/schedule.js';
+import { backendSettings, freeBackendSettings } from './backend-config.js';
 import { parallelSchema } from './parallel-config.js';
 import { readSettings } from './settings-file.js';
 
@@ -173,8 +174,7 @@ export const tuneSchema = z.strictObject({
     })
     .optional(),
   parallel: parallelSchema.omit({ shards: true }).prefault({}),
-  backend: z.enum(['auto', 'native', 'wasm', 'reference']).default('auto'),
-  threads: count(1).optional(),
+  ...backendSettings,
 });
 
 export type TuneConfig = Omit<z.output<typeof tuneSchema>, 'data'> & {
@@ -191,9 +191,8 @@ export const freeTuneSettings = [
   'validation',
   'samples',
   'skip_bad_steps',
-  'backend',
+  ...freeBackendSettings,
   'parallel',
-  'threads',
   'data.validation',
   'data.skip_bad_rows',
 ];

@@ -5,14 +5,14 @@
 import { Command } from 'commander';
 import type { RowEncoders } from '../data/examples.js';
 import { InputError } from '../errors.js';
-import { type Checkpoint, openBackend, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from '../index.js';
+import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from '../index.js';
 import { defaultChatTemplate, encodeConversation } from '../infer/chat.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { checkMemory } from '../io/node/memory.js';
-import { openModel, slowness } from '../open.js';
+import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -23,6 +23,7 @@ import type { Objective } from '../train/objective.js';
 import { type PreferenceBatch, preferenceOptimization } from '../train/preference-optimization.js';
 import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
+import { freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
@@ -75,7 +76,7 @@ export function tuneCommand(terminal: Terminal): Command {
       ];
       await amongRanks(terminal, async (own, ranks) => {
         const config = await ranks.agree(() => readTuneConfig(file, [...words, ...flags]));
-        await sameProgram(ranks, config, ['backend', 'threads']);
+        await sameProgram(ranks, config, freeBackendSettings);
         await sameFiles(ranks, [...config.data.train, ...config.data.validation]);
         await ranks.within(
           (run) => aloneIn(config.out, run),
@@ -157,7 +158,11 @@ async function tune(terminal: Terminal, file: string, config: TuneConfig, resume
 
 /** Lets the model answer the prompts of the data. */
 async function sampleFrom(terminal: Terminal, config: SamplingConfig, base: Base): Promise<string | undefined> {
-  const { backend, model, close } = await openModel(config.model, { backend: config.backend, threads: config.threads });
+  const { backend, model, close } = await openModel(config.model, {
+    backend: config.backend,
+    threads: config.threads,
+    gpu: config.gpu,
+  });
   try {
     const reward = await openReward(config.rso.reward);
     const { tokenizer, template } = base;
@@ -265,10 +270,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
         `not enough memory: weights, gradients and moments take ${formatBytes(needed)}${ranks.each()}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
     ),
   );
-  const chosen = openBackend(config.backend, { threads: config.threads });
-  const { backend } = chosen;
-  const notice = config.backend === 'auto' ? slowness(chosen) : undefined;
-  if (notice !== undefined) tell(terminal, notice);
+  const backend = await openForTraining(terminal, config);
   try {
     await sameBackend(ranks, backend);
     const { learning, learner, step, kept, dispose } = await ranks.agree(async () => {

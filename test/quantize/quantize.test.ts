@@ -86,7 +86,7 @@ describe('a budget', () => {
 
 describe('a model', () => {
   it('becomes a folder that runs as it is, calibrated and within its budget', async () => {
-    const { backend } = openBackend();
+    const { backend } = await openBackend();
     const checkpoint = await openCheckpoint(tinyElm);
     const weights = await checkpoint.openWeights();
     const checked = checkWeights(checkpoint.config, weights.tensors, 'tiny-elm');

@@ -1,0 +1,30 @@
+// The settings of what computes, which pretrain and tune share, and its opening for a run.
+
+import { z } from 'zod';
+import { backendNames, openBackend, slowness } from '../backend-choice.js';
+import type { Backend } from '../tensor/backend.js';
+import { type Terminal, tell } from './terminal.js';
+
+export const backendSettings = {
+  backend: z.enum(backendNames).default('auto'),
+  gpu: z
+    .union([z.enum(['high-performance', 'low-power']), z.number().int().min(0)], {
+      error: "expected 'high-performance', 'low-power' or the number of a GPU",
+    })
+    .optional()
+    .describe('With backend webgpu; numbers are those of openelm info. Default: high-performance.'),
+  threads: z.number().int().min(1).optional().describe('Default: one a core.'),
+};
+
+export type BackendSettings = z.output<z.ZodObject<typeof backendSettings>>;
+
+/** What `backendSettings` say; a run may go on with others of them. */
+export const freeBackendSettings = Object.keys(backendSettings);
+
+/** Opens it, and says what the user should know of a choice that was not the user's. */
+export async function openForTraining(terminal: Terminal, settings: BackendSettings): Promise<Backend> {
+  const chosen = await openBackend(settings.backend, settings);
+  const notice = settings.backend === 'auto' ? slowness(chosen) : undefined;
+  if (notice !== undefined) tell(terminal, notice);
+  return chosen.backend;
+}
