@@ -14,7 +14,7 @@ afterAll(() => rmSync(temporary, { recursive: true }));
 describe('options of the library', () => {
   const bad: [options: object, said: RegExp][] = [
     [{ dtype: 'int4' }, /options of load: dtype is "int4"; expected 'f32', 'f16', 'bf16', 'q8' or 'q4'$/],
-    [{ backend: 'gpu' }, /backend is "gpu"; expected 'auto', 'native', 'wasm' or 'reference', or a backend$/],
+    [{ backend: 'gpu' }, /backend is "gpu"; expected 'auto', 'native', 'webgpu', 'wasm' or 'reference', or a backend$/],
     [{ context: '100' }, /context is "100"; expected a whole number of at least 2$/],
     [{ slots: Number.NaN }, /slots is null; expected a whole number of at least 1$/],
     [{ cache_type: 'f16' }, /there is no cache_type; did you mean cacheType\?$/],
