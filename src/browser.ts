@@ -6,7 +6,7 @@ import type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js
 import { Caller, type Port } from './browser/messages.js';
 import type { FileOptions, NamedBlob } from './browser/model-files.js';
 import type { OpenOptions } from './browser/open.js';
-import type { GenerateRequest, LoadAnswer, LoadEvent, LoadProgress, LoadRequest } from './browser/session.js';
+import type { BrowserPiece, GenerateRequest, LoadAnswer, LoadEvent, LoadProgress, LoadRequest } from './browser/session.js';
 import type { TrainResult as SessionTrainResult } from './browser/train.js';
 import type { TrainOptions as TrainSettings } from './browser/training-options.js';
 import type {
@@ -20,19 +20,19 @@ import type {
 import { InputError } from './errors.js';
 import type { ChatMessage } from './infer/chat.js';
 import type { ScoreResult } from './infer/engine.js';
-import type { Prompt, TextOptions, TextPiece, TextResult } from './infer/text.js';
+import type { Prompt, TextOptions, TextResult } from './infer/text.js';
 import { removePlaces } from './io/browser/place.js';
 import type { ModelConfig } from './model/config.js';
 
 export type { Computing } from './browser/computing.js';
 export type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
 export type { FileOptions, HubOptions } from './browser/model-files.js';
-export type { LoadProgress } from './browser/session.js';
+export type { BrowserPiece, LoadProgress, ShownLogprob } from './browser/session.js';
 export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { FinishReason, ScoreResult } from './infer/engine.js';
 export type { SamplingOptions } from './infer/sampler.js';
-export type { Prompt, TextOptions, TextPiece, TextResult, Timings } from './infer/text.js';
+export type { Prompt, TextOptions, TextResult, Timings } from './infer/text.js';
 export type { ModelConfig } from './model/config.js';
 export type { Precision } from './model/parameters.js';
 export type { StepReport } from './train/trainer.js';
@@ -109,9 +109,9 @@ export class BrowserModel {
    * Continues a prompt, piece by piece; the generator's return value is the whole result. Leaving the loop, or aborting the signal,
    * ends the work within one token. Options and errors as in Node (`openelm`).
    */
-  async *generate(prompt: Prompt, { signal, ...options }: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
+  async *generate(prompt: Prompt, { signal, ...options }: TextOptions = {}): AsyncGenerator<BrowserPiece, TextResult> {
     const left = new AbortController();
-    const pieces: TextPiece[] = [];
+    const pieces: BrowserPiece[] = [];
     let wake = (): void => undefined;
     let result: TextResult | undefined;
     let failure: unknown;
@@ -121,7 +121,7 @@ export class BrowserModel {
     if (signal?.aborted) abort();
     const argument: GenerateRequest = { prompt, options };
     const onEvent = (piece: unknown): void => {
-      pieces.push(piece as TextPiece);
+      pieces.push(piece as BrowserPiece);
       wake();
     };
     const done = this.session.caller
@@ -166,7 +166,7 @@ export class BrowserModel {
   }
 
   /** The assistant's next turn of a conversation, by the model's chat template or Apple's instruction recipe. */
-  chat(messages: readonly ChatMessage[], options: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
+  chat(messages: readonly ChatMessage[], options: TextOptions = {}): AsyncGenerator<BrowserPiece, TextResult> {
     return this.generate(messages, options);
   }
 

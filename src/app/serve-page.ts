@@ -18,10 +18,11 @@ self.addEventListener('activate', async () => {
 const files: Readonly<Record<string, readonly [file: () => string, type: string]>> = {
   '/': [own('index.html'), 'text/html'],
   '/page/page.css': [own('page.css'), 'text/css'],
+  '/page/tokens.css': [own('tokens.css'), 'text/css'],
   '/page/icon.svg': [own('icon.svg'), 'image/svg+xml'],
   '/page/marked.js': [() => createRequire(import.meta.url).resolve('marked'), 'text/javascript'],
   ...Object.fromEntries(
-    ['main', 'client', 'elements', 'markdown', 'store'].map(
+    ['main', 'client', 'elements', 'markdown', 'store', 'tokens'].map(
       (name) => [`/page/${name}.js`, [own(`${name}.js`), 'text/javascript']] as const,
     ),
   ),

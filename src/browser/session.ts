@@ -2,8 +2,10 @@
 // whoever serves the session, so that it runs in Node's tests as it does in a worker.
 
 import { InputError } from '../errors.js';
-import type { Prompt, TextOptions } from '../infer/text.js';
+import type { IdLogprob, TokenLogprobs } from '../infer/logprobs.js';
+import type { Prompt, TextModel, TextOptions, TextPiece } from '../infer/text.js';
 import type { ModelConfig } from '../model/config.js';
+import { shownToken } from '../tokenizer/shown.js';
 import { type BackendOptions, type Computing, computing, type OpenBackend } from './computing.js';
 import { answer, type CallContext, type Port } from './messages.js';
 import { type FileOptions, type ModelSource, modelFiles } from './model-files.js';
@@ -36,6 +38,16 @@ export interface GenerateRequest {
   readonly options: Omit<TextOptions, 'signal'>;
 }
 
+/** An id with its text by itself. */
+export interface ShownLogprob extends IdLogprob {
+  readonly token: string;
+}
+
+/** A piece of the answer; where log-probabilities are asked for, with the texts of their tokens. */
+export interface BrowserPiece extends TextPiece {
+  readonly logprobs?: readonly (ShownLogprob & { readonly top: readonly ShownLogprob[] })[];
+}
+
 /** Answers on `port` until `close` is called. */
 export function serveSession(port: Port, openBackend: OpenBackend): void {
   let backend: Awaited<ReturnType<OpenBackend>> | undefined;
@@ -59,11 +71,12 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
       };
     },
     async generate({ prompt, options }: GenerateRequest, { signal, emit }: CallContext) {
-      const pieces = current().model.generate(prompt, { ...options, signal });
+      const { model } = current();
+      const pieces = model.generate(prompt, { ...options, signal });
       for (;;) {
         const next = await pieces.next();
         if (next.done) return next.value;
-        emit(next.value);
+        emit(withTokens(model, next.value) satisfies BrowserPiece);
       }
     },
     score: (input: string | readonly number[], { signal }: CallContext) => current().model.score(input, signal),
@@ -78,4 +91,12 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
       await backend?.dispose();
     },
   });
+}
+
+function withTokens(model: TextModel, piece: TextPiece): BrowserPiece {
+  const { logprobs, ...others } = piece;
+  if (!logprobs) return others;
+  const tokenizer = model.hasTokenizer ? model.tokenizer : undefined;
+  const shown = (of: IdLogprob): ShownLogprob => ({ ...of, token: shownToken(tokenizer, of.id).token });
+  return { ...others, logprobs: logprobs.map((of: TokenLogprobs) => ({ ...of, ...shown(of), top: of.top.map(shown) })) };
 }

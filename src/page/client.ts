@@ -1,6 +1,6 @@
 // The server as the page sees it: its models, and an answer piece by piece with its speed.
 
-import type { Settings, Turn } from './store.js';
+import type { AnswerToken, Settings, Turn } from './store.js';
 
 /** Whether models run in this page: what needs one here is not offered where a server has it. */
 export const computesHere: boolean = false;
@@ -26,7 +26,7 @@ export async function answer(
   turns: readonly Turn[],
   settings: Settings,
   signal: AbortSignal,
-  onText: (text: string) => void,
+  onText: (text: string, tokens: readonly AnswerToken[]) => void,
 ): Promise<Speed & { dropped: number; reason?: string }> {
   for (let dropped = 0; ; dropped += 2) {
     const began = performance.now();
@@ -39,25 +39,39 @@ export async function answer(
 }
 
 function ask(turns: readonly Turn[], settings: Settings, signal: AbortSignal): Promise<Response> {
-  const { key, system, model, seed, ...sampling } = settings;
+  const { key, system, model, seed, tokens: _view, ...sampling } = settings;
   const messages = [
     ...(system.trim() === '' ? [] : [{ role: 'system', content: system }]),
     ...turns.map(({ role, content }) => ({ role, content })),
   ];
   const body = {
     ...{ model, messages, stream: true, stream_options: { include_usage: true }, ...sampling },
+    ...{ logprobs: true, top_logprobs: 5 },
     ...(seed === '' ? {} : { seed: Number(seed) }),
   };
   return fetch('/v1/chat/completions', { method: 'POST', headers: headersOf(key), body: JSON.stringify(body), signal });
 }
 
+interface Logprob {
+  readonly token: string;
+  readonly logprob: number;
+}
+
 interface Chunk {
   readonly error?: { readonly message: string };
-  readonly choices?: readonly { readonly delta: { readonly content?: string }; readonly finish_reason: string | null }[];
+  readonly choices?: readonly {
+    readonly delta: { readonly content?: string };
+    readonly logprobs: { readonly content: readonly (Logprob & { readonly top_logprobs: readonly Logprob[] })[] } | null;
+    readonly finish_reason: string | null;
+  }[];
   readonly usage?: { readonly completion_tokens: number } | null;
 }
 
-async function read(response: Response, began: number, onText: (text: string) => void): Promise<Speed & { reason?: string }> {
+async function read(
+  response: Response,
+  began: number,
+  onText: (text: string, tokens: readonly AnswerToken[]) => void,
+): Promise<Speed & { reason?: string }> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let [rest, tokens, reason]: [string, number, string | undefined] = ['', 0, undefined];
   let first: number | undefined;
@@ -74,10 +88,15 @@ async function read(response: Response, began: number, onText: (text: string) =>
       tokens = chunk.usage?.completion_tokens ?? tokens;
       const choice = chunk.choices?.[0];
       reason = choice?.finish_reason ?? reason;
-      if (!choice?.delta.content) continue;
+      if (!choice?.logprobs && !choice?.delta.content) continue;
       last = performance.now();
       first ??= last;
-      onText(choice.delta.content);
+      const likelihood = ({ token: text, logprob }: Logprob) => ({ text, logprob });
+      const told = choice.logprobs?.content ?? [];
+      onText(
+        choice.delta.content ?? '',
+        told.map((token) => ({ ...likelihood(token), top: token.top_logprobs.map(likelihood) })),
+      );
     }
   }
   if (first === undefined) return { tokens, reason };

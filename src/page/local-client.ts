@@ -4,7 +4,7 @@
 import type { Speed } from './client.js';
 import { current, modelOf, offered } from './engine.js';
 import { keepPage } from './offline.js';
-import type { Settings, Turn } from './store.js';
+import type { AnswerToken, Settings, Turn } from './store.js';
 
 export const computesHere: boolean = true;
 void keepPage();
@@ -16,26 +16,34 @@ export async function models(_key: string): Promise<string[]> {
   return list.map(({ id }) => id);
 }
 
-/** As client.ts's. */
+/** As client.ts's; when the last turn is an answer it goes on. */
 export async function answer(
   turns: readonly Turn[],
   settings: Settings,
   signal: AbortSignal,
-  onText: (text: string) => void,
+  onText: (text: string, tokens: readonly AnswerToken[]) => void,
 ): Promise<Speed & { dropped: number; reason?: string }> {
   const { system, seed, temperature, top_p: topP, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty } = settings;
   const model = await modelOf(settings.model);
   const began = performance.now();
   let dropped = 0;
+  const begun = turns.at(-1)?.role === 'assistant' ? turns.at(-1)!.tokens!.map(({ id }) => id!) : [];
+  const said = begun.length > 0 ? turns.slice(0, -1) : turns;
   const messages = () => [
     ...(system.trim() === '' ? [] : [{ role: 'system', content: system } as const]),
-    ...turns.slice(dropped).map(({ role, content }) => ({ role, content })),
+    ...said.slice(dropped).map(({ role, content }) => ({ role, content })),
   ];
   // Room for an answer: the oldest turns make it.
   const most = model.config.maxContextLength - Math.min(64, model.config.maxContextLength / 4);
-  while (turns.length - dropped > 2 && (await model.encode(messages())).length > most) dropped += 2;
+  const prompt = async () => [...(await model.encode(messages())), ...begun];
+  let ids = await prompt();
+  while (said.length - dropped > 2 && ids.length > most) {
+    dropped += 2;
+    ids = await prompt();
+  }
   const sampling = { temperature, topP, topK, minP, repetitionPenalty, ...(seed === '' ? {} : { seed: Number(seed) }) };
-  const pieces = model.chat(messages(), { ...sampling, maxTokens: settings.max_tokens, signal });
+  const asked = { maxTokens: settings.max_tokens, topLogprobs: 5, continuation: begun.length > 0 };
+  const pieces = model.generate(ids, { ...sampling, ...asked, signal });
   let first: number | undefined;
   for (;;) {
     const next = await pieces.next();
@@ -46,8 +54,14 @@ export async function answer(
       const firstTokenMs = first === undefined ? undefined : first - began;
       return { dropped, tokens, tokensPerSecond, firstTokenMs, reason: next.value.finishReason };
     }
-    if (next.value.text === '') continue;
     first ??= performance.now();
-    onText(next.value.text);
+    const tokens = next.value.logprobs ?? [];
+    onText(
+      next.value.text,
+      tokens.map(({ id, token, logprob, top }) => ({
+        ...{ id, text: token, logprob },
+        top: top.map((other) => ({ text: other.token, logprob: other.logprob })),
+      })),
+    );
   }
 }

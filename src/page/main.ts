@@ -1,10 +1,11 @@
 // The chat page: conversations on the left, turns in the middle, a question below. It has the elements and what happens to them; what
-// is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts.
+// is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts, and its tokens tokens.ts.
 
 import { answer, computesHere, models, type Speed } from './client.js';
 import { at, button, element, reasonOf, saveFile } from './elements.js';
 import { rendered } from './markdown.js';
 import { type Conversation, defaults, type Settings, Store, type Turn, toMarkdown } from './store.js';
+import { tokenView } from './tokens.js';
 
 const [messages, list, drawer, shade, status] = ['messages', 'conversations', 'drawer', 'shade', 'status'].map((id) => at(id));
 const [menu, send, stop] = ['menu', 'send', 'stop'].map((id) => at<HTMLButtonElement>(id));
@@ -15,7 +16,7 @@ const form = dialog.querySelector('form')!;
 
 const store = new Store();
 const settings: Settings = store.settings();
-let current: Conversation = store.all()[0] ?? store.create();
+let current: Conversation = store.create();
 let answering: AbortController | undefined;
 
 /** What is shown. */
@@ -45,7 +46,7 @@ function showMessages(): void {
 function showTurn(turn: Turn, index: number): HTMLElement {
   const body = element('div', { className: 'body' });
   if (turn.role === 'user') body.textContent = turn.content;
-  else body.replaceChildren(...rendered(turn.content));
+  else drawing(body, turn)();
   const tools = element('div', { className: 'tools' });
   const article = element(
     'article',
@@ -58,6 +59,14 @@ function showTurn(turn: Turn, index: number): HTMLElement {
   return article;
 }
 
+/** What draws an answer, again and again as it grows. */
+function drawing(body: HTMLElement, turn: Turn): () => void {
+  if (!settings.tokens || !turn.tokens?.length) return () => body.replaceChildren(...rendered(turn.content));
+  const view = tokenView();
+  body.replaceChildren(view.element);
+  return () => view.show(turn.tokens!);
+}
+
 function showTools(turn: Turn, index: number, article: HTMLElement): void {
   const note = element('span', { className: turn.failed ? 'error' : '' }, turn.note ?? '');
   if (turn.failed) note.setAttribute('role', 'alert');
@@ -66,9 +75,32 @@ function showTools(turn: Turn, index: number, article: HTMLElement): void {
     turn.role === 'user'
       ? [button('Edit', () => edit(turn, index, article))]
       : index === current.turns.length - 1
-        ? [button('Regenerate', () => void regenerate())]
+        ? [
+            ...(goesOn(turn) ? [button('Continue', () => void reply(turn), 'Continue this answer')] : []),
+            button('Regenerate', () => void regenerate()),
+          ]
         : [];
+  if (turn.tokens?.length) own.push(tokensButton());
   article.querySelector('.tools')!.replaceChildren(...(turn.content === '' ? [] : [copy]), ...own, note);
+}
+
+/** Whether there is more to be had of an answer. */
+function goesOn({ cut, model, tokens = [] }: Turn): boolean {
+  return computesHere && cut === true && model === settings.model && tokens.length > 0;
+}
+
+function tokensButton(): HTMLButtonElement {
+  const made = button('Tokens', () => {
+    settings.tokens = !settings.tokens;
+    store.saveSettings(settings);
+    const { scrollTop } = messages;
+    if (!answering) showMessages();
+    messages.scrollTop = scrollTop;
+  });
+  made.title = 'How likely each token was, and what might have come instead';
+  made.className = 'toggle';
+  made.setAttribute('aria-pressed', String(settings.tokens));
+  return made;
 }
 
 /** The question again, to be changed: what came after it goes. */
@@ -124,12 +156,14 @@ async function regenerate(): Promise<void> {
   await reply();
 }
 
-/** Lets the model answer the last turn, and shows the answer as it comes. */
-async function reply(): Promise<void> {
+/** Lets the model answer the last turn, or go on with `begun`, and shows the answer as it comes. */
+async function reply(begun?: Turn): Promise<void> {
+  if (answering) return;
   const conversation = current;
   const asked = conversation.turns.slice();
-  const turn: Turn = { role: 'assistant', content: '' };
-  conversation.turns.push(turn);
+  const turn: Turn = begun ?? { role: 'assistant', content: '', tokens: [] };
+  if (!begun) conversation.turns.push(turn);
+  Object.assign(turn, { model: settings.model, cut: undefined, note: undefined, failed: undefined });
   const controller = new AbortController();
   answering = controller;
   setBusy(true);
@@ -137,29 +171,34 @@ async function reply(): Promise<void> {
   showConversations();
   showMessages();
   const article = messages.lastElementChild as HTMLElement;
-  const body = article.querySelector('.body')!;
+  const body = article.querySelector<HTMLElement>('.body')!;
   body.classList.add('waiting');
   let drawn = false;
+  let redraw: (() => void) | undefined;
   const draw = (): void => {
     drawn = false;
     const below = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 60;
-    body.replaceChildren(...rendered(turn.content));
+    redraw ??= drawing(body, turn);
+    redraw();
     if (below) messages.scrollTop = messages.scrollHeight;
   };
   try {
-    const speed = await answer(asked, settings, controller.signal, (text) => {
+    const speed = await answer(asked, settings, controller.signal, (text, tokens) => {
       turn.content += text;
+      turn.tokens!.push(...tokens);
       if (!drawn) requestAnimationFrame(draw);
       drawn = true;
     });
+    turn.cut = speed.reason === 'length';
     turn.note = noteOf(speed);
     status.textContent = 'The answer is complete.';
   } catch (error) {
-    turn.failed = !controller.signal.aborted;
+    turn.cut = controller.signal.aborted;
+    turn.failed = !turn.cut;
     turn.note = controller.signal.aborted ? 'stopped' : reasonOf(error);
     status.textContent = controller.signal.aborted ? 'The answer was stopped.' : '';
   }
-  turn.content = turn.content.trim();
+  turn.content = turn.cut ? turn.content.trimStart() : turn.content.trim();
   body.classList.remove('waiting');
   draw();
   if (answering === controller) {
@@ -284,8 +323,11 @@ modelChoice.onchange = () => {
   store.saveSettings(settings);
 };
 
-showConversations();
-showMessages();
+void store.load().then(() => {
+  if (current.turns.length === 0) current = store.all()[0] ?? current;
+  showConversations();
+  if (!answering) showMessages();
+});
 void showModels();
 question.focus();
 if (computesHere) {

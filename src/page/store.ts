@@ -1,9 +1,26 @@
 // Conversations and settings, kept in this browser and nowhere else. A browser that keeps nothing (private, full) is no fault: they last
 // as long as the page then.
 
+/** A token with how likely it was (natural logarithm). */
+export interface Likelihood {
+  readonly text: string;
+  readonly logprob: number;
+}
+
+/** A token of an answer, and the likeliest at its place. */
+export interface AnswerToken extends Likelihood {
+  /** Where the model is in this page. */
+  readonly id?: number;
+  readonly top: readonly Likelihood[];
+}
+
 export interface Turn {
   readonly role: 'user' | 'assistant';
   content: string;
+  /** Of an answer: what it is made of, by which model, and whether it was stopped or cut before its end. */
+  tokens?: AnswerToken[];
+  model?: string;
+  cut?: boolean;
   /** What there is to say of an answer: its speed, or what went wrong. */
   note?: string;
   failed?: boolean;
@@ -28,23 +45,30 @@ export interface Settings {
   /** Empty: a random one each time. */
   seed: string;
   key: string;
+  /** Show answers token by token. */
+  tokens: boolean;
 }
 
 /** As `openelm chat` has them. */
 export const defaults: Readonly<Settings> = {
   ...{ model: '', system: '', temperature: 0.7, top_p: 0.9, top_k: 0, min_p: 0, repetition_penalty: 1, max_tokens: 512 },
-  ...{ seed: '', key: '' },
+  ...{ seed: '', key: '', tokens: false },
 };
 
-const prefix = 'openelm.';
+/** Conversations are in a database, as they may be large; settings, which are needed at once, beside it. */
+const settingsKey = 'openelm.settings';
+const conversations = 'conversations';
 
 export class Store {
   private readonly kept = new Map<string, Conversation>();
+  private readonly database = openDatabase();
 
-  constructor() {
-    for (const [key, value] of entries()) {
-      const found = key.startsWith(`${prefix}conversation.`) ? parsed(value) : undefined;
-      if (isConversation(found)) this.kept.set(found.id, found);
+  /** Reads what is kept; what was saved in the meantime stays. */
+  async load(): Promise<void> {
+    const database = await this.database;
+    const all = database?.transaction(conversations).objectStore(conversations).getAll();
+    for (const found of all ? await answerOf<unknown[]>(all).catch(() => []) : []) {
+      if (isConversation(found) && !this.kept.has(found.id)) this.kept.set(found.id, found);
     }
   }
 
@@ -64,18 +88,19 @@ export class Store {
   save(conversation: Conversation): void {
     conversation.changed = Date.now();
     this.kept.set(conversation.id, conversation);
-    write(`conversation.${conversation.id}`, conversation);
+    this.write((store) => store.put(conversation));
   }
 
   remove(id: string): void {
     this.kept.delete(id);
-    try {
-      localStorage.removeItem(`${prefix}conversation.${id}`);
-    } catch {}
+    this.write((store) => store.delete(id));
   }
 
   settings(): Settings {
-    const found = parsed(entries().find(([key]) => key === `${prefix}settings`)?.[1]);
+    let found: unknown;
+    try {
+      found = parsed(localStorage.getItem(settingsKey));
+    } catch {}
     const known = Object.entries(isRecord(found) ? found : {}).filter(
       ([key, value]) => typeof value === typeof defaults[key as keyof Settings],
     );
@@ -83,27 +108,38 @@ export class Store {
   }
 
   saveSettings(settings: Settings): void {
-    write('settings', settings);
+    try {
+      localStorage.setItem(settingsKey, JSON.stringify(settings));
+    } catch {}
+  }
+
+  private write(change: (store: IDBObjectStore) => IDBRequest): void {
+    void this.database.then((database) => {
+      if (database) change(database.transaction(conversations, 'readwrite').objectStore(conversations));
+    });
   }
 }
 
-function entries(): [string, string][] {
+async function openDatabase(): Promise<IDBDatabase | undefined> {
   try {
-    return Object.entries(localStorage);
+    const request = indexedDB.open('openelm', 1);
+    request.onupgradeneeded = () => request.result.createObjectStore(conversations, { keyPath: 'id' });
+    return await answerOf(request);
   } catch {
-    return [];
+    return undefined;
   }
 }
 
-function write(key: string, value: unknown): void {
-  try {
-    localStorage.setItem(prefix + key, JSON.stringify(value));
-  } catch {}
+function answerOf<Result>(request: IDBRequest<Result>): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
 }
 
-function parsed(value: string | undefined): unknown {
+function parsed(value: string | null): unknown {
   try {
-    return value === undefined ? undefined : JSON.parse(value);
+    return value === null ? undefined : JSON.parse(value);
   } catch {
     return undefined;
   }

@@ -63,9 +63,20 @@ describe('a session', () => {
     expect((await result).finishReason).toBe('abort');
     const { logprobs } = await model.score('Once upon a time');
     expect(logprobs.slice(1).every((logprob) => logprob !== null && logprob < 0)).toBe(true);
-    for await (const piece of model.chat([{ role: 'user', content: 'Hello.' }], { maxTokens: 3 })) {
-      if (piece.ids.length > 0) break;
+    for await (const {
+      ids: [id],
+      logprobs: [told] = [],
+    } of model.chat([{ role: 'user', content: 'Hello.' }], { topLogprobs: 5 })) {
+      expect(told.id).toBe(id);
+      expect(told.token.trim()).toBe((await model.decode([id])).trim());
+      expect(told.top.length).toBe(5);
+      expect(told.top.every(({ token, logprob }) => token.length > 0 && logprob <= told.top[0].logprob)).toBe(true);
+      break;
     }
+    const prompt = [...(await model.encode(golden.prompt)), ...golden.ids.slice(0, 5)];
+    const rest = await model.complete(prompt, { temperature: 0, maxTokens: 5, continuation: true });
+    expect(rest.text).toBe(text.slice((await model.decode(golden.ids.slice(0, 5))).length).slice(0, rest.text.length));
+    expect(rest.ids).toEqual(golden.ids.slice(5, 10));
     await expect(model.complete('a', { temperature: -1 })).rejects.toThrow(/temperature/);
   });
 

@@ -95,7 +95,7 @@ async function desktop(browser: Browser): Promise<void> {
   await page.getByRole('button', { name: 'Edit' }).click();
   await page.getByRole('textbox', { name: 'Edit your message' }).fill('Write a long story about a red kite.');
   await page.keyboard.press('Enter');
-  await page.locator('#stop').click();
+  await page.locator('#stop').dispatchEvent('click'); // at once: the answer is a short one
   await finished(page);
   check(
     'a question can be changed',
@@ -104,6 +104,10 @@ async function desktop(browser: Browser): Promise<void> {
   check('an answer can be stopped', (await page.locator('article.assistant .tools span').last().innerText()) === 'stopped');
   await page.waitForTimeout(200);
   check('the server has nothing to do then', handler.active === 0, handler.active);
+
+  await page.getByRole('button', { name: 'Regenerate' }).click();
+  await finished(page);
+  await tokens(page);
 
   await page.keyboard.press('Control+Shift+O');
   await page.getByRole('button', { name: 'Settings' }).click();
@@ -149,6 +153,39 @@ async function desktop(browser: Browser): Promise<void> {
   check('the console is quiet', complaints.length === 0, complaints);
   check('nobody else is asked', foreign.length === 0, foreign);
   await page.context().close();
+}
+
+/** The answer token by token: what it is made of, by mouse and by keyboard. */
+async function tokens(page: Page): Promise<void> {
+  const text = await said(page);
+  const toggle = page.getByRole('button', { name: 'Tokens' });
+  await toggle.focus();
+  await page.keyboard.press('Enter');
+  const spans = page.locator('article.assistant [role=option]');
+  const joined = (await spans.allInnerTexts()).join('').replaceAll('⏎', '');
+  const plain = (of: string): string => of.replace(/\s+/g, ' ').trim();
+  check('tokens are the answer', plain(joined) === plain(text), [joined, text]);
+  await spans.nth(3).hover();
+  const card = page.locator('.token-card');
+  check('what might have come is beside a token', (await card.locator('div').count()) >= 5);
+  const label = (await spans.nth(3).getAttribute('aria-label')) ?? '';
+  check('and in its label', /^.+, [\d.]+%; instead of (.+ (under )?[\d.]+%(, )?){4,5}$/.test(label), label);
+  const shares = await card.locator('div > span:last-child').allInnerTexts();
+  const sum = shares.reduce((all, share) => all + Number.parseFloat(share.replace('under ', '')), 0);
+  check('probabilities fall, and are at most 1 together', sum > 5 && sum < 101, shares);
+  await spans.nth(0).focus();
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('ArrowRight');
+  const walked = await page.evaluate(() => (document.activeElement as HTMLElement).dataset.at);
+  check('arrow keys walk through them', walked === '2' && (await card.isVisible()), walked);
+  await accessible(page, 'tokens');
+  await shot(page, 'tokens');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await accessible(page, 'tokens in the dark');
+  await shot(page, 'tokens-dark');
+  await page.emulateMedia({ colorScheme: 'light' });
+  await toggle.click();
+  check('the text comes back', (await said(page)) === text);
 }
 
 async function phone(browser: Browser): Promise<void> {

@@ -2,31 +2,12 @@
 // the text it begins, in code points.
 
 import type { IdLogprob, TokenLogprobs } from '../../infer/logprobs.js';
+import { type ShownToken, shownToken } from '../../tokenizer/shown.js';
 import type { Tokenizer } from '../../tokenizer/tokenizer.js';
-
-export interface ShownToken {
-  readonly token: string;
-  readonly bytes: readonly number[];
-}
 
 /** JSON has no -Infinity: a log-probability of a token that cannot come. */
 const never = -9999;
 const finite = (logprob: number): number => (logprob > never ? logprob : never);
-
-/** A token by itself. `first`: it begins a text, where a space in front is dropped. */
-export function shownToken(tokenizer: Tokenizer | undefined, id: number, first = false): ShownToken {
-  const piece = tokenizer?.piece(id);
-  if (piece === undefined) return { token: `<${id}>`, bytes: [] };
-  const byte = /^<0x([\da-f]{2})>$/i.exec(piece);
-  if (byte) {
-    const code = Number.parseInt(byte[1], 16);
-    const ascii = code < 0x80 ? String.fromCharCode(code) : `bytes:\\x${byte[1].toLowerCase()}`;
-    return { token: ascii, bytes: [code] };
-  }
-  const text = tokenizer!.specialTokens.has(piece) ? piece : piece.replaceAll('\u2581', ' ');
-  const token = first ? text.replace(/^ /, '') : text;
-  return { token, bytes: [...new TextEncoder().encode(token)] };
-}
 
 export interface ChatLogprob extends ShownToken {
   readonly logprob: number;
