@@ -8,7 +8,7 @@ import { type Stored, usage } from './webgpu-memory.js';
 import { type DeviceMemory, type PlannedDispatch, type ProgramPlan, uniformWords } from './webgpu-plan.js';
 import type { Pipeline, Pipelines } from './webgpu-shaders.js';
 
-/** Dispatches [first, last), which go to the device together. */
+/** Dispatches [first, last). */
 export interface Piece {
   readonly first: number;
   readonly last: number;
@@ -20,8 +20,10 @@ export interface RunMemory {
   readonly status: GPUBuffer;
 }
 
-/** So long a run may be cancelled only in between, and a device kept from all else. */
-const dispatchesAtOnce = 256;
+/** What goes to the device together is to take about so long: a run may be cancelled only in between, and the device is kept from all else. */
+const pieceMilliseconds = 16;
+const leastAtOnce = 16;
+const mostAtOnce = 1024;
 
 interface Step extends PlannedDispatch {
   readonly pipeline: Pipeline;
@@ -31,8 +33,8 @@ interface Step extends PlannedDispatch {
 
 export class WebgpuExecutable implements Executable {
   readonly arenaBytes: number;
-  /** Pieces between cuts. */
-  readonly segments: readonly (readonly Piece[])[];
+  /** What lies between cuts. */
+  readonly segments: readonly Piece[];
   readonly reports: boolean;
   /** Settles when all pipelines are compiled; undefined when they are. */
   waiting: Promise<unknown> | undefined;
@@ -47,6 +49,8 @@ export class WebgpuExecutable implements Executable {
   /** The arena that the bind groups were made for. */
   private bound: readonly GPUBuffer[] = [];
   private values = new Int32Array(0);
+  /** Of a dispatch, as measured last; a guess at first. */
+  private milliseconds = 0.25;
   private readonly sizeNow: SizeNow = (dim) => (typeof dim === 'number' ? dim : this.values[dim.param]);
 
   constructor(
@@ -157,24 +161,28 @@ export class WebgpuExecutable implements Executable {
     return this.device.createBindGroup({ layout: pipeline.bindings, entries });
   }
 
-  private cutUp(cuts: readonly number[]): Piece[][] {
+  /** As much of a segment, from its dispatch `first` on, as is to go to the device together. */
+  pieceOf({ last }: Piece, first: number): Piece {
+    const count = Math.min(mostAtOnce, Math.max(leastAtOnce, Math.round(pieceMilliseconds / this.milliseconds)));
+    return { first, last: Math.min(last, first + count) };
+  }
+
+  /** Tells how long the device took for a piece. */
+  measured({ first, last }: Piece, milliseconds: number): void {
+    this.milliseconds = milliseconds / (last - first);
+  }
+
+  private cutUp(cuts: readonly number[]): Piece[] {
     const starts = [0, ...cuts].map((cut) => {
       const at = this.steps.findIndex(({ record }) => record >= cut);
       return at < 0 ? this.steps.length : at;
     });
-    return starts.map((start, i) => {
-      const end = starts[i + 1] ?? this.steps.length;
-      const pieces: Piece[] = [];
-      for (let first = start; first < end; first += dispatchesAtOnce) {
-        pieces.push({ first, last: Math.min(end, first + dispatchesAtOnce) });
-      }
-      return pieces;
-    });
+    return starts.map((first, i) => ({ first, last: starts[i + 1] ?? this.steps.length }));
   }
 
-  /** The record that a piece begins with. */
-  recordOf({ first }: Piece): number {
-    return this.steps[first].record;
+  /** The record of a dispatch. */
+  recordOf(dispatch: number): number {
+    return this.steps[dispatch].record;
   }
 
   private buffer(bytes: number, flags: number): GPUBuffer {

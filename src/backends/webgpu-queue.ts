@@ -5,7 +5,7 @@
 import type { ExecutionCode, ExecutionFailure, Submission } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { opSpec } from '../tensor/optable.js';
-import type { RunMemory, WebgpuExecutable } from './webgpu-executable.js';
+import type { Piece, RunMemory, WebgpuExecutable } from './webgpu-executable.js';
 import { usage, type WebgpuMemory } from './webgpu-memory.js';
 
 /** Something that waits for its turn: hands over to the device what it can, and says whether that was all. */
@@ -32,6 +32,7 @@ export class WebgpuQueue {
   private readonly items: Item[] = [];
   private completed: Promise<unknown> = Promise.resolve();
   private inFlight = 0;
+  private lastLanding = 0;
   private pumping = false;
   /** Failed runs so far, and how many of them callers have been told of. */
   private failures = 0;
@@ -144,11 +145,11 @@ export class WebgpuQueue {
 
   private segment(run: Run, index: number): Promise<void> {
     const { executable, params } = run;
-    const pieces = executable.segments[index];
+    const segment = executable.segments[index];
     const { records } = executable.program;
-    let next = 0;
+    let next = segment.first;
     let begun = index > 0;
-    let reported: Promise<number> = Promise.resolve(0);
+    let reported = Promise.resolve(0);
     let blocks: RunMemory | undefined;
     const issue = (): boolean => {
       if (!begun) {
@@ -159,31 +160,26 @@ export class WebgpuQueue {
         else executable.begin(params);
         begun = true;
       }
-      for (; next < pieces.length && !run.failure; next++) {
+      while (next < segment.last && !run.failure) {
         if (run.cancelled) {
-          const opIndex = executable.recordOf(pieces[next]);
+          const opIndex = executable.recordOf(next);
           run.failure = new ExecutionError({ opIndex, op: records[opIndex].op, code: 'cancelled' });
           break;
         }
         if (this.inFlight >= mostInFlight) return false;
         blocks ??= { arena: this.arenaFor(executable.plan.arena), status: this.status };
+        const piece = executable.pieceOf(segment, next);
         const encoder = this.device.createCommandEncoder();
-        if (executable.reports && index === 0 && next === 0) encoder.clearBuffer(this.status);
+        if (executable.reports && next === 0) encoder.clearBuffer(this.status);
         const pass = encoder.beginComputePass();
-        executable.encode(pass, pieces[next], blocks);
+        executable.encode(pass, piece, blocks);
         pass.end();
-        const last = next === pieces.length - 1;
-        const staging = last && executable.reports ? this.memory.takeStaging(4) : undefined;
+        const staging = piece.last === segment.last && executable.reports ? this.memory.takeStaging(4) : undefined;
         if (staging) encoder.copyBufferToBuffer(this.status, 0, staging, 0, 4);
         this.device.queue.submit([encoder.finish()]);
-        this.inFlight++;
-        const done = staging ? this.statusIn(staging) : this.device.queue.onSubmittedWorkDone().then(() => 0);
-        const landed = (): void => {
-          this.inFlight--;
-          this.pump();
-        };
-        done.then(landed, landed);
-        reported = done;
+        reported = this.landed(executable, piece, staging);
+        reported.catch(() => {}); // the last one is awaited, and rejects too
+        next = piece.last;
       }
       return true;
     };
@@ -198,6 +194,21 @@ export class WebgpuQueue {
       run.spoiled = true;
       throw run.failure;
     });
+  }
+
+  // When a piece is done: what it reported, and how long it took the device, which may have begun it late.
+  private async landed(executable: WebgpuExecutable, piece: Piece, staging: GPUBuffer | undefined): Promise<number> {
+    const submitted = performance.now();
+    this.inFlight++;
+    try {
+      return await (staging ? this.statusIn(staging) : this.device.queue.onSubmittedWorkDone().then(() => 0));
+    } finally {
+      const now = performance.now();
+      executable.measured(piece, now - Math.max(submitted, this.lastLanding));
+      this.lastLanding = now;
+      this.inFlight--;
+      this.pump();
+    }
   }
 
   private async statusIn(staging: GPUBuffer): Promise<number> {
