@@ -12,7 +12,7 @@ export interface DeviceTraits {
   readonly f16: boolean;
   /** `enable subgroups` is possible, and the sizes that subgroups may have (4 to 128). */
   readonly subgroups: { readonly least: number; readonly most: number } | undefined;
-  /** The language has dot4I8Packed and dot4U8Packed. */
+  /** The language has dot4I8Packed and dot4U8Packed; `dot4(a, b)` is the former, or the same from plain parts. */
   readonly dot4: boolean;
   /** Bytes of one binding; storage buffers of a shader, the status buffer not counted. */
   readonly bindingBytes: number;

@@ -34,19 +34,17 @@ export class WebgpuMemory {
     private readonly pipelines: Pipelines,
   ) {}
 
-  /** A zero-filled buffer; `missing` is called when it turns out that there is no memory for it. */
-  allocate(bytes: number, missing: () => void): GPUBuffer {
+  /** A zero-filled buffer, and whether it turns out that there is no memory for it. */
+  allocate(bytes: number): { buffer: GPUBuffer; missing: Promise<boolean> } {
     const size = Math.max(sizeAlignment, Math.ceil(bytes / sizeAlignment) * sizeAlignment);
     this.device.pushErrorScope('out-of-memory');
     const buffer = this.device.createBuffer({ size, usage: usage.storage | usage.copySource | usage.copyTarget });
-    this.device.popErrorScope().then(
-      (error) => {
-        if (error) missing();
-      },
-      () => {}, // the device is lost
+    const missing = this.device.popErrorScope().then(
+      (error) => error !== null,
+      () => false, // the device is lost
     );
     this.bytes += size;
-    return buffer;
+    return { buffer, missing };
   }
 
   destroy(buffer: GPUBuffer): void {

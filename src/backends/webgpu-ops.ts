@@ -2,8 +2,29 @@
 
 import type { Planners } from './webgpu-dispatch.js';
 import { perElement, perRow, read, written } from './webgpu-planning.js';
+import { weightAccess } from './webgpu-weights.js';
 
 export const opPlanners: Planners = {
+  embedding(call) {
+    const table = call.weight('table');
+    return table.parts.map((part) => {
+      const { bindings, constants, uniforms } = weightAccess(table, part);
+      return perElement({
+        shader: 'embedding',
+        constants,
+        bindings: { ...bindings, ids: read(call.operand('ids'), 'i32'), out: written(call.operand('out')) },
+        uniforms: {
+          ...uniforms,
+          rows: call.size('rows'),
+          columns: call.fixed('columns'),
+          table_rows: call.size('tableRows'),
+          first: part.firstRow,
+          rows_here: part.rows,
+        },
+      });
+    });
+  },
+
   rmsNorm: (call) => [
     perRow({
       shader: 'rmsNorm',

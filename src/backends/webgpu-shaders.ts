@@ -31,8 +31,16 @@ export function isFloat(value: Uniform): value is { f32: number } {
   return typeof value === 'object' && 'f32' in value;
 }
 
-/** The whole text of a dispatch's shader. */
-export function shaderSource<Memory>(dispatch: Dispatch, { variables, bindings }: Layout<Memory>): string {
+/** The sum of products of four signed bytes with four. */
+function dot4Function(packed: boolean): string {
+  const bytes = (word: string): string =>
+    `(vec4i(${[24, 16, 8, 0].map((shift) => `bitcast<i32>(${word} << ${shift})`)}) >> vec4u(24))`;
+  const product = packed ? 'dot4I8Packed(a, b)' : `dot(${bytes('a')}, ${bytes('b')})`;
+  return `fn dot4(a: u32, b: u32) -> i32 { return ${product}; }`;
+}
+
+/** The whole text of a dispatch's shader. `dot4`: the language has packed products. */
+export function shaderSource<Memory>(dispatch: Dispatch, { variables, bindings }: Layout<Memory>, dot4: boolean): string {
   const { shader, constants = {}, enable = [] } = dispatch;
   const reports = reportsStatus(shader);
   const first = reports ? 2 : 1;
@@ -57,6 +65,7 @@ export function shaderSource<Memory>(dispatch: Dispatch, { variables, bindings }
           'fn index_out_of_range() { atomicMax(&status_of_run, ~p.record); }',
         ]
       : []),
+    ...(shaders[shader].includes('dot4(') ? [dot4Function(dot4)] : []),
     common,
   ];
   let text: string = shaders[shader];
@@ -83,6 +92,7 @@ export class Pipelines {
   /** `onProgress` is told how many pipelines are compiled, of how many that were asked for. */
   constructor(
     private readonly device: GPUDevice,
+    private readonly dot4: boolean,
     private readonly onProgress: (compiled: number, wanted: number) => void = () => {},
   ) {}
 
@@ -92,7 +102,7 @@ export class Pipelines {
     if (known) return known;
     const reports = reportsStatus(dispatch.shader);
     const { bindings, pipeline } = this.layoutOf(layout, reports);
-    const source = shaderSource(dispatch, layout);
+    const source = shaderSource(dispatch, layout, this.dot4);
     const made: Pipeline = {
       pipeline: undefined,
       bindings,

@@ -9,19 +9,80 @@
 //   affine3     3 words a group: two of low bits (columns 0..15, 16..31: bits 2s, 2s+1 of byte b are column 4s+b), one of high bits
 //               (bit s of byte b is column 4s+b)
 // Scales lie apart, row by row without padding: f16, two a word, of q8 and q4; of the affine types a word a group of `group` columns, the
-// scale in its low half, the minimum in its high half. What no binding can hold is cut into parts of whole rows.
+// scale in its low half, the minimum in its high half. What no binding can hold is cut into parts of whole rows, a multiple of 16 each.
+// shaders/include/weight.wgsl reads any of them, an element at a time.
 
-import type { Operand, Weight, WeightPart } from './webgpu-dispatch.js';
+import type { AffineType, DType } from '../tensor/backend.js';
+import { groupSize } from '../tensor/quantize.js';
+import type { Binding, Operand, Uniform, Weight, WeightPart } from './webgpu-dispatch.js';
+import { read } from './webgpu-planning.js';
+
+export type WeightType = Exclude<DType, 'i32'>;
+
+/** `weight_type` in shaders. */
+const typeNumbers: Record<WeightType, number> = {
+  ...{ f32: 0, f16: 1, bf16: 2, q8: 3, q4: 4, affine8: 5, affine4: 6, affine3: 7 },
+};
+
+export function isAffine(dtype: WeightType): dtype is AffineType {
+  return dtype.startsWith('affine');
+}
+
+/** Words of a row. */
+export function strideOf(dtype: WeightType, columns: number): number {
+  const groups = Math.ceil(columns / groupSize);
+  const words: Record<WeightType, number> = {
+    f32: columns,
+    f16: Math.ceil(columns / 2),
+    bf16: Math.ceil(columns / 2),
+    q8: 8 * groups,
+    affine8: 8 * groups,
+    q4: 4 * groups,
+    affine4: 4 * groups,
+    affine3: 3 * groups,
+  };
+  return Math.ceil(words[dtype] / 4) * 4;
+}
+
+/** Bytes of a row's scales. */
+export function scaleBytesOf(dtype: WeightType, columns: number, group: number): number {
+  if (isAffine(dtype)) return 4 * Math.ceil(columns / group);
+  return dtype === 'q8' || dtype === 'q4' ? 2 * Math.ceil(columns / group) : 0;
+}
+
+/** Rows of the parts of a matrix: as many as fit a binding. */
+export function partsOf(rows: number, rowBytes: number, bindingBytes: number): { firstRow: number; rows: number }[] {
+  // A part of a larger buffer begins up to 255 bytes after its binding.
+  const fit = Math.floor((bindingBytes - 512) / rowBytes);
+  const each = Math.max(1, fit < 16 ? fit : Math.floor(fit / 16) * 16);
+  const parts: { firstRow: number; rows: number }[] = [];
+  for (let firstRow = 0; firstRow < rows; firstRow += each) parts.push({ firstRow, rows: Math.min(each, rows - firstRow) });
+  return parts;
+}
 
 /** f32 rows [rows, columns] as a weight. */
 export function weightOfRows(operand: Operand, bindingBytes: number): Weight {
   const [rows, columns] = operand.shape;
-  const each = Math.max(1, Math.floor((bindingBytes - 512) / (4 * columns)));
-  const parts: WeightPart[] = [];
-  for (let firstRow = 0; firstRow < rows; firstRow += each) {
-    const count = Math.min(each, rows - firstRow);
+  const { memory } = operand;
+  const parts = partsOf(rows, 4 * columns, bindingBytes).map(({ firstRow, rows }): WeightPart => {
     const offset = operand.offset + 4 * columns * firstRow;
-    parts.push({ firstRow, rows: count, codes: { memory: operand.memory, offset, bytes: 4 * columns * count }, scales: null });
-  }
+    return { firstRow, rows, codes: { memory, offset, bytes: 4 * columns * rows }, scales: null };
+  });
   return { dtype: 'f32', rows, columns, stride: columns, group: 0, parts };
+}
+
+/** What shaders that include weight.wgsl take of a part of a weight. */
+export function weightAccess(
+  { dtype, columns, stride, group }: Weight,
+  { codes, scales }: WeightPart,
+): {
+  bindings: { weight: Binding; scales: Binding };
+  constants: { weight_type: number; weight_group: number };
+  uniforms: { stride: Uniform; groups: Uniform };
+} {
+  return {
+    bindings: { weight: read(codes, 'u32'), scales: read(scales, 'u32') },
+    constants: { weight_type: typeNumbers[dtype], weight_group: Math.max(1, group) },
+    uniforms: { stride, groups: group ? Math.ceil(columns / group) : 0 },
+  };
 }

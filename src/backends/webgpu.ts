@@ -22,14 +22,16 @@ import { bytesOf, checkRecord, elementsOf } from '../tensor/plan.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 import type { DeviceTraits, Planners } from './webgpu-dispatch.js';
 import { WebgpuExecutable } from './webgpu-executable.js';
+import { linearPlanners } from './webgpu-linear.js';
 import { type Stored, WebgpuMemory } from './webgpu-memory.js';
 import { opPlanners } from './webgpu-ops.js';
 import { planProgram } from './webgpu-plan.js';
 import { WebgpuQueue } from './webgpu-queue.js';
 import { Pipelines } from './webgpu-shaders.js';
+import { type UploadTarget, uploadRows, uploadWeight } from './webgpu-upload.js';
 
 /** Who plans which op. */
-const planners: Planners = { ...opPlanners };
+const planners: Planners = { ...opPlanners, ...linearPlanners };
 
 export interface WebgpuOptions {
   /** `navigator.gpu.wgslLanguageFeatures`: what the language has. Default: that of this page or worker. */
@@ -108,7 +110,7 @@ export class WebgpuBackend implements Backend {
     const maxBufferBytes = Math.floor(limits.maxBufferSize / 256) * 256;
     this.limits = { maxBufferBytes, maxBindingBytes: Math.min(maxBufferBytes, this.traits.bindingBytes), threads: 1 };
     this.description = `webgpu, ${info.description || info.device || info.architecture || info.vendor || 'unknown GPU'}`;
-    this.pipelines = new Pipelines(device, onProgress);
+    this.pipelines = new Pipelines(device, this.traits.dot4, onProgress);
     this.allocator = new WebgpuMemory(device, this.pipelines);
     this.queue = new WebgpuQueue(device, this.allocator, (blocks) => this.arenaFor(blocks));
   }
@@ -134,7 +136,40 @@ export class WebgpuBackend implements Backend {
   async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
     const plan = planUpload(tensor, wanted);
     this.open('upload');
-    throw new Error(`not yet: ${plan.dtype}`);
+    const missing: Promise<boolean>[] = [];
+    const buffers: GPUBuffer[] = [];
+    const { device, allocator } = this;
+    const target: UploadTarget = {
+      allocate: (bytes) => {
+        if (bytes > this.limits.maxBufferBytes) throw outOfMemory('upload');
+        const made = allocator.allocate(bytes);
+        missing.push(made.missing);
+        buffers.push(made.buffer);
+        return made.buffer;
+      },
+      write: (buffer, offset, data) => {
+        this.open('upload');
+        allocator.write(buffer, offset, data);
+      },
+      landed: () => {
+        device.queue.submit([]);
+        return device.queue.onSubmittedWorkDone();
+      },
+    };
+    try {
+      const { layout, dtype, rows, columns } = plan;
+      const weight = layout === 'weight' ? await uploadWeight(tensor, plan, target, this.limits.maxBindingBytes) : undefined;
+      if (!weight) await uploadRows(tensor, plan, target);
+      if ((await Promise.all(missing)).includes(true)) throw outOfMemory('upload');
+      this.open('upload');
+      const bytes = buffers.reduce((sum, { size }) => sum + size, 0);
+      const memory = { kind: 'persistent', buffer: buffers[0] } as const;
+      const stored: Stored = { memory, weight, buffers, length: rows * columns, failed: 0, missing: false };
+      return this.keep(dtype, layout, tensor.shape, weight ? bytes : 4 * rows, stored);
+    } catch (error) {
+      for (const buffer of buffers) if (!this.disposing) allocator.destroy(buffer);
+      throw error;
+    }
   }
 
   write(buffer: DeviceBuffer, data: HostArray, elementOffset = 0): void {
@@ -241,16 +276,12 @@ export class WebgpuBackend implements Backend {
   }
 
   private storedRows(bytes: number, length: number): Stored {
-    const buffer = this.allocator.allocate(bytes, () => {
-      stored.missing = true;
+    const { buffer, missing } = this.allocator.allocate(bytes);
+    const memory = { kind: 'persistent', buffer } as const;
+    const stored: Stored = { memory, buffers: [buffer], length, failed: 0, missing: false };
+    void missing.then((isMissing) => {
+      stored.missing = isMissing;
     });
-    const stored: Stored = {
-      memory: { kind: 'persistent', buffer },
-      buffers: [buffer],
-      length,
-      failed: 0,
-      missing: false,
-    };
     return stored;
   }
 
@@ -282,9 +313,11 @@ export class WebgpuBackend implements Backend {
       const old = this.arena[i];
       if (old && old.size >= bytes) return old;
       if (old) this.allocator.destroy(old);
-      return this.allocator.allocate(bytes, () => {
-        this.arenaMissing = true;
+      const { buffer, missing } = this.allocator.allocate(bytes);
+      void missing.then((isMissing) => {
+        this.arenaMissing ||= isMissing;
       });
+      return buffer;
     });
     this.arena = [...grown, ...this.arena.slice(blocks.length)];
     return this.arena;

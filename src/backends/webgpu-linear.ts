@@ -1,0 +1,52 @@
+// Planner of `linear`: products with weights of every type, in f32 or by 8-bit activations.
+
+import { maxOf } from '../tensor/plan.js';
+import type { Dispatch, OpCall, Planners, Slice } from './webgpu-dispatch.js';
+import { perElement, read, written } from './webgpu-planning.js';
+import { weightAccess } from './webgpu-weights.js';
+
+export const linearPlanners: Planners = {
+  linear(call) {
+    const weight = call.weight('weight');
+    const quantized = call.fixed('int8') && weight.group > 0 ? quantizedRows(call) : undefined;
+    const products = weight.parts.map((part): Dispatch => {
+      const { bindings, constants, uniforms } = weightAccess(weight, part);
+      const { codes, scales, groups } = quantized ?? {};
+      return perElement({
+        shader: quantized ? 'linearInt8Plain' : 'linearPlain',
+        constants,
+        bindings: {
+          ...bindings,
+          x: quantized ? read(codes!, 'u32') : read(call.operand('x')),
+          ...(quantized && { x_scales: read(scales!) }),
+          residual: read(call.maybe('residual')),
+          out: written(call.operand('out')),
+        },
+        uniforms: {
+          ...uniforms,
+          rows: call.size('rows'),
+          columns: part.rows,
+          inputs: call.fixed('inputs'),
+          outputs: call.fixed('outputs'),
+          first: part.firstRow,
+          ...(quantized && { code_groups: groups! }),
+        },
+      });
+    });
+    return quantized ? [quantized.dispatch, ...products] : products;
+  },
+};
+
+/** Activations in 8 bits: codes, 8 words a group of 32, and scales. */
+function quantizedRows(call: OpCall<'linear'>): { dispatch: Dispatch; codes: Slice; scales: Slice; groups: number } {
+  const inputs = call.fixed('inputs');
+  const rows = call.size('rows');
+  const groups = Math.ceil(inputs / 32);
+  const [codes, scales] = [32, 4].map((bytes) => call.scratch(maxOf(rows) * groups * bytes));
+  const dispatch = perElement({
+    shader: 'quantizeRows',
+    bindings: { x: read(call.operand('x')), codes: written(codes, 'u32'), scales: written(scales) },
+    uniforms: { rows, columns: groups, inputs },
+  });
+  return { dispatch, codes, scales, groups };
+}
