@@ -10,6 +10,7 @@ import { type Isa, nativeBackend } from '../src/backends/native.js';
 import { referenceBackend } from '../src/backends/reference.js';
 import type { WasmIsa } from '../src/backends/wasm.js';
 import { nodeWasmBackend } from '../src/backends/wasm-node.js';
+import { nodeWebgpuBackend } from '../src/backends/webgpu-node.js';
 import { messageOf } from '../src/errors.js';
 import { readJson } from '../src/io/node/files.js';
 import { kindOf } from '../src/io/node/paths.js';
@@ -156,15 +157,18 @@ async function find(path: string, given: string, modelDir?: string): Promise<Fou
   return { items, skipped };
 }
 
-function openBackends(names: readonly string[]): Backend[] {
-  return names.map((name) => {
-    if (name === 'reference') return referenceBackend();
-    const [kind, isa] = name.split(':');
-    if (kind === 'wasm') return nodeWasmBackend(isa ? { isa: isa as WasmIsa } : {});
-    const native = kind === 'native' ? nativeBackend(isa ? { isa: isa as Isa } : {}) : { reason: 'there is no such backend' };
-    if ('reason' in native) throw new Error(`${name}: ${native.reason}`);
-    return native.backend;
-  });
+function openBackends(names: readonly string[]): Promise<Backend[]> {
+  return Promise.all(
+    names.map(async (name) => {
+      if (name === 'reference') return referenceBackend();
+      const [kind, isa] = name.split(':');
+      if (kind === 'webgpu') return nodeWebgpuBackend();
+      if (kind === 'wasm') return nodeWasmBackend(isa ? { isa: isa as WasmIsa } : {});
+      const native = kind === 'native' ? nativeBackend(isa ? { isa: isa as Isa } : {}) : { reason: 'there is no such backend' };
+      if ('reason' in native) throw new Error(`${name}: ${native.reason}`);
+      return native.backend;
+    }),
+  );
 }
 
 const report = (judgement: Judgement, backend: string): boolean => {
@@ -182,7 +186,7 @@ const report = (judgement: Judgement, backend: string): boolean => {
 
 /** Judges all of it; true when something was judged and nothing was past its bound. */
 export async function golden(paths: readonly string[], backendNames: readonly string[], modelDir?: string): Promise<boolean> {
-  const backends = openBackends(backendNames);
+  const backends = await openBackends(backendNames);
   let judged = 0;
   let good = true;
   for (const given of paths) {
