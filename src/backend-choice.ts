@@ -88,8 +88,8 @@ function openCpu(choice: 'auto' | 'native', options: BackendOptions): ChosenBack
 
 /** The GPU, where it is sure to be faster than the CPU; or what there is to say of it. */
 async function gpuWherePays(options: BackendOptions, weightBytes: number): Promise<ChosenBackend | { notice?: string }> {
-  const { findGpu, isDawnInstalled, nodeWebgpuBackend, whyNotHere } = await import('./backends/webgpu-node.js');
-  if (whyNotHere() !== undefined || !isDawnInstalled()) return {};
+  const { dawnPlace, findGpu, nodeWebgpuBackend, whyNotHere } = await import('./backends/webgpu-node.js');
+  if (whyNotHere() !== undefined || dawnPlace() === undefined) return {};
   try {
     const { adapter, software } = await findGpu(options.gpu);
     if (software || !hasOwnMemory(adapter.info)) return {};

@@ -22,6 +22,7 @@ import {
   type WeightType,
   weightBytes,
 } from '../model/parameters.js';
+import { type GpusInfo, gpuRows, gpusInfo } from './info-gpus.js';
 import { metadataLines, type StorageInfo, storageFacts, storageInfo, tensorLines } from './info-storage.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
@@ -231,7 +232,7 @@ function size(bytes: number): string {
 }
 
 /** `info --json` without a model. */
-export interface SystemInfo {
+export interface SystemInfo extends GpusInfo {
   version: string;
   node: string;
   /** `native`, `wasm` or `reference`. */
@@ -254,8 +255,8 @@ this machine and why, memory, and the model that is used when none is named.
 
 With --json the output is one object: of a model {"model", "weights", "dtype", "backend", "storage", "vocab_size", "model_dim", "head_dim",
 "tied_embeddings", "gated_ffn", "qk_norm", "layers", "parameters", "weight_bytes", "kv_bytes_per_token", "context"}; without one
-{"version", "node", "backend", "backend_description", "backend_reason", "instruction_set", "threads", "memory_bytes",
-"default_model"}; with --check {"model", "tensors", "elements", "bad"}, bad tensors as {"name", "file", "nan", "infinite", "first"};
+{"version", "node", "backend", "backend_description", "backend_reason", "instruction_set", "threads", "memory_bytes", "webgpu", "gpus",
+"gpus_reason", "default_model"}; with --check {"model", "tensors", "elements", "bad"}, bad tensors as {"name", "file", "nan", "infinite", "first"};
 with --mpi {"library", "abi", "version", "ranks", "reason"}, the first three null where MPI cannot be used, and reason says why.
 
 Example:
@@ -351,7 +352,11 @@ async function info(terminal: Terminal, model: string | undefined, { json, tenso
   const { backend_description: description, backend_reason: reason } = system;
   const backend = reason === null ? description : `${description}, because ${reason}`;
   if (model === undefined) {
-    const whole: SystemInfo = { ...system, default_model: await describe(terminal, defaultModel, backend) };
+    const whole: SystemInfo = {
+      ...system,
+      ...(await gpusInfo()),
+      default_model: await describe(terminal, defaultModel, backend),
+    };
     if (json) writeJson(terminal, whole);
     else stdout.write(`${renderSystem(whole, backend)}\n`);
     return;
@@ -382,7 +387,7 @@ async function describe(terminal: Terminal, model: string, backend: string): Pro
   }
 }
 
-async function systemInfo(): Promise<Omit<SystemInfo, 'default_model'>> {
+async function systemInfo(): Promise<Omit<SystemInfo, 'default_model' | keyof GpusInfo>> {
   const { backend, reason } = await openBackend();
   try {
     return {
@@ -405,6 +410,7 @@ function renderSystem(system: SystemInfo, backend: string): string {
   const rows = [
     ['openelm', `${system.version}, Node ${system.node}`],
     ['backend', backend],
+    ...gpuRows(system, size),
     ['memory', `${size(memory.available)} available of ${size(memory.total)}`],
     ['model', `${model.model}, embedded: ${count(model.parameters.total)} parameters, used when none is named`],
   ];

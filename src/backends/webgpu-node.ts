@@ -5,7 +5,7 @@ import { isMainThread } from 'node:worker_threads';
 import { InputError, messageOf } from '../errors.js';
 import { type WebgpuBackend, type WebgpuOptions, webgpuBackend } from './webgpu.js';
 
-/** Which GPU: by what it is for, or its number in `listGpus` (`openelm info --gpu`). */
+/** Which GPU: by what it is for, or its number in `listGpus` (`openelm info`). */
 export type GpuChoice = 'high-performance' | 'low-power' | number;
 
 export interface NodeWebgpuOptions extends WebgpuOptions {
@@ -46,27 +46,25 @@ export async function findGpu(choice: GpuChoice = 'high-performance'): Promise<N
     const gpus = await gpuNames();
     const named = gpus[choice];
     if (named) return request(named);
-    if (gpus.length === 0) throw new InputError(noGpu());
     const list = gpus.map(({ name }, i) => `${i} ${name}`).join(', ');
     throw new InputError(`there is no GPU ${choice}: choose one of ${list}`);
   }
   return request(undefined, choice);
 }
 
-/** All GPUs that Dawn sees. @throws InputError when the package is missing. */
+/** All GPUs that Dawn sees, one at least. @throws InputError as `nodeWebgpuBackend`. */
 export async function listGpus(): Promise<NodeGpu[]> {
   const gpus: NodeGpu[] = [];
   for (const named of await gpuNames()) gpus.push(await request(named));
   return gpus;
 }
 
-/** Whether the package can be found, without loading it. */
-export async function isDawnInstalled(): Promise<boolean> {
+/** The address of the package's main file, without loading it; undefined when it is not installed. */
+export function dawnPlace(): string | undefined {
   try {
-    import.meta.resolve('webgpu');
-    return true;
+    return import.meta.resolve('webgpu');
   } catch {
-    return false;
+    return undefined;
   }
 }
 
@@ -103,7 +101,9 @@ async function request(
 async function gpuNames(): Promise<GpuName[]> {
   const gpu = (await loadDawn()).create(['adapter=(none is called this)']);
   const said = await gpu.requestAdapter().then(() => '', messageOf);
-  return [...said.matchAll(/backend: '([^']*)', name: '(.*)'/g)].map(([, api, name]) => ({ api, name }));
+  const names = [...said.matchAll(/backend: '([^']*)', name: '(.*)'/g)].map(([, api, name]) => ({ api, name }));
+  if (names.length === 0) throw new InputError(noGpu());
+  return names;
 }
 
 async function instance(flags: string[]): Promise<GPU> {

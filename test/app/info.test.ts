@@ -111,9 +111,11 @@ describe('openelm info', () => {
     expect(info.instruction_set === null).toBe(info.backend === 'reference');
     expect(info.threads).toBeGreaterThan(0);
     expect(info.memory_bytes.available).toBeLessThanOrEqual(info.memory_bytes.total);
+    expect(info.gpus.length === 0).toBe(info.gpus_reason !== null);
     const text = (await run(['info'])).stdout;
     expect(text).toContain(`backend   ${info.backend_description}`);
     expect(text).toContain('tales-6m, embedded: 5,821,184 parameters');
+    expect(text).toMatch(info.gpus_reason === null ? /^gpu 0 {5}.* · /m : /^gpu {7}none: /m);
   });
 
   it('describes names, configs and checkpoints', async () => {
