@@ -4,21 +4,22 @@
 
 import { InputError } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
-import { type Cache, type CacheArray, copyRows, createCache, readRows, writeRows } from '../model/cache.js';
+import { type Cache, type CacheArray, copyRows, createCache, readHeads, readRows, writeRows } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
+import { attentionWeights } from './attention.js';
 import type { Constraint } from './constraint.js';
 import { Assistant, mostDrafts } from './drafts.js';
-import { type HiddenRows, HiddenStates, MeanPool } from './hidden.js';
+import { type HiddenRows, HiddenStates, hiddenTap, MeanPool } from './hidden.js';
 import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
 import { Request, type Speculation } from './request.js';
 import { type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
 import { Pace, PlainSteps, type Share, shareStep } from './schedule.js';
-import { leastShared, Slots } from './slots.js';
+import { leastShared, type Slot, Slots } from './slots.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
 import { Turns } from './turn.js';
 
@@ -282,7 +283,7 @@ export class Engine {
   async embed(sequences: readonly ArrayLike<number>[], options: EmbedOptions = {}): Promise<Float32Array[]> {
     const pool = new MeanPool();
     const embeddings: Float32Array[] = [];
-    this.embedder ??= this.hiddenOf([this.model.config.layers.length]);
+    this.embedder ??= this.tapping([hiddenTap(this.model.config.layers.length, this.model.config.layers.length)]);
     await this.look(this.embedder, sequences, options, (rows) => {
       const embedding = pool.add(rows, sequences[rows.sequence].length);
       if (!embedding) return;
@@ -294,12 +295,12 @@ export class Engine {
 
   /** The hidden states of a sequence's tokens: for each of `layers` (see `HiddenStates`) f32 [tokens, modelDim]. Throws as `embed` does. */
   async hiddenStates(ids: ArrayLike<number>, layers: readonly number[], options: HiddenOptions = {}): Promise<Float32Array[]> {
-    const { modelDim } = this.model.config;
-    const hidden = this.hiddenOf(layers);
+    const { modelDim, layers: all } = this.model.config;
+    const hidden = this.tapping(layers.map((layer) => hiddenTap(layer, all.length)));
     try {
       const states = layers.map(() => new Float32Array(ids.length * modelDim));
       await this.look(hidden, [ids], options, (rows) => {
-        for (const [i, own] of rows.layers.entries()) states[i].set(own, rows.position * modelDim);
+        for (const [i, own] of rows.taps.entries()) states[i].set(own, rows.position * modelDim);
       });
       return states;
     } finally {
@@ -307,16 +308,38 @@ export class Engine {
     }
   }
 
-  private hiddenOf(layers: readonly number[]): HiddenStates {
-    return new HiddenStates(this.backend, this.model, this.cache, this.context, layers);
+  /**
+   * How much each token of a sequence looks at each before it in a layer: f32 [queryHeads, tokens, tokens], rows of probabilities.
+   * Throws as `embed`, and `InputError` for a layer that is not there.
+   */
+  async attention(ids: ArrayLike<number>, layer: number, options: HiddenOptions = {}): Promise<Float32Array> {
+    const heads = this.model.config.layers[layer];
+    if (!heads) throw new InputError(`there is no layer ${layer}: this model has 0 to ${this.model.config.layers.length - 1}`);
+    const hidden = this.tapping([`transformer.layers.${layer}.attn.query`]);
+    try {
+      const columns = heads.queryHeads * heads.headDim;
+      const queries = new Float32Array(ids.length * columns);
+      const see = (rows: HiddenRows): void => queries.set(rows.taps[0], rows.position * columns);
+      const { keys } = this.cache.layers[layer];
+      const keysOf = ({ firstRow }: Slot) => readHeads(this.backend, keys, heads.headDim, firstRow, ids.length);
+      return attentionWeights(queries, await this.look(hidden, [ids], options, see, keysOf), heads);
+    } finally {
+      hidden.dispose();
+    }
   }
 
-  private async look(
+  private tapping(taps: readonly string[]): HiddenStates {
+    return new HiddenStates(this.backend, this.model, this.cache, this.context, taps);
+  }
+
+  /** `after` is asked while the slot still has the sequence. */
+  private async look<Result = void>(
     hidden: HiddenStates,
     sequences: readonly ArrayLike<number>[],
     { adapter, signal }: HiddenOptions,
     see: (rows: HiddenRows) => void,
-  ): Promise<void> {
+    after?: (slot: Slot) => Promise<Result>,
+  ): Promise<Result> {
     for (const [i, ids] of sequences.entries()) {
       this.checkTokens(ids, this.context, sequences.length > 1 ? `text ${i + 1}` : 'the text');
     }
@@ -325,6 +348,7 @@ export class Engine {
     try {
       const steps = { rows: () => this.rowsBeside(), run: <T>(step: () => Promise<T>) => this.beside(step) };
       for await (const rows of hidden.run(sequences, slot, signal, steps)) see(rows);
+      return (await after?.(slot)) as Result;
     } catch (error) {
       signal?.throwIfAborted();
       throw error;

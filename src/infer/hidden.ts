@@ -10,19 +10,27 @@ import { NotFiniteError } from './not-finite.js';
 import type { Slot } from './slots.js';
 import { maxStepRows, type StepItem, Stepper } from './step.js';
 
-/** The rows of one sequence in a step, and what came out of them: for each wanted layer f32 [count, modelDim]. */
+/** The rows of one sequence in a step, and what came out of them: for each tap f32 [count, columns]. */
 export interface HiddenRows {
   readonly sequence: number;
   /** The first one's position in the sequence. */
   readonly position: number;
   readonly count: number;
-  readonly layers: readonly Float32Array[];
+  readonly taps: readonly Float32Array[];
 }
 
 /**
- * Computes sequences in a slot of `context` rows, none longer than that, and yields their hidden states as they come, in order.
- * `layers`: 0 is the embedding, i what layer i - 1 leaves, the last (the config's number of layers) is the output layer's input, through the last norm: as
- * transformers numbers `hidden_states`. The slot's own tokens are lost. Rejects as `Stepper.run` does.
+ * What a `Tap` calls hidden states as transformers numbers `hidden_states`: 0 is the embedding, i what layer i - 1 leaves, the last (the
+ * config's number of layers) is the output layer's input, through the last norm.
+ */
+export function hiddenTap(layer: number, layers: number): string {
+  if (layer === 0) return 'transformer.token_embeddings';
+  return layer === layers ? 'transformer.norm' : `transformer.layers.${layer - 1}.out`;
+}
+
+/**
+ * Computes sequences in a slot of `context` rows, none longer than that, and yields what `taps` name of their rows as it comes, in
+ * order. The slot's own tokens are lost. Rejects as `Stepper.run` does.
  */
 export class HiddenStates {
   private readonly stepper: Stepper;
@@ -32,10 +40,10 @@ export class HiddenStates {
     model: OpenELM,
     cache: Cache,
     private readonly context: number,
-    layers: readonly number[],
+    taps: readonly string[],
   ) {
     const limits = { maxSequences: maxStepRows, maxSegments: maxStepRows };
-    this.stepper = new Stepper(backend, model, cache, { ...limits, hiddenLayers: layers });
+    this.stepper = new Stepper(backend, model, cache, { ...limits, taps });
   }
 
   async *run(
@@ -52,8 +60,8 @@ export class HiddenStates {
       const { hidden = [] } = await steps.run(() => this.stepper.run(items, 'hidden', signal));
       let row = 0;
       for (const { sequence, position, count } of places) {
-        const layers = hidden.map(({ states, columns }) => states.subarray(row * columns, (row + count) * columns));
-        yield { sequence, position, count, layers };
+        const taps = hidden.map(({ states, columns }) => states.subarray(row * columns, (row + count) * columns));
+        yield { sequence, position, count, taps };
         row += count;
       }
     }
@@ -108,7 +116,7 @@ export class MeanPool {
   private sum?: Float64Array;
 
   /** The embedding f32 [modelDim] that these rows complete. `length`: that of the sequence. Throws `NotFiniteError`. */
-  add({ sequence, position, count, layers: [states] }: HiddenRows, length: number): Float32Array | undefined {
+  add({ sequence, position, count, taps: [states] }: HiddenRows, length: number): Float32Array | undefined {
     const columns = states.length / count;
     this.sum ??= new Float64Array(columns);
     const { sum } = this;

@@ -37,7 +37,7 @@ export interface StepOutput {
   readonly logprobs?: Float32Array;
   /** Those of `argmax`. */
   readonly bestLogprobs?: Float32Array;
-  /** Of each of `hiddenLayers`. */
+  /** Of each of `taps`. */
   readonly hidden?: readonly HiddenOutput[];
 }
 
@@ -66,8 +66,8 @@ export interface StepOptions {
   readonly maxWanted?: number;
   /** The most segments of all sequences together. */
   readonly maxSegments: number;
-  /** What `hidden` reads: 0 the embedding, i the output of layer i - 1, the number of layers what the output layer gets. */
-  readonly hiddenLayers?: readonly number[];
+  /** What `hidden` reads, by the names that a `Tap` is shown; `transformer.norm` too. */
+  readonly taps?: readonly string[];
 }
 
 export class Stepper {
@@ -77,8 +77,8 @@ export class Stepper {
   private readonly argmax: DeviceBuffer<'i32'>;
   private readonly logprobs: DeviceBuffer<'f32'>;
   private readonly bestLogprobs: DeviceBuffer<'f32'>;
-  /** [maxStepRows, modelDim] by layer. */
-  private readonly hidden: ReadonlyMap<number, DeviceBuffer<'f32'>>;
+  /** [maxStepRows, columns] by name. */
+  private readonly tapped = new Map<string, { buffer: DeviceBuffer<'f32'>; columns: number }>();
   private readonly vocabSize: number;
   private readonly maxWanted: number;
 
@@ -93,9 +93,6 @@ export class Stepper {
     this.argmax = backend.create('i32', [Math.max(this.maxWanted, maxScoreRows)]);
     this.logprobs = backend.create('f32', [maxScoreRows]);
     this.bestLogprobs = backend.create('f32', [maxScoreRows]);
-    const { modelDim } = model.config;
-    const layers = new Set(options.hiddenLayers);
-    this.hidden = new Map([...layers].map((layer) => [layer, backend.create('f32', [maxStepRows, modelDim])]));
   }
 
   /**
@@ -126,7 +123,8 @@ export class Stepper {
 
   dispose(): void {
     for (const { executable } of this.programs.values()) executable.dispose();
-    for (const buffer of [this.logits, this.argmax, this.logprobs, this.bestLogprobs, ...this.hidden.values()])
+    const tapped = [...this.tapped.values()].map(({ buffer }) => buffer);
+    for (const buffer of [this.logits, this.argmax, this.logprobs, this.bestLogprobs, ...tapped])
       if (buffer) this.backend.free(buffer);
   }
 
@@ -148,10 +146,11 @@ export class Stepper {
         return { argmax: ids, logprobs: found, bestLogprobs: best };
       }
       case 'hidden': {
-        const columns = this.model.config.modelDim;
-        const buffers = this.options.hiddenLayers!.map((layer) => this.hidden.get(layer)!);
-        const states = await Promise.all(buffers.map((buffer) => backend.read(buffer, 0, count * columns)));
-        return { hidden: states.map((read) => ({ states: read, columns })) };
+        const read = async (name: string): Promise<HiddenOutput> => {
+          const { buffer, columns } = this.tapped.get(name)!;
+          return { states: await backend.read(buffer, 0, count * columns), columns };
+        };
+        return { hidden: await Promise.all(this.options.taps!.map(read)) };
       }
     }
   }
@@ -182,9 +181,9 @@ export class Stepper {
         cacheOf: (layer) => this.cache.layers[layer],
         wanted: inside ? undefined : { indices: wanted, count: wantedCount },
       },
-      inside ? (name, tensor) => this.keep(ops, this.layerOf(name), tensor) : undefined,
+      inside ? (name, tensor) => this.keep(ops, name, tensor) : undefined,
     );
-    if (inside) this.keep(ops, this.model.config.layers.length, this.model.normalize(ops, hidden));
+    if (inside) this.keep(ops, 'transformer.norm', this.model.normalize(ops, hidden));
     else if (kind !== 'none') this.encodeOutputs(ops, kind, hidden, targets);
     const encoded = {
       executable: this.backend.compile(ops.finish()),
@@ -199,16 +198,12 @@ export class Stepper {
     return encoded;
   }
 
-  /** Which of the hidden states a tapped tensor is; undefined when none, as what the last layer leaves goes through the norm first. */
-  private layerOf(name: string): number | undefined {
-    if (name === 'transformer.token_embeddings') return 0;
-    const layer = Number(/^transformer\.layers\.(\d+)\.out$/.exec(name)?.[1] ?? -1) + 1;
-    return layer > 0 && layer < this.model.config.layers.length ? layer : undefined;
-  }
-
-  private keep(ops: Ops, layer: number | undefined, states: Tensor): void {
-    const into = layer === undefined ? undefined : this.hidden.get(layer);
-    if (into) ops.copy(states, into);
+  private keep(ops: Ops, name: string, states: Tensor): void {
+    if (!this.options.taps?.includes(name)) return;
+    const { columns } = states;
+    const into = this.tapped.get(name) ?? { buffer: this.backend.create('f32', [maxStepRows, columns]), columns };
+    this.tapped.set(name, into);
+    ops.copy(states, into.buffer);
   }
 
   private encodeOutputs(ops: Ops, kind: Exclude<OutputKind, 'none' | 'hidden'>, hidden: Tensor, targets: DeviceBuffer): void {

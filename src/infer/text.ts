@@ -326,6 +326,18 @@ export class TextModel {
     return { ids, states: await this.engine.hiddenStates(ids, chosen, others) };
   }
 
+  /** What each token of a text (BOS in front) looks at in a layer: see `Engine.attention`. Throws `InputError` as it does. */
+  async attention(
+    input: string | ArrayLike<number>,
+    layer: number,
+    options: HiddenOptions = {},
+  ): Promise<{ ids: readonly number[]; heads: number; weights: Float32Array }> {
+    checkOptions('the options of attention', options, hiddenRules);
+    const ids = this.idsOf(input);
+    const weights = await this.engine.attention(ids, layer, options);
+    return { ids, heads: weights.length / ids.length ** 2, weights };
+  }
+
   private constraintOf(options: ConstraintOptions): Constraint | undefined {
     if (Object.values(options).every((value) => value === undefined)) return undefined;
     this.constraints ??= new Constraints(this.tokenizer, this.engine.model.config.vocabSize);

@@ -1,9 +1,10 @@
 // The key/value cache of a model and its table of rotations: allocated once, never grown. Rows are one pool; which rows belong
 // to which sequence is the engine's business.
 
+import { decodeFloat16 } from '../io/float16.js';
 import type { Backend, DeviceBuffer, HostArray, HostType } from '../tensor/backend.js';
 import type { KeyValues } from '../tensor/ops.js';
-import { codedHeadWords } from '../tensor/quantize.js';
+import { codedHeadWords, decodeHead } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
 import { ropeTable } from './openelm.js';
 import type { CacheType } from './parameters.js';
@@ -54,6 +55,22 @@ export async function copyRows(backend: Backend, cache: Cache, from: number, to:
 /** The keys and values of rows: of each layer [count, kvHeads, headDim] twice. */
 export function readRows(backend: Backend, cache: Cache, from: number, count: number): Promise<CacheArray[]> {
   return Promise.all(buffersOf(cache).map((buffer) => readBuffer(backend, buffer, from, count)));
+}
+
+/** Rows of one layer's keys or values as numbers, f32 [count, kvHeads, headDim], whatever the cache keeps. */
+export async function readHeads(
+  backend: Backend,
+  buffer: DeviceBuffer,
+  headDim: number,
+  from: number,
+  count: number,
+): Promise<Float32Array> {
+  const rows = await readBuffer(backend, buffer as DeviceBuffer<HostType>, from, count);
+  if (rows instanceof Float32Array) return rows;
+  if (rows instanceof Uint16Array) return decodeFloat16(rows);
+  const words = codedHeadWords(headDim);
+  const headOf = (i: number): Int32Array => rows.subarray(Math.floor(i / headDim) * words, (Math.floor(i / headDim) + 1) * words);
+  return Float32Array.from({ length: (rows.length / words) * headDim }, (_, i) => decodeHead(headOf(i), i % headDim));
 }
 
 /** Puts what `readRows` gave into rows. */

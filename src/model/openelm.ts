@@ -77,11 +77,21 @@ class MultiHeadCausalAttention {
     this.out_proj = weights.linear(`${name}.out_proj`);
   }
 
-  forward(ops: Ops, x: Tensor, residual: Tensor, cache: KeyValues, step: StepInputs, wanted?: RowChoice): Tensor {
+  /** `tap` is shown the queries as they meet the keys. */
+  forward(
+    ops: Ops,
+    x: Tensor,
+    residual: Tensor,
+    cache: KeyValues,
+    step: StepInputs,
+    wanted?: RowChoice,
+    tap?: (query: Tensor) => void,
+  ): Tensor {
     const qkv = this.qkv_proj.forward(ops, x); // [rows, (queryHeads + 2 kvHeads) headDim]
     const { positions, kvRows, rope } = step;
     const { norms, eps } = this;
     const query = ops.qkNormRope(qkv, this.heads, cache, { positions, kvRows, rope, norms, eps });
+    tap?.(query);
     const mixed = ops.attention(query, this.heads, cache, step.ragged, step.differentiable); // [rows, queryHeads headDim]
     if (!wanted) return this.out_proj.forward(ops, mixed, { residual });
     const [chosen, chosenResidual] = [mixed, residual].map((rows) => ops.gatherRows(rows, wanted.indices, wanted.count));
@@ -128,7 +138,8 @@ class DecoderLayer {
   forward(ops: Ops, x: Tensor, cache: KeyValues, step: StepInputs, tap?: Tap, wanted?: RowChoice): Tensor {
     const attentionInput = this.attn_norm.forward(ops, x);
     tap?.(`${this.name}.attn_norm`, attentionInput);
-    const attended = this.attn.forward(ops, attentionInput, x, cache, step, wanted);
+    const tapQuery = tap && ((query: Tensor) => tap(`${this.name}.attn.query`, query));
+    const attended = this.attn.forward(ops, attentionInput, x, cache, step, wanted, tapQuery);
     tap?.(`${this.name}.attended`, attended);
     const ffnInput = this.ffn_norm.forward(ops, attended);
     tap?.(`${this.name}.ffn_norm`, ffnInput);

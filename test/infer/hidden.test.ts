@@ -8,6 +8,7 @@ import { chosenLayers } from '../../src/infer/hidden.js';
 import { TextModel } from '../../src/infer/text.js';
 import { readFloat32, readInt32 } from '../../src/io/decode.js';
 import { openFile } from '../../src/io/node/files.js';
+import { openWeights } from '../../src/io/node/weights.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
 import { openTinyElm, type TinyElm } from './tiny-elm.js';
 
@@ -71,6 +72,52 @@ describe('hidden states', () => {
     }
     expect(chosenLayers([-1, 0, -5], layers)).toEqual([4, 0, 0]);
     expect(() => chosenLayers([5], layers)).toThrow('there are no hidden states 5: this model has 0 (the embedding) to 4');
+  });
+});
+
+describe('attention', () => {
+  it("weighs values to what Apple's code makes of them", async () => {
+    const [count, headDim, heads] = [40, 16, 4];
+    const source = await openFile(file);
+    const { tensors } = await readSafetensors(source);
+    const [values, attended] = await Promise.all(['cache_v.0', 'layer0.attn'].map((name) => readFloat32(tensors.get(name)!)));
+    await source.close();
+    const weights = await openWeights(fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url)));
+    const out = await readFloat32(weights.tensors.get('transformer.layers.0.attn.out_proj.weight')!);
+    await weights.close();
+    for (const [sequence, own] of ids.entries()) {
+      const found = await engine.attention(own, 0);
+      expect(found.length).toBe(heads * length * length);
+      let furthest = 0;
+      for (let row = 0; row < count; row++) {
+        const mixed = Float64Array.from({ length: heads * headDim }, (_, i) => {
+          let sum = 0;
+          const start = (Math.floor(i / headDim) * length + row) * length;
+          for (let k = 0; k <= row; k++) sum += found[start + k] * values[(sequence * count + k) * headDim + (i % headDim)];
+          return sum;
+        });
+        for (let c = 0; c < columns; c++) {
+          const expected = attended[(sequence * length + row) * columns + c];
+          const sum = mixed.reduce((all, value, i) => all + value * out[c * mixed.length + i], 0);
+          furthest = Math.max(furthest, Math.abs(sum - expected));
+        }
+      }
+      const scale = attended.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      expect(furthest / scale).toBeLessThan(2e-5);
+    }
+    await expect(engine.attention(ids[0], 4)).rejects.toThrow('there is no layer 4: this model has 0 to 3');
+  });
+
+  it('is that of its cache, whatever that keeps', async () => {
+    const weights = await engine.attention(ids[0], 3);
+    for (const [cacheType, most] of [
+      ['f16', 1e-3],
+      ['q8', 0.02],
+    ] as const) {
+      const other = new Engine(tiny.backend, tiny.loaded.model, { context: 64, cacheType });
+      expect(largestDifference(await other.attention(ids[0], 3), weights)).toBeLessThan(most);
+      await other.dispose();
+    }
   });
 });
 
