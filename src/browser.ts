@@ -6,7 +6,16 @@ import type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js
 import { Caller, type Port } from './browser/messages.js';
 import type { FileOptions, NamedBlob } from './browser/model-files.js';
 import type { OpenOptions } from './browser/open.js';
-import type { BrowserPiece, GenerateRequest, LoadAnswer, LoadEvent, LoadProgress, LoadRequest } from './browser/session.js';
+import type {
+  BrowserPiece,
+  GenerateRequest,
+  Inside,
+  InsideRequest,
+  LoadAnswer,
+  LoadEvent,
+  LoadProgress,
+  LoadRequest,
+} from './browser/session.js';
 import type { TrainResult as SessionTrainResult } from './browser/train.js';
 import type { TrainOptions as TrainSettings } from './browser/training-options.js';
 import type {
@@ -27,7 +36,8 @@ import type { ModelConfig } from './model/config.js';
 export type { Computing } from './browser/computing.js';
 export type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
 export type { FileOptions, HubOptions } from './browser/model-files.js';
-export type { BrowserPiece, LoadProgress, ShownLogprob } from './browser/session.js';
+export type { BrowserPiece, Inside, LoadProgress, ShownLogprob } from './browser/session.js';
+export type { ModelShape } from './browser/tools.js';
 export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { FinishReason, ScoreResult } from './infer/engine.js';
@@ -173,6 +183,12 @@ export class BrowserModel {
   /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
   score(input: string | readonly number[], signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
     return this.session.caller.call('score', input, { signal });
+  }
+
+  /** What happens inside over a text (a BOS is put in front) or ids as they are: hidden states' lengths, and attention in one layer. */
+  inside(input: InsideRequest['input'], layer: number, signal?: AbortSignal): Promise<Inside> {
+    const argument: InsideRequest = { input, layer };
+    return this.session.caller.call('inside', argument, { signal });
   }
 
   /** Token ids of a prompt. */

@@ -1,4 +1,4 @@
-// Bundles the browser's door and its worker into dist/bundle, for pages without a bundler and for those with one: what is loaded
+// Bundles the browser's door, its worker and the tools of pages into dist/bundle, for pages without a bundler and for those with one: what is loaded
 // now and then (LLaMA's vocabulary, chat templates, hashes) in files of their own. Run by `npm run compile`; the tests ask it for sizes.
 import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,7 +12,7 @@ export function bundle(write) {
   if (write) rmSync(join(root, 'dist/bundle'), { recursive: true, force: true });
   return build({
     absWorkingDir: root,
-    entryPoints: { browser: 'src/browser.ts', worker: 'src/browser/worker.ts' },
+    entryPoints: { browser: 'src/browser.ts', worker: 'src/browser/worker.ts', tools: 'src/browser/tools.ts' },
     outdir: 'dist/bundle',
     bundle: true,
     splitting: true,

@@ -3,8 +3,8 @@
 // others are bench/'s.
 
 import { Command, InvalidArgumentError } from 'commander';
-import { InputError } from '../errors.js';
 import type { Model } from '../index.js';
+import { type Measured, measureSpeed } from '../infer/measure.js';
 import { type Precision, precisions } from '../model/parameters.js';
 import { barsSvg } from '../report/bars.js';
 import { openModel } from './loading.js';
@@ -96,68 +96,34 @@ async function bench(terminal: Terminal, options: BenchOptions): Promise<void> {
   if (options.picture !== undefined) await writePicture(options.picture, picture(head, results));
 }
 
-const paperPrompt = 39;
-const paperTotal = 1024;
-
 async function measure(
   terminal: Terminal,
   model: Model,
   { loadMs, before, rounds, signal }: { loadMs: number; before: number; rounds: number; signal: AbortSignal },
 ): Promise<Result> {
-  const { context } = model.engine;
-  const total = Math.min(paperTotal, context);
-  if (total <= paperPrompt + 1)
-    throw new InputError(`a context of ${context} tokens is too short to measure: at least ${paperPrompt + 2}`);
-  const { vocabSize } = model.checkpoint.config;
-  let count = 0;
-  /** Ids that have nothing in common with those before, so that nothing is found in the cache. */
-  const ids = (length: number): number[] => {
-    const first = ++count * 7919;
-    return Array.from({ length }, (_, i) => (first + i * 31) % vocabSize);
-  };
-  const answer = async (prompt: number, generated: number) => {
-    const options = { maxTokens: generated, temperature: 0, ignoreEos: true, signal };
-    const { timings } = await model.complete(ids(prompt), options);
-    signal.throwIfAborted();
-    return timings;
-  };
   const bar = progressBar(terminal.stderr, { format: String });
-  const measured: Record<'first' | 'prompt' | 'generation' | 'total' | 'pp512' | 'tg128', number[]> = {
-    ...{ first: [], prompt: [], generation: [], total: [], pp512: [], tg128: [] },
+  const { dtype, bytes } = model.weights;
+  const onProgress = (done: number, total: number, next: string): void => {
+    if (terminal.stderr.isTTY) bar.update(`measuring ${dtype}: ${next}`, done, total);
   };
   try {
-    await answer(paperPrompt, 16); // warm-up: programs are encoded, pages touched
-    for (let round = 0; round < rounds; round++) {
-      if (terminal.stderr.isTTY) bar.update(`measuring ${model.weights.dtype}`, round, rounds);
-      const { promptMs, generateMs } = await answer(paperPrompt, total - paperPrompt);
-      measured.first.push(promptMs);
-      measured.prompt.push((1000 * paperPrompt) / promptMs);
-      measured.generation.push((1000 * (total - paperPrompt - 1)) / generateMs);
-      measured.total.push((1000 * total) / (promptMs + generateMs));
-      if (context >= 512) measured.pp512.push((1000 * 512) / (await answer(512, 1)).promptMs);
-      if (context >= 130) measured.tg128.push((1000 * 128) / (await answer(1, 129)).generateMs);
-    }
+    const about = { vocabSize: model.checkpoint.config.vocabSize, context: model.engine.context };
+    const complete: Measured['complete'] = (prompt, options) => model.complete(prompt, options);
+    const speeds = await measureSpeed({ ...about, complete }, { rounds, signal, onProgress });
+    return {
+      ...{ dtype, weight_bytes: bytes, memory_bytes: Math.max(0, process.memoryUsage.rss() - before), load_ms: loadMs },
+      paper: {
+        ...{ prompt_tokens: speeds.promptTokens, generated_tokens: speeds.generatedTokens },
+        prompt_tokens_per_second: speeds.prompt,
+        tokens_per_second: speeds.generation,
+        total_tokens_per_second: speeds.total,
+        time_to_first_token_ms: speeds.firstTokenMs,
+      },
+      ...{ pp512: speeds.pp512 ?? null, tg128: speeds.tg128 ?? null },
+    };
   } finally {
     bar.finish();
   }
-  const { dtype, bytes } = model.weights;
-  return {
-    ...{ dtype, weight_bytes: bytes, memory_bytes: Math.max(0, process.memoryUsage.rss() - before), load_ms: loadMs },
-    paper: {
-      ...{ prompt_tokens: paperPrompt, generated_tokens: total - paperPrompt },
-      prompt_tokens_per_second: median(measured.prompt)!,
-      tokens_per_second: median(measured.generation)!,
-      total_tokens_per_second: median(measured.total)!,
-      time_to_first_token_ms: median(measured.first)!,
-    },
-    ...{ pp512: median(measured.pp512) ?? null, tg128: median(measured.tg128) ?? null },
-  };
-}
-
-function median(values: readonly number[]): number | undefined {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : sorted.length === 0 ? undefined : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /** Numbers of a result to a tenth. */

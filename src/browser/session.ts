@@ -38,6 +38,23 @@ export interface GenerateRequest {
   readonly options: Omit<TextOptions, 'signal'>;
 }
 
+export interface InsideRequest {
+  readonly input: string | readonly number[];
+  readonly layer: number;
+}
+
+/** What happens inside of a model over some tokens. */
+export interface Inside {
+  readonly ids: readonly number[];
+  /** Their texts, each by itself. */
+  readonly tokens: readonly string[];
+  /** Lengths of the tokens' hidden states, f32 [layers + 1, tokens]: 0 is the embedding, the last the output layer's input. */
+  readonly norms: Float32Array;
+  /** Query heads of the layer, and what its tokens look at: f32 [heads, tokens, tokens], rows of probabilities. */
+  readonly heads: number;
+  readonly attention: Float32Array;
+}
+
 /** An id with its text by itself. */
 export interface ShownLogprob extends IdLogprob {
   readonly token: string;
@@ -79,6 +96,7 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
         emit(withTokens(model, next.value) satisfies BrowserPiece);
       }
     },
+    inside: ({ input, layer }: InsideRequest, { signal }: CallContext) => inside(current().model, input, layer, signal),
     score: (input: string | readonly number[], { signal }: CallContext) => current().model.score(input, signal),
     encode: async (prompt: Prompt) => [...(await current().model.encodePrompt(prompt))],
     decode: async (ids: readonly number[]) => current().model.tokenizer.decode([...ids]),
@@ -93,10 +111,28 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
   });
 }
 
+async function inside(model: TextModel, input: InsideRequest['input'], layer: number, signal: AbortSignal): Promise<Inside> {
+  const { ids, heads, weights } = await model.attention(input, layer, { signal });
+  const { states } = await model.hiddenStates(ids, { signal });
+  const norms = new Float32Array(states.length * ids.length);
+  for (const [i, state] of states.entries()) {
+    const columns = state.length / ids.length;
+    for (let token = 0; token < ids.length; token++) {
+      let squares = 0;
+      for (let k = token * columns; k < (token + 1) * columns; k++) squares += state[k] * state[k];
+      norms[i * ids.length + token] = Math.sqrt(squares);
+    }
+  }
+  return { ids, tokens: ids.map((id) => tokenOf(model, id)), norms, heads, attention: weights };
+}
+
+function tokenOf(model: TextModel, id: number): string {
+  return shownToken(model.hasTokenizer ? model.tokenizer : undefined, id).token;
+}
+
 function withTokens(model: TextModel, piece: TextPiece): BrowserPiece {
   const { logprobs, ...others } = piece;
   if (!logprobs) return others;
-  const tokenizer = model.hasTokenizer ? model.tokenizer : undefined;
-  const shown = (of: IdLogprob): ShownLogprob => ({ ...of, token: shownToken(tokenizer, of.id).token });
+  const shown = (of: IdLogprob): ShownLogprob => ({ ...of, token: tokenOf(model, of.id) });
   return { ...others, logprobs: logprobs.map((of: TokenLogprobs) => ({ ...of, ...shown(of), top: of.top.map(shown) })) };
 }

@@ -73,6 +73,18 @@ describe('a session', () => {
       expect(told.top.every(({ token, logprob }) => token.length > 0 && logprob <= told.top[0].logprob)).toBe(true);
       break;
     }
+    const seen = await model.inside('Once upon a time', 1);
+    const { length } = seen.ids;
+    expect(seen.tokens.join('')).toContain('Once upon a time');
+    expect([seen.norms.length, seen.attention.length]).toEqual([
+      (model.config.layers.length + 1) * length,
+      seen.heads * length ** 2,
+    ]);
+    expect(seen.norms.every((norm) => norm > 0)).toBe(true);
+    for (let row = 0; row < seen.heads * length; row++) {
+      const sum = seen.attention.subarray(row * length, (row + 1) * length).reduce((all, weight) => all + weight, 0);
+      expect(sum).toBeCloseTo(1, 5);
+    }
     const prompt = [...(await model.encode(golden.prompt)), ...golden.ids.slice(0, 5)];
     const rest = await model.complete(prompt, { temperature: 0, maxTokens: 5, continuation: true });
     expect(rest.text).toBe(text.slice((await model.decode(golden.ids.slice(0, 5))).length).slice(0, rest.text.length));
