@@ -20,6 +20,7 @@ import { ExecutionError } from '../tensor/execution.js';
 import type { OpName } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf } from '../tensor/plan.js';
 import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import { attentionPlanners } from './webgpu-attention.js';
 import type { DeviceTraits, Planners } from './webgpu-dispatch.js';
 import { WebgpuExecutable } from './webgpu-executable.js';
 import { linearPlanners } from './webgpu-linear.js';
@@ -31,7 +32,7 @@ import { Pipelines } from './webgpu-shaders.js';
 import { type UploadTarget, uploadRows, uploadWeight } from './webgpu-upload.js';
 
 /** Who plans which op. */
-const planners: Planners = { ...opPlanners, ...linearPlanners };
+const planners: Planners = { ...opPlanners, ...linearPlanners, ...attentionPlanners };
 
 export interface WebgpuOptions {
   /** `navigator.gpu.wgslLanguageFeatures`: what the language has. Default: that of this page or worker. */

@@ -1,5 +1,7 @@
 // out = x / sqrt(mean(x^2) + eps) * weight over each row. A workgroup a row, which is read twice (the second time from a cache).
 
+const reduce_lanes = 256u;
+
 // include reduce
 
 @compute @workgroup_size(256)

@@ -1,5 +1,7 @@
 // out[r] = logits[r][targets[r]] - logsumexp(logits[r]). A workgroup a row, which is read twice.
 
+const reduce_lanes = 256u;
+
 // include reduce
 
 @compute @workgroup_size(256)

@@ -1,11 +1,11 @@
-// Sums and largest values over the 256 invocations of a workgroup, in a tree: the same order whatever the device. To be called where
-// control flow is uniform.
+// Sums and largest values over the `reduce_lanes` invocations of a workgroup, a power of two, in a tree: the same order whatever the
+// device. To be called where control flow is uniform.
 
-var<workgroup> reduced: array<f32, 256>;
+var<workgroup> reduced: array<f32, reduce_lanes>;
 
 fn workgroup_sum(lane: u32, value: f32) -> f32 {
   reduced[lane] = value;
-  for (var half = 128u; half > 0; half /= 2) {
+  for (var half = reduce_lanes / 2; half > 0; half /= 2) {
     workgroupBarrier();
     if (lane < half) {
       reduced[lane] += reduced[lane + half];
@@ -19,7 +19,7 @@ fn workgroup_sum(lane: u32, value: f32) -> f32 {
 
 fn workgroup_max(lane: u32, value: f32) -> f32 {
   reduced[lane] = value;
-  for (var half = 128u; half > 0; half /= 2) {
+  for (var half = reduce_lanes / 2; half > 0; half /= 2) {
     workgroupBarrier();
     if (lane < half) {
       reduced[lane] = max(reduced[lane], reduced[lane + half]);
