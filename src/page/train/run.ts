@@ -59,7 +59,7 @@ export class RunView {
     );
     const legend = element(
       'p',
-      { className: 'legend quiet' },
+      { className: 'lines quiet' },
       element('span', { className: 'key loss' }),
       'loss of each step',
       element('span', { className: 'key held' }),

@@ -27,6 +27,8 @@ interface Material {
   readonly text: Blob;
   readonly facts: TextFacts;
   readonly beginning: string;
+  /** What samples begin with. */
+  readonly prompt: string;
 }
 
 type Begin = (name: string, options: TrainOptions) => void;
@@ -75,7 +77,7 @@ export function setup(begin: Begin): Setup {
 
   async function takeSample(): Promise<void> {
     const response = await fetch(new URL('tales.txt', import.meta.url));
-    await use(await materialOf('Household Tales', await response.blob()));
+    await use({ ...(await materialOf('Household Tales', await response.blob())), prompt: 'There was once' });
   }
 
   async function take(files: readonly File[]): Promise<void> {
@@ -117,7 +119,7 @@ export function setup(begin: Begin): Setup {
     hint.textContent = material
       ? `${bytes(material.facts.bytes)}, about ${short(tokensOf(material.facts))} tokens.`
       : 'A few pages show that it works; a book learns to write like it.';
-    fields.placeholders(options);
+    fields.placeholders({ ...options, prompt: material?.prompt });
     size.say(`${chosenSize.layers} layers, ${chosenSize.width} wide`);
     length.say(`${whole(steps)} steps`);
     try {
@@ -155,12 +157,12 @@ export function setup(begin: Begin): Setup {
   async function go(): Promise<void> {
     if (!material) return;
     const { options, steps } = settings();
-    const { seed = 0, prompt = firstWords(material.beginning), ...others } = options;
+    const { seed = 0, prompt = material.prompt, ...others } = options;
     const every = Math.max(10, Math.round(steps / 20 / 10) * 10);
     begin(material.name, {
       ...others,
       text: material.text,
-      ...{ steps, seed: Number(seed), samples: { every, prompt, maxTokens: 60 }, validation: { every, share: 0.03 } },
+      ...{ steps, seed, samples: { every, prompt, maxTokens: 60 }, validation: { every, share: 0.03 } },
     });
   }
 
@@ -183,7 +185,13 @@ async function materialOf(name: string, text: Blob): Promise<Material> {
   const beginning = await text.slice(0, looked).text();
   // The cut may be within a character.
   const whole = text.size > looked ? beginning.replace(/\uFFFD+$/, '') : beginning;
-  return { name, text, beginning: whole, facts: { bytes: text.size, characters: new Set(whole).size } };
+  return {
+    name,
+    text,
+    beginning: whole,
+    prompt: firstWords(whole),
+    facts: { bytes: text.size, characters: new Set(whole).size },
+  };
 }
 
 function firstWords(text: string): string {

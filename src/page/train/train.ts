@@ -149,12 +149,9 @@ async function follow(work: (events: ContinueOptions) => Promise<TrainResult>): 
     if (view.speed > 0) rememberSpeed(view.speed * (await described));
     view.show(result.interrupted ? 'paused' : 'finished', standing({ step: result.steps, options: training.options }));
   } catch (error) {
-    if (running.signal.aborted) view.show('paused', 'Stopped before its first step');
-    else {
-      view.show('paused', 'Stopped');
-      complain(reasonOf(error));
-    }
-    if (!learning && view.element.dataset.state === 'paused' && (await standsNowhere(training.name))) leave();
+    view.show('paused', 'Stopped');
+    if (!learning && (await standsNowhere(training.name))) leave();
+    if (!running.signal.aborted) complain(reasonOf(error));
   } finally {
     training.running = undefined;
     tab.textContent = usualName;
