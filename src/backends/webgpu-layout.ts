@@ -2,6 +2,7 @@
 // writable bindings that overlap, and more storage buffers than a device has. So memory that a dispatch writes is bound writable
 // throughout, and what overlaps or would be too many becomes one variable, each binding beginning somewhere in it. Pure: no device.
 
+import { InputError } from '../errors.js';
 import { alignment } from '../tensor/plan.js';
 import type { Binding, Dispatch, Element, Slice } from './webgpu-dispatch.js';
 
@@ -52,7 +53,7 @@ export interface LayoutLimits {
   readonly bindingBytes: number;
 }
 
-/** @throws Error when the bindings cannot be laid out: a mistake of the planner, or memory too far apart for this device. */
+/** @throws InputError when one is larger than this device binds; Error when they cannot be laid out: a mistake of the planner. */
 export function layOut<Memory>(
   { shader, bindings }: Pick<Dispatch, 'shader' | 'bindings'>,
   placeOf: (slice: Slice) => Place<Memory>,
@@ -87,7 +88,10 @@ export function layOut<Memory>(
   }
   for (const { names, begin, end } of groups) {
     if (end - begin > limits.bindingBytes) {
-      fail(`'${names}' spans ${end - begin} bytes, the device binds at most ${limits.bindingBytes}`);
+      throw new InputError(
+        `'${names}' of ${shader} takes ${end - begin} bytes at once, but this GPU binds at most ${limits.bindingBytes} ` +
+          '(maxStorageBufferBindingSize): take fewer rows at a time, or compute on the CPU.',
+      );
     }
   }
 

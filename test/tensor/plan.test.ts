@@ -111,29 +111,35 @@ describe('encoding', () => {
 describe('planning', () => {
   it('never overlaps two buffers that live at once, and reuses places', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 300 })), { minLength: 1, maxLength: 40 }), (steps) => {
-        const ops = new Ops();
-        const made = [ops.silu(tensor(1, 5))];
-        for (const [pick, columns] of steps) {
-          const source = made[pick % made.length];
-          const wide = ops.linear(source, weight([columns, source.columns]));
-          made.push(wide);
-        }
-        const program = ops.finish();
-        const plan = planArena(program);
-        const life = program.arena.map((buffer) => {
-          const uses = program.records.flatMap((record, i) => (record.operands.includes(buffer) ? [i] : []));
-          return { buffer, from: uses[0], to: uses[uses.length - 1], start: plan.offsets[buffer.id] };
-        });
-        for (const a of life) {
-          expect(a.start % alignment).toBe(0);
-          expect(a.start + a.buffer.bytes).toBeLessThanOrEqual(plan.bytes);
-          for (const b of life) {
-            if (a === b || a.from > b.to || b.from > a.to) continue;
-            expect(a.start + a.buffer.bytes <= b.start || b.start + b.buffer.bytes <= a.start).toBe(true);
+      fc.property(
+        fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 300 })), { minLength: 1, maxLength: 40 }),
+        fc.boolean(),
+        (steps, inBlocks) => {
+          const block = inBlocks ? 1280 : Number.POSITIVE_INFINITY;
+          const ops = new Ops();
+          const made = [ops.silu(tensor(1, 5))];
+          for (const [pick, columns] of steps) {
+            const source = made[pick % made.length];
+            const wide = ops.linear(source, weight([columns, source.columns]));
+            made.push(wide);
           }
-        }
-      }),
+          const program = ops.finish();
+          const plan = planArena(program, block);
+          const life = program.arena.map((buffer) => {
+            const uses = program.records.flatMap((record, i) => (record.operands.includes(buffer) ? [i] : []));
+            return { buffer, from: uses[0], to: uses[uses.length - 1], start: plan.offsets[buffer.id] };
+          });
+          for (const a of life) {
+            expect(a.start % alignment).toBe(0);
+            expect(a.start + a.buffer.bytes).toBeLessThanOrEqual(plan.bytes);
+            expect((a.start % block) + a.buffer.bytes).toBeLessThanOrEqual(block);
+            for (const b of life) {
+              if (a === b || a.from > b.to || b.from > a.to) continue;
+              expect(a.start + a.buffer.bytes <= b.start || b.start + b.buffer.bytes <= a.start).toBe(true);
+            }
+          }
+        },
+      ),
     );
   });
 
@@ -143,6 +149,7 @@ describe('planning', () => {
     for (let i = 0; i < 10; i++) x = ops.silu(x);
     const program: Program = ops.finish();
     expect(planArena(program).bytes).toBe(2 * 4 * 64 * 4);
+    expect(() => planArena(program, 512)).toThrow(/not enough memory/);
   });
 });
 

@@ -1,0 +1,93 @@
+// What a device does that others do not: it has limits that weights and the arena are split by, may be lost, and tells of mistakes
+// later. Skipped, and said so, without an adapter.
+
+import { describe, expect, it } from 'vitest';
+import { referenceBackend } from '../../src/backends/reference.js';
+import type { WebgpuBackend, WebgpuOptions } from '../../src/backends/webgpu.js';
+import { nodeWebgpuBackend } from '../../src/backends/webgpu-node.js';
+import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
+import { Ops } from '../../src/tensor/ops.js';
+import { relativeError, storedMatrix } from '../backend.suite.js';
+import { failure, gather, random, rows } from '../behaviour.suite.js';
+
+const first = await nodeWebgpuBackend().catch(() => undefined);
+await first?.dispose();
+
+async function withBackend(options: WebgpuOptions, test: (backend: WebgpuBackend) => Promise<void>): Promise<void> {
+  const backend = await nodeWebgpuBackend(options);
+  try {
+    await test(backend);
+  } finally {
+    await backend.dispose();
+  }
+}
+
+describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
+  it.each(['f32', 'q8', 'q4'] as const)('cuts %s weights by rows where a binding is limited', (dtype) =>
+    withBackend({ traits: { bindingBytes: 64 * 128 } }, async (backend) => {
+      const values = random(400 * 64);
+      const table = await backend.upload(storedMatrix(values, [400, 64]), dtype);
+      const reference = referenceBackend();
+      const whole = await reference.upload(storedMatrix(values, [400, 64]), dtype);
+      const run = async (on: Backend, weight: DeviceBuffer, ids: Int32Array): Promise<Float32Array> => {
+        const ops = new Ops();
+        const out = on.create('f32', [3, 400]);
+        ops.linear(ops.embedding(weight, ops.params(3), 3), weight, { into: out });
+        await on.submit(on.compile(ops.finish()), ids).done;
+        return on.read(out);
+      };
+      const ids = Int32Array.of(0, 130, 399);
+      expect(relativeError(await run(backend, table, ids), await run(reference, whole, ids))).toBeLessThan(2e-6);
+      const outside = run(backend, table, Int32Array.of(0, 400, 1));
+      expect(await failure(outside)).toMatchObject({ op: 'embedding', code: 'index-out-of-range' });
+      const ops = new Ops();
+      ops.silu({ buffer: backend.create('f32', [3, 1000]), rows: 3, columns: 1000 });
+      expect(() => backend.compile(ops.finish())).toThrow(/takes 12000 bytes at once, but this GPU binds at most 8192/);
+    }),
+  );
+
+  it('is gone for all that it was asked, and for all that it is asked, when it is lost', () =>
+    withBackend({}, async (backend) => {
+      const x = rows(backend, random(64), 16);
+      const program = gather(backend, x, backend.create('f32', [1, 16]));
+      await backend.submit(program, Int32Array.of(0)).done;
+      const runs = Array.from({ length: 8 }, () => backend.submit(program, Int32Array.of(0)).done);
+      const read = backend.read(x.buffer);
+      backend.device.destroy();
+      const codes = await Promise.all(runs.map(async (run) => (await failure(run.then(() => failed()))).code));
+      expect(codes.at(-1)).toBe('device-lost');
+      expect((await failure(read)).code).toBe('device-lost');
+      await backend.device.lost;
+      const late = backend.submit(program, Int32Array.of(0));
+      expect(await failure(late.done)).toMatchObject({ op: 'gatherRows', code: 'device-lost' });
+      expect(await failure(backend.read(x.buffer))).toMatchObject({ op: 'read', code: 'device-lost' });
+      expect(() => backend.create('f32', [4])).toThrow(/the device is gone/);
+      await expect(backend.upload(storedMatrix(random(4), [2, 2]), 'f32')).rejects.toThrow(/the device is gone/);
+    }));
+
+  it('says what WebGPU says when it is used wrong', () =>
+    withBackend({}, async (backend) => {
+      backend.device.createBuffer({ size: 4, usage: 1 | 128 });
+      const out = backend.create('f32', [4]);
+      await expect(backend.read(out)).rejects.toThrow(/WebGPU: /);
+    }));
+
+  it('tells how many shaders are compiled, and counts its memory', async () => {
+    const told: [number, number][] = [];
+    await withBackend({ onProgress: (...progress) => told.push(progress) }, async (backend) => {
+      const before = backend.memoryBytes;
+      const x = rows(backend, random(64), 16);
+      const program = gather(backend, x, backend.create('f32', [1, 16]));
+      await backend.submit(program, Int32Array.of(0)).done;
+      expect(told.at(-1)).toEqual([2, 2]);
+      expect(backend.memoryBytes - before).toBeGreaterThanOrEqual(64 * 4 + 16 * 4 + program.arenaBytes);
+      backend.free(x.buffer);
+      await backend.read(backend.create('f32', [1]));
+      expect(backend.memoryBytes).toBeLessThan(before + 64 * 4 + program.arenaBytes + 256);
+    });
+  });
+});
+
+function failed(): never {
+  throw new Error('it did not fail');
+}
