@@ -22,6 +22,8 @@ export interface DeviceTraits {
   readonly workgroupSize: number;
   /** Workgroups along one dimension. */
   readonly workgroups: number;
+  /** Only the plain kernels, to judge the fast ones by. */
+  readonly plain?: boolean;
 }
 
 /** Memory that slices lie in; arena places are known only once the whole program was planned. */

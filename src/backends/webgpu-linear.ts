@@ -1,13 +1,26 @@
-// Planner of `linear`: products with weights of every type, in f32 or by 8-bit activations.
+// Planner of `linear`: products with weights of every type, in f32 or by 8-bit activations; the plain kernels are for sizes that those of
+// webgpu-matmul.ts do not take.
 
 import { maxOf } from '../tensor/plan.js';
 import type { Dispatch, OpCall, Planners, Slice } from './webgpu-dispatch.js';
+import { planProduct } from './webgpu-matmul.js';
 import { perElement, read, written } from './webgpu-planning.js';
 import { weightAccess } from './webgpu-weights.js';
 
 export const linearPlanners: Planners = {
   linear(call) {
     const weight = call.weight('weight');
+    const fast = planProduct({
+      device: call.device,
+      rows: call.size('rows'),
+      x: call.operand('x'),
+      weight,
+      residual: call.maybe('residual'),
+      out: call.operand('out'),
+      int8: call.fixed('int8') === 1,
+      scratch: call.scratch,
+    });
+    if (fast) return fast;
     const quantized = call.fixed('int8') && weight.group > 0 ? quantizedRows(call) : undefined;
     const products = weight.parts.map((part): Dispatch => {
       const { bindings, constants, uniforms } = weightAccess(weight, part);

@@ -11,10 +11,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first = (i - row * p.columns) * 32;
   let count = min(32, p.inputs - first);
   let start = p.x_at + row * p.inputs + first;
-  var peak = 0.0;
+  var bits = 0u; // of max|x|: as integers they order as numbers do, and what is no number above all
   for (var k = 0u; k < count; k++) {
-    peak = max(peak, abs(x[start + k]));
+    bits = max(bits, bitcast<u32>(x[start + k]) & 0x7fffffff);
   }
+  let peak = bitcast<f32>(bits);
   var inverse = 0.0;
   if (peak > 0.0) {
     inverse = 127.0 / peak;
