@@ -5,8 +5,8 @@ import { nativeBackend } from './backends/native.js';
 import { referenceBackend } from './backends/reference.js';
 import { nodeWasmBackend } from './backends/wasm-node.js';
 import type { GpuChoice } from './backends/webgpu-node.js';
-import { InputError, messageOf } from './errors.js';
-import { oneOf, type Rule, shown } from './options.js';
+import { InputError, messageOf, shown } from './errors.js';
+import { oneOf, type Rule } from './options.js';
 import type { Backend } from './tensor/backend.js';
 
 export const backendNames = ['auto', 'native', 'webgpu', 'wasm', 'reference'] as const;

@@ -12,6 +12,18 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** A value from outside for a message: as JSON, cut when long. */
+export function shown(value: unknown): string {
+  if (typeof value === 'function') return 'a function';
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? String(value);
+  } catch {
+    text = typeof value === 'bigint' ? String(value) : 'a value that is no JSON'; // nested without end, for one
+  }
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
 /**
  * A text on one line with its control characters (C0 and C1) and those that turn the direction of writing as escapes, so that no
  * name, path or message from outside can move the cursor, colour or hide what a terminal shows.

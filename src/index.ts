@@ -2,13 +2,13 @@
 // and dispose. It joins files, tokenizer, model, backend and engine; rooms never import it. Not the command line (app/).
 
 import { type Checkpoint, explained } from './checkpoint.js';
-import { InputError } from './errors.js';
+import { InputError, shown } from './errors.js';
 import { Engine, type EngineOptions } from './infer/engine.js';
 import { type Prompt, TextModel, type TextModelParts, type TextOptions, type TextPiece, type TextResult } from './infer/text.js';
 import type { LoadedModel } from './model/load.js';
 import { type CacheType, cacheTypes } from './model/parameters.js';
 import { type OpenedModel, type OpenOptions, openModel, openRules } from './open.js';
-import { checkOptions, oneOf, type Rules, rules, shown, wholeFrom } from './options.js';
+import { checkOptions, oneOf, type Rules, rules, wholeFrom } from './options.js';
 import { promptCaching } from './prompt-cache.js';
 import type { Backend } from './tensor/backend.js';
 

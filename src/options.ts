@@ -1,7 +1,7 @@
 // Options of the library, checked as strictly as the command line's: an unknown key and a value out of its range are one sentence
 // that names them. What each option may be is said where the option is; a leaf: every room may import it.
 
-import { InputError, nearest } from './errors.js';
+import { InputError, nearest, shown } from './errors.js';
 
 /** What an option may be, in words and as a test. */
 export interface Rule {
@@ -56,16 +56,4 @@ export function checkOptions<Options extends object>(what: string, options: Opti
     if (value !== undefined && !rule.holds(value))
       throw new InputError(`${what}: ${key} is ${shown(value)}; expected ${rule.says}`);
   }
-}
-
-/** A value for a message, cut when long. */
-export function shown(value: unknown): string {
-  if (typeof value === 'function') return 'a function';
-  let text: string;
-  try {
-    text = JSON.stringify(value) ?? String(value);
-  } catch {
-    text = String(value);
-  }
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }

@@ -7,7 +7,7 @@ import { mixture, processOptions } from '../data/config.js';
 import type { TextProcessor } from '../data/process.js';
 import { checkShares, ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
 import { BatchStream, type StreamOptions } from '../data/stream.js';
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { openCheckpoint } from '../index.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
@@ -202,7 +202,7 @@ function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context
     const { length } = tokenizer.encode(prompt, { bos: true });
     if (length < context) continue;
     throw new InputError(
-      `${file}: samples.prompts: ${JSON.stringify(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
+      `${file}: samples.prompts: ${shown(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
     );
   }
 }

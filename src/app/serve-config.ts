@@ -2,7 +2,7 @@
 // come first.
 
 import { type Command, InvalidArgumentError, type Option } from 'commander';
-import { InputError, nearest } from '../errors.js';
+import { InputError, nearest, shown } from '../errors.js';
 import { parseYaml } from '../io/config.js';
 import { isObject } from '../io/json.js';
 import { readTextFile } from './terminal.js';
@@ -35,18 +35,18 @@ export async function readConfigFile(command: Command, file: string): Promise<st
 function read(option: Option, given: unknown, where: string): unknown {
   if (!option.required) {
     if (typeof given === 'boolean') return given;
-    throw new InputError(`${where} is ${JSON.stringify(given)}; expected true or false`);
+    throw new InputError(`${where} is ${shown(given)}; expected true or false`);
   }
   const texts = [given].flat().map((item) => scalar(item, where));
   try {
     return texts.reduce<unknown>((before, text) => (option.parseArg ? option.parseArg(text, before as never) : text), undefined);
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
-    throw new InputError(`${where} is ${JSON.stringify(given)}. ${error.message}`);
+    throw new InputError(`${where} is ${shown(given)}. ${error.message}`);
   }
 }
 
 function scalar(value: unknown, where: string): string {
   if (typeof value === 'string' || typeof value === 'number') return String(value);
-  throw new InputError(`${where} is ${JSON.stringify(value)}; expected a text or a number`);
+  throw new InputError(`${where} is ${shown(value)}; expected a text or a number`);
 }

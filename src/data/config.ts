@@ -2,7 +2,7 @@
 // CoreNet's own nesting, with weights, packing and the like beside them. Checked here; nothing is opened.
 
 import { z } from 'zod';
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { checkConfig, parseYaml } from '../io/config.js';
 import { isObject } from '../io/json.js';
 import type { ProcessOptions } from './process.js';
@@ -112,7 +112,7 @@ const FILE_ID = /\{file_id(?::(0?\d*)d?)?\}/g;
 /** The files of one corpus, relative paths put behind `base`. Throws `InputError` when name and range do not go together. */
 export function corpusFiles(corpus: CorpusConfig, base = ''): CorpusFile[] {
   const { file_name, text_key, file_id_range, separator } = corpus;
-  const wrong = (what: string): InputError => new InputError(`file_name ${JSON.stringify(file_name)}: ${what}`);
+  const wrong = (what: string): InputError => new InputError(`file_name ${shown(file_name)}: ${what}`);
   const numbered = file_name.search(FILE_ID) >= 0;
   if (/[{}]/.test(file_name.replace(FILE_ID, ''))) throw wrong('braces may only hold file_id, as in {file_id:05d}');
   if (numbered && !file_id_range) throw wrong('holds a file_id, so file_id_range must say which, as in [0, 100]');
@@ -135,8 +135,7 @@ export function mixture(corpora: readonly CorpusConfig[], base = ''): { files: C
   const weighted = corpora.filter(({ weight }) => weight !== undefined);
   if (weighted.length === 0) return [{ files: corpora.flatMap((corpus) => corpusFiles(corpus, base)), weight: 1 }];
   const without = corpora.find(({ weight }) => weight === undefined);
-  if (without)
-    throw new InputError(`file_name ${JSON.stringify(without.file_name)} has no weight, but others have; give each one`);
+  if (without) throw new InputError(`file_name ${shown(without.file_name)} has no weight, but others have; give each one`);
   return corpora.map((corpus) => ({ files: corpusFiles(corpus, base), weight: corpus.weight! }));
 }
 

@@ -2,7 +2,7 @@
 // fields that such files have and TRL's names for them; how a conversation becomes ids (a chat template) is the caller's. Pairs of
 // answers are preferences.ts; how examples become batches is examples-source.ts.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { quoted } from '../io/json.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -166,9 +166,7 @@ export function messagesAt(row: FileRow, field: string): Message[] {
   return found.map((message: unknown, i) => {
     const { role, content } = (message ?? {}) as Record<string, unknown>;
     if (role !== 'system' && role !== 'user' && role !== 'assistant') {
-      throw new InputError(
-        `${where}: message ${i + 1} has the role ${JSON.stringify(role)}, expected "system", "user" or "assistant"`,
-      );
+      throw new InputError(`${where}: message ${i + 1} has the role ${shown(role)}, expected "system", "user" or "assistant"`);
     }
     if (typeof content !== 'string') throw new InputError(`${where}: message ${i + 1} (${role}) has no text as its content`);
     return { role, content };

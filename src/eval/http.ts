@@ -3,7 +3,7 @@
 // requests are ids and equal the harness's; without one they are text, and where the continuation begins is read off the
 // server's offsets.
 
-import { InputError, messageOf } from '../errors.js';
+import { InputError, messageOf, shown } from '../errors.js';
 import { shownAddress, withShownAddresses } from '../io/address.js';
 import {
   cutAtStops,
@@ -134,9 +134,7 @@ interface Target {
 function completionsUrl(base: string): Target {
   const parsed = URL.canParse(base) ? new URL(base) : undefined;
   if (parsed?.protocol !== 'http:' && parsed?.protocol !== 'https:') {
-    throw new InputError(
-      `${JSON.stringify(shownAddress(base))} is no address of a server: expected one like http://localhost:8000`,
-    );
+    throw new InputError(`${shown(shownAddress(base))} is no address of a server: expected one like http://localhost:8000`);
   }
   const { username, password, search } = parsed;
   const trimmed = shownAddress(base).replace(/\/+$/, '');
@@ -179,9 +177,7 @@ function tokensBetween(
   let end = offsets.length;
   while (end > 0 && offsets[end - 1] - shift >= to) end--;
   if (start < 0 || start >= end) {
-    throw new InputError(
-      `${url}: no token of ${JSON.stringify(prompt.slice(-40))} begins after the context: does it echo the prompt?`,
-    );
+    throw new InputError(`${url}: no token of ${shown(prompt.slice(-40))} begins after the context: does it echo the prompt?`);
   }
   return [start, end];
 }
@@ -293,7 +289,7 @@ function parseAnswer(text: string, url: string): Record<string, unknown> {
   } catch {
     // said below
   }
-  throw new InputError(`${url}: the answer is not JSON: ${JSON.stringify(text.slice(0, 80))}`);
+  throw new InputError(`${url}: the answer is not JSON: ${shown(text)}`);
 }
 
 /** What the server says went wrong: OpenAI's and FastAPI's forms, else the beginning of the text. */

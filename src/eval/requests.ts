@@ -1,7 +1,7 @@
 // From a task and its documents to the very requests that lm-evaluation-harness sends: few-shot examples drawn as Python draws
 // them, prompts put together, answers to be scored (api/task.py and api/samplers.py there). Nothing is scored here.
 
-import { InputError, messageOf } from '../errors.js';
+import { InputError, messageOf, shown } from '../errors.js';
 import { jsonText } from '../python/format.js';
 import { lstrip, pythonString, rstrip } from '../python/text.js';
 import { fromData } from '../python/values.js';
@@ -264,7 +264,7 @@ type Asked = Pick<Instance, 'loglikelihood' | 'rolling' | 'generate'>;
 function checkTarget(target: Target, choices: readonly string[]): void {
   for (const item of typeof target === 'object' ? target : [target]) {
     if (typeof item === 'number') choiceAt(choices, item);
-    else if (!choices.includes(item)) throw new InputError(`the answer is ${JSON.stringify(item)}, which is none of the choices`);
+    else if (!choices.includes(item)) throw new InputError(`the answer is ${shown(item)}, which is none of the choices`);
   }
 }
 

@@ -2,7 +2,7 @@
 // tasks, groups, tags or definitions of its own, each perhaps with other settings; a tag stands for the tasks that bear it. What a
 // file asks for that cannot be done here is refused when its task is asked for. Reading files and `include` are io/node's.
 
-import { InputError, messageOf, nearest } from '../errors.js';
+import { InputError, messageOf, nearest, shown } from '../errors.js';
 import type { Task, TaskGroup } from './task.js';
 import { taskFromObject } from './user-task.js';
 
@@ -98,8 +98,7 @@ export class TaskRegistry {
 
   private member(member: unknown, group: string, file: string, inherited: Fields, way: readonly string[]): (Task | TaskGroup)[] {
     if (typeof member === 'string') return this.reference(member, inherited, file, group, way);
-    if (typeof member !== 'object' || member === null)
-      throw new InputError(`${file}: group "${group}" lists ${JSON.stringify(member)}`);
+    if (typeof member !== 'object' || member === null) throw new InputError(`${file}: group "${group}" lists ${shown(member)}`);
     const fields = member as Fields;
     const name = fields.group ?? fields.task;
     if (typeof name !== 'string') throw new InputError(`${file}: an entry of group "${group}" has neither task nor group`);
@@ -133,12 +132,12 @@ function aggregations(list: unknown, file: string, group: string): TaskGroup['ag
     if (typeof metric !== 'string')
       throw new InputError(`${file}: aggregate_metric_list of group "${group}" has an entry without metric`);
     if (aggregation !== 'mean')
-      throw new InputError(`${file}: group "${group}" aggregates ${metric} by ${shown(aggregation)}; only mean is there`);
+      throw new InputError(`${file}: group "${group}" aggregates ${metric} by ${named(aggregation)}; only mean is there`);
     return { metric, weight_by_size: weighs !== false };
   });
 }
 
-function shown(value: unknown): string {
+function named(value: unknown): string {
   const name = (value as { '!function'?: string } | null)?.['!function'];
-  return name === undefined ? JSON.stringify(value) : `the Python function ${name}`;
+  return name === undefined ? shown(value) : `the Python function ${name}`;
 }

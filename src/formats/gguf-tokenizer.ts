@@ -1,7 +1,7 @@
 // A SentencePiece vocabulary in GGUF's keys (tokenizer.ggml.model "llama") to and from the files of Hugging Face's layout: what is
 // read becomes a tokenizer.model, a tokenizer_config.json and a chat template, for the readers that know those. No other vocabularies.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { type GgufContents, type GgufValue, isNumbers, isTexts, textAt } from '../io/gguf.js';
 import type { GgufEntry } from '../io/gguf-write.js';
 import { jsonBytes } from '../io/json.js';
@@ -21,7 +21,7 @@ export function readTokenizerTexts(metadata: GgufContents['metadata'], file: str
   if (kind === undefined || kind === 'no_vocab' || kind === 'none') return undefined;
   if (name !== 'tokenizer.model' && name !== 'tokenizer_config.json') return undefined;
   if (kind !== 'llama') {
-    throw new InputError(`${file}: ${prefix}model is ${JSON.stringify(kind)}; only "llama" (SentencePiece BPE) is supported`);
+    throw new InputError(`${file}: ${prefix}model is ${shown(kind)}; only "llama" (SentencePiece BPE) is supported`);
   }
   return name === 'tokenizer.model' ? tokenizerModel(metadata, file) : tokenizerConfig(metadata);
 }

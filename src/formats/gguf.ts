@@ -1,7 +1,7 @@
 // llama.cpp's `openelm` models in GGUF: keys to a config and back, tensor names, the gate and the up projection that lie apart there
 // and together here. The container is io/gguf.ts, the vocabulary gguf-tokenizer.ts.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import type { ByteSource, Piece, StoredTensor } from '../io/bytes.js';
 import { toFloat32 } from '../io/decode.js';
 import { type GgufContents, type GgufTensor, type GgufValue, isNumbers, isTexts, readGguf } from '../io/gguf.js';
@@ -21,14 +21,14 @@ export async function readGgufModel(source: ByteSource): Promise<ModelFile & { r
     format: 'gguf',
     config,
     contents,
-    metadata: Object.fromEntries([...contents.metadata].map(([key, value]) => [key, shown(value)])),
+    metadata: Object.fromEntries([...contents.metadata].map(([key, value]) => [key, inWords(value)])),
     text: async (name) => readTokenizerTexts(contents.metadata, source.name, name),
     tensors: (of) => tensorsOf(contents.tensors, of, config.layers.length),
   };
 }
 
 /** A value in a few words. */
-function shown(value: GgufValue): string {
+function inWords(value: GgufValue): string {
   if (isTexts(value)) return `${value.starts.length} texts`;
   if (!isNumbers(value)) return String(value);
   const { numbers } = value;
@@ -39,7 +39,7 @@ function shown(value: GgufValue): string {
 function configFrom({ metadata, tensors }: GgufContents, file: string): ModelConfig {
   const architecture = metadata.get('general.architecture');
   if (architecture !== 'openelm') {
-    throw new InputError(`${file}: general.architecture is ${JSON.stringify(architecture ?? null)}; only "openelm" is supported`);
+    throw new InputError(`${file}: general.architecture is ${shown(architecture ?? null)}; only "openelm" is supported`);
   }
   const parts = metadata.get('split.count');
   if (typeof parts === 'number' && parts > 1) {

@@ -3,7 +3,7 @@
 // bits, groups of 32, 64 and 128. Written: 4 and 8 bits, by the rule of mlx's `affine_quantize`.
 // https://github.com/ml-explore/mlx/blob/main/mlx/backend/cpu/quantized.cpp
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { unpackCodes } from '../io/affine.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { toFloat32 } from '../io/decode.js';
@@ -27,7 +27,7 @@ export function affineFormats(config: unknown, file: string): AffineFormats | un
   const quantization = isObject(config) ? config.quantization : undefined;
   if (quantization === undefined || quantization === null) return undefined;
   const wrong = (key: string, value: unknown, wanted: string): never => {
-    throw new InputError(`${file}: ${key} is ${JSON.stringify(value)?.slice(0, 80) ?? 'missing'}; ${wanted} is expected`);
+    throw new InputError(`${file}: ${key} is ${shown(value)}; ${wanted} is expected`);
   };
   const format = (value: Record<string, unknown>, key: string): AffineFormat => {
     const { bits, group_size: groupSize, mode = 'affine' } = value;

@@ -2,7 +2,7 @@
 // groups, alternatives and repetitions; a rule ends with its line unless a group is open or `|` comes next. Not the steps by
 // token id (`<[5]>`), which no text has: they are refused by name.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { anyCharacter, characterSet, complement, lastCharacter, type Range, without } from './characters.js';
 import { choice, type Expression, type Grammar, repeat, rule, sequence } from './expression.js';
 import { Scanner } from './scanner.js';
@@ -41,7 +41,7 @@ class Parser extends Scanner {
       this.space(true);
       this.rules.set(name, this.alternatives(false));
       if (this.at < this.characters.length && !this.peek('\n') && !this.peek('\r'))
-        this.fail(`${JSON.stringify(this.characters[this.at])} is not expected here`);
+        this.fail(`${shown(this.characters[this.at])} is not expected here`);
       this.space(true);
     }
     for (const [name, place] of this.used)

@@ -1,6 +1,7 @@
 // The keywords of JSON Schema: what each leaves of shapes. What cannot be held while a text is written token by token is refused by
 // name and place, never passed over.
 
+import { shown } from '../errors.js';
 import { annotations, type Keyword, refusalOf, type SchemaReader } from './json-reader.js';
 import { anything, isRecord, type JsonType, jsonTypes, refuse, type SchemaAt, type Shape } from './json-shape.js';
 import { formats } from './json-text.js';
@@ -12,12 +13,12 @@ function asks(part: (value: unknown, at: SchemaAt) => Partial<Shape>): Keyword {
 
 function count(name: string, value: unknown, { path }: SchemaAt): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return value;
-  return refuse(path, `${name} is ${JSON.stringify(value)}; expected a whole number`);
+  return refuse(path, `${name} is ${shown(value)}; expected a whole number`);
 }
 
 function bound(name: string, exclusive: boolean, side: 'least' | 'most'): Keyword {
   return asks((value, { path }) => {
-    if (typeof value !== 'number') refuse(path, `${name} is ${JSON.stringify(value)}; expected a number`);
+    if (typeof value !== 'number') refuse(path, `${name} is ${shown(value)}; expected a number`);
     return { number: { ...anything.number, [side]: { value, exclusive } } };
   });
 }
@@ -92,7 +93,7 @@ const typesOf = (names: readonly unknown[]): Partial<Shape> | undefined => {
 export const keywords: Readonly<Record<string, Keyword>> = {
   type: asks((value, { path }) => {
     const found = typesOf([value].flat());
-    return found ?? refuse(path, `there is no type ${JSON.stringify(value)}`);
+    return found ?? refuse(path, `there is no type ${shown(value)}`);
   }),
   enum: asks((value, { path }) => {
     if (!Array.isArray(value)) refuse(path, 'enum must be a list of values');
@@ -104,8 +105,7 @@ export const keywords: Readonly<Record<string, Keyword>> = {
   exclusiveMinimum: bound('exclusiveMinimum', true, 'least'),
   exclusiveMaximum: bound('exclusiveMaximum', true, 'most'),
   multipleOf: (shapes, value, { path }, _schema, reader) => {
-    if (typeof value !== 'number' || !(value > 0))
-      refuse(path, `multipleOf is ${JSON.stringify(value)}; expected a number above 0`);
+    if (typeof value !== 'number' || !(value > 0)) refuse(path, `multipleOf is ${shown(value)}; expected a number above 0`);
     const numbers = shapes.some(({ types }) => types.includes('number'));
     if (numbers && !(Number.isInteger(value) && value <= 10_000))
       refuse(path, `multipleOf ${value} is not supported, only whole numbers up to 10000 are`);
@@ -120,7 +120,7 @@ export const keywords: Readonly<Record<string, Keyword>> = {
   format: asks((value, { path }) => {
     const source = typeof value === 'string' && Object.hasOwn(formats, value) ? formats[value] : undefined;
     if (source === undefined)
-      refuse(path, `the format ${JSON.stringify(value)} is not supported; supported are ${Object.keys(formats).join(', ')}`);
+      refuse(path, `the format ${shown(value)} is not supported; supported are ${Object.keys(formats).join(', ')}`);
     return { string: { ...anything.string, patterns: [{ source, mode: 'whole', path }] } };
   }),
   minItems: sized('minItems', 'array', 'least'),

@@ -2,7 +2,7 @@
 // hold at once, references are followed. Also asks shapes whether a value has them and whether they exclude one another. The
 // keywords are `json-keywords.ts`; unknown ones are refused, as they may be misspelt.
 
-import { nearest } from '../errors.js';
+import { nearest, shown } from '../errors.js';
 import { type Automaton, accepts, intersection, isEmpty } from './automaton.js';
 import { automatonOf } from './builder.js';
 import { anyCharacter } from './characters.js';
@@ -69,7 +69,7 @@ export class SchemaReader {
     const { schema, path } = at;
     if (schema === true) return [anything];
     if (schema === false) return [];
-    if (!isRecord(schema)) refuse(path, `${JSON.stringify(schema)} is no schema; expected an object, true or false`);
+    if (!isRecord(schema)) refuse(path, `${shown(schema)} is no schema; expected an object, true or false`);
     const known = this.known.get(path);
     if (known) return known;
     if (this.underWay.has(path)) refuse(path, 'it refers to itself without a value in between');
@@ -236,5 +236,5 @@ function anchorsOf(root: unknown): Map<string, SchemaAt> {
 
 export function refusalOf(name: string, known: readonly string[] = []): string {
   const guess = nearest(name, known);
-  return `the keyword ${JSON.stringify(name)} is not supported${guess ? `; did you mean ${guess}?` : ''}`;
+  return `the keyword ${shown(name)} is not supported${guess ? `; did you mean ${guess}?` : ''}`;
 }

@@ -3,7 +3,7 @@
 // from the messages, so that `</s>` written by the template ends a turn and `</s>` typed by a user does not.
 // No model and no history here; the Jinja interpreter is loaded on first use.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { decodeUtf8, parseJson } from '../io/json.js';
 import { anyOf, applyRules, findTokens, placesOf, type TokenRule, type TokenStretch } from '../tokenizer/stretches.js';
 
@@ -100,7 +100,7 @@ export async function renderChatSegments(
     const count = own.reduce((sum, text) => sum + text.split(token).length - 1, 0);
     if (count > harmless.split(token).length - 1) {
       throw new InputError(
-        `a message would turn into the special token ${JSON.stringify(token)} in this model's chat template: take such text out of the messages`,
+        `a message would turn into the special token ${shown(token)} in this model's chat template: take such text out of the messages`,
       );
     }
   }
@@ -171,9 +171,7 @@ export async function encodeConversation(
   const told = JSON.stringify([tools, ...messages.map((message) => message.tool_calls)]);
   const special = [...tokenizer.specialTokens.keys()].find((token) => token !== '' && told.includes(token));
   if (special !== undefined)
-    throw new InputError(
-      `the tools or their calls hold the special token ${JSON.stringify(special)}: take such text out of them`,
-    );
+    throw new InputError(`the tools or their calls hold the special token ${shown(special)}: take such text out of them`);
   const segments = await renderChatSegments(messages, {
     template,
     bosToken: tokenizer.piece(tokenizer.bosId) ?? null,
@@ -251,7 +249,7 @@ function checkMessages(messages: readonly ChatMessage[], template: string | unde
   for (const [i, { role, content }] of messages.entries()) {
     const known = role === 'system' || role === 'user' || role === 'assistant' || (role === 'tool' && definesTools(template));
     if (!known) {
-      throw new InputError(`message ${i + 1} has the role ${JSON.stringify(role)}, expected "system", "user" or "assistant"`);
+      throw new InputError(`message ${i + 1} has the role ${shown(role)}, expected "system", "user" or "assistant"`);
     }
     if (typeof content !== 'string') throw new InputError(`message ${i + 1} (${role}) has no text as its content`);
   }

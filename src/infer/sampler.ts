@@ -3,7 +3,7 @@
 // presence penalty, which transformers does not have: here, as in vLLM and llama.cpp], temperature, top-k, top-p, min-p,
 // typical-p; then the softmax and one draw. Knows nothing of models and text.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import type { TokenMask } from './constraint.js';
 import {
   applyPenalties,
@@ -81,9 +81,7 @@ export function resolveSampling(options: SamplingOptions): ResolvedSampling & { 
     if (value === undefined) continue;
     const range = samplingRanges[name];
     if (typeof value !== 'number' || !range.holds(value)) {
-      throw new InputError(
-        `the sampling option ${name} must be ${range.says}, but it is ${JSON.stringify(value) ?? String(value)}`,
-      );
+      throw new InputError(`the sampling option ${name} must be ${range.says}, but it is ${shown(value)}`);
     }
     resolved[name] = value;
   }
@@ -99,9 +97,9 @@ export function isGreedy(options: SamplingOptions & { logitBias?: LogitBias }): 
 /** [id, bias] pairs; an id past the vocabulary is no fault here. Throws `InputError` naming what is no id or no number. */
 function biasesOf(logitBias: LogitBias | undefined): [number, number][] {
   return Object.entries(logitBias ?? {}).map(([key, value]) => {
-    if (!/^\d+$/.test(key)) throw new InputError(`the logit bias names ${JSON.stringify(key)}; expected token ids`);
+    if (!/^\d+$/.test(key)) throw new InputError(`the logit bias names ${shown(key)}; expected token ids`);
     if (typeof value !== 'number' || !Number.isFinite(value)) {
-      throw new InputError(`the logit bias of id ${key} is ${JSON.stringify(value)}; expected a number`);
+      throw new InputError(`the logit bias of id ${key} is ${shown(value)}; expected a number`);
     }
     return [Number(key), value];
   });

@@ -2,7 +2,7 @@
 // beginning of one is held back until it is decided. Aho-Corasick (Aho and Corasick 1975): time linear in the text, whatever
 // the stop strings are. Sees text only; token ids that end an answer are the engine's matter.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 
 /** A prefix of some stop string; the root is the empty one. */
 class Node {
@@ -88,7 +88,7 @@ function build(stops: readonly string[]): Node {
   const root = new Node(0);
   for (const stop of stops) {
     if (typeof stop !== 'string' || stop === '') {
-      throw new InputError(`a stop string must be text of at least one character, but ${JSON.stringify(stop)} was given`);
+      throw new InputError(`a stop string must be text of at least one character, but ${shown(stop)} was given`);
     }
     let node = root;
     for (let i = 0; i < stop.length; i++) {

@@ -1,8 +1,8 @@
 // Text in, text out: joins a tokenizer to the engine. Streams pieces of text that never end in half a character and never
 // show the beginning of a stop string; encodes prompts and conversations; scores text. Ids, slots and steps are `engine.ts`.
 
-import { InputError } from '../errors.js';
-import { checkOptions, oneOf, type Rule, type Rules, rules, shown, wholeFrom } from '../options.js';
+import { InputError, shown } from '../errors.js';
+import { checkOptions, oneOf, type Rule, type Rules, rules, wholeFrom } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type ChatMessage, definesTools, encodeConversation, type Tools } from './chat.js';
 import { type Constraint, type ConstraintOptions, Constraints } from './constraint.js';

@@ -2,7 +2,7 @@
 // small enough to be wanted whole in JavaScript (goldens, norms, tests); big weights go to a backend by range instead.
 // Little-endian hosts only, like everything else here.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { DTYPE_BYTES, type StoredDType, type StoredTensor } from './bytes.js';
 import { decodeBfloat16, decodeFloat16 } from './float16.js';
 
@@ -47,7 +47,7 @@ async function decodeTensor<T>(tensor: StoredTensor, decode: (bytes: Uint8Array,
     return decode(bytes, tensor.dtype);
   } catch (error) {
     if (error instanceof InputError)
-      throw new InputError(`${tensor.source.name}: tensor ${JSON.stringify(tensor.name)}: ${error.message}`);
+      throw new InputError(`${tensor.source.name}: tensor ${shown(tensor.name)}: ${error.message}`);
     throw error;
   }
 }

@@ -2,7 +2,7 @@
 // length checked against the file before it is used. What the keys and names mean to a model is in formats/gguf.ts, writing in
 // gguf-write.ts. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import type { ByteSource } from './bytes.js';
 import { type BlockName, blockTypes, isBlockName, typeNumbers } from './gguf-blocks.js';
 import { quoted } from './json.js';
@@ -178,7 +178,7 @@ function parse(cursor: Cursor, fileSize: number): GgufContents {
   const entries = Array.from({ length: tensorCount }, () => readEntry(cursor));
   const alignment = metadata.get('general.alignment') ?? 32;
   if (typeof alignment !== 'number' || !(alignment >= 1 && alignment <= 1 << 20) || (alignment & (alignment - 1)) !== 0) {
-    throw new InputError(`${file}: general.alignment is ${JSON.stringify(alignment)}; a power of two is expected`);
+    throw new InputError(`${file}: general.alignment is ${shown(alignment)}; a power of two is expected`);
   }
   const dataStart = Math.ceil(cursor.at / alignment) * alignment;
   const names = new Set<string>();

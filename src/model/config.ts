@@ -3,7 +3,7 @@
 // The layer-wise scaling is that of the OpenELM paper, section 2.1, with the rounding of CoreNet's `GPTConfig`
 // (corenet/modeling/models/language_modeling/general_gpt.py). Not here: reading files, and the names of tensors.
 
-import { InputError, nearest } from '../errors.js';
+import { InputError, nearest, shown } from '../errors.js';
 import { FieldReader } from './fields.js';
 
 /** One decoder layer's widths. */
@@ -143,7 +143,7 @@ export function configFromName(name: string, overrides: Partial<ConfigFields> = 
   if (!Object.hasOwn(BUILT_IN, name)) {
     const guess = nearest(name, configNames);
     const hint = guess ? `did you mean ${guess}?` : `known are ${configNames.join(', ')}`;
-    throw new InputError(`there is no built-in model shape named ${JSON.stringify(name.slice(0, 80))}; ${hint}`);
+    throw new InputError(`there is no built-in model shape named ${shown(name)}; ${hint}`);
   }
   return configFromFields({ ...BUILT_IN[name], ...overrides }, name);
 }
@@ -158,7 +158,7 @@ export function configFromFields(fields: unknown, where: string): ModelConfig {
     if (!(FIELD_NAMES as readonly string[]).includes(key)) {
       const guess = nearest(key.slice(0, 80), FIELD_NAMES);
       throw new InputError(
-        `${where}: unknown field ${JSON.stringify(key.slice(0, 80))}; ${guess ? `did you mean ${guess}?` : `known are ${FIELD_NAMES.join(', ')}`}`,
+        `${where}: unknown field ${shown(key)}; ${guess ? `did you mean ${guess}?` : `known are ${FIELD_NAMES.join(', ')}`}`,
       );
     }
   }

@@ -1,7 +1,7 @@
 // Adapters in PEFT's files, adapter_config.json and adapter_model.safetensors, both ways: Python's PEFT loads what is written here.
 // Only LoRA and DoRA without biases; a config that asks for more is refused by name rather than half applied.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import type { ByteSink, StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
@@ -32,13 +32,12 @@ export async function readPeft(config: unknown, tensors: ReadonlyMap<string, Sto
   if (typeof config !== 'object' || config === null || Array.isArray(config))
     throw new InputError(`${file}: expected keys and values`);
   const keys = config as Record<string, unknown>;
-  if (keys.peft_type !== 'LORA')
-    throw new InputError(`${file}: peft_type is ${JSON.stringify(keys.peft_type)}; only LORA is known`);
+  if (keys.peft_type !== 'LORA') throw new InputError(`${file}: peft_type is ${shown(keys.peft_type)}; only LORA is known`);
   for (const [key, harmless] of Object.entries(unsupported)) {
     const value = keys[key];
     const empty = Array.isArray(value) && value.length === 0;
     if (value !== undefined && !empty && !harmless.includes(value)) {
-      throw new InputError(`${file}: ${key} is ${JSON.stringify(value)}, which is not supported`);
+      throw new InputError(`${file}: ${key} is ${shown(value)}, which is not supported`);
     }
   }
   const alpha = numberOf(keys.lora_alpha, 8, `${file}: lora_alpha`);
@@ -90,7 +89,7 @@ export async function readPeft(config: unknown, tensors: ReadonlyMap<string, Sto
 function numberOf(value: unknown, otherwise: number, where: string): number {
   if (value === undefined || value === null) return otherwise;
   if (typeof value !== 'number' || !Number.isFinite(value))
-    throw new InputError(`${where} is ${JSON.stringify(value)}; expected a number`);
+    throw new InputError(`${where} is ${shown(value)}; expected a number`);
   return value;
 }
 
@@ -101,7 +100,7 @@ function patternValue(patterns: unknown, name: string): number | undefined {
     try {
       if (typeof value === 'number' && new RegExp(`^(.*\\.)?(${key})$`).test(name)) return value;
     } catch {
-      throw new InputError(`adapter_config.json: alpha_pattern: ${JSON.stringify(key)} is no regular expression`);
+      throw new InputError(`adapter_config.json: alpha_pattern: ${shown(key)} is no regular expression`);
     }
   }
   return undefined;

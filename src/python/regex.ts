@@ -1,7 +1,7 @@
 // Python's regular expressions (its re module, on texts) as JavaScript's: the same syntax with what differs written out (classes by Unicode,
 // \Z, $ before a last newline, named groups). What JavaScript has not (possessive and atomic groups, conditions, comments) is refused.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 
 const word = '\\p{L}\\p{N}_';
 const space = ' \\t\\n\\r\\f\\v\\x1c-\\x1f\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
@@ -14,7 +14,7 @@ const special = /[\^$\\.*+?()[\]{}|/-]/;
 /** Global. Throws `InputError` that says what of the pattern there is not, or that it is none. */
 export function pythonRegex(pattern: string): RegExp {
   const fail = (what: string): never => {
-    throw new InputError(`the regular expression ${JSON.stringify(pattern)} ${what}`);
+    throw new InputError(`the regular expression ${shown(pattern)} ${what}`);
   };
   let flags = 'gu';
   let source = pattern;

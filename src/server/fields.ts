@@ -1,7 +1,7 @@
 // The fields of a JSON body, each with what it may be, so that a wrong one is answered by name. Null is as if left out, unknown
 // fields are passed over, as OpenAI's clients expect; fields that are known but not supported are refused, so that nobody is misled.
 
-import { shown } from '../options.js';
+import { shown } from '../errors.js';
 import { ApiError, badField } from './errors.js';
 
 export type Body = Readonly<Record<string, unknown>>;

@@ -1,6 +1,7 @@
 // Who may ask: keys are compared in constant time; on this machine only its own names are answered to (a page that rebinds its
 // name to 127.0.0.1 sends its own), and pages of other origins only when they are listed.
 
+import { shown } from '../errors.js';
 import { ApiError } from './errors.js';
 
 export interface GuardOptions {
@@ -21,10 +22,7 @@ export function checkSource(request: Request, { origins = [], hosts }: GuardOpti
   const given = (request.headers.get('host') ?? host).toLowerCase();
   const name = given.replace(/:\d*$/, '');
   if (hosts && !hosts.includes(name))
-    throw new ApiError(
-      403,
-      `this server does not answer to the name ${JSON.stringify(name.slice(0, 80))} (--allow-host adds one)`,
-    );
+    throw new ApiError(403, `this server does not answer to the name ${shown(name)} (--allow-host adds one)`);
   const origin = request.headers.get('origin');
   if (origin === null || isAllowed(origin, origins)) return;
   if (origin === `${protocol}//${given}` || origin === `http://${given}` || origin === `https://${given}`) return;

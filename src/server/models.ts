@@ -1,7 +1,7 @@
 // The models of a server: each is loaded when it is first asked for, and the one that was used longest ago is put away when the next
 // does not fit beside those that are there. An adapter is a model of its own name on its base. How one is loaded is the caller's.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import type { TextModel } from '../infer/text.js';
 import { ApiError } from './errors.js';
 
@@ -184,7 +184,7 @@ export class Models {
     const found = all.find(({ id }) => id === name) ?? all.find(({ id }) => `${id}:latest` === name);
     if (found) return found;
     const names = all.map(({ id }) => id).join(', ');
-    throw new ApiError(404, `there is no model ${JSON.stringify(name)} here; there is ${names}`, {
+    throw new ApiError(404, `there is no model ${shown(name)} here; there is ${names}`, {
       ...{ code: 'model_not_found', param: 'model' },
     });
   }

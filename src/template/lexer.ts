@@ -1,7 +1,7 @@
 // Jinja source to tokens, by the rules of Jinja2's lexer.py: white space control (`-`, `+`, trim_blocks, lstrip_blocks), raw blocks,
 // comments, newlines of any kind, names in any script. Meaning is the parser's.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { intOf } from '../python/arithmetic.js';
 import { SPACE } from '../python/text.js';
 import type { Value } from '../python/values.js';
@@ -202,7 +202,7 @@ class Lexer {
   private name(): boolean {
     const word = this.take(name);
     if (word === undefined) return false;
-    if (!identifier.test(word)) this.fail(`invalid character in the name ${JSON.stringify(word)}`);
+    if (!identifier.test(word)) this.fail(`invalid character in the name ${shown(word)}`);
     this.push('name', word);
     return true;
   }

@@ -2,7 +2,7 @@
 // are added, tokens added to the vocabulary, how spaces are written (tokenizer_config.json, added_tokens.json, special_tokens_map.json,
 // and a tokenizer.json beside a tokenizer.model). Here they are read and joined; the readers of vocabularies apply them.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import type { TokenRule } from './stretches.js';
 
 /** A token beyond the trained pieces. `special` ones are found in template text only, others in any text. */
@@ -83,8 +83,7 @@ export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | u
 }
 
 function fail(file: string, key: string, value: unknown, wanted: string): never {
-  const shown = JSON.stringify(value) ?? 'missing';
-  throw new InputError(`${file}: ${key} is ${shown.length > 80 ? `${shown.slice(0, 80)}...` : shown}; ${wanted} is expected`);
+  throw new InputError(`${file}: ${key} is ${value === undefined ? 'missing' : shown(value)}; ${wanted} is expected`);
 }
 
 function object(value: unknown, file: string, key = 'the file'): Json {
@@ -142,8 +141,7 @@ function addedTokens(config: Json, listed: unknown, whole: Json, special: Readon
     if (!Number.isSafeInteger(id) || id < 0) fail(file, key, id, 'an id');
     if (typeof content !== 'string' || content === '') fail(file, key, content, 'a text');
     const other = tokens.get(id);
-    if (other && other.content !== content)
-      fail(file, key, content, `${JSON.stringify(other.content)}, which has the id ${id} already,`);
+    if (other && other.content !== content) fail(file, key, content, `${shown(other.content)}, which has the id ${id} already,`);
     // The first file that describes a token decides: tokenizer_config.json before tokenizer.json, as transformers does.
     const described = other?.rule ?? rule;
     tokens.set(id, {

@@ -2,7 +2,7 @@
 // (normalizer Prepend + Replace) or Metaspace. Anything that would change ids and is not done here is refused by the key's
 // name. Truncation, padding and the post-processor are not applied: they belong to the caller (EncodeOptions adds bos and eos).
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { Characters } from './characters.js';
 import { type TokenizerDecisions, tokenRule } from './decisions.js';
 import { listedPairs, scoresOfMerges } from './pairs.js';
@@ -46,7 +46,7 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     }
     if (token.id > pieces.length || (pieces[token.id] ?? token.content) !== token.content) {
       throw new InputError(
-        `${name}: the added token ${JSON.stringify(token.content)} has the id ${token.id}, which is taken or leaves a gap`,
+        `${name}: the added token ${shown(token.content)} has the id ${token.id}, which is taken or leaves a gap`,
       );
     }
     pieces[token.id] = token.content;
@@ -115,8 +115,7 @@ class Reader {
   constructor(readonly name: string) {}
 
   fail(key: string, value: unknown, wanted: string): never {
-    const shown = JSON.stringify(value) ?? 'missing';
-    throw new InputError(`${this.name}: ${key} is ${shown.length > 80 ? `${shown.slice(0, 80)}...` : shown}; ${wanted}`);
+    throw new InputError(`${this.name}: ${key} is ${value === undefined ? 'missing' : shown(value)}; ${wanted}`);
   }
 
   object(value: unknown, key: string): Json {
@@ -224,11 +223,11 @@ function readPieces(file: Reader, vocab: Json, unknown: unknown): string[] {
   }
   const pieces: string[] = [];
   for (const [piece, id] of entries) {
-    const key = `model.vocab[${JSON.stringify(piece)}]`;
+    const key = `model.vocab[${shown(piece)}]`;
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= entries.length) {
       file.fail(key, id, `an id from 0 to ${entries.length - 1} is expected: one for each piece, without gaps`);
     }
-    if (pieces[id as number] !== undefined) file.fail(key, id, `${JSON.stringify(pieces[id as number])} has that id too`);
+    if (pieces[id as number] !== undefined) file.fail(key, id, `${shown(pieces[id as number])} has that id too`);
     pieces[id as number] = piece;
   }
   return pieces;
@@ -258,10 +257,10 @@ function readAddedTokens(file: Reader, value: unknown, pieces: string[]): AddedT
   });
   tokens.sort((a, b) => a.id - b.id);
   for (const { id, content } of tokens) {
-    const key = `the id of added token ${JSON.stringify(content)}`;
+    const key = `the id of added token ${shown(content)}`;
     if (id > pieces.length) file.fail(key, id, `${pieces.length} is expected: ids must have no gaps`);
     if (id < pieces.length && pieces[id] !== content) {
-      file.fail(key, id, `that is the id of ${JSON.stringify(pieces[id])}`);
+      file.fail(key, id, `that is the id of ${shown(pieces[id])}`);
     }
     pieces[id] = content;
   }

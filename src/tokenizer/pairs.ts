@@ -2,7 +2,7 @@
 // (SentencePiece), or by a list of merges (Hugging Face). A symbol is a piece's id, or an id past the vocabulary for a character
 // that is no piece but is part of one (characters.ts).
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import type { Characters } from './characters.js';
 import { utf8Bytes } from './utf8.js';
 import { HASH_BASE, hashBytes, isText, MAX_PIECES, PieceKind, type SymbolBytes, type Vocabulary } from './vocabulary.js';
@@ -171,7 +171,7 @@ export function listedPairs(vocabulary: Vocabulary, merges: readonly (readonly [
   const idOf = (text: string, index: number): number => {
     const id = ids.get(text);
     if (id === undefined) {
-      throw new InputError(`${name}: model.merges[${index}] needs the piece ${JSON.stringify(text)}, which model.vocab lacks`);
+      throw new InputError(`${name}: model.merges[${index}] needs the piece ${shown(text)}, which model.vocab lacks`);
     }
     return id;
   };
@@ -203,7 +203,7 @@ export function scoresOfMerges(
     if (merged === current) continue;
     if (done.has(merged)) {
       throw new InputError(
-        `${name}: the merges into ${JSON.stringify(merged)} lie apart in model.merges, which no scores of pieces can say`,
+        `${name}: the merges into ${shown(merged)} lie apart in model.merges, which no scores of pieces can say`,
       );
     }
     done.add(merged);

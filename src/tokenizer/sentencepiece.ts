@@ -1,7 +1,7 @@
 // Reads SentencePiece's `tokenizer.model` (a ModelProto of sentencepiece_model.proto) into a Tokenizer. BPE models with the
 // identity normalization only; anything that would change ids and is not done here is refused by name.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { Characters } from './characters.js';
 import type { AddedToken, TokenizerDecisions } from './decisions.js';
 import { ScoredPairs } from './pairs.js';
@@ -143,15 +143,13 @@ function appendTokens(
   for (const { id, content, special } of added) {
     if (id < trained) {
       if (text(id) !== content)
-        throw new InputError(
-          `${name}: the added token ${JSON.stringify(content)} has the id of ${JSON.stringify(text(id))}, ${id}`,
-        );
+        throw new InputError(`${name}: the added token ${shown(content)} has the id of ${shown(text(id))}, ${id}`);
       if (special && model.kinds[id] === PieceKind.normal) model.kinds[id] = PieceKind.control;
       continue;
     }
     if (id !== model.starts.length) {
       throw new InputError(
-        `${name}: the added token ${JSON.stringify(content)} has the id ${id}, but ${model.starts.length} is the next: ids must have no gaps`,
+        `${name}: the added token ${shown(content)} has the id ${id}, but ${model.starts.length} is the next: ids must have no gaps`,
       );
     }
     const encoded = encoder.encode(content);

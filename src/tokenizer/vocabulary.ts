@@ -1,7 +1,7 @@
 // The pieces of a vocabulary: their bytes in one arena, their kinds, and a hash table from bytes to id. Strings are made only
 // when asked for, so that 32,000 pieces load in milliseconds. It knows nothing of merging (pairs.ts, merger.ts).
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { isUtf8 } from './utf8.js';
 
 /** What a piece is, with SentencePiece's numbers (ModelProto.SentencePiece.Type). */
@@ -102,7 +102,7 @@ export class Vocabulary {
       while (slots[slot] !== 0) {
         const other = slots[slot] - 1;
         if (hashes[other] === hash && ends[other] - starts[other] === end - start && this.sameBytes(other, id)) {
-          throw new InputError(`${name}: pieces ${other} and ${id} are both ${JSON.stringify(this.text(id))}`);
+          throw new InputError(`${name}: pieces ${other} and ${id} are both ${shown(this.text(id))}`);
         }
         slot = (slot + 1) & mask;
       }
@@ -119,7 +119,7 @@ export class Vocabulary {
       if (kind !== PieceKind.control && kind !== PieceKind.unknown && kind !== PieceKind.byte) continue;
       const text = this.text(id)!;
       if (this.reserved.has(text)) {
-        throw new InputError(`${name}: pieces ${this.reserved.get(text)} and ${id} are both ${JSON.stringify(text)}`);
+        throw new InputError(`${name}: pieces ${this.reserved.get(text)} and ${id} are both ${shown(text)}`);
       }
       this.reserved.set(text, id);
       if (kind === PieceKind.unknown) {
@@ -127,8 +127,7 @@ export class Vocabulary {
         unknownId = id;
       } else if (kind === PieceKind.byte) {
         const digits = /^<0x([0-9A-F]{2})>$/.exec(text);
-        if (!digits)
-          throw new InputError(`${name}: piece ${id}, ${JSON.stringify(text)}, is of type BYTE but not of the form <0x00>`);
+        if (!digits) throw new InputError(`${name}: piece ${id}, ${shown(text)}, is of type BYTE but not of the form <0x00>`);
         this.byteValues[id] = Number.parseInt(digits[1], 16);
         this.byteIds[this.byteValues[id]] = id;
       }

@@ -291,8 +291,9 @@ export async function readRecord(open: OpenFile): Promise<TrainingRecord> {
   const source = await open(checkpointFiles.record);
   try {
     const record = parseJson(decodeUtf8(await source.read(0, source.size), source.name), source.name) as Partial<TrainingRecord>;
-    const { format, step, tokens } = record ?? {};
-    if (format !== 'openelm-training-1' || !Number.isSafeInteger(step) || !Number.isSafeInteger(tokens)) {
+    const { format, step, tokens, files } = record ?? {};
+    const lengths = isObject(files) ? Object.values(files) : [Number.NaN];
+    if (format !== 'openelm-training-1' || ![step, tokens, ...lengths].every(Number.isSafeInteger)) {
       throw new InputError(`${source.name}: not the record of a training checkpoint that this version wrote`);
     }
     return record as TrainingRecord;

@@ -1,7 +1,7 @@
 // Everyday knowledge: HellaSwag (Zellers et al. 2019), PIQA (Bisk et al. 2020), Social IQa (Sap et al. 2019), WinoGrande
 // (Sakaguchi et al. 2020). WinoGrande scores one continuation after two contexts; the others several answers after one.
 
-import { InputError } from '../../errors.js';
+import { InputError, shown } from '../../errors.js';
 import { capitalize, strip } from '../../python/text.js';
 import { type Doc, type Task, textOf } from '../task.js';
 import { ACC, ACC_NORM } from './common.js';
@@ -84,7 +84,7 @@ export const winogrande: Task = {
   validation_split: 'validation',
   doc_to_text: (doc) => {
     const answer = textOf(doc, 'answer');
-    if (answer !== '1' && answer !== '2') throw new InputError(`column "answer" is ${JSON.stringify(answer)}, not "1" or "2"`);
+    if (answer !== '1' && answer !== '2') throw new InputError(`column "answer" is ${shown(answer)}, not "1" or "2"`);
     return Number(answer) - 1;
   },
   doc_to_target: (doc) => strip(textOf(doc, 'sentence').slice(blank(doc) + 1)),

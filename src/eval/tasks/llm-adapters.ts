@@ -2,7 +2,7 @@
 // Alpaca prompt with its source's indentation inside. Scored by log-likelihood, as OpenELM did: the answers named in
 // "Answer format: a/b/c" are compared as the whole sentence "the correct answer is a".
 
-import { InputError } from '../../errors.js';
+import { InputError, shown } from '../../errors.js';
 import { type Doc, type Task, textOf } from '../task.js';
 import { ACC } from './common.js';
 
@@ -38,8 +38,7 @@ function adapterTask(name: string, dataset: string): Task {
     doc_to_text: prompt,
     doc_to_target: (doc) => {
       const index = answersOf(doc).indexOf(textOf(doc, 'answer'));
-      if (index < 0)
-        throw new InputError(`column "answer" is ${JSON.stringify(doc.answer)}, none of ${answersOf(doc).join(', ')}`);
+      if (index < 0) throw new InputError(`column "answer" is ${shown(doc.answer)}, none of ${answersOf(doc).join(', ')}`);
       return index;
     },
     doc_to_choice: (doc) => answersOf(doc).map((answer) => `the correct answer is ${answer}`),

@@ -1,7 +1,7 @@
 // Reading a passage: BoolQ (Clark et al. 2019) and RACE, its high-school part (Lai et al. 2017). RACE's rows hold all problems of
 // an article as Python source; the last is asked, the others are shown with their answers.
 
-import { InputError } from '../../errors.js';
+import { InputError, shown } from '../../errors.js';
 import { literalEval } from '../../python/text.js';
 import { type Doc, type Task, textOf } from '../task.js';
 import { ACC } from './common.js';
@@ -40,7 +40,7 @@ function problemsOf(doc: Doc): Problem[] {
 
 function answerIndex({ answer }: Problem): number {
   const index = ['A', 'B', 'C', 'D'].indexOf(answer);
-  if (index < 0) throw new InputError(`the answer of a problem is ${JSON.stringify(answer)}, not A, B, C or D`);
+  if (index < 0) throw new InputError(`the answer of a problem is ${shown(answer)}, not A, B, C or D`);
   return index;
 }
 

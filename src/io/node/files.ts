@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { InputError } from '../../errors.js';
+import { InputError, shown } from '../../errors.js';
 import { type ByteSink, type ByteSource, checkRange } from '../bytes.js';
 import { decodeUtf8, parseJson } from '../json.js';
 
@@ -210,7 +210,7 @@ const REASONS: Record<string, string> = {
 export function fileError(error: unknown, path: string, doing: 'read' | 'write'): unknown {
   if (!(error instanceof Error) || error instanceof InputError) return error;
   const { code, syscall } = error as NodeJS.ErrnoException;
-  if (code === 'ERR_INVALID_ARG_VALUE') return new InputError(`${JSON.stringify(path)} cannot be the name of a file`);
+  if (code === 'ERR_INVALID_ARG_VALUE') return new InputError(`${shown(path)} cannot be the name of a file`);
   if (code === undefined || (syscall === undefined && !(code in REASONS))) return error;
   return new InputError(`${path}: cannot ${doing} it: ${REASONS[code] ?? error.message}`);
 }

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { copyFile, readdir, readFile, rename, stat, symlink, unlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
-import { InputError } from '../../errors.js';
+import { InputError, shown } from '../../errors.js';
 import { shownAddress } from '../address.js';
 import { COMMIT, hasLayout, wholeModels } from '../hub-listing.js';
 import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
@@ -26,7 +26,7 @@ export async function hubSettings(options: Partial<HubSettings>): Promise<HubSet
   const home = env('HF_HOME') ?? join(env('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'huggingface');
   const endpoint = (options.endpoint ?? env('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
   if (!/^https?:/.test(endpoint) || !URL.canParse(endpoint)) {
-    throw new InputError(`the hub's endpoint ${JSON.stringify(shownAddress(endpoint))} is no http(s) address: check HF_ENDPOINT`);
+    throw new InputError(`the hub's endpoint ${shown(shownAddress(endpoint))} is no http(s) address: check HF_ENDPOINT`);
   }
   const { username, password, search, hash } = new URL(endpoint);
   if (username || password || search || hash) {

@@ -1,5 +1,6 @@
 // OpenAI's `/v1/embeddings`.
 
+import { shown } from '../../errors.js';
 import type { Call, Reply } from '../call.js';
 import { badField } from '../errors.js';
 import { anything, type Body, readFields, refuse, text } from '../fields.js';
@@ -21,7 +22,7 @@ export async function embeddings({ model, name, adapter, signal, tally, admit }:
   refuse(body, { dimensions: 'the vectors have the width of the model' });
   const { input, encoding_format: format = 'float' } = readFields(body, { input: anything, encoding_format: text });
   if (format !== 'float' && format !== 'base64')
-    throw badField('encoding_format', `encoding_format is ${JSON.stringify(format)}; expected float or base64`);
+    throw badField('encoding_format', `encoding_format is ${shown(format)}; expected float or base64`);
   const prompts = await readPrompts(model, input ?? null, 0, 'input');
   admit(1);
   const vectors = await model.embed(prompts, { adapter, signal });

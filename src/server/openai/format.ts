@@ -1,7 +1,7 @@
 // What an answer's text must be: OpenAI's `response_format`, as an option of the generation.
 
+import { shown } from '../../errors.js';
 import type { TextOptions } from '../../infer/text.js';
-import { shown } from '../../options.js';
 import { badField } from '../errors.js';
 import { isObject } from '../fields.js';
 

@@ -1,8 +1,8 @@
 // Prompts as requests bring them: texts, ids, lists of either, or messages; checked and made ids of.
 
+import { shown } from '../../errors.js';
 import type { ChatMessage, Tools } from '../../infer/chat.js';
 import type { TextModel } from '../../infer/text.js';
-import { shown } from '../../options.js';
 import { ApiError, badField } from '../errors.js';
 import { isObject } from '../fields.js';
 import { readToolCalls } from './tools.js';

@@ -1,9 +1,9 @@
 // OpenAI's `/v1/responses`, as far as it is text: instructions and input are answered, whole or as its named events. Nothing is kept
 // between requests.
 
+import { shown } from '../../errors.js';
 import type { ChatMessage } from '../../infer/chat.js';
 import type { TextOptions, TextResult } from '../../infer/text.js';
-import { shown } from '../../options.js';
 import { answers, type Call, newId, type Reply, type Streamed, seconds } from '../call.js';
 import { type ApiError, badField } from '../errors.js';
 import { anything, type Body, boolean, isObject, object, readFields, refuse, text } from '../fields.js';

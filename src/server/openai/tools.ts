@@ -1,9 +1,9 @@
 // Tools, where the model's template defines them: written into the prompt by the template, and their calls read out of the answer, which
 // has each as `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` (Hermes's and Qwen's form). Elsewhere they are refused by name.
 
+import { shown } from '../../errors.js';
 import type { ChatMessage, Tools } from '../../infer/chat.js';
 import type { TextModel } from '../../infer/text.js';
-import { shown } from '../../options.js';
 import { newId } from '../call.js';
 import { ApiError, badField } from '../errors.js';
 import { type Body, isObject } from '../fields.js';
