@@ -54,7 +54,12 @@ import { tinyConfig, tinyParameters } from './train/tiny.js';
 export interface Kind {
   readonly inputs: readonly Uint8Array[];
   readonly read: (bytes: Uint8Array, path: string) => Promise<unknown>;
+  /** Bytes of memory that it may take beyond the file's; default 64 MB. */
+  readonly room?: number;
 }
+
+/** What a grammar may take: its states are limited, not its text's length. */
+const roomOfGrammars = 256e6;
 
 const file = (name: string): Uint8Array => new Uint8Array(readFileSync(fileURLToPath(new URL(name, import.meta.url))));
 const rows = Array.from({ length: 12 }, (_, i) => ({
@@ -239,7 +244,7 @@ dataset_path: json
 dataset_kwargs: {data_files: {test: x.jsonl}}
 output_type: multiple_choice
 test_split: test
-doc_to_text: "{{question.strip()}}\nAnswer:"
+doc_to_text: "{{question.strip()}}\\nAnswer:"
 doc_to_choice: ["a", "b"]
 doc_to_target: gold
 num_fewshot: 2
@@ -371,6 +376,7 @@ export const kinds: Record<string, Kind> = {
     },
   },
   gbnf: {
+    room: roomOfGrammars,
     inputs: [
       'root ::= "[" (item ("," item)*)? "]"\nitem ::= [a-z]{1,4} | root # nested\n',
       'root ::= a | "\\x41" .\na ::= [^\\]x]+',
@@ -378,10 +384,12 @@ export const kinds: Record<string, Kind> = {
     read: async (bytes) => compile(parseGbnf(Buffer.from(bytes).toString('utf8'))),
   },
   regex: {
+    room: roomOfGrammars,
     inputs: ['^(?:ab|[^c-e\\d]{2,5})+\\u{1f98a}?$', '(\\w+)@(?<host>x|y\\.z){1,3}|\\S*'].map((text) => Buffer.from(text)),
     read: async (bytes) => compile({ root: regexExpression(Buffer.from(bytes).toString('utf8'), 'search'), rules: new Map() }),
   },
   'json-schema': {
+    room: roomOfGrammars,
     inputs: [Buffer.from(JSON.stringify(schema))],
     read: async (bytes) => compile(parseJsonSchema(parseJson(decodeUtf8(bytes, 'x'), 'x'))),
   },
