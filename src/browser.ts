@@ -38,6 +38,8 @@ export type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js
 export type { FileOptions, HubOptions } from './browser/model-files.js';
 export type { BrowserPiece, Inside, LoadProgress, ShownLogprob } from './browser/session.js';
 export type { ModelShape } from './browser/tools.js';
+/** What `tools.js`, beside the worker, exports. */
+export type PageTools = typeof import('./browser/tools.js');
 export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { FinishReason, ScoreResult } from './infer/engine.js';

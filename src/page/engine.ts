@@ -1,7 +1,7 @@
 // The models of this page (openelm/browser, in a worker): those that the server offers and those that came by themselves, one loaded at
 // a time, for whichever tab asks. What is being loaded and what computes it shows above the question.
 
-import type { BrowserModel, LoadOptions, ModelSource } from '../browser.js';
+import type { BrowserModel, LoadOptions, ModelSource, PageTools } from '../browser.js';
 import { element, reasonOf } from './elements.js';
 
 /** A model that can be loaded. */
@@ -24,6 +24,11 @@ let loaded: { id: string; model: Promise<BrowserModel> } | undefined;
 export const wasm = new URL('openelm/wasm/', document.baseURI).href;
 export function engine(): Promise<Door> {
   return import(new URL('openelm/bundle/browser.js', document.baseURI).href) as Promise<Door>;
+}
+
+/** Shapes in numbers and the measurement of speed: no worker, and no part of the door. */
+export function tools(): Promise<PageTools> {
+  return import(new URL('openelm/bundle/tools.js', document.baseURI).href) as Promise<PageTools>;
 }
 
 /** All that can be loaded; what was added comes first, the newest before all. */
@@ -50,6 +55,11 @@ export function withdraw(id: string): void {
 /** The loaded model, if any; one that is still loading is awaited. */
 export function current(): Promise<BrowserModel> | undefined {
   return loaded?.model;
+}
+
+/** Its name. */
+export function loadedId(): string | undefined {
+  return loaded?.id;
 }
 
 /** A model by its name, loaded: one at a time, another takes its place. Throws `InputError` in one sentence. */

@@ -1,0 +1,167 @@
+// The page of `openelm web` tab by tab, in Chromium: part of `npm run browser`; SCREENSHOTS=DIR keeps what it looks like. Answers that go on
+// from where they were stopped and are kept, what is inside of a model, its speed; nothing holds the page up, axe-core finds
+// nothing, light or dark, on a phone or a wall. Skipped, and says so, where there is no Chromium.
+
+import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import type { Page } from 'playwright-core';
+import { serveWeb } from '../../src/app/web-server.js';
+import { packagePath } from '../../src/io/node/paths.js';
+import { executablePath, launch } from './launch.js';
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const screens = { phone: [390, 844], desk: [1440, 900], wall: [3840, 2160] } as const;
+
+if (executablePath === undefined) {
+  console.log('SKIPPED: no Chromium here (Debian: apt-get install chromium; elsewhere CHROMIUM=PATH)');
+} else {
+  const directory = packagePath('models/tales-6m-instruct');
+  const server = await serveWeb([{ id: 'tales-6m-instruct', directory }], '127.0.0.1', 0);
+  const { context, wrong, close } = await launch({ viewport: { width: 1440, height: 900 } });
+  try {
+    const page = await context.newPage();
+    await page.addInitScript(() => {
+      const long: number[] = [];
+      Object.assign(globalThis, { long });
+      new PerformanceObserver((list) => long.push(...list.getEntries().map(({ duration }) => duration))).observe({
+        type: 'longtask',
+        buffered: true,
+      });
+    });
+    await page.goto(server.url);
+    await chat(page);
+    await look(page);
+    deepStrictEqual(wrong, []);
+    console.log('ok: no errors on the console, no request to another origin');
+  } finally {
+    await close();
+    await server.close();
+  }
+}
+
+/** No task of the page's own thread takes 50 ms while `work` is done; a machine that is busy with others gets some tries. */
+async function free(page: Page, what: string, work: () => Promise<unknown>): Promise<void> {
+  const long = () => page.evaluate(() => (globalThis as unknown as { long: number[] }).long.splice(0));
+  let found: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    await long();
+    await work();
+    found = await long();
+    if (found.length === 0) {
+      console.log(`ok: the page is free while ${what}`);
+      return;
+    }
+  }
+  throw new Error(`the page was held up for ${found.join(', ')} ms while ${what}`);
+}
+
+/** What axe-core finds, in both themes, and what the tab looks like. */
+async function looks(page: Page, name: string): Promise<void> {
+  const shots = process.env.SCREENSHOTS;
+  await page.evaluate(axe);
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme });
+    for (const [screen, [width, height]] of Object.entries(screens)) {
+      await page.setViewportSize({ width, height });
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      ok(wide <= width, `${name} is ${wide} wide on a ${screen}`);
+      if (screen !== 'wall') deepStrictEqual(await violations(page), [], `${name}, ${colorScheme}, ${screen}`);
+      if (!shots) continue;
+      mkdirSync(shots, { recursive: true });
+      await page.waitForTimeout(50); // what follows the size is drawn
+      await page.screenshot({ path: join(shots, `${name}-${screen}-${colorScheme}.png`) });
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1440, height: 900 });
+  console.log(`ok: axe-core finds nothing in ${name}, light and dark`);
+}
+
+function violations(page: Page): Promise<string[]> {
+  return page.evaluate(async () => {
+    const { axe } = globalThis as unknown as {
+      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+    };
+    const found = (await axe.run()).violations;
+    return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 100)).join(' ')}`);
+  });
+}
+
+function finished(page: Page): Promise<void> {
+  return page.locator('#send').waitFor({ state: 'visible', timeout: 60_000 });
+}
+
+/** An answer is cut, goes on to what it would have been, and is there after a reload with its tokens. */
+async function chat(page: Page): Promise<void> {
+  const settings = async (longest: string): Promise<void> => {
+    await page.getByRole('button', { name: 'Settings' }).click();
+    await page.getByLabel('Temperature').fill('0');
+    await page.getByLabel('Longest answer, tokens').fill(longest);
+    await page.getByRole('button', { name: 'Done' }).click();
+  };
+  const body = page.locator('article.assistant .body').last();
+  await settings('40');
+  await page.fill('#question', 'Write a short story about a dog and a ball.');
+  await page.press('#question', 'Enter');
+  await finished(page);
+  const whole = await body.innerText();
+  await settings('15');
+  await page.getByRole('button', { name: 'Regenerate' }).click();
+  await finished(page);
+  await settings('25');
+  const cut = await body.innerText();
+  ok(whole.startsWith(cut) && cut.length < whole.length, cut);
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await finished(page);
+  strictEqual(await body.innerText(), whole);
+  await page.reload();
+  await body.waitFor();
+  strictEqual(await body.innerText(), whole);
+  await free(page, 'a model is loaded and answers', async () => {
+    await page.reload();
+    await page.getByRole('button', { name: 'Regenerate' }).click();
+    await finished(page);
+  });
+  await page.getByRole('button', { name: 'Tokens' }).click();
+  strictEqual(await page.locator('article.assistant [role=option]').count(), 25);
+  console.log('ok: an answer that was cut goes on to what it would have been, and is kept with its tokens');
+  await looks(page, 'chat');
+}
+
+async function look(page: Page): Promise<void> {
+  await page.getByRole('link', { name: 'Look inside' }).click();
+  await page.getByRole('radio', { name: '3B' }).check();
+  strictEqual(await page.locator('.facts dd').first().innerText(), '3.04B');
+  strictEqual(await page.locator('.shape tbody tr').count(), 36);
+  await page.getByRole('radio', { name: '270M' }).check();
+  strictEqual((await page.locator('.shape tbody tr').last().locator('td').allTextContents()).slice(0, 3).join(' '), '20 5 5,120');
+  await page.getByRole('radio', { name: 'tales-6m-instruct' }).check();
+  await page.getByRole('radio', { name: '270M' }).check();
+
+  await page.getByLabel('Text').fill('Once upon a time there was a little bear. The bear had a ball.');
+  await page.getByRole('button', { name: 'Look', exact: true }).click();
+  await page.locator('.result').waitFor({ state: 'visible' });
+  const tokens = await page.locator('.looked [role=option]').allInnerTexts();
+  ok(tokens.join('').includes('a little bear. The bear'), tokens.join('|'));
+  const heads = await page.locator('.heads label').count();
+  await page.getByRole('slider', { name: 'Layer' }).fill('3');
+  await page.locator('.matrix[aria-label*="layer 3"]').waitFor();
+  await page.getByRole('radio', { name: '0', exact: true }).check();
+  await page.locator('.looked [role=option]').last().focus();
+  await page.keyboard.press('ArrowLeft');
+  const said = await page.locator('.two .readout').innerText();
+  ok(/^“.+” looks at (“.+” [\d.]+%(, )?)+$/.test(said), said);
+  ok(heads > 2, `${heads} heads`);
+  await free(page, 'a model is looked into', async () => {
+    await page.getByRole('button', { name: 'Look', exact: true }).click();
+    await page.getByText(/^\d+ tokens\.$/).waitFor();
+  });
+  console.log(`ok: inside of a text, ${said}`);
+  await page.locator('#look').evaluate((tab) => tab.scrollTo(0, 0));
+  await looks(page, 'look');
+  await page.locator('.result').scrollIntoViewIfNeeded();
+  await page.locator('.norms').scrollIntoViewIfNeeded();
+  if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, 'look-inside.png') });
+}
