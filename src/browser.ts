@@ -298,6 +298,11 @@ export async function estimateTraining(
   return (await trainings()).estimateTraining(options);
 }
 
+/** Files in a folder of that name as one zip archive, to be saved: what `openelm run -m` runs when it is unpacked. */
+export async function zipOf(folder: string, files: readonly File[]): Promise<Blob> {
+  return (await import('./browser/archive.js')).zipOf(folder, files);
+}
+
 function asFiles(list: readonly NamedBlob[]): File[] {
   return list.map(({ name, blob }) => new File([blob], name));
 }

@@ -11,6 +11,7 @@ import { type OpenedModel, type OpenOptions, openModel, openRules } from './open
 import { checkOptions, oneOf, type Rules, rules, wholeFrom } from './options.js';
 import { promptCaching } from './prompt-cache.js';
 import type { Backend } from './tensor/backend.js';
+import { ExecutionError } from './tensor/execution.js';
 
 export { type BackendChoice, type BackendOptions, type ChosenBackend, openBackend } from './backend-choice.js';
 export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from './checkpoint.js';
@@ -57,27 +58,52 @@ const loadRules: Rules<LoadOptions> = {
 
 /** A loaded model; `dispose` (or `await using`) frees its memory and threads. */
 export class Model extends TextModel {
+  readonly checkpoint: Checkpoint;
+  private opened: OpenedModel;
+  private onCpu?: Promise<void>;
   private disposal?: Promise<void>;
 
   /** Made by `load`. */
   constructor(
     parts: TextModelParts,
-    readonly checkpoint: Checkpoint,
-    readonly backend: Backend,
-    /** Precision and bytes of the weights. */
-    readonly weights: Pick<LoadedModel, 'dtype' | 'bytes'>,
-    private readonly close: () => Promise<void>,
+    opened: OpenedModel,
+    private readonly engineOn: (opened: OpenedModel) => Promise<OpenedEngine>,
+    private readonly onNotice?: (message: string) => void,
   ) {
     super(parts);
+    this.opened = opened;
+    this.checkpoint = opened.checkpoint;
   }
 
-  /** As `TextModel.generate`; an error about output that is not finite says which weights are bad. */
+  get backend(): Backend {
+    return this.opened.backend;
+  }
+
+  /** Precision and bytes of the weights. */
+  get weights(): Pick<LoadedModel, 'dtype' | 'bytes'> {
+    return this.opened.weights;
+  }
+
+  /**
+   * As `TextModel.generate`; an error about output that is not finite says which weights are bad. Where `auto` took a GPU and it is lost,
+   * the CPU begins an answer of which nothing was yielded; one that had begun is an error, and the next one is computed on the CPU.
+   */
   override async *generate(prompt: Prompt, options: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
-    const pieces = super.generate(prompt, options);
+    let pieces = super.generate(prompt, options);
+    let begun = false;
     try {
       for (;;) {
-        const next = await explained(this.checkpoint, this.weights.dtype, () => pieces.next());
+        const next = await this.explained(
+          () => pieces.next(),
+          () => {
+            if (begun)
+              throw new InputError('the GPU was lost in the middle of this answer: ask again, and the CPU will compute it');
+            pieces = super.generate(prompt, options);
+            return pieces.next();
+          },
+        );
         if (next.done) return next.value;
+        begun = true;
         yield next.value;
       }
     } finally {
@@ -87,22 +113,54 @@ export class Model extends TextModel {
 
   /** As `TextModel.score`, and with `generate`'s errors. */
   override score(...parameters: Parameters<TextModel['score']>): ReturnType<TextModel['score']> {
-    return explained(this.checkpoint, this.weights.dtype, () => super.score(...parameters));
+    return this.explained(() => super.score(...parameters));
   }
 
   /** As `TextModel.embed`, and with `generate`'s errors. */
   override embed(...parameters: Parameters<TextModel['embed']>): ReturnType<TextModel['embed']> {
-    return explained(this.checkpoint, this.weights.dtype, () => super.embed(...parameters));
+    return this.explained(() => super.embed(...parameters));
   }
 
   /** Ends what runs, then frees everything. May be called more than once. */
   dispose(): Promise<void> {
-    this.disposal ??= this.engine.dispose().then(this.close);
+    this.disposal ??= this.end();
     return this.disposal;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
+  }
+
+  private async end(): Promise<void> {
+    await this.onCpu?.catch(() => {});
+    await this.engine.dispose();
+    await this.opened.close();
+  }
+
+  /** Runs `work`, and `again` on the CPU when the GPU that `auto` took was lost. */
+  private async explained<T>(work: () => Promise<T>, again: () => Promise<T> = work): Promise<T> {
+    const { opened } = this;
+    try {
+      return await explained(this.checkpoint, this.weights.dtype, work);
+    } catch (error) {
+      if (!(opened.onCpu && error instanceof ExecutionError && error.code === 'device-lost') || this.disposal) throw error;
+      if (this.opened === opened) {
+        this.onCpu ??= this.goOn(opened, opened.onCpu);
+        await this.onCpu;
+      }
+      return await explained(this.checkpoint, this.weights.dtype, again);
+    }
+  }
+
+  private async goOn(lost: OpenedModel, onCpu: () => Promise<OpenedModel>): Promise<void> {
+    this.onNotice?.('the GPU was lost: the CPU computes from here on');
+    const opened = await onCpu();
+    const { close, ...parts } = await this.engineOn(opened);
+    const old = this.engine;
+    this.replaceEngine(parts);
+    this.opened = { ...opened, close };
+    await old.dispose().catch(() => {});
+    await lost.close().catch(() => {});
   }
 }
 
@@ -116,7 +174,17 @@ export async function load(model?: string, options: LoadOptions = {}): Promise<M
     throw new InputError(`the model is ${shown(model)}; expected its name as a text`);
   checkOptions('the options of load', options, loadRules);
   const opened = await openModel(model, options, { ...options, spareSlots });
-  const { checkpoint, backend, weights, tokenizer, chatTemplate, cacheType } = opened;
+  const engineOn = (on: OpenedModel): Promise<OpenedEngine> => openEngine(on, options);
+  const { close, ...parts } = await engineOn(opened);
+  const { tokenizer, chatTemplate } = opened;
+  return new Model({ ...parts, tokenizer, chatTemplate }, { ...opened, close }, engineOn, options.onNotice);
+}
+
+/** An engine over a model, and what closes both; the model is closed when that fails. */
+type OpenedEngine = Required<Pick<TextModelParts, 'engine' | 'promptCaching'>> & Pick<OpenedModel, 'close'>;
+
+async function openEngine(opened: OpenedModel, options: LoadOptions): Promise<OpenedEngine> {
+  const { checkpoint, backend, weights, cacheType } = opened;
   let assistant: OpenedModel | undefined;
   const close = async (): Promise<void> => {
     await assistant?.close();
@@ -132,7 +200,7 @@ export async function load(model?: string, options: LoadOptions = {}): Promise<M
       adapters: { ...adapters, ...(adapter === undefined ? {} : { [adapter]: adapter }) },
       usualAdapter: adapter,
     });
-    return new Model({ engine, tokenizer, chatTemplate, promptCaching: caching }, checkpoint, backend, weights, close);
+    return { engine, promptCaching: caching, close };
   } catch (error) {
     await close();
     throw error;

@@ -99,6 +99,8 @@ export interface OpenedModel {
   readonly slots: number;
   readonly tokenizer?: Tokenizer;
   readonly chatTemplate?: string;
+  /** Opens the same on the CPU, where `auto` took a GPU. */
+  readonly onCpu?: () => Promise<OpenedModel>;
   /** Frees the weights, and the backend if it was opened here. */
   close(): Promise<void>;
 }
@@ -124,16 +126,27 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
     };
     const parts = { checkpoint, checked, weightBytes, options, cache };
     const chosen = await open(weightBytes);
+    if (asked !== 'auto' || chosen.backend.name !== 'webgpu') return await putOn(chosen.backend, parts);
     try {
-      return await putOn(chosen.backend, parts);
+      return { ...(await putOn(chosen.backend, parts)), onCpu: () => openOnCpu(model, options, cache) };
     } catch (error) {
-      if (asked !== 'auto' || chosen.backend.name !== 'webgpu') throw error;
       if (!(error instanceof InputError || error instanceof ExecutionError)) throw error;
       onNotice?.(`the CPU computes: ${error.message}`);
       return await putOn((await open(0)).backend, parts);
     }
   } finally {
     await files.close();
+  }
+}
+
+async function openOnCpu(model: string | undefined, options: OpenOptions, cache: CacheNeeds): Promise<OpenedModel> {
+  const { backend } = await openBackend('auto', options);
+  try {
+    const opened = await openModel(model, { ...options, backend }, cache);
+    return { ...opened, close: () => opened.close().finally(() => backend.dispose()) };
+  } catch (error) {
+    await backend.dispose();
+    throw error;
   }
 }
 

@@ -20,8 +20,9 @@ import { describeTasks, type Selection, type SelectionOptions, selectTasks } fro
 import { hubOptions } from './loading.js';
 import { addModelOptions, modelArgument, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
-import { amongRanks, type Ranks } from './ranks.js';
+import type { Ranks } from './ranks.js';
 import { sameProgram } from './ranks-check.js';
+import { amongRanks } from './ranks-run.js';
 import { interruptible, type Terminal, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 

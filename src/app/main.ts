@@ -181,6 +181,7 @@ function report(error: unknown, terminal: Terminal): number {
   if (error instanceof InputError) tell(terminal, message);
   else if (/^E[MN]FILE$/.test((error as NodeJS.ErrnoException).code ?? ''))
     tell(terminal, 'too many files are open: allow more (ulimit -n 256) and try again');
+  else if (error instanceof ExecutionError && error.code === 'device-lost') tell(terminal, message);
   else if (error instanceof ExecutionError && error.code === 'out-of-memory')
     tell(terminal, `${message}; try a smaller --dtype (q8, q4) or --context`);
   else tell(terminal, `${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})`);

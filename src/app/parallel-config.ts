@@ -21,6 +21,13 @@ export const parallelSchema = z.strictObject({
     .describe(
       'What gradients are sent as. bf16: half the bytes; each process adds up its part in f32, and what rounding loses is kept (4 bytes a parameter) for the next step.',
     ),
+  timeout: z
+    .number()
+    .min(0)
+    .default(300)
+    .describe(
+      'Seconds without life after which a process for which the others wait is taken for hanging, and all end; 0: never.',
+    ),
   bucket_bytes: z
     .number()
     .int()

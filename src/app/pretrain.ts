@@ -47,8 +47,9 @@ import {
 import { loadCoreNetTraining } from './pretrain-resume.js';
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
 import { formatBytes, progressBar } from './progress.js';
-import { amongRanks, type Ranks } from './ranks.js';
+import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
+import { amongRanks } from './ranks-run.js';
 import { type Terminal, tell, writeLines } from './terminal.js';
 import {
   aloneIn,
@@ -135,6 +136,7 @@ async function trainIn(
 ): Promise<void> {
   const note = (text: string): void => tell(terminal, text);
   await sameDirectory(ranks, settings.out);
+  await ranks.showLife(settings.out, settings.parallel.timeout);
   let from = await ranks.agree(async () => {
     const from = await startingPoint(settings.out, settings, freeSettings, tokens.beside, resume, note);
     if (from) checkLength(from, settings, note);

@@ -27,8 +27,9 @@ import { freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
-import { amongRanks, type Ranks } from './ranks.js';
+import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
+import { amongRanks } from './ranks-run.js';
 import { openReward } from './reward.js';
 import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
 import {
@@ -130,6 +131,7 @@ async function tune(terminal: Terminal, file: string, config: TuneConfig, resume
   }
   const note = (text: string): void => tell(terminal, text);
   await sameDirectory(ranks, config.out);
+  await ranks.showLife(config.out, config.parallel.timeout);
   const { base, from } = await ranks.agree(async () => {
     const base = await openBase(terminal, config);
     await checkPrompts(config, base, file);

@@ -39,6 +39,7 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
   const files = new Map<string, WebFile>([
     ['index.html', packagePath('dist/page/index.html')],
     ['manifest.webmanifest', packagePath('dist/page/manifest.webmanifest')],
+    ['page/train/tales.txt', packagePath('recipes/data/tales.txt')],
     ['page/marked.js', createRequire(import.meta.url).resolve('marked')],
   ]);
   const own = [

@@ -10,7 +10,13 @@ import { type WebFile, type WebModel, webFiles, headers as webHeaders } from './
 
 const types: Readonly<Record<string, string>> = {
   ...{ html: 'text/html; charset=utf-8', css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8' },
-  ...{ svg: 'image/svg+xml', png: 'image/png', json: 'application/json', wasm: 'application/wasm' },
+  ...{
+    svg: 'image/svg+xml',
+    png: 'image/png',
+    json: 'application/json',
+    txt: 'text/plain; charset=utf-8',
+    wasm: 'application/wasm',
+  },
   webmanifest: 'application/manifest+json',
 };
 

@@ -230,7 +230,8 @@ export class Engine {
         const segments = [[slot.firstRow, start + length]] as const;
         const item = { ids: tokens, past: start, segments, wanted, targets, adapter: slot.adapter };
         const output = await this.beside(() => this.stepper.run([item], kind, signal)).catch((error: unknown) => {
-          const notFinite = error instanceof ExecutionError && error.op === 'tokenLogprob'; // no id is the best
+          const failed = error instanceof ExecutionError && error.op === 'tokenLogprob';
+          const notFinite = failed && error.code === 'index-out-of-range'; // no id is the best
           throw notFinite ? new NotFiniteError(`for a token after ${start}`) : error;
         });
         slot.cached.push(...tokens);

@@ -164,13 +164,17 @@ export interface TextModelParts {
 }
 
 export class TextModel {
-  readonly engine: Engine;
-  private readonly parts: TextModelParts;
   private constraints?: Constraints;
 
-  constructor(parts: TextModelParts) {
-    this.parts = parts;
-    this.engine = parts.engine;
+  constructor(private parts: TextModelParts) {}
+
+  get engine(): Engine {
+    return this.parts.engine;
+  }
+
+  /** Goes on with another engine of the same model. */
+  protected replaceEngine(parts: Pick<TextModelParts, 'engine' | 'promptCaching'>): void {
+    this.parts = { ...this.parts, ...parts };
   }
 
   /** Throws `InputError` when the model came without a tokenizer. */

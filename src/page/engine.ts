@@ -9,6 +9,8 @@ export interface Offered {
   readonly id: string;
   readonly source: ModelSource;
   readonly options?: LoadOptions;
+  /** It was trained to go on with a text, not to answer. */
+  readonly continues?: boolean;
 }
 
 type Door = typeof import('../browser.js');

@@ -1,6 +1,7 @@
 // What client.ts is to the page of `openelm serve`, for that of `openelm web`: the model runs in this very page (engine.ts), and nothing
 // is asked of a server but files. It is served in client.ts's place, so it has the same functions.
 
+import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
 import { current, modelOf, offered } from './engine.js';
 import { keepPage } from './offline.js';
@@ -23,24 +24,12 @@ export async function answer(
   signal: AbortSignal,
   onText: (text: string, tokens: readonly AnswerToken[]) => void,
 ): Promise<Speed & { dropped: number; reason?: string }> {
-  const { system, seed, temperature, top_p: topP, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty } = settings;
+  const { seed, temperature, top_p: topP, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty } = settings;
   const model = await modelOf(settings.model);
   const began = performance.now();
-  let dropped = 0;
   const begun = turns.at(-1)?.role === 'assistant' ? turns.at(-1)!.tokens!.map(({ id }) => id!) : [];
   const said = begun.length > 0 ? turns.slice(0, -1) : turns;
-  const messages = () => [
-    ...(system.trim() === '' ? [] : [{ role: 'system', content: system } as const]),
-    ...said.slice(dropped).map(({ role, content }) => ({ role, content })),
-  ];
-  // Room for an answer: the oldest turns make it.
-  const most = model.config.maxContextLength - Math.min(64, model.config.maxContextLength / 4);
-  const prompt = async () => [...(await model.encode(messages())), ...begun];
-  let ids = await prompt();
-  while (said.length - dropped > 2 && ids.length > most) {
-    dropped += 2;
-    ids = await prompt();
-  }
+  const { ids, dropped } = await promptOf(model, settings, said, begun);
   const sampling = { temperature, topP, topK, minP, repetitionPenalty, ...(seed === '' ? {} : { seed: Number(seed) }) };
   const asked = { maxTokens: settings.max_tokens, topLogprobs: 5, continuation: begun.length > 0 };
   const pieces = model.generate(ids, { ...sampling, ...asked, signal });
@@ -63,5 +52,27 @@ export async function answer(
         top: top.map((other) => ({ text: other.token, logprob: other.logprob })),
       })),
     );
+  }
+}
+
+/** Ids that leave room for an answer: the oldest turns make it, or the text's beginning where a model goes on with a text. */
+async function promptOf(
+  model: BrowserModel,
+  { system, model: id }: Settings,
+  said: readonly Turn[],
+  begun: readonly number[],
+): Promise<{ ids: readonly number[]; dropped: number }> {
+  const most = model.config.maxContextLength - Math.min(64, model.config.maxContextLength / 4);
+  if ((await offered()).find((offer) => offer.id === id)?.continues) {
+    const [first, ...rest] = await model.encode(said.map(({ content }) => content).join(' '));
+    return { ids: [first, ...[...rest, ...begun].slice(1 - most)], dropped: 0 };
+  }
+  for (let dropped = 0; ; dropped += 2) {
+    const messages = [
+      ...(system.trim() === '' ? [] : [{ role: 'system', content: system } as const]),
+      ...said.slice(dropped).map(({ role, content }) => ({ role, content })),
+    ];
+    const ids = [...(await model.encode(messages)), ...begun];
+    if (ids.length <= most || said.length - dropped <= 2) return { ids, dropped };
   }
 }

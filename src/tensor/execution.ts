@@ -9,7 +9,7 @@ const sentences: Record<ExecutionFailure['code'], string> = {
   'out-of-memory': 'there is not enough memory',
   cancelled: 'it was cancelled',
   poisoned: 'it depends on a run that failed before it',
-  'device-lost': 'the device is gone',
+  'device-lost': 'the GPU was lost: its driver was reset, or the system took it away; open the model again',
 };
 
 /** A rejected submission, upload, write or read. */
@@ -21,7 +21,7 @@ export class ExecutionError extends Error implements ExecutionFailure {
 
   constructor(failure: ExecutionFailure) {
     const where = failure.opIndex >= 0 ? `${failure.op} (record ${failure.opIndex})` : failure.op;
-    super(`${where} failed: ${sentences[failure.code]}`);
+    super(failure.code === 'device-lost' ? sentences['device-lost'] : `${where} failed: ${sentences[failure.code]}`);
     this.opIndex = failure.opIndex;
     this.op = failure.op;
     this.code = failure.code;

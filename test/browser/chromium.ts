@@ -3,10 +3,9 @@
 // native backend does it. Skipped, and says so, where there is no Chromium. Prints what it measured on the way.
 
 import { ok, strictEqual } from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
 import { serveWeb } from '../../src/app/web-server.js';
 import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
@@ -14,12 +13,12 @@ import { trainOn } from '../../src/browser/train.js';
 import type * as Door from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import { bytesOfScript, keepsTraining } from './keeps-training.js';
+import { executablePath, launch } from './launch.js';
+import { heldUp } from './main-thread.js';
 import { type StaticServer, staticServer } from './static-server.js';
 
 declare const openelm: typeof Door;
 
-const places = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const executablePath = places.find((path): path is string => path !== undefined && existsSync(path));
 const names = ['config.json', 'model.safetensors', 'tokenizer.model'];
 const model = '/models/tales-6m/';
 const weights = `${model}model.safetensors`;
@@ -28,22 +27,10 @@ const [golden] = JSON.parse(readFileSync(packagePath('test/golden/tales-6m/golde
 if (executablePath === undefined) {
   console.log('SKIPPED: no Chromium here (Debian: apt-get install chromium; elsewhere CHROMIUM=PATH)');
 } else {
-  const profile = mkdtempSync(join(tmpdir(), 'openelm-chromium-'));
-  const args = ['--no-sandbox', '--disable-dev-shm-usage'];
-  const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args });
-  await context.addInitScript('globalThis.__name = (f) => f'); // what tsx makes of functions that are sent there
+  const { context, wrong, close } = await launch();
   await context.addInitScript(bytesOfScript);
   const isolated = await staticServer(packagePath('.'), { isolated: true });
   const plain = await staticServer(packagePath('.'), { isolated: false });
-  const wrong: string[] = [];
-  context.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') wrong.push(`console: ${message.text()}`);
-  });
-  context.on('weberror', (error) => void wrong.push(`error: ${error.error().message}`));
-  context.on('request', (request) => {
-    if (!request.url().startsWith('http://127.0.0.1:') && !/^(data|blob):/.test(request.url()))
-      wrong.push(`request: ${request.url()}`);
-  });
   try {
     await reloads(context, isolated);
     await writes(context, isolated, true);
@@ -57,10 +44,9 @@ if (executablePath === undefined) {
     strictEqual(wrong.join('\n'), '');
     console.log('ok: no errors on the console, no request to another origin');
   } finally {
-    await context.close();
+    await close();
     isolated.close();
     plain.close();
-    rmSync(profile, { recursive: true, force: true });
   }
 }
 
@@ -116,26 +102,24 @@ function loadOnce(page: Page): Promise<void> {
 
 async function writes(context: BrowserContext, server: StaticServer, isolated: boolean): Promise<void> {
   const page = await open(context, server);
-  const found = await page.evaluate(
-    async ([address, files, prompt, count]) => {
-      const long: number[] = [];
-      new PerformanceObserver((list) => long.push(...list.getEntries().map(({ duration }) => duration))).observe({
-        type: 'longtask',
-      });
-      const began = performance.now();
-      const loaded = await openelm.load(address as string, { files: files as string[], threads: 2 });
-      const ready = performance.now();
-      const result = await loaded.complete(prompt as string, { temperature: 0, maxTokens: count as number });
-      const { backend } = loaded;
-      await loaded.dispose();
-      return { isolated: crossOriginIsolated, ids: result.ids, timings: result.timings, backend, load: ready - began, long };
-    },
-    [model, names, golden.prompt, golden.ids.length] as const,
-  );
+  const work = () =>
+    page.evaluate(
+      async ([address, files, prompt, count]) => {
+        const began = performance.now();
+        const loaded = await openelm.load(address as string, { files: files as string[], threads: 2 });
+        const ready = performance.now();
+        const result = await loaded.complete(prompt as string, { temperature: 0, maxTokens: count as number });
+        const { backend } = loaded;
+        await loaded.dispose();
+        return { isolated: crossOriginIsolated, ids: result.ids, timings: result.timings, backend, load: ready - began };
+      },
+      [model, names, golden.prompt, golden.ids.length] as const,
+    );
+  const [longest, found] = await heldUp(page, work);
   strictEqual(found.isolated, isolated);
   strictEqual(JSON.stringify(found.ids), JSON.stringify(golden.ids));
   ok(found.backend.description.includes(isolated ? '2 threads' : '1 thread, no shared memory'), found.backend.description);
-  ok(Math.max(0, ...found.long) <= 50, `the page was held up for ${Math.max(...found.long)} ms`);
+  ok(longest <= 50, `the page was held up for ${longest} ms`);
   const { generatedTokens, generateMs, promptMs } = found.timings;
   const speed = ((generatedTokens - 1) / generateMs) * 1000;
   console.log(

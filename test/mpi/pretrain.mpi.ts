@@ -1,49 +1,25 @@
 // Training on several ranks: the numbers of one process, the same bits each time, checkpoints that any number of ranks goes on from,
-// an end for all when one is killed, and a sentence for what differs between ranks.
+// and a sentence for what differs between ranks. How runs end is ends.mpi.ts.
 
-import { readFileSync } from 'node:fs';
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkpointName } from '../../src/io/node/checkpoints.js';
 import { readLog } from '../../src/io/node/run-log.js';
-import { trainingPlace } from '../app/training.js';
-import { type Launched, type Launcher, launch, launchers, script } from './launch.js';
-
-const cli = script('../../src/app/cli.ts');
-let root: string;
-let file: string;
-beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), 'openelm-ranks-'));
-  const changes = { backend: 'native', batch_size: 4, accumulation: 2, steps: 20, checkpoints: { every: 5, keep: 9 } };
-  const parallel = { shards: 4, bucket_bytes: 4096 };
-  ({ file } = await trainingPlace(root, { ...changes, parallel, validation: { every: 10, batches: 3 } }));
-});
-afterAll(() => rm(root, { recursive: true }));
+import { type Launched, launch, launchers } from './launch.js';
+import { alone, cli, Runs, works } from './runs.js';
 
 const [first] = launchers();
-const alone: Launcher = { name: 'no MPI', command: () => ['env'] };
-
-function pretrain(launcher: Launcher, ranks: number, out: string, ...args: string[]): Launched {
-  return launch(launcher, ranks, [...cli, 'pretrain', file, '--out', join(root, out), ...args]);
-}
-
-async function losses(out: string): Promise<number[]> {
-  return (await readLog(join(root, out))).flatMap((line) =>
-    line.type === 'step' || line.type === 'validation' ? [line.loss] : [],
-  );
-}
-
-async function weights(out: string, step: number): Promise<Buffer> {
-  return readFile(join(root, out, checkpointName(step), 'model.safetensors'));
-}
-
-async function works(launched: Launched): Promise<string> {
-  const { code, stdout, stderr } = await launched.ended;
-  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-  return stdout;
-}
+let runs: Runs;
+let root: string;
+beforeAll(async () => {
+  runs = await Runs.make();
+  root = runs.root;
+});
+afterAll(() => runs.remove());
+const pretrain = (...of: Parameters<Runs['pretrain']>): Launched => runs.pretrain(...of);
+const losses = (out: string): Promise<number[]> => runs.losses(out);
+const weights = (out: string, step: number): Promise<Buffer> => runs.weights(out, step);
 
 describe.skipIf(!first)('openelm pretrain on several ranks', () => {
   beforeAll(() => works(pretrain(alone, 1, 'one')));
@@ -140,39 +116,6 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
     expect((await weights('apart', 20)).equals(last)).toBe(true);
   });
 
-  it.each([0, 2])('ends all when rank %i is killed, and says so once', async (victim) => {
-    const out = `killed-${victim}`;
-    const run = pretrain(
-      first,
-      3,
-      out,
-      '--batch_size',
-      '6',
-      '--parallel.shards',
-      '3',
-      '--steps',
-      '2000',
-      '--checkpoints.every',
-      '5',
-    );
-    const pids = await ranksOf(run, 3);
-    await reached(out, 12);
-    const killed = performance.now();
-    process.kill(pids[victim], 'SIGKILL');
-    const { code, stderr } = await run.ended;
-    expect(performance.now() - killed).toBeLessThan(10_000);
-    expect(code).not.toBe(0);
-    const said = stderr.match(/^openelm: .*$/gm) ?? [];
-    expect(said).toHaveLength(1);
-    expect(said[0]).toMatch(
-      new RegExp(`^openelm: rank ${victim} of 3 \\(.*\\), process ${pids[victim]}, is gone: it was killed`),
-    );
-    while (pids.some(isAlive)) {
-      expect(performance.now() - killed).toBeLessThan(10_000);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  });
-
   it.each([
     [['--batch_size', '3'], /^openelm: a batch of 3 rows cannot be shared out among 2 processes: choose 2 or 4 rows/],
     [
@@ -192,7 +135,7 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
   it('names the rank whose settings, data or directory are others', async () => {
     const perRank = (expression: string): string[] => [
       ...['sh', '-c', `r=\${OMPI_COMM_WORLD_RANK:-$PMI_RANK}; exec "$0" "$@" ${expression}`, process.execPath],
-      ...[...cli, 'pretrain', file],
+      ...[...cli, 'pretrain', runs.file],
     ];
     const say = async (expression: string): Promise<string[]> => {
       const { code, stderr } = await launch(first, 2, perRank(expression).slice(0), {}, true).ended;
@@ -206,48 +149,3 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
     expect(await say(`--out ${out}$r`)).toEqual([expect.stringMatching(/rank 1 of 2 .* has other settings: out is /)]);
   });
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
-/** The processes of a run by rank, as their environment says. */
-async function ranksOf({ pid }: Launched, count: number): Promise<number[]> {
-  for (let wait = 0; wait < 500; wait++) {
-    const pids = descendants(pid).flatMap((child) => {
-      try {
-        const env = readFileSync(`/proc/${child}/environ`, 'utf8').split('\0');
-        if (!/\bnode$/.test(readFileSync(`/proc/${child}/cmdline`, 'utf8').split('\0')[0])) return [];
-        const rank = env.find((line) => /^(OMPI_COMM_WORLD_RANK|PMI_RANK)=/.test(line))?.split('=')[1];
-        return rank === undefined ? [] : [[Number(rank), child]];
-      } catch {
-        return [];
-      }
-    });
-    if (pids.length === count) return pids.sort((a, b) => a[0] - b[0]).map(([, child]) => child);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error('the ranks did not start');
-}
-
-function descendants(pid: number): number[] {
-  try {
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
-    return children.flatMap((child) => [child, ...descendants(child)]);
-  } catch {
-    return [];
-  }
-}
-
-async function reached(out: string, step: number): Promise<void> {
-  for (let wait = 0; wait < 1500; wait++) {
-    if ((await readLog(join(root, out))).some((line) => line.type === 'step' && line.step >= step)) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error(`${out}: step ${step} was not reached`);
-}

@@ -1,13 +1,13 @@
 // The chat page in Debian's Chromium, on a real model: `npx tsx test/page/check.ts [--screenshots DIR]`. Not part of `npm test`, as it
 // needs a browser; says so and ends well where there is none.
 
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { pageAssets } from '../../src/app/serve-page.js';
 import { createServer } from '../../src/server.js';
+import { violations } from '../browser/axe.js';
 import { listen } from '../server/port.js';
 
 const { values } = parseArgs({ options: { screenshots: { type: 'string' } } });
@@ -61,15 +61,8 @@ function finished(page: Page): Promise<void> {
   return page.locator('#send').waitFor({ state: 'visible', timeout: 60_000 });
 }
 
-/** What axe-core finds: names, roles, contrast, order. Its script is evaluated, as the page's policy takes none from elsewhere. */
 async function accessible(page: Page, where: string): Promise<void> {
-  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
-  const found = await page.evaluate(async () => {
-    const { axe } = globalThis as unknown as {
-      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-    };
-    return (await axe.run()).violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html.slice(0, 100))]);
-  });
+  const found = await violations(page);
   check(`axe-core finds nothing in ${where}`, found.length === 0, found);
 }
 

@@ -213,6 +213,7 @@ export async function findMpi(): Promise<MpiLibrary> {
 export class MpiCollective implements Collective {
   readonly traffic = { seconds: 0, bytes: 0 };
   private last: Promise<unknown> = Promise.resolve();
+  private since?: number;
   private readonly request = new BigUint64Array(1);
   private readonly flag = new Int32Array(1);
 
@@ -221,6 +222,11 @@ export class MpiCollective implements Collective {
     readonly rank: number,
     readonly size: number,
   ) {}
+
+  /** Seconds since the call under way began, which waits for the others; 0 where there is none. */
+  get waitedFor(): number {
+    return this.since === undefined ? 0 : (performance.now() - this.since) / 1000;
+  }
 
   get library(): MpiLibrary {
     return this.mpi;
@@ -364,8 +370,14 @@ export class MpiCollective implements Collective {
 
   /** After all calls that were made before. */
   private queued<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.last.then(work);
-    this.last = done.catch(() => {});
+    const done = this.last.then(() => {
+      this.since = performance.now();
+      return work();
+    });
+    const over = (): void => {
+      this.since = undefined;
+    };
+    this.last = done.then(over, over);
     return done;
   }
 

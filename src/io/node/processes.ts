@@ -1,6 +1,7 @@
 // Whether a process is there, and since when: what a lock left behind must be asked. Not for starting or ending any.
 
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 
@@ -18,11 +19,38 @@ export async function processState(pid: number): Promise<'gone' | 'unknown' | { 
   return process.platform === 'linux' ? fromProc(pid) : fromPs(pid);
 }
 
+/**
+ * Whether a process is gone, without waiting for anything: who asks may have a second to live, and the threads that read files may be
+ * busy. A zombie counts as gone where the system tells (Linux); elsewhere as soon as its parent has noticed.
+ */
+export function isGone(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return true;
+  }
+  if (process.platform !== 'linux') return false;
+  try {
+    return hasEnded(statFields(readFileSync(`/proc/${pid}/stat`, 'utf8')));
+  } catch {
+    return false;
+  }
+}
+
+/** What follows the name, from the state on; the name in parentheses may hold anything. */
+function statFields(text: string): string[] {
+  return text.slice(text.lastIndexOf(')') + 2).split(' ');
+}
+
+function hasEnded([state]: readonly string[]): boolean {
+  return state === 'Z' || state === 'X';
+}
+
 async function fromProc(pid: number): Promise<'gone' | 'unknown' | { readonly startedMs: number }> {
   try {
     const [text, machine] = await Promise.all([readFile(`/proc/${pid}/stat`, 'utf8'), readFile('/proc/stat', 'utf8')]);
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' '); // the name in parentheses may hold anything
-    if (fields[0] === 'Z' || fields[0] === 'X') return 'gone';
+    const fields = statFields(text);
+    if (hasEnded(fields)) return 'gone';
     const startedMs = (Number(/^btime (\d+)/m.exec(machine)?.[1]) + Number(fields[19]) / TICKS) * 1000;
     return Number.isFinite(startedMs) ? { startedMs } : 'unknown';
   } catch {

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The WebGPU backend in Node, on the GPU that there is or on one in software: conformance, the embedded model against native kernels, golden
+# numbers, and how processes end. Said and passed over where there is neither.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+node -e "import.meta.resolve('webgpu')" --input-type=module 2>/dev/null ||
+  npm install --no-save --no-audit --no-fund --ignore-scripts webgpu@0.6.2 >/dev/null || true
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then
+  apt-get install -y -qq chromium libvulkan1 >/dev/null || true # for SwiftShader, and the loader
+fi
+if ! environment=$(.ci/software-gpu.sh); then
+  echo "SKIPPED: no GPU, and no software for one could be installed"
+  exit 0
+fi
+eval "$environment"
+npx tsx src/app/cli.ts info 2>/dev/null | grep '^gpu'
+npx vitest run test/backends/webgpu
+npm run -s golden -- test/golden --backend webgpu
+if swiftshader=$(.ci/software-gpu.sh swiftshader); then # subgroups of 4 and no f16, where lavapipe has 8 and f16
+  (eval "$swiftshader" && unset LD_LIBRARY_PATH && npx vitest run test/backends/webgpu-models.test.ts)
+fi

@@ -1,0 +1,179 @@
+// A verb on several processes that mpirun or srun started: rank 0 speaks for all, what fails on one ends all of them with one
+// sentence that names it, and a process that is gone, or hangs, is noticed by the others. What the ranks compute together is
+// the verb's; what it sees of them is ranks.ts.
+
+import { closeSync, openSync, rmSync } from 'node:fs';
+import { availableParallelism, cpus, hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import { InputError, messageOf } from '../errors.js';
+import { launchedRank, launchedRanks, MpiCollective } from '../io/node/mpi.js';
+import { isGone } from '../io/node/processes.js';
+import { AllFailed, oneRank, type Peer, Ranks } from './ranks.js';
+import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell } from './terminal.js';
+
+const watchMs = 500;
+/** What failed on all alike is rank 0's to tell; the others wait so long for it. */
+const politeMs = 300;
+/** Launchers hand on what was written before they hear that all is to end. */
+const heardMs = 50;
+
+/**
+ * Runs a verb on the processes that were started together, or on this one alone. Other ranks than 0 print nothing. Throws
+ * what the verb throws, on rank 0; where the others may not know of it, ends all of them.
+ */
+export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, ranks: Ranks) => Promise<void>): Promise<void> {
+  if (launchedRanks() === 1) return verb(terminal, oneRank);
+  let mpi: MpiCollective;
+  try {
+    mpi = await MpiCollective.open();
+  } catch (error) {
+    if (launchedRank() > 0) throw new ToldAlready(1);
+    throw error;
+  }
+  const peers = (await mpi.gatherTexts(JSON.stringify({ host: hostname(), pid: process.pid }))).map(
+    (text) => JSON.parse(text) as Peer,
+  );
+  const ranks = new Ranks(mpi, peers);
+  shareCores(ranks.here);
+  const ending = new Ending(mpi, ranks, terminal);
+  await ending.watch();
+  try {
+    await verb(mpi.rank === 0 ? terminal : mute(terminal), ranks);
+    await mpi.barrier();
+    ending.over();
+    mpi.end();
+  } catch (error) {
+    ending.over();
+    if (!(error instanceof AllFailed)) return ending.fail(error);
+    await mpi.barrier();
+    mpi.end();
+    // The launcher waits for all; nothing that is left open here may keep it.
+    setTimeout(() => process.exit(1), 2000).unref();
+    throw mpi.rank === 0 ? error.cause : new ToldAlready(1);
+  }
+}
+
+/** One sentence for all ranks that end by a failure, and their end. */
+class Ending {
+  private timer?: NodeJS.Timeout;
+  private ended = false;
+  private looking = false;
+  private readonly said: string;
+
+  constructor(
+    private readonly mpi: MpiCollective,
+    private readonly ranks: Ranks,
+    private readonly terminal: Terminal,
+  ) {
+    // Of this run, and one for each machine: whoever makes it first speaks.
+    this.said = join(tmpdir(), `openelm-ended-${hostname()}-${ranks.pidOf(0)}`);
+  }
+
+  /** Looks after the other processes until it is over. */
+  async watch(): Promise<void> {
+    if (this.mpi.rank === 0) rmSync(this.said, { force: true });
+    await this.mpi.barrier();
+    // In a container of its own a process has numbers that say nothing here.
+    const seen = this.gone() === undefined;
+    this.timer = setInterval(() => {
+      if (seen) this.endIfGone();
+      void this.endIfHung();
+    }, watchMs);
+    this.timer.unref();
+    if (seen) process.prependListener('SIGTERM', this.terminated);
+  }
+
+  over(): void {
+    this.ended = true;
+    clearInterval(this.timer);
+    process.off('SIGTERM', this.terminated);
+    if (this.mpi.rank > 0) return;
+    setTimeout(() => rmSync(this.said, { force: true }), 0);
+    void this.ranks.hearts?.remove();
+  }
+
+  /** Ends all ranks, after a sentence on what happened on this one. */
+  async fail(error: unknown): Promise<never> {
+    if (error instanceof Interrupted) return this.mpi.abort(interruptedCode);
+    this.ended = false;
+    this.endIfGone(); // then that is why
+    if (this.mpi.rank > 0) await delay(politeMs);
+    const defect = error instanceof InputError ? '' : ' (a defect of this program, or of the network)';
+    if (process.env.OPENELM_DEBUG && error instanceof Error) tell(this.terminal, error.stack ?? '');
+    return this.end(`${this.ranks.name(this.mpi.rank)}: ${messageOf(error)}${defect}`);
+  }
+
+  private endIfGone(): void {
+    const rank = this.gone();
+    if (rank === undefined || this.ended) return;
+    this.end(
+      `${this.ranks.name(rank)}, process ${this.ranks.pidOf(rank)}, is gone: it was killed (by the system, if memory ran out); all ranks end here, and --resume goes on from the last checkpoint`,
+    );
+  }
+
+  private async endIfHung(): Promise<void> {
+    const { hearts } = this.ranks;
+    if (!hearts || this.looking) return;
+    this.looking = true;
+    const silent = await hearts.look(this.mpi.waitedFor).finally(() => (this.looking = false));
+    if (silent.length === 0 || this.ended) return;
+    // The first that is well speaks, and the others let it.
+    const first = Array.from({ length: this.ranks.size }, (_, rank) => rank).find((rank) => !silent.includes(rank));
+    if (first !== this.mpi.rank) await delay(watchMs);
+    if (this.ended) return;
+    const [rank, ...more] = silent;
+    const others = more.length > 0 ? `, and ${more.length} more,` : '';
+    this.end(
+      `${this.ranks.name(rank)}, process ${this.ranks.pidOf(rank)},${others} has shown no life for ${hearts.seconds} s (parallel.timeout): it hangs, or was stopped, or its machine is away; all ranks end here, and --resume goes on from the last checkpoint`,
+    );
+  }
+
+  // A launcher ends the others of a rank that died; else it is a wish to stop, which whoever trains hears too. Before them, as there
+  // may be a second left.
+  private readonly terminated = async (): Promise<void> => {
+    this.endIfGone();
+    const heard = process.listenerCount('SIGTERM') > 1;
+    for (let looks = 0; looks < 5; looks++) {
+      await delay(50);
+      if (!this.ended) this.endIfGone();
+    }
+    if (!this.ended && !heard) process.exit(143);
+  };
+
+  /** The rank of a process of this machine that is gone. */
+  private gone(): number | undefined {
+    return this.ranks.neighbours().find(({ pid }) => isGone(pid))?.rank;
+  }
+
+  private end(sentence: string): never {
+    this.ended = true;
+    if (this.speaks()) {
+      tell(this.terminal, sentence);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, heardMs);
+    }
+    return this.mpi.abort(1);
+  }
+
+  private speaks(): boolean {
+    try {
+      closeSync(openSync(this.said, 'wx'));
+      return true;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code !== 'EEXIST';
+    }
+  }
+}
+
+/** Threads for each of the processes on a machine, where neither the launcher bound them nor the user says. */
+function shareCores(processes: number): void {
+  if (process.env.OPENELM_THREADS || availableParallelism() * processes <= cpus().length) return;
+  process.env.OPENELM_THREADS = String(Math.max(1, Math.floor(cpus().length / processes)));
+}
+
+/** A terminal on which nothing is seen. */
+function mute({ stdin, onInterrupt }: Terminal): Terminal {
+  const nowhere = (): Writable => new Writable({ write: (_chunk, _encoding, done) => done() });
+  return { stdin, stdout: nowhere(), stderr: nowhere(), onInterrupt };
+}
