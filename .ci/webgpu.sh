@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The WebGPU backend in Node, on the GPU that there is or on one in software: conformance, the embedded model against native kernels, golden
+# The WebGPU backend in Node, on the GPU that there is or on one in software: conformance, random shapes, the embedded model against native kernels, golden
 # numbers, and how processes end. Said and passed over where there is neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +15,7 @@ fi
 eval "$environment"
 npx tsx src/app/cli.ts info 2>/dev/null | grep '^gpu'
 npx vitest run test/backends/webgpu
+npx vitest run --config test/webgpu/vitest.config.ts
 npm run -s golden -- test/golden --backend webgpu
 if swiftshader=$(.ci/software-gpu.sh swiftshader); then # subgroups of 4 and no f16, where lavapipe has 8 and f16
   (eval "$swiftshader" && unset LD_LIBRARY_PATH && npx vitest run test/backends/webgpu-models.test.ts)
