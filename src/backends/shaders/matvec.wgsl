@@ -215,10 +215,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   var w_scale: array<vec2f, outs * depth>; // and minimum
   var acc: array<f32, outs * rows>;
   for (var first = 0u; first < p.inputs; first += chunk) {
-    for (var step = 0u; step < chunk_blocks; step += lanes * depth) {
+    let end = min(chunk_blocks, blocks - first / block);
+    for (var step = 0u; step < end; step += lanes * depth) {
       for (var d = 0u; d < depth; d++) {
-        let at = first / block + step + d * lanes + lane;
-        if (at < blocks) {
+        let place = step + d * lanes + lane;
+        if (place < end) {
+          let at = first / block + place;
           for (var j = 0u; j < outs; j++) {
             w[j * depth + d] = weight[p.weight_at + weight_row[j] * p.stride / 4 + at] ^ vec4u(sign_bits);
             if (is_coded) {
@@ -245,7 +247,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
       }
       for (var d = 0u; d < depth; d++) {
         let place = step + d * lanes + lane;
-        if (first / block + place >= blocks) {
+        if (place >= end) {
           break;
         }
         for (var m = 0u; m < rows; m++) {
