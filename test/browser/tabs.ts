@@ -6,7 +6,7 @@ import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import type { Page } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
 import { serveWeb } from '../../src/app/web-server.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import { executablePath, launch } from './launch.js';
@@ -33,6 +33,7 @@ if (executablePath === undefined) {
     await page.goto(server.url);
     await chat(page);
     await look(page);
+    await bench(page, context);
     deepStrictEqual(wrong, []);
     console.log('ok: no errors on the console, no request to another origin');
   } finally {
@@ -164,4 +165,31 @@ async function look(page: Page): Promise<void> {
   await page.locator('.result').scrollIntoViewIfNeeded();
   await page.locator('.norms').scrollIntoViewIfNeeded();
   if (process.env.SCREENSHOTS) await page.screenshot({ path: join(process.env.SCREENSHOTS, 'look-inside.png') });
+}
+
+async function bench(page: Page, context: BrowserContext): Promise<void> {
+  await page.getByRole('link', { name: 'Bench' }).click();
+  await page.getByLabel('Rounds').selectOption('5');
+  await page.getByRole('button', { name: 'Measure' }).click();
+  await page.getByText(/^Measuring /).waitFor();
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByText('Cancelled.').waitFor();
+  await page.getByLabel('Rounds').selectOption('1');
+  await page.getByRole('button', { name: 'Measure' }).click();
+  await page.getByText(/^Measured\./).waitFor({ timeout: 120_000 });
+  await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.getByRole('button', { name: 'Copy as Markdown' }).click();
+  await page.getByText('Copied.').waitFor();
+  const [where, , names, , row, ...rest] = (await page.evaluate(() => navigator.clipboard.readText())).split('\n');
+  ok(/^openelm in Chrome \d+ on Linux, \d+ cores; /.test(where), where);
+  const cells = (line: string): string[] => line.slice(2, -2).split(' | ');
+  strictEqual(cells(names).length, cells(row).length);
+  const speeds = cells(row).slice(4).map(Number.parseFloat);
+  ok(
+    speeds.every((speed, i) => speed > 0 || Number.isNaN(speed) === cells(row)[4 + i].startsWith('–')),
+    row,
+  );
+  deepStrictEqual(rest, ['']);
+  console.log(`ok: measured and copied: ${row}`);
+  await looks(page, 'bench');
 }
