@@ -186,16 +186,20 @@ export interface GenerationOptions extends SamplingOptions {
   readonly assistant?: string;
 }
 
-/** What the text must be, read from the files that the options name. Throws `UsageError` when there are two of them. */
+/**
+ * What the text must be, read from the files that the options name. Throws `UsageError` when there are two of them, `InputError` naming
+ * a file that is malformed.
+ */
 export async function constraintOptions({ jsonSchema, grammar, regex }: GenerationOptions): Promise<ConstraintOptions> {
   const given = Object.entries({ '--json-schema': jsonSchema, '--grammar': grammar, '--regex': regex });
   const names = given.flatMap(([name, value]) => (value === undefined ? [] : [name]));
   if (names.length > 1) throw new UsageError(`give one of ${names.join(' and ')}: a text is held to one of them`);
-  return {
-    jsonSchema: jsonSchema === undefined ? undefined : parseJson(await readTextFile(jsonSchema), jsonSchema),
-    grammar: grammar === undefined ? undefined : await readTextFile(grammar),
-    regex,
-  };
+  const file = jsonSchema ?? grammar;
+  if (file === undefined) return { regex };
+  const text = await readTextFile(file);
+  const asked = grammar !== undefined ? { grammar: text } : { jsonSchema: parseJson(text, file) };
+  (await import('../infer/constraint.js')).checkConstraint(asked, file);
+  return asked;
 }
 
 /** Those among a verb's options that are of the generation. */

@@ -19,7 +19,7 @@ import { hubOptions } from './loading.js';
 import { required, wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { progressBar } from './progress.js';
-import { interruptible, type Terminal, UsageError, writeJson, writeLine } from './terminal.js';
+import { interruptible, type Terminal, tell, UsageError, writeJson, writeLine } from './terminal.js';
 
 interface Options {
   readonly bits: number;
@@ -103,6 +103,13 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
     const tokenizer = options.calibrate || options.text ? await openTokenizer(checkpoint) : undefined;
     if ((options.calibrate || options.text) && !tokenizer)
       throw new InputError(`${checkpoint.place}: there is no tokenizer for texts`);
+    if (!options.calibrate && options.bits < 6) {
+      tell(
+        terminal,
+        'note: weights are rounded to nearest; with --calibrate TEXT, some hundred kB like what the model will see, about half as much is lost' +
+          `${options.text ? '' : ', and --text TEXT tells how much'}`,
+      );
+    }
     const made = await interruptible(terminal, (signal) => {
       const onProgress = (what: string, done: number, total: number): void => counts.update(what, done, total);
       return write(checkpoint, tokenizer, out, options, { signal, onProgress });

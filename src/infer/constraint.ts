@@ -172,7 +172,12 @@ export class Constraints {
 /** States of all constraints that are kept: a kilobyte each, or half of one. */
 const mostStates = 100_000;
 
-function grammarOf({ jsonSchema, regex, grammar }: ConstraintOptions): Grammar {
+function grammarOf({ jsonSchema, regex, grammar }: ConstraintOptions, file?: string): Grammar {
   if (regex !== undefined) return { root: regexExpression(regex), rules: new Map() };
-  return grammar !== undefined ? parseGbnf(grammar) : parseJsonSchema(jsonSchema);
+  return grammar !== undefined ? parseGbnf(grammar, file) : parseJsonSchema(jsonSchema, file);
+}
+
+/** Reads a schema or a grammar as what makes it into a constraint later does, which no longer knows the file. Throws `InputError` that names it. */
+export function checkConstraint(options: ConstraintOptions, file: string): void {
+  grammarOf(options, file);
 }

@@ -198,10 +198,10 @@ describe('a text of a form', () => {
   it.each([
     [['--regex', 'a', '--grammar', 'list.gbnf'], 2, /give one of --grammar and --regex/],
     [['--regex', 'a)'], 1, /the regular expression "a\)": at character 2, there is a \) without its \($/],
-    [['--grammar', 'broken.gbnf'], 1, /the grammar, line 1: a text in quotes does not end$/],
+    [['--grammar', 'broken.gbnf'], 1, /broken\.gbnf, line 1: a text in quotes does not end$/],
     [['--grammar', 'nothing'], 1, /nothing: .*no such file/],
     [['--json-schema', 'broken.json'], 1, /broken.json/],
-    [['--json-schema', 'odd.json'], 1, /the JSON schema at #: uniqueItems is not supported/],
+    [['--json-schema', 'odd.json'], 1, /odd\.json: the JSON schema at #: uniqueItems is not supported/],
   ])('refuses %j', async (args, code, said) => {
     const paths = args.map((word) => (/json$|gbnf$|nothing/.test(word) && !word.startsWith('--') ? place(word) : word));
     const result = await run(['run', 'x', ...paths]);
