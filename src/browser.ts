@@ -103,17 +103,20 @@ export class BrowserModel {
   readonly weights: { readonly dtype: string; readonly bytes: number };
   /** Whether text can be given; ids always can. */
   readonly hasTokenizer: boolean;
+  /** Whether a chat template came with it; Apple's instruction recipe is used otherwise. */
+  readonly hasChatTemplate: boolean;
   readonly backend: Computing;
   private disposal: Promise<void> | undefined;
 
   /** Made by `load`. */
   constructor(
     private readonly session: Session,
-    { config, dtype, bytes, hasTokenizer, backend }: LoadAnswer,
+    { config, dtype, bytes, hasTokenizer, hasChatTemplate, backend }: LoadAnswer,
   ) {
     this.config = config;
     this.weights = { dtype, bytes };
     this.hasTokenizer = hasTokenizer;
+    this.hasChatTemplate = hasChatTemplate;
     this.backend = backend;
   }
 

@@ -20,9 +20,9 @@ export type WebFile = string | (() => Promise<string>);
 
 const worker = 'service-worker.js';
 
-/** Nothing comes from elsewhere, and the page may share memory with its workers. */
+/** Nothing comes from elsewhere but models of the hub, when they are asked for; the page may share memory with its workers. */
 const policy =
-  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; connect-src 'self'; img-src 'self' data:; manifest-src 'self'; base-uri 'none'; form-action 'none'";
+  "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; style-src 'self'; connect-src 'self' https://huggingface.co https://*.huggingface.co https://*.hf.co; img-src 'self' data:; manifest-src 'self'; base-uri 'none'; form-action 'none'";
 export const headers = {
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-embedder-policy': 'require-corp',

@@ -48,6 +48,8 @@ export interface FileEvents {
 export interface ModelFiles {
   /** Put before names in messages. */
   readonly where: string;
+  /** Whether opening a file may mean to download it. */
+  readonly remote: boolean;
   /** Undefined when there is none of that name. */
   open(name: string): Promise<Blob | undefined>;
 }
@@ -80,7 +82,7 @@ function chosenFiles(list: readonly NamedBlob[]): ModelFiles {
   const weights = [...files.keys()].filter((name) => name.endsWith('.safetensors'));
   // One weights file may have any name.
   const named = (name: string): string => (name === WEIGHTS_FILE && !files.has(name) && weights.length === 1 ? weights[0] : name);
-  return { where: '', open: async (name) => files.get(named(name)) };
+  return { where: '', remote: false, open: async (name) => files.get(named(name)) };
 }
 
 function folderFiles(folder: FileSystemDirectoryHandle): ModelFiles {
@@ -92,7 +94,7 @@ function folderFiles(folder: FileSystemDirectoryHandle): ModelFiles {
       throw new InputError(`${folder.name}/${name} cannot be read: open the folder again`);
     }
   };
-  return { where: `${folder.name}/`, open };
+  return { where: `${folder.name}/`, remote: false, open };
 }
 
 async function addressFiles(source: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
@@ -199,5 +201,5 @@ async function downloaded(
     // Another tab that wants the same file waits for this one, and then finds it.
     return locked(`openelm ${key} ${name}`, place.kept, events.signal, () => download(place, file, settings));
   };
-  return { where, open };
+  return { where, remote: true, open };
 }

@@ -9,7 +9,7 @@ import { blobSource } from '../io/browser/blob-source.js';
 import { decodeUtf8, parseJson } from '../io/json.js';
 import { readSafetensors, type SafetensorsContents } from '../io/safetensors.js';
 import { INDEX_FILE, readShardedIndex, readShards, WEIGHTS_FILE } from '../io/safetensors-index.js';
-import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from '../model/config.js';
+import { configFromHuggingFace, configFromName, type ModelConfig, withGenerationConfig } from '../model/config.js';
 import { type LoadedModel, loadModel } from '../model/load.js';
 import { type CacheType, checkWeights, kvBytesPerToken, type Precision, weightBytes } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
@@ -30,6 +30,8 @@ export interface Opened {
   readonly model: TextModel;
   readonly config: ModelConfig;
   readonly weights: Pick<LoadedModel, 'dtype' | 'bytes'>;
+  /** Whether a chat template lies beside the weights. */
+  readonly hasChatTemplate: boolean;
   close(): Promise<void>;
 }
 
@@ -40,13 +42,19 @@ export async function openFiles(
   options: OpenOptions,
   onProgress: (loaded: number, total: number) => void,
 ): Promise<Opened> {
-  const config = await readConfig(files);
+  const { config, stated } = await readConfig(files);
+  const cacheOf = (dtype: Precision): CacheType => options.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
+  const context = options.context ?? config.maxContextLength;
+  const checkRoom = (dtype: Precision): void =>
+    checkMemory(backend, config, dtype, kvBytesPerToken(config, cacheOf(dtype)) * context * (options.slots ?? 1));
+  // Before gigabytes are downloaded for nothing.
+  const expected = options.dtype ?? stated;
+  if (files.remote && expected) checkRoom(expected);
   const stored = await readWeights(files);
   const checked = checkWeights(config, stored.tensors, files.where || WEIGHTS_FILE);
   const dtype = options.dtype ?? (checked.dtype.toLowerCase() as Precision);
-  const cacheType = options.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
-  const context = options.context ?? config.maxContextLength;
-  checkMemory(backend, config, dtype, kvBytesPerToken(config, cacheType) * context * (options.slots ?? 1));
+  const cacheType = cacheOf(dtype);
+  checkRoom(dtype);
   const read = (name: string): Promise<Uint8Array | undefined> => readSmall(files, name);
   const texts = Promise.all([tokenizerBeside(read, files.where, config.vocabSize), chatTemplateBeside(read, files.where)]);
   const loading = loadModel(backend, config, checked, { dtype, onProgress });
@@ -59,23 +67,31 @@ export async function openFiles(
       await engine.dispose();
       loaded.free();
     };
-    return { model: new TextModel({ engine, tokenizer, chatTemplate }), config, weights: loaded, close };
+    const model = new TextModel({ engine, tokenizer, chatTemplate });
+    return { model, config, weights: loaded, hasChatTemplate: chatTemplate !== undefined, close };
   } catch (error) {
     loaded.free();
     throw error;
   }
 }
 
-async function readConfig(files: ModelFiles): Promise<ModelConfig> {
+const torchTypes: Readonly<Record<string, Precision>> = { float32: 'f32', float16: 'f16', bfloat16: 'bf16' };
+
+/** The config, and the type of the weights that it states. */
+async function readConfig(files: ModelFiles): Promise<{ config: ModelConfig; stated: Precision | undefined }> {
   const json = async (name: string): Promise<unknown> => {
     const bytes = await readSmall(files, name);
     return bytes && parseJson(decodeUtf8(bytes, files.where + name), files.where + name);
   };
-  const config = await json('config.json');
-  if (config === undefined) throw new InputError(`${files.where}config.json is missing: it says what shape the model has`);
+  const fields = await json('config.json');
+  if (fields === undefined) throw new InputError(`${files.where}config.json is missing: it says what shape the model has`);
   const generation = await json('generation_config.json');
-  const read = configFromHuggingFace(config, `${files.where}config.json`);
-  return generation === undefined ? read : withGenerationConfig(read, generation, `${files.where}generation_config.json`);
+  const config = configFromHuggingFace(fields, `${files.where}config.json`);
+  const { torch_dtype: stated } = fields as { torch_dtype?: unknown };
+  return {
+    config: generation === undefined ? config : withGenerationConfig(config, generation, `${files.where}generation_config.json`),
+    stated: typeof stated === 'string' ? torchTypes[stated] : undefined,
+  };
 }
 
 async function readWeights(files: ModelFiles): Promise<SafetensorsContents> {
@@ -98,8 +114,13 @@ function checkMemory({ limits }: Backend, config: ModelConfig, dtype: Precision,
   const weights = weightBytes(config, dtype);
   if (weights + cache <= most) return;
   const fitting = (['f16', 'q8', 'q4'] as const).filter((smaller) => weightBytes(config, smaller) + cache <= most);
+  const smaller = ['OpenELM-1_1B', 'OpenELM-450M', 'OpenELM-270M'].filter(
+    (name) => weightBytes(configFromName(name), 'q8') + cache <= most,
+  );
   const advice =
-    fitting.length > 0 ? `take a smaller context, or dtype ${fitting.join(' or ')}, which fit` : 'take a smaller model';
+    fitting.length > 0
+      ? `take dtype ${fitting.join(' or ')}, which fit, or a smaller context`
+      : `take a smaller context or model${smaller.length > 0 ? `: ${smaller.join(', ')} fit in q8` : ''}`;
   throw new InputError(
     `the model is too large here: ${gigabytes(weights)} of ${dtype} weights and ${gigabytes(cache)} of cache, and WebAssembly has ${gigabytes(most)}; ${advice}`,
   );

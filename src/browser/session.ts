@@ -30,6 +30,7 @@ export interface LoadAnswer {
   readonly dtype: string;
   readonly bytes: number;
   readonly hasTokenizer: boolean;
+  readonly hasChatTemplate: boolean;
   readonly backend: Computing;
 }
 
@@ -81,9 +82,9 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
       const files = await modelFiles(source, options, { signal, onNotice, onProgress: report('download') });
       backend = await openBackend(options);
       opened = await openFiles(files, backend, options, report('load'));
-      const { config, weights, model } = opened;
+      const { config, weights, model, hasChatTemplate } = opened;
       return {
-        ...{ config, dtype: weights.dtype, bytes: weights.bytes, hasTokenizer: model.hasTokenizer },
+        ...{ config, dtype: weights.dtype, bytes: weights.bytes, hasTokenizer: model.hasTokenizer, hasChatTemplate },
         backend: computing(backend),
       };
     },

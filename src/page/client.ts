@@ -11,7 +11,8 @@ export interface Speed {
   readonly firstTokenMs?: number;
 }
 
-export async function models(key: string): Promise<string[]> {
+/** `wanted` is the one that will be asked. */
+export async function models(key: string, _wanted: string): Promise<string[]> {
   const response = await fetch('/v1/models', { headers: headersOf(key) });
   if (!response.ok) throw new Error(await reasonOf(response));
   const { data } = (await response.json()) as { data: { id: string }[] };

@@ -7,7 +7,7 @@ import { element, reasonOf } from './elements.js';
 /** A model that can be loaded. */
 export interface Offered {
   readonly id: string;
-  readonly source: ModelSource;
+  readonly source: ModelSource | (() => Promise<ModelSource>);
   readonly options?: LoadOptions;
   /** It was trained to go on with a text, not to answer. */
   readonly continues?: boolean;
@@ -33,24 +33,58 @@ export function tools(): Promise<PageTools> {
   return import(new URL('openelm/bundle/tools.js', document.baseURI).href) as Promise<PageTools>;
 }
 
-/** All that can be loaded; what was added comes first, the newest before all. */
+/** All that can be loaded: what was added, the newest first, what the server has, what was trained here. */
 export async function offered(): Promise<Offered[]> {
   served ??= listed();
-  return [...added, ...(await served)];
+  const all = [...added, ...(await served), ...(await trained())];
+  return all.filter(({ id }, i) => all.findIndex((other) => other.id === id) === i);
 }
 
 /** Offers another model, in place of one of the same name, and has the chat choose it. */
 export function offer(model: Offered): void {
-  withdraw(model.id);
+  forget(model.id);
   added.unshift(model);
-  document.dispatchEvent(new CustomEvent('models', { detail: model.id }));
+  choose(model.id);
+}
+
+/** Loads another model and offers it then. Throws `InputError` in one sentence, and the chat has what it had. */
+export async function offerLoaded(model: Offered, onProgress: (words: string) => void): Promise<void> {
+  forget(model.id);
+  added.unshift(model);
+  const observer = new MutationObserver(() => onProgress(line.textContent ?? ''));
+  observer.observe(line, { childList: true });
+  try {
+    await modelOf(model.id);
+  } catch (error) {
+    forget(model.id);
+    line.textContent = '';
+    throw error;
+  } finally {
+    observer.disconnect();
+  }
+  choose(model.id);
+}
+
+/** Tells the chat that there are other models than before, and which to take. */
+function choose(id?: string): void {
+  document.dispatchEvent(new CustomEvent('models', { detail: id }));
+}
+
+/** Whether a model goes on with a text, rather than answers: by what is known of it, its chat template, its name. */
+export async function continues(id: string): Promise<boolean> {
+  const told = (await offered()).find((model) => model.id === id)?.continues;
+  return told ?? !((await modelOf(id)).hasChatTemplate || /instruct|chat/i.test(id));
 }
 
 /** Offers a model no longer; frees it if it is loaded. */
 export function withdraw(id: string): void {
+  forget(id);
+  choose();
+}
+
+function forget(id: string): void {
   const index = added.findIndex((model) => model.id === id);
-  if (index < 0) return;
-  added.splice(index, 1);
+  if (index >= 0) added.splice(index, 1);
   if (loaded?.id === id) void release();
 }
 
@@ -91,12 +125,23 @@ async function listed(): Promise<Offered[]> {
   return list.map(({ id, address, files }) => ({ id, source: `./${address}`, options: { files } }));
 }
 
+async function trained(): Promise<Offered[]> {
+  const { keptTrainings, trainedModel } = await engine();
+  const source = (name: string) => async (): Promise<ModelSource> => {
+    const files = await trainedModel(name);
+    if (!files) throw new Error(`${name} is kept no longer`);
+    return files;
+  };
+  const kept = await keptTrainings();
+  return kept.filter(({ step }) => step > 0).map(({ name }) => ({ id: name, source: source(name), continues: true }));
+}
+
 async function open(id: string): Promise<BrowserModel> {
   const found = (await offered()).find((model) => model.id === id);
   if (!found) throw new Error(`there is no model ${id}`);
   const { load } = await engine();
   line.title = '';
-  const model = await load(found.source, {
+  const model = await load(typeof found.source === 'function' ? await found.source() : found.source, {
     wasm,
     ...found.options,
     onProgress: ({ phase, bytes, total }) => {

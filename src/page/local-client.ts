@@ -3,18 +3,18 @@
 
 import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
-import { current, modelOf, offered } from './engine.js';
+import { continues, current, modelOf, offered } from './engine.js';
 import { keepPage } from './offline.js';
 import type { AnswerToken, Settings, Turn } from './store.js';
 
 export const computesHere: boolean = true;
 void keepPage();
 
-/** The models that there are; the first begins to load. */
-export async function models(_key: string): Promise<string[]> {
-  const list = await offered();
-  if (!current() && list.length > 0) void modelOf(list[0].id).catch(() => undefined);
-  return list.map(({ id }) => id);
+/** The models that there are; the wanted one, or the first, begins to load. */
+export async function models(_key: string, wanted: string): Promise<string[]> {
+  const names = (await offered()).map(({ id }) => id);
+  if (!current() && names.length > 0) void modelOf(names.includes(wanted) ? wanted : names[0]).catch(() => undefined);
+  return names;
 }
 
 /** As client.ts's; when the last turn is an answer it goes on. */
@@ -63,7 +63,7 @@ async function promptOf(
   begun: readonly number[],
 ): Promise<{ ids: readonly number[]; dropped: number }> {
   const most = model.config.maxContextLength - Math.min(64, model.config.maxContextLength / 4);
-  if ((await offered()).find((offer) => offer.id === id)?.continues) {
+  if (await continues(id)) {
     const [first, ...rest] = await model.encode(said.map(({ content }) => content).join(' '));
     return { ids: [first, ...[...rest, ...begun].slice(1 - most)], dropped: 0 };
   }

@@ -250,7 +250,7 @@ function save(): void {
 
 async function showModels(): Promise<void> {
   try {
-    const names = await models(settings.key);
+    const names = await models(settings.key, settings.model);
     modelChoice.replaceChildren(...names.map((name) => element('option', { value: name }, name)));
     if (!names.includes(settings.model)) settings.model = names[0];
     modelChoice.value = settings.model;
@@ -315,7 +315,7 @@ dialog.onclose = () => {
   void showModels();
 };
 document.addEventListener('models', (event) => {
-  settings.model = (event as CustomEvent<string>).detail;
+  settings.model = (event as CustomEvent<string | undefined>).detail ?? settings.model;
   void showModels();
 });
 modelChoice.onchange = () => {
@@ -335,4 +335,5 @@ if (computesHere) {
   document.body.classList.add('tabbed');
   document.querySelector('.brand')!.textContent = 'Conversations'; // the bar of tabs has the name
   void import('./tabs.js').then(({ startTabs }) => startTabs());
+  void import('./open-model.js').then(({ startOpening }) => startOpening());
 }

@@ -159,7 +159,7 @@ async function downloads(page: Page): Promise<void> {
 
 async function chats(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Chat with it' }).click();
-  strictEqual(await page.evaluate(() => document.querySelector<HTMLSelectElement>('#model')!.value), 'My text');
+  await page.waitForFunction(() => document.querySelector<HTMLSelectElement>('#model')!.value === 'My text');
   await page.locator('#question').fill('There was once');
   await page.locator('#question').press('Enter');
   await page.waitForFunction(() => (document.querySelector('article.assistant .body')?.textContent ?? '').length > 20);

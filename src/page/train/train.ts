@@ -2,6 +2,7 @@
 // beforehand is setup.ts's, what is seen meanwhile run.ts's.
 
 import type { ContinueOptions, KeptTraining, TrainOptions, TrainResult } from '../../browser.js';
+import { takeDrops } from '../drops.js';
 import { button, element, reasonOf, saveFile } from '../elements.js';
 import { engine, offer, wasm, withdraw } from '../engine.js';
 import { ago, short, whole } from '../format.js';
@@ -50,31 +51,16 @@ export async function open(place: HTMLElement): Promise<void> {
   const before = element('div', { className: 'before' }, hello, kept, form.element);
   place.append(element('div', { className: 'column' }, heading, alert, before, view.element));
   place.addEventListener('show', () => void showKept());
-  takeDrops(place);
+  takeDrops(
+    place,
+    () => !current,
+    ({ files }) => void form.take([...files]),
+  );
   addEventListener('beforeunload', (event) => {
     // What is kept goes on after a reload; what is not would be lost.
     if (current?.result?.checkpoint || (current?.running && notKept)) event.preventDefault();
   });
   await showKept();
-}
-
-/** Texts, dropped anywhere on the tab. */
-function takeDrops(place: HTMLElement): void {
-  const over = (event: DragEvent): boolean => !current && event.dataTransfer?.types.includes('Files') === true;
-  place.addEventListener('dragover', (event) => {
-    if (!over(event)) return;
-    event.preventDefault();
-    place.classList.add('dropping');
-  });
-  place.addEventListener('dragleave', (event) => {
-    if (!place.contains(event.relatedTarget as Node | null)) place.classList.remove('dropping');
-  });
-  place.addEventListener('drop', (event) => {
-    place.classList.remove('dropping');
-    if (!over(event)) return;
-    event.preventDefault();
-    void form.take([...event.dataTransfer!.files]);
-  });
 }
 
 let notKept = false;

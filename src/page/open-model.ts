@@ -1,0 +1,152 @@
+// Opening another model in the chat of `openelm web`: by its hub id, from a folder or files that are chosen, or dropped anywhere on the
+// chat. What is wrong with one is said in a sentence, and the chat has what it had.
+
+import type { LoadOptions, ModelSource, Precision } from '../browser.js';
+import { takeDrops } from './drops.js';
+import { at, button, element, reasonOf } from './elements.js';
+import { offerLoaded } from './engine.js';
+
+type PickFolder = () => Promise<FileSystemDirectoryHandle>;
+const pickFolder = (globalThis as { showDirectoryPicker?: PickFolder }).showDirectoryPicker?.bind(globalThis);
+
+const word = element('input', {
+  type: 'text',
+  placeholder: 'apple/OpenELM-270M-Instruct',
+  autocomplete: 'off',
+  spellcheck: false,
+});
+const precision = element(
+  'select',
+  {},
+  ...[
+    ['q8', '8 bits: fast, half the memory'],
+    ['q4', '4 bits: a quarter of the memory'],
+    ['', 'As it is stored'],
+  ].map(([value, label]) => element('option', { value }, label)),
+);
+const load = element('button', { type: 'submit', className: 'main' }, 'Load');
+const status = element('p', { className: 'quiet' });
+const alert = element('p', { className: 'error', hidden: true });
+const files = element('input', { type: 'file', multiple: true, hidden: true });
+const folder = element('input', { type: 'file', webkitdirectory: true, hidden: true });
+const close = button('Close', () => dialog.close());
+const form = element(
+  'form',
+  { method: 'dialog' },
+  element('h2', { id: 'open-title' }, 'Open a model'),
+  element('label', {}, 'A model of huggingface.co', word),
+  element('label', {}, 'Precision', precision),
+  element(
+    'p',
+    { className: 'quiet' },
+    'Or a folder with config.json, safetensors weights and the tokenizer; it can be dropped on the chat as well.',
+  ),
+  element(
+    'div',
+    { className: 'row' },
+    button('Choose a folder…', () => void chooseFolder()),
+    button('Choose files…', () => files.click()),
+    files,
+    folder,
+  ),
+  status,
+  alert,
+  element('div', { className: 'row' }, close, element('span', { className: 'gap' }), load),
+);
+const dialog = element('dialog', { className: 'opening' }, form);
+let busy = false;
+
+/** Shows the button, and takes what is dropped. */
+export function startOpening(): void {
+  dialog.setAttribute('aria-labelledby', 'open-title');
+  status.setAttribute('role', 'status');
+  alert.setAttribute('role', 'alert');
+  document.body.append(dialog);
+  const opener = at('open');
+  opener.hidden = false;
+  opener.onclick = show;
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    const id = word.value.trim();
+    if (id === '') word.focus();
+    else void take(id, id);
+  };
+  files.onchange = () => void takeFiles([...(files.files ?? [])]);
+  folder.onchange = () => void takeFiles([...(folder.files ?? [])]);
+  takeDrops(at('chat'), () => true, takeDropped);
+}
+
+function show(): void {
+  if (!busy) status.textContent = '';
+  if (!dialog.open) dialog.showModal();
+}
+
+async function chooseFolder(): Promise<void> {
+  if (!pickFolder) return folder.click();
+  try {
+    const handle = await pickFolder();
+    await take(handle.name, handle);
+  } catch (error) {
+    if (!(error instanceof DOMException && error.name === 'AbortError')) complain(error);
+  }
+}
+
+/** Chosen files, or those at the top of a chosen folder. */
+async function takeFiles(list: readonly File[]): Promise<void> {
+  if (list.length === 0) return;
+  const [name] = list[0].webkitRelativePath.split('/');
+  const top = name === '' ? list : list.filter(({ webkitRelativePath }) => webkitRelativePath.split('/').length === 2);
+  const weights = top.find((file) => file.name.endsWith('.safetensors'));
+  await take(name || (weights?.name.replace(/\.safetensors$/, '') ?? 'chosen files'), top);
+}
+
+function takeDropped({ items, files: dropped }: DataTransfer): void {
+  const entries = [...items].map((item) => item.webkitGetAsEntry());
+  const directory = entries.find((entry) => entry?.isDirectory) as FileSystemDirectoryEntry | undefined;
+  const list = [...dropped];
+  show();
+  if (directory) void filesIn(directory).then((found) => take(directory.name, found), complain);
+  else void takeFiles(list);
+}
+
+/** The files at the top of a dropped folder, none of them read yet. */
+async function filesIn(directory: FileSystemDirectoryEntry): Promise<File[]> {
+  const reader = directory.createReader();
+  const list: File[] = [];
+  for (;;) {
+    const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+    if (entries.length === 0) return list;
+    for (const entry of entries) {
+      if (entry.isFile)
+        list.push(await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)));
+    }
+  }
+}
+
+async function take(name: string, source: ModelSource): Promise<void> {
+  if (busy) return;
+  busy = true;
+  load.disabled = true;
+  alert.hidden = true;
+  const options: LoadOptions = precision.value === '' ? {} : { dtype: precision.value as Precision };
+  try {
+    status.textContent = 'Opening';
+    await offerLoaded({ id: name, source, options }, (words) => {
+      status.textContent = words;
+    });
+    dialog.close();
+  } catch (error) {
+    complain(error);
+  } finally {
+    status.textContent = '';
+    busy = false;
+    load.disabled = false;
+    files.value = '';
+    folder.value = '';
+  }
+}
+
+function complain(error: unknown): void {
+  alert.textContent = reasonOf(error);
+  alert.hidden = false;
+}
