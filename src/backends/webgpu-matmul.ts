@@ -32,7 +32,7 @@ export interface Product {
 /** Rows that matvec.wgsl takes at once. */
 export const fewRows = 4;
 
-/** Elements in a vec4u. */
+/** Elements in a vec4u; 0: of a type that these kernels do not take. */
 const blocks = { f32: 4, f16: 8, bf16: 8, q8: 16, q4: 32, affine8: 16, affine4: 32, affine3: 0 } as const;
 
 /** The dispatches of a product; undefined where the kernels here do not fit its sizes. */
@@ -40,7 +40,7 @@ export function planProduct(product: Product): Dispatch[] | undefined {
   const { weight, x, rows, gate, device } = product;
   const { columns: inputs, dtype } = weight;
   const unit = weight.group > 0 ? 32 : blocks[dtype];
-  if (device.plain || unit === 0 || inputs % unit !== 0 || !isAligned(x, 'vec4f', 4 * inputs)) return undefined;
+  if (device.plain || blocks[dtype] === 0 || inputs % unit !== 0 || !isAligned(x, 'vec4f', 4 * inputs)) return undefined;
   if (!weight.parts.every(({ codes }) => isAligned(codes, 'vec4u', 4 * weight.stride))) return undefined;
   if (gate && weight.parts.length > 1) return undefined;
   return maxOf(rows) <= fewRows ? vectorProducts(product) : tiledProducts(product);

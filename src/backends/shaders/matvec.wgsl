@@ -114,7 +114,7 @@ fn prepare(count: u32, first_row: u32, first: u32, local: u32) {
       let peak = bitcast<f32>(max(bits, peaks[local ^ 1]));
       var total = 0;
       if (half < left / 16) {
-        let factor = select(0.0, 127.0 / peak, peak > 0.0);
+        let factor = select(0.0, divide(127.0, peak), peak > 0.0);
         var codes: vec4u;
         for (var i = 0u; i < 4; i++) {
           let q = vec4i(round(v[i] * factor));

@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     // 127 / peak is infinite below: such numbers are none.
     let peak = bitcast<f32>(select(0u, peak_bits, is_finite));
     let has_codes = is_finite && peak > 3.8e-37;
-    let inverse = 127.0 / select(1.0, peak, has_codes);
+    let inverse = divide(127.0, select(1.0, peak, has_codes));
     for (var word = lane; word < words; word += 64) {
       var packed = 0u;
       for (var d = 4 * word; d < min(head_dim, 4 * word + 4); d++) {

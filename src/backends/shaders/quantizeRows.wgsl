@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let peak = bitcast<f32>(bits);
   var inverse = 0.0;
   if (peak > 0.0) {
-    inverse = 127.0 / peak;
+    inverse = divide(127.0, peak);
   }
   for (var word = 0u; word < 8; word++) {
     var packed = 0u;
