@@ -2,8 +2,9 @@
 // long for the others looks whose does not change any more. For those of other machines too, and for those that were stopped; a
 // process that died on this machine is noticed sooner (ranks-run.ts).
 
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectory } from '../io/node/files.js';
 
 const folder = '.hearts';
 
@@ -26,7 +27,7 @@ export class Hearts {
   /** Removes what an older run left. By one process, before the others begin. */
   static async prepare(directory: string): Promise<void> {
     await rm(join(directory, folder), { recursive: true, force: true });
-    await mkdir(join(directory, folder), { recursive: true });
+    await makeDirectory(join(directory, folder));
   }
 
   /** By one process, when the run is over. */

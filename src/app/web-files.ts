@@ -3,11 +3,11 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { InputError } from '../errors.js';
-import { fileError, writeAtomic } from '../io/node/files.js';
+import { makeDirectory, writeAtomic } from '../io/node/files.js';
 import { kindOf, namesIn, packagePath } from '../io/node/paths.js';
 
 export interface WebModel {
@@ -94,9 +94,7 @@ export async function exportWeb(models: readonly WebModel[], folder: string): Pr
   for (const path of [...[...files.keys()].filter((name) => name !== worker), worker]) {
     const file = files.get(path)!;
     const target = join(folder, path);
-    await mkdir(dirname(target), { recursive: true }).catch((error: unknown) => {
-      throw fileError(error, dirname(target), 'write');
-    });
+    await makeDirectory(dirname(target));
     await writeAtomic(target, async (sink) => {
       if (typeof file === 'string') for await (const chunk of createReadStream(file)) await sink.write(chunk as Buffer);
       else await sink.write(new TextEncoder().encode(await file()));

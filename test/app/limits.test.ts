@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
+import { writeSmall } from '../formats/build.js';
 
 const place = mkdtempSync(join(tmpdir(), 'openelm-limits-'));
 afterAll(() => rmSync(place, { recursive: true }));
@@ -14,49 +15,77 @@ afterAll(() => rmSync(place, { recursive: true }));
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const tsx = import.meta.resolve('tsx');
 
-/** Runs a shell's words in a process that sees a read-only file system in `place`. */
-const withReadOnlyDisk = (words: string) =>
-  spawnSync('unshare', ['--mount', 'sh', '-ec', `mount -t tmpfs -o ro tmpfs '${place}'; ${words}`], { encoding: 'utf8' });
+/** Runs a shell's words in a process that sees a small file system in `place`: read-only, or full. */
+const withDisk = (kind: 'read-only' | 'full', words: string) => {
+  const mount =
+    kind === 'full'
+      ? `-o size=16k tmpfs '${place}'; cat /dev/zero >'${place}/filler' 2>/dev/null || true`
+      : `-o ro tmpfs '${place}'`;
+  return spawnSync('unshare', ['--mount', 'sh', '-ec', `mount -t tmpfs ${mount}; ${words}`], { encoding: 'utf8' });
+};
 
-it.skipIf(withReadOnlyDisk('true').status !== 0)('says of every verb that writes that the disk is read-only', () => {
-  const story = at('../../recipes/data/tales-validation.txt');
+const story = at('../../recipes/data/tales-validation.txt');
+const results = at('../golden/eval/results_example/results.json');
+const settings = mkdtempSync(join(tmpdir(), 'openelm-settings-'));
+afterAll(() => rmSync(settings, { recursive: true }));
+
+/** Every verb that writes, cheaply. */
+async function verbs(): Promise<string[][]> {
   const chats = JSON.stringify(at('../../recipes/data/chats.jsonl'));
-  const settings = mkdtempSync(join(tmpdir(), 'openelm-settings-'));
-  try {
-    const tune = join(settings, 'tune.yaml');
-    writeFileSync(
-      tune,
-      `method: sft\nmodel: tales-6m\nout: ${place}/run\nsteps: 1\nlearning_rate: {max: 1e-3, warmup_steps: 0}\ndata: {train: ${chats}}\n`,
-    );
-    const pretrain = join(settings, 'pretrain.yaml');
-    writeFileSync(
-      pretrain,
-      [
-        `model: {num_transformer_layers: 1, model_dim: 32, head_dim: 16, num_gqa_groups: 1, qkv_multipliers: 1, ffn_multipliers: 1}`,
-        `data: {tokenizer: ${at('../../models/tales-6m/tokenizer.model')}, sequence_length: 16, train_data_info: [{file_name: ${story}}]}`,
-        `out: ${place}/pretrained\nsteps: 1\nlearning_rate: {max: 1e-3, warmup_steps: 0}\n`,
-      ].join('\n'),
-    );
-    const verbs = [
-      ['init', 'OpenELM-270M', '--out', `${place}/model`],
-      ['tokenizer', 'train', story, '--vocab-size', '320', '--out', `${place}/tokenizer.model`],
-      ['pretrain', pretrain],
-      ['tune', tune],
-    ];
-    const script = join(settings, 'verbs.mts');
-    const runs = `for (const words of ${JSON.stringify(verbs)}) console.log(JSON.stringify(await run(words)));`;
-    writeFileSync(script, `import { run } from '${at('./terminal.ts')}';\n${runs}\n`);
-    const { stdout, stderr } = withReadOnlyDisk(`'${process.execPath}' --import '${tsx}' '${script}'`);
-    expect(stderr).toBe('');
-    const outcomes = stdout.trim().split('\n');
-    expect(outcomes).toHaveLength(verbs.length);
-    for (const [i, line] of outcomes.entries()) {
-      const { code, stderr } = JSON.parse(line);
-      expect({ verb: verbs[i][0], code }).toEqual({ verb: verbs[i][0], code: 1 });
-      expect(stderr).toMatch(/^(Reading[^\n]*\n)?openelm: \S+: cannot (write|make) it: the file system is read-only\n$/);
-    }
-  } finally {
-    rmSync(settings, { recursive: true });
+  const tune = join(settings, 'tune.yaml');
+  writeFileSync(
+    tune,
+    `method: sft\nmodel: tales-6m\nout: ${place}/run\nsteps: 1\nlearning_rate: {max: 1e-3, warmup_steps: 0}\ndata: {train: ${chats}}\n`,
+  );
+  const pretrain = join(settings, 'pretrain.yaml');
+  writeFileSync(
+    pretrain,
+    [
+      `model: {num_transformer_layers: 1, model_dim: 32, head_dim: 16, num_gqa_groups: 1, qkv_multipliers: 1, ffn_multipliers: 1}`,
+      `data: {tokenizer: ${at('../../models/tales-6m/tokenizer.model')}, sequence_length: 16, train_data_info: [{file_name: ${story}}]}`,
+      `out: ${place}/pretrained\nsteps: 1\nlearning_rate: {max: 1e-3, warmup_steps: 0}\n`,
+    ].join('\n'),
+  );
+  const small = join(settings, 'small');
+  await writeSmall(small);
+  return [
+    ['init', 'OpenELM-270M', '--out', `${place}/model`],
+    ['tokenizer', 'train', story, '--vocab-size', '320', '--out', `${place}/tokenizer.model`],
+    ['convert', small, `${place}/a.gguf`],
+    ['convert', small, `${place}/a.pt`],
+    ['convert', small, `${place}/mlx`, '--to', 'mlx', '--dtype', 'q4', '--group', '32'],
+    ['quantize', small, '--bits', '8', '--group', '32', '--out', `${place}/quantized`],
+    ['eval', 'compare', results, '--out', `${place}/bars.svg`],
+    ['web', '--export', `${place}/page`],
+    ['run', 'Once upon a time '.repeat(20), '-n', '1', '--prompt-cache', `${place}/prompt.cache`],
+    ['pretrain', pretrain],
+    ['tune', tune],
+  ];
+}
+
+it.skipIf(withDisk('full', 'true').status !== 0).each([
+  ['read-only', 'the file system is read-only'],
+  ['full', 'the disk is full: free some space and try again'],
+] as const)('says of every verb that writes that the disk is %s, and leaves nothing half written', async (kind, why) => {
+  const all = await verbs();
+  const script = join(settings, 'verbs.mts');
+  const runs = `for (const words of ${JSON.stringify(all)}) console.log(JSON.stringify(await run(words)));`;
+  writeFileSync(script, `import { run } from '${at('./terminal.ts')}';\n${runs}\n`);
+  const { stdout, stderr } = withDisk(
+    kind,
+    `'${process.execPath}' --import '${tsx}' '${script}'; find '${place}' -type f ! -name filler`,
+  );
+  expect(stderr).toBe('');
+  const outcomes = stdout.trim().split('\n');
+  expect(outcomes.slice(all.length)).toEqual([]); // files beside
+  for (const [i, line] of outcomes.entries()) {
+    const { code, stderr } = JSON.parse(line);
+    expect({ verb: all[i].slice(0, 2), code, stderr }).toMatchObject({ verb: all[i].slice(0, 2), code: 1 });
+    const sentences = stderr.split('\n').filter((said: string) => said.startsWith('openelm: '));
+    expect(sentences).toEqual([
+      expect.stringMatching(new RegExp(`^openelm: ${place}/?\\S*: cannot (write|make) it: ${why.replace(/[()]/g, '.')}$`)),
+    ]);
+    expect(sentences[0]).not.toContain('.tmp');
   }
 });
 

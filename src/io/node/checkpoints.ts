@@ -53,6 +53,8 @@ export async function writeDirectory(
     await collective.barrier();
   } catch (error) {
     if (first) await rm(own, { recursive: true, force: true }).catch(() => {});
+    // Whoever asked for the directory knows it by its name.
+    if (error instanceof InputError) throw new InputError(error.message.replaceAll(own, path));
     throw fileError(error, path, 'write');
   }
 }

@@ -110,13 +110,23 @@ async function ownFlocked(path: string, handle: FileHandle): Promise<Held | 'rep
   const owner = ownerOf(await handle.readFile('utf8'));
   if (owner && !owner.flock && owner.id !== '' && (await isHeld(owner, found.mtimeMs))) return undefined;
   await handle.truncate(0);
-  await handle.write(textOf(newOwner(true)), 0);
+  await writeOwner(path, handle, newOwner(true));
   return {
     release: async () => {
       await unlink(path).catch(() => {});
       await handle.close();
     },
   };
+}
+
+/** Into a file that is ours; it does not stay where there is no room to say so. */
+async function writeOwner(path: string, handle: FileHandle, owner: Owner): Promise<void> {
+  try {
+    await handle.write(textOf(owner), 0);
+  } catch (error) {
+    await unlink(path).catch(() => {});
+    throw error;
+  }
 }
 
 // ---- Without the system's help
@@ -126,8 +136,8 @@ const own = new Set<string>();
 
 async function ownFile(path: string, handle: FileHandle): Promise<Held> {
   const owner = newOwner(false);
+  await writeOwner(path, handle, owner);
   own.add(owner.id);
-  await handle.write(textOf(owner), 0);
   return heldFile(path, owner);
 }
 
@@ -157,7 +167,7 @@ async function takeOver(path: string): Promise<Held | undefined> {
     const owner = newOwner(false);
     const fresh = `${claim}.${owner.id}`;
     const handle = await open(fresh, 'wx');
-    await handle.writeFile(textOf(owner)).finally(() => handle.close());
+    await writeOwner(fresh, handle, owner).finally(() => handle.close());
     own.add(owner.id);
     await rename(fresh, path);
     return heldFile(path, owner);
