@@ -20,6 +20,8 @@ export interface DeviceTraits {
   /** Of a workgroup: bytes of its variables, invocations. */
   readonly workgroupBytes: number;
   readonly workgroupSize: number;
+  /** Of a buffer: larger ones are several. Slices of ops that take any number of elements are cut there. */
+  readonly bufferBytes: number;
   /** Workgroups along one dimension. */
   readonly workgroups: number;
   /** Only the plain kernels, to judge the fast ones by. */
@@ -28,7 +30,8 @@ export interface DeviceTraits {
 
 /** Memory that slices lie in; arena places are known only once the whole program was planned. */
 export type Memory =
-  | { readonly kind: 'persistent'; readonly buffer: GPUBuffer }
+  /** More than one where it is larger than a buffer may be: blocks of that size, across which no slice lies. */
+  | { readonly kind: 'persistent'; readonly buffers: readonly GPUBuffer[] }
   | { readonly kind: 'arena'; readonly id: number }
   | { readonly kind: 'params' };
 

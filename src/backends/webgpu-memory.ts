@@ -20,8 +20,9 @@ export interface Stored extends Placed {
 /** Usages of buffers: Node has no globals for them. */
 export const usage = { mapRead: 1, copySource: 4, copyTarget: 8, uniform: 64, storage: 128 } as const;
 
-/** Staging buffers of a size that are kept for later. */
+/** Staging buffers of a size that are kept for later, and the largest such size. */
 const keptStaging = 8;
+const largestKept = 1 << 20;
 
 export class WebgpuMemory {
   /** Bytes of all buffers that were made and not destroyed. */
@@ -69,7 +70,7 @@ export class WebgpuMemory {
     return undefined;
   }
 
-  /** Copies bytes [offset, offset + length) as soon as what was submitted before has run. */
+  /** Copies bytes [offset, offset + length) as they are when what was submitted before has run. */
   async read(buffer: GPUBuffer, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const from = Math.floor(offset / 4) * 4;
     const bytes = Math.ceil((offset + length - from) / 4) * 4;
@@ -83,9 +84,9 @@ export class WebgpuMemory {
     return copy;
   }
 
-  /** A buffer to copy at least so many bytes into and map; not in use elsewhere. */
+  /** A buffer to copy so many bytes into and map; not in use elsewhere. */
   takeStaging(bytes: number): GPUBuffer {
-    const size = 2 ** Math.ceil(Math.log2(Math.max(256, bytes)));
+    const size = bytes > largestKept ? bytes : 2 ** Math.ceil(Math.log2(Math.max(256, bytes)));
     const kept = this.staging.get(size)?.pop();
     return kept ?? this.device.createBuffer({ size, usage: usage.mapRead | usage.copyTarget });
   }
@@ -93,12 +94,12 @@ export class WebgpuMemory {
   giveBack(staging: GPUBuffer): void {
     staging.unmap();
     const kept = this.staging.get(staging.size) ?? [];
-    if (kept.length >= keptStaging) staging.destroy();
+    if (staging.size > largestKept || kept.length >= keptStaging) staging.destroy();
     else this.staging.set(staging.size, [...kept, staging]);
   }
 
   private halfWriter(buffer: GPUBuffer): { pipeline: Pipeline; dispatch: Dispatch } {
-    const slice = { memory: { kind: 'persistent', buffer }, offset: 0, bytes: 4 } as const;
+    const slice = { memory: { kind: 'persistent', buffers: [buffer] }, offset: 0, bytes: 4 } as const;
     const dispatch: Dispatch = {
       shader: 'writeHalf',
       bindings: { out: { slice, element: 'u32', access: 'readwrite' } },

@@ -53,8 +53,8 @@ export function planProgram(
   placed: (buffer: DeviceBuffer) => Placed,
   planners: Planners,
   device: DeviceTraits,
-  maxBufferBytes: number,
 ): ProgramPlan {
+  const { bufferBytes } = device;
   const scratch: DeviceBuffer[] = [];
   const records: OpRecord[] = [];
   const planned = program.records.flatMap((record, index) => {
@@ -71,14 +71,14 @@ export function planProgram(
     records.push({ ...record, operands: [...record.operands, ...scratch.slice(first)] });
     return dispatches.map((dispatch) => ({ record: index, dispatch }));
   });
-  const arena = planArena({ ...program, records, arena: [...program.arena, ...scratch] }, maxBufferBytes);
+  const arena = planArena({ ...program, records, arena: [...program.arena, ...scratch] }, bufferBytes);
 
-  const placeOf = ({ memory, offset }: Slice): { buffer: DeviceMemory; offset: number } => {
+  const placeOf = ({ memory, offset, bytes }: Slice): { buffer: DeviceMemory; offset: number } => {
     if (memory.kind === 'params') return { buffer: 'params', offset };
-    if (memory.kind === 'persistent') return { buffer: memory.buffer, offset };
-    const at = arena.offsets[memory.id] + offset;
-    const block = Math.floor(at / maxBufferBytes);
-    return { buffer: block, offset: at - block * maxBufferBytes };
+    const at = memory.kind === 'arena' ? arena.offsets[memory.id] + offset : offset;
+    const block = Math.floor(at / bufferBytes);
+    if (at + bytes > (block + 1) * bufferBytes) throw new Error(`an operand lies across a multiple of ${bufferBytes} bytes`);
+    return { buffer: memory.kind === 'arena' ? block : memory.buffers[block], offset: at - block * bufferBytes };
   };
   const [fixed, changing] = [new Words(), new Words()];
   const changes: ChangingUniform[] = [];
@@ -99,10 +99,10 @@ export function planProgram(
     for (const [i, { at }] of layout.bindings.entries()) words.u32[uniformAt + 1 + values.length + i] = at;
     return { record, dispatch, layout, changes: isDynamic, uniformAt };
   });
-  const blocks = Math.ceil(arena.bytes / maxBufferBytes);
+  const blocks = Math.ceil(arena.bytes / bufferBytes);
   return {
     dispatches,
-    arena: Array.from({ length: blocks }, (_, i) => Math.min(maxBufferBytes, arena.bytes - i * maxBufferBytes)),
+    arena: Array.from({ length: blocks }, (_, i) => Math.min(bufferBytes, arena.bytes - i * bufferBytes)),
     arenaBytes: arena.bytes,
     fixed: fixed.all(),
     changing: changing.all(),

@@ -73,7 +73,7 @@ export async function uploadWeight(
 }
 
 function sliceOf(buffer: GPUBuffer): WeightPart['codes'] {
-  return { memory: { kind: 'persistent', buffer }, offset: 0, bytes: buffer.size };
+  return { memory: { kind: 'persistent', buffers: [buffer] }, offset: 0, bytes: buffer.size };
 }
 
 async function packedRows(

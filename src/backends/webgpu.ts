@@ -70,6 +70,9 @@ export async function webgpuBackend(adapter: GPUAdapter, options: WebgpuOptions 
   return new WebgpuBackend(device, adapter.info, language, options);
 }
 
+/** Device buffers that a larger one may be made of. */
+const mostBlocks = 16;
+
 /** One count for all: a buffer of another backend is unknown here. */
 let lastId = 0;
 
@@ -105,11 +108,12 @@ export class WebgpuBackend implements Backend {
       storageBuffers: limits.maxStorageBuffersPerShaderStage - 1,
       workgroupBytes: limits.maxComputeWorkgroupStorageSize,
       workgroupSize: limits.maxComputeInvocationsPerWorkgroup,
+      bufferBytes: Math.floor(limits.maxBufferSize / 256) * 256,
       workgroups: limits.maxComputeWorkgroupsPerDimension,
       ...traits,
     };
-    const maxBufferBytes = Math.floor(limits.maxBufferSize / 256) * 256;
-    this.limits = { maxBufferBytes, maxBindingBytes: Math.min(maxBufferBytes, this.traits.bindingBytes), threads: 1 };
+    const { bufferBytes, bindingBytes } = this.traits;
+    this.limits = { maxBufferBytes: bufferBytes, maxBindingBytes: Math.min(bufferBytes, bindingBytes), threads: 1 };
     this.description = `webgpu, ${info.description || info.device || info.architecture || info.vendor || 'unknown GPU'}`;
     this.pipelines = new Pipelines(device, this.traits.dot4, onProgress);
     this.allocator = new WebgpuMemory(device, this.pipelines);
@@ -130,7 +134,7 @@ export class WebgpuBackend implements Backend {
     checkShape(shape);
     const length = elementsOf(shape);
     const bytes = bytesOf(dtype, length);
-    if (bytes > this.limits.maxBufferBytes) throw outOfMemory('allocate');
+    if (bytes > mostBlocks * this.traits.bufferBytes) throw outOfMemory('allocate');
     return this.keep(dtype, 'rows', shape, bytes, this.storedRows(bytes, length));
   }
 
@@ -164,7 +168,7 @@ export class WebgpuBackend implements Backend {
       if ((await Promise.all(missing)).includes(true)) throw outOfMemory('upload');
       this.open('upload');
       const bytes = buffers.reduce((sum, { size }) => sum + size, 0);
-      const memory = { kind: 'persistent', buffer: buffers[0] } as const;
+      const memory = { kind: 'persistent', buffers } as const;
       const stored: Stored = { memory, weight, buffers, length: rows * columns, failed: 0, missing: false };
       return this.keep(dtype, layout, tensor.shape, weight ? bytes : 4 * rows, stored);
     } catch (error) {
@@ -180,8 +184,11 @@ export class WebgpuBackend implements Backend {
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice();
     const offset = (buffer.offset + elementOffset) * size;
     const issue = (): boolean => {
-      const waiting = this.allocator.write(stored.buffers[0], offset, bytes);
-      return !waiting || this.queue.retryAfter(waiting);
+      for (const { buffer, at, first, last } of this.blocksOf(stored, offset, bytes.length)) {
+        const waiting = this.allocator.write(buffer, at, bytes.subarray(first, last));
+        if (waiting) return this.queue.retryAfter(waiting);
+      }
+      return true;
     };
     const complete = (): void => {
       if (bytes.length === stored.length * size) stored.failed = 0;
@@ -201,8 +208,8 @@ export class WebgpuBackend implements Backend {
         return found;
       });
     });
-    const { traits, device, pipelines, limits } = this;
-    const plan = planProgram(program, ({ id }) => this.buffers.get(id)!, planners, traits, limits.maxBufferBytes);
+    const { traits, device, pipelines } = this;
+    const plan = planProgram(program, ({ id }) => this.buffers.get(id)!, planners, traits);
     const forget = (executable: WebgpuExecutable): void => {
       this.executables.delete(executable);
       if (!this.disposing) this.later(() => executable.destroy());
@@ -233,16 +240,20 @@ export class WebgpuBackend implements Backend {
     const into = hostArray(checkTransfer(buffer, elementOffset, length), length);
     const stored = this.stored(buffer);
     const offset = (buffer.offset + elementOffset) * into.BYTES_PER_ELEMENT;
-    let read: Promise<Uint8Array> | undefined;
+    let reads: Promise<unknown> = Promise.resolve();
     const issue = (): boolean => {
-      if (length > 0) read = this.allocator.read(stored.buffers[0], offset, into.byteLength);
-      read?.catch(() => {});
+      reads = Promise.all(
+        this.blocksOf(stored, offset, into.byteLength).map(async ({ buffer, at, first, last }) => {
+          new Uint8Array(into.buffer).set(await this.allocator.read(buffer, at, last - first), first);
+        }),
+      );
+      reads.catch(() => {}); // awaited below
       return true;
     };
     return this.queue.enqueue('read', issue, async (acknowledged) => {
       if (stored.missing) throw outOfMemory('read');
       if (stored.failed > acknowledged) throw new ExecutionError({ opIndex: -1, op: 'read', code: 'poisoned' });
-      if (read) new Uint8Array(into.buffer).set(await read);
+      await reads;
       return into as HostArrays[Extract<Type, HostType>];
     });
   }
@@ -276,13 +287,32 @@ export class WebgpuBackend implements Backend {
     this.queue.enqueue('allocate', issue, () => {}).catch(() => {});
   }
 
-  private storedRows(bytes: number, length: number): Stored {
-    const { buffer, missing } = this.allocator.allocate(bytes);
-    const memory = { kind: 'persistent', buffer } as const;
-    const stored: Stored = { memory, buffers: [buffer], length, failed: 0, missing: false };
-    void missing.then((isMissing) => {
-      stored.missing = isMissing;
+  /** Of bytes [offset, offset + length) of a buffer: where they lie in each of its blocks. */
+  private blocksOf(
+    { buffers }: Stored,
+    offset: number,
+    length: number,
+  ): { buffer: GPUBuffer; at: number; first: number; last: number }[] {
+    const { bufferBytes } = this.traits;
+    return buffers.flatMap((buffer, i) => {
+      const first = Math.max(0, i * bufferBytes - offset);
+      const last = Math.min(length, (i + 1) * bufferBytes - offset);
+      return first < last ? [{ buffer, at: offset + first - i * bufferBytes, first, last }] : [];
     });
+  }
+
+  private storedRows(bytes: number, length: number): Stored {
+    const { bufferBytes } = this.traits;
+    const blocks = Array.from({ length: Math.max(1, Math.ceil(bytes / bufferBytes)) }, (_, i) =>
+      this.allocator.allocate(Math.min(bufferBytes, bytes - i * bufferBytes)),
+    );
+    const buffers = blocks.map(({ buffer }) => buffer);
+    const stored: Stored = { memory: { kind: 'persistent', buffers }, buffers, length, failed: 0, missing: false };
+    for (const { missing } of blocks) {
+      void missing.then((isMissing) => {
+        stored.missing ||= isMissing;
+      });
+    }
     return stored;
   }
 

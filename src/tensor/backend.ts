@@ -95,7 +95,10 @@ export interface Submission {
 }
 
 export interface Limits {
-  /** The largest single buffer, and the largest part of one that an op may see at once (WebGPU: often 128 MiB). */
+  /**
+   * The largest block of memory, and the largest part of one that an op may see at once (WebGPU: often 128 MiB). A larger buffer is made
+   * of blocks: across them only adamw and globalNorm see.
+   */
   readonly maxBufferBytes: number;
   readonly maxBindingBytes: number;
   /** What all buffers together may take, where that is less than the machine has. */

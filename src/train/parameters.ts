@@ -38,9 +38,13 @@ export class TrainingParameters {
     const ordered = [...shapes.filter(({ shape }) => shape.length > 1), ...shapes.filter(({ shape }) => shape.length === 1)];
     let end = 0;
     let decayEnd = 0;
+    const block = Math.floor(backend.limits.maxBufferBytes / 4 / alignedElements) * alignedElements;
     this.list = ordered.map((parameter) => {
+      const elements = Math.ceil(elementsOf(parameter.shape) / alignedElements) * alignedElements;
+      // No operand of an op may lie across the blocks of a buffer.
+      if ((end % block) + elements > block) end = Math.ceil(end / block) * block;
       const offset = end;
-      end += Math.ceil(elementsOf(parameter.shape) / alignedElements) * alignedElements;
+      end += elements;
       if (parameter.shape.length > 1) decayEnd = end;
       return { ...parameter, offset };
     });
