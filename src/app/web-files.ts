@@ -37,7 +37,7 @@ const modelFile =
 /** The files by their path. Throws `InputError` where the package is not compiled, or a model has no files that a page could load. */
 export async function webFiles(models: readonly WebModel[]): Promise<Map<string, WebFile>> {
   const files = new Map<string, WebFile>([
-    ['index.html', packagePath('dist/page/index.html')],
+    ['index.html', indexPage],
     ['manifest.webmanifest', packagePath('dist/page/manifest.webmanifest')],
     ['page/train/tales.txt', packagePath('recipes/data/tales.txt')],
     ['page/marked.js', createRequire(import.meta.url).resolve('marked')],
@@ -73,11 +73,20 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
   return files;
 }
 
+/** With its tabs, which this page has and that of `openelm serve` has not; they have the name. */
+async function indexPage(): Promise<string> {
+  const text = await readFile(packagePath('dist/page/index.html'), 'utf8');
+  return text
+    .replace('<body>', '<body class="tabbed">')
+    .replace('<header id="top" hidden>', '<header id="top">')
+    .replace('class="brand">openelm<', 'class="brand">Conversations<');
+}
+
 /** The worker that keeps `page` as it is now, in front of it what it is. */
 async function serviceWorker(page: ReadonlyMap<string, WebFile>): Promise<string> {
   const hash = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
   const digests: Record<string, string> = {};
-  for (const [path, file] of page) digests[path] = hash(await readFile(file as string));
+  for (const [path, file] of page) digests[path] = hash(typeof file === 'string' ? await readFile(file) : await file());
   const code = await readFile(packagePath(`dist/page/${worker}`), 'utf8');
   const kept = { version: hash(JSON.stringify([digests, headers, code])).slice(0, 16), files: digests, headers };
   const before = Object.entries(kept).map(([name, value]) => `const ${name} = ${JSON.stringify(value)};\n`);

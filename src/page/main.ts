@@ -331,9 +331,6 @@ void store.load().then(() => {
 void showModels();
 question.focus();
 if (computesHere) {
-  at('top').hidden = false;
-  document.body.classList.add('tabbed');
-  document.querySelector('.brand')!.textContent = 'Conversations'; // the bar of tabs has the name
   void import('./tabs.js').then(({ startTabs }) => startTabs());
   void import('./open-model.js').then(({ startOpening }) => startOpening());
 }

@@ -105,8 +105,9 @@ function place(span: HTMLElement, token: AnswerToken): void {
   const [box] = span.getClientRects();
   const { offsetWidth: width, offsetHeight: height } = card;
   const below = box.bottom + 6 + height < innerHeight;
-  card.style.left = `${Math.max(8, Math.min(box.left, innerWidth - width - 8))}px`;
-  card.style.top = `${below ? box.bottom + 6 : Math.max(8, box.top - height - 6)}px`;
+  const left = Math.max(8, Math.min(box.left, innerWidth - width - 8));
+  const top = below ? box.bottom + 6 : Math.max(8, box.top - height - 6);
+  card.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px)`;
 }
 
 function rowOf({ text, logprob }: Likelihood, chosen: boolean): HTMLElement {

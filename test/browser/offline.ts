@@ -8,8 +8,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright-core';
+import { pageAssets } from '../../src/app/serve-page.js';
 import { exportWeb } from '../../src/app/web-files.js';
+import { serveWeb } from '../../src/app/web-server.js';
 import { packagePath } from '../../src/io/node/paths.js';
+import { createServer } from '../../src/server.js';
+import { listen } from '../server/port.js';
 import { executablePath, launch } from './launch.js';
 import { type StaticServer, staticServer } from './static-server.js';
 
@@ -27,11 +31,29 @@ if (executablePath === undefined) {
     await updates(page, host, site);
     deepStrictEqual(wrong, []);
     console.log('ok: no errors on the console, no request to another origin');
+    await leaves(context); // the page of before asks the server of now
   } finally {
     await close();
     host.close();
     rmSync(folder, { recursive: true });
   }
+}
+
+/** The page of `openelm serve` where that of `openelm web` was before: the worker does not stand in its way. */
+async function leaves(context: BrowserContext): Promise<void> {
+  const before = await serveWeb([], '127.0.0.1', 0);
+  const page = await context.newPage();
+  await page.goto(before.url);
+  await page.waitForFunction(() => navigator.serviceWorker.controller);
+  await before.close();
+  const handler = await createServer({ assets: await pageAssets() });
+  const after = await listen(handler, Number(new URL(before.url).port));
+  await page.goto(before.url);
+  await page.waitForFunction(() => !document.body.classList.contains('tabbed'));
+  strictEqual(await page.evaluate(async () => (await navigator.serviceWorker.getRegistrations()).length), 0);
+  await page.close();
+  await after.close();
+  console.log("ok: the page of openelm serve comes where openelm web's was kept");
 }
 
 /** Of the page's own code: what a reload of the page would not reach without its worker. */
@@ -61,6 +83,9 @@ async function isolates(context: BrowserContext, host: StaticServer): Promise<Pa
     const paths = await Promise.all(names.map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
     return { names, models: paths.flat().filter((url) => url.includes('/models/')).length };
   });
+  const session = await context.newCDPSession(page);
+  const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
+  deepStrictEqual(installabilityErrors, []);
   strictEqual(cached.names.length, 1);
   strictEqual(cached.models, 0);
   ok(weights.length <= 2, `the weights were asked for ${weights.length} times`);

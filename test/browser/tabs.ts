@@ -22,6 +22,14 @@ if (executablePath === undefined) {
   const { context, wrong, close } = await launch({ viewport: { width: 1440, height: 900 } });
   try {
     const page = await context.newPage();
+    await page.addInitScript(() => {
+      const shifts: number[] = [];
+      Object.assign(globalThis, { shifts });
+      new PerformanceObserver((list) => {
+        for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[])
+          if (!entry.hadRecentInput) shifts.push(entry.value);
+      }).observe({ type: 'layout-shift', buffered: true });
+    });
     await page.goto(server.url);
     await chat(page);
     await look(page);
@@ -101,6 +109,9 @@ async function chat(page: Page): Promise<void> {
   strictEqual(await body.innerText(), whole);
   await page.reload();
   await body.waitFor();
+  await page.waitForFunction(() => document.querySelector('.computes')?.textContent?.includes('threads'));
+  const shifts = await page.evaluate(() => (globalThis as unknown as { shifts: number[] }).shifts);
+  ok(shifts.reduce((sum, shift) => sum + shift, 0) < 0.002, `things move about while the page opens: ${shifts.join(', ')}`);
   strictEqual(await body.innerText(), whole);
   await free(page, 'a model is loaded and answers', async () => {
     await page.reload();

@@ -11,9 +11,9 @@ export interface Port {
 }
 
 /** Serves until `close`, which stops the handler too. */
-export async function listen(handler: Handler): Promise<Port> {
+export async function listen(handler: Handler, port = 0): Promise<Port> {
   const server = createAdaptorServer({ fetch: (request) => handler.fetch(request), overrideGlobalObjects: false }) as Server;
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
+  await new Promise<void>((listening) => server.listen(port, '127.0.0.1', listening));
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async close() {

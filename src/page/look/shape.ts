@@ -25,9 +25,7 @@ export function shapeView(): ShapeView {
   let width = 0;
   const draw = (): void => {
     if (!shape || width === 0) return;
-    // Large screens have larger type (page.css): the picture is drawn as for a small one, and scaled.
-    const scale = Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
-    const drawn = drawing(shape, width / scale);
+    const drawn = drawing(shape, width / scale());
     drawn.setAttribute('width', String(width));
     picture.replaceChildren(drawn);
   };
@@ -43,6 +41,7 @@ export function shapeView(): ShapeView {
       facts.replaceChildren(...factsOf(next));
       table.replaceChildren(...rowsOf(next));
       bytes.replaceChildren(...bytesOf(next));
+      picture.style.minHeight = `${heightOf(next) * scale()}px`; // its place is there before it is drawn
       draw();
     },
   };
@@ -75,10 +74,22 @@ function factsOf({ parameters, layers, modelDim, headDim, vocabSize, context, em
   return facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)));
 }
 
-function drawing({ layers }: ModelShape, width: number): SVGSVGElement {
+/** Large screens have larger type (page.css): the picture is drawn as for a small one, and scaled. */
+function scale(): number {
+  return Number.parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
+}
+
+const top = 40;
+const rowHeightOf = ({ layers }: ModelShape): number => (layers.length > 30 ? 14 : 18);
+
+function heightOf(shape: ModelShape): number {
+  return top + shape.layers.length * rowHeightOf(shape) + 4;
+}
+
+function drawing(shape: ModelShape, width: number): SVGSVGElement {
+  const { layers } = shape;
   const gutter = 26;
-  const [rowHeight, top] = [layers.length > 30 ? 14 : 18, 40];
-  const height = top + layers.length * rowHeight + 4;
+  const [rowHeight, height] = [rowHeightOf(shape), heightOf(shape)];
   const room = (width - gutter) / 3;
   const labels = room > 150 ? 62 : 44;
   const bar = room - labels - 8;
