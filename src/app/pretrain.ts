@@ -21,7 +21,7 @@ import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-pa
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
-import { ExecutionError } from '../tensor/execution.js';
+import { isOutOfMemory } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
 import { readApart, readState, shardFile, writeCheckpoint } from '../train/checkpoint.js';
@@ -169,7 +169,7 @@ async function trainIn(
     const run = new Run(terminal, config, backend, parameters, tokens, ranks);
     await run.train(from, peak, resumed).finally(() => run.close());
   } catch (error) {
-    if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
+    if (!isOutOfMemory(error)) throw error;
     const { batch_size: rows, data } = config;
     throw new InputError(
       `not enough memory for ${rows / ranks.size} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_storage: bf16 or activation_checkpointing`,

@@ -10,7 +10,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { InputError, messageOf } from '../errors.js';
 import { launchedRank, launchedRanks, MpiCollective } from '../io/node/mpi.js';
 import { isGone } from '../io/node/processes.js';
-import { AllFailed, oneRank, type Peer, Ranks } from './ranks.js';
+import { isOutOfMemory } from '../tensor/execution.js';
+import { AllFailed, notEnoughMemory, oneRank, type Peer, Ranks } from './ranks.js';
 import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell } from './terminal.js';
 
 const watchMs = 500;
@@ -29,8 +30,7 @@ export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, 
   try {
     mpi = await MpiCollective.open();
   } catch (error) {
-    if (launchedRank() > 0) throw new ToldAlready(1);
-    throw error;
+    throw await withoutOthers(error);
   }
   const peers = (await mpi.gatherTexts(JSON.stringify({ host: hostname(), pid: process.pid }))).map(
     (text) => JSON.parse(text) as Peer,
@@ -52,6 +52,30 @@ export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, 
     // The launcher waits for all; nothing that is left open here may keep it.
     setTimeout(() => process.exit(1), 2000).unref();
     throw mpi.rank === 0 ? error.cause : new ToldAlready(1);
+  }
+}
+
+/** What a rank says that could not reach the others: one of each machine, the first there if it is among them. */
+async function withoutOthers(error: unknown): Promise<unknown> {
+  const rank = launchedRank();
+  if (rank > 0) await delay(politeMs);
+  // Those of one machine have one parent, a launcher.
+  const said = join(tmpdir(), `openelm-alone-${hostname()}-${process.ppid}`);
+  if (!makes(said)) return new ToldAlready(1);
+  await delay(3 * politeMs);
+  rmSync(said, { force: true });
+  if (rank === 0) return error;
+  const text = `rank ${rank} of ${launchedRanks()} (${hostname()}): ${messageOf(error)}`;
+  return error instanceof InputError ? new InputError(text) : new Error(text);
+}
+
+/** Whether a file was not there, and is now. */
+function makes(file: string): boolean {
+  try {
+    closeSync(openSync(file, 'wx'));
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'EEXIST';
   }
 }
 
@@ -100,9 +124,11 @@ class Ending {
     this.ended = false;
     this.endIfGone(); // then that is why
     if (this.mpi.rank > 0) await delay(politeMs);
-    const defect = error instanceof InputError ? '' : ' (a defect of this program, or of the network)';
     if (process.env.OPENELM_DEBUG && error instanceof Error) tell(this.terminal, error.stack ?? '');
-    return this.end(`${this.ranks.name(this.mpi.rank)}: ${messageOf(error)}${defect}`);
+    const name = this.ranks.name(this.mpi.rank);
+    if (isOutOfMemory(error)) return this.end(`${name}: ${notEnoughMemory(error)}`);
+    const defect = error instanceof InputError ? '' : ' (a defect of this program, or of the network)';
+    return this.end(`${name}: ${messageOf(error)}${defect}`);
   }
 
   private endIfGone(): void {
@@ -149,20 +175,11 @@ class Ending {
 
   private end(sentence: string): never {
     this.ended = true;
-    if (this.speaks()) {
+    if (makes(this.said)) {
       tell(this.terminal, sentence);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, heardMs);
     }
     return this.mpi.abort(1);
-  }
-
-  private speaks(): boolean {
-    try {
-      closeSync(openSync(this.said, 'wx'));
-      return true;
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code !== 'EEXIST';
-    }
   }
 }
 

@@ -3,6 +3,7 @@
 
 import { hostname } from 'node:os';
 import { InputError, messageOf } from '../errors.js';
+import { isOutOfMemory } from '../tensor/execution.js';
 import { alone, type Collective } from '../train/collective.js';
 import { Hearts } from './hearts.js';
 import { UsageError } from './terminal.js';
@@ -59,8 +60,7 @@ export class Ranks {
     } catch (error) {
       result = { error };
     }
-    const own =
-      'error' in result ? { message: messageOf(result.error), kind: (result.error as Error)?.name ?? 'Error' } : undefined;
+    const own = 'error' in result ? failureOf(result.error) : undefined;
     const all = (await this.collective.gatherTexts(own ? JSON.stringify(own) : '')).map(
       (text) => (text === '' ? undefined : JSON.parse(text)) as typeof own,
     );
@@ -126,6 +126,15 @@ export class Ranks {
   pidOf(rank: number): number {
     return this.peers[rank].pid;
   }
+}
+
+function failureOf(error: unknown): { message: string; kind: string } {
+  if (isOutOfMemory(error)) return { message: notEnoughMemory(error), kind: 'InputError' };
+  return { message: messageOf(error), kind: (error as Error)?.name ?? 'Error' };
+}
+
+export function notEnoughMemory(error: unknown): string {
+  return `not enough memory (${messageOf(error)}): start fewer processes on a machine, choose a smaller model, or share its moments out (parallel.zero: 1)`;
 }
 
 /** All ranks know of this failure. */

@@ -14,7 +14,7 @@ import { explainSettings } from '../io/explain.js';
 import { checkMemory } from '../io/node/memory.js';
 import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
-import { ExecutionError } from '../tensor/execution.js';
+import { isOutOfMemory } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { exampleBatching, type PlannedBatches, pairBatching, planTuning } from '../train/batching.js';
 import { openLearner } from '../train/data-parallel.js';
@@ -318,7 +318,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       dispose();
     }
   } catch (error) {
-    if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
+    if (!isOutOfMemory(error)) throw error;
     throw new InputError(
       `not enough memory for ${plan.limits.maxRows} tokens at once: lower batch_size and raise accumulation, lower data.max_length, or set activation_storage: bf16 or activation_checkpointing`,
     );

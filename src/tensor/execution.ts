@@ -27,3 +27,9 @@ export class ExecutionError extends Error implements ExecutionFailure {
     this.code = failure.code;
   }
 }
+
+/** Whether something failed for want of memory: the backend's, or JavaScript's. */
+export function isOutOfMemory(error: unknown): boolean {
+  if (error instanceof ExecutionError) return error.code === 'out-of-memory';
+  return error instanceof RangeError && /allocation failed|out of memory/i.test(error.message);
+}

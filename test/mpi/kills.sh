@@ -14,19 +14,16 @@ fi
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 export OPENELM_THREADS=1
-# A run is killed at most `most` steps after it went on, and a second later: there are steps enough for all kills.
-most=20
-steps=$(((most + 60) * kills))
 command=(mpirun.openmpi --oversubscribe)
 if [ "$(id -u)" = 0 ]; then command+=(--allow-run-as-root); fi
-command+=(-n "$ranks" node dist/app/cli.js pretrain recipes/tiny.yaml --data.tokenizer models/tales-6m/tokenizer.model --steps "$steps")
-command+=(--batch_size "$((2 * ranks))" --data.sequence_length 32 --learning_rate.warmup_steps 5 --parallel.zero 1)
+command+=(-n "$ranks" node dist/app/cli.js pretrain recipes/tiny.yaml --data.tokenizer models/tales-6m/tokenizer.model)
+command+=(--batch_size "$((2 * ranks))" --data.sequence_length 32 --learning_rate "{max: 1e-3, schedule: constant}" --parallel.zero 1)
 command+=(--checkpoints.every 5 --checkpoints.keep 2 --validation.every 1000000 --samples.every 1000000 "$@" --out)
 done_kills=0
 while [ "$done_kills" -lt "$kills" ]; do
-  "${command[@]}" "$place/killed" --resume >"$place/out" 2>"$place/err" &
+  "${command[@]}" "$place/killed" --resume --steps 1000000 >"$place/out" 2>"$place/err" &
   mpirun=$!
-  after=$((RANDOM % most))
+  after=$((RANDOM % 20))
   while kill -0 "$mpirun" 2>/dev/null && [ "$(grep -o 'step ' "$place/out" | wc -l)" -le "$after" ]; do sleep 0.1; done
   sleep "0.$((RANDOM % 1000))"
   victim=$((RANDOM % ranks))
@@ -49,9 +46,11 @@ while [ "$done_kills" -lt "$kills" ]; do
   cat "$place/err" >&2
   exit 1
 done
+# To the end of what was killed, some steps on, and not all the way twice; the schedule is the same whatever the number of steps.
+reached=$(ls "$place/killed" | sed -n 's/^step-0*\([0-9]*\)$/\1/p' | sort -n | tail -1)
+steps=$((reached + 7))
 last=$(printf 'step-%08d' "$steps")
-# To the end of what was killed, and not all the way twice.
-"${command[@]}" "$place/killed" --resume >/dev/null
-"${command[@]}" "$place/whole" >/dev/null
+"${command[@]}" "$place/killed" --resume --steps "$steps" >/dev/null 2>&1
+"${command[@]}" "$place/whole" --steps "$steps" >/dev/null
 for file in "$place/whole/$last"/*.safetensors; do cmp "$file" "$place/killed/$last/$(basename "$file")"; done
-echo "$done_kills kills, and the same bits at the end"
+echo "$done_kills kills, and the same bits after $steps steps"

@@ -178,7 +178,7 @@ function constantsOf(file: string, symbol: (name: string) => bigint | undefined)
     return ['MPICH', mpichConstants];
   }
   throw new InputError(
-    `${file} is an MPI library of an unknown kind: Open MPI's ompi_mpi_comm_world, MPICH's MPIR_Dup_fn and MPI 5's MPI_Abi_get_version were looked for in it; install Open MPI 4 or 5, or MPICH 4`,
+    `${file} is no MPI library, or one of an unknown kind: Open MPI's ompi_mpi_comm_world, MPICH's MPIR_Dup_fn and MPI 5's MPI_Abi_get_version were looked for in it; install Open MPI 4 or 5, or MPICH 4`,
   );
 }
 
