@@ -242,26 +242,36 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     });
   }
 
-  submit(executable: Executable, params: Int32Array): Submission {
+  submit(executable: Executable, params: Int32Array, pace?: (cut: number) => Promise<unknown> | undefined): Submission {
     if (!(executable instanceof DoorExecutable)) throw new Error('this program was compiled by another backend');
     const { program, pieces } = executable;
     if (params.length !== program.paramsLength) {
       throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
     }
-    const handle = this.open();
-    const submitted = pieces.map(({ id, firstRecord }) => {
+    const runs: number[] = [];
+    let cancelled = false;
+    const start = ({ id, firstRecord }: Piece): Promise<void> => {
+      if (cancelled) throw new ExecutionError({ opIndex: firstRecord, op: program.records[firstRecord].op, code: 'cancelled' });
       this.runs = (this.runs % mostElements) + 1;
-      const done = this.door.submit(handle, id, params, this.runs);
+      const done = this.door.submit(this.open(), id, params, this.runs);
       if (!done) throw new Error('the program, or a buffer that it uses, was freed');
-      return { run: this.runs, done: this.settled(done, (record) => program.records[firstRecord + record]?.op ?? 'allocate') };
+      runs.push(this.runs);
+      return this.settled(done, (record) => program.records[firstRecord + record]?.op ?? 'allocate');
+    };
+    let queued: Promise<unknown> = Promise.resolve();
+    const ended = pieces.map((piece, i) => {
+      if (!pace || i === 0) return start(piece);
+      queued = queued.then(() => pace(i - 1));
+      return queued.then(() => start(piece));
     });
     const cancel = (): void => {
-      if (!this.closing) for (const { run } of submitted) this.door.cancel(handle, run);
+      cancelled = true;
+      if (!this.closing) for (const run of runs) this.door.cancel(this.handle, run);
     };
-    if (submitted.length === 1) return { done: submitted[0].done, cancel };
-    const reached = submitted.slice(0, -1).map(({ done }) => done);
+    if (ended.length === 1) return { done: ended[0], cancel };
+    const reached = ended.slice(0, -1);
     for (const promise of reached) promise.catch(() => {}); // `done` tells too
-    return { done: Promise.all(submitted.map(({ done }) => done)).then(() => {}), cancel, reached };
+    return { done: Promise.all(ended).then(() => {}), cancel, reached };
   }
 
   read<Type extends DType>(

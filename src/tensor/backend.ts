@@ -128,8 +128,11 @@ export interface Backend {
   write(buffer: DeviceBuffer, data: HostArray, elementOffset?: number): void;
   /** Checks records against the op table, throws where they break it, plans the arena. Submissions tell when they come to `cuts`. */
   compile(program: Program, cuts?: readonly number[]): Executable;
-  /** Throws when the program was made by another backend, takes another number of params, or uses a buffer that was freed. */
-  submit(executable: Executable, params: Int32Array): Submission;
+  /**
+   * Throws when the program was made by another backend, takes another number of params, or uses a buffer that was freed. `pace`: asked
+   * for each cut, what comes after it waits for the answer, and nothing else may be submitted before `done`; not all backends ask.
+   */
+  submit(executable: Executable, params: Int32Array, pace?: (cut: number) => Promise<unknown> | undefined): Submission;
   /** The elements [elementOffset, elementOffset + length) of a `rows` buffer, after everything queued before. Throws as `write`. */
   read<Type extends DType>(
     buffer: DeviceBuffer<Type>,

@@ -12,7 +12,7 @@ import { GradientSums, type GradientSumsOptions } from './gradient-sums.js';
 import type { Report } from './objective.js';
 import type { Update } from './optimizer.js';
 import { ShardedOptimizer } from './sharded-optimizer.js';
-import { type StepParts, TrainingStep } from './step.js';
+import { type Pace, type StepParts, TrainingStep } from './step.js';
 import type { Learner } from './trainer.js';
 
 /** As settings have it. */
@@ -45,6 +45,9 @@ export function openLearner<Batch>(
   return { learner: step, step, kept: {}, dispose: () => step.dispose() };
 }
 
+/** Buckets that may be full at once where summing gives memory back. */
+const bucketsAhead = 4;
+
 /** A training step of one process among several. */
 export class DataParallel<Batch> implements Learner<Batch> {
   /** Seconds that nothing was computed while others were waited for. */
@@ -54,6 +57,8 @@ export class DataParallel<Batch> implements Learner<Batch> {
   private readonly cuts: number[] = [];
   private readonly sums?: GradientSums;
   private readonly sharded?: ShardedOptimizer;
+  /** The last run of the training program, which waits for what is asked next. */
+  private held?: (pace?: Pace) => void;
   private accumulated = false;
   private updating: Promise<unknown> = Promise.resolve();
 
@@ -91,7 +96,16 @@ export class DataParallel<Batch> implements Learner<Batch> {
 
   accumulate(batch: Batch, weight?: number, draw?: number): Promise<Report> {
     this.accumulated = true;
-    return this.step.accumulate(batch, weight, draw);
+    if (!this.sharded) return this.step.accumulate(batch, weight, draw);
+    this.release();
+    return new Promise((resolve, reject) => {
+      this.held = (pace) => this.step.accumulate(batch, weight, draw, pace).then(resolve, reject);
+    });
+  }
+
+  private release(pace?: Pace): void {
+    this.held?.(pace);
+    this.held = undefined;
   }
 
   evaluate(batch: Batch): Promise<Report> {
@@ -100,6 +114,13 @@ export class DataParallel<Batch> implements Learner<Batch> {
 
   async combine(): Promise<void> {
     const { grad } = this.parts.parameters.all;
+    const begin: ((sum: Promise<void>) => void)[] = [];
+    const sums = this.buckets.map(() => new Promise<void>((resolve) => begin.push(resolve)));
+    // What is summed gives its memory back: the way back goes on only as fast as that.
+    this.release((cut) => {
+      const filled = this.buckets.filter(({ ready }) => ready <= this.cuts[cut]).length;
+      return sums[filled - 1 - bucketsAhead];
+    });
     // What waits for the last run waits for those before it.
     const { done = Promise.resolve(), reached = [] } = (this.accumulated && this.step.submission) || {};
     this.accumulated = false;
@@ -109,13 +130,12 @@ export class DataParallel<Batch> implements Learner<Batch> {
     });
     watched.catch(() => {}); // thrown below
     if (this.sums) {
-      const summing: Promise<void>[] = [];
-      for (const bucket of this.buckets) {
+      for (const [i, bucket] of this.buckets.entries()) {
         await (reached[this.cuts.indexOf(bucket.ready)] ?? done);
-        summing.push(this.sums.sum(bucket));
-        summing.at(-1)!.catch(() => {}); // thrown below
+        begin[i](this.sums.sum(bucket));
+        sums[i].catch(() => {}); // thrown below
       }
-      await Promise.all(summing);
+      await Promise.all(sums);
     } else {
       await done;
       const values = await this.backend.read(grad);

@@ -83,6 +83,7 @@ export class ShardedOptimizer {
     backend.write(norms, Float32Array.of(gradNorm, Math.min(1, options.maxGradNorm / (gradNorm + 1e-6)), finite ? 0 : 1));
     backend.write(schedule, Float32Array.of(learningRate, 1 - options.beta1 ** step, 1 - options.beta2 ** step));
     await backend.submit(this.stepping, new Int32Array(0)).done;
+    this.memory.clear(this.parameters.all.grad);
     return { gradNorm, finite };
   }
 

@@ -20,6 +20,9 @@ export interface StepParts<Batch> extends KeepOptions {
   readonly cuts?: (program: Program) => readonly number[];
 }
 
+/** Holds a program up at a cut. */
+export type Pace = Parameters<Backend['submit']>[2];
+
 interface Encoded<Batch> {
   /** Where the run's number goes. */
   readonly draw: number;
@@ -68,10 +71,10 @@ export class TrainingStep<Batch> {
 
   /**
    * Adds `weight` times the gradient of a batch's mean loss; resolves when its numbers are known. `draw` is what dropout draws
-   * by: the batch's number. Rejects with `ExecutionError`.
+   * by: the batch's number; `pace` is the backend's. Rejects with `ExecutionError`.
    */
-  accumulate(batch: Batch, weight = 1, draw = 0): Promise<Report> {
-    return this.run(this.training, batch, weight, draw);
+  accumulate(batch: Batch, weight = 1, draw = 0, pace?: Pace): Promise<Report> {
+    return this.run(this.training, batch, weight, draw, pace);
   }
 
   /** The numbers alone. */
@@ -94,13 +97,14 @@ export class TrainingStep<Batch> {
     this.backend.free(this.rope);
   }
 
-  private async run(encoded: Encoded<Batch>, batch: Batch, weight: number, draw: number): Promise<Report> {
+  private async run(encoded: Encoded<Batch>, batch: Batch, weight: number, draw: number, pace?: Pace): Promise<Report> {
     const { executable, computation } = encoded;
     const params = new Int32Array(executable.program.paramsLength);
     params[encoded.draw] = draw;
     computation.fill(batch, params, weight);
-    const submission = this.backend.submit(executable, params);
+    const submission = this.backend.submit(executable, params, pace);
     if (encoded === this.training) this.submitted = submission;
+    if (pace) await submission.done; // what is queued now would come between its pieces
     const [report] = await Promise.all([computation.report(batch), submission.done]);
     return report;
   }
