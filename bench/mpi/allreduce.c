@@ -1,4 +1,4 @@
-// The yardstick of allreduce.ts: the same calls from C. mpicc -O2 allreduce.c -o allreduce && mpirun -n 2 ./allreduce
+// The yardstick of allreduce.ts: the same calls from C. mpicc -O2 allreduce.c -o allreduce && mpirun -n 2 ./allreduce [ELEMENTS...]
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,9 @@ int main(int argc, char** argv) {
   MPI_Comm_size(MPI_COMM_WORLD, &size);
   const int elements[] = {1, 1000, 250000, 2500000, 25000000};
   for (int k = 0; k < 5; k++) {
+    int asked = argc == 1;
+    for (int i = 1; i < argc; i++) asked |= atoi(argv[i]) == elements[k];
+    if (!asked) continue;
     float* x = calloc((size_t)elements[k], sizeof(float));
     const int rounds = elements[k] > 100000 ? 10 : 100;
     double best = 1e9;

@@ -1,11 +1,12 @@
-// What a sum over all ranks costs, by bytes: `mpirun -n 2 npx tsx bench/mpi/allreduce.ts [MOST ELEMENTS]`; beside it `allreduce.c`, the same from C.
+// What a sum over all ranks costs, by bytes: `mpirun -n 2 npx tsx bench/mpi/allreduce.ts [ELEMENTS...]`; beside it `allreduce.c`, the
+// same from C.
 
 import { MpiCollective } from '../../src/io/node/mpi.js';
 
 async function main(): Promise<void> {
   const mpi = await MpiCollective.open();
-  const most = Number(process.argv[2] ?? 25_000_000);
-  for (const elements of [1, 1000, 250_000, 2_500_000, 25_000_000].filter((size) => size <= most)) {
+  const asked = process.argv.slice(2).map(Number);
+  for (const elements of [1, 1000, 250_000, 2_500_000, 25_000_000].filter((size) => asked.length === 0 || asked.includes(size))) {
     const x = new Float32Array(elements);
     let best = Number.POSITIVE_INFINITY;
     for (let i = 0; i < (elements > 1e5 ? 10 : 100); i++) {

@@ -1,7 +1,7 @@
 // The step time of data parallel training on paper, as Markdown: `npx tsx bench/mpi/model.ts`. Compute is what one machine was measured
 // to do, messages cost alpha + bytes * beta; the tables of docs/scale.md are what it prints. What the names mean is said there.
 
-interface Model {
+export interface Model {
   readonly name: string;
   readonly parameters: number;
   /** Of them in the tied embedding, whose gradient is complete last. */
@@ -10,16 +10,18 @@ interface Model {
   readonly tokensPerSecond: number;
 }
 
-interface Network {
+export interface Network {
   readonly name: string;
   /** Seconds a message, and bytes a second. */
   readonly alpha: number;
   readonly bandwidth: number;
 }
 
-interface Method {
+export interface Method {
   readonly name: string;
   readonly zero?: boolean;
+  /** Gradients in bf16. */
+  readonly half?: boolean;
   /** Steps between exchanges. */
   readonly every?: number;
 }
@@ -42,7 +44,13 @@ const networks: readonly Network[] = [
   { name: '10 Gbit/s, 50 us', alpha: 50e-6, bandwidth: 1.25e9 },
   { name: '100 Gbit/s, 5 us', alpha: 5e-6, bandwidth: 12.5e9 },
 ];
-const methods: readonly Method[] = [{ name: 'plain' }, { name: 'ZeRO-1', zero: true }, { name: 'DiLoCo, H = 50', every: 50 }];
+const methods: readonly Method[] = [
+  { name: 'plain' },
+  { name: 'bf16', half: true },
+  { name: 'ZeRO-1', zero: true },
+  { name: 'ZeRO-1, bf16', zero: true, half: true },
+  { name: 'DiLoCo, H = 50', every: 50 },
+];
 
 /** OpenELM's batch: 4M tokens a step, whatever the number of ranks. */
 const batchTokens = 4 * 2 ** 20;
@@ -60,18 +68,20 @@ export function step(
   model: Model,
   ranks: number,
   network: Network,
-  { zero, every }: Method,
+  { zero, half, every }: Method,
+  tokens = batchTokens,
 ): { seconds: number; exposed: number } {
-  const compute = batchTokens / ranks / model.tokensPerSecond;
+  const compute = tokens / ranks / model.tokensPerSecond;
   if (every !== undefined) {
     const exposed = allReduce(4 * model.parameters, ranks, network) / every;
     return { seconds: compute + exposed, exposed: exposed / (compute + exposed) };
   }
-  const bytes = 4 * (model.parameters - model.embedding);
-  const buckets = Math.ceil(bytes / bucketBytes);
-  const half = zero ? 0.5 : 1; // a reduce-scatter is half of an all-reduce
-  const hidden = half * buckets * allReduce(bytes / buckets, ranks, network);
-  const last = half * allReduce(4 * model.embedding, ranks, network);
+  const width = half ? 2 : 4;
+  const bytes = width * (model.parameters - model.embedding);
+  const buckets = Math.ceil((4 * (model.parameters - model.embedding)) / bucketBytes);
+  const part = zero ? 0.5 : 1; // a reduce-scatter is half of an all-reduce
+  const hidden = part * buckets * allReduce(bytes / buckets, ranks, network);
+  const last = part * allReduce(width * model.embedding, ranks, network);
   const gather = zero ? 0.5 * allReduce(4 * model.parameters, ranks, network) : 0;
   const exposed = Math.max(0, hidden - wayBack * compute) + last + gather;
   return { seconds: compute + exposed, exposed: exposed / (compute + exposed) };
@@ -92,4 +102,4 @@ function table(network: Network): string {
   return lines.join('\n');
 }
 
-console.log(networks.map(table).join('\n\n'));
+if (process.argv[1] === import.meta.filename) console.log(networks.map(table).join('\n\n'));

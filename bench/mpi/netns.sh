@@ -34,7 +34,7 @@ AGENT
 chmod +x "$agent"
 shift $(($# < 2 ? $# : 2))
 program=("$@")
-[ ${#program[@]} -gt 0 ] || program=(node --import tsx bench/mpi/allreduce.ts 2500000)
+[ ${#program[@]} -gt 0 ] || program=(node --import tsx bench/mpi/allreduce.ts 250000 2500000)
 ip netns exec openelm-a unshare --uts bash -c "hostname node-10.77.0.1; exec mpirun.openmpi --allow-run-as-root --oversubscribe \
   -H 10.77.0.1:1,10.77.0.2:1 -n 2 --mca plm rsh --mca plm_rsh_agent $agent --mca btl self,tcp \
   --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 --wdir $PWD ${program[*]}"

@@ -17,24 +17,28 @@ export interface Bucket {
 /** Bytes of a bucket: enough that a message's own cost does not count, and few enough that the last one is soon there. */
 export const defaultBucketBytes = 16 << 20;
 
+/** Elements in the largest pages that systems give memory in, 2 MiB: who has a part of a bucket has whole pages, and no more. */
+export const pageElements = (2 << 20) / 4;
+
 /**
  * The buckets of a training program, those first that are complete first: neighbours in the flat order together up to
- * `bucketBytes`, those with and without weight decay apart.
+ * `bucketBytes`, cut where pages end, those with and without weight decay apart.
  */
 export function planBuckets(
   program: Program,
-  { all, list, decayed }: Pick<TrainingParameters, 'all' | 'list' | 'decayed'>,
+  { all, decayed }: Pick<TrainingParameters, 'all' | 'decayed'>,
   bucketBytes = defaultBucketBytes,
 ): Bucket[] {
   const total = elementsOf(all.grad.shape);
   const decayEnd = elementsOf(decayed.grad.shape);
-  // A matrix that is larger than a bucket is several: a library's own buffers are as large as what it sums.
   const most = Math.max(1, Math.floor(bucketBytes / 4 / alignedElements)) * alignedElements;
-  const places = list.flatMap(({ offset }, i) => {
-    const end = list[i + 1]?.offset ?? total;
-    const starts = Array.from({ length: Math.ceil((end - offset) / most) }, (_, piece) => offset + piece * most);
-    return starts.map((start) => ({ start, end: Math.min(end, start + most), ready: 0 }));
-  });
+  const tile = Math.min(pageElements, most);
+  const tilesOf = (from: number, to: number) =>
+    Array.from({ length: Math.ceil(to / tile) - Math.floor(from / tile) }, (_, i) => {
+      const start = (Math.floor(from / tile) + i) * tile;
+      return { start: Math.max(from, start), end: Math.min(to, start + tile), ready: 0 };
+    });
+  const places = [...tilesOf(0, decayEnd), ...(decayEnd < total ? tilesOf(decayEnd, total) : [])];
   for (const [index, { op, operands }] of program.records.entries()) {
     for (const [i, { access }] of opSpec(op).operands.entries()) {
       const buffer = operands[i];

@@ -46,7 +46,7 @@ export function openLearner<Batch>(
 }
 
 /** Buckets that may be full at once where summing gives memory back. */
-const bucketsAhead = 4;
+const bucketsAhead = 2;
 
 /** A training step of one process among several. */
 export class DataParallel<Batch> implements Learner<Batch> {

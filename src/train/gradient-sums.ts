@@ -5,7 +5,7 @@
 import type { DeviceBuffer } from '../tensor/backend.js';
 import { view } from '../tensor/plan.js';
 import type { SharedMemory } from '../tensor/shared-memory.js';
-import type { Bucket } from './buckets.js';
+import { type Bucket, pageElements } from './buckets.js';
 import { type Collective, evenParts, part } from './collective.js';
 import { alignedElements, type TrainingParameters } from './parameters.js';
 
@@ -18,9 +18,10 @@ export interface GradientSumsOptions {
   readonly scattered?: boolean;
 }
 
-/** Elements of a bucket that belong to each process. */
+/** Elements of a bucket that belong to each process: whole pages, where there are enough. */
 export function sharesOf({ start, end }: Pick<Bucket, 'start' | 'end'>, { size }: Pick<Collective, 'size'>): number[] {
-  return evenParts(end - start, size, alignedElements);
+  const length = end - start;
+  return evenParts(length, size, length >= size * pageElements ? pageElements : alignedElements);
 }
 
 export class GradientSums {

@@ -28,7 +28,7 @@ while [ "$done_kills" -lt "$kills" ]; do
   sleep "0.$((RANDOM % 1000))"
   victim=$((RANDOM % ranks))
   for pid in $(pgrep -P "$mpirun" || true); do
-    if tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$victim"; then
+    if grep -qzx "OMPI_COMM_WORLD_RANK=$victim" "/proc/$pid/environ" 2>/dev/null; then
       kill -KILL "$pid" && began=$(date +%s%3N) && done_kills=$((done_kills + 1))
       wait "$mpirun" || true
       took=$(($(date +%s%3N) - began))
@@ -42,7 +42,8 @@ while [ "$done_kills" -lt "$kills" ]; do
       continue 2
     fi
   done
-  echo "the run ended before it was killed:" >&2
+  echo "no rank $victim was found to be killed:" >&2
+  kill "$mpirun" 2>/dev/null || true
   cat "$place/err" >&2
   exit 1
 done

@@ -3,5 +3,5 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { include: ['test/mpi/*.mpi.ts'], testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false },
+  test: { include: ['test/mpi/*.mpi.ts'], testTimeout: 300_000, hookTimeout: 300_000, fileParallelism: false },
 });
