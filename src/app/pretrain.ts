@@ -25,7 +25,7 @@ import { isOutOfMemory } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
 import { readApart, readState, shardFile, writeCheckpoint } from '../train/checkpoint.js';
-import { openLearner } from '../train/data-parallel.js';
+import { openLearner, trainingBytes } from '../train/data-parallel.js';
 import type { TrainingBatch } from '../train/language-modelling.js';
 import { LowCommunication } from '../train/low-communication.js';
 import { ModelParameters } from '../train/parameters.js';
@@ -144,7 +144,7 @@ async function trainIn(
   });
   const config = await ranks.agree(async () => withShards(settings, from, ranks.size));
   await ranks.first(() => prepareDirectory(config.out, config));
-  const needed = 16 * countParameters(model); // weights, gradients and two moments in f32; activations are not counted
+  const needed = trainingBytes(countParameters(model), ranks.size, config.parallel, config.accumulation); // without activations
   await ranks.agree(async () => {
     checkMemory(
       needed * ranks.here,

@@ -20,6 +20,7 @@ import {
   writeAdapterCheckpoint,
   writeCheckpoint,
 } from '../train/checkpoint.js';
+import { trainingBytes } from '../train/data-parallel.js';
 import { ModelParameters, type TrainingParameters } from '../train/parameters.js';
 import { adapterRules, type TuneConfig } from './tune-config.js';
 
@@ -41,17 +42,22 @@ export function asksReference({ method, dpo }: Pick<TuneConfig, 'method' | 'dpo'
   return method !== 'sft' && dpo.reference === 'online';
 }
 
-/** Parameters that learn, and bytes that they and the rest of the model take: f32 with gradient and two moments, or as loaded. */
-export function learningSize({ adapter, ...settings }: TuneConfig, { config }: Checkpoint): { learned: number; bytes: number } {
+/** Parameters that learn, and bytes that they and the rest of the model take on each of some processes: as training keeps them, or as loaded. */
+export function learningSize(
+  { adapter, ...settings }: TuneConfig,
+  { config }: Checkpoint,
+  processes: number,
+): { learned: number; bytes: number } {
+  const bytesOf = (learned: number): number => trainingBytes(learned, processes, settings.parallel, settings.accumulation);
   if (adapter === 'none') {
     const learned = elements(parameterShapes(config));
-    return { learned, bytes: 16 * learned + (asksReference(settings) ? weightBytes(config, 'f32') : 0) };
+    return { learned, bytes: bytesOf(learned) + (asksReference(settings) ? weightBytes(config, 'f32') : 0) };
   }
   const learned = chooseModules(config, adapterRules(adapter)).reduce(
     (sum, { inputs, outputs, rank, dora }) => sum + rank * (inputs + outputs) + (dora ? outputs : 0),
     0,
   );
-  return { learned, bytes: 16 * learned + weightBytes(config, adapter.dtype) };
+  return { learned, bytes: bytesOf(learned) + weightBytes(config, adapter.dtype) };
 }
 
 /** Loads the model, ready to learn. Throws `InputError` when its weights do not fit its config, or a pattern matches nothing. */

@@ -264,7 +264,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
   const { plan, steps, from } = task;
   const { checkpoint, beside } = base;
   const { stdout } = terminal;
-  const { learned, bytes: needed } = learningSize(config, checkpoint);
+  const { learned, bytes: needed } = learningSize(config, checkpoint, ranks.size);
   await ranks.agree(async () =>
     checkMemory(
       needed * ranks.here,

@@ -22,6 +22,18 @@ export interface DataParallelOptions extends Pick<GradientSumsOptions, 'gradient
   readonly zero?: 0 | 1;
 }
 
+/** Bytes that each of `size` processes keeps of so many parameters that learn: themselves, gradients, moments, what rounding lost. */
+export function trainingBytes(
+  parameters: number,
+  size = 1,
+  { zero = 0, gradients }: DataParallelOptions = {},
+  accumulation = 1,
+): number {
+  const shared = size > 1 && zero > 0 ? 1 / size : 1;
+  const errors = size > 1 && gradients === 'bf16' ? 4 : 0;
+  return Math.ceil(parameters * (4 + (accumulation > 1 ? 4 : 4 * shared) + 8 * shared + errors));
+}
+
 export interface OpenedLearner<Batch> {
   readonly learner: Learner<Batch>;
   readonly step: TrainingStep<Batch>;
