@@ -7,6 +7,7 @@ import { type OpName, opSpec } from '../tensor/optable.js';
 import { alignment, elementsOf, maxOf, planArena } from '../tensor/plan.js';
 import type { DeviceTraits, Dispatch, Memory, OpCall, Operand, Planner, Planners, Slice, Weight } from './webgpu-dispatch.js';
 import { type Layout, layOut } from './webgpu-layout.js';
+import { perElement, read, written } from './webgpu-planning.js';
 import { isFloat } from './webgpu-shaders.js';
 import { weightOfRows } from './webgpu-weights.js';
 
@@ -67,7 +68,7 @@ export function planProgram(
     };
     const plan = planners[record.op] as Planner<OpName> | undefined;
     if (!plan) throw new Error(`the webgpu backend cannot compute ${record.op}`);
-    const dispatches = plan(new Call(record, device, placed, newScratch));
+    const dispatches = plan(new Call(record, device, placed, newScratch)).flatMap((dispatch) => apart(dispatch, newScratch));
     records.push({ ...record, operands: [...record.operands, ...scratch.slice(first)] });
     return dispatches.map((dispatch) => ({ record: index, dispatch }));
   });
@@ -108,6 +109,47 @@ export function planProgram(
     changing: changing.all(),
     changes,
   };
+}
+
+/**
+ * Where one operand is read as different elements from memory that the dispatch writes too (which must then be one variable), all but one
+ * are read from copies.
+ */
+function apart(dispatch: Dispatch, scratch: (bytes: number) => Slice): Dispatch[] {
+  const copies: Dispatch[] = [];
+  const bindings = { ...dispatch.bindings };
+  const all = Object.values(dispatch.bindings);
+  for (const [name, { slice, element, access }] of Object.entries(dispatch.bindings)) {
+    if (!slice || access !== 'read') continue;
+    const isWritten = all.some((other) => other.access !== 'read' && other.slice && sameBuffer(other.slice, slice));
+    const before = Object.entries(bindings).slice(0, Object.keys(bindings).indexOf(name));
+    const clashes = before.some(([, other]) => other.slice && other.element !== element && overlap(other.slice, slice));
+    if (!isWritten || !clashes) continue;
+    const copy = scratch(slice.bytes);
+    bindings[name] = { slice: copy, element, access };
+    const columns = slice.bytes / 4;
+    copies.push(
+      perElement({
+        shader: 'copy',
+        bindings: { x: read(slice), out: written(copy) },
+        uniforms: { rows: 1, columns },
+      }),
+    );
+  }
+  return copies.length > 0 ? [...copies, { ...dispatch, bindings }] : [dispatch];
+}
+
+/** Whether slices may lie in one device buffer. */
+function sameBuffer({ memory: a }: Slice, { memory: b }: Slice): boolean {
+  if (a.kind === 'persistent' || b.kind === 'persistent') {
+    return a.kind === 'persistent' && b.kind === 'persistent' && a.buffers[0] === b.buffers[0];
+  }
+  return a.kind === b.kind;
+}
+
+function overlap(a: Slice, b: Slice): boolean {
+  if (!sameBuffer(a, b) || (a.memory.kind === 'arena' && b.memory.kind === 'arena' && a.memory.id !== b.memory.id)) return false;
+  return a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 }
 
 /** Words that grow. */

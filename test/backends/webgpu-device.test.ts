@@ -8,7 +8,7 @@ import { nodeWebgpuBackend } from '../../src/backends/webgpu-node.js';
 import type { Backend, DeviceBuffer, Executable } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { view } from '../../src/tensor/plan.js';
-import { relativeError, storedMatrix } from '../backend.suite.js';
+import { type Case, execute, relativeError, storedMatrix } from '../backend.suite.js';
 import { failure, gather, random, rows } from '../behaviour.suite.js';
 
 const first = await nodeWebgpuBackend().catch(() => undefined);
@@ -46,6 +46,32 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
       expect(() => backend.compile(ops.finish())).toThrow(/takes 12000 bytes at once, but this GPU binds at most 8192/);
     }),
   );
+
+  it('computes the same with the least that a device may have', async () => {
+    const build: Case['build'] = async (b) => {
+      const heads = { queryHeads: 4, kvHeads: 2, headDim: 16 };
+      const cache = b.cache(20, 2, 16, 'f16', 1);
+      const qkv = b.ops.silu(b.floats(3, 128, 2));
+      const query = b.ops.qkNormRope(qkv, heads, cache, {
+        ...{ positions: b.ints(0, 1, 2), kvRows: b.ints(4, 5, 6), rope: b.floats(8, 16, 4).buffer, eps: 1e-6 },
+        norms: { query: b.vector(16, 5), key: b.vector(16, 6) },
+      });
+      const ragged = { sequences: b.ints(0, 3, 0, 2), sequenceCount: 1, segments: b.ints(9, 2, 4, 3), segmentCount: 2 };
+      const attended = b.ops.attention(query, heads, cache, ragged, true);
+      b.output(b.ops.linear(attended, await b.weight(64, 64, 'affine4', 7), { int8: true, residual: attended }));
+    };
+    // WebGPU's default limits, and none of what is optional. 7: one of 8 is for the status.
+    const least = { ...{ storageBuffers: 7, bindingBytes: 128 << 20, workgroupBytes: 16384, workgroupSize: 256 } };
+    const traits = { ...least, dot4: false, f16: false, subgroups: undefined };
+    const reference = referenceBackend();
+    const expected = (await execute(reference, build)).results[0];
+    for (const plain of [true, false]) {
+      await withBackend({ traits: { ...traits, plain } }, async (backend) => {
+        // An f16 key may be rounded to the other side.
+        expect(relativeError((await execute(backend, build)).results[0], expected)).toBeLessThan(2 ** -10);
+      });
+    }
+  });
 
   it('makes what is larger than a buffer may be of several', () =>
     withBackend({ traits: { bufferBytes: 1024 } }, async (backend) => {
