@@ -68,7 +68,7 @@ function factsOf({ parameters, layers, modelDim, headDim, vocabSize, context, em
     ['width', count(modelDim)],
     ['width of a head', String(headDim)],
     ['vocabulary', count(vocabSize)],
-    ['in the embedding', `${Math.round((100 * embeddingParameters) / parameters)}%`],
+    ['embedding', `${Math.round((100 * embeddingParameters) / parameters)}%`],
     ['context', count(context)],
   ];
   return facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)));
