@@ -197,14 +197,43 @@ export class JsonReader {
 
 /** Any JSON text as a value; `InputError` with the name, line and column when it is not JSON. The last of duplicate keys wins, as in Python. */
 export function parseJson(text: string, name: string): unknown {
+  let value: unknown;
   try {
-    return JSON.parse(text);
+    value = JSON.parse(text);
   } catch (error) {
     const reader = new JsonReader(text, name);
     reader.skip();
     reader.end();
     throw error; // the cursor and JSON.parse agree on what is JSON
   }
+  checkNesting(value, text, name);
+  return value;
+}
+
+/** What makes a text of a value, compares or walks it goes as deep as it does, and has a stack for some thousands. */
+const mostNested = 500;
+
+function checkNesting(value: unknown, text: string, name: string): void {
+  let brackets = 0; // so many there must be, and in most texts there are not
+  for (const bracket of '[{') {
+    for (let at = text.indexOf(bracket); at >= 0 && brackets <= mostNested; at = text.indexOf(bracket, at + 1)) brackets++;
+  }
+  if (brackets > mostNested && isNestedBeyond(value, mostNested))
+    throw new InputError(`${name}: brackets are nested more than ${mostNested} deep`);
+}
+
+/** Whether objects and lists lie in one another more than `most` deep. */
+function isNestedBeyond(value: unknown, most: number): boolean {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > most) return true;
+    const inside: unknown[] = [];
+    for (const outer of level)
+      if (typeof outer === 'object' && outer !== null)
+        for (const inner of Object.values(outer)) if (typeof inner === 'object' && inner !== null) inside.push(inner);
+    level = inside;
+  }
+  return false;
 }
 
 /**

@@ -3,6 +3,7 @@
 // name. Truncation, padding and the post-processor are not applied: they belong to the caller (EncodeOptions adds bos and eos).
 
 import { InputError, shown } from '../errors.js';
+import { decodeUtf8, parseJson } from '../io/json.js';
 import { Characters } from './characters.js';
 import { type TokenizerDecisions, tokenRule } from './decisions.js';
 import { listedPairs, scoresOfMerges } from './pairs.js';
@@ -29,7 +30,7 @@ interface Spaces {
  */
 export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer.json', special: SpecialPieces = {}): Tokenizer {
   const file = new Reader(name);
-  const root = file.object(parse(source, name), 'the file');
+  const root = file.object(parseJson(typeof source === 'string' ? source : decodeUtf8(source, name), name), 'the file');
   const model = file.object(root.model, 'model');
   checkModel(file, model);
   const byteFallback = file.flag(model.byte_fallback, 'model.byte_fallback');
@@ -100,14 +101,6 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     normalizedTokens,
     tokenRules,
   });
-}
-
-function parse(source: string | Uint8Array, name: string): unknown {
-  try {
-    return JSON.parse(typeof source === 'string' ? source : new TextDecoder('utf-8', { fatal: true }).decode(source));
-  } catch (error) {
-    throw new InputError(`${name}: is not JSON (${(error as Error).message})`);
-  }
 }
 
 // Typed looks at parsed JSON; each failure names the key.

@@ -15,6 +15,14 @@ test('a syntax error is told with the name, the line and the column', () => {
   expect(parseJson(' {"a": [1, "\\u00e9\\n"]} ', 'c')).toEqual({ a: [1, 'é\n'] });
 });
 
+test('nesting without end is refused', () => {
+  const nested = (depth: number): string => `${'[{"a":'.repeat(depth / 2)}1${'}]'.repeat(depth / 2)}`;
+  expect(() => parseJson(nested(600), 'c')).toThrow('c: brackets are nested more than 500 deep');
+  expect(() => parseJson(nested(200_000), 'c')).toThrow('nested more than 500 deep');
+  expect(parseJson(`[${new Array(300).fill(nested(4)).join()}]`, 'c')).toHaveLength(300);
+  expect(parseJson(nested(400), 'c')).toHaveLength(1);
+});
+
 // The cursor must accept exactly what JSON.parse accepts, or parseJson could not find the place.
 test.each([
   [

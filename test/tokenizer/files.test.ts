@@ -70,8 +70,8 @@ describe('tokenizer.model', () => {
 
 describe('tokenizer.json', () => {
   const refused: [string, string | Uint8Array, RegExp][] = [
-    ['not JSON', '{', /is not JSON/],
-    ['not UTF-8', Uint8Array.of(0x7b, 0xff), /is not JSON/],
+    ['not JSON', '{', /found the end of the text \(line 1, column 2\)/],
+    ['not UTF-8', Uint8Array.of(0x7b, 0xff), /not valid UTF-8/],
     ['a list', '[]', /the file is \[\]; an object is expected/],
     ['unigram', json((file) => (file.model.type = 'Unigram')), /model.type is "Unigram"; only BPE/],
     ['dropout', json((file) => (file.model.dropout = 0.1)), /model.dropout is 0.1/],
