@@ -79,6 +79,7 @@ let lastId = 0;
 /** See `Backend`; made by `webgpuBackend`. */
 export class WebgpuBackend implements Backend {
   readonly name = 'webgpu';
+  readonly compilesAhead = true;
   readonly description: string;
   readonly limits: Limits;
   readonly traits: DeviceTraits;

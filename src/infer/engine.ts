@@ -125,6 +125,7 @@ export class Engine {
     }
     this.cache = createCache(backend, config, this.context * count, this.context, options.cacheType ?? 'f16');
     this.stepper = new Stepper(backend, model, this.cache, { maxSequences: count, maxSegments: 2 * count });
+    this.stepper.prepare();
     this.slots = new Slots(count, this.context);
     if (options.assistant) {
       const cacheType = options.cacheType ?? 'f16';

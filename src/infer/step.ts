@@ -95,6 +95,17 @@ export class Stepper {
     this.bestLogprobs = backend.create('f32', [maxScoreRows]);
   }
 
+  /** Has the programs made that a text begins with and goes on with, where that takes a while. */
+  prepare(): void {
+    if (!this.backend.compilesAhead) return;
+    for (const [rows, kind] of [
+      [64, 'logits'],
+      [1, 'logits'],
+      [1, 'argmax'],
+    ] as const)
+      this.program(rows, kind);
+  }
+
   /**
    * Runs the items' tokens and returns the outputs of all wanted rows, in order. At most `maxStepRows` tokens in all, and
    * `maxScoreRows` wanted with outputs `score` and `best`, `maxWanted` with the others.

@@ -115,6 +115,8 @@ export interface Backend {
   /** For people: instruction set, threads. */
   readonly description: string;
   readonly limits: Limits;
+  /** What a program computes with is made after `compile` and takes a while: what will be run soon is best compiled at once. */
+  readonly compilesAhead?: boolean;
   supports(op: OpName): boolean;
   /** A zero-filled persistent buffer in `rows` layout. Throws `ExecutionError` (`out-of-memory`). */
   create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type>;

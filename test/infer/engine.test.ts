@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Engine, type EngineOptions, type GenerateOptions, type GenerateResult } from '../../src/infer/engine.js';
 import type { TokenLogprobs } from '../../src/infer/logprobs.js';
 import type { LoadedModel } from '../../src/model/load.js';
@@ -47,6 +47,16 @@ const long = { prompt: greedy.prompt, ids: greedy.continuation };
 const short = { prompt: greedy.repetitive_prompt, ids: greedy.repetitive_continuation };
 
 describe('engine', () => {
+  it('has its first programs made when it opens, where that takes a while', async () => {
+    const slow: Backend = Object.create(backend, { compilesAhead: { value: true } });
+    const compile = vi.spyOn(slow, 'compile');
+    const engine = new Engine(slow, loaded.model, { context: 256, cacheType: 'f32' });
+    expect(compile).toHaveBeenCalledTimes(3);
+    expect((await run(engine, short.prompt.slice(0, 17), { maxTokens: 4, temperature: 1 })).ids).toHaveLength(4);
+    expect(compile).toHaveBeenCalledTimes(3);
+    await engine.dispose();
+  });
+
   it('gives each of several requests what it would have got alone', async () => {
     const engine = open({ slots: 3 });
     const third = long.prompt.slice(0, 5);
