@@ -75,15 +75,15 @@ interface Scope {
     });
   };
 
-  /** What the host says now or, without it, what it said last. */
+  /** What the host says now or, where it does not soon, what it said last. */
   const newest = async (address: string): Promise<globalThis.Response> => {
     const cache = await caches.open(name);
+    const found = await cache.match(address);
     try {
-      const response = await fetch(address, { cache: 'no-cache' });
+      const response = await fetch(address, { cache: 'no-cache', signal: found && AbortSignal.timeout(3000) });
       if (response.ok) await cache.put(address, response.clone());
       return response;
     } catch (error) {
-      const found = await cache.match(address);
       if (!found) throw error;
       return found;
     }
