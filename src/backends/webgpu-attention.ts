@@ -1,7 +1,9 @@
 // Planners of attention and of what comes before it: heads normed, rotated and put into the cache.
 
 import type { DType } from '../tensor/backend.js';
-import type { OpCall, Operand, Planners } from './webgpu-dispatch.js';
+import { maxOf } from '../tensor/plan.js';
+import type { Dispatch, OpCall, Operand, Planners, Slice } from './webgpu-dispatch.js';
+import { isAligned } from './webgpu-layout.js';
 import { read, updated, written } from './webgpu-planning.js';
 
 /** `cache_type` in shaders. */
@@ -40,32 +42,138 @@ export const attentionPlanners: Planners = {
   },
 
   attention(call) {
-    const { constants, keys, values } = cacheOf(call);
-    return [
-      {
-        shader: 'attentionPlain',
-        constants,
-        bindings: {
-          query: read(call.operand('query')),
-          keys: read(keys, 'u32'),
-          values: read(values, 'u32'),
-          sequences: read(call.operand('sequences'), 'i32'),
-          segments: read(call.operand('segments'), 'i32'),
-          out: written(call.operand('out')),
-          logsumexp: written(call.maybe('logsumexp')),
-        },
-        uniforms: {
-          rows: call.size('rows'),
-          sequence_count: call.size('sequenceCount'),
-          segment_count: call.size('segmentCount'),
-          cache_rows: call.size('cacheRows'),
-          scale: { f32: call.constant('scale') },
-        },
-        workgroups: (size) => [size(call.size('rows')) * constants.query_heads, 1, 1],
-      },
-    ];
+    return planAttention(call) ?? [plainAttention(call)];
   },
 };
+
+/** Keys and values are read again by every row and head. */
+function plainAttention(call: OpCall<'attention'>): Dispatch {
+  const { constants, keys, values } = cacheOf(call);
+  return {
+    shader: 'attentionPlain',
+    constants,
+    bindings: {
+      query: read(call.operand('query')),
+      keys: read(keys, 'u32'),
+      values: read(values, 'u32'),
+      ...tables(call),
+      out: written(call.operand('out')),
+      logsumexp: written(call.maybe('logsumexp')),
+    },
+    uniforms: sizes(call),
+    workgroups: (size) => [size(call.size('rows')) * constants.query_heads, 1, 1],
+  };
+}
+
+/** Rows that share keys and values where there are many, and rows up to which the keys of one are shared out. */
+const blockRows = 4;
+const fewRows = 16;
+const mostSplits = 8;
+
+/**
+ * Attention of heads that share keys; with `before` also what makes a single row's heads. Undefined where the kernel does not fit the sizes.
+ */
+export function planAttention(call: OpCall<'attention'>, before?: OpCall<'qkNormRope'>): Dispatch[] | undefined {
+  const split = splitAttention(call, before);
+  if (!split?.shares) return split && [split.dispatch];
+  const { x, weights, splits, headDim, heads } = split.shares;
+  const rows = call.size('rows');
+  const join: Dispatch = {
+    shader: 'attentionJoin',
+    constants: { splits, head_dim: headDim },
+    bindings: { parts: read(x, 'vec4f'), weights: read(weights, 'vec2f'), out: written(call.operand('out'), 'vec4f') },
+    uniforms: { rows, heads },
+    workgroups: (size) => [Math.ceil((size(rows) * heads * headDim) / 256), 1, 1],
+  };
+  return [split.dispatch, join];
+}
+
+/** Results of shares of the keys, to be put together (attentionJoin.wgsl). */
+export interface AttentionShares {
+  /** Sums, f32 [rows, heads, splits, headDim]. */
+  readonly x: Operand;
+  /** f32 [rows, heads, splits, 2]: largest score, sum of weights. */
+  readonly weights: Slice;
+  readonly splits: number;
+  readonly heads: number;
+  readonly headDim: number;
+}
+
+/** `planAttention`, the shares of the keys not yet put together where there are any. */
+export function splitAttention(
+  call: OpCall<'attention'>,
+  before?: OpCall<'qkNormRope'>,
+): { dispatch: Dispatch; shares?: AttentionShares } | undefined {
+  const { constants, keys, values } = cacheOf(call);
+  const { query_heads, kv_heads, head_dim } = constants;
+  const rows = call.size('rows');
+  const out = call.operand('out');
+  const made = before ? before.operand('qkv') : call.operand('query');
+  if (call.device.plain || head_dim % 8 || head_dim > 256 || query_heads / kv_heads > 16) return undefined;
+  if (![made, out].every((operand) => isAligned(operand, 'vec4f'))) return undefined;
+  const few = maxOf(rows) <= fewRows;
+  const splits = few && !call.maybe('logsumexp') ? mostSplits : 1;
+  let block_rows = few ? 1 : blockRows;
+  const bytes = (): number => (block_rows * query_heads * (4 * head_dim + 512)) / kv_heads + 4096 + (before ? 32 * head_dim : 0);
+  while (block_rows > 1 && bytes() > call.device.workgroupBytes) block_rows /= 2;
+  if (bytes() > call.device.workgroupBytes) return undefined;
+  const heads = maxOf(rows) * query_heads;
+  const parts = splits > 1 ? call.scratch(4 * heads * splits * head_dim) : undefined;
+  const weights = splits > 1 ? call.scratch(8 * heads * splits) : undefined;
+  const dispatch: Dispatch = {
+    shader: 'attention',
+    constants: { ...constants, block_rows, splits },
+    bindings: {
+      query: read(before ? null : made, 'vec4f'),
+      ...headTables(before),
+      keys: read(keys, 'u32'),
+      values: read(values, 'u32'),
+      new_keys: updated(before ? keys : null, 'u32'),
+      new_values: updated(before ? values : null, 'u32'),
+      ...tables(call),
+      out: written(parts ?? out, 'vec4f'),
+      logsumexp: written(weights ?? call.maybe('logsumexp')),
+    },
+    uniforms: {
+      ...sizes(call),
+      quads: head_dim / 4,
+      rope_rows: before ? before.size('ropeRows') : 0,
+      eps: { f32: before ? before.constant('eps') : 0 },
+    },
+    workgroups: (size) => [kv_heads * splits, Math.ceil(size(rows) / block_rows), 1],
+  };
+  if (!parts || !weights) return { dispatch };
+  const x: Operand = { ...parts, dtype: 'f32', shape: [maxOf(rows), query_heads * splits * head_dim] };
+  return { dispatch, shares: { x, weights, splits, heads: query_heads, headDim: head_dim } };
+}
+
+function headTables(before: OpCall<'qkNormRope'> | undefined) {
+  return {
+    qkv: read(before ? before.operand('qkv') : null, 'vec4f'),
+    queryNorm: read(before ? before.maybe('queryNorm') : null, 'vec4f'),
+    keyNorm: read(before ? before.maybe('keyNorm') : null, 'vec4f'),
+    rope: read(before ? before.operand('rope') : null, 'vec4f'),
+    positions: read(before ? before.operand('positions') : null, 'i32'),
+    kvRows: read(before ? before.operand('kvRows') : null, 'i32'),
+  } as const;
+}
+
+function tables(call: OpCall<'attention'>) {
+  return {
+    sequences: read(call.operand('sequences'), 'i32'),
+    segments: read(call.operand('segments'), 'i32'),
+  } as const;
+}
+
+function sizes(call: OpCall<'attention'>) {
+  return {
+    rows: call.size('rows'),
+    sequence_count: call.size('sequenceCount'),
+    segment_count: call.size('segmentCount'),
+    cache_rows: call.size('cacheRows'),
+    scale: { f32: call.constant('scale') },
+  } as const;
+}
 
 function cacheOf(call: OpCall<CacheOp>): {
   constants: { query_heads: number; kv_heads: number; head_dim: number; cache_type: number };

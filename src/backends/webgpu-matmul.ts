@@ -5,6 +5,7 @@
 
 import type { Dim } from '../tensor/backend.js';
 import { maxOf } from '../tensor/plan.js';
+import type { AttentionShares } from './webgpu-attention.js';
 import type { DeviceTraits, Dispatch, Operand, SizeNow, Slice, Weight } from './webgpu-dispatch.js';
 import { isAligned } from './webgpu-layout.js';
 import { perElement, read, written } from './webgpu-planning.js';
@@ -25,6 +26,8 @@ export interface Product {
   readonly norm?: { readonly weight: Operand; readonly eps: number };
   /** The weight is [gate; up]: out = silu(x gate^T) * (x up^T). */
   readonly gate?: boolean;
+  /** x is yet to be put together from shares of attention. Of one row only. */
+  readonly joined?: AttentionShares;
   /** x and residual are those rows of `sourceRows`. Of few rows only. */
   readonly indices?: { readonly rows: Operand; readonly sourceRows: Dim };
 }
@@ -71,7 +74,7 @@ function common(product: Product, part: Weight['parts'][number]) {
 }
 
 function vectorProducts(product: Product): Dispatch[] {
-  const { weight, rows, norm, indices, device, gate } = product;
+  const { weight, rows, norm, indices, device, gate, joined } = product;
   const int8 = product.int8 && weight.group > 0;
   return weight.parts.map((part): Dispatch => {
     const shape = vectorShape(weight, gate ? part.rows / 2 : part.rows, maxOf(rows), int8, gate === true, device);
@@ -79,12 +82,13 @@ function vectorProducts(product: Product): Dispatch[] {
     const { outputsEach, ...sizes } = shape;
     return {
       shader: 'matvec',
-      constants: { ...constants, ...sizes, int8, norm: norm !== undefined },
+      constants: { ...constants, ...sizes, int8, norm: norm !== undefined, ...sharesOf(joined) },
       bindings: {
         ...bindings,
         x: read(product.x, 'vec4f'),
         norm_weight: read(norm?.weight ?? null, 'vec4f'),
         indices: read(indices?.rows ?? null, 'i32'),
+        shares: read(joined?.weights ?? null, 'vec2f'),
       },
       uniforms: { ...uniforms, source_rows: indices?.sourceRows ?? rows, eps: { f32: norm?.eps ?? 0 } },
       workgroups: (size: SizeNow) => [
@@ -94,6 +98,10 @@ function vectorProducts(product: Product): Dispatch[] {
       ],
     };
   });
+}
+
+function sharesOf(joined: AttentionShares | undefined) {
+  return { splits: joined?.splits ?? 1, heads: joined?.heads ?? 1, head_dim: joined?.headDim ?? 4 };
 }
 
 /** How matvec.wgsl is laid out: its constants, and outputs of a workgroup. Few choices, as each is a pipeline of its own. */

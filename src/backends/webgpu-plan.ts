@@ -1,4 +1,4 @@
-// From a program to the dispatches that a device runs: every record is given to its op's planner, the arena is planned with what
+// From a program to the dispatches that a device runs: every record is given to its op's planner (or several to one: webgpu-fuse.ts), the arena is planned with what
 // planners asked for besides, bindings become variables, and uniforms become words, apart by whether they are known now. Nothing
 // is made on a device here; who plans which op is a table.
 
@@ -6,6 +6,7 @@ import type { DeviceBuffer, Dim, OpRecord, Program } from '../tensor/backend.js'
 import { type OpName, opSpec } from '../tensor/optable.js';
 import { alignment, elementsOf, maxOf, planArena } from '../tensor/plan.js';
 import type { DeviceTraits, Dispatch, Memory, OpCall, Operand, Planner, Planners, Slice, Weight } from './webgpu-dispatch.js';
+import { Fuser } from './webgpu-fuse.js';
 import { type Layout, layOut } from './webgpu-layout.js';
 import { perElement, read, written } from './webgpu-planning.js';
 import { isFloat } from './webgpu-shaders.js';
@@ -54,24 +55,32 @@ export function planProgram(
   placed: (buffer: DeviceBuffer) => Placed,
   planners: Planners,
   device: DeviceTraits,
+  cuts: readonly number[],
 ): ProgramPlan {
   const { bufferBytes } = device;
   const scratch: DeviceBuffer[] = [];
   const records: OpRecord[] = [];
-  const planned = program.records.flatMap((record, index) => {
+  const newScratch = (bytes: number): Slice => {
+    const id = program.arena.length + scratch.length;
+    const shape = [Math.ceil(bytes / 4)];
+    scratch.push({ kind: 'arena', id, dtype: 'f32', layout: 'rows', shape, bytes: 4 * shape[0], offset: 0 });
+    return { memory: { kind: 'arena', id }, offset: 0, bytes: 4 * shape[0] };
+  };
+  const callOf = <Op extends OpName>(record: OpRecord): OpCall<Op> =>
+    new Call(record, device, placed, newScratch) as unknown as OpCall<Op>;
+  const fuser = new Fuser(program, cuts, callOf);
+  const planned: { record: number; dispatch: Dispatch }[] = [];
+  for (let index = 0; index < program.records.length; ) {
     const first = scratch.length;
-    const newScratch = (bytes: number): Slice => {
-      const id = program.arena.length + scratch.length;
-      const shape = [Math.ceil(bytes / 4)];
-      scratch.push({ kind: 'arena', id, dtype: 'f32', layout: 'rows', shape, bytes: 4 * shape[0], offset: 0 });
-      return { memory: { kind: 'arena', id }, offset: 0, bytes: 4 * shape[0] };
-    };
+    const record = program.records[index];
     const plan = planners[record.op] as Planner<OpName> | undefined;
     if (!plan) throw new Error(`the webgpu backend cannot compute ${record.op}`);
-    const dispatches = plan(new Call(record, device, placed, newScratch)).flatMap((dispatch) => apart(dispatch, newScratch));
-    records.push({ ...record, operands: [...record.operands, ...scratch.slice(first)] });
-    return dispatches.map((dispatch) => ({ record: index, dispatch }));
-  });
+    const { count, dispatches } = fuser.at(index) ?? { count: 1, dispatches: plan(callOf(record)) };
+    for (const dispatch of dispatches.flatMap((each) => apart(each, newScratch))) planned.push({ record: index, dispatch });
+    const operands = program.records.slice(index, index + count).flatMap((each) => each.operands);
+    records.push({ ...record, operands: [...operands, ...scratch.slice(first)] });
+    index += count;
+  }
   const arena = planArena({ ...program, records, arena: [...program.arena, ...scratch] }, bufferBytes);
 
   const placeOf = ({ memory, offset, bytes }: Slice): { buffer: DeviceMemory; offset: number } => {

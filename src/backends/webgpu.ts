@@ -23,18 +23,16 @@ import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '..
 import { attentionPlanners } from './webgpu-attention.js';
 import type { DeviceTraits, Planners } from './webgpu-dispatch.js';
 import { WebgpuExecutable } from './webgpu-executable.js';
-import { gradientPlanners } from './webgpu-gradients.js';
 import { linearPlanners } from './webgpu-linear.js';
 import { type Stored, WebgpuMemory } from './webgpu-memory.js';
 import { opPlanners } from './webgpu-ops.js';
 import { planProgram } from './webgpu-plan.js';
-import { type DispatchTime, profileDispatches } from './webgpu-profile.js';
 import { WebgpuQueue } from './webgpu-queue.js';
 import { Pipelines } from './webgpu-shaders.js';
 import { type UploadTarget, uploadRows, uploadWeight } from './webgpu-upload.js';
 
 /** Who plans which op. */
-const planners: Planners = { ...opPlanners, ...linearPlanners, ...attentionPlanners, ...gradientPlanners };
+const planners: Planners = { ...opPlanners, ...linearPlanners, ...attentionPlanners };
 
 export interface WebgpuOptions {
   /** `navigator.gpu.wgslLanguageFeatures`: what the language has. Default: that of this page or worker. */
@@ -113,6 +111,8 @@ export class WebgpuBackend implements Backend {
       workgroupSize: limits.maxComputeInvocationsPerWorkgroup,
       bufferBytes: Math.floor(limits.maxBufferSize / 256) * 256,
       workgroups: limits.maxComputeWorkgroupsPerDimension,
+      // A CPU waits long at each barrier, which plain kernels hardly have, and compiles them in a fraction of the time.
+      plain: info.isFallbackAdapter,
       ...traits,
     };
     const { bufferBytes, bindingBytes } = this.traits;
@@ -212,7 +212,7 @@ export class WebgpuBackend implements Backend {
       });
     });
     const { traits, device, pipelines } = this;
-    const plan = planProgram(program, ({ id }) => this.buffers.get(id)!, planners, traits);
+    const plan = planProgram(program, ({ id }) => this.buffers.get(id)!, planners, traits, cuts);
     const forget = (executable: WebgpuExecutable): void => {
       this.executables.delete(executable);
       if (!this.disposing) this.later(() => executable.destroy());
@@ -233,12 +233,6 @@ export class WebgpuBackend implements Backend {
       throw new Error('the program, or a buffer that it uses, was freed');
     }
     return this.queue.submit(executable, params);
-  }
-
-  /** Times of a program's dispatches (see `profileDispatches`), once it has run and nothing is queued. */
-  profile(executable: Executable, params: Int32Array): Promise<DispatchTime[]> {
-    if (!(executable instanceof WebgpuExecutable)) throw new Error('this program was compiled by another backend');
-    return profileDispatches(this.device, executable, params.slice(), this.arenaFor(executable.plan.arena));
   }
 
   read<Type extends DType>(

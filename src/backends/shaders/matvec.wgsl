@@ -3,9 +3,10 @@
 // words of each are asked for before any is used, the first of them before x is prepared. x is prepared once a workgroup, `chunk`
 // elements at a time: normalized (`norm`: 1 / rms, times norm_weight), quantized by groups of 32 (`int8`), kept where lanes read
 // neighbouring words. The lanes' sums meet in workgroup memory, always in the same order. With `gate` the outputs of a pair of
-// halves, gate and up, meet in one team: out = silu(gate) * up.
+// halves, gate and up, meet in one team: out = silu(gate) * up. With `shares` x is what attention.wgsl left of a row, put together here.
 // Workgroups: [outputs / (teams * outs), rows of x / rows, 1]. Traffic: the weight once for `rows` rows; x once a workgroup (from caches).
-// Constants: weight_type, int8, rows, size, lanes, outs, depth, chunk (a multiple of block * lanes * depth), norm, gate, minimums.
+// Constants: weight_type, int8, rows, size, lanes, outs, depth, chunk (a multiple of block * lanes * depth), norm, gate, minimums;
+// of shares splits, heads, head_dim.
 
 const block = array<u32, 7>(4, 8, 8, 16, 32, 16, 32)[weight_type]; // elements in a vec4u
 const is_f32 = weight_type == 0;
@@ -28,6 +29,7 @@ var<workgroup> x_sum: array<f32, x_groups>; // of the group's elements, where mi
 var<workgroup> peaks: array<u32, size>; // bits of max|x|, which as integers order as numbers do, and what is no number above all
 var<workgroup> sums: array<f32, size * outs>;
 var<workgroup> inverse: array<f32, rows>;
+var<workgroup> share_factors: array<f32, heads * splits>;
 
 fn row_of_x(row: u32) -> u32 {
   if (!has_indices) {
@@ -41,8 +43,39 @@ fn row_of_x(row: u32) -> u32 {
   return u32(index);
 }
 
+// Of a row; of a single row that attention left in shares, these put together.
 fn quad_of_x(row: u32, quad: u32) -> vec4f {
+  if (has_shares) {
+    let head = quad / (head_dim / 4);
+    var sum = vec4f();
+    for (var s = 0u; s < splits; s++) {
+      let factor = share_factors[head * splits + s];
+      if (factor != 0.0) {
+        sum = fma(vec4f(factor), x[p.x_at + (head * splits + s) * (head_dim / 4) + quad % (head_dim / 4)], sum);
+      }
+    }
+    return sum;
+  }
   return x[p.x_at + row * (p.inputs / 4) + quad];
+}
+
+// What each share of attention's keys counts for.
+fn measure_shares(local: u32) {
+  if (local < heads) {
+    let at = p.shares_at + local * splits;
+    var largest = -3.0e38;
+    for (var s = 0u; s < splits; s++) {
+      largest = max(largest, shares[at + s].x);
+    }
+    var total = 0.0;
+    for (var s = 0u; s < splits; s++) {
+      total += select(exp(shares[at + s].x - largest) * shares[at + s].y, 0.0, shares[at + s].y == 0.0);
+    }
+    for (var s = 0u; s < splits; s++) {
+      share_factors[local * splits + s] = select(exp(shares[at + s].x - largest) / total, 0.0, shares[at + s].y == 0.0);
+    }
+  }
+  workgroupBarrier();
 }
 
 // inverse[m] = 1 / rms of row m
@@ -236,6 +269,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         }
       }
       if (step == 0) {
+        if (has_shares && first == 0) {
+          measure_shares(local);
+        }
         if (norm && first == 0) {
           measure(count, first_row, local);
         }
