@@ -2,9 +2,9 @@
 // staging buffers, which are kept. When each of this happens is webgpu-queue.ts's.
 
 import type { Dispatch } from './webgpu-dispatch.js';
-import { layOut, sizeAlignment } from './webgpu-layout.js';
+import { type LayoutLimits, layOut, sizeAlignment } from './webgpu-layout.js';
 import { type Placed, uniformWords } from './webgpu-plan.js';
-import type { Pipeline, Pipelines } from './webgpu-shaders.js';
+import type { Pipelines } from './webgpu-shaders.js';
 
 /** Memory of a persistent buffer. */
 export interface Stored extends Placed {
@@ -28,11 +28,11 @@ export class WebgpuMemory {
   /** Bytes of all buffers that were made and not destroyed. */
   bytes = 0;
   private readonly staging = new Map<number, GPUBuffer[]>();
-  private half: { pipeline: Pipeline; dispatch: Dispatch } | undefined;
 
   constructor(
     private readonly device: GPUDevice,
     private readonly pipelines: Pipelines,
+    private readonly limits: LayoutLimits,
   ) {}
 
   /** A zero-filled buffer, and whether it turns out that there is no memory for it. */
@@ -61,12 +61,43 @@ export class WebgpuMemory {
       { at: offset, bytes: data.subarray(0, first) },
       { at: offset + last, bytes: data.subarray(last) },
     ].filter(({ bytes }) => bytes.length > 0);
-    if (edges.length > 0) {
-      this.half ??= this.halfWriter(buffer);
-      if (!this.half.pipeline.pipeline) return this.half.pipeline.ready;
+    for (const { at, bytes } of edges) {
+      const waiting = this.run(this.halfOf(buffer, at, bytes[0] | (bytes[1] << 8)));
+      if (waiting) return waiting;
     }
     if (last > first) this.device.queue.writeBuffer(buffer, offset + first, data, first, last - first);
-    for (const { at, bytes } of edges) this.writeHalf(buffer, at, bytes[0] | (bytes[1] << 8));
+    return undefined;
+  }
+
+  /** Runs a dispatch over persistent buffers at once; undefined, or a promise to wait for before it can be tried again. */
+  run(dispatch: Dispatch): Promise<void> | undefined {
+    const { device } = this;
+    const layout = layOut(
+      dispatch,
+      ({ memory, offset }) => ({ buffer: memory.kind === 'persistent' ? memory.buffers[0] : undefined, offset }),
+      this.limits,
+    );
+    const { pipeline, bindings, ready } = this.pipelines.get(dispatch, layout);
+    if (!pipeline) return ready;
+    const uniforms = device.createBuffer({ size: 4 * uniformWords, usage: usage.uniform | usage.copyTarget });
+    const values = Object.values(dispatch.uniforms ?? {}).map(Number);
+    device.queue.writeBuffer(uniforms, 0, Uint32Array.from([0, ...values, ...layout.bindings.map(({ at }) => at)]));
+    const entries = layout.variables.map(({ buffer, begin, end }, i) => ({
+      binding: 1 + i,
+      resource: { buffer: buffer!, offset: begin, size: end - begin },
+    }));
+    const group = device.createBindGroup({
+      layout: bindings,
+      entries: [{ binding: 0, resource: { buffer: uniforms } }, ...entries],
+    });
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(...dispatch.workgroups(Number));
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    uniforms.destroy();
     return undefined;
   }
 
@@ -98,38 +129,13 @@ export class WebgpuMemory {
     else this.staging.set(staging.size, [...kept, staging]);
   }
 
-  private halfWriter(buffer: GPUBuffer): { pipeline: Pipeline; dispatch: Dispatch } {
-    const slice = { memory: { kind: 'persistent', buffers: [buffer] }, offset: 0, bytes: 4 } as const;
-    const dispatch: Dispatch = {
+  private halfOf(buffer: GPUBuffer, offset: number, value: number): Dispatch {
+    const slice = { memory: { kind: 'persistent', buffers: [buffer] }, offset: Math.floor(offset / 4) * 4, bytes: 4 } as const;
+    return {
       shader: 'writeHalf',
       bindings: { out: { slice, element: 'u32', access: 'readwrite' } },
-      uniforms: { half: 0, value: 0 },
+      uniforms: { half: (offset >> 1) & 1, value },
       workgroups: () => [1, 1, 1],
     };
-    const layout = layOut(dispatch, () => ({ buffer, offset: 0 }), { storageBuffers: 1, bindingBytes: 16 });
-    return { dispatch, pipeline: this.pipelines.get(dispatch, layout) };
-  }
-
-  private writeHalf(buffer: GPUBuffer, offset: number, value: number): void {
-    const { device } = this;
-    const begin = Math.floor(offset / 256) * 256;
-    const uniforms = device.createBuffer({ size: 4 * uniformWords, usage: usage.uniform | usage.copyTarget });
-    const half = (offset >> 1) & 1;
-    device.queue.writeBuffer(uniforms, 0, Uint32Array.of(0, half, value, (offset - begin) >> 2));
-    const { bindings, pipeline } = this.half!.pipeline;
-    const size = Math.min(256, buffer.size - begin);
-    const entries = [
-      { binding: 0, resource: { buffer: uniforms } },
-      { binding: 1, resource: { buffer, offset: begin, size } },
-    ];
-    const group = device.createBindGroup({ layout: bindings, entries });
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    pass.setPipeline(pipeline!);
-    pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(1);
-    pass.end();
-    device.queue.submit([encoder.finish()]);
-    uniforms.destroy();
   }
 }

@@ -1,13 +1,14 @@
-// Stored tensors into device memory: read in pieces, converted or quantized here, on the JavaScript thread, and written where they
+// Stored tensors into device memory: read in pieces, converted here or quantized there (quantizeWeight.wgsl), and written where they
 // belong (webgpu-weights.ts). What may be uploaded is checked before, in tensor/transfers.ts.
 
 import { readAffineRows } from '../io/affine.js';
-import type { StoredTensor } from '../io/bytes.js';
+import type { Piece, StoredTensor } from '../io/bytes.js';
 import { toFloat32 } from '../io/decode.js';
 import { encodeBfloat16, encodeFloat16, numberToFloat16 } from '../io/float16.js';
-import { groupSize, quantizeWeights } from '../tensor/quantize.js';
+import { groupSize } from '../tensor/quantize.js';
 import type { UploadPlan } from '../tensor/transfers.js';
-import type { Weight, WeightPart } from './webgpu-dispatch.js';
+import type { Dispatch, Slice, Weight, WeightPart } from './webgpu-dispatch.js';
+import { read, written } from './webgpu-planning.js';
 import { isAffine, partsOf, scaleBytesOf, strideOf } from './webgpu-weights.js';
 
 /** Stored bytes that are read at once, and written bytes after which the device is waited for: they lie in memory twice till then. */
@@ -19,6 +20,10 @@ export interface UploadTarget {
   allocate(bytes: number): GPUBuffer;
   /** Rejects when the device is gone. */
   write(buffer: GPUBuffer, offset: number, data: Uint8Array<ArrayBuffer>): void;
+  /** Runs a dispatch over what was written. */
+  run(dispatch: Dispatch): Promise<void>;
+  /** Gives back what was allocated and is no part of the weight. */
+  release(buffer: GPUBuffer): void;
   /** All that was written is there. */
   landed(): Promise<unknown>;
 }
@@ -55,25 +60,83 @@ export async function uploadWeight(
   let ahead = 0;
   const storedRow = plan.affine ? columns : tensor.bytes / rows;
   const step = Math.max(16, Math.floor(pieceBytes / storedRow / 16) * 16);
+  const quantizes = (dtype === 'q8' || dtype === 'q4') && !plan.blocks;
+  const source = quantizes ? target.allocate(Math.min(step, rows) * storedRow + 4) : undefined;
   for (const part of partsOf(rows, 4 * stride, bindingBytes)) {
     const codes = target.allocate(4 * stride * part.rows);
     const scales = scaleBytes > 0 ? target.allocate(scaleBytes * part.rows) : null;
     for (let row = 0; row < part.rows; row += step) {
-      const packed = await packedRows(tensor, plan, part.firstRow + row, Math.min(step, part.rows - row), stride);
-      target.write(codes, 4 * stride * row, packed.codes);
-      if (scales) target.write(scales, scaleBytes * row, packed.scales!);
-      ahead += packed.codes.length;
+      const [first, count] = [part.firstRow + row, Math.min(step, part.rows - row)];
+      if (source) {
+        const data = await readRows(tensor, rows, first, count);
+        target.write(source, 0, wholeWords(data));
+        await target.run(quantization(tensor, plan, source, { codes, scales: scales! }, row, count));
+        ahead += data.length;
+      } else {
+        const packed = await packedRows(tensor, plan, first, count, stride);
+        target.write(codes, 4 * stride * row, packed.codes);
+        if (scales) target.write(scales, scaleBytes * row, packed.scales!);
+        ahead += packed.codes.length;
+      }
       if (ahead < aheadBytes) continue;
       await target.landed();
       ahead = 0;
     }
     parts.push({ ...part, codes: sliceOf(codes), scales: scales && sliceOf(scales) });
   }
+  if (source) target.release(source);
   return { dtype, rows, columns, stride, group, parts };
 }
 
 function sliceOf(buffer: GPUBuffer): WeightPart['codes'] {
   return { memory: { kind: 'persistent', buffers: [buffer] }, offset: 0, bytes: buffer.size };
+}
+
+async function readRows({ source, offset, bytes }: Piece, rows: number, first: number, count: number): Promise<Uint8Array> {
+  const each = bytes / rows;
+  return source.read(offset + first * each, count * each);
+}
+
+/** The same bytes, and zeros to the end of a word. */
+function wholeWords(data: Uint8Array): Uint8Array<ArrayBuffer> {
+  if (data.length % 4 === 0) return data as Uint8Array<ArrayBuffer>;
+  const padded = new Uint8Array(Math.ceil(data.length / 4) * 4);
+  padded.set(data);
+  return padded;
+}
+
+/** Makes codes and scales of `count` rows of a part, from `row` on, of what lies in `source`. */
+function quantization(
+  tensor: StoredTensor,
+  { dtype, columns }: UploadPlan,
+  source: GPUBuffer,
+  { codes, scales }: { codes: GPUBuffer; scales: GPUBuffer },
+  row: number,
+  count: number,
+): Dispatch {
+  const groups = Math.ceil(columns / groupSize);
+  const stride = strideOf(dtype, columns);
+  const whole = (buffer: GPUBuffer): Slice => ({
+    memory: { kind: 'persistent', buffers: [buffer] },
+    offset: 0,
+    bytes: buffer.size,
+  });
+  const rowsOf = (buffer: GPUBuffer, rowBytes: number): Slice => ({
+    ...whole(buffer),
+    offset: row * rowBytes,
+    bytes: Math.ceil((count * rowBytes) / 4) * 4,
+  });
+  return {
+    shader: 'quantizeWeight',
+    constants: { source_type: ['F32', 'F16', 'BF16'].indexOf(tensor.dtype) },
+    bindings: {
+      source: read(whole(source), 'u32'),
+      codes: written(rowsOf(codes, 4 * stride), 'u32'),
+      scales: written(rowsOf(scales, 2 * groups), 'u32'),
+    },
+    uniforms: { rows: count, columns, groups, stride, code_bits: dtype === 'q8' ? 8 : 4, levels: 16, quotient_bits: 25 },
+    workgroups: () => [Math.ceil((count * groups) / 128), 1, 1],
+  };
 }
 
 async function packedRows(
@@ -83,10 +146,6 @@ async function packedRows(
   count: number,
   stride: number,
 ): Promise<PackedRows> {
-  const read = async (piece: { source: StoredTensor['source']; offset: number; bytes: number }): Promise<Uint8Array> => {
-    const each = piece.bytes / rows;
-    return piece.source.read(piece.offset + first * each, count * each);
-  };
   if (affine) {
     const { codes, scales, minimums } = await readAffineRows(affine, columns, first, count);
     const factors = new Uint16Array(2 * scales.length);
@@ -99,11 +158,8 @@ async function packedRows(
     for (let r = 0; r < count; r++) packCodes(codes, r * columns, columns, bits, packed, 4 * stride * r);
     return { codes: packed, scales: bytesOf(factors) };
   }
-  if (blocks) return splitBlocks(await read(blocks), count, columns, dtype === 'q8' ? 8 : 4);
-  const bytes = await read(tensor);
-  if (dtype === 'q8' || dtype === 'q4') {
-    return quantizedRows(toFloat32(bytes, tensor.dtype), count, columns, dtype === 'q8' ? 8 : 4);
-  }
+  if (blocks) return splitBlocks(await readRows(blocks, rows, first, count), count, columns, dtype === 'q8' ? 8 : 4);
+  const bytes = await readRows(tensor, rows, first, count);
   const size = dtype === 'f32' ? 4 : 2;
   const same = tensor.dtype === dtype.toUpperCase();
   const values = same ? bytes : toFloat32(bytes, tensor.dtype);
@@ -124,21 +180,6 @@ function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Arra
   return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
 }
 
-/** Quantizes by groups of 32, which pads rows to whole groups. */
-function quantizedRows(values: Float32Array, rows: number, columns: number, bits: 8 | 4): PackedRows {
-  const groups = Math.ceil(columns / groupSize);
-  const rowBytes = (groups * groupSize * bits) / 8;
-  const codes = new Uint8Array(rows * rowBytes);
-  const scales = new Uint16Array(rows * groups + ((rows * groups) % 2));
-  for (let r = 0; r < rows; r++) {
-    const row = quantizeWeights(values.subarray(r * columns, (r + 1) * columns), bits);
-    for (let g = 0; g < groups; g++) scales[r * groups + g] = numberToFloat16(row.scales[g]);
-    if (bits === 8) codes.set(new Uint8Array(row.codes.buffer), r * rowBytes);
-    else packCodes(row.codes, 0, groups * groupSize, 4, codes, r * rowBytes, 8);
-  }
-  return { codes, scales: bytesOf(scales) };
-}
-
 /** GGUF's blocks of a scale and 32 codes, taken apart. */
 function splitBlocks(blocks: Uint8Array, rows: number, columns: number, bits: 8 | 4): PackedRows {
   const size = groupSize * (bits / 8);
@@ -154,16 +195,8 @@ function splitBlocks(blocks: Uint8Array, rows: number, columns: number, bits: 8 
   return { codes, scales: bytesOf(scales) };
 }
 
-/** A row of codes in the order of webgpu-weights.ts; `zero` is added to each. */
-function packCodes(
-  codes: Int8Array | Uint8Array,
-  at: number,
-  columns: number,
-  bits: 8 | 4 | 3,
-  packed: Uint8Array,
-  to: number,
-  zero = 0,
-): void {
+/** A row of codes in the order of webgpu-weights.ts. */
+function packCodes(codes: Uint8Array, at: number, columns: number, bits: 8 | 4 | 3, packed: Uint8Array, to: number): void {
   if (bits === 8) {
     packed.set(codes.subarray(at, at + columns), to);
     return;
@@ -171,7 +204,7 @@ function packCodes(
   for (let g = 0; g < columns; g += groupSize) {
     const target = to + (g * bits) / 8;
     for (let i = 0; i < groupSize; i++) {
-      const code = codes[at + g + i] + zero;
+      const code = codes[at + g + i];
       if (bits === 4) packed[target + (i & 15)] |= code << (i < 16 ? 0 : 4);
       else {
         packed[target + (i & 3) + (i < 16 ? 0 : 4)] |= (code & 3) << (2 * ((i & 15) >> 2));

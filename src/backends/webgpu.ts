@@ -119,7 +119,7 @@ export class WebgpuBackend implements Backend {
     this.limits = { maxBufferBytes: bufferBytes, maxBindingBytes: Math.min(bufferBytes, bindingBytes), threads: 1 };
     this.description = `webgpu, ${info.description || info.device || info.architecture || info.vendor || 'unknown GPU'}`;
     this.pipelines = new Pipelines(device, this.traits.dot4, onProgress);
-    this.allocator = new WebgpuMemory(device, this.pipelines);
+    this.allocator = new WebgpuMemory(device, this.pipelines, this.traits);
     this.queue = new WebgpuQueue(device, this.allocator, (blocks) => this.arenaFor(blocks));
   }
 
@@ -158,6 +158,13 @@ export class WebgpuBackend implements Backend {
       write: (buffer, offset, data) => {
         this.open('upload');
         allocator.write(buffer, offset, data);
+      },
+      run: async (dispatch) => {
+        for (let waiting = allocator.run(dispatch); waiting; waiting = allocator.run(dispatch)) await waiting;
+      },
+      release: (buffer) => {
+        buffers.splice(buffers.indexOf(buffer), 1);
+        if (!this.disposing) allocator.destroy(buffer);
       },
       landed: () => {
         device.queue.submit([]);

@@ -73,6 +73,38 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
     }
   });
 
+  it('quantizes as the reference does, to the last bit', () =>
+    withBackend({}, async (backend) => {
+      const reference = referenceBackend();
+      const [outputs, inputs] = [67, 90];
+      // Of many sizes, with ties between codes, and groups of nothing, of what is too large and of what is no number.
+      const sizes = random(outputs * inputs, 5);
+      const values = random(outputs * inputs).map((value, i) => value * 10 ** (6 * sizes[i - (i % 45)] - 2));
+      for (let i = 0; i < 40; i++) values[i] = i === 0 ? 127 : i - 20.5;
+      values.fill(0, 90, 180);
+      values[200] = Number.POSITIVE_INFINITY;
+      values[300] = Number.NaN;
+      const all = Int32Array.from({ length: outputs }, (_, i) => i);
+      for (const stored of ['F32', 'F16', 'BF16'] as const) {
+        for (const dtype of ['q8', 'q4'] as const) {
+          const rowsOf = async (on: Backend): Promise<Float32Array> => {
+            const table = await on.upload(storedMatrix(values, [outputs, inputs], stored), dtype);
+            const ops = new Ops();
+            const out = on.create('f32', [outputs, inputs]);
+            ops.copy(ops.embedding(table, ops.params(outputs), outputs), out);
+            await on.submit(on.compile(ops.finish()), all).done;
+            return on.read(out);
+          };
+          const [found, expected] = [await rowsOf(backend), await rowsOf(reference)];
+          // Signs of zeros aside.
+          const differs = (value: number, i: number): boolean => value !== found[i] && !Number.isNaN(value + found[i]);
+          const wrong = [...expected].filter(differs);
+          expect(Array.from(found, Number.isNaN)).toEqual(Array.from(expected, Number.isNaN));
+          expect(wrong, `${stored} to ${dtype}`).toEqual([]);
+        }
+      }
+    }));
+
   it('makes what is larger than a buffer may be of several', () =>
     withBackend({ traits: { bufferBytes: 1024 } }, async (backend) => {
       const values = random(1000);
