@@ -2,7 +2,7 @@
 // groups, alternatives and repetitions; a rule ends with its line unless a group is open or `|` comes next. Not the steps by
 // token id (`<[5]>`), which no text has: they are refused by name.
 
-import { InputError, shown } from '../errors.js';
+import { InputError, shown, visible } from '../errors.js';
 import { anyCharacter, characterSet, complement, lastCharacter, type Range, without } from './characters.js';
 import { choice, type Expression, type Grammar, repeat, rule, sequence } from './expression.js';
 import { Scanner } from './scanner.js';
@@ -169,7 +169,7 @@ class Parser extends Scanner {
     const simple: Record<string, string> = { n: '\n', t: '\t', r: '\r', '"': '"', '\\': '\\', '[': '[', ']': ']' };
     if (letter !== undefined && letter in simple) return simple[letter].charCodeAt(0);
     const count = { x: 2, u: 4, U: 8 }[letter ?? ''];
-    if (count === undefined) this.fail(`there is no escape \\${letter ?? ''}`);
+    if (count === undefined) this.fail(`there is no escape \\${visible(letter ?? '')}`);
     const digits = this.characters.slice(this.at, this.at + count).join('');
     const code = /^[\da-f]+$/i.test(digits) && digits.length === count ? Number.parseInt(digits, 16) : Number.NaN;
     if (!(code <= lastCharacter)) this.fail(`\\${letter} needs ${count} hexadecimal digits of a character`);

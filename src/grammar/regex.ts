@@ -278,7 +278,7 @@ class Parser extends Scanner {
     const end = this.characters.indexOf('}', this.at);
     const name = this.characters[this.at] === '{' && end > 0 ? this.characters.slice(this.at + 1, end).join('') : '';
     if (!/^[\w=]+$/.test(name)) this.fail('expected a property of characters, like \\p{Letter}');
-    const set = charactersWith(name) ?? this.fail(`there is no property of characters \\p{${name}}`);
+    const set = charactersWith(name) ?? this.fail(`there is no property of characters \\p{${name.slice(0, 60)}}`);
     this.at = end + 1;
     return negated ? complement(set) : set;
   }
