@@ -219,7 +219,11 @@ function inProcess(name: string, args: string[]): Promise<{ sound: boolean; line
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       const ended = hung ? `hung for ${patience / 1000} s` : `ended with ${signal ?? code}`;
-      resolve(code === 0 ? { sound: true, line: result } : { sound: false, line: `number ${number} ${ended}\n${errors.trim()}` });
+      resolve(
+        code === 0 && result !== ''
+          ? { sound: true, line: result }
+          : { sound: false, line: `number ${number} ${ended}\n${errors.trim()}` },
+      );
     });
   });
 }
@@ -245,8 +249,8 @@ async function command(): Promise<void> {
       onNumber,
     });
     const { read, refused, slowest, largest } = each;
-    process.send!(`${read} read, ${refused} refused, at most ${Math.round(slowest)} ms and ${(largest / 1e6).toFixed(1)} MB`);
-    process.disconnect();
+    const line = `${read} read, ${refused} refused, at most ${Math.round(slowest)} ms and ${(largest / 1e6).toFixed(1)} MB`;
+    process.send!(line, () => process.disconnect());
     return;
   }
   for (const name of Object.keys(kinds).filter((known) => kind === undefined || known === kind)) {

@@ -54,3 +54,4 @@ native/build/check "$@"
 # Node itself is not built with it, so leaks cannot be told.
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
 LD_PRELOAD="$runtime" npx vitest run test/backends/native.conformance.test.ts
+LD_PRELOAD="$runtime" npx vitest run test/backends/native.test.ts -t encodes

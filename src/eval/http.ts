@@ -131,6 +131,15 @@ interface Target {
   readonly authorization?: string;
 }
 
+/** A % that begins no escape stays. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function completionsUrl(base: string): Target {
   const parsed = URL.canParse(base) ? new URL(base) : undefined;
   if (parsed?.protocol !== 'http:' && parsed?.protocol !== 'https:') {
@@ -139,7 +148,7 @@ function completionsUrl(base: string): Target {
   const { username, password, search } = parsed;
   const trimmed = shownAddress(base).replace(/\/+$/, '');
   const path = trimmed.endsWith('/completions') ? '' : trimmed.endsWith('/v1') ? '/completions' : '/v1/completions';
-  const user = [username, password].map(decodeURIComponent).join(':');
+  const user = [username, password].map(decoded).join(':');
   const bytes = Array.from(new TextEncoder().encode(user), (byte) => String.fromCharCode(byte)).join('');
   return {
     address: trimmed + path + search,

@@ -1,9 +1,13 @@
 // Automata from expressions: a nondeterministic one is put together piece by piece, then made deterministic. Over characters for what
 // has no rules; `compile.ts` does the same over bytes.
 
+import { InputError } from '../errors.js';
 import { type Automaton, type Call, mostStates, type State, type Step, tooLarge, trimmed } from './automaton.js';
 import type { Range } from './characters.js';
 import type { Expression } from './expression.js';
+
+/** Steps of states in sets of several that are put together: a second or two. Repetitions in repetitions take the square of their numbers. */
+const mostLooked = 1_000_000;
 
 interface Building {
   readonly steps: { readonly low: number; readonly high: number; readonly to: number }[];
@@ -100,9 +104,13 @@ export class Builder {
       return sets.push(closed) - 1;
     };
     idOf([start]);
+    let looked = 0;
     const states: State[] = [];
     for (let at = 0; at < sets.length; at++) {
       const members = sets[at];
+      if (members.length > 1) looked += members.reduce((sum, member) => sum + this.states[member].steps.length, 0);
+      if (looked > mostLooked)
+        throw new InputError('this pattern repeats what repeats too often: use smaller numbers of repetitions');
       const calls = new Map<string, number[]>();
       for (const member of members) {
         for (const { rule, to } of this.states[member].calls) calls.set(rule, [...(calls.get(rule) ?? []), to]);

@@ -100,7 +100,12 @@ export class SchemaReader {
     const id = isRecord(this.root) && typeof this.root.$id === 'string' ? this.root.$id.replace(/#$/, '') : '';
     const local = id !== '' && reference.startsWith(id) ? reference.slice(id.length) || '#' : reference;
     if (!local.startsWith('#')) refuse(path, `$ref to ${reference}: references to other documents are not supported`);
-    const fragment = decodeURIComponent(local.slice(1));
+    let fragment: string;
+    try {
+      fragment = decodeURIComponent(local.slice(1));
+    } catch {
+      return refuse(path, `$ref to ${shown(reference)}: a % in it must be followed by two hexadecimal digits of UTF-8`);
+    }
     if (fragment !== '' && !fragment.startsWith('/')) {
       this.anchors ??= anchorsOf(this.root);
       return this.anchors.get(fragment) ?? refuse(path, `$ref to ${reference}: there is no such anchor`);

@@ -3,13 +3,31 @@
 
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { InputError, nearest } from '../errors.js';
+import { InputError, nearest, visible } from '../errors.js';
 import { partsOf } from './explain.js';
 
 /** YAML (or JSON) text as a value. Throws `InputError` with the line and column where it is not YAML, or where a key comes twice. */
 export function parseYaml(text: string, name: string): unknown {
+  checkYamlNesting(text, name);
   const lines = new LineCounter();
   return documentValue(parseDocument(text, { lineCounter: lines, prettyErrors: false }), lines, name);
+}
+
+const mostNested = 200;
+/** Lists in one another on one line, and a line so far to the right that it may be in so many. */
+const deepBlocks = new RegExp(`^(?: *[-?] ){${mostNested}}|^ {${2 * mostNested}}`, 'm');
+
+/**
+ * Throws `InputError` where brackets or blocks lie in one another deeper than anything that is meant: the parser calls itself as often,
+ * and near the end of the stack V8 ends the whole process when an expression is compiled. Brackets in texts count too, unless they close.
+ */
+export function checkYamlNesting(text: string, name: string): void {
+  let depth = 0;
+  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
+    depth = bracket === '[' || bracket === '{' ? depth + 1 : Math.max(0, depth - 1);
+    if (depth > mostNested) break;
+  }
+  if (depth > mostNested || deepBlocks.test(text)) throw new InputError(`${name}: nested more than ${mostNested} deep`);
 }
 
 /** What a parsed document says. Throws `InputError` for its first error, and for a tag that is not known. */
@@ -17,13 +35,19 @@ export function documentValue(document: Document.Parsed, lines: LineCounter, nam
   const [error] = [...document.errors, ...document.warnings.filter(({ code }) => code === 'TAG_RESOLVE_FAILED')];
   if (error) {
     const { line, col } = lines.linePos(error.pos[0]);
-    throw new InputError(`${name}: ${error.message} (line ${line}, column ${col})`);
+    throw new InputError(`${name}: ${oneLine(error.message)} (line ${line}, column ${col})`);
   }
   try {
     return document.toJS({ maxAliasCount: 100 });
   } catch (problem) {
-    throw new InputError(`${name}: ${(problem as Error).message}`);
+    throw new InputError(`${name}: ${oneLine((problem as Error).message)}`);
   }
+}
+
+/** The parser's messages quote what they are about. */
+function oneLine(message: string): string {
+  const text = visible(message);
+  return text.length > 400 ? `${text.slice(0, 397)}...` : text;
 }
 
 /** The value as the schema has it, defaults filled in. Throws `InputError` that names the first key that is wrong, by its path. */

@@ -4,7 +4,7 @@
 
 import { Composer, LineCounter, Parser, type ScalarTag, type Tags } from 'yaml';
 import { InputError } from '../errors.js';
-import { documentValue } from './config.js';
+import { checkYamlNesting, documentValue } from './config.js';
 
 // resolver.py and constructor.py of PyYAML 6: y and n are texts, as are 1e-5 (no point), 08 and 06:00.
 const sixty = (text: string): number => {
@@ -53,6 +53,7 @@ const replaced = ['bool', 'int', 'float', 'timestamp'].map((name) => `tag:yaml.o
 
 /** The value of a file; `tags` are its own. Throws `InputError` with the line and column where it is not YAML, and for unknown tags. */
 export function parsePythonYaml(text: string, name: string, tags: Tags = []): unknown {
+  checkYamlNesting(text, name);
   const lines = new LineCounter();
   const parser = new Parser(lines.addNewLine);
   takeAnyIndentation(parser);

@@ -77,6 +77,7 @@ describe('regular expressions', () => {
     ['(?i)a', /this kind of group \(flags, conditions\) is not supported$/],
     ['[a', /a \] is missing$/],
     ['(a{1000}){1000}', /needs more than \d+ states/],
+    ['(é|[^c]{2,995})+', /repeats what repeats too often/],
   ])('refuse %s', (source, said) => {
     expect(() => acceptor(regexExpression(source))).toThrow(said);
   });

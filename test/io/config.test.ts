@@ -8,6 +8,19 @@ describe('parseYaml', () => {
     expect(parseYaml('{"a": null}', 'f')).toEqual({ a: null });
   });
 
+  it('refuses nesting without end, and says in one line what the text is', () => {
+    for (const deep of [
+      '['.repeat(3000),
+      `${'{a: '.repeat(300)}${'}'.repeat(300)}`,
+      `${'- '.repeat(300)}a`,
+      `a: |\n${' '.repeat(500)}b`,
+    ])
+      expect(() => parseYaml(deep, 'f')).toThrow('f: nested more than 200 deep');
+    expect(parseYaml(`${'['.repeat(150)}${']'.repeat(150)}`, 'f')).toHaveLength(1);
+    expect(parseYaml(`a: ${'x[y] '.repeat(500)}`, 'f')).toHaveProperty('a');
+    expect(() => parseYaml('a: "\\u\n 0"', 'f')).toThrow(/^f: [^\n]*\(line 1, column \d+\)$/);
+  });
+
   it('says where the text is wrong', () => {
     expect(() => parseYaml('a: 1\nb: [1, 2\n', 'f.yaml')).toThrow(/^f\.yaml: .*\(line 3, column 1\)$/);
     expect(() => parseYaml('a: 1\na: 2\n', 'f.yaml')).toThrow(/^f\.yaml: Map keys must be unique.*line 2, column 1\)$/);
