@@ -163,7 +163,7 @@ async function reply(begun?: Turn): Promise<void> {
   const asked = conversation.turns.slice();
   const turn: Turn = begun ?? { role: 'assistant', content: '', tokens: [] };
   if (!begun) conversation.turns.push(turn);
-  Object.assign(turn, { model: settings.model, cut: undefined, note: undefined, failed: undefined });
+  Object.assign(turn, { cut: undefined, note: undefined, failed: undefined });
   const controller = new AbortController();
   answering = controller;
   setBusy(true);
@@ -183,6 +183,8 @@ async function reply(begun?: Turn): Promise<void> {
     if (below) messages.scrollTop = messages.scrollHeight;
   };
   try {
+    await listed; // a question may come before the models are known
+    turn.model = settings.model;
     const speed = await answer(asked, settings, controller.signal, (text, tokens) => {
       turn.content += text;
       turn.tokens!.push(...tokens);
@@ -255,6 +257,7 @@ async function showModels(): Promise<void> {
     if (!names.includes(settings.model)) settings.model = names[0];
     modelChoice.value = settings.model;
   } catch (error) {
+    await loaded;
     const reason = element('p', { className: 'empty error' }, reasonOf(error));
     reason.setAttribute('role', 'alert');
     messages.replaceChildren(reason);
@@ -323,12 +326,12 @@ modelChoice.onchange = () => {
   store.saveSettings(settings);
 };
 
-void store.load().then(() => {
+const loaded = store.load().then(() => {
   if (current.turns.length === 0) current = store.all()[0] ?? current;
   showConversations();
   if (!answering) showMessages();
 });
-void showModels();
+const listed = showModels();
 question.focus();
 if (computesHere) {
   void import('./tabs.js').then(({ startTabs }) => startTabs());
