@@ -68,10 +68,11 @@ export async function keepsTraining(context: BrowserContext, server: StaticServe
       keep: 'shared',
       saveEvery: 0,
       signal: controller.signal,
+      onKept: () => Object.assign(globalThis, { begun: true }),
     });
     return interrupted;
   }, options);
-  await other.waitForFunction(async () => (await openelm.keptTrainings()).length === 1);
+  await page.waitForFunction(() => 'begun' in globalThis);
   const sentences = await other.evaluate(async () => {
     const said = (error: Error): string => error.message;
     return [

@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { BrowserContext, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { serveWeb } from '../../src/app/web-server.js';
 import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
@@ -21,7 +21,7 @@ import { executablePath, launch } from './launch.js';
 import { heldUp } from './main-thread.js';
 
 const text = readFileSync(packagePath('recipes/data/tales.txt'), 'utf8').slice(0, 60_000);
-const steps = 50;
+const steps = 100;
 const temporary = mkdtempSync(join(tmpdir(), 'openelm-train-tab-'));
 
 if (executablePath === undefined) {
@@ -35,8 +35,9 @@ if (executablePath === undefined) {
     const page = await context.newPage();
     await page.goto(`${server.url}#train`);
     await begins(page);
-    await refusesTwice(context, server.url);
     await pauses(page);
+    await refusesTwice(page);
+    await continues(page);
     await learns(page);
     await downloads(page);
     await chats(page);
@@ -82,7 +83,7 @@ async function begins(page: Page): Promise<void> {
   strictEqual(await page.getByRole('button', { name: 'Start training' }).isDisabled(), true);
   await page.getByLabel('The text to learn from').fill(text);
   await page.getByLabel('Size', { exact: true }).fill('0');
-  await page.getByLabel('Steps', { exact: true }).fill('0');
+  await page.getByLabel('Steps', { exact: true }).fill('1');
   const [longest] = await heldUp(page, async () => {
     await page.getByRole('button', { name: 'Start training' }).click();
     await stepDone(page, 12);
@@ -91,24 +92,33 @@ async function begins(page: Page): Promise<void> {
   console.log(`ok: the tab trains on a pasted text, and holds the page up for ${longest.toFixed(0)} ms at most`);
 }
 
-/** Another tab wants the same training. */
-async function refusesTwice(context: BrowserContext, url: string): Promise<void> {
-  const other = await context.newPage();
-  await other.goto(`${url}#train`);
-  await other.getByRole('button', { name: 'Continue My text' }).click();
-  const alert = other.locator('#train [role=alert]:visible');
-  await alert.waitFor();
-  match(await alert.innerText(), /^My text is being trained in another tab/);
-  await other.close();
-  console.log('ok: another tab is told that it is trained already');
-}
-
 async function pauses(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Pause' }).click();
   await state(page, 'paused');
   await looksGood(page, 'paused');
   await page.reload();
+}
+
+/** Another tab has what a tab has that trains. */
+async function refusesTwice(page: Page): Promise<void> {
+  const other = await page.context().newPage();
+  await other.goto(page.url());
+  await other.evaluate(
+    () =>
+      new Promise<void>((resolve) => {
+        void navigator.locks.request('openelm training My text', () => new Promise(() => resolve()));
+      }),
+  );
   await page.getByRole('button', { name: 'Continue My text' }).click();
+  const alert = page.locator('#train [role=alert]:visible');
+  await alert.waitFor();
+  match(await alert.innerText(), /^My text is being trained in another tab/);
+  await other.close();
+  console.log('ok: what another tab trains is not trained here');
+}
+
+async function continues(page: Page): Promise<void> {
+  await page.getByRole('button', { name: 'Continue', exact: true }).click();
   await state(page, 'finished');
   await looksGood(page, 'finished');
 }

@@ -14,11 +14,20 @@ export async function locked<T>(
   return navigator.locks.request(name, signal ? { signal } : {}, work) as Promise<T>;
 }
 
-/** Does the work unless another tab does what has this name; then throws `InputError` with the sentence `otherwise`. */
+/** Milliseconds: a page that was just left may still have what it had. */
+const patience = 1500;
+
+/** Does the work unless another tab does what has this name, and goes on doing it; then throws `InputError` with the sentence `otherwise`. */
 export async function alone<T>(name: string, otherwise: string, work: () => Promise<T>): Promise<T> {
   if (typeof navigator !== 'object' || !navigator.locks) return work();
-  return navigator.locks.request(name, { ifAvailable: true }, async (lock) => {
-    if (!lock) throw new InputError(otherwise);
+  let begun = false;
+  const run = (): Promise<T> => {
+    begun = true;
     return work();
-  }) as Promise<T>;
+  };
+  try {
+    return (await navigator.locks.request(name, { signal: AbortSignal.timeout(patience) }, run)) as T;
+  } catch (error) {
+    throw begun ? error : new InputError(otherwise);
+  }
 }
