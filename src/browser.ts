@@ -15,6 +15,7 @@ import type {
   LoadEvent,
   LoadProgress,
   LoadRequest,
+  Moved,
 } from './browser/session.js';
 import type { TrainResult as SessionTrainResult } from './browser/train.js';
 import type { TrainOptions as TrainSettings } from './browser/training-options.js';
@@ -105,7 +106,7 @@ export class BrowserModel {
   readonly hasTokenizer: boolean;
   /** Whether a chat template came with it; Apple's instruction recipe is used otherwise. */
   readonly hasChatTemplate: boolean;
-  readonly backend: Computing;
+  private computing: Computing;
   private disposal: Promise<void> | undefined;
 
   /** Made by `load`. */
@@ -117,7 +118,12 @@ export class BrowserModel {
     this.weights = { dtype, bytes };
     this.hasTokenizer = hasTokenizer;
     this.hasChatTemplate = hasChatTemplate;
-    this.backend = backend;
+    this.computing = backend;
+  }
+
+  /** What computes and why; another one after a GPU was lost. */
+  get backend(): Computing {
+    return this.computing;
   }
 
   /**
@@ -135,8 +141,13 @@ export class BrowserModel {
     signal?.addEventListener('abort', abort, { once: true });
     if (signal?.aborted) abort();
     const argument: GenerateRequest = { prompt, options };
-    const onEvent = (piece: unknown): void => {
-      pieces.push(piece as BrowserPiece);
+    const onEvent = (event: unknown): void => {
+      const told = event as BrowserPiece | Moved;
+      if ('moved' in told) {
+        this.computing = told.moved;
+        return;
+      }
+      pieces.push(told);
       wake();
     };
     const done = this.session.caller

@@ -1,8 +1,13 @@
-// What computes in a worker: how it is asked for, how it is opened, and what a page is told of it.
+// What computes in a worker: how it is asked for, how it is opened, and what a page is told of it. Which one it is, is choose.ts's.
 
 import type { Backend } from '../tensor/backend.js';
 
 export interface BackendOptions {
+  /** Default `auto`: the GPU where it was measured to be faster than WebAssembly; for training WebAssembly. */
+  readonly backend?: 'auto' | 'webgpu' | 'wasm';
+  /** Which GPU, where there are several. */
+  readonly powerPreference?: 'high-performance' | 'low-power';
+  /** WebAssembly's. */
   readonly threads?: number;
   readonly isa?: 'simd' | 'relaxed' | 'dot';
   readonly wasm?: string;
@@ -10,13 +15,20 @@ export interface BackendOptions {
 
 /** What computes. */
 export interface Computing {
+  /** `webgpu` or `wasm`. */
+  readonly name: string;
   readonly description: string;
+  /** Why it is this one, in words. */
+  readonly reason: string;
   readonly isa: string;
   readonly threads: number;
 }
 
-export type OpenBackend = (options: BackendOptions) => Promise<Backend & { readonly isa?: string }>;
+export type ChosenBackend = Backend & { readonly isa?: string; readonly reason?: string };
 
-export function computing({ description, isa = '', limits }: Awaited<ReturnType<OpenBackend>>): Computing {
-  return { description, isa, threads: limits.threads };
+/** `weightBytes`: of the model that it is opened for. */
+export type OpenBackend = (options: BackendOptions, weightBytes: number) => Promise<ChosenBackend>;
+
+export function computing({ name, description, reason = '', isa = '', limits }: ChosenBackend): Computing {
+  return { name, description, reason, isa, threads: limits.threads };
 }

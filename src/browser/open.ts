@@ -109,7 +109,8 @@ async function readWeights(files: ModelFiles): Promise<SafetensorsContents> {
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
-function checkMemory({ limits }: Backend, config: ModelConfig, dtype: Precision, cache: number): void {
+function checkMemory({ name, limits }: Backend, config: ModelConfig, dtype: Precision, cache: number): void {
+  if (name === 'webgpu') return; // how much there is WebGPU does not tell: too much is found out
   const most = limits.memoryBytes ?? limits.maxBufferBytes;
   const weights = weightBytes(config, dtype);
   if (weights + cache <= most) return;

@@ -1,15 +1,15 @@
 // What a page asks of its worker: load a model, continue, score, train. One backend and one model each; the backend is opened by
 // whoever serves the session, so that it runs in Node's tests as it does in a worker.
 
-import { InputError } from '../errors.js';
 import type { IdLogprob, TokenLogprobs } from '../infer/logprobs.js';
-import type { Prompt, TextModel, TextOptions, TextPiece } from '../infer/text.js';
+import type { Prompt, TextModel, TextOptions, TextPiece, TextResult } from '../infer/text.js';
 import type { ModelConfig } from '../model/config.js';
 import { shownToken } from '../tokenizer/shown.js';
-import { type BackendOptions, type Computing, computing, type OpenBackend } from './computing.js';
+import { type BackendOptions, type ChosenBackend, type Computing, computing, type OpenBackend } from './computing.js';
+import { type Held, HeldModel } from './held-model.js';
 import { answer, type CallContext, type Port } from './messages.js';
 import { type FileOptions, type ModelSource, modelFiles } from './model-files.js';
-import { type Opened, type OpenOptions, openFiles } from './open.js';
+import type { OpenOptions } from './open.js';
 import { trainingHandlers } from './training-session.js';
 
 export interface LoadRequest {
@@ -66,48 +66,56 @@ export interface BrowserPiece extends TextPiece {
   readonly logprobs?: readonly (ShownLogprob & { readonly top: readonly ShownLogprob[] })[];
 }
 
+/** Told where an answer is computed by another backend than the last one, since that one was lost. */
+export interface Moved {
+  readonly moved: Computing;
+}
+
 /** Answers on `port` until `close` is called. */
 export function serveSession(port: Port, openBackend: OpenBackend): void {
-  let backend: Awaited<ReturnType<OpenBackend>> | undefined;
-  let opened: Opened | undefined;
-  const current = (): Opened => {
-    if (!opened) throw new InputError('no model is loaded');
-    return opened;
-  };
+  const held = new HeldModel(openBackend);
+  let trains: ChosenBackend | undefined;
+  let told: ChosenBackend | undefined;
   answer(port, {
     async load({ source, options }: LoadRequest, { signal, emit }: CallContext): Promise<LoadAnswer> {
       const report = (phase: LoadProgress['phase']) => (bytes: number, total: number) =>
         emit({ progress: { phase, bytes, total } } satisfies LoadEvent);
       const onNotice = (notice: string): void => emit({ notice } satisfies LoadEvent);
       const files = await modelFiles(source, options, { signal, onNotice, onProgress: report('download') });
-      backend = await openBackend(options);
-      opened = await openFiles(files, backend, options, report('load'));
-      const { config, weights, model, hasChatTemplate } = opened;
+      const { config, weights, model, hasChatTemplate, backend } = await held.open(files, options, onNotice, report('load'));
+      told = backend;
       return {
         ...{ config, dtype: weights.dtype, bytes: weights.bytes, hasTokenizer: model.hasTokenizer, hasChatTemplate },
         backend: computing(backend),
       };
     },
     async generate({ prompt, options }: GenerateRequest, { signal, emit }: CallContext) {
-      const { model } = current();
-      const pieces = model.generate(prompt, { ...options, signal });
-      for (;;) {
-        const next = await pieces.next();
-        if (next.done) return next.value;
-        emit(withTokens(model, next.value) satisfies BrowserPiece);
-      }
+      let begun = false;
+      const work = async ({ model, backend }: Held): Promise<TextResult> => {
+        if (backend !== told) emit({ moved: computing(backend) } satisfies Moved);
+        told = backend;
+        const pieces = model.generate(prompt, { ...options, signal });
+        for (;;) {
+          const next = await pieces.next();
+          if (next.done) return next.value;
+          begun = true;
+          emit(withTokens(model, next.value) satisfies BrowserPiece);
+        }
+      };
+      return held.run(work, () => begun);
     },
-    inside: ({ input, layer }: InsideRequest, { signal }: CallContext) => inside(current().model, input, layer, signal),
-    score: (input: string | readonly number[], { signal }: CallContext) => current().model.score(input, signal),
-    encode: async (prompt: Prompt) => [...(await current().model.encodePrompt(prompt))],
-    decode: async (ids: readonly number[]) => current().model.tokenizer.decode([...ids]),
+    inside: ({ input, layer }: InsideRequest, { signal }: CallContext) =>
+      held.run(({ model }) => inside(model, input, layer, signal)),
+    score: (input: string | readonly number[], { signal }: CallContext) => held.run(({ model }) => model.score(input, signal)),
+    encode: async (prompt: Prompt) => [...(await held.current.model.encodePrompt(prompt))],
+    decode: async (ids: readonly number[]) => held.current.model.tokenizer.decode([...ids]),
     ...trainingHandlers(async (options) => {
-      backend = await openBackend(options);
-      return { backend, computing: computing(backend) };
+      trains = await openBackend({ ...options, backend: options.backend === 'webgpu' ? 'webgpu' : 'wasm' }, 0);
+      return { backend: trains, computing: computing(trains) };
     }),
     async close() {
-      await opened?.close();
-      await backend?.dispose();
+      await held.close();
+      await trains?.dispose();
     },
   });
 }

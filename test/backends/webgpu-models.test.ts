@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { findGpu } from '../../src/backends/webgpu-node.js';
 import { load, type Model } from '../../src/index.js';
-import { precisions } from '../../src/model/parameters.js';
+import { type Precision, precisions } from '../../src/model/parameters.js';
 
 const adapter = await findGpu().catch(() => undefined);
 if (!adapter) console.log('no GPU: models are not tried on one');
@@ -27,8 +27,13 @@ describe.skipIf(!adapter)('the embedded model on a GPU', () => {
 
   // Activations that are rounded to 8 bits fall to one side or the other by the last bit of a sum: between instruction sets of the CPU
   // too, by 0.015 nats a token, which over this text is 0.2% of perplexity.
-  const kinds = precisions.flatMap((dtype) =>
-    /^q/.test(dtype) ? [[dtype, 'f32', 1e-4] as const, [dtype, 'int8', 6e-3] as const] : [[dtype, undefined, 1e-4] as const],
+  const kinds = precisions.flatMap((dtype): [Precision, 'f32' | 'int8' | undefined, number][] =>
+    /^q/.test(dtype)
+      ? [
+          [dtype, 'f32', 1e-4],
+          [dtype, 'int8', 6e-3],
+        ]
+      : [[dtype, undefined, 1e-4]],
   );
   it.each(kinds)('has the perplexity of the CPU in %s (activations: %s) within %d', async (dtype, activations, bound) => {
     const [its, expected] = await Promise.all(

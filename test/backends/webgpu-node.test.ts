@@ -39,7 +39,7 @@ interface Ended {
 
 function node(program: string, environment: NodeJS.ProcessEnv = {}): Promise<Ended> {
   const args = ['--expose-gc', '--import', 'tsx', '--input-type=module', '-e', prelude + program];
-  const child = spawn(process.execPath, args, { timeout: 30_000, env: { ...process.env, ...environment } });
+  const child = spawn(process.execPath, args, { timeout: 100_000, env: { ...process.env, ...environment } });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (text) => {
     stdout += text;

@@ -12,6 +12,7 @@ import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { trainOn } from '../../src/browser/train.js';
 import type * as Door from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
+import { computesOnGpu } from './gpu.js';
 import { bytesOfScript, keepsTraining } from './keeps-training.js';
 import { executablePath, launch } from './launch.js';
 import { heldUp } from './main-thread.js';
@@ -40,6 +41,7 @@ if (executablePath === undefined) {
     await chooses(context, isolated);
     await trains(context, isolated);
     await keepsTraining(context, isolated, open);
+    await computesOnGpu(isolated, model, names, golden);
     await chats(context);
     strictEqual(wrong.join('\n'), '');
     console.log('ok: no errors on the console, no request to another origin');

@@ -15,9 +15,10 @@ export interface Launched {
   close(): Promise<void>;
 }
 
-export async function launch(options: BrowserContextOptions = {}): Promise<Launched> {
+/** `flags`: more of Chromium's. */
+export async function launch(options: BrowserContextOptions = {}, flags: readonly string[] = []): Promise<Launched> {
   const profile = mkdtempSync(join(tmpdir(), 'openelm-chromium-'));
-  const args = ['--no-sandbox', '--disable-dev-shm-usage'];
+  const args = ['--no-sandbox', '--disable-dev-shm-usage', ...flags];
   const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args, ...options });
   await context.addInitScript('globalThis.__name = (f) => f'); // what tsx makes of functions that are sent there
   const wrong: string[] = [];

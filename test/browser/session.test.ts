@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
+import type { OpenBackend } from '../../src/browser/computing.js';
 import { Caller, type Port } from '../../src/browser/messages.js';
 import { type LoadAnswer, serveSession } from '../../src/browser/session.js';
 import { trainOn } from '../../src/browser/train.js';
@@ -12,16 +13,17 @@ import type { TrainAnswer, TrainEvent } from '../../src/browser/training-session
 import { BrowserModel } from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import type { StepReport } from '../../src/train/trainer.js';
+import { failingGpu, failures } from '../failing-gpu.js';
 
 const ports: MessagePort[] = [];
 afterAll(() => {
   for (const port of ports) port.close();
 });
 
-function session(): Caller {
+function session(openBackend: OpenBackend = async ({ threads = 1 }) => nodeWasmBackend({ threads })): Caller {
   const { port1, port2 } = new MessageChannel();
   ports.push(port1, port2);
-  serveSession(port2 as unknown as Port, async ({ threads = 1 }) => nodeWasmBackend({ threads }));
+  serveSession(port2 as unknown as Port, openBackend);
   return new Caller(port1 as unknown as Port);
 }
 
@@ -37,8 +39,8 @@ const tinyShape = {
   ffn_multipliers: 1,
 };
 
-async function loaded(): Promise<BrowserModel> {
-  const caller = session();
+async function loaded(openBackend?: OpenBackend): Promise<BrowserModel> {
+  const caller = session(openBackend);
   const answer = await caller.call<LoadAnswer>('load', { source: names.map(file), options: {} });
   return new BrowserModel({ caller, end: () => undefined }, answer);
 }
@@ -98,6 +100,35 @@ describe('a session', () => {
     await expect(load(['config.json'])).rejects.toThrow(/no weights, neither model.safetensors nor/);
     await expect(load([])).rejects.toThrow(/no files were given/);
     await expect(session().call('load', { source: 'what', options: {} })).rejects.toThrow(/"what" is no address/);
+  });
+
+  it('goes on with WebAssembly where a GPU that was not asked for by name fails', async () => {
+    const open: OpenBackend = async ({ backend }) => {
+      const wasm = nodeWasmBackend({ threads: 1 });
+      return backend === 'wasm' ? wasm : failingGpu(wasm);
+    };
+    const [prompt, options] = ['Once upon a time', { temperature: 0, maxTokens: 5 }] as const;
+    {
+      await using model = await loaded(open);
+      expect(model.backend).toMatchObject({ name: 'webgpu', description: 'webgpu, a test' });
+      const before = await model.complete(prompt, options);
+      const pieces = model.generate(prompt, { temperature: 0, maxTokens: 200 });
+      await pieces.next();
+      failures.runs = 'device-lost';
+      const rest = (async () => {
+        for await (const _ of pieces);
+      })();
+      await expect(rest).rejects.toThrow(
+        'the GPU was lost in the middle of this answer: ask again, and WebAssembly will compute it',
+      );
+      expect((await model.complete(prompt, options)).ids).toEqual(before.ids);
+      expect(model.backend.name).toBe('wasm');
+    }
+    failures.runs = undefined;
+    failures.uploads = 'out-of-memory';
+    await using model = await loaded(open);
+    expect(model.backend.name).toBe('wasm');
+    failures.uploads = undefined;
   });
 
   it('trains as the native backend does', async () => {

@@ -34,7 +34,7 @@ interface SyncHandle {
 type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(): Promise<SyncHandle> };
 
 /** Folders of the private file system. */
-export type PlaceRoot = 'openelm-models' | 'openelm-trainings';
+export type PlaceRoot = 'openelm-models' | 'openelm-trainings' | 'openelm-speeds';
 
 /** The place of what `key` names, in a worker. `notKept` is told why it is memory, if it is. */
 export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: string) => void): Promise<Place> {

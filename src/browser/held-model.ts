@@ -1,0 +1,93 @@
+// The model that a worker holds, on the backend that was chosen for it. Where the GPU was not asked for by name and fails, while the model
+// is loaded or when it is lost later, WebAssembly goes on.
+
+import { InputError, messageOf } from '../errors.js';
+import { WEIGHTS_FILE } from '../io/safetensors-index.js';
+import { ExecutionError } from '../tensor/execution.js';
+import type { BackendOptions, ChosenBackend, OpenBackend } from './computing.js';
+import type { ModelFiles } from './model-files.js';
+import { type Opened, type OpenOptions, openFiles } from './open.js';
+
+export interface Held extends Opened {
+  readonly backend: ChosenBackend;
+}
+
+export class HeldModel {
+  private held?: Held;
+  private reopen?: () => Promise<void>;
+  private reopening?: Promise<void>;
+
+  constructor(private readonly openBackend: OpenBackend) {}
+
+  /** Throws `InputError` when no model was opened. */
+  get current(): Held {
+    if (!this.held) throw new InputError('no model is loaded');
+    return this.held;
+  }
+
+  /** Throws as `openFiles` and the opening of a backend do. */
+  async open(
+    files: ModelFiles,
+    options: OpenOptions & BackendOptions,
+    onNotice: (notice: string) => void,
+    onProgress: (loaded: number, total: number) => void,
+  ): Promise<Held> {
+    const weights = (await files.open(WEIGHTS_FILE))?.size ?? Number.POSITIVE_INFINITY; // in shards: large
+    const onCpu = async (): Promise<Held> =>
+      this.putOn(await this.openBackend({ ...options, backend: 'wasm' }, weights), files, options, onProgress);
+    const backend = await this.openBackend(options, weights);
+    const mayFall = backend.name === 'webgpu' && options.backend !== 'webgpu';
+    this.held = await this.putOn(backend, files, options, onProgress).catch((error: unknown) => {
+      if (!mayFall) throw error;
+      onNotice(`WebAssembly computes: ${messageOf(error)}`);
+      return onCpu();
+    });
+    if (this.held.backend === backend && mayFall) {
+      this.reopen = async () => {
+        const lost = this.held;
+        this.held = await onCpu();
+        await lost?.close().catch(() => {});
+        await lost?.backend.dispose().catch(() => {});
+      };
+    }
+    return this.held;
+  }
+
+  /** Runs `work`, and again on WebAssembly when the GPU is lost, unless it had `begun` to tell of what it does. */
+  async run<T>(work: (held: Held) => Promise<T>, begun = (): boolean => false): Promise<T> {
+    const held = this.current;
+    try {
+      return await work(held);
+    } catch (error) {
+      const { reopen } = this;
+      if (!(reopen && error instanceof ExecutionError && error.code === 'device-lost')) throw error;
+      if (this.held === held) {
+        this.reopening ??= reopen();
+        await this.reopening;
+      }
+      if (begun())
+        throw new InputError('the GPU was lost in the middle of this answer: ask again, and WebAssembly will compute it');
+      return await work(this.current);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.reopening?.catch(() => {});
+    await this.held?.close();
+    await this.held?.backend.dispose();
+  }
+
+  private async putOn(
+    backend: ChosenBackend,
+    files: ModelFiles,
+    options: OpenOptions,
+    onProgress: (loaded: number, total: number) => void,
+  ): Promise<Held> {
+    try {
+      return { ...(await openFiles(files, backend, options, onProgress)), backend };
+    } catch (error) {
+      await backend.dispose().catch(() => {});
+      throw error;
+    }
+  }
+}
