@@ -2,7 +2,7 @@
 
 import type { DType } from '../tensor/backend.js';
 import { maxOf } from '../tensor/plan.js';
-import type { Dispatch, OpCall, Operand, Planners, Slice } from './webgpu-dispatch.js';
+import type { Dispatch, OpCall, Operand, Planners } from './webgpu-dispatch.js';
 import { isAligned } from './webgpu-layout.js';
 import { read, updated, written } from './webgpu-planning.js';
 
@@ -76,12 +76,12 @@ const mostSplits = 8;
 export function planAttention(call: OpCall<'attention'>, before?: OpCall<'qkNormRope'>): Dispatch[] | undefined {
   const split = splitAttention(call, before);
   if (!split?.shares) return split && [split.dispatch];
-  const { x, weights, splits, headDim, heads } = split.shares;
+  const { x, splits, headDim, heads } = split.shares;
   const rows = call.size('rows');
   const join: Dispatch = {
     shader: 'attentionJoin',
     constants: { splits, head_dim: headDim },
-    bindings: { parts: read(x, 'vec4f'), weights: read(weights, 'vec2f'), out: written(call.operand('out'), 'vec4f') },
+    bindings: { parts: read(x, 'vec4f'), out: written(call.operand('out'), 'vec4f') },
     uniforms: { rows, heads },
     workgroups: (size) => [Math.ceil((size(rows) * heads * headDim) / 256), 1, 1],
   };
@@ -90,10 +90,8 @@ export function planAttention(call: OpCall<'attention'>, before?: OpCall<'qkNorm
 
 /** Results of shares of the keys, to be put together (attentionJoin.wgsl). */
 export interface AttentionShares {
-  /** Sums, f32 [rows, heads, splits, headDim]. */
+  /** Sums, f32 [rows, heads, splits, headDim]; behind them [rows, heads, splits, 4]: largest score, sum of weights, 0, 0. */
   readonly x: Operand;
-  /** f32 [rows, heads, splits, 2]: largest score, sum of weights. */
-  readonly weights: Slice;
   readonly splits: number;
   readonly heads: number;
   readonly headDim: number;
@@ -118,8 +116,7 @@ export function splitAttention(
   while (block_rows > 1 && bytes() > call.device.workgroupBytes) block_rows /= 2;
   if (bytes() > call.device.workgroupBytes) return undefined;
   const heads = maxOf(rows) * query_heads;
-  const parts = splits > 1 ? call.scratch(4 * heads * splits * head_dim) : undefined;
-  const weights = splits > 1 ? call.scratch(8 * heads * splits) : undefined;
+  const parts = splits > 1 ? call.scratch(4 * heads * splits * (head_dim + 4)) : undefined;
   const dispatch: Dispatch = {
     shader: 'attention',
     constants: { ...constants, block_rows, splits },
@@ -132,7 +129,7 @@ export function splitAttention(
       new_values: updated(before ? values : null, 'u32'),
       ...tables(call),
       out: written(parts ?? out, 'vec4f'),
-      logsumexp: written(weights ?? call.maybe('logsumexp')),
+      logsumexp: written(call.maybe('logsumexp')),
     },
     uniforms: {
       ...sizes(call),
@@ -142,9 +139,9 @@ export function splitAttention(
     },
     workgroups: (size) => [kv_heads * splits, Math.ceil(size(rows) / block_rows), 1],
   };
-  if (!parts || !weights) return { dispatch };
-  const x: Operand = { ...parts, dtype: 'f32', shape: [maxOf(rows), query_heads * splits * head_dim] };
-  return { dispatch, shares: { x, weights, splits, heads: query_heads, headDim: head_dim } };
+  if (!parts) return { dispatch };
+  const x: Operand = { ...parts, dtype: 'f32', shape: [maxOf(rows), query_heads * splits * (head_dim + 4)] };
+  return { dispatch, shares: { x, splits, heads: query_heads, headDim: head_dim } };
 }
 
 function headTables(before: OpCall<'qkNormRope'> | undefined) {

@@ -88,7 +88,6 @@ function vectorProducts(product: Product): Dispatch[] {
         x: read(product.x, 'vec4f'),
         norm_weight: read(norm?.weight ?? null, 'vec4f'),
         indices: read(indices?.rows ?? null, 'i32'),
-        shares: read(joined?.weights ?? null, 'vec2f'),
       },
       uniforms: { ...uniforms, source_rows: indices?.sourceRows ?? rows, eps: { f32: norm?.eps ?? 0 } },
       workgroups: (size: SizeNow) => [
@@ -101,7 +100,7 @@ function vectorProducts(product: Product): Dispatch[] {
 }
 
 function sharesOf(joined: AttentionShares | undefined) {
-  return { splits: joined?.splits ?? 1, heads: joined?.heads ?? 1, head_dim: joined?.headDim ?? 4 };
+  return { joined: joined !== undefined, splits: joined?.splits ?? 1, heads: joined?.heads ?? 1, head_dim: joined?.headDim ?? 4 };
 }
 
 /** How matvec.wgsl is laid out: its constants, and outputs of a workgroup. Few choices, as each is a pipeline of its own. */

@@ -273,9 +273,9 @@ fn attend(here: Sequence, first: u32, last: u32, kv_head: u32, split: u32, local
         }
       } else {
         out[p.out_at + (head * splits + split) * quads + quad] = sums[i];
-        if (quad == 0) {
-          logsumexp[p.logsumexp_at + 2 * (head * splits + split)] = largest[c];
-          logsumexp[p.logsumexp_at + 2 * (head * splits + split) + 1] = totals[i];
+        if (quad == 0) { // behind all sums
+          let at = p.out_at + p.rows * query_heads * splits * quads + head * splits + split;
+          out[at] = vec4f(largest[c], totals[i], 0.0, 0.0);
         }
       }
     }

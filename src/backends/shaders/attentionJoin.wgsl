@@ -1,5 +1,5 @@
-// Puts together what the workgroups of attention.wgsl made of shares of the keys: of each row and head `splits` sums [head_dim] and
-// (largest score, sum of weights). An invocation a quad of columns; each part is read once.
+// Puts together what the workgroups of attention.wgsl made of shares of the keys: of each row and head `splits` sums [head_dim],
+// and behind all of them as many vec4f (largest score, sum of weights, 0, 0). An invocation a quad of columns; each part is read once.
 // Constants: splits, head_dim.
 
 @compute @workgroup_size(64)
@@ -10,14 +10,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     return;
   }
   let head = i / quads;
+  let weights = p.parts_at + p.rows * p.heads * splits * quads + head * splits;
   var largest = -3.0e38;
   for (var s = 0u; s < splits; s++) {
-    largest = max(largest, weights[p.weights_at + head * splits + s].x);
+    largest = max(largest, parts[weights + s].x);
   }
   var sum = vec4f();
   var total = 0.0;
   for (var s = 0u; s < splits; s++) {
-    let part = weights[p.weights_at + head * splits + s];
+    let part = parts[weights + s];
     if (part.y != 0.0) {
       let factor = exp(part.x - largest);
       sum += factor * parts[p.parts_at + (head * splits + s) * quads + i % quads];

@@ -3,9 +3,9 @@
 // words of each are asked for before any is used, the first of them before x is prepared. x is prepared once a workgroup, `chunk`
 // elements at a time: normalized (`norm`: 1 / rms, times norm_weight), quantized by groups of 32 (`int8`), kept where lanes read
 // neighbouring words. The lanes' sums meet in workgroup memory, always in the same order. With `gate` the outputs of a pair of
-// halves, gate and up, meet in one team: out = silu(gate) * up. With `shares` x is what attention.wgsl left of a row, put together here.
+// halves, gate and up, meet in one team: out = silu(gate) * up. With `joined` x is what attention.wgsl left of a row, put together here.
 // Workgroups: [outputs / (teams * outs), rows of x / rows, 1]. Traffic: the weight once for `rows` rows; x once a workgroup (from caches).
-// Constants: weight_type, int8, rows, size, lanes, outs, depth, chunk (a multiple of block * lanes * depth), norm, gate, minimums;
+// Constants: weight_type, int8, rows, size, lanes, outs, depth, chunk (a multiple of block * lanes * depth), norm, gate, minimums, joined;
 // of shares splits, heads, head_dim.
 
 const block = array<u32, 7>(4, 8, 8, 16, 32, 16, 32)[weight_type]; // elements in a vec4u
@@ -45,7 +45,7 @@ fn row_of_x(row: u32) -> u32 {
 
 // Of a row; of a single row that attention left in shares, these put together.
 fn quad_of_x(row: u32, quad: u32) -> vec4f {
-  if (has_shares) {
+  if (joined) {
     let head = quad / (head_dim / 4);
     var sum = vec4f();
     for (var s = 0u; s < splits; s++) {
@@ -62,17 +62,17 @@ fn quad_of_x(row: u32, quad: u32) -> vec4f {
 // What each share of attention's keys counts for.
 fn measure_shares(local: u32) {
   if (local < heads) {
-    let at = p.shares_at + local * splits;
+    let at = p.x_at + p.inputs / 4 * splits + local * splits;
     var largest = -3.0e38;
     for (var s = 0u; s < splits; s++) {
-      largest = max(largest, shares[at + s].x);
+      largest = max(largest, x[at + s].x);
     }
     var total = 0.0;
     for (var s = 0u; s < splits; s++) {
-      total += select(exp(shares[at + s].x - largest) * shares[at + s].y, 0.0, shares[at + s].y == 0.0);
+      total += select(exp(x[at + s].x - largest) * x[at + s].y, 0.0, x[at + s].y == 0.0);
     }
     for (var s = 0u; s < splits; s++) {
-      share_factors[local * splits + s] = select(exp(shares[at + s].x - largest) / total, 0.0, shares[at + s].y == 0.0);
+      share_factors[local * splits + s] = select(exp(x[at + s].x - largest) / total, 0.0, x[at + s].y == 0.0);
     }
   }
   workgroupBarrier();
@@ -269,7 +269,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
         }
       }
       if (step == 0) {
-        if (has_shares && first == 0) {
+        if (joined && first == 0) {
           measure_shares(local);
         }
         if (norm && first == 0) {
