@@ -14,7 +14,7 @@ if ! environment=$(.ci/software-gpu.sh); then
 fi
 eval "$environment"
 npx tsx src/app/cli.ts info 2>/dev/null | grep '^gpu'
-npx vitest run test/backends/webgpu
+npx vitest run test/backends/webgpu test/train/webgpu
 npx vitest run --config test/webgpu/vitest.config.ts
 npm run -s golden -- test/golden --backend webgpu
 if swiftshader=$(.ci/software-gpu.sh swiftshader); then # subgroups of 4 and no f16, where lavapipe has 8 and f16
