@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { nativeBackend } from '../dist/backends/native.js';
+import { nodeWebgpuBackend } from '../dist/backends/webgpu-node.js';
 import { InputError, messageOf } from '../dist/errors.js';
 import { chooseModules, initialValues } from '../dist/model/adapter.js';
 import { loadModel } from '../dist/model/load.js';
@@ -102,19 +103,36 @@ async function adapted(backend, { config, adapter, dtype = 'f32' }) {
   return { parameters, model };
 }
 
-async function load(message) {
-  const { tokens, targets, length, threads, options, activations } = message;
+async function openBackend({ backend: name, threads }) {
+  if (name === 'webgpu') return nodeWebgpuBackend();
   const { backend, reason } = nativeBackend({ threads });
   if (!backend) throw new InputError(`the native backend is not available: ${reason}`);
+  return backend;
+}
+
+async function load(message) {
+  const { tokens, targets, length, options, activations } = message;
+  const backend = await openBackend(message);
   const { parameters, model } = await (message.adapter ? adapted : wholeModel)(backend, message);
   const { learningRate, zLoss, ...optimizer } = options;
   const { objective, batch } = message.pairs ? preferences(message.pairs) : texts(tokens, targets, length, zLoss);
   const step = new TrainingStep(backend, { model, parameters, objective, optimizer, ...activations });
   let done = 0;
+  // What a step consists of; TrainingStep does not show it to others.
+  profile = async () => {
+    const { executable, computation } = step.training;
+    const params = new Int32Array(executable.program.paramsLength);
+    computation.fill(batch, params, 1);
+    const optimizing = step.optimizer.executable;
+    return {
+      device: backend.description,
+      times: [...(await backend.profile(executable, params)), ...(await backend.profile(optimizing, new Int32Array(0)))],
+    };
+  };
   trained = parameters.list.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
   return async () => {
     const [{ means }, { gradNorm }] = await Promise.all([step.accumulate(batch), step.update(learningRate, ++done)]);
-    return { loss: means.loss, gradNorm, peakBytes: peakBytes() };
+    return { loss: means.loss, gradNorm, peakBytes: backend.memoryBytes ?? peakBytes() };
   };
 }
 
@@ -124,12 +142,14 @@ function peakBytes() {
 
 let takeStep;
 let trained;
+let profile;
 
 async function answerTo(message) {
   if (message.cmd === 'load') {
     takeStep = await load(message);
     return { parameters: trained };
   }
+  if (message.cmd === 'profile') return profile();
   const began = performance.now();
   let last;
   for (let i = 0; i < message.steps; i++) last = await takeStep();

@@ -26,6 +26,9 @@ const usage = `npm run bench -- train [options]
   --rounds N       timed rounds (default: 5)
   --seconds N      roughly, of a round of the slower one: it takes that many steps, at least one (default: 4)
   --alone          our side only
+  --backend NAME   ours: native or webgpu (default: native). On webgpu PyTorch computes on CUDA in eager mode, in f32 as well (no
+                   TF32), and the memory is the device's; then also how long each kind of dispatch takes, alone
+  --device NAME    PyTorch's: cpu or cuda (default: cuda beside webgpu, else cpu)
   --isa NAME       instruction set of both: avx2, avx512 or vnni (default: the best that the CPU has)
 The peer runs in OPENELM_BENCH_PYTHON (default: python3), which needs PyTorch (measured with 2.13), and PEFT (0.21) for lora.`;
 
@@ -38,6 +41,9 @@ export interface LoadMessage {
   readonly targets: readonly number[];
   readonly length: number;
   readonly threads: number;
+  /** Ours, and PyTorch's. */
+  readonly backend: BackendName;
+  readonly device: DeviceName;
   readonly options: typeof optimizer;
   /** Preference pairs instead, to be learned by DPO beside a reference whose log-probabilities are given. */
   readonly pairs?: Pairs;
@@ -62,6 +68,19 @@ export interface Pairs {
 
 export type Activations = Pick<KeepOptions, 'activationCheckpointing' | 'activationStorage'>;
 
+export type BackendName = 'native' | 'webgpu';
+export type DeviceName = 'cpu' | 'cuda';
+
+/** Of our side on webgpu only, the last message: the steps' numbers are lost. */
+export interface ProfileMessage {
+  readonly cmd: 'profile';
+}
+
+export interface Profile {
+  readonly device: string;
+  readonly times: readonly { readonly name: string; readonly count: number; readonly milliseconds: number }[];
+}
+
 export interface StepMessage {
   readonly cmd: 'step';
   readonly steps: number;
@@ -75,7 +94,7 @@ export interface StepResult {
   /** Of the last step, before it changed the parameters; the norm before clipping. */
   readonly loss: number;
   readonly gradNorm: number;
-  /** Most memory that the process had resident so far. */
+  /** Most memory that the process had resident so far, or the device for it. */
   readonly peakBytes: number;
 }
 
@@ -196,7 +215,11 @@ class TrainerProcess {
     await ended;
   }
 
-  private async ask(message: LoadMessage | StepMessage): Promise<unknown> {
+  profile(): Promise<Profile> {
+    return this.ask({ cmd: 'profile' }) as Promise<Profile>;
+  }
+
+  private async ask(message: LoadMessage | StepMessage | ProfileMessage): Promise<unknown> {
     this.child.stdin!.write(`${JSON.stringify(message)}\n`);
     const { value, done } = await this.lines.next();
     if (done) throw this.failure ?? new Error(`${this.name}'s process ended during '${message.cmd}'`);
@@ -214,6 +237,8 @@ interface TrainBenchOptions {
   readonly seconds: number;
   readonly alone: boolean;
   readonly isa: string;
+  readonly backend: BackendName;
+  readonly device: DeviceName;
 }
 
 /** The command: measures, prints the table and writes bench/results/train.json. */
@@ -231,14 +256,17 @@ export async function run(args: string[]): Promise<void> {
     rows.push(row);
     measurements.push({ name: size.name, batch: size.batch, config, ...measured });
   }
-  const { threads, length, rounds, isa } = options;
-  report('train', rows, { isa, threads, length, rounds, optimizer, measurements });
+  const { threads, length, rounds, isa, backend, device } = options;
+  report(backend === 'native' ? 'train' : `train-${backend}`, rows, {
+    ...{ isa, threads, length, rounds, backend, device, optimizer, measurements },
+  });
 }
 
 async function race(size: Size, config: ModelConfig, options: TrainBenchOptions) {
   const { name, batch } = size;
-  const { threads, length, rounds } = options;
-  let peakFlops = await f32Peak(threads);
+  const { threads, length, rounds, backend } = options;
+  const onCpu = backend === 'native';
+  let peakFlops = onCpu ? await f32Peak(threads) : Number.NaN;
   const names = options.alone ? (['openelm'] as const) : (['openelm', 'PyTorch'] as const);
   const trainers = names.map((each) => new TrainerProcess(each, threads, options.isa));
   try {
@@ -268,12 +296,14 @@ async function race(size: Size, config: ModelConfig, options: TrainBenchOptions)
     const before = await busyCores(500);
     const samples = await interleave(Object.fromEntries(runs), rounds);
     const others = Math.max(before, await busyCores(500));
-    peakFlops = Math.max(peakFlops, await f32Peak(threads));
+    if (onCpu) peakFlops = Math.max(peakFlops, await f32Peak(threads));
+    const profile = onCpu ? undefined : await trainers[0].profile();
+    if (profile) printProfile(name, profile);
     const [ours, theirs] = [samples.openelm, samples.PyTorch];
     const perToken = flopsPerToken(config, length);
     const mfu = (speed: number): string => `${((100 * perToken * speed) / peakFlops).toFixed(0)}%`;
     const row: Record<string, string | number> = {
-      isa: options.isa,
+      ...(onCpu ? { isa: options.isa } : { backend, 'ms/step': (1000 * batch * length) / summarize(samples.openelm).median }),
       model: name,
       parameters: `${(countParameters(config) / 1e6).toFixed(1)}M`,
       batch,
@@ -283,7 +313,8 @@ async function race(size: Size, config: ModelConfig, options: TrainBenchOptions)
       row[`${each} tok/s`] = middle;
       row[`${each} range`] = `${min.toPrecision(3)}-${max.toPrecision(3)}`;
       row[`${each} GB`] = peaks[each] / 1e9;
-      row[`${each} MFU`] = mfu(middle);
+      if (onCpu) row[`${each} MFU`] = mfu(middle);
+      else row[`${each} TFLOP/s`] = (perToken * middle) / 1e12;
     }
     if (theirs) {
       row['times faster'] = median(ours.map((speed, round) => speed / theirs[round]));
@@ -292,9 +323,20 @@ async function race(size: Size, config: ModelConfig, options: TrainBenchOptions)
       row.gap = gap!.toExponential(0);
     }
     row.others = Number(others.toFixed(1));
-    return { row, steps, samples, peakBytes: peaks, peakFlops, flopsPerToken: perToken, checks, others };
+    return { row, steps, samples, peakBytes: peaks, peakFlops, flopsPerToken: perToken, checks, others, profile };
   } finally {
     for (const trainer of trainers) await trainer.end();
+  }
+}
+
+/** Where a step's time goes: the dispatches that take most of it. */
+function printProfile(name: string, { device, times }: Profile): void {
+  const total = times.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const count = times.reduce((sum, each) => sum + each.count, 0);
+  console.error(`${name} on ${device}: ${count} dispatches a step, ${total.toFixed(2)} ms when each runs alone`);
+  const sorted = [...times].sort((a, b) => b.milliseconds - a.milliseconds);
+  for (const { name, count, milliseconds } of sorted.slice(0, 40)) {
+    console.error(`  ${milliseconds.toFixed(3).padStart(8)} ms  ${String(count).padStart(4)} x ${name}`);
   }
 }
 
@@ -307,7 +349,7 @@ async function f32Peak(threads: number): Promise<number> {
 function loadMessage(
   config: ModelConfig,
   { batch, activations = {}, preferences, adapter, dtype }: Size,
-  { length, threads }: TrainBenchOptions,
+  { length, threads, backend, device }: TrainBenchOptions,
 ): LoadMessage {
   let state = 1;
   const next = (): number => {
@@ -317,7 +359,8 @@ function loadMessage(
   const draw = (count: number): number[] => Array.from({ length: count }, next);
   const pairs = preferences ? pairsOf(config, batch, length, draw) : undefined;
   const [tokens, targets] = [0, 1].map(() => draw(batch * length));
-  return { cmd: 'load', config, tokens, targets, length, threads, options: optimizer, activations, pairs, adapter, dtype };
+  const message = { cmd: 'load', config, tokens, targets, length, threads, backend, device } as const;
+  return { ...message, options: optimizer, activations, pairs, adapter, dtype };
 }
 
 /** Pairs of `length` tokens each, and a reference about as unsure as the model is in the beginning. */
@@ -345,7 +388,7 @@ function largestGap(ours: readonly StepResult[], theirs: readonly StepResult[], 
 function parse(args: string[]): TrainBenchOptions {
   const text = (value: string) => ({ type: 'string', default: value }) as const;
   const numbers = { threads: text('2'), length: text('512'), rounds: text('5'), seconds: text('4') };
-  let values: Record<keyof typeof numbers | 'models', string> & { alone: boolean; isa?: string };
+  let values: Record<keyof typeof numbers | 'models' | 'backend', string> & { alone: boolean; isa?: string; device?: string };
   try {
     ({ values } = parseArgs({
       args,
@@ -353,6 +396,8 @@ function parse(args: string[]): TrainBenchOptions {
         models: text(sizes.map(({ name }) => name).join()),
         ...numbers,
         alone: { type: 'boolean', default: false },
+        backend: text('native'),
+        device: { type: 'string' },
         isa: { type: 'string' },
       },
     }));
@@ -371,5 +416,9 @@ function parse(args: string[]): TrainBenchOptions {
     return size;
   });
   const [threads, length, rounds, seconds] = [count('threads'), count('length'), count('rounds'), count('seconds')];
-  return { sizes: chosen, threads, length, rounds, seconds, alone: values.alone, isa: holdTo(values.isa) };
+  const { backend, device = backend === 'webgpu' ? 'cuda' : 'cpu', alone } = values;
+  if (backend !== 'native' && backend !== 'webgpu') throw new InputError(`--backend takes native or webgpu, not '${backend}'.`);
+  if (device !== 'cpu' && device !== 'cuda') throw new InputError(`--device takes cpu or cuda, not '${device}'.`);
+  const isa = backend === 'native' ? holdTo(values.isa) : 'vnni';
+  return { sizes: chosen, threads, length, rounds, seconds, alone, isa, backend, device };
 }

@@ -120,11 +120,15 @@ class Trainer:
         self.torch = torch = load_torch()
         torch.set_num_threads(message["threads"])
         config, length, self.options = message["config"], message["length"], message["options"]
-        self.ids, self.targets = (torch.tensor(message[name]).view(-1, length) for name in ("tokens", "targets"))
-        self.model = build(torch, config)
+        self.device = torch.device(message.get("device", "cpu"))
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
+        self.ids, self.targets = (torch.tensor(message[name], device=self.device).view(-1, length) for name in ("tokens", "targets"))
+        self.model = build(torch, config).to(self.device)
         inverse = 1 / config["ropeFreqConstant"] ** (torch.arange(0, config["headDim"], 2) / config["headDim"])
         angles = torch.outer(torch.arange(length).float(), inverse).repeat(1, 2)
-        self.cos, self.sin = angles.cos(), angles.sin()
+        self.cos, self.sin = angles.cos().to(self.device), angles.sin().to(self.device)
         if message.get("adapter"):
             self.model = adapted(self.model, message["adapter"])
         parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -158,10 +162,13 @@ class Trainer:
         began = time.perf_counter()
         for _ in range(count):
             loss, norm = self.step(exact)
-        return {"seconds": time.perf_counter() - began, "loss": loss, "gradNorm": norm, "peakBytes": peak_bytes()}
+        return {"seconds": time.perf_counter() - began, "loss": loss, "gradNorm": norm, "peakBytes": self.peak_bytes()}
+
+    def peak_bytes(self):
+        return self.torch.cuda.max_memory_reserved() if self.device.type == "cuda" else resident_peak()
 
 
-def peak_bytes():
+def resident_peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 

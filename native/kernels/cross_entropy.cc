@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kRows = 128, kVocabulary = 240, kDepth = 384, kSplits = 16;
 constexpr int64_t kHalf = kVocabulary / 2;   // rows of the weight that are packed at once for logits
-static_assert(kVocabulary % kTileRows == 0 && kHalf % kTileRows == 0 && kRows % kTileColumns == 0, "whole tiles");
+static_assert(kVocabulary % kProductRows == 0 && kHalf % kProductRows == 0 && kRows % kProductColumns == 0, "whole tiles");
 
 enum Stage { kGather, kLogits, kLosses, kGradients, kReduce };
 
@@ -32,8 +32,8 @@ Layout layout_of(const Record& r) {
   z.vocabulary = r.ints[i_vocabulary_];
   z.blocks = up(z.vocabulary, kVocabulary);
   z.splits = smaller(z.blocks, kSplits);
-  z.row_tiles = up(kRows, kTileRows);
-  const int64_t wide = up(z.columns, kTileColumns) * kTileColumns;
+  z.row_tiles = up(kRows, kProductRows);
+  const int64_t wide = up(z.columns, kProductColumns) * kProductColumns;
   const bool gradient = r.operands[dx_].data || r.operands[weightGrad_].data || r.operands[dx_].elements || r.operands[weightGrad_].elements;
   char* at = (char*)r.scratch;
   int64_t used = 0;
@@ -78,26 +78,26 @@ int gather(const Record& r, const Layout& z, int64_t block) {
   h.next = m;
   // Rows may lie apart: they are brought together a panel at a time.
   const bool gradient = dx || floats(r, weightGrad_);
-  const int64_t wide = kRows * kTileColumns;
-  for (int64_t i = 0; i < h.count; i += kTileColumns) {
-    const int64_t rows = smaller(kTileColumns, h.count - i);
+  const int64_t wide = kRows * kProductColumns;
+  for (int64_t i = 0; i < h.count; i += kProductColumns) {
+    const int64_t rows = smaller(kProductColumns, h.count - i);
     bool together = h.rows[i + rows - 1] - h.rows[i] == rows - 1;
     float* out = z.inputs + i * n;
     if (together) {
-      pack_inner<kTileColumns>(floats(r, x_) + h.rows[i] * n, n, rows, n, out);
+      pack_inner<kProductColumns>(floats(r, x_) + h.rows[i] * n, n, rows, n, out);
     } else {
       for (int64_t k = 0; k < n; k++)
-        for (int64_t j = 0; j < kTileColumns; j++) out[k * kTileColumns + j] = j < rows ? floats(r, x_)[h.rows[i + j] * n + k] : 0;
+        for (int64_t j = 0; j < kProductColumns; j++) out[k * kProductColumns + j] = j < rows ? floats(r, x_)[h.rows[i + j] * n + k] : 0;
     }
     for (int64_t j = 0; j < rows && gradient; j++)
-      pack_outer<kTileColumns>(floats(r, x_) + h.rows[i + j] * n, n, n, 1, z.panels + (i + j) * kTileColumns, wide);
+      pack_outer<kProductColumns>(floats(r, x_) + h.rows[i + j] * n, n, n, 1, z.panels + (i + j) * kProductColumns, wide);
   }
   return kOk;
 }
 
 // Logits of a vocabulary block, and what each row's logsumexp needs of them.
 void logits_of(const Record& r, const Layout& z, int64_t block) {
-  alignas(64) float tiles[kHalf / kTileRows * (kDepth * kTileRows + kSlack)];
+  alignas(64) float tiles[kHalf / kProductRows * (kDepth * kProductRows + kSlack)];
   const int64_t v0 = block * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), n = z.columns;
   const int64_t count = z.header->count, depths = larger(up(n, kDepth), 1);
   float* out = z.logits + v0 * kRows;
@@ -107,9 +107,9 @@ void logits_of(const Record& r, const Layout& z, int64_t block) {
     for (int64_t v = v0; v < v1; v += kHalf) {
       const int64_t here = smaller(kHalf, v1 - v);
       if (const Weight* weight = r.operands[weight_].weight) weight_tiles(*weight, {v, v + here}, k, tiles, step);
-      else for (int64_t i = 0; i < here; i += kTileRows)
-        pack_inner<kTileRows>(floats(r, weight_) + (v + i) * n + k.begin, n, smaller(kTileRows, here - i), depth, tiles + i / kTileRows * step);
-      multiply_packed(here, up(count, kTileColumns) * kTileColumns, depth, tiles, step, z.inputs + k.begin * kTileColumns, n * kTileColumns,
+      else for (int64_t i = 0; i < here; i += kProductRows)
+        pack_inner<kProductRows>(floats(r, weight_) + (v + i) * n + k.begin, n, smaller(kProductRows, here - i), depth, tiles + i / kProductRows * step);
+      multiply_packed(here, up(count, kProductColumns) * kProductColumns, depth, tiles, step, z.inputs + k.begin * kProductColumns, n * kProductColumns,
                       {out + (v - v0) * kRows, kRows, nullptr, d > 0});
     }
   }
@@ -178,9 +178,9 @@ void differentiate(const Record& r, const Layout& z, int64_t v0, int64_t v1) {
 // A split of the vocabulary: its rows of the weight's gradient, and its share of dx.
 void gradients_of(const Record& r, const Layout& z, int64_t split) {
   // dlogits of a block, packed once by vocabulary and once by rows.
-  constexpr int64_t kSize = larger(kVocabulary / kTileRows * (kRows * kTileRows + kSlack), up(kRows, kTileRows) * (kVocabulary * kTileRows + kSlack));
+  constexpr int64_t kSize = larger(kVocabulary / kProductRows * (kRows * kProductRows + kSlack), up(kRows, kProductRows) * (kVocabulary * kProductRows + kSlack));
   alignas(64) float tiles[kSize];
-  alignas(64) float panel[kVocabulary * kTileColumns];
+  alignas(64) float panel[kVocabulary * kProductColumns];
   const int64_t n = z.columns, count = z.header->count;
   const Range blocks = part(z.blocks, split, z.splits);
   float *weight_grad = floats(r, weightGrad_), *dx = z.dx + split * kRows * n;
@@ -192,17 +192,17 @@ void gradients_of(const Record& r, const Layout& z, int64_t split) {
     differentiate(r, z, v0, v1);
     if (weight_grad) {
       const int64_t step = tile_step(count);
-      for (int64_t i = 0; i < here; i += kTileRows)
-        pack_inner<kTileRows>(dlogits + i * kRows, kRows, smaller(kTileRows, here - i), count, tiles + i / kTileRows * step);
-      multiply_packed(here, n, count, tiles, step, z.panels, kRows * kTileColumns, {weight_grad + v0 * n, n, nullptr, true});
+      for (int64_t i = 0; i < here; i += kProductRows)
+        pack_inner<kProductRows>(dlogits + i * kRows, kRows, smaller(kProductRows, here - i), count, tiles + i / kProductRows * step);
+      multiply_packed(here, n, count, tiles, step, z.panels, kRows * kProductColumns, {weight_grad + v0 * n, n, nullptr, true});
     }
     if (floats(r, dx_)) {
       const int64_t step = tile_step(here);
-      pack_outer<kTileRows>(dlogits, kRows, count, here, tiles, step);
-      for (int64_t j = 0; j < n; j += kTileColumns) {
-        const int64_t width = smaller(kTileColumns, n - j);
+      pack_outer<kProductRows>(dlogits, kRows, count, here, tiles, step);
+      for (int64_t j = 0; j < n; j += kProductColumns) {
+        const int64_t width = smaller(kProductColumns, n - j);
         if (panels) weight_panels(*panels, {v0, v1}, {j, j + width}, panel, 0);
-        else pack_outer<kTileColumns>(weight + v0 * n + j, n, width, here, panel, 0);
+        else pack_outer<kProductColumns>(weight + v0 * n + j, n, width, here, panel, 0);
         multiply_packed(count, width, here, tiles, step, panel, 0, {dx + j, n, nullptr, b > blocks.begin});
       }
     }

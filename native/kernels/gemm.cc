@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kDepth = 384;              // k in a block, at most
 constexpr int64_t kRound = 2048;             // k in a round, at most
 constexpr int64_t kColumns = 128;            // columns of a chunk: its block of b is 192 KiB
-constexpr int64_t kRows = 10 * kTileRows;    // rows of a chunk, or that pass together: a block of a is up to 180 KiB
+constexpr int64_t kRows = 10 * kProductRows;    // rows of a chunk, or that pass together: a block of a is up to 180 KiB
 constexpr int64_t kChunks = 16;              // as many are wanted, unless packing would cost more than it brings
 
 // Rows or columns i of a matrix: element (i, k) lies at i * stride + k if `inner`, else at k * stride + i.
@@ -81,7 +81,7 @@ int64_t rounds_of(const Product& p) { return larger(up(p.k, kRound), 1); }
 
 size_t scratch_of(Product p) {
   p.k = smaller(p.k, kRound);
-  return (size_t)larger(up(p.m, kTileRows) * tile_step(p.k), up(p.n, kTileColumns) * kTileColumns * p.k + kSlack) * sizeof(float);
+  return (size_t)larger(up(p.m, kProductRows) * tile_step(p.k), up(p.n, kProductColumns) * kProductColumns * p.k + kSlack) * sizeof(float);
 }
 
 int chunks_of(const Product& p, int stage) {
@@ -113,23 +113,23 @@ void pack_shared(const Source& from, int64_t size, int64_t k, int64_t step, int 
 
 // Rows and columns of the product, from the shared tiles of the left matrix or the shared panels of the right one.
 void multiply_chunk(const Product& p, bool left, Range rows, Range columns, const float* shared) {
-  alignas(64) float own[kDepth * larger(kColumns, kRows) + kRows / kTileRows * kSlack];
+  alignas(64) float own[kDepth * larger(kColumns, kRows) + kRows / kProductRows * kSlack];
   const int64_t width = columns.end - columns.begin, blocks = larger(up(p.k, kDepth), 1);
   for (int64_t b = 0; b < blocks; b++) {
     const Range k = part(p.k, b, blocks);
     const int64_t depth = k.end - k.begin;
-    if (left) pack<kTileColumns>(p.b, columns, k, own, depth * kTileColumns);
+    if (left) pack<kProductColumns>(p.b, columns, k, own, depth * kProductColumns);
     for (int64_t i = rows.begin; i < rows.end; i += kRows) {
       const Range here = {i, smaller(i + kRows, rows.end)};
       const int64_t at = i * p.out.stride + columns.begin;
       const TileOut out = {p.out.c + at, p.out.stride, p.out.residual && b == blocks - 1 ? p.out.residual + at : nullptr, p.out.add || b > 0};
       if (left) {
         const int64_t step = tile_step(p.k);
-        multiply_packed(here.end - i, width, depth, shared + i / kTileRows * step + k.begin * kTileRows, step, own, depth * kTileColumns, out);
+        multiply_packed(here.end - i, width, depth, shared + i / kProductRows * step + k.begin * kProductRows, step, own, depth * kProductColumns, out);
       } else {
-        pack<kTileRows>(p.a, here, k, own, tile_step(depth));
-        multiply_packed(here.end - i, width, depth, own, tile_step(depth), shared + columns.begin * p.k + k.begin * kTileColumns,
-                        p.k * kTileColumns, out);
+        pack<kProductRows>(p.a, here, k, own, tile_step(depth));
+        multiply_packed(here.end - i, width, depth, own, tile_step(depth), shared + columns.begin * p.k + k.begin * kProductColumns,
+                        p.k * kProductColumns, out);
       }
     }
   }
@@ -146,14 +146,14 @@ int run_of(Product p, const Record& r, int stage, int chunk, int chunks) {
   if (round > 0) p.out.add = true;
   if (round < rounds - 1) p.out.residual = nullptr;
   if (stage % 2 == 0) {
-    if (cut.left) pack_shared<kTileRows>(p.a, p.m, p.k, tile_step(p.k), chunk, chunks, (float*)r.scratch);
-    else pack_shared<kTileColumns>(p.b, p.n, p.k, p.k * kTileColumns, chunk, chunks, (float*)r.scratch);
+    if (cut.left) pack_shared<kProductRows>(p.a, p.m, p.k, tile_step(p.k), chunk, chunks, (float*)r.scratch);
+    else pack_shared<kProductColumns>(p.b, p.n, p.k, p.k * kProductColumns, chunk, chunks, (float*)r.scratch);
     return kOk;
   }
-  const Range tiles = part(up(p.m, kTileRows), chunk % cut.rows, cut.rows);
-  const Range panels = part(up(p.n, kTileColumns), chunk / cut.rows, cut.columns);
-  const Range rows = {tiles.begin * kTileRows, smaller(tiles.end * kTileRows, p.m)};
-  const Range columns = {panels.begin * kTileColumns, smaller(panels.end * kTileColumns, p.n)};
+  const Range tiles = part(up(p.m, kProductRows), chunk % cut.rows, cut.rows);
+  const Range panels = part(up(p.n, kProductColumns), chunk / cut.rows, cut.columns);
+  const Range rows = {tiles.begin * kProductRows, smaller(tiles.end * kProductRows, p.m)};
+  const Range columns = {panels.begin * kProductColumns, smaller(panels.end * kProductColumns, p.n)};
   if (rows.begin < rows.end && columns.begin < columns.end) multiply_chunk(p, cut.left, rows, columns, (float*)r.scratch);
   return kOk;
 }

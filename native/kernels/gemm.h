@@ -1,23 +1,28 @@
-// Packing and the inner product of training's f32 matrix products: c = a b with a packed in tiles [k][kTileRows] and b in
-// panels [k][kTileColumns], so that the inner product reads both straight on. How a product is cut into blocks and chunks is
+// Packing and the inner product of training's f32 matrix products: c = a b with a packed in tiles [k][kProductRows] and b in
+// panels [k][kProductColumns], so that the inner product reads both straight on. How a product is cut into blocks and chunks is
 // its caller's: gemm.cc for layers, cross_entropy.cc for the head. Inference multiplies with tile.h and other packings.
 #pragma once
 #include "internal.h"
 
 namespace openelm::OPENELM_ISA {
 
-constexpr int kTileColumns = kTilePanels * kPanel;
-// Tiles of a lie k * kTileRows + kSlack apart: vector stores of the last row reach beyond it.
+// WebAssembly has sixteen registers of four, as engines compile it for x86: higher and narrower, a tile needs fewer loads.
+#if defined(__wasm_simd128__)
+constexpr int kProductRows = 6, kProductColumns = 8;
+#else
+constexpr int kProductRows = kTileRows, kProductColumns = kTilePanels * kPanel;
+#endif
+// Tiles of a lie k * kProductRows + kSlack apart: vector stores of the last row reach beyond it.
 constexpr int64_t kSlack = 16;
-INLINE int64_t tile_step(int64_t k) { return k * kTileRows + kSlack; }
+INLINE int64_t tile_step(int64_t k) { return k * kProductRows + kSlack; }
 
 // out[k][S] = from[i * stride + k] for i < n, zeros up to S: k runs along memory. Writes less than kSlack floats beyond the end.
 template <int S>
 NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t count, float* out) {
   int64_t k = 0;
 #if defined(__AVX2__) || defined(__wasm_simd128__)
-  static_assert(S % W == 0 || S < W, "stores may only run into the next k");
-  for (int64_t lane = 0; lane < S; lane += W) {
+  // From the last lanes: where S is no multiple of W, their stores run into the next k, whose first lanes come after.
+  for (int64_t lane = (S - 1) / W * W; lane >= 0; lane -= W) {
     const float* rows = from + lane * stride;
     const int64_t here = clamp(n - lane, 0, W);
     for (k = 0; k + W <= count; k += W) {
@@ -65,19 +70,19 @@ NOINLINE void pack_outer(const float* from, int64_t stride, int64_t n, int64_t c
 // R rows of a tile of `a` times a panel of `b`. A function of its own, as tile() is.
 template <int R>
 NOINLINE void product(int64_t k, const float* __restrict a, const float* __restrict b, TileOut out) {
-  constexpr int C = kTileColumns / W;
+  constexpr int C = kProductColumns / W;
   constexpr int kAhead = 16;   // steps of a: it comes from the second cache, b from the first
   vf acc[R][C];
   UNROLL
   for (int r = 0; r < R; r++) {
     UNROLL
-    for (int j = 0; j < kTilePanels; j++) __builtin_prefetch(out.c + r * out.stride + j * kPanel, 1);
+    for (int j = 0; j < kProductColumns; j += kPanel) __builtin_prefetch(out.c + r * out.stride + j, 1);
     UNROLL
     for (int j = 0; j < C; j++) acc[r][j] = (vf){};
   }
 #pragma GCC unroll 2
-  for (int64_t i = 0; i < k; i++, a += kTileRows, b += kTileColumns) {
-    __builtin_prefetch(a + kAhead * kTileRows);
+  for (int64_t i = 0; i < k; i++, a += kProductRows, b += kProductColumns) {
+    __builtin_prefetch(a + kAhead * kProductRows);
     vf w[C];
     UNROLL
     for (int j = 0; j < C; j++) w[j] = load(b + j * W);
@@ -112,30 +117,30 @@ INLINE void products_of(int64_t& row, int64_t rows, int64_t k, const float* a, c
 }
 INLINE void product_rows(int64_t rows, int64_t k, const float* a, const float* b, TileOut out) {
   int64_t row = 0;
-  products_of<kTileRows>(row, rows, k, a, b, out);
-  if (kTileRows > 8) products_of<8>(row, rows, k, a, b, out);
-  if (kTileRows > 4) products_of<4>(row, rows, k, a, b, out);
-  if (kTileRows > 2) products_of<2>(row, rows, k, a, b, out);
+  products_of<kProductRows>(row, rows, k, a, b, out);
+  if (kProductRows > 8) products_of<8>(row, rows, k, a, b, out);
+  if (kProductRows > 4) products_of<4>(row, rows, k, a, b, out);
+  if (kProductRows > 2) products_of<2>(row, rows, k, a, b, out);
   products_of<1>(row, rows, k, a, b, out);
 }
 
 // A block of products: m rows in tiles a_step apart, n columns in panels b_step apart.
 static inline void multiply_packed(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_step, const float* b, int64_t b_step, TileOut out) {
-  for (int64_t j = 0; j < n; j += kTileColumns, b += b_step) {
-    for (int64_t i = 0; i < m; i += kTileRows) {
-      const float* tile = a + i / kTileRows * a_step;
-      const int64_t rows = smaller(kTileRows, m - i), width = smaller(kTileColumns, n - j), at = i * out.stride + j;
+  for (int64_t j = 0; j < n; j += kProductColumns, b += b_step) {
+    for (int64_t i = 0; i < m; i += kProductRows) {
+      const float* tile = a + i / kProductRows * a_step;
+      const int64_t rows = smaller(kProductRows, m - i), width = smaller(kProductColumns, n - j), at = i * out.stride + j;
       TileOut o = {out.c + at, out.stride, out.residual ? out.residual + at : nullptr, out.add};
-      if (width == kTileColumns) {
+      if (width == kProductColumns) {
         product_rows(rows, k, tile, b, o);
         continue;
       }
-      alignas(64) float block[kTileRows * kTileColumns];
-      product_rows(rows, k, tile, b, {block, kTileColumns, nullptr, false});
+      alignas(64) float block[kProductRows * kProductColumns];
+      product_rows(rows, k, tile, b, {block, kProductColumns, nullptr, false});
       for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < width; c++) {
           const int64_t to = r * out.stride + c;
-          o.c[to] = (o.add ? o.c[to] : 0) + block[r * kTileColumns + c] + (o.residual ? o.residual[to] : 0);
+          o.c[to] = (o.add ? o.c[to] : 0) + block[r * kProductColumns + c] + (o.residual ? o.residual[to] : 0);
         }
     }
   }

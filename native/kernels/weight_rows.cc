@@ -15,10 +15,10 @@ const float* panel_floats(const Weight& w, int64_t panel, Range inputs, float* r
 
 int64_t depth_of(const Weight& w) { return quantized(w.dtype) ? padded(w.columns) : w.columns; }
 
-// out[k][0..N) = from[k][0..N), kTileRows and 16 apart.
+// out[k][0..N) = from[k][0..N), kProductRows and 16 apart.
 template <int N>
 void copy_lanes(const float* from, int64_t count, float* out) {
-  for (int64_t k = 0; k < count; k++) memcpy(out + k * kTileRows, from + k * kPanel, N * sizeof(float));
+  for (int64_t k = 0; k < count; k++) memcpy(out + k * kProductRows, from + k * kPanel, N * sizeof(float));
 }
 template <int N>
 void copy_lanes(int64_t lanes, const float* from, int64_t count, float* out) {
@@ -44,7 +44,7 @@ void weight_rows(const Weight& w, Range rows, Range inputs, float* out, int64_t 
 }
 
 void weight_panels(const Weight& w, Range rows, Range inputs, float* out, int64_t step) {
-  constexpr int S = kTileColumns;
+  constexpr int S = kProductColumns;
   static_assert(kGroup % S == 0, "whole panels to a group");
   alignas(64) float room[kGroup * kPanel];
   for (int64_t row = rows.begin; row < rows.end;) {
@@ -68,9 +68,9 @@ void weight_tiles(const Weight& w, Range rows, Range inputs, float* out, int64_t
       const float* block = panel_floats(w, panel, {g, smaller(g + kWidth, depth_of(w))}, room);
       const Range here = {larger(g, inputs.begin), smaller(g + kWidth, inputs.end)};
       for (int64_t at = row; at < panel_end;) {
-        const int64_t tile = (at - rows.begin) / kTileRows, end = smaller(rows.begin + (tile + 1) * kTileRows, panel_end);
-        copy_lanes<kTileRows>(end - at, block + (here.begin - g) * kPanel + at % kPanel, here.end - here.begin,
-                              out + tile * step + (here.begin - inputs.begin) * kTileRows + (at - rows.begin) % kTileRows);
+        const int64_t tile = (at - rows.begin) / kProductRows, end = smaller(rows.begin + (tile + 1) * kProductRows, panel_end);
+        copy_lanes<kProductRows>(end - at, block + (here.begin - g) * kPanel + at % kPanel, here.end - here.begin,
+                              out + tile * step + (here.begin - inputs.begin) * kProductRows + (at - rows.begin) % kProductRows);
         at = end;
       }
     }

@@ -2,14 +2,17 @@
 // webgpu-matmul.ts do not take.
 
 import { maxOf } from '../tensor/plan.js';
-import type { Dispatch, OpCall, Planners, Slice } from './webgpu-dispatch.js';
-import { type Product, planProduct } from './webgpu-matmul.js';
+import type { Dispatch, OpCall, Planners, Slice, Weight } from './webgpu-dispatch.js';
+import { fewRows, type Product, planProduct } from './webgpu-matmul.js';
 import { perElement, read, written } from './webgpu-planning.js';
+import { partOf, product, whole } from './webgpu-products.js';
 import { weightAccess } from './webgpu-weights.js';
 
 export const linearPlanners: Planners = {
   linear(call) {
     const weight = call.weight('weight');
+    if (call.buffer('weight')?.layout === 'rows' && call.most('rows') > fewRows && !call.device.plain)
+      return trained(call, weight);
     const fast = planProduct(productOf(call));
     if (fast) return fast;
     const quantized = call.fixed('int8') && weight.group > 0 ? quantizedRows(call) : undefined;
@@ -53,6 +56,21 @@ export function productOf(call: OpCall<'linear'>): Product {
     int8: call.fixed('int8') === 1,
     scratch: call.scratch,
   };
+}
+
+/** Products with f32 rows: what is trained, by the tiles of its derivatives. */
+function trained(call: OpCall<'linear'>, { parts, columns, stride }: Weight): Dispatch[] {
+  const [rows, outputs] = [call.size('rows'), call.fixed('outputs')];
+  const [x, out, residual] = [call.operand('x'), call.operand('out'), call.maybe('residual')];
+  return parts.flatMap(({ codes, firstRow, rows: some }) =>
+    product(call, {
+      a: { slice: x, stride: columns, inner: true },
+      b: { slice: codes, stride, inner: true },
+      c: { slice: partOf(out, firstRow, maxOf(rows) * outputs - firstRow), stride: outputs },
+      residual: residual && partOf(residual, firstRow, maxOf(rows) * outputs - firstRow),
+      ...{ m: whole(rows), n: some, k: whole(columns) },
+    }),
+  );
 }
 
 /** Activations in 8 bits: codes, 8 words a group of 32, and scales. */

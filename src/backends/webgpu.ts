@@ -23,16 +23,18 @@ import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '..
 import { attentionPlanners } from './webgpu-attention.js';
 import type { DeviceTraits, Planners } from './webgpu-dispatch.js';
 import { WebgpuExecutable } from './webgpu-executable.js';
+import { gradientPlanners } from './webgpu-gradients.js';
 import { linearPlanners } from './webgpu-linear.js';
 import { type Stored, WebgpuMemory } from './webgpu-memory.js';
 import { opPlanners } from './webgpu-ops.js';
 import { planProgram } from './webgpu-plan.js';
+import { type DispatchTime, profileDispatches } from './webgpu-profile.js';
 import { WebgpuQueue } from './webgpu-queue.js';
 import { Pipelines } from './webgpu-shaders.js';
 import { type UploadTarget, uploadRows, uploadWeight } from './webgpu-upload.js';
 
 /** Who plans which op. */
-const planners: Planners = { ...opPlanners, ...linearPlanners, ...attentionPlanners };
+const planners: Planners = { ...opPlanners, ...linearPlanners, ...attentionPlanners, ...gradientPlanners };
 
 export interface WebgpuOptions {
   /** `navigator.gpu.wgslLanguageFeatures`: what the language has. Default: that of this page or worker. */
@@ -240,6 +242,12 @@ export class WebgpuBackend implements Backend {
       throw new Error('the program, or a buffer that it uses, was freed');
     }
     return this.queue.submit(executable, params);
+  }
+
+  /** Times of a program's dispatches (see `profileDispatches`), once it has run and nothing is queued. */
+  profile(executable: Executable, params: Int32Array): Promise<DispatchTime[]> {
+    if (!(executable instanceof WebgpuExecutable)) throw new Error('this program was compiled by another backend');
+    return profileDispatches(this.device, executable, params.slice(), this.arenaFor(executable.plan.arena));
   }
 
   read<Type extends DType>(

@@ -1,0 +1,74 @@
+// The 2-norm of x in two runs, sums in a fixed order. First (`last` false) each invocation sums the squares of every 2^18th element of
+// a range into three accumulators, as squares of very large and very small f32 are none (Blue 1978): of numbers past 2^50 times
+// 2^-80, of those below 2^-50 times 2^80, of the others; the fourth number is the largest of all bits: what is not finite.
+// A workgroup makes a part. Then one workgroup adds the parts up and writes norms. Reads each element once.
+const reduce_lanes = 256u;
+// include reduce
+const lanes = 256u;
+
+var<workgroup> largest: array<u32, lanes>;
+
+fn largest_of(lane: u32, bits: u32) -> u32 {
+  largest[lane] = bits;
+  for (var distance = lanes / 2u; distance > 0u; distance /= 2u) {
+    workgroupBarrier();
+    if (lane < distance) { largest[lane] = max(largest[lane], largest[lane + distance]); }
+  }
+  workgroupBarrier();
+  return largest[0];
+}
+
+fn sum_of(lane: u32, sums: vec3f) -> vec3f {
+  return vec3f(workgroup_sum(lane, sums.x), workgroup_sum(lane, sums.y), workgroup_sum(lane, sums.z));
+}
+
+@compute @workgroup_size(lanes)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  var sums = vec3f(); // large, others, small
+  var worst = 0u;
+  if (!last) {
+    for (var i = group.x * lanes + lane; i < p.count; i += groups.x * lanes) {
+      let value = x[p.x_at + i];
+      let bits = bitcast<u32>(value) & 0x7fffffffu;
+      worst = max(worst, bits);
+      if (bits >= 0x7f800000u) { continue; }
+      if (bits > 0x58800000u) { // 2^50
+        sums.x += value * 0x1p-80 * (value * 0x1p-80);
+      } else if (bits < 0x26800000u) { // 2^-50
+        sums.z += value * 0x1p80 * (value * 0x1p80);
+      } else {
+        sums.y += value * value;
+      }
+    }
+    sums = sum_of(lane, sums);
+    worst = largest_of(lane, worst);
+    if (lane == 0u) { parts[p.parts_at + group.x] = vec4u(bitcast<vec3u>(sums), worst); }
+    return;
+  }
+  for (var i = lane; i < p.count; i += lanes) {
+    let part = parts[p.parts_at + i];
+    sums += bitcast<vec3f>(part.xyz);
+    worst = max(worst, part.w);
+  }
+  sums = sum_of(lane, sums);
+  worst = largest_of(lane, worst);
+  if (lane > 0u) { return; }
+  var norm = sqrt(sums.y + sums.z * 0x1p-80 * 0x1p-80);
+  if (sums.x > 0.0) {
+    norm = sqrt(sums.x + sums.y * 0x1p-80 * 0x1p-80) * 0x1p80;
+  } else if (sums.y == 0.0) {
+    norm = sqrt(sums.z) * 0x1p-80;
+  }
+  let infinite = (bitcast<u32>(norm) & 0x7f800000u) == 0x7f800000u;
+  if (worst > 0x7f800000u) { // not a number: its own bits, as arithmetic may be without any
+    norms[p.norms_at] = bitcast<f32>(worst);
+    norms[p.norms_at + 1u] = bitcast<f32>(worst);
+  } else if (worst == 0x7f800000u || infinite) {
+    norms[p.norms_at] = bitcast<f32>(max(worst, 0x7f800000u));
+    norms[p.norms_at + 1u] = 0.0;
+  } else {
+    norms[p.norms_at] = norm;
+    norms[p.norms_at + 1u] = min(1.0, p.max_norm / (norm + 1e-6));
+  }
+  norms[p.norms_at + 2u] = select(0.0, 1.0, worst >= 0x7f800000u || infinite);
+}

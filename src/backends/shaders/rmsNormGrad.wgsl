@@ -1,0 +1,26 @@
+// dx = (weight dout - n mean(weight dout n)) / rms (+ residual), n = x / rms, a row a workgroup; `inverse` takes 1 / rms of each row
+// for the weight's gradient (columnSums.wgsl). Reads x, dout and the weight twice, the second time from caches.
+const reduce_lanes = 256u;
+// include reduce
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = workgroup_index(group, groups);
+  if (row >= p.rows) { return; }
+  let start = row * p.columns;
+  var squares = 0.0;
+  var products = 0.0; // weight dout x
+  for (var c = lane; c < p.columns; c += 256u) {
+    let value = x[p.x_at + start + c];
+    squares += value * value;
+    products += weight[p.weight_at + c] * dout[p.dout_at + start + c] * value;
+  }
+  let scale = 1.0 / sqrt(workgroup_sum(lane, squares) / f32(p.columns) + p.eps);
+  let projection = workgroup_sum(lane, products) / f32(p.columns) * scale * scale;
+  for (var c = lane; c < p.columns; c += 256u) {
+    var d = (weight[p.weight_at + c] * dout[p.dout_at + start + c] - x[p.x_at + start + c] * projection) * scale;
+    if (has_residual) { d += residual[p.residual_at + start + c]; }
+    dx[p.dx_at + start + c] = d;
+  }
+  if (has_inverse && lane == 0u) { inverse[p.inverse_at + row] = scale; }
+}
