@@ -120,10 +120,33 @@ export function behaviourSuite(openBackend: Open, { threads = true } = {}): void
     await backend.submit(whole, none).done;
     const expected = await Promise.all(outs.map((out) => backend.read(out)));
     for (const out of outs) backend.write(out, new Float32Array(64));
-    const { done, reached = [done, done] } = backend.submit(backend.compile(program, [2, 3]), none);
+    const cut = backend.compile(program, [2, 3]);
+    const { done, reached = [done, done] } = backend.submit(cut, none);
     const order: number[] = [];
     await Promise.all([...reached, done].map((promise, i) => promise.then(() => order.push(i))));
     expect(order).toEqual([0, 1, 2]);
+    expect(await Promise.all(outs.map((out) => backend.read(out)))).toEqual(expected);
+
+    // Held up at each cut, where the backend can be.
+    for (const out of outs) backend.write(out, new Float32Array(64));
+    let goOn!: () => void;
+    const held = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    let asked = false;
+    const paced = backend.submit(cut, none, () => {
+      asked = true;
+      return held;
+    });
+    let ended = false;
+    const end = paced.done.then(() => {
+      ended = true;
+    });
+    await paced.reached?.[0];
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(ended).toBe(!asked);
+    goOn();
+    await end;
     expect(await Promise.all(outs.map((out) => backend.read(out)))).toEqual(expected);
   });
 

@@ -131,7 +131,16 @@ export class DataParallel<Batch> implements Learner<Batch> {
     // What is summed gives its memory back: the way back goes on only as fast as that.
     this.release((cut) => {
       const filled = this.buckets.filter(({ ready }) => ready <= this.cuts[cut]).length;
-      return sums[filled - 1 - bucketsAhead];
+      let idleSince = Number.POSITIVE_INFINITY;
+      this.step.submission?.reached?.[cut].then(
+        () => {
+          idleSince = performance.now();
+        },
+        () => {},
+      );
+      return sums[filled - 1 - bucketsAhead]?.then(() => {
+        this.waited += Math.max(0, performance.now() - idleSince) / 1000;
+      });
     });
     // What waits for the last run waits for those before it.
     const { done = Promise.resolve(), reached = [] } = (this.accumulated && this.step.submission) || {};

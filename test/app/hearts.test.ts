@@ -1,0 +1,34 @@
+// Who shows no life: one of three that stops, seen by those who wait, and by nobody who does not, or cannot show any itself.
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Hearts } from '../../src/app/hearts.js';
+
+let root: string;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'openelm-hearts-'));
+});
+afterAll(() => rm(root, { recursive: true }));
+
+it('names who hangs, to those who wait for it', async () => {
+  const seconds = 0.4;
+  await Hearts.prepare(root);
+  const [first, second, third] = [0, 1, 2].map((rank) => new Hearts(root, rank, 3, seconds));
+  await third.look(0); // and never again
+  const began = performance.now();
+  let seen: readonly number[] = [];
+  while (seen.length === 0 && performance.now() - began < 5000) {
+    expect(await second.look(0)).toEqual([]);
+    seen = await first.look((performance.now() - began) / 1000);
+    await delay(5);
+  }
+  expect(seen).toEqual([2]);
+  expect(performance.now() - began).toBeGreaterThan(1000 * (seconds - 0.05));
+  await rm(join(root, '.hearts'), { recursive: true });
+  await delay(1000 * seconds);
+  expect(await first.look(10)).toEqual([]);
+  expect(await first.look(10)).toEqual([]);
+});
