@@ -17,7 +17,7 @@ export OPENELM_THREADS=1
 command=(mpirun.openmpi --oversubscribe)
 if [ "$(id -u)" = 0 ]; then command+=(--allow-run-as-root); fi
 command+=(-n "$ranks" node dist/app/cli.js pretrain recipes/tiny.yaml --data.tokenizer models/tales-6m/tokenizer.model)
-command+=(--batch_size "$((2 * ranks))" --data.sequence_length 32 --learning_rate "{max: 1e-3, schedule: constant}" --parallel.zero 1)
+command+=(--batch_size "$((2 * ranks))" --data.sequence_length 32 --learning_rate "{max: 1e-3, schedule: constant, warmup_steps: 5}" --parallel.zero 1)
 command+=(--checkpoints.every 5 --checkpoints.keep 2 --validation.every 1000000 --samples.every 1000000 "$@" --out)
 done_kills=0
 while [ "$done_kills" -lt "$kills" ]; do
@@ -51,7 +51,7 @@ done
 reached=$(ls "$place/killed" | sed -n 's/^step-0*\([0-9]*\)$/\1/p' | sort -n | tail -1)
 steps=$((reached + 7))
 last=$(printf 'step-%08d' "$steps")
-"${command[@]}" "$place/killed" --resume --steps "$steps" >/dev/null 2>&1
+"${command[@]}" "$place/killed" --resume --steps "$steps" >/dev/null
 "${command[@]}" "$place/whole" --steps "$steps" >/dev/null
 for file in "$place/whole/$last"/*.safetensors; do cmp "$file" "$place/killed/$last/$(basename "$file")"; done
 echo "$done_kills kills, and the same bits after $steps steps"
