@@ -23,6 +23,6 @@ echo '| | loss | bytes that a rank sends |'
 echo '|---|---|---|'
 for run in one summed every-50 every-200; do
   loss=$(grep '"validation"' "$place/$run/log.jsonl" | tail -1 | grep -o '"loss":[0-9.]*' | cut -d: -f2)
-  sent=$(grep -o '"sentBytes":[0-9]*' "$place/$run/log.jsonl" | tail -1 | cut -d: -f2)
+  sent=$(grep -o '"sentBytes":[0-9]*' "$place/$run/log.jsonl" | tail -1 | cut -d: -f2 || true)
   printf '| %s | %.3f | %s |\n' "$run" "$loss" "$(numfmt --to=si "${sent:-0}")"
 done

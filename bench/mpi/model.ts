@@ -77,6 +77,7 @@ export function step(
     return { seconds: compute + exposed, exposed: exposed / (compute + exposed) };
   }
   const width = half ? 2 : 4;
+  if (ranks === 1) return { seconds: compute, exposed: 0 };
   const bytes = width * (model.parameters - model.embedding);
   const buckets = Math.ceil((4 * (model.parameters - model.embedding)) / bucketBytes);
   const part = zero ? 0.5 : 1; // a reduce-scatter is half of an all-reduce
