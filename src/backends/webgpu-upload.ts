@@ -59,7 +59,7 @@ export async function uploadWeight(
   const parts: WeightPart[] = [];
   let ahead = 0;
   const storedRow = plan.affine ? columns : tensor.bytes / rows;
-  const step = Math.max(16, Math.floor(pieceBytes / storedRow / 16) * 16);
+  const step = Math.max(16, Math.floor(Math.min(pieceBytes, bindingBytes - 512) / storedRow / 16) * 16);
   const quantizes = (dtype === 'q8' || dtype === 'q4') && !plan.blocks;
   const source = quantizes ? target.allocate(Math.min(step, rows) * storedRow + 4) : undefined;
   for (const part of partsOf(rows, 4 * stride, bindingBytes)) {
