@@ -16,7 +16,7 @@ eval "$environment"
 npx tsx src/app/cli.ts info 2>/dev/null | grep '^gpu'
 npx vitest run test/backends/webgpu test/train/webgpu
 npx vitest run --config test/webgpu/vitest.config.ts
-npm run -s golden -- test/golden --backend webgpu
+npm run -s golden -- test/golden/{dpo,eval,generate,models,peft,train} --backend webgpu
 if swiftshader=$(.ci/software-gpu.sh swiftshader); then # subgroups of 4 and no f16, where lavapipe has 8 and f16
   (eval "$swiftshader" && unset LD_LIBRARY_PATH && npx vitest run test/backends/webgpu-models.test.ts)
 fi

@@ -59,7 +59,7 @@ const rule: AdapterRule = { pattern: '.*proj.*', r: 4, alpha: 8, dropout: 0.1, u
 /** Losses in turn with gradient norms, whose roundings AdamW carries on: it divides by a gradient's size, however small. */
 function expectClose(found: readonly number[], expected: readonly number[]): void {
   for (const [i, value] of expected.entries()) {
-    expect(Math.abs(found[i] - value) / Math.abs(value), `number ${i}`).toBeLessThan(i % 2 ? 1e-3 : 1e-4);
+    expect(Math.abs(found[i] - value) / Math.abs(value), `number ${i}`).toBeLessThan(i % 2 ? 2e-3 : 1e-4);
   }
 }
 
