@@ -64,7 +64,8 @@ const ends: [name: string, program: string, how: number | string, said: string][
     3,
     '',
   ],
-  ['by process.exit as shaders are compiled', 'work(await open(), 1); process.exit(3);', 3, ''],
+  // Dawn's threads compile on while C++ takes its tables away, and may say so once in some dozens of times.
+  ['by process.exit as shaders are compiled', 'work(await open(), 1); process.exit(3);', 3, 'ANY'],
   [
     'by an exception in the middle of work',
     'work(await open(), 60); await new Promise((r) => setTimeout(r, 5)); throw new Error();',
