@@ -74,6 +74,8 @@ export async function webgpuBackend(adapter: GPUAdapter, options: WebgpuOptions 
 
 /** Device buffers that a larger one may be made of. */
 const mostBlocks = 16;
+/** Of one buffer: indices are u32, and a device does not always say at once what it lacks. */
+const mostElements = 2 ** 32;
 
 /** One count for all: a buffer of another backend is unknown here. */
 let lastId = 0;
@@ -139,7 +141,7 @@ export class WebgpuBackend implements Backend {
     checkShape(shape);
     const length = elementsOf(shape);
     const bytes = bytesOf(dtype, length);
-    if (bytes > mostBlocks * this.traits.bufferBytes) throw outOfMemory('allocate');
+    if (length > mostElements || bytes > mostBlocks * this.traits.bufferBytes) throw outOfMemory('allocate');
     return this.keep(dtype, 'rows', shape, bytes, this.storedRows(bytes, length));
   }
 

@@ -1,6 +1,7 @@
 // The 2-norm of x in two runs, sums in a fixed order. First (`last` false) each invocation sums the squares of every 2^18th element of
 // a range into three accumulators, as squares of very large and very small f32 are none (Blue 1978): of numbers past 2^50 times
-// 2^-80, of those below 2^-50 times 2^80, of the others; the fourth number is the largest of all bits: what is not finite.
+// 2^-80, of those below 2^-50 times 2^80, of the others; the fourth number is the largest of all bits: what is not finite. Such powers
+// are added to exponents, since compilers multiply constants first, and 2^-80 times 2^-80 is no f32.
 // A workgroup makes a part. Then one workgroup adds the parts up and writes norms. Reads each element once.
 const reduce_lanes = 256u;
 // include reduce
@@ -18,6 +19,14 @@ fn largest_of(lane: u32, bits: u32) -> u32 {
   return largest[0];
 }
 
+const power_80 = 80u << 23u;
+
+// x 2^-160 of a sum of squares; 0 where that is too small for a f32.
+fn far_below(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  return select(0.0, bitcast<f32>(bits - 2u * power_80), bits > 2u * power_80 + (1u << 23u));
+}
+
 fn sum_of(lane: u32, sums: vec3f) -> vec3f {
   return vec3f(workgroup_sum(lane, sums.x), workgroup_sum(lane, sums.y), workgroup_sum(lane, sums.z));
 }
@@ -33,9 +42,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       worst = max(worst, bits);
       if (bits >= 0x7f800000u) { continue; }
       if (bits > 0x58800000u) { // 2^50
-        sums.x += value * 0x1p-80 * (value * 0x1p-80);
+        let scaled = bitcast<f32>(bits - power_80);
+        sums.x += scaled * scaled;
       } else if (bits < 0x26800000u) { // 2^-50
-        sums.z += value * 0x1p80 * (value * 0x1p80);
+        let scaled = select(f32(bits) * 0x1p-69, bitcast<f32>(bits + power_80), bits >= 1u << 23u); // below: bits 2^-149
+        sums.z += scaled * scaled;
       } else {
         sums.y += value * value;
       }
@@ -53,9 +64,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   sums = sum_of(lane, sums);
   worst = largest_of(lane, worst);
   if (lane > 0u) { return; }
-  var norm = sqrt(sums.y + sums.z * 0x1p-80 * 0x1p-80);
+  var norm = sqrt(sums.y + far_below(sums.z));
   if (sums.x > 0.0) {
-    norm = sqrt(sums.x + sums.y * 0x1p-80 * 0x1p-80) * 0x1p80;
+    norm = sqrt(sums.x + far_below(sums.y)) * 0x1p80;
   } else if (sums.y == 0.0) {
     norm = sqrt(sums.z) * 0x1p-80;
   }
