@@ -57,16 +57,17 @@ async function adapted(backend: Backend, rules: readonly AdapterRule[]): Promise
 const rule: AdapterRule = { pattern: '.*proj.*', r: 4, alpha: 8, dropout: 0.1, use_rslora: false, use_dora: false, init: true };
 
 /** Losses in turn with gradient norms, whose roundings AdamW carries on: it divides by a gradient's size, however small. */
-function expectClose(found: readonly number[], expected: readonly number[]): void {
+function expectClose(found: readonly number[], expected: readonly number[], norms = 1e-3): void {
   for (const [i, value] of expected.entries()) {
-    expect(Math.abs(found[i] - value) / Math.abs(value), `number ${i}`).toBeLessThan(i % 2 ? 2e-3 : 1e-4);
+    expect(Math.abs(found[i] - value) / Math.abs(value), `number ${i}`).toBeLessThan(i % 2 ? norms : 1e-4);
   }
 }
 
 describe.skipIf(!gpu)('training on a GPU', () => {
   it.each([{}, { activationStorage: 'bf16' as const }])('pretrains as the CPU does: %o', async (keep) => {
     const [found, expected] = [gpu!, cpu].map((backend) => losses(tinyStep(backend, tinyParameters(backend), keep)));
-    expectClose(await found, await expected);
+    // Activations that differ in their last bit may round apart to bf16.
+    expectClose(await found, await expected, keep.activationStorage ? 2e-3 : 1e-3);
   });
 
   it('tunes an adapter as the CPU does: LoRA and DoRA over 8-bit weights, with dropout', async () => {
