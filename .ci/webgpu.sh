@@ -3,8 +3,11 @@
 # numbers, and how processes end. Said and passed over where there is neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-node -e "import.meta.resolve('webgpu')" --input-type=module 2>/dev/null ||
-  npm install --no-save --no-audit --no-fund --ignore-scripts webgpu@0.6.2 >/dev/null || true
+if ! node -e "import.meta.resolve('webgpu')" --input-type=module 2>/dev/null; then # npm installs no optional peer where it is the project's own
+  archive=$(npm pack --silent --pack-destination node_modules webgpu@0.6.2) && mkdir -p node_modules/webgpu &&
+    tar -xzf "node_modules/$archive" -C node_modules/webgpu --strip-components 1 || echo "webgpu cannot be fetched"
+  rm -f node_modules/webgpu-*.tgz
+fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then
   apt-get install -y -qq chromium libvulkan1 >/dev/null || true # for SwiftShader, and the loader
 fi

@@ -2,11 +2,11 @@
 // is loaded or when it is lost later, WebAssembly goes on.
 
 import { InputError, messageOf } from '../errors.js';
-import { WEIGHTS_FILE } from '../io/safetensors-index.js';
+import { weightBytes } from '../model/parameters.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { BackendOptions, ChosenBackend, OpenBackend } from './computing.js';
 import type { ModelFiles } from './model-files.js';
-import { type Opened, type OpenOptions, openFiles } from './open.js';
+import { type Opened, type OpenOptions, openFiles, readConfig } from './open.js';
 
 export interface Held extends Opened {
   readonly backend: ChosenBackend;
@@ -32,12 +32,14 @@ export class HeldModel {
     onNotice: (notice: string) => void,
     onProgress: (loaded: number, total: number) => void,
   ): Promise<Held> {
-    const weights = (await files.open(WEIGHTS_FILE))?.size ?? Number.POSITIVE_INFINITY; // in shards: large
-    const onCpu = async (): Promise<Held> =>
-      this.putOn(await this.openBackend({ ...options, backend: 'wasm' }, weights), files, options, onProgress);
+    const read = await readConfig(files);
+    const weights = weightBytes(read.config, options.dtype ?? read.stated ?? 'f16'); // by count: nothing is downloaded before it fits
+    const put = (backend: ChosenBackend): Promise<Held> =>
+      putOn(backend, () => openFiles(files, read, backend, options, onProgress));
+    const onCpu = async (): Promise<Held> => put(await this.openBackend({ ...options, backend: 'wasm' }, weights));
     const backend = await this.openBackend(options, weights);
     const mayFall = backend.name === 'webgpu' && options.backend !== 'webgpu';
-    this.held = await this.putOn(backend, files, options, onProgress).catch((error: unknown) => {
+    this.held = await put(backend).catch((error: unknown) => {
       if (!mayFall) throw error;
       onNotice(`WebAssembly computes: ${messageOf(error)}`);
       return onCpu();
@@ -76,18 +78,13 @@ export class HeldModel {
     await this.held?.close();
     await this.held?.backend.dispose();
   }
+}
 
-  private async putOn(
-    backend: ChosenBackend,
-    files: ModelFiles,
-    options: OpenOptions,
-    onProgress: (loaded: number, total: number) => void,
-  ): Promise<Held> {
-    try {
-      return { ...(await openFiles(files, backend, options, onProgress)), backend };
-    } catch (error) {
-      await backend.dispose().catch(() => {});
-      throw error;
-    }
+async function putOn(backend: ChosenBackend, open: () => Promise<Opened>): Promise<Held> {
+  try {
+    return { ...(await open()), backend };
+  } catch (error) {
+    await backend.dispose().catch(() => {});
+    throw error;
   }
 }

@@ -35,14 +35,20 @@ export interface Opened {
   close(): Promise<void>;
 }
 
+/** What config.json says: the model's shape, and the type of its weights. */
+export interface StatedConfig {
+  readonly config: ModelConfig;
+  readonly stated: Precision | undefined;
+}
+
 /** Throws `InputError` when a file is missing or damaged, or the model is too large for the memory that there is. */
 export async function openFiles(
   files: ModelFiles,
+  { config, stated }: StatedConfig,
   backend: Backend,
   options: OpenOptions,
   onProgress: (loaded: number, total: number) => void,
 ): Promise<Opened> {
-  const { config, stated } = await readConfig(files);
   const cacheOf = (dtype: Precision): CacheType => options.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
   const context = options.context ?? config.maxContextLength;
   const checkRoom = (dtype: Precision): void =>
@@ -77,8 +83,8 @@ export async function openFiles(
 
 const torchTypes: Readonly<Record<string, Precision>> = { float32: 'f32', float16: 'f16', bfloat16: 'bf16' };
 
-/** The config, and the type of the weights that it states. */
-async function readConfig(files: ModelFiles): Promise<{ config: ModelConfig; stated: Precision | undefined }> {
+/** Throws `InputError` when it is missing or damaged. */
+export async function readConfig(files: ModelFiles): Promise<StatedConfig> {
   const json = async (name: string): Promise<unknown> => {
     const bytes = await readSmall(files, name);
     return bytes && parseJson(decodeUtf8(bytes, files.where + name), files.where + name);
