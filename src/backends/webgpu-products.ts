@@ -41,7 +41,7 @@ export const whole = (size: Dim): Extent => ({ size, first: 0, most: maxOf(size)
 /** How much of an extent there is in this run. */
 export const extentNow = ({ size, first, most }: Extent, now: SizeNow): number => Math.max(0, Math.min(now(size) - first, most));
 
-export const extentUniforms = (name: 'm' | 'k', { size, first, most }: Extent): Record<string, Dim> => ({
+const extentUniforms = (name: 'm' | 'k', { size, first, most }: Extent): Record<string, Dim> => ({
   ...{ [name]: size, [`${name}_first`]: first, [`${name}_most`]: most },
 });
 

@@ -17,7 +17,7 @@ export interface Pipeline {
 const compute = 4; // GPUShaderStage.COMPUTE: Node has no such global
 
 /** Whether a shader writes to the status buffer. */
-export function reportsStatus(shader: Dispatch['shader']): boolean {
+function reportsStatus(shader: Dispatch['shader']): boolean {
   return shaders[shader].includes('index_out_of_range()');
 }
 

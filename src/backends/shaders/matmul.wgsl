@@ -24,14 +24,7 @@ const w_each = (tile_outputs * row_words + 255) / 256;
 var<workgroup> xs: array<vec4f, tile_rows * stride>;
 var<workgroup> ws: array<vec4f, tile_outputs * stride>;
 
-// The row of the weight behind output n of the tile.
-fn weight_row(tile: u32, n: u32) -> u32 {
-  if (gate) { // 16 gates, then 16 ups
-    let column = tile * (tile_outputs / 2) + n / 32 * 16 + n % 16;
-    return min(column, p.columns - 1) + (n / 16) % 2 * p.columns;
-  }
-  return min(tile * tile_outputs + n, p.columns - 1);
-}
+// include tileOutputs
 
 fn signed_bytes(word: u32) -> vec4f {
   return vec4f((vec4i(bitcast<i32>(word)) << vec4u(24, 16, 8, 0)) >> vec4u(24));
@@ -151,25 +144,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     }
   }
 
-  for (var i = 0u; i < m_count; i++) {
-    let row = first_row + ty + 16 * i;
-    if (row >= p.rows) {
-      break;
-    }
-    for (var j = 0u; j < n_count; j += select(1, 2, gate)) {
-      var column = workgroup.x * tile_outputs + tx + 16 * j;
-      var value = acc[i * n_count + j];
-      if (gate) {
-        column = workgroup.x * (tile_outputs / 2) + tx + 8 * j;
-        value = silu(value) * acc[i * n_count + min(j + 1, n_count - 1)];
-      }
-      if (column < p.columns) {
-        let at = row * p.outputs + p.first + column;
-        if (has_residual) {
-          value += residual[p.residual_at + at];
-        }
-        out[p.out_at + at] = value;
-      }
-    }
-  }
+// include tileResults
 }

@@ -25,14 +25,7 @@ fn sum4(v: vec4u) -> i32 {
   return dot4(v.x, 0x01010101u) + dot4(v.y, 0x01010101u) + dot4(v.z, 0x01010101u) + dot4(v.w, 0x01010101u);
 }
 
-// The row of the weight behind output n of the tile.
-fn weight_row(tile: u32, n: u32) -> u32 {
-  if (gate) { // 16 gates, then 16 ups
-    let column = tile * (tile_outputs / 2) + n / 32 * 16 + n % 16;
-    return min(column, p.columns - 1) + (n / 16) % 2 * p.columns;
-  }
-  return min(tile * tile_outputs + n, p.columns - 1);
-}
+// include tileOutputs
 
 @compute @workgroup_size(16, 16)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -136,25 +129,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     }
   }
 
-  for (var i = 0u; i < m_count; i++) {
-    let row = first_row + ty + 16 * i;
-    if (row >= p.rows) {
-      break;
-    }
-    for (var j = 0u; j < n_count; j += select(1, 2, gate)) {
-      var column = workgroup.x * tile_outputs + tx + 16 * j;
-      var value = acc[i * n_count + j];
-      if (gate) {
-        column = workgroup.x * (tile_outputs / 2) + tx + 8 * j;
-        value = silu(value) * acc[i * n_count + min(j + 1, n_count - 1)];
-      }
-      if (column < p.columns) {
-        let at = row * p.outputs + p.first + column;
-        if (has_residual) {
-          value += residual[p.residual_at + at];
-        }
-        out[p.out_at + at] = value;
-      }
-    }
-  }
+// include tileResults
 }
