@@ -23,7 +23,7 @@ import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
 import { groupSize, type QuantizedRow, quantizeWeights } from '../tensor/quantize.js';
-import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import { checkShape, checkTransfer, checkView, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 import type { CacheRows, Call, ReferenceOp, ReferenceWeight } from './reference-call.js';
 import { referenceOps } from './reference-ops.js';
 
@@ -110,9 +110,7 @@ class ReferenceBackend implements Backend {
         if (buffer?.kind !== 'persistent') return undefined;
         const found = this.buffers.get(buffer.id);
         if (!found) throw new Error(`record ${index}: a buffer that is unknown or freed`);
-        if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > lengthOf(found)) {
-          throw new Error(`record ${index}: a view past the end of its buffer`);
-        }
+        checkView(buffer, lengthOf(found), `record ${index}: `);
         ids.add(buffer.id);
         return found;
       });
@@ -223,9 +221,7 @@ class ReferenceBackend implements Backend {
     this.open();
     const stored = this.buffers.get(buffer.id);
     if (!stored) throw new Error('a buffer that is unknown or freed');
-    if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > lengthOf(stored)) {
-      throw new Error('a view past the end of its buffer');
-    }
+    checkView(buffer, lengthOf(stored));
     return stored;
   }
 

@@ -19,7 +19,7 @@ import type {
 import { ExecutionError } from '../tensor/execution.js';
 import type { OpName } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf } from '../tensor/plan.js';
-import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import { checkShape, checkTransfer, checkView, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 import { attentionPlanners } from './webgpu-attention.js';
 import type { DeviceTraits, Planners } from './webgpu-dispatch.js';
 import { WebgpuExecutable } from './webgpu-executable.js';
@@ -218,7 +218,7 @@ export class WebgpuBackend implements Backend {
         if (buffer?.kind !== 'persistent') return undefined;
         const found = this.buffers.get(buffer.id);
         if (!found) throw new Error(`record ${index}: a buffer that is unknown or freed`);
-        checkView(buffer, found, `record ${index}: `);
+        checkView(buffer, found.length, `record ${index}: `);
         return found;
       });
     });
@@ -352,7 +352,7 @@ export class WebgpuBackend implements Backend {
     this.open();
     const stored = this.buffers.get(buffer.id);
     if (!stored) throw new Error('a buffer that is unknown or freed');
-    checkView(buffer, stored, '');
+    checkView(buffer, stored.length);
     return stored;
   }
 
@@ -372,13 +372,6 @@ export class WebgpuBackend implements Backend {
     });
     this.arena = [...grown, ...this.arena.slice(blocks.length)];
     return this.arena;
-  }
-}
-
-/** @throws Error when a view ends past the memory that it is of. */
-function checkView(buffer: DeviceBuffer, stored: Stored, where: string): void {
-  if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > stored.length) {
-    throw new Error(`${where}a view past the end of its buffer`);
   }
 }
 

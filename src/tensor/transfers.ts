@@ -18,6 +18,13 @@ export function checkShape(shape: readonly number[]): void {
   if (!shape.every((size) => Number.isInteger(size) && size >= 0)) throw new Error(`a buffer of shape [${shape}]`);
 }
 
+/** @throws Error, after `where`, when a view ends past the `length` elements that it is of. */
+export function checkView(buffer: DeviceBuffer, length: number, where = ''): void {
+  if (buffer.offset < 0 || buffer.offset + elementsOf(buffer.shape) > length) {
+    throw new Error(`${where}a view past the end of its buffer`);
+  }
+}
+
 /**
  * The element type of a buffer whose elements [offset, offset + length) are to be read or written.
  * @throws Error when they do not lie inside, or the host cannot reach the buffer.
