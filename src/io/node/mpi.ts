@@ -17,6 +17,13 @@ const mostElements = 1 << 28;
 /** A short call: started and polled, where a thread would cost more. */
 const shortBytes = 4096;
 
+/**
+ * UCX, which MPICH and Open MPI may move data with, reads these when it is loaded. It rewrites brk and munmap in a process whose threads
+ * are calling them, to know when registered memory goes: V8's heap then vanishes under it, one start in 20 where ranks outnumber cores.
+ * And it takes SIGSEGV, which is V8's for WebAssembly's bounds. What the user's environment says comes first.
+ */
+const ucxSettings = { UCX_MEM_EVENTS: 'n', UCX_MEM_MMAP_HOOK_MODE: 'none', UCX_ERROR_SIGNALS: 'SIGILL,SIGBUS,SIGFPE' };
+
 export type MpiAbi = 'Open MPI' | 'MPICH' | 'MPI 5';
 
 /** What was found. */
@@ -97,6 +104,7 @@ async function load(): Promise<Loaded> {
       );
     },
   );
+  for (const [name, value] of Object.entries(ucxSettings)) process.env[name] ??= value;
   koffi.config({ sync_stack_size: stackBytes, async_stack_size: stackBytes });
   const names = libraryNames();
   let handle: LibraryHandle | undefined;
