@@ -57,8 +57,9 @@ export function cachedScorer(scorer: Scorer, store: EvalStore): Scorer {
   }
 
   const pairFields = ({ context, continuation }: LoglikelihoodRequest) => [context, continuation];
-  const generateFields = ({ context, until, maxTokens, temperature = 0 }: GenerateRequest) => [
+  const generateFields = ({ context, until, maxTokens, temperature = 0, topP = 1, sample = 0 }: GenerateRequest) => [
     ...[context, until, maxTokens, temperature],
+    ...(topP === 1 && sample === 0 ? [] : [topP, sample]),
   ];
   return {
     name: scorer.name,

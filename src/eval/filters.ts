@@ -1,5 +1,5 @@
-// Pipelines of filters between an answer and its metrics (`filter_list` of lm-evaluation-harness's task files; its `filters` package): those
-// that are functions of the answer's text and the document's choices. One answer to a document, so voting has nothing to choose from.
+// Pipelines of filters between the answers to a document and its metrics (`filter_list` of lm-evaluation-harness's task files; its `filters`
+// package): those that are functions of the answers' texts and the document's choices. Its `custom` is a Python function, and refused.
 
 import { InputError } from '../errors.js';
 import { findAll, pythonRegex } from '../python/regex.js';
@@ -11,9 +11,10 @@ export interface FilterPipeline {
   readonly filter: readonly Readonly<Record<string, unknown>>[];
 }
 
-/** The answers to a document; a text, once one was taken, whose characters are then what comes one by one, as in Python. */
-type Answers = string | readonly string[];
-type Filter = (answers: Answers, doc: Doc) => Answers;
+/** A text, or several: what a filter takes from an answer (regex_pos), and all answers to a document. */
+export type Answer = string | readonly Answer[];
+/** Of a text, once one was taken, the characters are what comes one by one, as in Python. */
+type Filter = (answers: Answer, doc: Doc) => Answer;
 type Fail = (what: string) => never;
 type Options = Readonly<Record<string, unknown>>;
 /** A row of a dataset. */
@@ -21,6 +22,7 @@ type Doc = Readonly<Record<string, unknown>>;
 
 const known: Readonly<Record<string, (options: Options, fail: Fail) => Filter>> = {
   regex: (options, fail) => each(regexFilter(options, fail)),
+  regex_pos: (options, fail) => each(tagsFilter(options, fail)),
   multi_choice_regex: multiChoiceFilter,
   map: (options, fail) => each(mapFilter(options, fail)),
   lowercase: plain((answer) => answer.toLowerCase()),
@@ -29,7 +31,7 @@ const known: Readonly<Record<string, (options: Options, fail: Fail) => Filter>> 
   format_span: plain(formatSpans),
   majority_vote(options, fail) {
     onlyOptions(options, [], fail);
-    return (answers) => [majority([...answers], fail)];
+    return (answers) => [majority(texts(answers, fail), fail)];
   },
   take_first(options, fail) {
     onlyOptions(options, [], fail);
@@ -37,13 +39,18 @@ const known: Readonly<Record<string, (options: Options, fail: Fail) => Filter>> 
   },
   take_first_k(options, fail) {
     onlyOptions(options, ['k'], fail);
-    if (options.k !== 1) fail(`k is ${String(options.k)}: one answer to a document is asked for here`);
-    return (answers) => [...answers].slice(0, 1);
+    const k = options.k as number;
+    if (!(Number.isSafeInteger(k) && k > 0)) fail(`k is ${String(k)}; it must be a positive whole number`);
+    return (answers) => {
+      const taken = [...answers].slice(0, k);
+      if (taken.length < k) fail(`there are ${taken.length} answers to take the first ${k} of: repeats must be as many`);
+      return typeof answers === 'string' ? taken.join('') : taken;
+    };
   },
 };
 
-/** Checks a task file's `filter_list`. Throws `InputError` by way of `fail`, also for a pipeline that does not end with take_first. */
-export function checkFilters(list: unknown, fail: Fail): readonly FilterPipeline[] | undefined {
+/** Checks a task file's `filter_list`, of a task with so many answers a document. Throws `InputError` by way of `fail`. */
+export function checkFilters(list: unknown, repeats: number, fail: Fail): readonly FilterPipeline[] | undefined {
   if (list === undefined || list === null) return undefined;
   if (!Array.isArray(list) || list.length === 0) return fail('filter_list must be a list of pipelines');
   for (const [i, item] of list.entries()) {
@@ -52,18 +59,20 @@ export function checkFilters(list: unknown, fail: Fail): readonly FilterPipeline
       fail(`filter_list[${i}].name must be a text without commas`);
     if (list.findIndex((other) => other?.name === name) !== i) fail(`filter_list: there are two pipelines "${name}"`);
     if (!Array.isArray(filter) || filter.length === 0) fail(`filter_list.${name}.filter must be a list of functions`);
-    if (filter?.at(-1)?.function !== 'take_first') fail(`filter_list.${name}: a pipeline must end with take_first here`);
     pipelineOf(item as FilterPipeline, fail);
+    for (const { function: what, k } of filter ?? [])
+      if (what === 'take_first_k' && Number(k) > repeats)
+        fail(`filter_list.${name}.take_first_k: k is ${k}, but repeats is ${repeats}`);
   }
   return list as FilterPipeline[];
 }
 
-/** What an answer to a document is after a pipeline. Throws `InputError` where Python's filter throws. */
-export function filtered(pipeline: FilterPipeline, answer: string, doc: Doc): string {
+/** What the answers to a document are after a pipeline. Throws `InputError` where Python's filter throws. */
+export function filtered(pipeline: FilterPipeline, answers: readonly string[], doc: Doc): Answer {
   const filters = pipelineOf(pipeline, (what) => {
     throw new InputError(what);
   });
-  return filters.reduce<Answers>((rest, filter) => filter(rest, doc), [answer]) as string; // the last one takes one
+  return filters.reduce<Answer>((rest, filter) => filter(rest, doc), answers);
 }
 
 function pipelineOf({ name, filter }: FilterPipeline, fail: Fail): Filter[] {
@@ -80,15 +89,23 @@ function onlyOptions(options: object, names: readonly string[], fail: Fail): voi
   for (const key of Object.keys(options)) if (!names.includes(key)) fail(`there is no option "${key}"`);
 }
 
-function each(of: (answer: string) => string): Filter {
+function each(of: (answer: Answer) => Answer): Filter {
   return (answers) => [...answers].map(of);
 }
 
 function plain(of: (answer: string) => string): (options: Options, fail: Fail) => Filter {
   return (options, fail) => {
     onlyOptions(options, [], fail);
-    return each(of);
+    return (answers) => texts(answers, fail).map(of);
   };
+}
+
+function texts(answers: Answer, fail: Fail): string[] {
+  return [...answers].map((answer) => asText(answer, fail));
+}
+
+function asText(answer: Answer, fail: Fail): string {
+  return typeof answer === 'string' ? answer : fail('an answer is a list here, not a text');
 }
 
 /** The most frequent one; of several the first. */
@@ -114,8 +131,8 @@ function regexOptions({ regex_pattern: pattern = '#### (\\-?[0-9\\.\\,]+)', ...o
   if (!Number.isInteger(select)) return fail('group_select must be a whole number');
   if (typeof fallback !== 'string') return fail('fallback must be a text');
   /** The chosen match; its first group that took part, or `without`. Undefined where nothing matches. */
-  const search = (regex: RegExp, answer: string, without: string): string | undefined => {
-    const matches = findAll(regex, answer);
+  const search = (regex: RegExp, answer: Answer, without: string): string | undefined => {
+    const matches = findAll(regex, typeof answer === 'string' ? answer : '');
     if (matches.length === 0) return undefined;
     const match = matches.at(select as number);
     const listed = (select as number) < 0 ? -(select as number) : (select as number) + 1;
@@ -126,10 +143,26 @@ function regexOptions({ regex_pattern: pattern = '#### (\\-?[0-9\\.\\,]+)', ...o
   return { expression: compiled(pattern, fail), fallback, search };
 }
 
-function regexFilter(options: Options, fail: Fail): (answer: string) => string {
+function regexFilter(options: Options, fail: Fail): (answer: Answer) => string {
   onlyOptions(options, ['regex_pattern', 'group_select', 'fallback'], fail);
   const { expression, fallback, search } = regexOptions(options, fail);
   return (answer) => search(expression, answer, fallback) ?? fallback;
+}
+
+const tagged = pythonRegex("\\('([^']*)', '([^']*)'\\)");
+
+/** `POSFilter`: the tags of a list of pairs as Python prints it. Its options but the fallback change nothing, there as here. */
+function tagsFilter(options: Options, fail: Fail): (answer: Answer) => Answer {
+  onlyOptions(options, ['regex_pattern', 'group_select', 'fallback'], fail);
+  const { regex_pattern: pattern, fallback = ['invalid'] } = options;
+  if (pattern !== undefined) compiled(pattern, fail);
+  const isAnswer = typeof fallback === 'string' || (Array.isArray(fallback) && fallback.every((tag) => typeof tag === 'string'));
+  if (!isAnswer) return fail('fallback must be a text or a list of texts');
+  return (answer) => {
+    const pairs = typeof answer === 'string' ? (findAll(tagged, answer) as string[][]) : answer.map((pair) => [...pair]);
+    if (pairs.some((pair) => pair.length !== 2)) return fail('an answer is a list, but not of pairs');
+    return pairs.length > 0 ? pairs.map(([, tag]) => tag) : (fallback as Answer);
+  };
 }
 
 /** `MultiChoiceRegexFilter`: the pattern, else one of the choices' texts, else a letter behind a colon. */
@@ -151,33 +184,34 @@ function multiChoiceFilter(options: Options, fail: Fail): Filter {
       return fail('the document has no list of texts in "choices"');
     if (choices.length > 26) return fail(`there are ${choices.length} choices, and 26 letters`);
     const letters = choices.map((_, i) => String.fromCharCode(65 + i));
-    const texts = choices.map((choice) => reduced(strip(choice)));
-    const byText = new Map(texts.map((text, i) => [text, `(${letters[i]})`]));
+    const named = choices.map((choice) => reduced(strip(choice)));
+    const byText = new Map(named.map((text, i) => [text, `(${letters[i]})`]));
     // In the harness's order: by length as `re.escape` writes them.
     const length = (text: string): number => [...text.replace(/[-()[\]{}?*+|^$\\.&~# \t\n\r\v\f]/g, '\\$&')].length;
-    const sorted = [...texts].sort((a, b) => length(b) - length(a));
+    const sorted = [...named].sort((a, b) => length(b) - length(a));
     const anyText = new RegExp(sorted.map((text) => text.replace(/[\^$\\.*+?()[\]{}|/]/g, '\\$&')).join('|'), 'gu');
     const anyLetter = pythonRegex(`:[\\s]*(${letters.join('|')})`);
     return [...answers].map((answer) => {
-      const text = (): string => search(anyText, reduced(answer), '') ?? '';
+      const reads = ignoreCase || ignorePunctuation || removed.length > 0;
+      const text = (): string => search(anyText, reads ? reduced(asText(answer, fail)) : answer, '') ?? '';
       const letter = (): string => search(anyLetter, answer, '') ?? '';
-      const named = (found: string): string => byText.get(found) ?? found;
+      const nameOf = (found: string): string => byText.get(found) ?? found;
       const lettered = (found: string): string => (letters.includes(found) ? `(${found})` : found);
       // Nothing found is no name, even of a choice that is nothing.
       const chosen = (found: string, of: (found: string) => string): string => found && of(found);
-      return search(expression, answer, '') || chosen(text(), named) || chosen(letter(), lettered) || fallback;
+      return search(expression, answer, '') || chosen(text(), nameOf) || chosen(letter(), lettered) || fallback;
     });
   };
 }
 
-function mapFilter(options: Options, fail: Fail): (answer: string) => string {
+function mapFilter(options: Options, fail: Fail): (answer: Answer) => string {
   onlyOptions(options, ['mapping_dict', 'default_value'], fail);
   const { mapping_dict: mapping = {}, default_value: otherwise } = options;
   const texts =
     typeof mapping === 'object' && mapping !== null && Object.values(mapping).every((value) => typeof value === 'string');
   if (!texts || typeof otherwise !== 'string') return fail('mapping_dict must map texts to texts, default_value be a text');
   const map = new Map(Object.entries(mapping as Readonly<Record<string, string>>));
-  return (answer) => map.get(answer) ?? otherwise;
+  return (answer) => map.get(asText(answer, fail)) ?? otherwise;
 }
 
 /** In this order: what one has written none of the next finds. */

@@ -10,7 +10,7 @@ import { filtered } from './filters.js';
 import { documentMetrics, type Responses } from './metrics.js';
 import { eachInstance, generation, type Instance, type RequestOptions, type Shard, shotsOf } from './requests.js';
 import { BOOTSTRAP_ITERATIONS, collectResults, type EvalResults } from './results.js';
-import type { Scorer } from './scorer.js';
+import type { GenerateRequest, Scorer } from './scorer.js';
 import { leafTasks, type MetricValue, type Task, type TaskGroup, taskOfVersion } from './task.js';
 
 export interface EvaluateOptions extends Omit<RequestOptions, 'numFewshot'> {
@@ -118,6 +118,7 @@ export async function evaluateShard(
   const responses = await askAll(
     scorer,
     plans.flatMap(({ instances }) => instances),
+    new Map(plans.map(({ task }) => [task.task, task.repeats ?? 1])),
     options,
   );
   const records: TaskRecord[] = [];
@@ -129,12 +130,12 @@ export async function evaluateShard(
       const metrics: Record<string, MetricValue> = {};
       const samples: Sample[] = [];
       for (const pipeline of task.filter_list ?? [undefined]) {
-        const read = pipeline ? { ...answers, generated: filtered(pipeline, answers.generated ?? '', instance.doc) } : answers;
-        const own = documentMetrics(task, instance.doc, instance.reading, read);
+        const generated = pipeline ? filtered(pipeline, answers.generated ?? [], instance.doc) : answers.generated?.[0];
+        const own = documentMetrics(task, instance.doc, instance.reading, { ...answers, generated });
         for (const [name, value] of Object.entries(own)) metrics[pipeline ? `${name},${pipeline.name}` : name] = value;
         if (options.logSamples === false) continue;
         const sample = await sampleOf(task, instance, answers, own);
-        samples.push(pipeline ? { ...sample, filter: pipeline.name, filtered_resps: [read.generated] } : sample);
+        samples.push(pipeline ? { ...sample, filter: pipeline.name, filtered_resps: [generated] } : sample);
       }
       documents.push({ docId: instance.docId, metrics, truncated, ...(samples.length > 0 ? { samples } : {}) });
     }
@@ -177,11 +178,23 @@ class Distinct<T> {
   }
 }
 
+/** What a model answered about a document, every answer to what it generates. */
+type Answered = Responses & { readonly generated?: readonly string[] };
+
+/** The request to generate, as often as the task repeats it; without chance all are one. */
+function samplesOf({ generate }: Instance, repeats: number): GenerateRequest[] {
+  if (!generate) return [];
+  return Array.from({ length: repeats }, (_, sample) =>
+    generate.temperature && sample > 0 ? { ...generate, sample } : generate,
+  );
+}
+
 async function askAll(
   scorer: Scorer,
   instances: readonly Instance[],
+  repeats: ReadonlyMap<string, number>,
   options: EvaluateOptions,
-): Promise<Map<Instance, Responses>> {
+): Promise<Map<Instance, Answered>> {
   const pairs = new Distinct<Instance['loglikelihood'][number]>();
   const texts = new Distinct<string>();
   const prompts = new Distinct<NonNullable<Instance['generate']>>();
@@ -189,9 +202,9 @@ async function askAll(
     instance,
     pairs: instance.loglikelihood.map((request) => pairs.place(request.context, request.continuation, request)),
     text: instance.rolling === undefined ? -1 : texts.place(instance.rolling, '', instance.rolling),
-    prompt: instance.generate
-      ? prompts.place(instance.generate.context, JSON.stringify(instance.generate), instance.generate)
-      : -1,
+    prompts: samplesOf(instance, repeats.get(instance.task) ?? 1).map((request) =>
+      prompts.place(request.context, JSON.stringify(request), request),
+    ),
   }));
   const total = pairs.items.length + texts.items.length + prompts.items.length;
   let before = 0;
@@ -218,7 +231,7 @@ async function askAll(
       {
         loglikelihood: plan.pairs.map((place) => loglikelihoods[place]),
         ...(plan.text >= 0 ? { rolling: rolling[plan.text] } : {}),
-        ...(plan.prompt >= 0 ? { generated: generated[plan.prompt] } : {}),
+        ...(plan.prompts.length > 0 ? { generated: plan.prompts.map((place) => generated[place]) } : {}),
       },
     ]),
   );
@@ -245,7 +258,7 @@ export async function hashesOf({ doc, loglikelihood, rolling, generate, reading 
 export async function sampleOf(
   task: Task,
   instance: Instance,
-  { loglikelihood, rolling, generated }: Responses,
+  { loglikelihood, rolling, generated }: Answered,
   metrics: Readonly<Record<string, MetricValue>>,
 ): Promise<Sample> {
   const requests = [
@@ -256,7 +269,7 @@ export async function sampleOf(
   const answers: (string | string[])[] = [
     ...loglikelihood.map(({ logprob, greedy }) => [pythonFloat(logprob), greedy ? 'True' : 'False']),
     ...(rolling === undefined ? [] : [pythonFloat(rolling)]),
-    ...(generated === undefined ? [] : [generated]),
+    ...(generated === undefined ? [] : [generated[0]]),
   ];
   return {
     doc_id: instance.docId,
@@ -265,7 +278,7 @@ export async function sampleOf(
     arguments: Object.fromEntries(
       requests.map((list, i) => [`gen_args_${i}`, Object.fromEntries(list.map((item, j) => [`arg_${j}`, item]))]),
     ),
-    resps: answers.map((answer) => [answer]),
+    resps: generated ? [generated] : answers.map((answer) => new Array(task.repeats ?? 1).fill(answer)),
     filtered_resps: answers,
     filter: 'none',
     metrics: Object.keys(metrics),

@@ -58,7 +58,7 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
   const rules = tokenizer && { tokenizer, addBos, maxLength: context - echoTokens - 1 };
 
   const complete = async (body: Record<string, unknown>, signal: AbortSignal): Promise<Record<string, unknown>> => {
-    const answer = await post(target, { model, seed: 1234, ...body }, options, signal);
+    const answer = await post(target, { model, seed: serverSeed, ...body }, options, signal);
     const choice: unknown = Array.isArray(answer.choices) ? answer.choices[0] : undefined;
     if (choice === null || typeof choice !== 'object') throw new InputError(`${url}: the answer has no choices`);
     return choice as Record<string, unknown>;
@@ -110,18 +110,22 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
     },
     generateUntil(requests, run) {
       return inParallel(requests, concurrency, run, async (request: GenerateRequest, signal, i) => {
-        const { until, maxTokens, temperature = 0 } = request;
+        const { until, maxTokens, temperature = 0, topP, sample = 0 } = request;
         const prompt = rules
           ? named(i, () => encodePrompt({ ...rules, maxLength: context }, request.context, maxTokens))
           : request.context;
         const stop = until.length ? { stop: until } : {};
-        const { text } = await complete({ prompt, max_tokens: maxTokens, temperature, ...stop }, signal);
+        const drawn = { ...(topP === undefined ? {} : { top_p: topP }), ...(sample > 0 ? { seed: serverSeed + sample } : {}) };
+        const { text } = await complete({ prompt, max_tokens: maxTokens, temperature, ...drawn, ...stop }, signal);
         if (typeof text !== 'string') throw new InputError(`${url}: the answer has no text`);
         return cutAtStops(text, until);
       });
     },
   };
 }
+
+/** As the harness sends it. */
+const serverSeed = 1234;
 
 /** Where requests go, and what of the address messages and files may show. */
 interface Target {

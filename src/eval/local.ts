@@ -117,13 +117,13 @@ async function generate(
   engine: Engine,
   tokenizer: EvalTokenizer,
   prompt: readonly number[],
-  { until, maxTokens, temperature = 0 }: GenerateRequest,
+  { until, maxTokens, temperature = 0, topP = 1, sample = 0 }: GenerateRequest,
   signal?: AbortSignal,
 ): Promise<string> {
   const stops = until.filter((stop) => stop !== '');
   const ids: number[] = [];
   let text = '';
-  for await (const id of engine.generate(prompt, { temperature, seed: 0, maxTokens, signal })) {
+  for await (const id of engine.generate(prompt, { temperature, topP, seed: sample, maxTokens, signal })) {
     ids.push(id);
     text = tokenizer.decode(ids);
     if (stops.some((stop) => text.includes(stop))) break;

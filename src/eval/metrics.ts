@@ -4,6 +4,7 @@
 import { InputError } from '../errors.js';
 import { codePoints, countWords, pythonString } from '../python/text.js';
 import { PythonRandom } from '../python-random.js';
+import type { Answer } from './filters.js';
 import type { Loglikelihood } from './scorer.js';
 import type { Metric, MetricValue, Reading, Target, Task } from './task.js';
 
@@ -11,7 +12,8 @@ import type { Metric, MetricValue, Reading, Target, Task } from './task.js';
 export interface Responses {
   readonly loglikelihood: readonly Loglikelihood[];
   readonly rolling?: number;
-  readonly generated?: string;
+  /** All answers, or what a pipeline of filters made of them. */
+  readonly generated?: Answer;
 }
 
 /** The place of the largest number, the first of equals; a NaN wins, as in NumPy. */
@@ -95,12 +97,36 @@ function pick(task: Task, compute: () => Record<string, MetricValue>): Record<st
   );
 }
 
-function exactMatch(task: Task, { choices, target }: Reading, generated: string): number {
-  const golds = (typeof target === 'object' ? target : [target]).map((item) =>
-    typeof item === 'number' && choices ? choices[item] : pythonString(item),
-  );
+/**
+ * Of a text whether it is one of the targets. A list is compared as NumPy compares arrays there: with one target the share of what
+ * equals it; with several one element with all of them, or each with the target in its place, and whether any is equal.
+ */
+function exactMatch(task: Task, { choices, target }: Reading, generated: Answer): number {
   const options = task.metric_list.find(({ metric }) => metric === 'exact_match');
-  return golds.some((gold) => normalized(gold, options) === normalized(generated, options)) ? 1 : 0;
+  const several = typeof target === 'object';
+  const golds = (several ? target : [target]).map((item) =>
+    normalized(typeof item === 'number' && choices ? choices[item] : pythonString(item), options),
+  );
+  if (typeof generated === 'string') return golds.includes(normalized(generated, options)) ? 1 : 0;
+  if (options?.regexes_to_ignore)
+    throw new InputError('regexes_to_ignore reads a text, and filter_list leaves a list: end it with take_first');
+  if (!choices && [target].flat().some((item) => typeof item === 'number'))
+    throw new InputError('the target is a number, and filter_list leaves a list of texts: none can be equal');
+  const answers = leaves(generated).map((text) => normalized(text, options));
+  if (!several) return mean(answers.map((answer) => (answer === golds[0] ? 1 : 0)));
+  if (answers.length !== 1 && golds.length !== 1 && answers.length !== golds.length)
+    throw new InputError(
+      `${answers.length} answers cannot be compared with ${golds.length} targets: end filter_list with take_first`,
+    );
+  if (answers.length === 1) return golds.includes(answers[0]) ? 1 : 0;
+  return answers.some((answer, i) => answer === golds[golds.length === 1 ? 0 : i]) ? 1 : 0;
+}
+
+/** The texts of a list of lists, which must be as long as each other. */
+function leaves(list: readonly Answer[]): string[] {
+  const lengths = new Set(list.map((item) => (typeof item === 'string' ? -1 : item.length)));
+  if (lengths.size > 1) throw new InputError('answers of different lengths cannot be compared: end filter_list with take_first');
+  return list.flatMap((item) => (typeof item === 'string' ? item : leaves(item)));
 }
 
 function normalized(text: string, options: Metric | undefined): string {

@@ -253,8 +253,7 @@ function ask(task: Task, doc: Doc, prefix: string, version: HarnessVersion): Pic
     case 'loglikelihood_rolling':
       return { reading, loglikelihood: [], rolling: pythonString(target) };
     case 'generate_until': {
-      const { until, maxTokens, temperature } = generation(task);
-      return { reading, loglikelihood: [], generate: { context: prefix + question, until, maxTokens, temperature } };
+      return { reading, loglikelihood: [], generate: { context: prefix + question, ...generation(task) } };
     }
   }
 }
@@ -269,12 +268,13 @@ function checkTarget(target: Target, choices: readonly string[]): void {
 }
 
 /** generation_kwargs with the harness's defaults: greedy, 256 tokens, up to the few-shot delimiter. */
-export function generation(task: Task): { until: string[]; maxTokens: number; temperature: number } {
+export function generation(task: Task): Omit<GenerateRequest, 'context' | 'sample'> {
   const given = task.generation_kwargs ?? {};
   const until = given.until ?? task.fewshot_delimiter ?? '\n\n';
   return {
     until: (Array.isArray(until) ? until : [until]).map(String),
     maxTokens: Number(given.max_gen_toks ?? 256),
     temperature: given.do_sample ? Number(given.temperature ?? 1) : 0,
+    ...(given.do_sample && given.top_p != null ? { topP: Number(given.top_p) } : {}),
   };
 }

@@ -193,7 +193,7 @@ export function taskConfig(task: Task, numFewshot: number): Record<string, unkno
     metric_list: task.metric_list,
     output_type: task.output_type,
     generation_kwargs: task.generation_kwargs,
-    repeats: 1,
+    repeats: task.repeats ?? 1,
     filter_list: task.filter_list,
     gen_prefix: task.gen_prefix,
     should_decontaminate: task.should_decontaminate ?? false,

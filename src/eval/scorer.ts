@@ -23,6 +23,10 @@ export interface GenerateRequest {
   readonly maxTokens: number;
   /** 0 is greedy. */
   readonly temperature?: number;
+  /** Ids that make up this probability are drawn from; 1 unless given. */
+  readonly topP?: number;
+  /** Which of several samples of one prompt this is: another one for each, the same each time; 0 unless given. */
+  readonly sample?: number;
 }
 
 export interface ScorerOptions {

@@ -58,6 +58,8 @@ export interface Task {
   readonly metric_list: readonly Metric[];
   readonly output_type: OutputType;
   readonly generation_kwargs?: Readonly<Record<string, unknown>>;
+  /** Answers to each document, generated with samples of their own; default 1. Without filters the first one counts. */
+  readonly repeats?: number;
   /** How answers are read before they are compared; each pipeline has metrics of its own. Default: as they are. */
   readonly filter_list?: readonly FilterPipeline[];
   /** How an answer begins, put behind the question: a column, or a template. */

@@ -1,7 +1,7 @@
 // A user's own task: the parsed content of a YAML or JSON file in lm-evaluation-harness's field names, checked field by field.
 // Text fields are columns or Jinja templates; code is not accepted. Reading files is the caller's affair.
 
-import { InputError, nearest } from '../errors.js';
+import { InputError, nearest, shown } from '../errors.js';
 import { checkFilters } from './filters.js';
 import { AGGREGATIONS } from './metrics.js';
 import type { Metric, OutputType, Task } from './task.js';
@@ -37,6 +37,7 @@ const FIELDS = [
   'metric_list',
   'output_type',
   'generation_kwargs',
+  'repeats',
   'filter_list',
   'gen_prefix',
   'should_decontaminate',
@@ -44,8 +45,11 @@ const FIELDS = [
   'metadata',
 ];
 
+/** Answers to a document at most: what is asked is kept in memory. */
+const MAX_REPEATS = 1000;
+
 /** Fields that change nothing here. */
-const IGNORED = ['tag', 'group', 'dataset_kwargs', 'repeats', 'unsafe_code', 'task_list'];
+const IGNORED = ['tag', 'group', 'dataset_kwargs', 'unsafe_code', 'task_list'];
 
 /** Fields of the harness that ask for what is not done here. */
 const REFUSED = ['class', 'custom_dataset', 'doc_to_image', 'doc_to_audio', 'use_prompt', 'process_docs', 'process_results'];
@@ -118,10 +122,13 @@ export function taskFromObject(object: unknown, file: string): Task {
   const generation = fields.generation_kwargs ?? undefined;
   if (generation !== undefined && (typeof generation !== 'object' || Array.isArray(generation)))
     fail('generation_kwargs must be fields');
-  const filters = checkFilters(fields.filter_list, fail);
+  const repeats = (fields.repeats ?? 1) as number;
+  if (!(Number.isInteger(repeats) && repeats >= 1 && repeats <= MAX_REPEATS))
+    fail(
+      `repeats is ${typeof repeats === 'number' ? repeats : shown(String(repeats))}; it must be a whole number from 1 to ${MAX_REPEATS}`,
+    );
+  const filters = checkFilters(fields.filter_list, repeats, fail);
   if (filters && outputType !== 'generate_until') fail('filter_list is for output_type generate_until here');
-  if (filters && Number(fields.repeats ?? 1) > 1)
-    fail(`repeats is ${fields.repeats}: one answer to a document is asked for here`);
   const metadata = (fields.metadata ?? {}) as Readonly<Record<string, unknown>>;
   return {
     task: text('task')!,
@@ -142,6 +149,7 @@ export function taskFromObject(object: unknown, file: string): Task {
     num_fewshot: shots as number | undefined,
     metric_list: metricsOf(fields.metric_list, outputType, fail),
     output_type: outputType,
+    repeats: repeats > 1 ? repeats : undefined,
     filter_list: filters,
     gen_prefix: text('gen_prefix'),
     generation_kwargs: generation as Task['generation_kwargs'],

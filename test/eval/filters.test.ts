@@ -1,9 +1,10 @@
 // Filters of answers and beginnings of answers, against lm-evaluation-harness 0.4.13: what its filters gave in Python (filters.jsonl; null: they
-// threw), and what its `build_qa_turn` wrote for an example and a question (gen-prefix.json: question, gen_prefix, answer, text).
+// threw), what they and `process_results` gave of several answers (repeats.jsonl), and what its `build_qa_turn` wrote for an example and a question (gen-prefix.json: question, gen_prefix, answer, text).
 
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { filtered } from '../../src/eval/filters.js';
+import { type Answer, filtered } from '../../src/eval/filters.js';
+import { documentMetrics } from '../../src/eval/metrics.js';
 import { buildRequests } from '../../src/eval/requests.js';
 import { taskFromObject } from '../../src/eval/user-task.js';
 
@@ -12,9 +13,28 @@ const read = (name: string): string => readFileSync(new URL(name, import.meta.ur
 it('reads answers as the filters of the harness', () => {
   for (const line of read('filters.jsonl').trim().split('\n')) {
     const { filter, choices, answer, filtered: expected } = JSON.parse(line);
-    const found = (): string => filtered({ name: 'x', filter }, answer, { choices });
+    const found = (): Answer => filtered({ name: 'x', filter }, [answer], { choices });
     if (expected === null) expect(found, line).toThrow(/group_select is|nothing to/);
     else expect(found(), line).toBe(expected);
+  }
+});
+
+it('reads several answers, and compares lists of them, as the harness', () => {
+  for (const line of read('repeats.jsonl').trim().split('\n')) {
+    const { filter, choices, answers, filtered: expected, target, options, exact_match: match } = JSON.parse(line);
+    const found = (): Answer => filtered({ name: 'x', filter }, answers, { choices });
+    if (expected === null) {
+      expect(found, line).toThrow(/repeats must be|nothing to|is a list/);
+      continue;
+    }
+    expect(found(), line).toEqual(expected);
+    const fields = { task: 'x', dataset_path: 'x', test_split: 'test', doc_to_text: 'q', doc_to_target: 'a' };
+    const task = taskFromObject({ ...fields, metric_list: [{ metric: 'exact_match', ...options }] }, 'x.yaml');
+    const score = (): unknown => documentMetrics(task, {}, { text: '', target }, { loglikelihood: [], generated: expected });
+    // There a number equals no text of a list, which is refused here.
+    if (match === null || (Array.isArray(expected) && target === 4))
+      expect(score, line).toThrow(/cannot be compared|leaves a list/);
+    else expect(score(), line).toEqual({ exact_match: match });
   }
 });
 

@@ -104,6 +104,11 @@ describe('local scorer', () => {
     expect(together).toEqual(single);
     const [sampled, again] = await scorer.generateUntil([0, 1].map(() => ({ ...requests[4], temperature: 1 })));
     expect(sampled).toBe(again);
+    const [other, narrow] = await scorer.generateUntil(
+      [{ sample: 1 }, { topP: 0 }].map((more) => ({ ...requests[4], temperature: 1, ...more })),
+    );
+    expect(other).not.toBe(sampled);
+    expect(narrow).toBe(together[4]); // of the likeliest alone
     await expect(scorer.generateUntil(requests, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
     expect(await scorer.generateUntil([])).toEqual([]);
     await scorer.dispose();

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../src/eval/harness.js';
 import { buildRequests } from '../../src/eval/requests.js';
+import type { GenerateRequest } from '../../src/eval/scorer.js';
 import { taskFromObject } from '../../src/eval/user-task.js';
 import { fakeScorer } from './fake-scorer.js';
 import { samples } from './samples.js';
@@ -101,12 +102,48 @@ describe('a task of the user', () => {
         return (error as Error).message;
       }
     };
-    expect(refusal([{ name: 'x', filter: [regex] }])).toBe('ponds.yaml: filter_list.x: a pipeline must end with take_first here');
-    expect(refusal([{ name: 'x', filter: [{ function: 'regex_pos' }, first] }])).toMatch(/there is no filter "regex_pos" here/);
+    const three = { function: 'take_first_k', k: 3 };
+    expect(refusal([{ name: 'x', filter: [three] }])).toBe('ponds.yaml: filter_list.x.take_first_k: k is 3, but repeats is 1');
+    expect(refusal([{ name: 'x', filter: [{ function: 'custom' }, first] }])).toMatch(/there is no filter "custom" here/);
     expect(refusal([{ name: 'x', filter: [{ ...regex, group: 1 }, first] }])).toMatch(/regex: there is no option "group"/);
     expect(refusal([{ name: 'x', filter: [{ ...regex, regex_pattern: '(' }, first] }])).toMatch(
       /regular expression "\(" is none/,
     );
+  });
+
+  it('may ask for several answers and vote', async () => {
+    const fields = {
+      ...{ ...base, output_type: 'generate_until', doc_to_choice: undefined, doc_to_target: 'd', num_fewshot: 0 },
+      ...{ doc_to_text: '{{question}}', metric_list: [{ metric: 'exact_match' }], repeats: 3 },
+      generation_kwargs: { do_sample: true, temperature: 0.5, top_p: 0.9, max_gen_toks: 4 },
+      filter_list: [
+        { name: 'first', filter: [{ function: 'take_first' }] },
+        { name: 'maj@3', filter: [{ function: 'majority_vote' }, { function: 'take_first' }] },
+        { name: 'all', filter: [{ function: 'take_first_k', k: 3 }] },
+      ],
+    };
+    const asked: GenerateRequest[] = [];
+    const scorer = {
+      ...fakeScorer(),
+      generateUntil: async (requests: readonly GenerateRequest[]) => {
+        asked.push(...requests);
+        return requests.map(({ sample = 0 }) => (sample === 0 ? 'wrong' : 'd'));
+      },
+    };
+    const docs = { 'aps/super_glue|boolq': { test: [{ question: 'deep?', d: 'd' }] } };
+    const run = (changes: object) => evaluate(scorer, [taskFromObject({ ...fields, ...changes }, 'ponds.yaml')], docs);
+    const { results, samples: lines } = await run({});
+    expect(results.results.ponds).toMatchObject({ 'exact_match,first': 0, 'exact_match,maj@3': 1, 'exact_match,all': 2 / 3 });
+    expect(results.configs.ponds.repeats).toBe(3);
+    expect(asked).toMatchObject([{ temperature: 0.5, topP: 0.9 }, { sample: 1 }, { sample: 2, context: 'Ponds.\n\ndeep?' }]);
+    expect(lines?.ponds.map(({ resps }) => resps)).toEqual(new Array(3).fill([['wrong', 'd', 'd']]));
+    expect(lines?.ponds.map(({ filtered_resps }) => filtered_resps)).toEqual([['wrong'], ['d'], [['wrong', 'd', 'd']]]);
+    // Without chance all answers are the first one, and it is asked for once.
+    asked.length = 0;
+    const greedy = await run({ generation_kwargs: { do_sample: false } });
+    expect(greedy.samples?.ponds[0].resps).toEqual([['wrong', 'wrong', 'wrong']]);
+    expect(asked).toHaveLength(1);
+    await expect(async () => run({ repeats: 0 })).rejects.toThrow('repeats is 0; it must be a whole number from 1 to 1000');
   });
 
   it('may score single continuations and whole texts', async () => {

@@ -12,7 +12,7 @@ const rows = JSON.parse(readFileSync(new URL('regex.json', import.meta.url), 'ut
 it('finds what Python finds', () => {
   for (const [pattern, select, answers] of rows) {
     const filter = [{ function: 'regex', regex_pattern: pattern, group_select: select }, { function: 'take_first' }];
-    const found = Object.keys(answers).map((text) => [text, filtered({ name: 'x', filter }, text, {})]);
+    const found = Object.keys(answers).map((text) => [text, filtered({ name: 'x', filter }, [text], {})]);
     expect([pattern, select, Object.fromEntries(found)]).toEqual([pattern, select, answers]);
   }
 });
