@@ -168,6 +168,29 @@ export function behaviourSuite(openBackend: Open, { threads = true } = {}): void
     expect(values.map((value) => value[0])).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
   });
 
+  it('goes on from the ids that the run before picked, without a wait between', async () => {
+    const backend = await open();
+    // What follows row r of the table is its largest column.
+    const [rowCount, columns] = [32, 40];
+    const next = (row: number): number => (row * 11 + 5) % rowCount;
+    const values = random(rowCount * columns);
+    for (let row = 0; row < rowCount; row++) values[row * columns + next(row)] = 3;
+    const table = await backend.upload(stored(bytesInMemory('table', new Uint8Array(values.buffer)), [rowCount, columns]), 'f32');
+    const picked = backend.create('i32', [1]);
+    const program = (ops: Ops, ids: DeviceBuffer): Executable => {
+      ops.argmax(ops.embedding(table, ids, 1), picked);
+      return backend.compile(ops.finish());
+    };
+    const first = new Ops();
+    const runs = [program(first, first.params(1)), ...new Array(20).fill(program(new Ops(), picked))];
+    const reads = runs.map((run, i) => {
+      const { done } = backend.submit(run, i === 0 ? Int32Array.of(7) : none);
+      return Promise.all([done, backend.read(picked)]);
+    });
+    const ids = (await Promise.all(reads)).map(([, [id]]) => id);
+    for (const [i, id] of ids.entries()) expect(id).toBe(next(i === 0 ? 7 : ids[i - 1]));
+  });
+
   it('takes data and params as they are when it is called', async () => {
     const backend = await open();
     const [data, params] = [random(32), Int32Array.of(1)];

@@ -84,6 +84,8 @@ let lastId = 0;
 export class WebgpuBackend implements Backend {
   readonly name = 'webgpu';
   readonly compilesAhead = true;
+  /** The device computes one, the host encodes another and reads what a third one made. */
+  readonly runsAhead = 3;
   readonly description: string;
   readonly limits: Limits;
   readonly traits: DeviceTraits;

@@ -6,91 +6,33 @@ import { InputError } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
 import { type Cache, type CacheArray, copyRows, createCache, readHeads, readRows, writeRows } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
-import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import { attentionWeights } from './attention.js';
-import type { Constraint } from './constraint.js';
 import { Assistant, mostDrafts } from './drafts.js';
+import type {
+  EmbedOptions,
+  EngineOptions,
+  FinishReason,
+  GenerateOptions,
+  GenerateResult,
+  HiddenOptions,
+  ScoreResult,
+} from './engine-options.js';
 import { type HiddenRows, HiddenStates, hiddenTap, MeanPool } from './hidden.js';
-import { type IdLogprob, logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
+import { logprobsOf, maxTopLogprobs, type TokenLogprobs } from './logprobs.js';
 import { NotFiniteError, notFiniteIn } from './not-finite.js';
-import { Request, type Speculation } from './request.js';
-import { type LogitBias, Sampler, type SamplingOptions } from './sampler.js';
+import { Request } from './request.js';
+import { Sampler } from './sampler.js';
 import { Pace, PlainSteps, type Share, shareStep } from './schedule.js';
 import { leastShared, type Slot, Slots } from './slots.js';
 import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
 import { Turns } from './turn.js';
 
-export interface EngineOptions {
-  /** Tokens a sequence may have; at most the config's `ropeMaxLength`; default its `maxContextLength`. */
-  readonly context?: number;
-  /** Sequences that may run at once; each has a cache of `context` tokens. Default 1. */
-  readonly slots?: number;
-  /** Default f16. */
-  readonly cacheType?: CacheType;
-  /** A smaller model of the same vocabulary on the same backend, whose guesses are checked several at a time. */
-  readonly assistant?: OpenELM;
-}
+export type * from './engine-options.js';
 
-export type FinishReason = 'stop' | 'length' | 'abort';
-
-export interface GenerateOptions extends SamplingOptions {
-  /** Default: until the context is full. */
-  readonly maxTokens?: number;
-  /** Go on after an end-of-sequence token. */
-  readonly ignoreEos?: boolean;
-  /** When the context is full: `stop` (finish reason `length`), or `slide`: drop the older half after the first token and go on. */
-  readonly overflow?: 'stop' | 'slide';
-  /** One of the adapters that the model was loaded with, by name; `null`: none. Default the one that was loaded as `adapter`. */
-  readonly adapter?: string | null;
-  /** Added to the logits of single ids, by id; -100 and 100 are enough to ban and to force one. */
-  readonly logitBias?: LogitBias;
-  /** Tell each token's log-probability and those of this many of the likeliest ids, 0 to 20. */
-  readonly topLogprobs?: number;
-  /**
-   * Guess this many tokens from where the text repeats itself and check them in one step; the ids are the same with and without.
-   * Default: by the assistant, if the engine has one.
-   */
-  readonly promptLookup?: number;
-  /** What the text of the new ids must be. It ends where it may and an end-of-sequence token comes, or where it must. */
-  readonly constraint?: Constraint;
-  readonly signal?: AbortSignal;
-}
-
-export interface GenerateResult {
-  readonly reason: FinishReason;
-  /** Prompt tokens that were still in the cache. */
-  readonly reusedTokens: number;
-  /** Milliseconds from the call to the first token, and from there to the end. */
-  readonly promptMs: number;
-  readonly generateMs: number;
-  /** Where tokens were guessed: what came of it, and the milliseconds of a step without guesses. */
-  readonly speculation?: Speculation & { readonly plainMs: number };
-}
-
-export interface ScoreResult {
-  /** Log-probability of each token after those before it; null for the first. */
-  readonly logprobs: (number | null)[];
-  /** Whether each token is the most probable one; null for the first. */
-  readonly greedy: (boolean | null)[];
-  /** Where they were asked for: the likeliest ids at each place, the best first; null for the first. */
-  readonly top?: (readonly IdLogprob[] | null)[];
-}
-
-export interface HiddenOptions {
-  /** As `GenerateOptions.adapter`. */
-  readonly adapter?: string | null;
-  readonly signal?: AbortSignal;
-}
-
-export interface EmbedOptions extends HiddenOptions {
-  /** Called with the number of sequences that are done. */
-  readonly onProgress?: (done: number, total: number) => void;
-}
-
-/** How many tokens of a request may wait for their reader: the next is computed while one is being looked at. */
+/** How many tokens of a request may wait for their reader: the next is computed while one is being looked at. More where steps run ahead. */
 const runAhead = 2;
 
 export class Engine {
@@ -107,6 +49,7 @@ export class Engine {
   private readonly pace = new Pace();
   private aside: Promise<unknown> = Promise.resolve();
   private pumping = false;
+  private readonly runsAhead: number;
 
   /** Throws `InputError` on a context the model cannot have, `ExecutionError` when memory is short. */
   constructor(
@@ -127,6 +70,7 @@ export class Engine {
     this.stepper = new Stepper(backend, model, this.cache, { maxSequences: count, maxSegments: 2 * count });
     this.stepper.prepare();
     this.slots = new Slots(count, this.context);
+    this.runsAhead = backend.runsAhead ?? 1;
     if (options.assistant) {
       const cacheType = options.cacheType ?? 'f16';
       const about = { vocabSize: config.vocabSize, context: this.context, slots: count, cacheType };
@@ -466,20 +410,19 @@ export class Engine {
 
   /** Who takes part in the next step, with how many tokens; a prompt whose beginning another one computes waits for that. */
   private schedule(): Share<Request>[] {
-    const wanting = [...this.requests].filter(
-      (request) =>
-        request.failure === undefined &&
-        !request.complete &&
-        !request.signal?.aborted &&
-        request.ready.length < runAhead &&
-        request.tokens.length <= this.context,
-    );
+    const wanting = [...this.requests].filter((request) => this.wants(request));
     const prompting = wanting.filter((request) => request.pending > 1);
     const own = wanting.filter((request) => request.pending === 1 || !this.follows(request, prompting));
     return shareStep(
       own.map((request) => ({ request, pending: request.pending })),
       this.pace.rows,
     );
+  }
+
+  /** Whether a request has something to compute, when `flying` steps that give it a token each have landed. */
+  private wants({ failure, complete, signal, ready, tokens, left }: Request, flying = 0): boolean {
+    if (failure !== undefined || complete || signal?.aborted || left <= flying) return false;
+    return ready.length + flying < runAhead + this.runsAhead - 1 && tokens.length + flying <= this.context;
   }
 
   /** Whether one that came earlier is about to compute more of the prompt's beginning than the slot has. */
@@ -527,6 +470,8 @@ export class Engine {
   }
 
   private async step(shares: readonly Share<Request>[]): Promise<void> {
+    /** Steps under way, each of which goes on from the one before. */
+    const flying: Promise<StepOutput>[] = [];
     try {
       // A prompt begins with what others have of it.
       const beginning = shares.filter(({ request, count }) => count > 1 && request.step === request.promptLength);
@@ -544,39 +489,79 @@ export class Engine {
       const done = batch.filter((_, i) => items[i].wanted.length > 0);
       const outputs: OutputKind = done.every(({ request }) => request.greedy) ? 'argmax' : 'logits';
       const only = batch.length === 1 ? batch[0].request.signal : undefined;
-      const began = performance.now();
+      let began = performance.now();
       const checks = batch.some(({ request }) => request.drafts.length > 0);
-      const running = (checks ? this.checkerOf() : this.stepper).run(items, outputs, only);
+      flying.push((checks ? this.checkerOf() : this.stepper).run(items, outputs, only));
       // What may come next is found out while the step runs.
       for (const { request } of done) request.prepare();
-      const output = await running;
-      const rows = items.reduce((sum, { ids }) => sum + ids.length, 0);
-      this.pace.add(rows, performance.now() - began);
-      if (rows === 1) this.plain.add(performance.now() - began);
-      const turns = new Turns();
-      for (const { request, count } of batch) {
-        const past = request.slot.cached.length;
-        for (let j = past; j < past + count; j++) request.slot.cached.push(request.tokens[j]);
-      }
-      let row = 0;
-      for (const { request } of done) {
-        const { slot, drafts } = request;
-        try {
-          slot.cached.push(...drafts.slice(0, request.take(output, row)));
-        } catch (error) {
-          request.failure = error; // its own: the others of the step go on
+      // The greedy id of each is what the device goes on with: steps behind this one need not wait until the host has seen it.
+      const guessing = this.assistant || batch.some(({ request }) => request.speculates);
+      const most = outputs === 'argmax' && done.length === batch.length && !guessing ? this.runsAhead : 1;
+      for (let [landing, rows] = [batch, rowsOf(items)]; flying.length > 0; ) {
+        while (flying.length < most && this.goesOn(batch, flying.length)) {
+          const behind = this.stepper.runPicked(
+            batch.map(({ request }) => nextItem(request, flying.length)),
+            only,
+          );
+          behind.catch(() => {}); // awaited in its turn
+          flying.push(behind);
         }
-        row += 1 + drafts.length;
-        request.wake();
-        if (output.logits) await turns.rest();
+        const output = await flying.shift()!;
+        this.pace.add(rows, performance.now() - began);
+        if (rows === 1) this.plain.add(performance.now() - began);
+        began = performance.now();
+        await this.land(landing, done, output);
+        // What goes on from no number is none either, and fails: the others' steps are computed anew.
+        if (output.argmax?.some((id) => id < 0)) await Promise.allSettled(flying.splice(0));
+        [landing, rows] = [batch.map(({ request }) => ({ request, count: 1 })), batch.length];
       }
     } catch (error) {
       for (const { request } of shares) {
         request.failure = error;
         request.wake();
       }
+      await Promise.allSettled(flying);
     }
   }
+
+  /** Whether the next step has the same requests again, when the steps under way have landed. */
+  private goesOn(batch: readonly Share<Request>[], flying: number): boolean {
+    const own = new Set(batch.map(({ request }) => request));
+    const stay = [...own].every((request) => this.requests.has(request) && this.wants(request, flying));
+    return stay && [...this.requests].every((request) => own.has(request) || !this.wants(request));
+  }
+
+  /** Gives a step's requests what came of it; those that ended meanwhile want nothing of what was computed past their end. */
+  private async land(batch: readonly Share<Request>[], done: readonly Share<Request>[], output: StepOutput): Promise<void> {
+    for (const { request, count } of batch) {
+      if (request.complete) continue;
+      const past = request.slot.cached.length;
+      for (let j = past; j < past + count; j++) request.slot.cached.push(request.tokens[j]);
+    }
+    const turns = new Turns();
+    let row = 0;
+    for (const { request } of done) {
+      const { slot, drafts, complete } = request;
+      try {
+        if (!complete) slot.cached.push(...drafts.slice(0, request.take(output, row)));
+      } catch (error) {
+        request.failure = error; // its own: the others of the step go on
+      }
+      row += 1 + drafts.length;
+      request.wake();
+      if (output.logits) await turns.rest();
+    }
+  }
+}
+
+function rowsOf(items: readonly StepItem[]): number {
+  return items.reduce((sum, { ids }) => sum + ids.length, 0);
+}
+
+/** The token that a request will have when `flying` steps have landed. */
+function nextItem({ slot, tokens }: Request, flying: number): StepItem {
+  const past = tokens.length - 1 + flying;
+  return { ids: [0], past, segments: [[slot.firstRow, past + 1]], wanted: [0], adapter: slot.adapter };
 }
 
 function checkTop(count: number): void {

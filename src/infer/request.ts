@@ -93,6 +93,11 @@ export class Request {
     return this.tokens.length - this.slot.cached.length;
   }
 
+  /** Tokens that may still be sampled. */
+  get left(): number {
+    return this.about.maxTokens - this.sampled;
+  }
+
   isEos(id: number): boolean {
     return this.eosIds.includes(id);
   }
@@ -120,7 +125,7 @@ export class Request {
   /** Guesses what comes next, at most `room` tokens: from the text itself, or by the assistant. */
   async draft(room: number, slot: number, assistant: Assistant | undefined): Promise<void> {
     const { promptLookup } = this.options;
-    const count = Math.min(room, this.about.maxTokens - this.sampled - 1, this.length.count);
+    const count = Math.min(room, this.left - 1, this.length.count);
     this.drafts = [];
     if (count < 1) return;
     if (promptLookup !== undefined) this.drafts = lookUp(this.tokens, count);

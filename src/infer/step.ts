@@ -48,6 +48,10 @@ export const maxScoreRows = 256;
 
 const rowBuckets = [1, 16, 64, maxStepRows];
 
+function bucketOf(rows: number): number {
+  return rowBuckets.find((bucket) => bucket >= rows)!;
+}
+
 interface Encoded {
   readonly executable: Executable;
   readonly inputs: RaggedParams;
@@ -74,6 +78,8 @@ export class Stepper {
   private readonly programs = new Map<string, Encoded>();
   /** [maxWanted, vocabSize]; made when logits are first asked for. */
   private logits?: DeviceBuffer<'f32'>;
+  /** What outputs `argmax` give, which nothing else writes: the next step may begin with them. */
+  private readonly picked: DeviceBuffer<'i32'>;
   private readonly argmax: DeviceBuffer<'i32'>;
   private readonly logprobs: DeviceBuffer<'f32'>;
   private readonly bestLogprobs: DeviceBuffer<'f32'>;
@@ -90,7 +96,9 @@ export class Stepper {
   ) {
     this.vocabSize = model.config.vocabSize;
     this.maxWanted = options.maxWanted ?? options.maxSequences;
-    this.argmax = backend.create('i32', [Math.max(this.maxWanted, maxScoreRows)]);
+    // Whole buckets, since a program that begins with them takes as many as its rows.
+    this.picked = backend.create('i32', [bucketOf(this.maxWanted)]);
+    this.argmax = backend.create('i32', [maxScoreRows]);
     this.logprobs = backend.create('f32', [maxScoreRows]);
     this.bestLogprobs = backend.create('f32', [maxScoreRows]);
   }
@@ -98,12 +106,13 @@ export class Stepper {
   /** Has the programs made that a text begins with and goes on with, where that takes a while. */
   prepare(): void {
     if (!this.backend.compilesAhead) return;
-    for (const [rows, kind] of [
-      [64, 'logits'],
-      [1, 'logits'],
-      [1, 'argmax'],
+    for (const [rows, kind, picked] of [
+      [64, 'logits', false],
+      [1, 'logits', false],
+      [1, 'argmax', false],
+      [1, 'argmax', true],
     ] as const)
-      this.program(rows, kind);
+      if (!picked || (this.backend.runsAhead ?? 1) > 1) this.program(rows, kind, picked);
   }
 
   /**
@@ -111,13 +120,37 @@ export class Stepper {
    * `maxScoreRows` wanted with outputs `score` and `best`, `maxWanted` with the others.
    * Rejects with `ExecutionError`; with code `cancelled` when the signal aborts while it runs.
    */
-  async run(items: readonly StepItem[], outputs: OutputKind, signal?: AbortSignal): Promise<StepOutput> {
+  run(items: readonly StepItem[], outputs: OutputKind, signal?: AbortSignal): Promise<StepOutput> {
+    return this.submit(items, outputs, signal, false);
+  }
+
+  /**
+   * A step with outputs `argmax` whose ids are those that the last such step picked for its wanted rows, in order, one each (those of the
+   * items are not looked at): it may be submitted before that one has run. Rejects as `run`, and where an id is -1.
+   */
+  runPicked(items: readonly StepItem[], signal?: AbortSignal): Promise<StepOutput> {
+    return this.submit(items, 'argmax', signal, true);
+  }
+
+  dispose(): void {
+    for (const { executable } of this.programs.values()) executable.dispose();
+    const tapped = [...this.tapped.values()].map(({ buffer }) => buffer);
+    for (const buffer of [this.logits, this.picked, this.argmax, this.logprobs, this.bestLogprobs, ...tapped])
+      if (buffer) this.backend.free(buffer);
+  }
+
+  private async submit(
+    items: readonly StepItem[],
+    outputs: OutputKind,
+    signal: AbortSignal | undefined,
+    picked: boolean,
+  ): Promise<StepOutput> {
     const rows = items.reduce((sum, item) => sum + item.ids.length, 0);
     const wanted = outputs === 'none' ? 0 : items.reduce((sum, item) => sum + item.wanted.length, 0);
     const kind = wanted === 0 && outputs !== 'hidden' ? 'none' : outputs;
     const scores = kind === 'score' || kind === 'best';
     const size = scores ? Math.max(rows, wanted) : rows;
-    const encoded = this.program(rowBuckets.find((bucket) => bucket >= size)!, kind);
+    const encoded = this.program(bucketOf(size), kind, picked);
     const submission = this.backend.submit(encoded.executable, this.fill(encoded, items, wanted > 0));
     const cancel = (): void => submission.cancel();
     if (signal?.aborted) cancel();
@@ -132,13 +165,6 @@ export class Stepper {
     }
   }
 
-  dispose(): void {
-    for (const { executable } of this.programs.values()) executable.dispose();
-    const tapped = [...this.tapped.values()].map(({ buffer }) => buffer);
-    for (const buffer of [this.logits, this.argmax, this.logprobs, this.bestLogprobs, ...tapped])
-      if (buffer) this.backend.free(buffer);
-  }
-
   private async readOutputs(kind: OutputKind, count: number): Promise<StepOutput> {
     const { backend } = this;
     switch (kind) {
@@ -147,7 +173,7 @@ export class Stepper {
       case 'logits':
         return { logits: await backend.read(this.logits!, 0, count * this.vocabSize) };
       case 'argmax':
-        return { argmax: await backend.read(this.argmax, 0, count) };
+        return { argmax: await backend.read(this.picked, 0, count) };
       case 'score':
       case 'best': {
         const { argmax, logprobs, bestLogprobs } = this;
@@ -167,8 +193,8 @@ export class Stepper {
   }
 
   /** The program for at most `bucket` rows; encoded at first use. */
-  private program(bucket: number, kind: OutputKind): Encoded {
-    const key = `${kind} ${bucket}`;
+  private program(bucket: number, kind: OutputKind, picked: boolean): Encoded {
+    const key = `${kind} ${bucket} ${picked}`;
     const known = this.programs.get(key);
     if (known) return known;
     const ops = new Ops();
@@ -178,7 +204,8 @@ export class Stepper {
     const inputs = new RaggedParams(ops, { maxRows: bucket, maxSequences, maxSegments });
     const wantedCount = ops.size(maxWanted);
     const [wanted, targets] = [ops.params(maxWanted), ops.params(maxWanted)];
-    const { rows, ids, positions, kvRows, ragged } = inputs;
+    const { rows, positions, kvRows, ragged } = inputs;
+    const ids = picked ? this.picked : inputs.ids;
     const around = adaptersOf(this.model);
     const [adapters, wantedAdapters] = [bucket, maxWanted].map((count) => ops.params(around ? count : 0));
     around?.rowGroups.assign(rows, adapters);
@@ -220,7 +247,7 @@ export class Stepper {
   private encodeOutputs(ops: Ops, kind: Exclude<OutputKind, 'none' | 'hidden'>, hidden: Tensor, targets: DeviceBuffer): void {
     if (kind === 'logits') this.logits ??= this.backend.create('f32', [this.maxWanted, this.vocabSize]);
     const logits = this.model.logits(ops, hidden, kind === 'logits' ? { into: this.logits } : {});
-    if (kind !== 'logits') ops.argmax(logits, this.argmax);
+    if (kind !== 'logits') ops.argmax(logits, kind === 'argmax' ? this.picked : this.argmax);
     if (kind === 'score' || kind === 'best') ops.tokenLogprob(logits, targets, this.logprobs);
     if (kind === 'best') ops.tokenLogprob(logits, this.argmax, this.bestLogprobs);
   }

@@ -117,6 +117,8 @@ export interface Backend {
   readonly limits: Limits;
   /** What a program computes with is made after `compile` and takes a while: what will be run soon is best compiled at once. */
   readonly compilesAhead?: boolean;
+  /** How many runs that go on from each other are best under way at once, where the host's part of one takes as long as the device's; default 1. */
+  readonly runsAhead?: number;
   supports(op: OpName): boolean;
   /** A zero-filled persistent buffer in `rows` layout. Throws `ExecutionError` (`out-of-memory`). */
   create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type>;

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Engine, type EngineOptions, type GenerateOptions, type GenerateResult } from '../../src/infer/engine.js';
 import type { TokenLogprobs } from '../../src/infer/logprobs.js';
 import type { LoadedModel } from '../../src/model/load.js';
-import type { Backend } from '../../src/tensor/backend.js';
+import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
 import { openTinyElm, type TinyElm } from './tiny-elm.js';
 
 const golden = fileURLToPath(new URL('../golden', import.meta.url));
@@ -25,8 +25,13 @@ beforeAll(async () => {
 
 afterAll(() => tiny.close());
 
-function open(options: EngineOptions = {}): Engine {
-  return new Engine(backend, loaded.model, { context: 256, cacheType: 'f32', ...options });
+/** The backend as one where so many runs are best under way at once. */
+function ahead(runsAhead: number): Backend {
+  return Object.create(backend, { runsAhead: { value: runsAhead } });
+}
+
+function open(options: EngineOptions = {}, on = backend): Engine {
+  return new Engine(on, loaded.model, { context: 256, cacheType: 'f32', ...options });
 }
 
 async function run(
@@ -330,6 +335,91 @@ describe('engine', () => {
     await expect(first([1], { topP: 2 })).rejects.toThrow('topP');
     await expect(first([1], { maxTokens: -1 })).rejects.toThrow('maxTokens is -1');
     expect(() => open({ context: 257 })).toThrow('a context of 257 tokens is out of range: this model takes 2 to 256');
+    await engine.dispose();
+  });
+});
+
+describe('steps that run ahead', () => {
+  it.each([2, 3])('gives the same ids with %d under way, alone, side by side, joining and leaving', async (steps) => {
+    const on = ahead(steps);
+    const submit = vi.spyOn(on, 'submit');
+    let [under, most] = [0, 0];
+    submit.mockImplementation((...given) => {
+      const submission = backend.submit(...given);
+      most = Math.max(most, ++under);
+      const less = () => under--;
+      submission.done.then(less, less);
+      return submission;
+    });
+    const alone = open({}, on);
+    expect((await run(alone, long.prompt, { maxTokens: 40 })).ids).toEqual(long.ids.slice(0, 40));
+    expect(most).toBe(steps);
+    // No token is computed past the limit: a prompt's step and one for each token but the last.
+    expect(submit).toHaveBeenCalledTimes(40);
+    const eos = long.ids.indexOf(2);
+    const ended = await run(alone, long.prompt, { ignoreEos: false });
+    expect([ended.ids, ended.result.reason]).toEqual([long.ids.slice(0, eos), 'stop']);
+    // What was computed past the end does not count.
+    const again = await run(alone, [...long.prompt, ...long.ids.slice(0, eos)], { maxTokens: 9 });
+    expect(again.result.reusedTokens).toBe(long.prompt.length + eos - 1);
+    expect(again.ids).toEqual(long.ids.slice(eos, eos + 9));
+    await alone.dispose();
+
+    const engine = open({ slots: 2 }, on);
+    const some = [40, 3, 17, 1, 9].map((maxTokens) => run(engine, short.prompt, { maxTokens }));
+    const scored = engine.score(long.ids.slice(0, 30));
+    const sampled = run(engine, long.prompt, { maxTokens: 12, temperature: 0.9, seed: 11 });
+    for (const { ids } of await Promise.all(some)) expect(ids).toEqual(short.ids.slice(0, ids.length));
+    const plain = open();
+    expect(await scored).toEqual(await plain.score(long.ids.slice(0, 30)));
+    expect((await sampled).ids).toEqual((await run(plain, long.prompt, { maxTokens: 12, temperature: 0.9, seed: 11 })).ids);
+    await plain.dispose();
+    await engine.dispose();
+  });
+
+  it('stops and slides where the context is full', async () => {
+    for (const options of [{}, { overflow: 'slide', maxTokens: 40 }] as const) {
+      const [engine, plain] = [open({ context: 40 }, ahead(3)), open({ context: 40 })];
+      expect((await run(engine, long.prompt, options)).ids).toEqual((await run(plain, long.prompt, options)).ids);
+      await engine.dispose();
+      await plain.dispose();
+    }
+  });
+
+  it('ends at an abort, a broken-off loop and its disposal, and the slot serves on', async () => {
+    const engine = open({}, ahead(3));
+    const controller = new AbortController();
+    const tokens = engine.generate(long.prompt, { temperature: 0, ignoreEos: true, signal: controller.signal });
+    await tokens.next();
+    controller.abort();
+    expect(await tokens.next()).toMatchObject({ done: true, value: { reason: 'abort' } });
+    for await (const id of engine.generate(long.prompt, { temperature: 0, ignoreEos: true })) {
+      expect(id).toBe(long.ids[0]);
+      break;
+    }
+    expect((await run(engine, long.prompt, { maxTokens: 20 })).ids).toEqual(long.ids.slice(0, 20));
+    const last = engine.generate(long.prompt, { temperature: 0, ignoreEos: true });
+    await last.next();
+    await engine.dispose();
+    const rest = async () => {
+      for await (const _ of last);
+    };
+    await expect(rest()).rejects.toThrow('disposed');
+  });
+
+  it('says whose numbers are none, and the others of the step go on', async () => {
+    const engine = open({ slots: 2 }, ahead(3));
+    const good = run(engine, long.prompt, { maxTokens: 60 });
+    const bad = engine.generate(short.prompt, { temperature: 0, ignoreEos: true });
+    await bad.next();
+    // The second slot's first value: what looks there is no number from now on.
+    const { values } = engine['cache'].layers[0];
+    backend.write(values as DeviceBuffer, Float32Array.of(Number.NaN), 256 * values.shape[1] * values.shape[2]);
+    const rest = async () => {
+      for await (const _ of bad);
+    };
+    await expect(rest()).rejects.toThrow(/cannot be used at step \d+ /);
+    expect((await good).ids).toEqual(long.ids.slice(0, 60));
     await engine.dispose();
   });
 });
