@@ -17,6 +17,7 @@ import type {
   LoadRequest,
   Moved,
 } from './browser/session.js';
+import { startWorker } from './browser/start-worker.js';
 import type { TrainResult as SessionTrainResult } from './browser/train.js';
 import type { TrainOptions as TrainSettings } from './browser/training-options.js';
 import type {
@@ -72,7 +73,7 @@ export interface LoadOptions extends OpenOptions, FileOptions, BackendOptions, W
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<BrowserModel> {
   const { worker, signal, onProgress, onNotice, ...others } = options;
-  const address = typeof source === 'string' && /^\.{0,2}\//.test(source) ? new URL(source, document.baseURI).href : source;
+  const address = typeof source === 'string' && /^\.{0,2}\//.test(source) ? inPage(source) : source;
   // A promise of the browser's that it will not throw the files away; only a page can ask for it.
   if (typeof address === 'string' && others.keep !== false) void navigator.storage?.persist?.().catch(() => undefined);
   const session = openSession(worker);
@@ -84,7 +85,7 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
     };
     const named =
       typeof address === 'string' || 'kind' in address ? address : address.map((file) => ({ name: file.name, blob: file }));
-    const argument: LoadRequest = { source: named, options: others };
+    const argument: LoadRequest = { source: named, options: placed(others) };
     return new BrowserModel(session, await session.caller.call<LoadAnswer>('load', argument, { signal, onEvent }));
   } catch (error) {
     session.end();
@@ -266,7 +267,7 @@ async function training(
 ): Promise<TrainResult> {
   const isCallback = ([, value]: [string, unknown]): boolean => typeof value === 'function';
   const callbacks = Object.fromEntries(Object.entries(options).filter(isCallback)) as Record<string, (told: unknown) => void>;
-  const plain = Object.fromEntries(Object.entries(options).filter((entry) => !isCallback(entry)));
+  const plain = placed(Object.fromEntries(Object.entries(options).filter((entry) => !isCallback(entry))) as BackendOptions);
   const session = openSession(worker);
   // A page that is hidden may not come back.
   const keepNow = (): void => {
@@ -317,6 +318,11 @@ export async function zipOf(folder: string, files: readonly File[]): Promise<Blo
   return (await import('./browser/archive.js')).zipOf(folder, files);
 }
 
+/** A worker may have another address than its page. */
+const inPage = (address: string): string => new URL(address, document.baseURI).href;
+const placed = <T extends BackendOptions>(options: T): T =>
+  options.wasm === undefined ? options : { ...options, wasm: inPage(options.wasm) };
+
 function asFiles(list: readonly NamedBlob[]): File[] {
   return list.map(({ name, blob }) => new File([blob], name));
 }
@@ -339,18 +345,4 @@ function openSession(given: WorkerOptions['worker']): Session {
       caller.lose(new Error('this model was disposed of'));
     },
   };
-}
-
-function startWorker(given: string | URL | undefined): Worker {
-  if (given === undefined) {
-    const own = new URL('./worker.js', import.meta.url);
-    if (own.origin === location.origin)
-      return new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'openelm' });
-    return startWorker(own);
-  }
-  const url = new URL(given, document.baseURI);
-  if (url.origin === location.origin) return new Worker(url, { type: 'module', name: 'openelm' });
-  // A worker's script must come from the page's origin; what it imports need not.
-  const script = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: 'text/javascript' }));
-  return new Worker(script, { type: 'module', name: 'openelm' });
 }

@@ -27,7 +27,11 @@ export interface StaticServer {
   close(): void;
 }
 
-export async function staticServer(root: string, { isolated }: { isolated: boolean }): Promise<StaticServer> {
+/** `isolated`: with the headers that isolate a page. `shared`: for pages of other origins too, as a CDN is. */
+export async function staticServer(
+  root: string,
+  { isolated, shared = false }: { isolated: boolean; shared?: boolean },
+): Promise<StaticServer> {
   const asked: StaticServer['asked'] = [];
   const server = createServer((request, response) => {
     const path = normalize(new URL(request.url!, 'http://x').pathname);
@@ -41,6 +45,7 @@ export async function staticServer(root: string, { isolated }: { isolated: boole
       response.setHeader('cross-origin-opener-policy', 'same-origin');
       response.setHeader('cross-origin-embedder-policy', 'require-corp');
     }
+    if (shared) response.setHeader('access-control-allow-origin', '*');
     if (path === '/page') {
       response.setHeader('content-type', 'text/html');
       response.end(
