@@ -4,7 +4,8 @@
 import type { BackendOptions, Computing } from './browser/computing.js';
 import type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
 import { Caller, type Port } from './browser/messages.js';
-import type { FileOptions, NamedBlob } from './browser/model-files.js';
+import type { NamedBlob } from './browser/model-files.js';
+import type { FileOptions } from './browser/model-source.js';
 import type { OpenOptions } from './browser/open.js';
 import type {
   BrowserPiece,
@@ -16,6 +17,7 @@ import type {
   LoadProgress,
   LoadRequest,
   Moved,
+  TurnsRequest,
 } from './browser/session.js';
 import { startWorker } from './browser/start-worker.js';
 import type { TrainResult as SessionTrainResult } from './browser/train.js';
@@ -31,13 +33,13 @@ import type {
 import { InputError } from './errors.js';
 import type { ChatMessage } from './infer/chat.js';
 import type { ScoreResult } from './infer/engine.js';
-import type { Prompt, TextOptions, TextResult } from './infer/text.js';
+import type { Prompt, TextOptions, TextResult, TurnOptions } from './infer/text.js';
 import { removePlaces } from './io/browser/place.js';
 import type { ModelConfig } from './model/config.js';
 
 export type { Computing } from './browser/computing.js';
 export type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
-export type { FileOptions, HubOptions } from './browser/model-files.js';
+export type { FileOptions, HubOptions } from './browser/model-source.js';
 export type { BrowserPiece, Inside, LoadProgress, ShownLogprob } from './browser/session.js';
 export type { ModelShape } from './browser/tools.js';
 /** What `tools.js`, beside the worker, exports. */
@@ -46,7 +48,7 @@ export { InputError } from './errors.js';
 export type { ChatMessage } from './infer/chat.js';
 export type { FinishReason, ScoreResult } from './infer/engine.js';
 export type { SamplingOptions } from './infer/sampler.js';
-export type { Prompt, TextOptions, TextResult, Timings } from './infer/text.js';
+export type { Prompt, TextOptions, TextResult, Timings, TurnOptions } from './infer/text.js';
 export type { ModelConfig } from './model/config.js';
 export type { Precision } from './model/parameters.js';
 export type { StepReport } from './train/trainer.js';
@@ -211,6 +213,11 @@ export class BrowserModel {
   /** Token ids of a prompt. */
   encode(prompt: Prompt): Promise<number[]> {
     return this.session.caller.call('encode', prompt);
+  }
+
+  /** Token ids of a conversation: with the opening of the answer and how it begins, or (`answering: false`) without. */
+  encodeChat(messages: readonly ChatMessage[], options: TurnOptions = {}): Promise<number[]> {
+    return this.session.caller.call('encodeChat', { messages, options } satisfies TurnsRequest);
   }
 
   decode(ids: readonly number[]): Promise<string> {

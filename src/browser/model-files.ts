@@ -9,6 +9,7 @@ import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
 import { filesOfModel, isRepoId, readListing, TEXT_FILES } from '../io/hub-listing.js';
 import { decodeUtf8, parseJson, quoted } from '../io/json.js';
 import { INDEX_FILE, isShardName, WEIGHTS_FILE } from '../io/safetensors-index.js';
+import { addressOf, type FileOptions, hubKey, isAddress, usualEndpoint } from './model-source.js';
 
 /** A file by its name; threads of Node's clone a File without it. */
 export interface NamedBlob {
@@ -18,25 +19,6 @@ export interface NamedBlob {
 
 /** A model by its address (a folder's, ending in `/`, or its weights file's), its hub id, its files or its folder. */
 export type ModelSource = string | readonly NamedBlob[] | FileSystemDirectoryHandle;
-
-export interface HubOptions {
-  /** Default `main`. */
-  readonly revision?: string;
-  /** Default https://huggingface.co */
-  readonly endpoint?: string;
-  /** For gated and private models. */
-  readonly token?: string;
-}
-
-export interface FileOptions {
-  readonly hub?: HubOptions;
-  /** Names of the files at an address; without it each that a model may have is asked for. */
-  readonly files?: readonly string[];
-  /** SHA-256 of files at an address, by name. */
-  readonly sha256?: Readonly<Record<string, string>>;
-  /** Whether what was downloaded stays for the next time; default true. */
-  readonly keep?: boolean;
-}
 
 /** Hears of downloads: bytes so far and, as far as it is known, in all. */
 export interface FileEvents {
@@ -65,15 +47,14 @@ export async function modelFiles(source: ModelSource, options: FileOptions, even
   );
 }
 
-/** Whether a text is an address, relative ones included, and no hub id. */
-export function isAddress(text: string): boolean {
-  return /^(https?:|blob:|\.{0,2}\/)/.test(text);
-}
-
 /** Bytes of a small file. */
 export async function readSmall(files: ModelFiles, name: string): Promise<Uint8Array | undefined> {
   const blob = await files.open(name);
   return blob && bytesOf(files.where + name, blob);
+}
+
+function isList(files: readonly string[] | Readonly<Record<string, string>>): files is readonly string[] {
+  return Array.isArray(files);
 }
 
 function chosenFiles(list: readonly NamedBlob[]): ModelFiles {
@@ -98,17 +79,15 @@ function folderFiles(folder: FileSystemDirectoryHandle): ModelFiles {
 }
 
 async function addressFiles(source: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
-  const url = new URL(source, globalThis.location?.href);
-  const isFile = url.pathname.endsWith('.safetensors');
-  const base = new URL(isFile || url.pathname.endsWith('/') ? '.' : `${url.pathname}/`, url).href;
-  const weights = isFile ? url.pathname.slice(url.pathname.lastIndexOf('/') + 1) : WEIGHTS_FILE;
-  const may = options.files;
+  const { base, weights, isFile } = addressOf(source);
+  const may = options.files && (isList(options.files) ? options.files : Object.keys(options.files));
   const wanted = (name: string): WantedFile | undefined => {
     if (may && !may.includes(name)) return undefined;
     const real = name === WEIGHTS_FILE ? weights : name;
+    const place = options.files && !isList(options.files) ? options.files[name] : real;
     return {
       name,
-      url: new URL(real, base).href,
+      url: new URL(place, base).href,
       hash: options.sha256?.[real],
       optional: may === undefined && (TEXT_FILES.includes(name) || (name === WEIGHTS_FILE && !isFile)),
     };
@@ -117,9 +96,9 @@ async function addressFiles(source: string, options: FileOptions, events: FileEv
 }
 
 async function hubFiles(repoId: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
-  const { revision = 'main', endpoint = 'https://huggingface.co', token } = options.hub ?? {};
+  const { revision = 'main', endpoint = usualEndpoint, token } = options.hub ?? {};
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-  const key = `${endpoint}/${repoId}@${revision}`;
+  const key = hubKey(repoId, options.hub);
   const listUrl = `${endpoint}/api/models/${repoId}/revision/${encodeURIComponent(revision)}?blobs=true`;
   const place = options.keep === false ? filesInMemory() : await placeOf(key, events);
   const text = await listingText(place, listUrl, headers, repoId, events);
@@ -133,7 +112,8 @@ async function hubFiles(repoId: string, options: FileOptions, events: FileEvents
     const hash = etag && /^([0-9a-f]{64}|[0-9a-f]{40})$/.test(etag) ? etag : undefined;
     return { name, url: `${endpoint}/${repoId}/resolve/${listing.commit}/${path}`, bytes, hash };
   };
-  return downloaded(`${repoId}/`, key, wanted, headers, options, events, place);
+  const sizes = new Map([...listing.files].flatMap(([name, { bytes }]) => (bytes && wanted(name) ? [[name, bytes]] : [])));
+  return downloaded(`${repoId}/`, key, wanted, headers, options, events, { place, sizes });
 }
 
 /** What the hub says now or, without a network, what it said last. */
@@ -185,10 +165,13 @@ async function downloaded(
   headers: Readonly<Record<string, string>>,
   options: FileOptions,
   events: FileEvents,
-  given?: Place,
+  /** Where files are kept already, and bytes as far as they are known before. */
+  given?: { readonly place: Place; readonly sizes: ReadonlyMap<string, number> },
 ): Promise<ModelFiles> {
-  const place = given ?? (options.keep === false ? filesInMemory() : await placeOf(key, events));
-  const sizes = new Map<string, [received: number, total: number]>();
+  const place = given?.place ?? (options.keep === false ? filesInMemory() : await placeOf(key, events));
+  const sizes = new Map(
+    [...(given?.sizes ?? [])].map(([name, total]) => [name, [0, total] as [received: number, total: number]]),
+  );
   const onBytes = (name: string) => (received: number, total: number | undefined) => {
     sizes.set(name, [received, total ?? received]);
     const sum = (index: 0 | 1): number => [...sizes.values()].reduce((all, size) => all + size[index], 0);

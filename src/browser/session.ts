@@ -1,14 +1,16 @@
 // What a page asks of its worker: load a model, continue, score, train. One backend and one model each; the backend is opened by
 // whoever serves the session, so that it runs in Node's tests as it does in a worker.
 
+import type { ChatMessage } from '../infer/chat.js';
 import type { IdLogprob, TokenLogprobs } from '../infer/logprobs.js';
-import type { Prompt, TextModel, TextOptions, TextPiece, TextResult } from '../infer/text.js';
+import type { Prompt, TextModel, TextOptions, TextPiece, TextResult, TurnOptions } from '../infer/text.js';
 import type { ModelConfig } from '../model/config.js';
 import { shownToken } from '../tokenizer/shown.js';
 import { type BackendOptions, type ChosenBackend, type Computing, computing, type OpenBackend } from './computing.js';
 import { type Held, HeldModel } from './held-model.js';
 import { answer, type CallContext, type Port } from './messages.js';
-import { type FileOptions, type ModelSource, modelFiles } from './model-files.js';
+import { type ModelSource, modelFiles } from './model-files.js';
+import type { FileOptions } from './model-source.js';
 import type { OpenOptions } from './open.js';
 import { trainingHandlers } from './training-session.js';
 
@@ -37,6 +39,11 @@ export interface LoadAnswer {
 export interface GenerateRequest {
   readonly prompt: Prompt;
   readonly options: Omit<TextOptions, 'signal'>;
+}
+
+export interface TurnsRequest {
+  readonly messages: readonly ChatMessage[];
+  readonly options: TurnOptions;
 }
 
 export interface InsideRequest {
@@ -108,6 +115,7 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
       held.run(({ model }) => inside(model, input, layer, signal)),
     score: (input: string | readonly number[], { signal }: CallContext) => held.run(({ model }) => model.score(input, signal)),
     encode: async (prompt: Prompt) => [...(await held.current.model.encodePrompt(prompt))],
+    encodeChat: async ({ messages, options }: TurnsRequest) => [...(await held.current.model.encodeChat(messages, options))],
     decode: async (ids: readonly number[]) => held.current.model.tokenizer.decode([...ids]),
     ...trainingHandlers(async (options) => {
       trains = await openBackend({ ...options, backend: options.backend === 'webgpu' ? 'webgpu' : 'wasm' }, 0);

@@ -54,11 +54,11 @@ export const defaultChatTemplate =
   "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
 
 /**
- * The prompt as one text. Throws `InputError` when a message has an unknown role or no text, when there is no user message, and
+ * The prompt as one text. Throws `InputError` when a message has an unknown role or no text, when an answer is opened to no user, and
  * with the template's own message when the template fails or refuses.
  */
 export async function renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<string> {
-  checkMessages(messages, options.template);
+  checkMessages(messages, options);
   return (await compile(options))(messages);
 }
 
@@ -72,7 +72,7 @@ export async function renderChatSegments(
   messages: readonly ChatMessage[],
   options: ChatOptions & { specialTokens?: Iterable<string> } = {},
 ): Promise<ChatSegment[]> {
-  checkMessages(messages, options.template);
+  checkMessages(messages, options);
   const render = await compile(options);
   const plain = render(messages);
   const marks = createMarks(messages, options.template ?? defaultChatTemplate);
@@ -159,7 +159,7 @@ export interface ConversationTokenizer extends ChatTokenizer {
 
 /**
  * Ids of a conversation as a template writes it, BOS in front; unless `answering` is false they end where the assistant begins to
- * speak. Throws `InputError` as `renderChatSegments` does.
+ * speak, or with the beginning of its answer. Throws `InputError` as `renderChatSegments` does.
  */
 export async function encodeConversation(
   tokenizer: ConversationTokenizer,
@@ -167,6 +167,7 @@ export async function encodeConversation(
   messages: readonly ChatMessage[],
   answering = true,
   tools?: Tools,
+  begun = '',
 ): Promise<number[]> {
   const told = JSON.stringify([tools, ...messages.map((message) => message.tool_calls)]);
   const special = [...tokenizer.specialTokens.keys()].find((token) => token !== '' && told.includes(token));
@@ -180,7 +181,7 @@ export async function encodeConversation(
     addGenerationPrompt: answering,
     tools,
   });
-  return encodeChat(tokenizer, segments);
+  return encodeChat(tokenizer, begun === '' ? segments : [...segments, { text: begun, special: false }]);
 }
 
 function encodeBetween(tokenizer: ChatTokenizer, whole: string, tokens: readonly TokenStretch[]): number[] {
@@ -245,7 +246,7 @@ function isNamedTemplate(entry: unknown): entry is { name: string; template: str
   );
 }
 
-function checkMessages(messages: readonly ChatMessage[], template: string | undefined): void {
+function checkMessages(messages: readonly ChatMessage[], { template, addGenerationPrompt: answering = true }: ChatOptions): void {
   for (const [i, { role, content }] of messages.entries()) {
     const known = role === 'system' || role === 'user' || role === 'assistant' || (role === 'tool' && definesTools(template));
     if (!known) {
@@ -253,7 +254,7 @@ function checkMessages(messages: readonly ChatMessage[], template: string | unde
     }
     if (typeof content !== 'string') throw new InputError(`message ${i + 1} (${role}) has no text as its content`);
   }
-  if (!messages.some((message) => message.role === 'user'))
+  if (answering && !messages.some((message) => message.role === 'user'))
     throw new InputError('a chat needs at least one message of the role "user"');
 }
 

@@ -4,7 +4,7 @@
 // What is held is the text of the new ids by themselves: where a vocabulary drops the space of a text's first piece, that space is
 // no part of it.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { type CharacterSet, characterSet } from '../grammar/characters.js';
 import { compile } from '../grammar/compile.js';
 import type { Grammar } from '../grammar/expression.js';
@@ -54,6 +54,13 @@ export class Constraint {
     this.spaced = vocabulary.spaced;
     this.space = childOf(vocabulary.tree, 0, 0x20);
     this.start = { position: this.matcher.start, first: true };
+  }
+
+  /** The same for what is left of a text that begins so. Throws `InputError` when no text of the grammar does. */
+  from(begun: string): Constraint {
+    const position = this.matcher.run(this.start.position, new TextEncoder().encode(begun));
+    if (!position) throw new InputError(`no text that the grammar allows begins with ${shown(begun)}`);
+    return Object.create(this, { start: { value: { position, first: false } satisfies Place } });
   }
 
   /** The tokens that may come next, `eosIds` among them where the text may end. Throws `InputError` when there is none. */

@@ -31,8 +31,18 @@ export interface TextOptions extends Omit<GenerateOptions, 'constraint'>, Constr
    * prompt has in common with it is not computed.
    */
   readonly promptCache?: string;
+  /** With `jsonSchema`, `regex` or `grammar`: how the text that is held to it begins, at the prompt's end. */
+  readonly begun?: string;
   /** Decode as what comes after the prompt: a leading space stays. Default: the text of the new ids by themselves. */
   readonly continuation?: boolean;
+}
+
+/** How the prompt of a conversation ends. */
+export interface TurnOptions {
+  /** Whether the assistant's answer is opened; default true. */
+  readonly answering?: boolean;
+  /** What the opened answer begins with. */
+  readonly begun?: string;
 }
 
 export interface TextEmbedOptions extends EmbedOptions {
@@ -99,6 +109,7 @@ const textRules: Rules<TextOptions> = {
   signal: rules.signal,
   stop: stops,
   promptCache: rules.text,
+  begun: rules.text,
   continuation: rules.boolean,
 };
 
@@ -210,6 +221,14 @@ export class TextModel {
   }
 
   /**
+   * Token ids of a conversation as the chat template writes it: to where the assistant begins to speak and, with `begun`, the beginning of
+   * its answer; or (`answering: false`) without that. Throws `InputError` as `encodePrompt` does.
+   */
+  async encodeChat(messages: readonly ChatMessage[], { answering = true, begun }: TurnOptions = {}): Promise<readonly number[]> {
+    return encodeConversation(this.tokenizer, this.parts.chatTemplate, messages, answering, undefined, begun);
+  }
+
+  /**
    * Continues a prompt, piece by piece; the generator's return value is the whole result. Leaving the loop, or aborting the
    * signal, ends the work within one token. Throws `InputError` as `Engine.generate` and `encodePrompt` do.
    */
@@ -217,8 +236,9 @@ export class TextModel {
     const began = performance.now();
     checkOptions('the options of the generation', options, textRules);
     const matcher = new StopMatcher(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []));
-    const { jsonSchema, regex, grammar, promptCache, ...others } = options;
-    const constraint = this.constraintOf({ jsonSchema, regex, grammar });
+    const { jsonSchema, regex, grammar, begun = '', promptCache, ...others } = options;
+    const whole = this.constraintOf({ jsonSchema, regex, grammar });
+    const constraint = begun === '' ? whole : whole?.from(begun);
     const promptIds = await this.encodePrompt(prompt);
     const caching = promptCache === undefined ? undefined : this.parts.promptCaching;
     if (promptCache !== undefined && !caching) throw new InputError('a promptCache is a file, and there are no files here');

@@ -7,9 +7,7 @@ import type { ByteSource, StoredTensor } from './bytes.js';
 import { decodeUtf8, JsonReader, quoted } from './json.js';
 import { readSafetensors, type SafetensorsContents } from './safetensors.js';
 
-/** Where a model's weights lie in its directory: whole, or in shards that this index lists. */
-export const WEIGHTS_FILE = 'model.safetensors';
-export const INDEX_FILE = 'model.safetensors.index.json';
+export { INDEX_FILE, WEIGHTS_FILE } from './weights-files.js';
 
 /** The longest index in bytes: the same as a header, which holds as much for each tensor. */
 const MAX_INDEX_BYTES = 100_000_000;
