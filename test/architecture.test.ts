@@ -137,9 +137,10 @@ describe('architecture', () => {
       const chunks = output.imports.filter(({ kind }) => kind === 'import-statement').map(({ path }) => basename(path));
       return [entry, ...chunks].reduce((sum, name) => sum + sizes.get(name)!, 0);
     };
-    const [page, worker] = ['browser.js', 'worker.js'].map(loaded);
-    console.log(`gzipped: ${page} bytes on the page, ${worker} in its worker`);
+    const [page, prompts, worker] = ['browser.js', 'language-model.js', 'worker.js'].map(loaded);
+    console.log(`gzipped: ${page} bytes on the page, ${prompts} with LanguageModel, ${worker} in its worker`);
     expect(page).toBeLessThan(8_000);
+    expect(prompts).toBeLessThan(15_000);
     expect(worker).toBeLessThan(100_000);
   });
 

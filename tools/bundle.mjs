@@ -12,7 +12,10 @@ export function bundle(write) {
   if (write) rmSync(join(root, 'dist/bundle'), { recursive: true, force: true });
   return build({
     absWorkingDir: root,
-    entryPoints: { browser: 'src/browser.ts', worker: 'src/browser/worker.ts', tools: 'src/browser/tools.ts' },
+    entryPoints: {
+      ...{ browser: 'src/browser.ts', worker: 'src/browser/worker.ts', tools: 'src/browser/tools.ts' },
+      'language-model': 'src/language-model.ts',
+    },
     outdir: 'dist/bundle',
     bundle: true,
     splitting: true,
