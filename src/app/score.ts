@@ -1,13 +1,14 @@
-// `openelm score`: how probable a text, a file or given ids are to a model, token by token. A long text is scored in windows.
+// `openelm score`: how probable a text, a file or given ids are to a model, token by token. A long text is scored in windows, a file as
+// it is read: of any length, in constant memory.
 
 import { Command } from 'commander';
 import { InputError, visible } from '../errors.js';
-import type { Model, ScoreResult } from '../index.js';
-import { perplexityOf, scoreInWindows } from '../infer/windows.js';
+import type { Model } from '../index.js';
+import { type WindowScores, windowScores } from '../infer/windows.js';
 import { openModel } from './loading.js';
 import { addModelOptions, idList, type ModelOptions, oneText, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
-import { interruptible, readTextFile, type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
+import { interruptible, openTextFile, type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
 
 interface ScoreOptions extends ModelOptions {
   readonly file?: string;
@@ -18,7 +19,7 @@ interface ScoreOptions extends ModelOptions {
   readonly json?: boolean;
 }
 
-/** More scores than these would not fit into one JSON text. */
+/** What one JSON text holds at most. */
 const mostTokens = 1 << 23;
 
 /** Scores with at most this many tokens are shown token by token. */
@@ -27,7 +28,7 @@ const mostRows = 256;
 const help = `
 A text is scored with its beginning (BOS) in front, whose own probability is not asked; ids are scored as they are.
 
---file, --stride and --window score in windows: the first starts at the first token, each next one --stride tokens later; a
+--file, --stride and --window score in windows, a file of any length as it is read: the first starts at the first token, each next one --stride tokens later; a
 window feeds --window tokens, starting afresh, and scores the token after each that no window before has scored. So every
 token but the first is scored once, with window - stride to window tokens before it. A text or ids without these options
 must fit the context.
@@ -61,51 +62,92 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
   if ([argument, given, file].filter((input) => input !== undefined).length > 1)
     throw new UsageError('give one of a text, --file and --ids');
   if (given && options.eos) throw new UsageError('--eos is for text: put the id at the end of --ids');
-  const { window, stride } = options;
-  const text = given ? undefined : file === undefined ? await textArgument(terminal, argument, 'text') : await fileText(file);
+  const text = given || file !== undefined ? undefined : await textArgument(terminal, argument, 'text');
+  const source = file === undefined ? undefined : await openTextFile(file);
 
-  const { model } = await openModel(terminal, options);
   try {
-    const ids = given ?? model.tokenizer.encode(text!, { bos: model.tokenizer.addBos, eos: options.eos });
-    const { context } = model.engine;
-    if (ids.length > mostTokens) {
-      throw new InputError(`${file ?? 'the text'} has ${ids.length} tokens; at most ${mostTokens} are scored at once: split it`);
+    if (source?.size === 0) throw new InputError(`${file}: empty, nothing to score`);
+    const { model } = await openModel(terminal, options);
+    try {
+      const { context } = model.engine;
+      const { window = context, stride = window } = options;
+      const encode = (pieces: Iterable<string> | AsyncIterable<string>) =>
+        model.tokenizer.encodeLong(pieces, { bos: model.tokenizer.addBos, eos: options.eos });
+      let ids: () => Iterable<readonly number[]> | AsyncIterable<readonly number[]>;
+      let windows = { window, stride };
+      if (source) {
+        ids = () => encode(source.pieces());
+        if (options.json && source.size > mostTokens) await checkCount(ids(), `${file}`);
+      } else {
+        const all = given ?? model.tokenizer.encode(text!, { bos: model.tokenizer.addBos, eos: options.eos });
+        ids = () => [all];
+        if (options.json) await checkCount(ids(), 'the text');
+        if (options.stride === undefined && options.window === undefined) {
+          if (all.length > context + 1)
+            throw new InputError(
+              `the text has ${all.length} tokens, the context takes ${context}; raise it, or score in windows with --stride`,
+            );
+          windows = { window: context, stride: context };
+        }
+      }
+      const bar = progressBar(terminal.stderr, source ? {} : { format: (tokens) => `${tokens} tokens` });
+      const total = new Totals(options.json === true);
+      await interruptible(terminal, async (signal) => {
+        const engine = { context, score: (part: ArrayLike<number>, until?: AbortSignal) => model.score(part, until) };
+        for await (const scores of windowScores(engine, ids(), { ...windows, signal })) {
+          total.add(scores);
+          if (terminal.stderr.isTTY && total.tokens > 2 * context)
+            bar.update('scoring', source?.done ?? total.tokens, source?.size);
+        }
+      }).finally(() => bar.finish());
+      if (options.json) writeJson(terminal, { ...total.kept, perplexity: total.perplexity });
+      else terminal.stdout.write(report(model, total, given ? undefined : (source?.size ?? Buffer.byteLength(text!))));
+    } finally {
+      await model.dispose();
     }
-    const inWindows = file !== undefined || stride !== undefined || window !== undefined;
-    if (!inWindows && ids.length > context + 1) {
-      throw new InputError(
-        `the text has ${ids.length} tokens, the context takes ${context}; raise it, or score in windows with --stride`,
-      );
-    }
-    const bar = progressBar(terminal.stderr, { format: (tokens) => `${tokens} tokens` });
-    const result = await interruptible(terminal, (signal) =>
-      scoreInWindows({ context, score: (part, until) => model.score(part, until) }, ids, {
-        window: window ?? context,
-        stride: stride ?? window ?? context,
-        signal,
-        onProgress: (done) => {
-          if (terminal.stderr.isTTY && ids.length > 2 * context) bar.update('scoring', done, ids.length);
-        },
-      }),
-    ).finally(() => bar.finish());
-    const perplexity = perplexityOf(result.logprobs);
-    if (options.json) writeJson(terminal, { ids, ...result, perplexity });
-    else terminal.stdout.write(report(model, ids, result, text === undefined ? undefined : Buffer.byteLength(text)));
   } finally {
-    await model.dispose();
+    await source?.close();
   }
 }
 
-async function fileText(file: string): Promise<string> {
-  const text = await readTextFile(file);
-  if (text === '') throw new InputError(`${file}: empty, nothing to score`);
-  return text;
+/** Throws `InputError` when there are more tokens than JSON can tell of. */
+async function checkCount(lists: Iterable<readonly number[]> | AsyncIterable<readonly number[]>, what: string): Promise<void> {
+  let count = 0;
+  for await (const { length } of lists) count += length;
+  if (count > mostTokens)
+    throw new InputError(`${what} has ${count} tokens; --json tells of at most ${mostTokens}: split it, or leave --json off`);
+}
+
+/** What the scores amount to, and the scores themselves: all of them, or as many as a table shows. */
+class Totals {
+  readonly kept: WindowScores & { ids: number[] } = { ids: [], logprobs: [], greedy: [] };
+  tokens = 0;
+  nats = 0;
+  hits = 0;
+
+  constructor(private readonly keepsAll: boolean) {}
+
+  add({ ids, logprobs, greedy }: WindowScores): void {
+    this.tokens += ids.length;
+    for (const logprob of logprobs) this.nats -= logprob ?? 0;
+    for (const hit of greedy) this.hits += hit ? 1 : 0;
+    if (!this.keepsAll && this.kept.ids.length > mostRows) return;
+    this.kept.ids.push(...ids);
+    this.kept.logprobs.push(...logprobs);
+    this.kept.greedy.push(...greedy);
+  }
+
+  /** exp of minus the mean log-probability; null when nothing was scored. */
+  get perplexity(): number | null {
+    return this.tokens > 1 ? Math.exp(this.nats / (this.tokens - 1)) : null;
+  }
 }
 
 /** A table of the tokens, when they are few, and the totals. */
-function report(model: Model, ids: readonly number[], { logprobs, greedy }: ScoreResult, bytes: number | undefined): string {
+function report(model: Model, { tokens, nats, hits, perplexity, kept }: Totals, bytes: number | undefined): string {
   const lines: string[] = [];
-  if (ids.length <= mostRows) {
+  if (tokens <= mostRows) {
+    const { ids, logprobs, greedy } = kept;
     const width = Math.max(5, ...ids.map((id) => String(id).length));
     lines.push(`${'id'.padStart(width)}  ${'logprob'.padStart(9)}  likeliest  piece`);
     ids.forEach((id, i) => {
@@ -116,12 +158,10 @@ function report(model: Model, ids: readonly number[], { logprobs, greedy }: Scor
     });
     lines.push('');
   }
-  const nats = -logprobs.reduce((sum: number, logprob) => sum + (logprob ?? 0), 0);
-  const scored = ids.length - 1;
-  const hits = greedy.filter((hit) => hit).length;
-  const rows: [string, string][] = [['tokens', `${ids.length}, of which ${scored} scored`]];
-  if (scored > 0) {
-    rows.push(['perplexity', perplexityOf(logprobs)!.toFixed(4)], ['nats per token', (nats / scored).toFixed(6)]);
+  const scored = tokens - 1;
+  const rows: [string, string][] = [['tokens', `${tokens}, of which ${scored} scored`]];
+  if (perplexity !== null) {
+    rows.push(['perplexity', perplexity.toFixed(4)], ['nats per token', (nats / scored).toFixed(6)]);
     if (bytes !== undefined)
       rows.push(['nats per byte', `${(nats / bytes).toFixed(6)} (${nats.toFixed(3)} nats, ${bytes} bytes)`]);
     rows.push(['likeliest', `${((100 * hits) / scored).toFixed(1)}% of the tokens`]);

@@ -79,6 +79,39 @@ export async function textArgument(terminal: Terminal, argument: string | undefi
   return text;
 }
 
+/** A text file that is read piece by piece. */
+export interface TextFile {
+  /** In bytes; what was read of it so far. */
+  readonly size: number;
+  readonly done: number;
+  /** From the beginning, each time. Throws `InputError` when it is not UTF-8. */
+  pieces(): AsyncIterable<string>;
+  close(): Promise<void>;
+}
+
+const pieceBytes = 1 << 20;
+
+/** Opens a text file of any size. Throws `InputError` when it is missing or unreadable. */
+export async function openTextFile(path: string): Promise<TextFile> {
+  const source = await openFile(path);
+  let done = 0;
+  return {
+    size: source.size,
+    get done() {
+      return done;
+    },
+    async *pieces() {
+      const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+      for (done = 0; done < source.size; ) {
+        const bytes = await source.read(done, Math.min(pieceBytes, source.size - done));
+        done += bytes.length;
+        yield decode(bytes, path, decoder, done < source.size);
+      }
+    },
+    close: () => source.close(),
+  };
+}
+
 /** A text file, as it is. Throws `InputError` when it is missing, not UTF-8, or too large. */
 export async function readTextFile(path: string): Promise<string> {
   const source = await openFile(path);
@@ -90,9 +123,14 @@ export async function readTextFile(path: string): Promise<string> {
   }
 }
 
-function decode(bytes: Uint8Array, where: string): string {
+function decode(
+  bytes: Uint8Array,
+  where: string,
+  decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }),
+  stream = false,
+): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    return decoder.decode(bytes, { stream });
   } catch {
     throw new InputError(`${where}: not text in UTF-8`);
   }

@@ -1,4 +1,5 @@
-// Scoring a text that is longer than the context: in windows that overlap by as much as is asked, and what the scores amount to.
+// Scoring a text that is longer than the context: in windows that overlap by as much as is asked, and what the scores amount to. Ids may come
+// bit by bit: of a text of any length no more than two windows are held.
 
 import { InputError } from '../errors.js';
 import type { Engine, ScoreResult } from './engine.js';
@@ -9,35 +10,54 @@ export interface Windows {
   /** From one window's start to the next: the window at most. */
   readonly stride: number;
   readonly signal?: AbortSignal;
-  /** Called after each window with the tokens that are done. */
-  readonly onProgress?: (tokens: number) => void;
+}
+
+/** The scores of the tokens that a window scores first, and their ids. */
+export interface WindowScores extends ScoreResult {
+  readonly ids: readonly number[];
 }
 
 /**
- * Window k feeds tokens [k * stride, k * stride + window) and scores the token after each of them that is not scored yet.
- * Throws `InputError` when the window does not fit the model's context, or as `Engine.score` does.
+ * Window k feeds tokens [k * stride, k * stride + window) and scores the token after each of them that is not scored yet. `ids` are all
+ * of a text, list by list. Throws `InputError` when the window does not fit the model's context, or as `Engine.score` does.
  */
-export async function scoreInWindows(
+export async function* windowScores(
   engine: Pick<Engine, 'context' | 'score'>,
-  ids: readonly number[],
-  { window, stride, signal, onProgress }: Windows,
-): Promise<ScoreResult> {
+  ids: Iterable<readonly number[]> | AsyncIterable<readonly number[]>,
+  { window, stride, signal }: Windows,
+): AsyncGenerator<WindowScores> {
   if (window > engine.context)
     throw new InputError(`a window of ${window} tokens does not fit the context of ${engine.context}; raise --context`);
   if (stride > window) throw new InputError(`a stride of ${stride} tokens leaves out tokens: the window has only ${window}`);
-  const result: ScoreResult = { logprobs: [], greedy: [] };
-  for (let start = 0; result.logprobs.length < ids.length; start += stride) {
-    const part = await engine.score(ids.slice(start, start + window + 1), signal);
-    const known = result.logprobs.length - start;
-    result.logprobs.push(...part.logprobs.slice(known));
-    result.greedy.push(...part.greedy.slice(known));
-    onProgress?.(result.logprobs.length);
+  let held: number[] = [];
+  let start = 0; // where in them the next window begins
+  let known = 0; // how many from there on are scored
+  const next = async (): Promise<WindowScores> => {
+    const fed = held.slice(start, start + window + 1);
+    const { logprobs, greedy } = await engine.score(fed, signal);
+    const scores = { ids: fed.slice(known), logprobs: logprobs.slice(known), greedy: greedy.slice(known) };
+    known = Math.max(0, fed.length - stride);
+    start += stride;
+    return scores;
+  };
+  for await (const list of ids) {
+    held = held.slice(start).concat(list);
+    start = 0;
+    while (start + window < held.length) yield await next();
   }
-  return result;
+  while (start + known < held.length) yield await next();
 }
 
-/** exp of minus the mean log-probability; null when nothing was scored. */
-export function perplexityOf(logprobs: readonly (number | null)[]): number | null {
-  const scored = logprobs.filter((logprob) => logprob !== null);
-  return scored.length === 0 ? null : Math.exp(-scored.reduce((sum, logprob) => sum + logprob, 0) / scored.length);
+/** All scores at once, of ids that are all there. */
+export async function scoreInWindows(
+  engine: Pick<Engine, 'context' | 'score'>,
+  ids: readonly number[],
+  windows: Windows,
+): Promise<ScoreResult> {
+  const result: ScoreResult = { logprobs: [], greedy: [] };
+  for await (const { logprobs, greedy } of windowScores(engine, [ids], windows)) {
+    result.logprobs.push(...logprobs);
+    result.greedy.push(...greedy);
+  }
+  return result;
 }

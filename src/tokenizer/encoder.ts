@@ -25,7 +25,8 @@ const CACHE_IDS = 8; // most ids kept for one
 
 export class WordEncoder {
   private readonly merger: Merger;
-  private readonly wordwise: boolean;
+  /** Whether words are encoded one by one, whatever stands beside them. */
+  readonly wordwise: boolean;
   private readonly keyLengths: Uint8Array;
   private readonly keys: Uint16Array; // [slot, unit]
   private readonly idCounts: Uint8Array;
@@ -55,9 +56,12 @@ export class WordEncoder {
     }
   }
 
-  /** Appends the ids of `text` to `out`. `frozen` are the stretches (start, end, id) that stand for a piece whole, in order. */
-  encode(text: string, frozen: readonly (readonly [number, number, number])[], out: number[]): void {
-    this.afterUnknown = false;
+  /**
+   * Appends the ids of `text` to `out`. `frozen` are the stretches (start, end, id) that stand for a piece whole, in order. Says whether it
+   * ends with something unknown, which what follows at once has to be told.
+   */
+  encode(text: string, frozen: readonly (readonly [number, number, number])[], out: number[], afterUnknown = false): boolean {
+    this.afterUnknown = afterUnknown;
     let from = 0;
     for (const [start, end, id] of frozen) {
       this.encodeStretch(text, from, start, out);
@@ -73,6 +77,7 @@ export class WordEncoder {
     this.encodeStretch(text, from, text.length, out);
     if (!this.wordwise) this.finish(text, text.length, out);
     this.unusedParts.clear();
+    return this.afterUnknown;
   }
 
   private encodeStretch(text: string, from: number, to: number, out: number[]): void {

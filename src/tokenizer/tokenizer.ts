@@ -4,6 +4,7 @@
 
 import { InputError } from '../errors.js';
 import type { Characters } from './characters.js';
+import { type CutRules, lastCut } from './cuts.js';
 import { type DecoderRules, StreamDecoder } from './decoder.js';
 import { type EncoderRules, WordEncoder } from './encoder.js';
 import type { Pairs } from './pairs.js';
@@ -11,6 +12,9 @@ import { anyOf, findTokens, type TokenRule } from './stretches.js';
 import { PieceKind, SPACE, type Vocabulary } from './vocabulary.js';
 
 const MAX_UNITS = 1 << 25;
+
+/** Where a part of a text stands: at its beginning, where another one ended, or where a long text was cut, which leaves no trace. */
+type Place = 'start' | 'continued' | 'cut';
 
 export type { StreamDecoder } from './decoder.js';
 
@@ -103,6 +107,46 @@ export class Tokenizer {
   }
 
   /**
+   * The ids of a user's text of any length, which comes in pieces: list by list what `encode` gives of the whole, in constant memory where the
+   * vocabulary has words (pieces that no space is inside of). Where it has none, or a text has no place to be cut, `encode`'s limit holds.
+   * About so many `units` (UTF-16) are encoded at once.
+   */
+  async *encodeLong(
+    pieces: Iterable<string> | AsyncIterable<string>,
+    { bos, eos, units = 1 << 18 }: { readonly bos?: boolean; readonly eos?: boolean; readonly units?: number } = {},
+  ): AsyncGenerator<number[]> {
+    const { rawTokens, normalizedTokens, removeExtraSpaces, escapeSpaces, characters } = this.parts;
+    const lengths = [...rawTokens.keys(), ...normalizedTokens.keys()].map((token) => token.length);
+    const rules: CutRules = {
+      inPiece: characters.inPiece,
+      tokens: [this.userPattern, this.normalizedPattern].filter((pattern) => pattern !== undefined),
+      longestToken: lengths.reduce((most, length) => Math.max(most, length), 0),
+    };
+    const mayCut = this.encoder.wordwise && escapeSpaces && !(removeExtraSpaces && normalizedTokens.size > 0);
+    let [rest, searched, place]: [string, number, Place] = ['', 0, 'start'];
+    let unknown = false;
+    const encoded = (text: string, more: EncodeOptions): number[] => {
+      const ids: number[] = [];
+      unknown = this.appendParts(text, more, this.userPattern, place, unknown, ids);
+      place = 'cut';
+      return ids;
+    };
+    if (bos) yield [present(this.bosId, 'beginning (bos)')];
+    for await (const piece of pieces) {
+      for (let at = 0; at < piece.length; at += units) {
+        rest += piece.slice(at, at + units);
+        if (!mayCut || rest.length < units) continue;
+        const cut = lastCut(rest, searched, rules);
+        searched = cut > 0 ? 0 : rest.length - 1 - rules.longestToken;
+        if (cut === 0) continue;
+        yield encoded(rest.slice(0, cut), {});
+        rest = rest.slice(cut);
+      }
+    }
+    yield encoded(rest, { eos });
+  }
+
+  /**
    * The ids of a template's text, in which the text of a special token (`<s>`, `</s>`, `<unk>`) is that token. The text between
    * is encoded part by part; for a model with a dummy prefix every part gets one, also after a special token, as Hugging Face's
    * legacy LLaMA tokenizer does (`a<s>b` is `▁a`, `<s>`, `▁b`). Throws as `encode` does.
@@ -175,40 +219,60 @@ export class Tokenizer {
   }
 
   private encodeParts(text: string, options: EncodeOptions, pattern: RegExp | undefined): number[] {
+    const ids: number[] = [];
+    this.appendParts(text, options, pattern, options.continued ? 'continued' : 'start', false, ids);
+    return ids;
+  }
+
+  /** Appends to `ids`; whether they end with something unknown, as `unknown` says of what came before. */
+  private appendParts(
+    text: string,
+    options: EncodeOptions,
+    pattern: RegExp | undefined,
+    place: Place,
+    unknown: boolean,
+    ids: number[],
+  ): boolean {
     if (text.length > MAX_UNITS) {
       throw new InputError(
         `a text of ${text.length} characters is too long to be tokenized at once; at most ${MAX_UNITS}: split it`,
       );
     }
-    const ids: number[] = [];
     if (options.bos) ids.push(present(this.bosId, 'beginning (bos)'));
     let from = 0;
     for (const { start, end, token } of findTokens(text, pattern, this.tokenRules)) {
-      this.encodePart(text.slice(from, start), from === 0 && !options.continued, ids);
+      this.encodePart(text.slice(from, start), from === 0 ? place : 'continued', from === 0 && unknown, ids);
       ids.push((this.parts.specialTokens.get(token) ?? this.parts.rawTokens.get(token))!);
       from = end;
     }
-    this.encodePart(from === 0 ? text : text.slice(from), from === 0 && !options.continued, ids);
+    const ends = this.encodePart(
+      from === 0 ? text : text.slice(from),
+      from === 0 ? place : 'continued',
+      from === 0 && unknown,
+      ids,
+    );
     if (options.eos) ids.push(present(this.eosId, 'end (eos)'));
-    return ids;
+    return ends;
   }
 
-  private encodePart(text: string, first: boolean, ids: number[]): void {
-    const normalized = this.normalize(text, first);
-    if (normalized === '') return;
+  private encodePart(text: string, place: Place, unknown: boolean, ids: number[]): boolean {
+    const normalized = this.normalize(text, place);
+    if (normalized === '') return unknown;
     const frozen: [number, number, number][] = [];
     for (const { start, end, token } of findTokens(normalized, this.normalizedPattern, this.tokenRules)) {
       frozen.push([start, end, this.parts.normalizedTokens.get(token)!]);
     }
-    this.encoder.encode(normalized, frozen, ids);
+    return this.encoder.encode(normalized, frozen, ids, unknown);
   }
 
-  private normalize(text: string, first: boolean): string {
+  private normalize(text: string, place: Place): string {
     const { prefix, prefixUnlessSpace, removeExtraSpaces, escapeSpaces } = this.parts;
-    let spaced = removeExtraSpaces ? text.replace(/ +/g, ' ').replace(/^ /, '') : text;
+    let spaced = removeExtraSpaces ? text.replace(/ +/g, ' ') : text;
+    if (removeExtraSpaces && place !== 'cut' && spaced.startsWith(' ')) spaced = spaced.slice(1);
     if (spaced === '') return '';
     const hasSpace = spaced.startsWith(' ') || spaced.startsWith(SPACE);
-    if ((prefix === 'always' || (prefix === 'first' && first)) && !(prefixUnlessSpace && hasSpace)) spaced = ` ${spaced}`;
+    const prefixed = place !== 'cut' && (prefix === 'always' || (prefix === 'first' && place === 'start'));
+    if (prefixed && !(prefixUnlessSpace && hasSpace)) spaced = ` ${spaced}`;
     const space = escapeSpaces ? SPACE : ' ';
     const escaped = escapeSpaces ? spaced.replace(/ /g, SPACE) : spaced;
     let end = escaped.length;

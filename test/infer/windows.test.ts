@@ -1,7 +1,7 @@
 // Windows over a long text: which tokens are scored with how much before them.
 
 import { describe, expect, it } from 'vitest';
-import { perplexityOf, scoreInWindows } from '../../src/infer/windows.js';
+import { scoreInWindows, windowScores } from '../../src/infer/windows.js';
 
 describe('scoreInWindows', () => {
   /** The "log-probability" of a token is how many tokens came before it in its window. */
@@ -32,9 +32,27 @@ describe('scoreInWindows', () => {
       }
     }
   });
-});
 
-it('perplexity is of what was scored', () => {
-  expect(perplexityOf([null])).toBeNull();
-  expect(perplexityOf([null, -1, -3])).toBeCloseTo(Math.exp(2), 12);
+  it('takes ids as they come, and holds no more than it needs', async () => {
+    const ids = Array.from({ length: 40 }, (_, i) => i);
+    for (const [size, window, stride] of [
+      [1, 5, 2],
+      [3, 5, 5],
+      [7, 4, 1],
+      [40, 6, 4],
+    ]) {
+      let given = 0;
+      const lists = function* () {
+        for (; given < ids.length; given += size) yield ids.slice(given, given + size);
+      };
+      const [seen, logprobs]: [number[], (number | null)[]] = [[], []];
+      for await (const part of windowScores(engine, lists(), { window, stride })) {
+        seen.push(...part.ids);
+        logprobs.push(...part.logprobs);
+        expect(given - seen.length).toBeLessThanOrEqual(window + size);
+      }
+      expect(seen).toEqual(ids);
+      expect(logprobs).toEqual(await contextsOf(ids.length, window, stride));
+    }
+  });
 });

@@ -179,6 +179,35 @@ describe('for any text', () => {
   });
 });
 
+test('a text in pieces has the ids of the whole, whatever the vocabulary', async () => {
+  const odd = JSON.parse(await readFile(join(golden, 'odd.json'), 'utf8'));
+  const models = (odd.sentencepiece as OddModel[]).map((model) => {
+    const pieces: Piece[] = model.pieces.map(([text, score, type]) => ({ text, score, type }));
+    const tokenizer = tokenizerFromModel(
+      modelFile([...firstPieces(model.bytes), ...pieces], { ...model, byteFallback: model.bytes }),
+    );
+    return { tokenizer, texts: model.rows.map(({ text }) => text) };
+  });
+  const files = (odd.tokenizers as { file: unknown; rows: { text: string }[] }[]).map(({ file, rows }) => ({
+    ...{ tokenizer: tokenizerFromJson(JSON.stringify(file)), texts: rows.map(({ text }) => text) },
+  }));
+  const texts = [...models, ...files].flatMap((one) => one.texts);
+  let lists = 0;
+  for (const { tokenizer, texts: own } of [...models, ...files, { tokenizer: llama, texts }, { tokenizer: stories, texts }]) {
+    const parts = fc.array(fc.constantFrom(...own, ' ', '  ', '\n', 'a ', '▁', 'x y', ' é', '<s>'), { maxLength: 12 });
+    const once = async (pieces: string[], units: number): Promise<void> => {
+      const ids: number[] = [];
+      for await (const list of tokenizer.encodeLong(pieces, { units })) {
+        ids.push(...list);
+        lists++;
+      }
+      expect(ids, JSON.stringify(pieces)).toEqual(tokenizer.encode(pieces.join('')));
+    };
+    await fc.assert(fc.asyncProperty(parts, fc.integer({ min: 1, max: 9 }), once), { numRuns: 150 });
+  }
+  expect(lists).toBeGreaterThan(5000);
+});
+
 test('a text whose ids would be too many is refused', () => {
   expect(() => stories.encode('x'.repeat((1 << 25) + 1))).toThrow(
     /^a text of 33554433 characters is too long to be tokenized at once; at most 33554432: split it$/,
