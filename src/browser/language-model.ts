@@ -61,7 +61,10 @@ export interface LanguageModelParams {
 /** A session. */
 export interface LanguageModel extends EventTarget {
   prompt(input: LanguageModelPrompt, options?: LanguageModelPromptOptions): Promise<string>;
-  promptStreaming(input: LanguageModelPrompt, options?: LanguageModelPromptOptions): ReadableStream<string>;
+  promptStreaming(
+    input: LanguageModelPrompt,
+    options?: LanguageModelPromptOptions,
+  ): ReadableStream<string> & AsyncIterable<string>;
   append(input: LanguageModelPrompt, options?: { signal?: AbortSignal }): Promise<undefined>;
   measureContextUsage(input: LanguageModelPrompt, options?: LanguageModelPromptOptions): Promise<number>;
   readonly contextUsage: number;
@@ -81,6 +84,7 @@ export interface LanguageModel extends EventTarget {
 
 /** `LanguageModel` itself. */
 export interface LanguageModelStatic {
+  [Symbol.hasInstance](value: unknown): value is LanguageModel;
   readonly prototype: LanguageModel;
   create(options?: LanguageModelCreateOptions): Promise<LanguageModel>;
   availability(options?: LanguageModelCoreOptions): Promise<Availability>;

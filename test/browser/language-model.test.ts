@@ -84,9 +84,9 @@ function fake({ strict = false }: { strict?: boolean } = {}): Fake {
 }
 
 const session = (own: Fake, options?: object): Promise<Instance> => languageModelOver(own.provider).create(options);
-const all = async (stream: ReadableStream<string>): Promise<string[]> => {
+const all = async (stream: AsyncIterable<string>): Promise<string[]> => {
   const chunks: string[] = [];
-  for await (const chunk of stream as unknown as AsyncIterable<string>) chunks.push(chunk);
+  for await (const chunk of stream) chunks.push(chunk);
   return chunks;
 };
 const rejects = (promise: Promise<unknown>, name: string): Promise<void> => expect(promise).rejects.toMatchObject({ name });
