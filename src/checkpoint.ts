@@ -4,7 +4,7 @@
 
 import { InputError } from './errors.js';
 import { affineFormats, affineTensors } from './formats/mlx.js';
-import type { ModelFile, ModelFormat } from './formats/model-file.js';
+import { isCoreNetFile, isGgufFile, type ModelFile, type ModelFormat } from './formats/model-file.js';
 import { chatTemplateBeside } from './infer/chat.js';
 import { NotFiniteError } from './infer/not-finite.js';
 import type { NamedBytes } from './io/bytes.js';
@@ -14,7 +14,7 @@ import { openFile, readJson } from './io/node/files.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { kindOf, parentOf, readIfThere } from './io/node/paths.js';
 import { openWeights, type Weights } from './io/node/weights.js';
-import { defaultModel, isCoreNetFile, isGgufFile, locateModel } from './locate.js';
+import { defaultModel, locateModel } from './locate.js';
 import { findBadTensor } from './model/check.js';
 import { configFromHuggingFace, type ModelConfig, withGenerationConfig } from './model/config.js';
 import { checkWeights, type WeightType } from './model/parameters.js';

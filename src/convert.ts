@@ -4,7 +4,7 @@
 import { nativeEncoder } from './backends/native.js';
 import { type Checkpoint, openChatTemplate, openTokenizer, sideFiles } from './checkpoint.js';
 import { InputError } from './errors.js';
-import type { ModelFormat } from './formats/model-file.js';
+import { isCoreNetFile, isGgufFile, type ModelFormat } from './formats/model-file.js';
 import {
   type OnBytes,
   type WritableModel,
@@ -17,7 +17,6 @@ import type { ByteSink } from './io/bytes.js';
 import { writeDirectory } from './io/node/checkpoints.js';
 import { makeDirectory, writeAtomic } from './io/node/files.js';
 import { kindOf, parentOf } from './io/node/paths.js';
-import { isCoreNetFile, isGgufFile } from './locate.js';
 import type { ModelConfig } from './model/config.js';
 import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision, plainPrecision } from './model/parameters.js';
 

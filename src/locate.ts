@@ -2,6 +2,7 @@
 // each thing that is none. Part of the library's door, as it joins files, names and the hub; what is in the place is checkpoint.ts's.
 
 import { InputError } from './errors.js';
+import { isCoreNetFile, isGgufFile } from './formats/model-file.js';
 import { hasLayout, wholeModels } from './io/hub-listing.js';
 import { checkpointName, newestCheckpoint } from './io/node/checkpoints.js';
 import type { DownloadOptions } from './io/node/hub.js';
@@ -19,10 +20,6 @@ const foreign: readonly (readonly [ending: RegExp, what: string])[] = [
   [/\.onnx$/i, 'an ONNX file'],
   [/\.(npz|h5|msgpack)$/i, 'a file of another framework'],
 ];
-/** Files that hold a whole model: llama.cpp's with its config and texts, PyTorch's (CoreNet's, or a state_dict) perhaps. */
-export const isGgufFile = (path: string): boolean => /\.gguf$/i.test(path);
-
-export const isCoreNetFile = (path: string): boolean => /\.(pt|pth|bin|ckpt)$/i.test(path);
 const isModelFile = (path: string): boolean => isGgufFile(path) || isCoreNetFile(path);
 
 const instead = 'take the safetensors file of that model, with its config.json beside it';

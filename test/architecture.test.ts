@@ -26,7 +26,7 @@ const allowed: Record<string, readonly string[]> = {
   formats: ['tensor', 'io', 'model', 'tokenizer'],
   report: [],
   'io/browser': ['io'],
-  browser: ['io', 'io/browser', 'tensor', 'tokenizer', 'model', 'train', 'infer', 'backends'],
+  browser: ['io', 'io/browser', 'formats', 'tensor', 'tokenizer', 'model', 'train', 'infer', 'backends'],
   'io/node': ['io', 'tokenizer', 'data', 'model', 'train', 'eval'],
   tensor: ['io'],
   backends: ['tensor', 'io'],

@@ -5,8 +5,9 @@ import { InputError, messageOf } from '../errors.js';
 import { weightBytes } from '../model/parameters.js';
 import { ExecutionError } from '../tensor/execution.js';
 import type { BackendOptions, ChosenBackend, OpenBackend } from './computing.js';
+import { describe } from './describe.js';
 import type { ModelFiles } from './model-files.js';
-import { type Opened, type OpenOptions, openFiles, readConfig } from './open.js';
+import { type Opened, type OpenOptions, openFiles } from './open.js';
 
 export interface Held extends Opened {
   readonly backend: ChosenBackend;
@@ -32,10 +33,10 @@ export class HeldModel {
     onNotice: (notice: string) => void,
     onProgress: (loaded: number, total: number) => void,
   ): Promise<Held> {
-    const read = await readConfig(files);
-    const weights = weightBytes(read.config, options.dtype ?? read.stated ?? 'f16'); // by count: nothing is downloaded before it fits
+    const described = await describe(files);
+    const weights = described.bytes(options.dtype) ?? weightBytes(described.config, 'f16');
     const put = (backend: ChosenBackend): Promise<Held> =>
-      putOn(backend, () => openFiles(files, read, backend, options, onProgress));
+      putOn(backend, () => openFiles(described, backend, options, onProgress));
     const onCpu = async (): Promise<Held> => put(await this.openBackend({ ...options, backend: 'wasm' }, weights));
     const backend = await this.openBackend(options, weights);
     const mayFall = backend.name === 'webgpu' && options.backend !== 'webgpu';

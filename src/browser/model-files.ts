@@ -2,11 +2,24 @@
 // was opened. Brings what must be brought; reading what is in them is open.ts's.
 
 import { InputError } from '../errors.js';
+import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
 import { bytesOf } from '../io/browser/blob-source.js';
 import { type DownloadSettings, download, type WantedFile } from '../io/browser/download.js';
 import { locked } from '../io/browser/locks.js';
 import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
-import { filesOfModel, isRepoId, readListing, TEXT_FILES } from '../io/hub-listing.js';
+import { rangeSource } from '../io/browser/range-source.js';
+import type { ByteSource } from '../io/bytes.js';
+import {
+  filesOfModel,
+  hasLayout,
+  isRepoId,
+  type Listing,
+  onlyModelFile,
+  readListing,
+  repoFile,
+  TEXT_FILES,
+  wholeModels,
+} from '../io/hub-listing.js';
 import { decodeUtf8, parseJson, quoted } from '../io/json.js';
 import { INDEX_FILE, isShardName, WEIGHTS_FILE } from '../io/safetensors-index.js';
 import { addressOf, type FileOptions, hubKey, isAddress, usualEndpoint } from './model-source.js';
@@ -17,7 +30,7 @@ export interface NamedBlob {
   readonly blob: Blob;
 }
 
-/** A model by its address (a folder's, ending in `/`, or its weights file's), its hub id, its files or its folder. */
+/** A model by its address (a folder's, ending in `/`, or a file's), its hub id, its files or its folder. */
 export type ModelSource = string | readonly NamedBlob[] | FileSystemDirectoryHandle;
 
 /** Hears of downloads: bytes so far and, as far as it is known, in all. */
@@ -32,8 +45,12 @@ export interface ModelFiles {
   readonly where: string;
   /** Whether opening a file may mean to download it. */
   readonly remote: boolean;
+  /** The one file that the model is (GGUF, PyTorch), where it is one; else they are laid out as Hugging Face's are. */
+  readonly single?: string;
   /** Undefined when there is none of that name. */
   open(name: string): Promise<Blob | undefined>;
+  /** A file to look into before it is downloaded; undefined where it is here already, or its server knows no ranges. */
+  peek?(name: string): Promise<ByteSource | undefined>;
 }
 
 /** Throws `InputError` where there is nothing of the kind, and as `download` does. */
@@ -41,7 +58,8 @@ export async function modelFiles(source: ModelSource, options: FileOptions, even
   if (typeof source !== 'string')
     return Array.isArray(source) ? chosenFiles(source) : folderFiles(source as FileSystemDirectoryHandle);
   if (isAddress(source)) return addressFiles(source, options, events);
-  if (isRepoId(source) && source.includes('/')) return hubFiles(source, options, events);
+  const { repoId, file } = repoFile(source) ?? { repoId: source };
+  if (isRepoId(repoId) && repoId.includes('/')) return hubFiles(repoId, file, options, events);
   throw new InputError(
     `${quoted(source)} is no address of a model (https://… or ./folder/) and no hub id (like apple/OpenELM-270M)`,
   );
@@ -58,15 +76,26 @@ function isList(files: readonly string[] | Readonly<Record<string, string>>): fi
 }
 
 function chosenFiles(list: readonly NamedBlob[]): ModelFiles {
-  if (list.length === 0) throw new InputError('no files were given: choose config.json, the tokenizer and the .safetensors file');
+  if (list.length === 0)
+    throw new InputError('no files were given: choose config.json, the tokenizer and the .safetensors file, or a .gguf file');
   const files = new Map(list.map(({ name, blob }) => [name, blob]));
   const weights = [...files.keys()].filter((name) => name.endsWith('.safetensors'));
   // One weights file may have any name.
   const named = (name: string): string => (name === WEIGHTS_FILE && !files.has(name) && weights.length === 1 ? weights[0] : name);
-  return { where: '', remote: false, open: async (name) => files.get(named(name)) };
+  return { where: '', remote: false, single: singleAmong([...files.keys()]), open: async (name) => files.get(named(name)) };
 }
 
-function folderFiles(folder: FileSystemDirectoryHandle): ModelFiles {
+/** The one file among these that is the model. Throws `InputError` where there are several. */
+function singleAmong(names: readonly string[]): string | undefined {
+  if (hasLayout(new Set(names))) return undefined;
+  const whole = wholeModels(names);
+  if (whole.length > 1)
+    throw new InputError(`there are ${whole.length} models (${whole.slice(0, 4).join(', ')}): choose one of them`);
+  // A part of several is no model either; its reader says so.
+  return whole[0] ?? names.find((name) => isGgufFile(name) || isCoreNetFile(name));
+}
+
+async function folderFiles(folder: FileSystemDirectoryHandle): Promise<ModelFiles> {
   const open = async (name: string): Promise<Blob | undefined> => {
     try {
       return await (await folder.getFileHandle(name)).getFile();
@@ -75,27 +104,32 @@ function folderFiles(folder: FileSystemDirectoryHandle): ModelFiles {
       throw new InputError(`${folder.name}/${name} cannot be read: open the folder again`);
     }
   };
-  return { where: `${folder.name}/`, remote: false, open };
+  const names: string[] = [];
+  for await (const { kind, name } of folder.values()) if (kind === 'file') names.push(name);
+  return { where: `${folder.name}/`, remote: false, single: singleAmong(names), open };
 }
 
 async function addressFiles(source: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
-  const { base, weights, isFile } = addressOf(source);
+  const { base, weights, isFile, single: named } = addressOf(source);
   const may = options.files && (isList(options.files) ? options.files : Object.keys(options.files));
+  const single = named ?? (may && singleAmong(may));
+  const isOptional = (name: string): boolean =>
+    TEXT_FILES.includes(name) || (name === WEIGHTS_FILE && !isFile) || (name === 'config.json' && single !== undefined);
   const wanted = (name: string): WantedFile | undefined => {
-    if (may && !may.includes(name)) return undefined;
+    if (may && name !== single && !may.includes(name)) return undefined;
     const real = name === WEIGHTS_FILE ? weights : name;
-    const place = options.files && !isList(options.files) ? options.files[name] : real;
+    const place = options.files && !isList(options.files) ? (options.files[name] ?? real) : real;
     return {
       name,
       url: new URL(place, base).href,
       hash: options.sha256?.[real],
-      optional: may === undefined && (TEXT_FILES.includes(name) || (name === WEIGHTS_FILE && !isFile)),
+      optional: may === undefined && isOptional(name),
     };
   };
-  return downloaded(base, base, wanted, {}, options, events);
+  return { ...(await downloaded(base, base, wanted, {}, options, events)), single };
 }
 
-async function hubFiles(repoId: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
+async function hubFiles(repoId: string, file: string | undefined, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
   const { revision = 'main', endpoint = usualEndpoint, token } = options.hub ?? {};
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const key = hubKey(repoId, options.hub);
@@ -103,7 +137,10 @@ async function hubFiles(repoId: string, options: FileOptions, events: FileEvents
   const place = options.keep === false ? filesInMemory() : await placeOf(key, events);
   const text = await listingText(place, listUrl, headers, repoId, events);
   const listing = readListing(parseJson(text, listUrl), listUrl);
-  const { first, weights } = filesOfModel(listing, repoId);
+  if (file !== undefined && !listing.files.has(file))
+    throw new InputError(`${repoId} has no file ${file}; it has ${wholeModels(listing.files.keys()).join(', ')}`);
+  const single = file ?? onlyModelFile(listing, repoId);
+  const { first, weights } = single === undefined ? filesOfModel(listing, repoId) : besideSingle(listing, single);
   const names = new Set([...first, weights]);
   const wanted = (name: string): WantedFile | undefined => {
     if (!names.has(name) && !(weights === INDEX_FILE && isShardName(name))) return undefined;
@@ -113,7 +150,13 @@ async function hubFiles(repoId: string, options: FileOptions, events: FileEvents
     return { name, url: `${endpoint}/${repoId}/resolve/${listing.commit}/${path}`, bytes, hash };
   };
   const sizes = new Map([...listing.files].flatMap(([name, { bytes }]) => (bytes && wanted(name) ? [[name, bytes]] : [])));
-  return downloaded(`${repoId}/`, key, wanted, headers, options, events, { place, sizes });
+  return { ...(await downloaded(`${repoId}/`, key, wanted, headers, options, events, { place, sizes })), single };
+}
+
+/** GGUF holds all of a model. */
+function besideSingle({ files }: Listing, single: string): { first: string[]; weights: string } {
+  const first = isGgufFile(single) ? [] : ['config.json', ...TEXT_FILES].filter((name) => files.has(name));
+  return { first, weights: single };
 }
 
 /** What the hub says now or, without a network, what it said last. */
@@ -184,5 +227,10 @@ async function downloaded(
     // Another tab that wants the same file waits for this one, and then finds it.
     return locked(`openelm ${key} ${name}`, place.kept, events.signal, () => download(place, file, settings));
   };
-  return { where, remote: true, open };
+  const peek = async (name: string): Promise<ByteSource | undefined> => {
+    const file = wanted(name);
+    if (!file || (await place.read(name))) return undefined;
+    return rangeSource(where + name, file.url, { headers, signal: events.signal });
+  };
+  return { where, remote: true, open, peek };
 }

@@ -1,6 +1,7 @@
 // Where a model comes from: what an address or a hub id names, and under which key its files are kept. How they come is model-files.ts's,
 // whether they are here kept-models.ts's.
 
+import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
 import { WEIGHTS_FILE } from '../io/weights-files.js';
 
 export interface HubOptions {
@@ -27,12 +28,24 @@ export function isAddress(text: string): boolean {
   return /^(https?:|blob:|\.{0,2}\/)/.test(text);
 }
 
-/** The folder of a model at an address, and what its weights are called there; `isFile`: the address names them. */
-export function addressOf(source: string): { readonly base: string; readonly weights: string; readonly isFile: boolean } {
+/** What an address names. */
+export interface Address {
+  /** The model's folder. */
+  readonly base: string;
+  /** What the weights are called there; `isFile`: by the address. */
+  readonly weights: string;
+  readonly isFile: boolean;
+  /** The file that the address names, where that is all of the model (GGUF, PyTorch). */
+  readonly single?: string;
+}
+
+export function addressOf(source: string): Address {
   const url = new URL(source, globalThis.location?.href);
-  const isFile = url.pathname.endsWith('.safetensors');
-  const base = new URL(isFile || url.pathname.endsWith('/') ? '.' : `${url.pathname}/`, url).href;
-  return { base, weights: isFile ? url.pathname.slice(url.pathname.lastIndexOf('/') + 1) : WEIGHTS_FILE, isFile };
+  const file = url.pathname.slice(url.pathname.lastIndexOf('/') + 1);
+  const isFile = file.endsWith('.safetensors');
+  const single = isGgufFile(file) || isCoreNetFile(file) ? file : undefined;
+  const base = new URL(isFile || single || file === '' ? '.' : `${url.pathname}/`, url).href;
+  return { base, weights: isFile ? file : WEIGHTS_FILE, isFile, single };
 }
 
 export const usualEndpoint = 'https://huggingface.co';

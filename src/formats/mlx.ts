@@ -9,6 +9,8 @@ import type { StoredTensor } from '../io/bytes.js';
 import { toFloat32 } from '../io/decode.js';
 import { isObject } from '../io/json.js';
 import { decoded } from '../io/pieces.js';
+import type { ModelConfig } from '../model/config.js';
+import { codedBytes, parameterShapes } from '../model/parameters.js';
 
 /** How the matrices of a folder are quantized. */
 export interface AffineFormat {
@@ -44,6 +46,15 @@ export function affineFormats(config: unknown, file: string): AffineFormats | un
     if (own === true) return general;
     return isObject(own) ? format(own, `quantization.${module}`) : wrong(`quantization.${module}`, own, 'an object');
   };
+}
+
+/** Bytes in memory of all weights of a folder, those that are no codes in 16 bits. */
+export function affineWeightBytes(config: ModelConfig, formats: AffineFormats): number {
+  return parameterShapes(config).reduce((sum, { name, shape }) => {
+    const format = shape.length === 2 ? formats(name.replace(/\.weight$/, '')) : undefined;
+    if (format) return sum + codedBytes(shape, { bits: format.bits, group: format.groupSize });
+    return sum + (shape.length === 2 ? 2 * shape[0] * shape[1] : 4 * shape[0]);
+  }, 0);
 }
 
 /** The tensors of a folder with the quantized ones as single tensors of their values. Throws `InputError` naming the tensor. */

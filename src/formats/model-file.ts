@@ -8,6 +8,10 @@ import type { ModelConfig } from '../model/config.js';
 export const modelFormats = ['hf', 'corenet', 'gguf', 'mlx'] as const;
 export type ModelFormat = (typeof modelFormats)[number];
 
+/** Files that hold a whole model: llama.cpp's with its config and texts, PyTorch's (CoreNet's, or a state_dict) perhaps. */
+export const isGgufFile = (path: string): boolean => /\.gguf$/i.test(path);
+export const isCoreNetFile = (path: string): boolean => /\.(pt|pth|bin|ckpt)$/i.test(path);
+
 /** A model in one file; no weight is read yet. */
 export interface ModelFile {
   readonly format: ModelFormat;

@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.js';
 import { quoted } from './json.js';
-import { INDEX_FILE, WEIGHTS_FILE } from './safetensors-index.js';
+import { INDEX_FILE, WEIGHTS_FILE } from './weights-files.js';
 
 /** Whether a text is a hub id, `name` or `owner/name`; anything else never reaches a path or an address. */
 export function isRepoId(text: string): boolean {
@@ -56,6 +56,17 @@ const partOfSeveral = /-\d{5}-of-\d{5}\./;
 /** The files among these that hold a whole model each (GGUF, PyTorch's). */
 export function wholeModels(names: Iterable<string>): string[] {
   return [...names].filter((name) => onlyFile.test(name) && !partOfSeveral.test(name)).sort();
+}
+
+/** `org/name/FILE`, cut apart; undefined when the text is none. */
+export function repoFile(text: string): { repoId: string; file: string } | undefined {
+  const parts = text.split('/');
+  const [owner, name, ...rest] = parts;
+  const file = rest.join('/');
+  const isName = (part: string): boolean => /^[\w.-]+$/.test(part) && !/^\.+$/.test(part);
+  return wholeModels([file]).length === 1 && rest.every(isName) && isRepoId(`${owner}/${name}`)
+    ? { repoId: `${owner}/${name}`, file }
+    : undefined;
 }
 
 /** Whether a folder with these files holds a model in Hugging Face's layout (or MLX's, which is that). */

@@ -85,9 +85,14 @@ export function memoryBytes({ tensors, dtype }: CheckedWeights, precision?: Prec
   const bytesOf = (tensor: StoredTensor): number => {
     const type = precision ?? (mixed ? storedPrecision(tensor) : dtype);
     if (!isAffine(type)) return tensorBytes(tensor.shape, type);
-    return tensor.shape[0] * tensor.shape[1] * (affineBits[type] / 8 + 4 / tensor.affine!.group);
+    return codedBytes(tensor.shape, tensor.affine!);
   };
   return [...tensors.values()].reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+}
+
+/** Bytes in memory of a matrix that is stored as codes, with a scale and a minimum a group. */
+export function codedBytes([rows, columns]: readonly number[], { bits, group }: { bits: number; group: number }): number {
+  return rows * columns * (affineBits[affineType(bits)] / 8 + 4 / group);
 }
 
 function isAffine(type: WeightType): type is AffineType {

@@ -4,13 +4,13 @@
 
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
-import { filesOfModel, isRepoId, onlyModelFile, TEXT_FILES, wholeModels } from '../hub-listing.js';
+import { filesOfModel, isRepoId, onlyModelFile, repoFile, TEXT_FILES, wholeModels } from '../hub-listing.js';
 import { quoted } from '../json.js';
 import { INDEX_FILE } from '../safetensors-index.js';
 import { onlyModelIn, type RepoCache, shardsOf } from './hub-cache.js';
 import { cachedSnapshot, type DownloadOptions, type SnapshotDownload } from './hub-repository.js';
 
-export { isRepoId } from '../hub-listing.js';
+export { isRepoId, repoFile } from '../hub-listing.js';
 export type { DownloadOptions, DownloadProgress } from './hub-repository.js';
 
 /**
@@ -34,17 +34,6 @@ export async function downloadModel(id: string, options: DownloadOptions = {}): 
   const snapshot = await cachedSnapshot({ kind: 'models', repoId, revision, firstMissing, fetch }, options);
   found ??= await onlyModelIn(snapshot);
   return found === undefined ? snapshot : join(snapshot, found);
-}
-
-/** `org/name/FILE`, cut apart; undefined when the text is none. */
-export function repoFile(text: string): { repoId: string; file: string } | undefined {
-  const parts = text.split('/');
-  const [owner, name, ...rest] = parts;
-  const file = rest.join('/');
-  const isName = (part: string): boolean => /^[\w.-]+$/.test(part) && !/^\.+$/.test(part);
-  return wholeModels([file]).length === 1 && rest.every(isName) && isRepoId(`${owner}/${name}`)
-    ? { repoId: `${owner}/${name}`, file }
-    : undefined;
 }
 
 async function fetchFile(download: SnapshotDownload, file: string): Promise<void> {
