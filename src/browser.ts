@@ -53,7 +53,7 @@ export type { ModelConfig } from './model/config.js';
 export type { Precision } from './model/parameters.js';
 export type { StepReport } from './train/trainer.js';
 
-/** A model by its address (a folder's, ending in `/`, or its weights file's), its hub id, its files or its folder. */
+/** A model by its address (a folder's, ending in `/`, or a file's), its hub id, its files or its folder; safetensors, GGUF, PyTorch, MLX. */
 export type ModelSource = string | readonly File[] | FileSystemDirectoryHandle;
 
 interface WorkerOptions {

@@ -12,7 +12,7 @@ import { answer, type CallContext, type Port } from './messages.js';
 import { type ModelSource, modelFiles } from './model-files.js';
 import type { FileOptions } from './model-source.js';
 import type { OpenOptions } from './open.js';
-import { trainingHandlers } from './training-session.js';
+import type { ContinueRequest, TrainAnswer, TrainRequest, trainingHandlers } from './training-session.js';
 
 export interface LoadRequest {
   readonly source: ModelSource;
@@ -83,6 +83,17 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
   const held = new HeldModel(openBackend);
   let trains: ChosenBackend | undefined;
   let told: ChosenBackend | undefined;
+  let trainer: Promise<ReturnType<typeof trainingHandlers>> | undefined;
+  // Fetched only where something is trained.
+  const training = (): NonNullable<typeof trainer> => {
+    trainer ??= import('./training-session.js').then(({ trainingHandlers }) =>
+      trainingHandlers(async (options) => {
+        trains = await openBackend({ ...options, backend: options.backend === 'webgpu' ? 'webgpu' : 'wasm' }, 0);
+        return { backend: trains, computing: computing(trains) };
+      }),
+    );
+    return trainer;
+  };
   answer(port, {
     async load({ source, options }: LoadRequest, { signal, emit }: CallContext): Promise<LoadAnswer> {
       const report = (phase: LoadProgress['phase']) => (bytes: number, total: number) =>
@@ -117,10 +128,11 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
     encode: async (prompt: Prompt) => [...(await held.current.model.encodePrompt(prompt))],
     encodeChat: async ({ messages, options }: TurnsRequest) => [...(await held.current.model.encodeChat(messages, options))],
     decode: async (ids: readonly number[]) => held.current.model.tokenizer.decode([...ids]),
-    ...trainingHandlers(async (options) => {
-      trains = await openBackend({ ...options, backend: options.backend === 'webgpu' ? 'webgpu' : 'wasm' }, 0);
-      return { backend: trains, computing: computing(trains) };
-    }),
+    train: async (request: TrainRequest, context: CallContext): Promise<TrainAnswer> =>
+      (await training()).train(request, context),
+    continue: async (request: ContinueRequest, context: CallContext): Promise<TrainAnswer> =>
+      (await training()).continue(request, context),
+    keepNow: async () => (await trainer)?.keepNow(),
     async close() {
       await held.close();
       await trains?.dispose();

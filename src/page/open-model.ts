@@ -39,7 +39,7 @@ const form = element(
   element(
     'p',
     { className: 'quiet' },
-    'Or a folder with config.json, safetensors weights and the tokenizer; it can be dropped on the chat as well.',
+    'Or a GGUF file, or a folder with config.json, safetensors weights and the tokenizer; they can be dropped on the chat as well.',
   ),
   element(
     'div',
@@ -91,13 +91,15 @@ async function chooseFolder(): Promise<void> {
   }
 }
 
+const modelFile = /\.(safetensors|gguf|pt|pth)$/i;
+
 /** Chosen files, or those at the top of a chosen folder. */
 async function takeFiles(list: readonly File[]): Promise<void> {
   if (list.length === 0) return;
   const [name] = list[0].webkitRelativePath.split('/');
   const top = name === '' ? list : list.filter(({ webkitRelativePath }) => webkitRelativePath.split('/').length === 2);
-  const weights = top.find((file) => file.name.endsWith('.safetensors'));
-  await take(name || (weights?.name.replace(/\.safetensors$/, '') ?? 'chosen files'), top);
+  const weights = top.find((file) => modelFile.test(file.name));
+  await take(name || (weights?.name.replace(modelFile, '') ?? 'chosen files'), top);
 }
 
 function takeDropped({ items, files: dropped }: DataTransfer): void {

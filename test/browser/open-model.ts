@@ -8,6 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright-core';
 import { serveWeb } from '../../src/app/web-server.js';
+import { openCheckpoint } from '../../src/checkpoint.js';
+import { convertModel } from '../../src/convert.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import { configFromName, toHuggingFaceConfig } from '../../src/model/config.js';
 import { violations } from './axe.js';
@@ -30,6 +32,8 @@ if (executablePath === undefined) {
     mkdirSync(folder);
     for (const name of list) copyFileSync(join(model, name), join(folder, name));
   }
+  const gguf = join(temporary, 'tales-q4.gguf');
+  await convertModel(await openCheckpoint(model), gguf, { dtype: 'q4' });
   const server = await serveWeb(
     [{ id: 'tales-6m-instruct', directory: packagePath('models/tales-6m-instruct') }],
     '127.0.0.1',
@@ -37,12 +41,12 @@ if (executablePath === undefined) {
   );
   const { context, wrong, close } = await launch();
   try {
-    const asked = await standIn(context);
+    const asked = await standIn(context, gguf);
     const page = await context.newPage();
     await page.goto(server.url);
     await loaded(page, 'tales-6m-instruct');
     await opens(page, half, whole);
-    await drops(page, half, whole);
+    await drops(page, half, whole, gguf);
     await fetches(page, asked);
     deepStrictEqual(
       wrong.filter((what) => !what.startsWith(`request: ${hub}/`) && !what.includes('404')),
@@ -57,7 +61,7 @@ if (executablePath === undefined) {
 }
 
 /** Of the hub: a small model, and one that is too large. */
-async function standIn(context: BrowserContext): Promise<string[]> {
+async function standIn(context: BrowserContext, gguf: string): Promise<string[]> {
   const asked: string[] = [];
   const listing = (files: readonly (readonly [string, number])[]): string =>
     JSON.stringify({ sha: '0'.repeat(40), siblings: files.map(([rfilename, size]) => ({ rfilename, size })) });
@@ -77,6 +81,8 @@ async function standIn(context: BrowserContext): Promise<string[]> {
           ['model.safetensors', 12e9],
         ]),
       );
+    if (pathname === '/api/models/org/gguf/revision/main') return send(listing([['tales.gguf', statSync(gguf).size]]));
+    if (pathname.startsWith('/org/gguf/resolve/') && name === 'tales.gguf') return send(readFileSync(gguf));
     if (pathname.startsWith('/org/tales/resolve/') && names.includes(name)) return send(readFileSync(join(model, name)));
     if (pathname.startsWith('/org/large/resolve/') && name === 'config.json') return send(large);
     return route.fulfill({ status: 404, headers: { 'access-control-allow-origin': '*' } });
@@ -118,7 +124,7 @@ async function opens(page: Page, half: string, whole: string): Promise<void> {
   console.log('ok: a folder and files that are chosen open as models; a folder without weights is refused in a sentence');
 }
 
-async function drops(page: Page, half: string, whole: string): Promise<void> {
+async function drops(page: Page, half: string, whole: string, gguf: string): Promise<void> {
   const protocol = await page.context().newCDPSession(page);
   const drop = async (path: string): Promise<void> => {
     const data = { items: [], files: [path], dragOperationsMask: 1 };
@@ -130,7 +136,13 @@ async function drops(page: Page, half: string, whole: string): Promise<void> {
   await page.getByRole('button', { name: 'Close' }).click();
   await drop(whole);
   await loaded(page, 'my-tales');
-  console.log('ok: a folder that is dropped opens as a model');
+  await page.getByRole('button', { name: 'Open another model' }).click();
+  await page.getByLabel('Precision').selectOption('');
+  await page.getByRole('button', { name: 'Close' }).click();
+  await drop(gguf);
+  await loaded(page, 'tales-q4');
+  match((await page.textContent('.computes')) ?? '', /q4$/);
+  console.log('ok: a folder that is dropped opens as a model, and a GGUF file');
 }
 
 async function fetches(page: Page, asked: readonly string[]): Promise<void> {
@@ -150,5 +162,9 @@ async function fetches(page: Page, asked: readonly string[]): Promise<void> {
   await ask('org/tales', 'q8');
   await loaded(page, 'org/tales');
   match((await page.textContent('.computes')) ?? '', /q8$/);
+  await page.getByRole('button', { name: 'Open another model' }).click();
+  await ask('org/gguf', '');
+  await loaded(page, 'org/gguf');
+  match((await page.textContent('.computes')) ?? '', /q4$/);
   console.log('ok: a model of the hub opens by its id; one that is not there, or too large, is refused in a sentence');
 }

@@ -60,13 +60,14 @@ export async function staticServer(
       return;
     }
     const { size } = statSync(file);
-    const from = Number(/^bytes=([0-9]+)-$/.exec(range ?? '')?.[1] ?? 0);
+    const [, first = '0', last = ''] = /^bytes=([0-9]+)-([0-9]*)$/.exec(range ?? '') ?? [];
+    const [from, to] = [Number(first), Math.min(size - 1, last === '' ? size : Number(last))];
     response.setHeader('content-type', types[extname(file)] ?? 'application/octet-stream');
     response.setHeader('etag', `"${size}"`);
-    response.setHeader('content-length', size - from);
-    if (range) response.setHeader('content-range', `bytes ${from}-${size - 1}/${size}`);
+    response.setHeader('content-length', to + 1 - from);
+    if (range) response.setHeader('content-range', `bytes ${from}-${to}/${size}`);
     response.writeHead(range ? 206 : 200);
-    void send(file, from, response, file.endsWith('.safetensors') ? result.brake : undefined);
+    void send(file, [from, to], response, file.endsWith('.safetensors') ? result.brake : undefined);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const result: StaticServer = {
@@ -82,8 +83,13 @@ export async function staticServer(
   return result;
 }
 
-async function send(file: string, from: number, response: ServerResponse, brake: number | undefined): Promise<void> {
-  for await (const chunk of createReadStream(file, { start: from })) {
+async function send(
+  file: string,
+  [start, end]: readonly [number, number],
+  response: ServerResponse,
+  brake: number | undefined,
+): Promise<void> {
+  for await (const chunk of createReadStream(file, { start, end })) {
     if (response.destroyed) return;
     if (!response.write(chunk)) await drained(response);
     if (brake) await new Promise((resolve) => setTimeout(resolve, ((chunk as Buffer).length / brake) * 1000));
