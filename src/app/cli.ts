@@ -2,6 +2,8 @@
 // The executable: this process as a terminal, and what happens when nobody reads the output, or when not even the program's own
 // files can be opened. All else is main.ts.
 
+import { fewFiles, isFewFiles } from './few-files.js';
+
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0); // the reader (`| head`) has enough
   process.stderr.write(`openelm: the output cannot be written: ${error.message}\n`);
@@ -10,8 +12,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 process.stderr.on('error', () => {}); // nobody left to tell
 
 const { main } = await import('./main.js').catch((error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EMFILE' && error.code !== 'ENFILE') throw error;
-  process.stderr.write('openelm: too many files are open: allow more (ulimit -n 256) and try again\n');
+  if (!isFewFiles(error)) throw error;
+  process.stderr.write(`openelm: ${fewFiles}\n`);
   process.exit(1);
 });
 

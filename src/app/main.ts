@@ -4,6 +4,7 @@
 import { Command, CommanderError } from 'commander';
 import { InputError, messageOf, visible } from '../errors.js';
 import { ExecutionError, isOutOfMemory } from '../tensor/execution.js';
+import { fewFiles, isFewFiles } from './few-files.js';
 import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 
@@ -179,8 +180,7 @@ function report(error: unknown, terminal: Terminal): number {
   }
   const message = oneLine(messageOf(error));
   if (error instanceof InputError) tell(terminal, message);
-  else if (/^E[MN]FILE$/.test((error as NodeJS.ErrnoException).code ?? ''))
-    tell(terminal, 'too many files are open: allow more (ulimit -n 256) and try again');
+  else if (isFewFiles(error)) tell(terminal, fewFiles);
   else if (error instanceof ExecutionError && error.code === 'device-lost') tell(terminal, message);
   else if (isOutOfMemory(error)) tell(terminal, `${message}; try a smaller --dtype (q8, q4) or --context`);
   else tell(terminal, `${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})`);

@@ -89,15 +89,80 @@ it.skipIf(withDisk('full', 'true').status !== 0).each([
   }
 });
 
+it.skipIf(withDisk('full', 'true').status !== 0)(
+  'keeps what was downloaded when the disk is full, and goes on from there',
+  () => {
+    const script = join(settings, 'pull.mts');
+    const hubFiles = ['config.json', 'tokenizer.model', 'model.safetensors'].map((name) => at(`../../models/tales-6m/${name}`));
+    writeFileSync(
+      script,
+      `import { execFileSync } from 'node:child_process';
+    import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+    import { basename, join } from 'node:path';
+    import { FakeHub } from '${at('../io/node/hub-server.ts')}';
+    import { run } from '${at('./terminal.ts')}';
+    const files = ${JSON.stringify(hubFiles)}.map((path) => [basename(path), readFileSync(path)]);
+    const hub = await new FakeHub('acme/tales', new Map(files)).start();
+    process.env.HF_ENDPOINT = hub.endpoint;
+    const mount = (options) => execFileSync('mount', ['-o', 'remount,' + options, '${place}']);
+    const pull = async () => {
+      const { code, stderr } = await run(['pull', 'acme/tales']);
+      const left = readdirSync('${place}', { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile() && entry.name !== 'filler')
+        .map((entry) => [entry.name.split('.').slice(1).join('.'), statSync(join(entry.parentPath, entry.name)).size]);
+      const ranges = hub.seen.splice(0).map(({ range }) => range).filter(Boolean);
+      console.log(JSON.stringify({ code, said: stderr.split('\\n').filter((line) => line.startsWith('openelm: ')), left, ranges }));
+    };
+    await pull();
+    mount('size=16m');
+    hub.fault = ({ host }) => void (host === 'cdn' && writeFileSync('${place}/filler', Buffer.alloc(10 << 20)));
+    await pull();
+    hub.fault = () => undefined;
+    rmSync('${place}/filler');
+    mount('ro');
+    await pull();
+    mount('rw');
+    await pull();
+    await hub.stop();`,
+    );
+    const { stdout, stderr } = withDisk('full', `HF_HOME='${place}/hf' '${process.execPath}' --import '${tsx}' '${script}'`);
+    expect(stderr).toBe('');
+    const [full, begun, readOnly, done] = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const sentence = (why: string) => [expect.stringMatching(new RegExp(`^openelm: ${place}/hf/\\S*: cannot write it: ${why}$`))];
+    const needs = /^openelm: acme\/tales needs \d+ more bytes in \S+, but only 0 are free: free some space or set HF_HOME$/;
+    expect(full).toMatchObject({ code: 1, said: [expect.stringMatching(needs)] });
+    // Another process filled it meanwhile.
+    expect(begun).toMatchObject({ code: 1, said: sentence('the disk is full: free some space and try again') });
+    const [[, bytes]] = begun.left.filter(([kind, size]: [string, number]) => kind === 'openelm.incomplete' && size > 0);
+    expect(bytes).toBeGreaterThan(1 << 20);
+    expect(readOnly).toMatchObject({ code: 1, said: sentence('the file system is read-only'), left: begun.left });
+    expect(done).toMatchObject({ code: 0, said: [], ranges: expect.arrayContaining([`bytes=${bytes}-`]) });
+  },
+);
+
 // As it is installed: what runs TypeScript needs more files than the program.
 const cli = at('../../dist/app/cli.js');
 
-it.skipIf(process.platform === 'win32' || !existsSync(cli))('says that too few files may be open', () => {
-  for (const files of [24, 32, 40]) {
-    const { status, stderr } = spawnSync('sh', ['-c', `ulimit -n ${files}; exec '${process.execPath}' '${cli}' run Once -n 1`], {
-      encoding: 'utf8',
+it.skipIf(process.platform === 'win32' || !existsSync(cli))('says of every verb that too few files may be open', async () => {
+  const writing = (await verbs()).filter(([verb], i, all) => i === all.findIndex(([other]) => other === verb));
+  const words = [...writing, ['score', 'Once'], ['serve', '--port', '0'], ['pull', 'acme/tales']];
+  const begun = ([verb, ...rest]: string[], files: number) =>
+    spawnSync('sh', ['-c', `ulimit -n ${files}; exec "$0" "$@"`, process.execPath, cli, verb, ...rest], {
+      ...{ encoding: 'utf8', timeout: 20_000, env: { ...process.env, HF_ENDPOINT: 'http://127.0.0.1:9', HF_HOME: settings } },
     });
-    expect(stderr).toMatch(/^openelm: [^\n]*too many files are open: allow more \(ulimit -n 256\)[^\n]*\n$/);
+  for (const [i, one] of words.entries()) {
+    // Before the verb's own files are read, and while they are.
+    const { status, stderr } = begun(one, i % 2 === 0 ? 26 : 42);
+    expect({ verb: one[0], stderr }).toEqual({
+      ...{
+        verb: one[0],
+        stderr: expect.stringMatching(/^openelm: [^\n]*too many files are open: allow more \(ulimit -n 256\)[^\n]*\n$/),
+      },
+    });
     expect(status).toBe(1);
   }
+  expect(begun(['tune', join(settings, 'tune.yaml')], 56).stderr).toMatch(/^openelm: too many files are open/);
 });

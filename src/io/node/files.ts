@@ -187,7 +187,8 @@ export async function readJson(path: string, options: { maxBytes?: number } = {}
   }
 }
 
-const REASONS: Record<string, string> = {
+/** What a system's codes mean, as the end of a sentence. */
+export const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or directory',
   ENOTDIR: 'a part of the path is not a directory',
   EISDIR: 'it is a directory',

@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InputError, messageOf } from '../../errors.js';
 import { shownAddress, withShownAddresses } from '../address.js';
+import { REASONS } from './files.js';
 
 /** How long to put up with a bad connection. Tests make it short. */
 export interface Patience {
@@ -140,6 +141,7 @@ export class HttpClient {
       if (signal?.aborted) return signal.reason;
       if (controller.signal.aborted) return silence;
       const reason = networkReason(error);
+      if (reason === 'EMFILE' || reason === 'ENFILE') return new InputError(`${url.host} cannot be reached: ${REASONS[reason]}`);
       const Failure = absent.has(reason) ? NobodyThere : PassingFailure;
       return new Failure(`${url.host} cannot be reached (${reason})`);
     };
