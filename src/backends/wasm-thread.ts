@@ -16,7 +16,7 @@ const node = typeof require === 'function';
 const port = node ? require('node:worker_threads').parentPort : self;
 const fs = node ? require('node:fs') : undefined;
 const run = ({ module, memory, entry, stack }) => {
-  const bytes = (at, count) => new Uint8Array(memory.buffer, at, count);
+  const bytes = (at, count) => new Uint8Array(memory.buffer, at >>> 0, count); // addresses come as signed numbers
   const failing = (action) => {
     if (!fs) return -38; // ENOSYS
     try {

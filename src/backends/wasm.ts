@@ -205,7 +205,7 @@ class Instance {
         this.queued();
       },
       read: (_, id, offset, into) => {
-        const at = exports.malloc(Math.max(1, into.byteLength));
+        const at = this.malloc(into.byteLength);
         if (!at) return Promise.reject(outOfMemory);
         const task = exports.read(executor, id, offset, at, into.byteLength);
         const value = (): HostArray => {
@@ -256,7 +256,7 @@ class Instance {
       },
       measure: (_, threads) =>
         this.promiseOf(exports.measure(executor, threads), ([, , , count, at]) =>
-          Array.from(new Float64Array(this.memory.buffer, at, count)),
+          Array.from(new Float64Array(this.memory.buffer, addressOf(at), count)),
         ),
       memoryBytes: () => exports.memory_bytes(executor),
       close: async () => {
@@ -270,9 +270,9 @@ class Instance {
   }
 
   private startThread(entry: number): number {
-    const { host, module, memory, exports } = this;
+    const { host, module, memory } = this;
     if (!host.startThread) return 0;
-    const stack = exports.malloc(stackBytes);
+    const stack = this.malloc(stackBytes);
     if (!stack) return 0;
     const start = { module, memory, entry, stack: Math.floor((stack + stackBytes) / 64) * 64 };
     const thread = host.startThread(
@@ -303,7 +303,7 @@ class Instance {
     if (this.pending.size === 0) this.threads[0]?.ref?.(true);
     const promise = new Promise<T>((resolve, reject) => {
       const settle = (done: number): void => {
-        const at = this.exports.malloc(20);
+        const at = this.malloc(20);
         this.exports.result(this.executor, done, at);
         const result = new Int32Array(this.memory.buffer, at, 5).slice();
         this.exports.free(at);
@@ -336,9 +336,14 @@ class Instance {
     nextTurn(pump);
   }
 
+  /** A place in the module's memory; 0: there is no more. */
+  private malloc(bytes: number): number {
+    return addressOf(this.exports.malloc(Math.max(1, bytes)));
+  }
+
   /** Bytes put into the module's memory, to be freed there; 0: there is no more memory. */
   private copyIn(data: ArrayBufferView): number {
-    const at = this.exports.malloc(Math.max(1, data.byteLength));
+    const at = this.malloc(data.byteLength);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     if (at) new Uint8Array(this.memory.buffer, at, data.byteLength).set(bytes);
     return at;
@@ -346,9 +351,13 @@ class Instance {
 
   private textAt(at: number): string {
     const bytes = new Uint8Array(this.memory.buffer);
-    return new TextDecoder().decode(bytes.slice(at, bytes.indexOf(0, at)));
+    const start = addressOf(at);
+    return new TextDecoder().decode(bytes.slice(start, bytes.indexOf(0, start)));
   }
 }
+
+/** Addresses are signed where they come from: those above 2 GiB are negative there. */
+const addressOf = (at: number): number => at >>> 0;
 
 const outOfMemory = [3, -1, 0];
 const wrongCall = (): Error => new Error('a buffer that is unknown or freed');

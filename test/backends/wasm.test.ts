@@ -23,6 +23,11 @@ import { gradientCases } from '../gradient.cases.js';
 const native = fileURLToPath(new URL('../../native/', import.meta.url));
 const load = async (name: WasmModule): Promise<WasmBytes> => readWasmModule(name);
 const withoutThreads = (): Promise<WasmBackend> => wasmBackend({}, load);
+/** What it makes from now on lies above 2 GiB: addresses there are negative as 32-bit numbers. Nothing touches what is below. */
+const filled = (backend: WasmBackend): WasmBackend => {
+  for (let i = 0; i < 3; i++) backend.create('f32', [190_000_000]);
+  return backend;
+};
 
 describe('wasm', () => {
   it('is built from the sources that lie here', () => {
@@ -88,8 +93,9 @@ describe('wasm', () => {
     await backend.dispose();
   });
 
-  it('gives the same bits with 1 and 3 threads, and without shared memory', async () => {
+  it('gives the same bits with 1 and 3 threads, without shared memory, and above 2 GiB', async () => {
     const backends = [nodeWasmBackend({ threads: 1 }), nodeWasmBackend({ threads: 3 }), await withoutThreads()];
+    backends.push(filled(nodeWasmBackend({ threads: 2 })), filled(await withoutThreads()));
     const firsts = gradientCases.filter((item, i) => gradientCases.findIndex(({ op }) => op === item.op) === i);
     for (const { op, name, build } of firsts) {
       const bits: Buffer[] = [];
