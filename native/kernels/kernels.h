@@ -34,7 +34,7 @@ struct Weight {
   uint16_t* scales;
   uint16_t* minimums;
   int32_t group;
-  mutable int32_t infinite = 0;   // f16 in WASM: set by pack_rows where an element is infinite or not a number
+  mutable int32_t infinite = 0;   // f16, q8 and q4 in WASM: set by pack_rows where an element or a scale is infinite or not a number
   int64_t groups() const { return (columns + group - 1) / group; }
 };
 static inline bool quantized(DType dtype) { return dtype == kQ8 || dtype == kQ4 || dtype >= kAffine8; }

@@ -122,6 +122,15 @@ INLINE int32_t start_of(const Codes& codes, float scale) {
   if (T == kQ4 && products<T>() == Products::nibbles) return _mm_cvtsi128_si32(_mm_mullo_epi16(v, _mm_set1_epi16(factor)));
   const int32_t total = _mm_cvtsi128_si32(_mm_madd_epi16(v, _mm_set1_epi16(factor)));
 #else
+#if defined(__wasm_simd128__)
+  // Sums in 16 bits as above.
+  if (T == kQ4 && products<T>() == Products::nibbles) {
+    v128_t v = wasm_i16x8_add(wasm_i16x8_extadd_pairwise_i8x16(wasm_v128_load(codes.code)), wasm_i16x8_extadd_pairwise_i8x16(wasm_v128_load(codes.code + 16)));
+    v = wasm_i16x8_add(v, wasm_i32x4_shuffle(v, v, 2, 3, 0, 1));
+    v = wasm_i16x8_add(v, wasm_i32x4_shuffle(v, v, 1, 0, 3, 2));
+    return wasm_i32x4_extract_lane(wasm_i16x8_mul(v, wasm_i16x8_const_splat(factor)), 0);
+  }
+#endif
   int32_t total = 0;
   for (int8_t code : codes.code) total += code;
   total *= factor;
@@ -201,6 +210,7 @@ struct QuantTile {
   const float* scales;
   const int32_t* sums;
   TileOut out;
+  bool finite;     // all scales are, as far as is known
 };
 
 #if defined(__AVX2__)
@@ -415,6 +425,7 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
     z.weights = w.data + panel * z.panel_bytes;
     z.weight_scales = w.scales + panel * z.panel_scales;
     z.weight_minimums = affine(T) ? w.minimums + panel * z.panel_scales : nullptr;
+    z.finite = !__atomic_load_n(&w.infinite, __ATOMIC_RELAXED);
     for (int64_t m = m0; m < m1; m += kRows) {
       const int64_t rows = smaller(kRows, p.rows - m), at = m * p.outputs + column;
       z.ahead = m == m0 && panel + 2 * at_once <= p1 ? at_once : 0;
@@ -422,6 +433,12 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
       z.scales = a.scales + m * a.groups;
       z.sums = a.sums + m * a.groups;
       z.out = {floats(r, out_) + at, p.outputs, residual ? residual + at : nullptr, false};
+#if defined(__wasm_simd128__) && !defined(OPENELM_DOT)
+      if (!affine(T) && m1 - m >= kManyRows && column + kPanel <= p.outputs) {
+        m += many_rows<affine(T) ? kQ8 : T>(z, a.words, m1 - m) - kRows;
+        continue;
+      }
+#endif
       alignas(64) float block[kRows * kPanel];
       const TileOut out = z.out;
       const int64_t width = p.outputs - column;

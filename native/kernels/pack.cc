@@ -150,9 +150,10 @@ static void pack_panel(const Weight& w, const T* const* rows, int64_t panel) {
 }
 
 #if defined(__wasm_simd128__)
-static void note_infinite(const Weight& w, const uint16_t* panel) {
+// Numbers of a panel as kernels read them, elements of f16 or scales of codes.
+static void note_infinite(const Weight& w, const uint16_t* panel, int64_t count) {
   v128_t largest = wasm_i32x4_const_splat(0);
-  for (int64_t i = 0; i < int64_t(w.columns) * kPanel; i += 8)
+  for (int64_t i = 0; i < count; i += 8)
     largest = wasm_u16x8_max(largest, wasm_v128_and(wasm_v128_load(panel + i), wasm_i16x8_const_splat(0x7c00)));
   if (wasm_v128_any_true(wasm_i16x8_eq(largest, wasm_i16x8_const_splat(0x7c00)))) __atomic_store_n(&w.infinite, 1, __ATOMIC_RELAXED);
 }
@@ -166,9 +167,6 @@ static void pack_source(const Weight& w, const T* src, int64_t row, int64_t coun
     const int64_t panel = (row + i) / kPanel;
     if (words) transpose_words((const uint16_t* const*)rows, w.columns, (uint16_t*)w.data + panel * w.columns * kPanel);
     else pack_panel(w, rows, panel);
-#if defined(__wasm_simd128__)
-    if (w.dtype == kF16) note_infinite(w, (const uint16_t*)w.data + panel * w.columns * kPanel);
-#endif
   }
 }
 
@@ -284,7 +282,15 @@ static void pack_elements(const Weight& w, DType source, const void* src, int64_
 
 void pack_rows(const Weight& w, Stored source, const void* src, int64_t row, int64_t count) {
   switch (source.part) {
-    case Stored::kElements: return pack_elements(w, source.dtype, src, row, count);
+    case Stored::kElements:
+      pack_elements(w, source.dtype, src, row, count);
+#if defined(__wasm_simd128__)
+      for (int64_t panel = row / kPanel; panel < up(row + count, kPanel); panel++) {
+        if (w.dtype == kF16) note_infinite(w, (const uint16_t*)w.data + panel * w.columns * kPanel, w.columns * kPanel);
+        if (quantized(w.dtype)) note_infinite(w, w.scales + panel * w.groups() * kPanel, w.groups() * kPanel);
+      }
+#endif
+      return;
     case Stored::kScales: return pack_factors(w, source.dtype, src, row, count, w.scales);
     case Stored::kMinimums: return pack_factors(w, source.dtype, src, row, count, w.minimums);
     default: break;

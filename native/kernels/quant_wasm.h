@@ -4,6 +4,9 @@
 // accumulator, and V8 spills hundreds of products. Included by linear_quant.cc alone.
 #pragma once
 #include "codes.h"
+#if !defined(OPENELM_DOT)
+#include "quant_text.h"
+#endif
 
 namespace openelm::OPENELM_ISA {
 
@@ -50,13 +53,88 @@ template <DType T, int R> INLINE v128_t dot(v128_t a, const Split<T>& w, int i, 
 #endif
 }
 
+#if !defined(OPENELM_DOT)
+// Panel b of a tile of one row.
+template <DType T>
+static void one_row(const QuantTile& z, int b) {
+  constexpr int32_t codes = T == kQ8 ? 0x00ff00ff : products<T>() == Products::nibbles ? 0x0f0f0f0f : 0x000f000f;
+  constexpr int32_t scales = (int32_t)0x8fffe000, power = 0x77800000;   // 2^112
+  alignas(16) static const int32_t masks[3][4] = {{codes, codes, codes, codes}, {scales, scales, scales, scales}, {power, power, power, power}};
+  alignas(16) float sums[kPanel];
+  (T == kQ8 ? openelm_row_q8 : openelm_row_q4)(z.weights + b * z.panel_bytes, z.codes, (int)z.groups, z.scales, z.sums,
+                                               z.weight_scales + b * z.panel_scales, sums, masks);
+  for (int i = 0; i < kPanel; i += W) {
+    vf v = load(sums + i);
+    if (z.out.residual) v += load(z.out.residual + b * kPanel + i);
+    store(z.out.c + b * kPanel + i, v);
+  }
+}
+
+constexpr int64_t kManyRows = 8;     // from here on weights are widened first, for all rows
+constexpr int kWidenedGroups = 40;   // at once: they stay in the first cache while all rows pass
+
+// Groups of the vectors `at`, `at` + 1 of a panel, as openelm_four_rows takes them.
+template <DType T>
+static void widen(const QuantTile& z, int64_t group, int64_t count, int at, uint8_t* out) {
+  for (int64_t g = group; g < group + count; g++) {
+    for (int step = 0; step < code_bits(T); step++) {
+      const uint8_t* w = z.weights + g * group_bytes(T) + step * 64 + at * 16;
+      const Split<T> a = split<T>(wasm_v128_load(w)), b = split<T>(wasm_v128_load(w + 16));
+      for (size_t i = 0; i < sizeof a / sizeof a.part[0]; i++, out += 32) {
+        wasm_v128_store(out, a.part[i]);
+        wasm_v128_store(out + 16, b.part[i]);
+      }
+    }
+    for (int j = 0; j < 2; j++, out += 16) store((float*)out, load((const half_t*)(z.weight_scales + g * kPanel + (at + j) * W)));
+  }
+}
+
+// Whole tiles of `rows` rows by a whole panel. Returns how many rows that is.
+template <DType T>
+static int64_t many_rows(QuantTile z, int64_t words, int64_t rows) {
+  constexpr bool nibbles = products<T>() == Products::nibbles;
+  constexpr int kBytes = nibbles ? 288 : 544;
+  constexpr int64_t kTiles = 128;
+  alignas(64) uint8_t weights[kWidenedGroups * kBytes];
+  alignas(64) float sums[kTiles][kRows][2 * W];
+  const int64_t tiles = smaller(rows / kRows, kTiles);
+  for (int at = 0; at < NV; at += 2) {
+    memset(sums, 0, (size_t)tiles * sizeof sums[0]);
+    for (int64_t g = 0; g < z.groups; g += kWidenedGroups) {
+      const int64_t count = smaller(kWidenedGroups, z.groups - g);
+      widen<T>(z, g, count, at, weights);
+      for (int64_t t = 0; t < tiles; t++) {
+        const int64_t from = (t * z.groups + g) * kRows;
+        (nibbles ? openelm_four_rows_nibbles : openelm_four_rows_pairs)(weights, z.codes + from * words, (int)count, z.scales + from, z.sums + from, sums[t][0]);
+      }
+    }
+    for (int64_t r = 0; r < tiles * kRows; r++)
+      for (int j = 0; j < 2; j++) {
+        vf v = load(sums[r / kRows][r % kRows] + j * W);
+        const int64_t to = r * z.out.stride + (at + j) * W;
+        if (z.out.residual) v += load(z.out.residual + to);
+        store(z.out.c + to, v);
+      }
+  }
+  return tiles * kRows;
+}
+#endif
+
 // R rows x B panels.
 template <int R, int B, DType T>
 NOINLINE void quant_tile(const QuantTile& z) {
+#if !defined(OPENELM_DOT)
+  if constexpr (R == 1 && !affine(T)) {
+    if (z.finite) {
+      for (int b = 0; b < B; b++) one_row<T>(z, b);
+      return;
+    }
+  }
+#endif
   constexpr Products kind = products<T>();
   constexpr int C = B * NV, kLoads = code_bits(T) == 8 ? 8 : 4, kInputs = code_bits(T) == 8 ? 1 : 2, kWords = kind == Products::pairs ? 2 : 1;
-  // Signed products need no zero point, those in 16 bits get it when they are widened. Of affine weights sums are the activations'.
-  constexpr bool from_zero = kind == Products::nibbles || lowered<T>() || affine(T);
+  // Signed products need no zero point. Of affine weights sums are the activations'.
+  constexpr bool from_zero = lowered<T>() || affine(T);
   const uint8_t* w = z.weights;
   const int shift = affine(T) ? z.shift : 0;
   const int32_t* x = z.codes;
@@ -100,7 +178,6 @@ NOINLINE void quant_tile(const QuantTile& z) {
       UNROLL
       for (int r = 0; r < R; r++) {
         v128_t sum = kind == Products::nibbles ? wasm_i32x4_extadd_pairwise_i16x8(a[r][j]) : a[r][j];
-        if (kind == Products::nibbles && !affine(T)) sum = wasm_i32x4_add(sum, wasm_i32x4_splat(sums[r]));
         if (affine(T) && lowered<T>()) sum = wasm_i32x4_add(sum, wasm_i32x4_splat(128 * sums[r]));
         f[r][j] = fma((vf)wasm_f32x4_convert_i32x4(sum), d * splat(scales[r]), f[r][j]);
         if (affine(T)) f[r][j] = fma(least, splat(scales[r] * (float)sums[r]), f[r][j]);

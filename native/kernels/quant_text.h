@@ -1,0 +1,127 @@
+// The int8 tiles of WebAssembly where its engines run them on x86, as WebAssembly's own text: four rows by half a panel of widened
+// weights, and one row by a panel as it is stored. An engine's compiler takes instructions as they come and has fifteen registers;
+// from intrinsics LLVM makes all products of a group first and half of them are spilled (31 billion multiply-adds a second
+// instead of 38 in q8). So here is the order that fits: a product is added three products later, as additions that wait
+// for a multiplier hold up the next one. The sums of floats wait in memory. Included by quant_wasm.h alone.
+#pragma once
+
+#define SET(n) "local.set " #n "\n"
+#define GET(n) "local.get " #n "\n"
+#define LOAD(from, at) GET(from) "v128.load " #at "\n"
+#define SPLAT(from, at) GET(from) "v128.load32_splat " #at ":p2align=2\n"
+#define STORE(at) "v128.store " #at "\n"
+#define ADVANCE(n, by) GET(n) "i32.const " #by "\ni32.add\n" SET(n)
+#define AGAIN GET(2) "i32.const -1\ni32.add\nlocal.tee 2\nbr_if 0\nend_loop\n"   // a group less to come
+#define FUNCTION(name, params, locals)                                                                                       \
+  ".section .text." name ",\"\",@\n.globl " name "\n.hidden " name "\n.type " name ",@function\n" name ":\n.functype " name \
+  " (" params ") -> ()\n.local " locals "\n"
+
+// sum += product of codes; the fused multiply-add, or both.
+#define PAIRS "i32x4.dot_i16x8_s\n"
+#define ADD_PAIRS "i32x4.add\n"
+#define NIBBLES "i16x8.relaxed_dot_i8x16_i7x16_s\n"
+#define ADD_NIBBLES "i16x8.add\n"
+#define NO_WIDENING ""
+#define WIDEN_NIBBLES "i32x4.extadd_pairwise_i16x8_s\n"
+#if defined(__wasm_relaxed_simd__)
+#define MULTIPLY_ADD(sum_from) sum_from "f32x4.relaxed_madd\n"
+#else
+#define MULTIPLY_ADD(sum_from) "f32x4.mul\n" sum_from "f32x4.add\n"
+#endif
+
+// ---- Four rows by two vectors of four outputs. Parameters: 0 weights [groups][steps][2 parts][2 vectors], then the vectors'
+// factors; 1 words [groups][steps][2][4 rows]; 2 groups; 3 the rows' scales and 4 what their sums start with [groups][4]; 5 sums of
+// floats [4][2][4]. Locals: 6 to 13 sums of integers; 14, 15 weights; 16 a row's word; 17 to 20 products that wait.
+#define PRODUCT(DOT, to, weights) GET(16) GET(weights) DOT SET(to)
+#define ADD(SUM, sum, product) GET(sum) GET(product) SUM SET(sum)
+#define PART(DOT, SUM, w0, w1, x0, x1, x2, x3, FIRST, SECOND, THIRD)                                             \
+  LOAD(0, w0) SET(14) LOAD(0, w1) SET(15)                                                                        \
+  SPLAT(1, x0) SET(16) PRODUCT(DOT, 17, 14) FIRST PRODUCT(DOT, 18, 15) SECOND                                    \
+  SPLAT(1, x1) SET(16) PRODUCT(DOT, 19, 14) THIRD PRODUCT(DOT, 20, 15) ADD(SUM, 6, 17)                           \
+  SPLAT(1, x2) SET(16) PRODUCT(DOT, 17, 14) ADD(SUM, 7, 18) PRODUCT(DOT, 18, 15) ADD(SUM, 8, 19)                 \
+  SPLAT(1, x3) SET(16) PRODUCT(DOT, 19, 14) ADD(SUM, 9, 20) PRODUCT(DOT, 20, 15) ADD(SUM, 10, 17)
+#define LAST(SUM) ADD(SUM, 11, 18), ADD(SUM, 12, 19), ADD(SUM, 13, 20)
+#define PART_THEN(DOT, SUM, w0, w1, x0, x1, x2, x3, ...) PART(DOT, SUM, w0, w1, x0, x1, x2, x3, __VA_ARGS__)
+#define STEP(DOT, SUM, w0, w1, w2, w3)                                                                           \
+  PART_THEN(DOT, SUM, w0, w1, 0, 4, 8, 12, LAST(SUM)) PART_THEN(DOT, SUM, w2, w3, 16, 20, 24, 28, LAST(SUM)) ADVANCE(1, 32)
+#define FOUR_STEPS(DOT, SUM, FIRST)                                                                              \
+  FIRST                                                                                                          \
+  STEP(DOT, SUM, 64, 80, 96, 112) STEP(DOT, SUM, 128, 144, 160, 176) STEP(DOT, SUM, 192, 208, 224, 240)
+#define FIRST_STEP(DOT, SUM)                                                                                     \
+  PART(DOT, SUM, 0, 16, 0, 4, 8, 12, , , ) PART_THEN(DOT, SUM, 32, 48, 16, 20, 24, 28, LAST(SUM)) ADVANCE(1, 32)
+#define START(at, a, b) SPLAT(4, at) SET(a) SPLAT(4, at) SET(b)
+#define FINISH(WIDEN, sum, factor, at)                                                                           \
+  GET(5) GET(sum) WIDEN "f32x4.convert_i32x4_s\n" GET(16) GET(factor) "f32x4.mul\n" MULTIPLY_ADD(LOAD(5, at)) STORE(at)
+#define FINISH_ROW(WIDEN, row, a, b, at_a, at_b)                                                                 \
+  SPLAT(3, row) SET(16) FINISH(WIDEN, a, 14, at_a) FINISH(WIDEN, b, 15, at_b)
+#define FOUR_ROWS(name, STEPS, SUM, WIDEN, f0, f1, bytes)                                                        \
+  FUNCTION(name, "i32, i32, i32, i32, i32, i32", "v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128") \
+  "loop\n" START(0, 6, 7) START(4, 8, 9) START(8, 10, 11) START(12, 12, 13) STEPS                                         \
+  ADD(SUM, 11, 18) ADD(SUM, 12, 19) ADD(SUM, 13, 20)                                                             \
+  LOAD(0, f0) SET(14) LOAD(0, f1) SET(15)                                                                        \
+  FINISH_ROW(WIDEN, 0, 6, 7, 0, 16) FINISH_ROW(WIDEN, 4, 8, 9, 32, 48)                                           \
+  FINISH_ROW(WIDEN, 8, 10, 11, 64, 80) FINISH_ROW(WIDEN, 12, 12, 13, 96, 112)                                    \
+  ADVANCE(0, bytes) ADVANCE(3, 16) ADVANCE(4, 16) AGAIN "end_function\n"
+#define EIGHT_STEPS(DOT, SUM)                                                                                    \
+  FOUR_STEPS(DOT, SUM, FIRST_STEP(DOT, SUM))                                                                     \
+  STEP(DOT, SUM, 256, 272, 288, 304) STEP(DOT, SUM, 320, 336, 352, 368) STEP(DOT, SUM, 384, 400, 416, 432)       \
+  STEP(DOT, SUM, 448, 464, 480, 496)
+
+// ---- One row by a panel. Parameters: 0 weights and 5 their scales, of panels; 1 words [groups][steps][2 or 4]; 2 groups; 3 the row's
+// scales and 4 what its sums start with [groups]; 6 sixteen sums of floats, which begin at zero; 7 the masks below. Locals: 8 to 11 sums of
+// integers, 12 to 15 of floats; 16 the mask of codes, 17 that of scales, 18 2^112; 19 to 22 words; 23 weights.
+// A scale that is infinite or not a number would come out as a number.
+#define ROW_START(sum) SPLAT(4, 0) SET(sum)
+#define CODES(shift) GET(23) "i32.const " #shift "\ni16x8.shr_u\n"
+#define ROW_PAIRS(sum, at)                                                                                       \
+  GET(sum) LOAD(0, at) "local.tee 23\n" GET(16) "v128.and\n" GET(19) PAIRS ADD_PAIRS CODES(8) GET(20) PAIRS ADD_PAIRS SET(sum)
+#define ROW_PAIRS_STEP(a, b, c, d)                                                                               \
+  SPLAT(1, 0) SET(19) SPLAT(1, 4) SET(20) ROW_PAIRS(8, a) ROW_PAIRS(9, b) ROW_PAIRS(10, c) ROW_PAIRS(11, d) ADVANCE(1, 8)
+#define ROW_NIBBLES(sum, at)                                                                                     \
+  GET(sum) GET(19) LOAD(0, at) "local.tee 23\n" GET(16) "v128.and\n" NIBBLES ADD_NIBBLES                         \
+  GET(20) CODES(4) GET(16) "v128.and\n" NIBBLES ADD_NIBBLES SET(sum)
+#define ROW_NIBBLES_STEP(a, b, c, d)                                                                             \
+  SPLAT(1, 0) SET(19) SPLAT(1, 4) SET(20) ROW_NIBBLES(8, a) ROW_NIBBLES(9, b) ROW_NIBBLES(10, c) ROW_NIBBLES(11, d) ADVANCE(1, 8)
+#define ROW_WORDS(sum, at)                                                                                       \
+  GET(sum) LOAD(0, at) "local.tee 23\n" GET(16) "v128.and\n" GET(19) PAIRS ADD_PAIRS                             \
+  CODES(8) GET(16) "v128.and\n" GET(20) PAIRS ADD_PAIRS                                                          \
+  CODES(4) GET(16) "v128.and\n" GET(21) PAIRS ADD_PAIRS CODES(12) GET(22) PAIRS ADD_PAIRS SET(sum)
+#define ROW_WORDS_STEP(a, b, c, d)                                                                               \
+  SPLAT(1, 0) SET(19) SPLAT(1, 4) SET(20) SPLAT(1, 8) SET(21) SPLAT(1, 12) SET(22)                               \
+  ROW_WORDS(8, a) ROW_WORDS(9, b) ROW_WORDS(10, c) ROW_WORDS(11, d) ADVANCE(1, 16)
+#define FOUR_LINES(STEP)                                                                                         \
+  STEP(0, 16, 32, 48) STEP(64, 80, 96, 112) STEP(128, 144, 160, 176) STEP(192, 208, 224, 240)
+#define EIGHT_LINES(STEP)                                                                                        \
+  FOUR_LINES(STEP) STEP(256, 272, 288, 304) STEP(320, 336, 352, 368) STEP(384, 400, 416, 432) STEP(448, 464, 480, 496)
+#define ROW_FINISH(WIDEN, sum, f, at)                                                                            \
+  GET(sum) WIDEN "f32x4.convert_i32x4_s\n"                                                                       \
+  GET(5) "i32x4.load16x4_s " #at ":p2align=1\ni32.const 13\ni32x4.shl\n" GET(17) "v128.and\n" GET(18) "f32x4.mul\n" GET(19) "f32x4.mul\n" \
+  MULTIPLY_ADD(GET(f)) SET(f)
+#define ROW_OUT(f, at) GET(6) GET(f) STORE(at)
+#define ONE_ROW(name, LINES, WIDEN, bytes)                                                                       \
+  FUNCTION(name, "i32, i32, i32, i32, i32, i32, i32, i32",                                                       \
+           "v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128")     \
+  LOAD(7, 0) SET(16) LOAD(7, 16) SET(17) LOAD(7, 32) SET(18) "loop\n"                                            \
+  ROW_START(8) ROW_START(9) ROW_START(10) ROW_START(11) LINES                                                    \
+  SPLAT(3, 0) SET(19)                                                                                            \
+  ROW_FINISH(WIDEN, 8, 12, 0) ROW_FINISH(WIDEN, 9, 13, 8) ROW_FINISH(WIDEN, 10, 14, 16) ROW_FINISH(WIDEN, 11, 15, 24) \
+  ADVANCE(0, bytes) ADVANCE(3, 4) ADVANCE(4, 4) ADVANCE(5, 32)                                                   \
+  AGAIN ROW_OUT(12, 0) ROW_OUT(13, 16) ROW_OUT(14, 32) ROW_OUT(15, 48) "end_function\n"
+
+asm(FOUR_ROWS("openelm_four_rows_pairs", EIGHT_STEPS(PAIRS, ADD_PAIRS), ADD_PAIRS, NO_WIDENING, 512, 528, 544)
+    ONE_ROW("openelm_row_q8", EIGHT_LINES(ROW_PAIRS_STEP), NO_WIDENING, 512));
+#if defined(__wasm_relaxed_simd__)
+asm(FOUR_ROWS("openelm_four_rows_nibbles", FOUR_STEPS(NIBBLES, ADD_NIBBLES, FIRST_STEP(NIBBLES, ADD_NIBBLES)), ADD_NIBBLES,
+              WIDEN_NIBBLES, 256, 272, 288)
+    ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_NIBBLES_STEP), WIDEN_NIBBLES, 256));
+#else
+asm(ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_WORDS_STEP), NO_WIDENING, 256));
+#endif
+
+extern "C" {
+typedef void FourRows(const uint8_t* weights, const int32_t* words, int groups, const float* scales, const int32_t* starts, float* sums);
+FourRows openelm_four_rows_pairs, openelm_four_rows_nibbles;
+typedef void OneRow(const uint8_t* weights, const int32_t* words, int groups, const float* scales, const int32_t* starts,
+                    const uint16_t* weight_scales, float* sums, const void* masks);
+OneRow openelm_row_q8, openelm_row_q4;
+}
