@@ -31,9 +31,12 @@ install browser-next
 cd "$work/browser"
 npm run --silent vite -- --logLevel warn --outDir dist-vite
 npm run --silent webpack
+mkdir prompt
+sed '/importmap/,/<\/script>/d' prompt-api.html >prompt/index.html
+node_modules/.bin/vite build prompt --base ./ --logLevel warn --outDir ../dist-prompt --emptyOutDir
 (cd ../browser-next && npm run --silent build >said || { cat said; exit 1; })
 node_modules/.bin/vite --port 5199 --strictPort --logLevel warn &
 server=$!
 cd "$root"
 npx tsx test/browser/bundlers.ts "cdn=$work/browser/node_modules/openelm:examples/browser" "vite=$work/browser/dist-vite" \
-  "webpack=$work/browser/dist" "next=$work/browser-next/out" "vite in development=http://127.0.0.1:5199"
+  "webpack=$work/browser/dist" "prompt=$work/browser/dist-prompt" "next=$work/browser-next/out" "vite in development=http://127.0.0.1:5199"

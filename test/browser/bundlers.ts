@@ -21,6 +21,7 @@ if (executablePath === undefined) {
   for (const argument of process.argv.slice(2)) {
     const [name, place] = argument.split('=');
     if (name === 'cdn') await fromCdn(place.split(':'), text);
+    else if (name === 'prompt') await served(place, { isolated: true }, ({ url }) => answersPrompt(url));
     else if (/^http:/.test(place)) await writes(name, place, text, [true, false]);
     else {
       await served(place, { isolated: true }, async (server) => {
@@ -88,6 +89,21 @@ async function writes(name: string, url: string, text: string, isolated: readonl
     ok(isolated.includes(shared), status);
     deepStrictEqual(wrong, []);
     console.log(`ok: ${name} writes what Node writes: ${status.replace(', done', '')}`);
+  } finally {
+    await close();
+  }
+}
+
+/** The example of the Prompt API: its model came along with the scripts. */
+async function answersPrompt(url: string): Promise<void> {
+  const { context, close } = await launch();
+  try {
+    const page = await context.newPage();
+    await page.goto(url);
+    await page.waitForFunction(() => /tokens$|Error/.test(document.querySelector('#status')!.textContent!));
+    match((await page.textContent('#status'))!, /^[0-9]+ of 1024 tokens$/);
+    ok((await page.textContent('#story'))!.length > 100);
+    console.log('ok: the Prompt API writes a story with the model that Vite brought along');
   } finally {
     await close();
   }
