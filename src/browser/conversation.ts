@@ -33,7 +33,18 @@ interface State {
   readonly initial: readonly ChatMessage[];
   /** What was asked and answered, or added, together; forgotten together, the oldest first. */
   readonly exchanges: readonly (readonly ChatMessage[])[];
-  readonly usage: number;
+  /** All messages as the model has read and written them: what was computed of them is found by these. */
+  readonly ids: readonly number[];
+  /** The same as the template and the tokenizer make it, who may cut an answer into other tokens than the model did. */
+  readonly encoded: readonly number[];
+}
+
+const nothing: State = { initial: [], exchanges: [], ids: [], encoded: [] };
+
+/** A prompt that fits: its tokens, and those that template and tokenizer make of it. */
+interface Fitting {
+  readonly ids: readonly number[];
+  readonly encoded: readonly number[];
 }
 
 export class Conversation {
@@ -42,12 +53,12 @@ export class Conversation {
     private readonly model: PromptModel,
     readonly context: number,
     private readonly onOverflow: () => void,
-    private state: State = { initial: [], exchanges: [], usage: 0 },
+    private state: State = nothing,
   ) {}
 
   /** Tokens of the context that are taken. */
   get usage(): number {
-    return Math.min(this.state.usage, this.context);
+    return Math.min(this.state.ids.length, this.context);
   }
 
   get isEmpty(): boolean {
@@ -66,16 +77,17 @@ export class Conversation {
 
   /** Begins with messages that are never forgotten. Throws a QuotaExceededError when they do not fit. */
   async begin(messages: readonly Message[], signal: AbortSignal | undefined): Promise<void> {
-    const ids = await this.fit(messages.map(plain), { answering: false });
-    await this.compute(ids, signal);
-    this.state = { initial: messages.map(plain), exchanges: [], usage: ids.length };
+    const fitting = await this.fit(messages.map(plain), { answering: false });
+    await this.compute(fitting.ids, signal);
+    this.state = { initial: messages.map(plain), exchanges: [], ...fitting };
   }
 
   /** Adds messages, and computes them. Throws a QuotaExceededError when they do not fit beside what is never forgotten. */
   async add(messages: readonly Message[], signal: AbortSignal): Promise<void> {
     const turns = messages.map(plain);
-    await this.compute(await this.fit(turns, { answering: false }), signal);
-    await this.keep(turns);
+    const fitting = await this.fit(turns, { answering: false });
+    await this.compute(fitting.ids, signal);
+    this.keep(turns, fitting);
   }
 
   /**
@@ -89,11 +101,12 @@ export class Conversation {
     const ids: number[] = [];
     let text = '';
     for (let spare = 0; ; spare = Math.ceil(this.context * spareShare)) {
-      const prompt = [...(await this.fit(turns, { begun }, ids.length, spare)), ...ids];
+      const fitting = await this.fit(turns, { begun }, ids.length, spare);
+      const prompt = [...fitting.ids, ...ids];
       signal.throwIfAborted();
       const pieces = this.model.generate(prompt, {
         ...{ ...sampling, topP: 0.9, ...constraint, signal },
-        ...(prompt.length > 0 && begun + text !== '' ? { continuation: true } : {}),
+        ...(begun + text === '' ? {} : { continuation: true }),
         ...(constraint ? { begun: begun + text } : {}),
       });
       let next = await pieces.next();
@@ -107,27 +120,39 @@ export class Conversation {
       if (finishReason === 'length' && this.state.exchanges.length > 0) continue; // forgets, and goes on
       if (complete === false)
         throw new DOMException('the context was full before the answer satisfied its constraint', 'SyntaxError');
-      await this.keep([...turns, { role: 'assistant', content: begun + text }]);
+      const exchange = [...turns, { role: 'assistant' as const, content: begun + text }];
+      const opened = await this.encode([...this.messages, ...turns], { begun: begun + text });
+      const encoded = await this.encode([...this.messages, ...exchange], { answering: false });
+      signal.throwIfAborted(); // what was rejected is not kept
+      this.keep(exchange, { ids: inPlaceOf(opened, [...prompt, ...written], encoded), encoded });
       return text;
     }
   }
 
+  private get messages(): readonly ChatMessage[] {
+    return [...this.state.initial, ...this.state.exchanges.flat()];
+  }
+
   /** The prompt of all messages and `turns`, beside which `taken` tokens fit, and `spare` if there is so much to forget. */
-  private async fit(turns: readonly ChatMessage[], options: TurnOptions, taken = 0, spare = 0): Promise<number[]> {
+  private async fit(turns: readonly ChatMessage[], options: TurnOptions, taken = 0, spare = 0): Promise<Fitting> {
     const { initial } = this.state;
     let { exchanges } = this.state;
     for (;;) {
-      const ids = await this.encode([...initial, ...exchanges.flat(), ...turns], options);
+      const encoded = await this.encode([...initial, ...exchanges.flat(), ...turns], options);
+      const isWhole = exchanges.length === this.state.exchanges.length;
+      const ids = isWhole ? inPlaceOf(this.state.encoded, this.state.ids, encoded) : encoded;
       const room = this.context - ids.length - taken;
       if (room >= spare || (exchanges.length === 0 && room >= 0)) {
-        if (exchanges.length < this.state.exchanges.length) {
-          this.state = { initial, exchanges, usage: await this.count([...initial, ...exchanges.flat()]) };
+        if (!isWhole) {
+          const kept = await this.closed([...initial, ...exchanges.flat()]);
+          this.state = { initial, exchanges, ids: kept, encoded: kept };
           this.onOverflow();
         }
-        return ids;
+        return { ids, encoded };
       }
       const least = exchanges.length === 0 ? ids : await this.encode([...initial, ...turns], options);
-      if (least.length + taken > this.context) throw this.tooLarge(least.length, await this.count([...initial, ...turns]));
+      if (least.length + taken > this.context)
+        throw this.tooLarge(least.length, (await this.closed([...initial, ...turns])).length);
       exchanges = exchanges.slice(1);
     }
   }
@@ -138,18 +163,17 @@ export class Conversation {
     return quotaExceeded(`the prompt takes ${requested} tokens, and the model has ${this.context}`, requested, this.context);
   }
 
-  private async keep(messages: readonly ChatMessage[]): Promise<void> {
+  private keep(messages: readonly ChatMessage[], { ids, encoded }: Fitting): void {
     const [first] = messages;
     const system = this.isEmpty && first.role === 'system' ? [first] : [];
     const rest = messages.slice(system.length);
     const initial = [...this.state.initial, ...system];
     const exchanges = rest.length > 0 ? [...this.state.exchanges, rest] : this.state.exchanges;
-    const usage = await this.count([...initial, ...exchanges.flat()]);
-    this.state = { initial, exchanges, usage };
+    this.state = { initial, exchanges, ids, encoded };
   }
 
-  private async count(messages: readonly ChatMessage[]): Promise<number> {
-    return messages.length === 0 ? 0 : (await this.encode(messages, { answering: false })).length;
+  private async closed(messages: readonly ChatMessage[]): Promise<readonly number[]> {
+    return messages.length === 0 ? [] : this.encode(messages, { answering: false });
   }
 
   /** Leaves the prompt in the model's cache, so that what is asked next begins there. */
@@ -179,6 +203,11 @@ export class Conversation {
       throw new DOMException(error.message, 'NotSupportedError');
     }
   }
+}
+
+/** `whole` with other ids in the place of its beginning, if that is how it begins. */
+function inPlaceOf(beginning: readonly number[], ids: readonly number[], whole: readonly number[]): readonly number[] {
+  return beginning.every((id, i) => whole[i] === id) ? [...ids, ...whole.slice(beginning.length)] : whole;
 }
 
 function plain({ role, content }: Message): ChatMessage {

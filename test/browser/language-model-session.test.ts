@@ -7,7 +7,7 @@ import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { languageModelOver } from '../../src/browser/language-model.js';
 import { Caller, type Port } from '../../src/browser/messages.js';
 import { type LoadAnswer, serveSession } from '../../src/browser/session.js';
-import { BrowserModel } from '../../src/browser.js';
+import { BrowserModel, type Timings } from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
 
 const ports: MessagePort[] = [];
@@ -18,6 +18,8 @@ afterAll(() => {
 const names = ['config.json', 'model.safetensors', 'tokenizer.model', 'chat_template.jinja'];
 const context = 256;
 let opened: BrowserModel;
+/** Of each prompt that was computed. */
+const timings: Timings[] = [];
 
 const LanguageModel = languageModelOver({
   languages: ['en'],
@@ -33,7 +35,15 @@ const LanguageModel = languageModelOver({
     }));
     const answer = await caller.call<LoadAnswer>('load', { source, options: { context, slots: 2 } });
     opened = new BrowserModel({ caller, end: () => undefined }, answer);
-    return Object.assign(opened, { contextWindow: context });
+    const generate = opened.generate.bind(opened);
+    return Object.assign(opened, {
+      contextWindow: context,
+      async *generate(...asked: Parameters<typeof generate>): ReturnType<typeof generate> {
+        const result = yield* generate(...asked);
+        timings.push(result.timings);
+        return result;
+      },
+    });
   },
 });
 
@@ -98,6 +108,24 @@ describe('LanguageModel over the embedded model', () => {
     await expect(clone.prompt('a', { responseConstraint: /(?=a)b/ })).rejects.toMatchObject({ name: 'NotSupportedError' });
     one.destroy();
     clone.destroy();
+  });
+
+  it('computes nothing twice: what a session begins with, was added and was answered', async () => {
+    const one = await LanguageModel.create({
+      initialPrompts: [{ role: 'system', content: 'You tell stories.' }],
+      samplingMode: 'most-predictable',
+    });
+    const least = async (work: Promise<unknown>): Promise<number> => {
+      const before = one.contextUsage;
+      await work;
+      const { reusedTokens } = timings.at(-1)!;
+      return before - reusedTokens;
+    };
+    expect(await least(one.append('Once there was a fox.'))).toBeLessThan(3);
+    expect(await least(one.prompt('And a well.', { responseConstraint: /[a-z ,.]{60}/ }))).toBeLessThan(3);
+    // The answer's last token, which was not computed, and what closes it.
+    expect(await least(one.prompt('And a ball.', { responseConstraint: /[a-z ,.]{10}/ }))).toBeLessThan(6);
+    one.destroy();
   });
 
   it('forgets what is old when the context is full', async () => {
