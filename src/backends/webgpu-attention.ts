@@ -65,10 +65,34 @@ function plainAttention(call: OpCall<'attention'>): Dispatch {
   };
 }
 
-/** Rows that share keys and values where there are many, and rows up to which the keys of one are shared out. */
-const blockRows = 4;
+/** Rows that attention.wgsl takes, and shares of the keys of one. */
 const fewRows = 16;
 const mostSplits = 8;
+
+interface Heads {
+  readonly query_heads: number;
+  readonly kv_heads: number;
+  readonly head_dim: number;
+}
+
+/** Workgroup memory of attention.wgsl. */
+function fewBytes({ query_heads, kv_heads, head_dim }: Heads, batch: number, makes: boolean): number {
+  const [queries, quads] = [query_heads / kv_heads, head_dim / 4];
+  const tile = queries * 512 + 1024 + batch * 2048;
+  return (
+    64 +
+    8 * queries +
+    16 * queries * quads +
+    tile +
+    4 * queries * Math.floor(128 / quads) +
+    (makes ? (queries + 2) * quads * 24 : 24)
+  );
+}
+
+/** Workgroup memory of attentionRows.wgsl. */
+function rowsBytes({ query_heads, kv_heads, head_dim }: Heads, rows: number): number {
+  return (rows * query_heads * (4 * head_dim + 512)) / kv_heads + 4096;
+}
 
 /**
  * Attention of heads that share keys; with `before` also what makes a single row's heads. Undefined where the kernel does not fit the sizes.
@@ -111,15 +135,16 @@ export function splitAttention(
   if (![made, out].every((operand) => isAligned(operand, 'vec4f'))) return undefined;
   const few = maxOf(rows) <= fewRows;
   const splits = few && !call.maybe('logsumexp') ? mostSplits : 1;
-  let block_rows = few ? 1 : blockRows;
-  const bytes = (): number => (block_rows * query_heads * (4 * head_dim + 512)) / kv_heads + 4096 + (before ? 32 * head_dim : 0);
-  while (block_rows > 1 && bytes() > call.device.workgroupBytes) block_rows /= 2;
+  // Rows that share keys; of few rows, queries whose sums meet at once.
+  let together = 4;
+  const bytes = (): number => (few ? fewBytes(constants, together, before !== undefined) : rowsBytes(constants, together));
+  while (together > 1 && bytes() > call.device.workgroupBytes) together /= 2;
   if (bytes() > call.device.workgroupBytes) return undefined;
   const heads = maxOf(rows) * query_heads;
   const parts = splits > 1 ? call.scratch(4 * heads * splits * (head_dim + 4)) : undefined;
   const dispatch: Dispatch = {
-    shader: 'attention',
-    constants: { ...constants, block_rows, splits },
+    shader: few ? 'attention' : 'attentionRows',
+    constants: { ...constants, splits, ...(few ? { batch: together } : { block_rows: together }) },
     bindings: {
       query: read(before ? null : made, 'vec4f'),
       ...headTables(before),
@@ -137,7 +162,7 @@ export function splitAttention(
       rope_rows: before ? before.size('ropeRows') : 0,
       eps: { f32: before ? before.constant('eps') : 0 },
     },
-    workgroups: (size) => [kv_heads * splits, Math.ceil(size(rows) / block_rows), 1],
+    workgroups: (size) => [kv_heads * splits, few ? size(rows) : Math.ceil(size(rows) / together), 1],
   };
   if (!parts) return { dispatch };
   const x: Operand = { ...parts, dtype: 'f32', shape: [maxOf(rows), query_heads * splits * (head_dim + 4)] };

@@ -73,6 +73,25 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
     }
   });
 
+  it('makes the heads of a token, attends and multiplies as one, as the reference does apart', async () => {
+    const build: Case['build'] = async (b) => {
+      const heads = { queryHeads: 12, kvHeads: 3, headDim: 64 };
+      const cache = b.cache(300, 3, 64, 'f16', 1);
+      const query = b.ops.qkNormRope(b.floats(1, 18 * 64, 2), heads, cache, {
+        ...{ positions: b.ints(5), kvRows: b.ints(299), rope: b.floats(8, 64, 4).buffer, eps: 1e-6 },
+        norms: { query: b.vector(64, 5), key: b.vector(64, 6) },
+      });
+      const ragged = { sequences: b.ints(0, 1, 0, 2), sequenceCount: 1, segments: b.ints(10, 150, 170, 130), segmentCount: 2 };
+      const attended = b.ops.attention(query, heads, cache, ragged);
+      b.output(b.ops.linear(attended, await b.weight(96, 768, 'q8', 7), { residual: b.floats(1, 96, 9) }));
+    };
+    const expected = (await execute(referenceBackend(), build)).results[0];
+    await withBackend({ traits: { plain: false } }, async (backend) => {
+      // An f16 key may be rounded to the other side.
+      expect(relativeError((await execute(backend, build)).results[0], expected)).toBeLessThan(2 ** -12);
+    });
+  });
+
   it('quantizes as the reference does, to the last bit', () =>
     withBackend({}, async (backend) => {
       const reference = referenceBackend();

@@ -50,9 +50,8 @@ fn quad_of_x(row: u32, quad: u32) -> vec4f {
     var sum = vec4f();
     for (var s = 0u; s < splits; s++) {
       let factor = share_factors[head * splits + s];
-      if (factor != 0.0) {
-        sum = fma(vec4f(factor), x[p.x_at + (head * splits + s) * (head_dim / 4) + quad % (head_dim / 4)], sum);
-      }
+      let part = x[p.x_at + (head * splits + s) * (head_dim / 4) + quad % (head_dim / 4)];
+      sum = select(sum, fma(vec4f(factor), part, sum), factor != 0.0);
     }
     return sum;
   }
@@ -63,16 +62,18 @@ fn quad_of_x(row: u32, quad: u32) -> vec4f {
 fn measure_shares(local: u32) {
   if (local < heads) {
     let at = p.x_at + p.inputs / 4 * splits + local * splits;
+    var shares: array<vec2f, splits>; // largest score, sum of weights
     var largest = -3.0e38;
     for (var s = 0u; s < splits; s++) {
-      largest = max(largest, x[at + s].x);
+      shares[s] = x[at + s].xy;
+      largest = max(largest, shares[s].x);
     }
     var total = 0.0;
     for (var s = 0u; s < splits; s++) {
-      total += select(exp(x[at + s].x - largest) * x[at + s].y, 0.0, x[at + s].y == 0.0);
+      total += select(exp(shares[s].x - largest) * shares[s].y, 0.0, shares[s].y == 0.0);
     }
     for (var s = 0u; s < splits; s++) {
-      share_factors[local * splits + s] = select(exp(x[at + s].x - largest) / total, 0.0, x[at + s].y == 0.0);
+      share_factors[local * splits + s] = select(exp(shares[s].x - largest) / total, 0.0, shares[s].y == 0.0);
     }
   }
   workgroupBarrier();
@@ -244,6 +245,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     }
   }
 
+  // Asked for with the first weights, though it is added last.
+  const results = teams * outs;
+  const each = select(1, 2, gate);
+  let column = workgroup.x * (results / each) + local;
+  var behind: array<f32, rows>;
+  if (has_residual && local < results / each && column < p.columns) {
+    for (var m = 0u; m < count; m++) {
+      behind[m] = residual[p.residual_at + row_of_x(first_row + m) * p.outputs + p.first + column];
+    }
+  }
+
   var w: array<vec4u, outs * depth>;
   var w_scale: array<vec2f, outs * depth>; // and minimum
   var acc: array<f32, outs * rows>;
@@ -324,16 +336,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     }
   }
 
-  const results = teams * outs;
   for (var m = 0u; m < count; m++) {
     workgroupBarrier();
     for (var j = 0u; j < outs; j++) {
       sums[lane * results + team * outs + j] = acc[j * rows + m];
     }
     workgroupBarrier();
-    const each = select(1, 2, gate);
     if (local < results / each) {
-      let column = workgroup.x * (results / each) + local;
       var value = 0.0;
       var up = 0.0;
       for (var i = 0u; i < lanes; i++) {
@@ -345,7 +354,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
           value = silu(value) * up;
         }
         if (has_residual) {
-          value += residual[p.residual_at + row_of_x(first_row + m) * p.outputs + p.first + column];
+          value += behind[m];
         }
         out[p.out_at + (first_row + m) * p.outputs + p.first + column] = value;
       }
