@@ -8,6 +8,7 @@ import { addEventHandlers } from './event-handlers.js';
 import {
   type CoreOptions,
   canonical,
+  checkRanges,
   coreOptions,
   type Dictionary,
   defaultTemperature,
@@ -139,6 +140,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
     static async create(options?: unknown): Promise<LanguageModel> {
       const given = dictionary(options, 'the options of create');
       const core = coreOptions(given);
+      checkRanges(core);
       const { initialPrompts, monitor: tell } = given;
       const prompts = initialPrompts === undefined ? [] : sequence(initialPrompts, 'initialPrompts');
       const initial = prompts.length === 0 ? [] : canonical(givenMessages(prompts), false);

@@ -137,27 +137,31 @@ interface Expected {
   readonly languages: readonly string[];
 }
 
-/** Throws `TypeError` or, on a number or a language tag that cannot be, `RangeError`. */
+/** Throws `TypeError`, and `RangeError` on a language tag that is none. */
 export function coreOptions(options: Dictionary): CoreOptions {
   const { samplingMode, temperature, topK, tools } = options;
   const numbers = temperature !== undefined || topK !== undefined;
   if (samplingMode !== undefined && numbers) throw new TypeError('give a samplingMode, or temperature and topK, not both');
   const mode =
     samplingMode === undefined ? 'balanced' : oneOf(Object.keys(samplingModes) as SamplingMode[], samplingMode, 'samplingMode');
-  const number = (value: unknown, name: string, least: number): number => {
-    const found = Number(value);
-    if (!(found >= least)) throw new RangeError(`${name} is ${found}; it must be ${least} or more`);
-    return found;
+  const given = {
+    temperature: temperature === undefined ? samplingModes[mode].temperature : Number(temperature),
+    topK: topK === undefined ? samplingModes[mode].topK : Math.floor(Number(topK)),
   };
-  const preset = samplingModes[mode];
   return {
-    temperature: temperature === undefined ? preset.temperature : Math.min(number(temperature, 'temperature', 0), maxTemperature),
-    topK: topK === undefined ? preset.topK : Math.min(Math.floor(number(topK, 'topK', 1)), maxTopK),
+    temperature: Math.min(given.temperature, maxTemperature),
+    topK: Math.min(given.topK, maxTopK),
     samplingMode: numbers ? null : mode,
     expectedInputs: expected(options.expectedInputs, 'expectedInputs'),
     expectedOutputs: expected(options.expectedOutputs, 'expectedOutputs'),
     hasTools: tools !== undefined && sequence(tools, 'tools').length > 0,
   };
+}
+
+/** Throws `RangeError` on numbers that cannot be sampled by. */
+export function checkRanges({ temperature, topK }: CoreOptions): void {
+  if (!(temperature >= 0)) throw new RangeError(`temperature is ${temperature}; it must be 0 or more`);
+  if (!(topK >= 1)) throw new RangeError(`topK is ${topK}; it must be 1 or more`);
 }
 
 function expected(value: unknown, name: string): Expected[] {

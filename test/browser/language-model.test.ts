@@ -206,13 +206,18 @@ describe('LanguageModel.create', () => {
     await expect(failing).rejects.toBeInstanceOf(DOMException);
   });
 
-  it('knows languages and kinds of content [create, availability-available]', async () => {
+  it('knows languages and kinds of content [create, availability, availability-available]', async () => {
     const { provider } = fake();
     const LanguageModel = languageModelOver(provider);
     const asked = (options: unknown) => LanguageModel.availability(options as never);
     expect(await asked({ expectedInputs: [{ type: 'text', languages: ['EN', 'en-GB'] }], expectedOutputs: [], tools: [] })).toBe(
       'downloadable',
     );
+    for (const options of [
+      { topK: -2, temperature: 7 },
+      { temperature: -0.5, initialPrompts: [3] },
+    ])
+      expect(await asked(options)).toBe('downloadable');
     for (const options of [
       { expectedInputs: [{ type: 'text', languages: ['unk'] }] },
       { expectedOutputs: [{ type: 'text', languages: ['en', 'ja'] }] },
@@ -275,6 +280,20 @@ describe('a session', () => {
     await reader.cancel();
     expect(await one.prompt('b')).toBe('ok');
     expect(one.contextUsage).toBe(usage + (await one.measureContextUsage('b')) + 2 + marks);
+  });
+
+  it('streams to loops where streams cannot be iterated', async () => {
+    const { prototype } = ReadableStream as unknown as { prototype: { [Symbol.asyncIterator]?: unknown } };
+    const own = Object.getOwnPropertyDescriptor(prototype, Symbol.asyncIterator)!;
+    delete prototype[Symbol.asyncIterator];
+    try {
+      const one = await session(fake());
+      expect((await all(one.promptStreaming('a'))).join('')).toBe('ok');
+      for await (const _ of one.promptStreaming('b')) break; // cancels it
+      expect(one.contextUsage).toBe(1 + 2 + 2 * marks);
+    } finally {
+      Object.defineProperty(prototype, Symbol.asyncIterator, own);
+    }
   });
 
   it('takes anything as text, and nothing that is no prompt [empty-inputs, append]', async () => {
