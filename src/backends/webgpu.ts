@@ -43,6 +43,8 @@ export interface WebgpuOptions {
   readonly onProgress?: (compiled: number, wanted: number) => void;
   /** Traits to go without, though the device has them: for tests. */
   readonly traits?: Partial<DeviceTraits>;
+  /** A device with no more than every GPU has: for tests. */
+  readonly leastLimits?: boolean;
 }
 
 /** Limits that are asked for as high as the adapter has them. */
@@ -55,10 +57,28 @@ const raisedLimits = [
   'maxComputeWorkgroupSizeX',
 ] as const;
 
-/** Opens a backend on a device of this adapter. @throws InputError when the adapter gives none. */
+/** What kernels are written for: WebGPU's default limits, of which adapters of its compatibility mode have less. */
+const neededLimits = {
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupStorageSize: 16384,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxStorageBufferBindingSize: 1 << 27,
+  maxBufferSize: 1 << 28,
+} as const;
+
+/** Opens a backend on a device of this adapter. @throws InputError when the adapter gives none, or has too small limits. */
 export async function webgpuBackend(adapter: GPUAdapter, options: WebgpuOptions = {}): Promise<WebgpuBackend> {
   const wanted = ['shader-f16', 'subgroups'] as GPUFeatureName[];
-  const requiredLimits = Object.fromEntries(raisedLimits.map((name) => [name, adapter.limits[name]]));
+  for (const [name, needed] of Object.entries(neededLimits) as [keyof typeof neededLimits, number][]) {
+    const has = adapter.limits[name];
+    if (has >= needed) continue;
+    throw new InputError(
+      `this GPU cannot be used: its limit ${name} is ${has}, and models need ${needed} whatever their size: compute on the CPU`,
+    );
+  }
+  const asked = options.leastLimits ? [] : raisedLimits;
+  const requiredLimits = Object.fromEntries(asked.map((name) => [name, adapter.limits[name]]));
   let device: GPUDevice;
   try {
     device = await adapter.requestDevice({

@@ -1,13 +1,15 @@
 // The key/value cache of a model and its table of rotations: allocated once, never grown. Rows are one pool; which rows belong
 // to which sequence is the engine's business.
 
+import { InputError } from '../errors.js';
 import { decodeFloat16 } from '../io/float16.js';
 import type { Backend, DeviceBuffer, HostArray, HostType } from '../tensor/backend.js';
 import type { KeyValues } from '../tensor/ops.js';
+import { bytesOf } from '../tensor/plan.js';
 import { codedHeadWords, decodeHead } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
 import { ropeTable } from './openelm.js';
-import type { CacheType } from './parameters.js';
+import { type CacheType, cacheTypes } from './parameters.js';
 
 export interface Cache {
   readonly rows: number;
@@ -17,8 +19,9 @@ export interface Cache {
   free(): void;
 }
 
-/** Room for `rows` tokens in every layer, and rotations for `positions`. Throws `ExecutionError` when memory is short. */
+/** Room for `rows` tokens in every layer, and rotations for `positions`. Throws `ExecutionError` when memory is short, `InputError` when an op would see too much at once. */
 export function createCache(backend: Backend, config: ModelConfig, rows: number, positions: number, type: CacheType): Cache {
+  checkBinding(backend, config, rows, type);
   const made: DeviceBuffer[] = [];
   const free = (): void => {
     for (const buffer of made.splice(0)) backend.free(buffer);
@@ -42,6 +45,24 @@ export function createCache(backend: Backend, config: ModelConfig, rows: number,
   const rope = create('f32', [positions, config.headDim]);
   backend.write(rope, ropeTable(positions, config.headDim, config.ropeFreqConstant));
   return { rows, layers, rope, free };
+}
+
+/** A layer's keys are seen by one op at once, for which GPUs have a limit of their own. */
+function checkBinding({ limits, name }: Backend, { layers }: ModelConfig, rows: number, type: CacheType): void {
+  const most = limits.maxBindingBytes;
+  const rowBytes = (each: CacheType): number =>
+    Math.max(...layers.map(({ kvHeads, headDim }) => kvHeads * headBytes(headDim, each)));
+  const bytes = rows * rowBytes(type);
+  if (bytes <= most) return;
+  const fits = cacheTypes.map((each) => `${Math.floor(most / rowBytes(each))} in ${each}`).join(', ');
+  throw new InputError(
+    `a cache of ${rows} tokens in ${type} takes ${bytes} bytes for the keys of a layer, but an op of the ${name} backend sees at most ${most} at once ` +
+      `(on a GPU maxStorageBufferBindingSize): ${fits} fit; take a smaller context, fewer sequences at once or another type of cache`,
+  );
+}
+
+function headBytes(headDim: number, type: CacheType): number {
+  return type === 'q8' ? 4 * codedHeadWords(headDim) : bytesOf(type, headDim);
 }
 
 /** Copies the keys and values of `count` rows to other rows of the same cache, in order with what else is queued. */

@@ -3,8 +3,10 @@
 
 import { describe, expect, it } from 'vitest';
 import { referenceBackend } from '../../src/backends/reference.js';
-import type { WebgpuBackend, WebgpuOptions } from '../../src/backends/webgpu.js';
+import { type WebgpuBackend, type WebgpuOptions, webgpuBackend } from '../../src/backends/webgpu.js';
 import { nodeWebgpuBackend } from '../../src/backends/webgpu-node.js';
+import { createCache } from '../../src/model/cache.js';
+import { configFromName } from '../../src/model/config.js';
 import type { Backend, DeviceBuffer, Executable } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { view } from '../../src/tensor/plan.js';
@@ -22,6 +24,20 @@ async function withBackend(options: WebgpuOptions, test: (backend: WebgpuBackend
     await backend.dispose();
   }
 }
+
+describe('a GPU with too small limits', () => {
+  it('is refused by the limit that it lacks', async () => {
+    const limits = {
+      maxStorageBuffersPerShaderStage: 8,
+      maxComputeWorkgroupStorageSize: 32768,
+      maxComputeInvocationsPerWorkgroup: 128,
+    };
+    const adapter = { limits, features: new Set() } as unknown as GPUAdapter;
+    await expect(webgpuBackend(adapter)).rejects.toThrow(
+      'its limit maxComputeInvocationsPerWorkgroup is 128, and models need 256 whatever their size: compute on the CPU',
+    );
+  });
+});
 
 describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
   it.each(['f32', 'q8', 'q4'] as const)('cuts %s weights by rows where a binding is limited', (dtype) =>
@@ -46,6 +62,23 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
       expect(() => backend.compile(ops.finish())).toThrow(/takes 12000 bytes at once, but this GPU binds at most 8192/);
     }),
   );
+
+  it('names the limit that a context does not fit, and what fits', () =>
+    withBackend({ leastLimits: true }, async (backend) => {
+      expect(backend.traits).toMatchObject({
+        storageBuffers: 7,
+        bindingBytes: 2 ** 27,
+        workgroupBytes: 16384,
+        workgroupSize: 256,
+      });
+      const config = configFromName('OpenELM-270M');
+      // Five heads of 64 of the last layer: 640 bytes a token in f16.
+      expect(() => createCache(backend, config, 2 ** 18, 2048, 'f16')).toThrow(
+        'a cache of 262144 tokens in f16 takes 167772160 bytes for the keys of a layer, but an op of the webgpu backend sees at most 134217728 at once ' +
+          '(on a GPU maxStorageBufferBindingSize): 104857 in f32, 209715 in f16, 394758 in q8 fit; take a smaller context',
+      );
+      createCache(backend, config, 64, 64, 'f16').free();
+    }));
 
   it('computes the same with the least that a device may have', async () => {
     const build: Case['build'] = async (b) => {
