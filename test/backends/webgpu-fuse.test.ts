@@ -74,6 +74,7 @@ async function decodeProgram(dtype: DType): Promise<Program> {
   );
   const programs: Program[] = [];
   const backend = {
+    limits: { maxBufferBytes: 2 ** 28, maxBindingBytes: 2 ** 27, threads: 1 },
     create: (type: DType, shape: readonly number[]) => made(type, shape, 'rows'),
     write: () => {},
     compile: (program: Program) => {
