@@ -3,6 +3,7 @@
 
 import { type Checkpoint, explained } from './checkpoint.js';
 import { InputError, shown } from './errors.js';
+import type { CompileElsewhere } from './infer/constraint.js';
 import { Engine, type EngineOptions } from './infer/engine.js';
 import { type Prompt, TextModel, type TextModelParts, type TextOptions, type TextPiece, type TextResult } from './infer/text.js';
 import type { LoadedModel } from './model/load.js';
@@ -177,7 +178,9 @@ export async function load(model?: string, options: LoadOptions = {}): Promise<M
   const engineOn = (on: OpenedModel): Promise<OpenedEngine> => openEngine(on, options);
   const { close, ...parts } = await engineOn(opened);
   const { tokenizer, chatTemplate } = opened;
-  return new Model({ ...parts, tokenizer, chatTemplate }, { ...opened, close }, engineOn, options.onNotice);
+  const compileElsewhere: CompileElsewhere = async (request) =>
+    (await import('./io/node/grammar-workers.js')).compileInWorker(request);
+  return new Model({ ...parts, tokenizer, chatTemplate, compileElsewhere }, { ...opened, close }, engineOn, options.onNotice);
 }
 
 /** An engine over a model, and what closes both; the model is closed when that fails. */

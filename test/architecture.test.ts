@@ -27,7 +27,7 @@ const allowed: Record<string, readonly string[]> = {
   report: [],
   'io/browser': ['io'],
   browser: ['io', 'io/browser', 'formats', 'tensor', 'tokenizer', 'model', 'train', 'infer', 'backends'],
-  'io/node': ['io', 'tokenizer', 'data', 'model', 'train', 'eval'],
+  'io/node': ['io', 'tokenizer', 'data', 'model', 'train', 'eval', 'grammar'],
   tensor: ['io'],
   backends: ['tensor', 'io'],
   tokenizer: ['io'],

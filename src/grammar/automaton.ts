@@ -3,6 +3,7 @@
 
 import { InputError } from '../errors.js';
 import { anyCharacter, characterSet, without } from './characters.js';
+import { spend } from './effort.js';
 
 export interface Step {
   readonly low: number;
@@ -41,6 +42,7 @@ export function trimmed(states: readonly State[]): Automaton {
 
 /** The states from which the end can be reached, with calls of those rules only that return. */
 export function endingStates(states: readonly State[], returns: (rule: string) => boolean = () => true): Set<number> {
+  spend(2 * states.length);
   const backwards: number[][] = states.map(() => []);
   for (const [from, { steps, calls }] of states.entries()) {
     for (const { to } of steps) backwards[to].push(from);
@@ -85,6 +87,7 @@ export function intersection(a: Automaton, b: Automaton): Automaton {
   for (let at = 0; at < pairs.length; at++) {
     const [x, y] = pairs[at].map((state, side) => (side === 0 ? a : b).states[state]);
     const steps: Step[] = [];
+    spend(2 + x.steps.length + y.steps.length);
     for (let i = 0, j = 0; i < x.steps.length && j < y.steps.length; ) {
       const [left, right] = [x.steps[i], y.steps[j]];
       const [low, high] = [Math.max(left.low, right.low), Math.min(left.high, right.high)];

@@ -4,6 +4,7 @@
 import { InputError } from '../errors.js';
 import { type Automaton, type Call, mostStates, type State, type Step, tooLarge, trimmed } from './automaton.js';
 import type { Range } from './characters.js';
+import { spend } from './effort.js';
 import type { Expression } from './expression.js';
 
 /** Steps of states in sets of several that are put together: a second or two. Repetitions in repetitions take the square of their numbers. */
@@ -21,6 +22,7 @@ export class Builder {
 
   state(): number {
     if (this.states.length >= 4 * mostStates) tooLarge();
+    spend(1);
     return this.states.push({ steps: [], calls: [], free: [] }) - 1;
   }
 
@@ -100,6 +102,7 @@ export class Builder {
       const known = ids.get(key);
       if (known !== undefined) return known;
       if (sets.length >= mostStates) tooLarge();
+      spend(8);
       ids.set(key, sets.length);
       return sets.push(closed) - 1;
     };
@@ -128,6 +131,7 @@ export class Builder {
   private closure(members: readonly number[], end: number): number[] {
     const seen = new Set(members);
     for (const member of seen) for (const next of this.states[member].free) seen.add(next);
+    spend(seen.size);
     return [...seen]
       .filter((member) => member === end || this.states[member].steps.length > 0 || this.states[member].calls.length > 0)
       .sort((a, b) => a - b);
@@ -135,6 +139,7 @@ export class Builder {
 
   private joined(members: readonly number[], idOf: (members: readonly number[]) => number): Step[] {
     const steps = members.flatMap((member) => this.states[member].steps);
+    spend(steps.length);
     const sorted = steps.sort((a, b) => a.low - b.low);
     if (sorted.every(({ low }, i) => i === 0 || low > sorted[i - 1].high))
       return sorted.map(({ low, high, to }) => ({ low, high, to: idOf([to]) }));

@@ -6,22 +6,22 @@ import { InputError } from '../errors.js';
 import { type Automaton, endingStates, keepOnly, type State } from './automaton.js';
 import { Builder, checkSize, embed, type LeafExpression } from './builder.js';
 import { type CharacterSet, characterSet, type Range, utf8Sequences, without } from './characters.js';
+import { spend } from './effort.js';
 import type { Expression, Grammar } from './expression.js';
 
-/** States of all rules, numbered through. */
+/** States of all rules, numbered through: in flat arrays, which one thread can give to another. */
 export interface CompiledGrammar {
   readonly start: number;
-  readonly states: readonly CompiledState[];
-}
-
-export interface CompiledState {
-  /** Next state by byte; -1: none. */
+  /** [states, 256]: the next state by byte; -1: none. */
   readonly next: Int16Array | Int32Array;
-  /** The first state of a called rule, and where it returns to. */
-  readonly calls: readonly { readonly start: number; readonly to: number }[];
-  readonly accepts: boolean;
-  /** Nothing comes after it but the return: whoever is called here may return further up at once. */
-  readonly last: boolean;
+  /** The calls of state i are firstCall[i] to firstCall[i + 1]. */
+  readonly firstCall: Int32Array;
+  /** [calls, 2]: the first state of a called rule, and where it returns to. */
+  readonly calls: Int32Array;
+  /** By state, 1 or 0. */
+  readonly accepts: Uint8Array;
+  /** By state: nothing comes after it but the return, so whoever is called here may return further up at once. */
+  readonly last: Uint8Array;
 }
 
 /** Which characters can be written at all: null for all of them. */
@@ -212,20 +212,22 @@ function numbered(automata: ReadonlyMap<string, Automaton>): CompiledGrammar {
     first.set(name, count);
     count += states.length;
   }
-  const Table = count < 0x8000 ? Int16Array : Int32Array;
-  const states: CompiledState[] = [];
-  for (const [name, automaton] of automata) {
-    const base = first.get(name)!;
-    for (const { steps, calls, accepts } of automaton.states) {
-      const next = new Table(256).fill(-1);
-      for (const { low, high, to } of steps) next.fill(base + to, low, high + 1);
-      states.push({
-        next,
-        calls: calls.map(({ rule, to }) => ({ start: first.get(rule)!, to: base + to })),
-        accepts,
-        last: accepts && steps.length === 0 && calls.length === 0,
-      });
+  spend(16 * count);
+  const next = new (count < 0x8000 ? Int16Array : Int32Array)(256 * count).fill(-1);
+  const firstCall = new Int32Array(count + 1);
+  const called: number[] = [];
+  const ends = new Uint8Array(count);
+  const last = new Uint8Array(count);
+  let state = 0;
+  for (const { states } of automata.values()) {
+    const base = state;
+    for (const { steps, calls, accepts } of states) {
+      for (const { low, high, to } of steps) next.fill(base + to, 256 * state + low, 256 * state + high + 1);
+      for (const { rule, to } of calls) called.push(first.get(rule)!, base + to);
+      ends[state] = accepts ? 1 : 0;
+      last[state] = accepts && steps.length === 0 && calls.length === 0 ? 1 : 0;
+      firstCall[++state] = called.length / 2;
     }
   }
-  return { start: first.get(rootName)!, states };
+  return { start: first.get(rootName)!, next, firstCall, calls: Int32Array.from(called), accepts: ends, last };
 }

@@ -6,6 +6,7 @@ import { nearest, shown } from '../errors.js';
 import { type Automaton, accepts, intersection, isEmpty } from './automaton.js';
 import { automatonOf } from './builder.js';
 import { anyCharacter } from './characters.js';
+import { spend } from './effort.js';
 import { repeat } from './expression.js';
 import type { NumberRange } from './json-number.js';
 import {
@@ -155,6 +156,7 @@ export class SchemaReader {
 
   /** Whether a value is as some of the shapes ask. */
   fits(value: unknown, shapes: readonly Shape[]): boolean {
+    spend(2 + (typeof value === 'string' ? value.length : 0));
     return shapes.some((shape) => {
       const { types, values, number, string, array, object } = shape;
       if (!types.includes(typeOf(value)) || values?.some((other) => equal(other, value)) === false) return false;

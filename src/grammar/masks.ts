@@ -25,14 +25,14 @@ export class Masks {
   private readonly walks = new Map<number, Local>();
   private kept = 0;
   private readonly masks = new Map<string, TokenMask>();
-  private readonly states: CompiledGrammar['states'];
+  private readonly grammar: CompiledGrammar;
   private readonly marks: Uint8Array;
 
   constructor(
     matcher: Matcher,
     readonly tree: TokenTree,
   ) {
-    this.states = matcher.grammar.states;
+    this.grammar = matcher.grammar;
     this.marks = new Uint8Array(tree.vocabSize);
   }
 
@@ -79,7 +79,7 @@ export class Masks {
 
   /** All tokens below the node that the state's rule, and those it calls, can read; one that ends with a call's return too. */
   private walk(start: number, node: number): Local {
-    const { states } = this;
+    const { next: table, firstCall, calls, accepts } = this.grammar;
     const { bytes, ends, depths, first, tokens } = this.tree;
     const found: number[] = [];
     const exits: number[] = [];
@@ -87,16 +87,16 @@ export class Masks {
     const begin: [state: number, node: number][] = [[start, node]];
     /** Calls and returns at a node, before its children are looked at. */
     const around = (state: number, at: number): void => {
-      const { calls, accepts } = states[state];
-      if (accepts) exits.push(at);
-      for (const call of calls) {
-        const inner = this.local(call.start, at);
+      if (accepts[state]) exits.push(at);
+      for (let i = firstCall[state]; i < firstCall[state + 1]; i++) {
+        const inner = this.local(calls[2 * i], at);
+        const returnsTo = calls[2 * i + 1];
         for (const token of listed(inner.tokens)) found.push(token);
         for (const exit of inner.exits) {
-          const name = call.to * bytes.length + exit;
+          const name = returnsTo * bytes.length + exit;
           if (seen.has(name)) continue;
           seen.add(name);
-          begin.push([call.to, exit]);
+          begin.push([returnsTo, exit]);
         }
       }
     };
@@ -109,7 +109,7 @@ export class Masks {
       path[0] = state;
       for (let at = from + 1; at < ends[from]; ) {
         const depth = depths[at] - base;
-        const to = states[path[depth - 1]].next[bytes[at]];
+        const to = table[256 * path[depth - 1] + bytes[at]];
         if (to < 0) {
           at = ends[at];
           continue;
@@ -121,8 +121,7 @@ export class Masks {
         }
         path[depth] = to;
         for (let i = first[at]; i < first[at + 1]; i++) found.push(tokens[i]);
-        const { calls, accepts } = states[to];
-        if (accepts || calls.length > 0) around(to, at);
+        if (accepts[to] || firstCall[to] < firstCall[to + 1]) around(to, at);
         at++;
       }
     }

@@ -31,10 +31,10 @@ export class Matcher {
 
   /** Where the text stands after one more byte; undefined when no text goes on like this. */
   step({ stacks }: Position, byte: number): Position | undefined {
-    const { states } = this.grammar;
+    const { next } = this.grammar;
     const reached = new Set<Stack>();
     for (const stack of this.closure(stacks)) {
-      const to = states[stack.state].next[byte];
+      const to = next[256 * stack.state + byte];
       if (to >= 0) reached.add(this.stack(to, stack.below));
     }
     return positionOf([...reached]);
@@ -52,25 +52,24 @@ export class Matcher {
 
   /** Whether the text may end here. */
   isComplete({ stacks }: Position): boolean {
-    for (const { state, below } of this.closure(stacks)) if (below === null && this.grammar.states[state].accepts) return true;
+    for (const { state, below } of this.closure(stacks)) if (below === null && this.grammar.accepts[state] === 1) return true;
     return false;
   }
 
   /** The stacks with those that calls and returns lead to before the next byte. */
   private closure(stacks: readonly Stack[]): Set<Stack> {
-    const { states } = this.grammar;
+    const { firstCall, calls, accepts } = this.grammar;
     const seen = new Set(stacks);
     for (const { state, below } of seen) {
-      const { calls, accepts } = states[state];
-      for (const { start, to } of calls) seen.add(this.called(start, to, below));
-      if (accepts && below) seen.add(below);
+      for (let i = firstCall[state]; i < firstCall[state + 1]; i++) seen.add(this.called(calls[2 * i], calls[2 * i + 1], below));
+      if (accepts[state] && below) seen.add(below);
     }
     return seen;
   }
 
   /** The stack inside of a call. What has nothing to do after it is not returned to, so that lists by recursion stay flat. */
   private called(start: number, to: number, below: Stack | null): Stack {
-    const returns = !(this.grammar.states[to].last && below !== null);
+    const returns = !(this.grammar.last[to] && below !== null);
     return this.stack(start, returns ? this.stack(to, below) : below);
   }
 

@@ -24,12 +24,12 @@ export interface TokenTree {
 const longest = 4096;
 
 export function tokenTree(vocabulary: TokenBytes): TokenTree {
-  const entries: { id: number; bytes: Uint8Array }[] = [];
+  const entries: { id: number; bytes: Uint8Array; key: string }[] = [];
   for (let id = 0; id < vocabulary.size; id++) {
     const bytes = vocabulary.bytesOf(id);
-    if (bytes && bytes.length > 0 && bytes.length <= longest) entries.push({ id, bytes });
+    if (bytes && bytes.length > 0 && bytes.length <= longest) entries.push({ id, bytes, key: String.fromCharCode(...bytes) }); // a text compares fast
   }
-  entries.sort((a, b) => compare(a.bytes, b.bytes) || a.id - b.id);
+  entries.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.id - b.id));
   const bytes: number[] = [0];
   const depths: number[] = [0];
   const ends: number[] = [0];
@@ -68,10 +68,4 @@ export function tokenTree(vocabulary: TokenBytes): TokenTree {
 export function childOf({ bytes, ends }: TokenTree, node: number, byte: number): number {
   for (let child = node + 1; child < ends[node]; child = ends[child]) if (bytes[child] === byte) return child;
   return -1;
-}
-
-function compare(a: Uint8Array, b: Uint8Array): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i] - b[i];
-  return a.length - b.length;
 }

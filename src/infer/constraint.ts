@@ -5,28 +5,19 @@
 // no part of it.
 
 import { InputError, shown } from '../errors.js';
+import { type ConstraintOptions, compileAsked, type GrammarRequest, grammarOf, onlyAsked } from '../grammar/asked.js';
 import { type CharacterSet, characterSet } from '../grammar/characters.js';
-import { compile } from '../grammar/compile.js';
+import { type CompiledGrammar, compile } from '../grammar/compile.js';
+import { TooMuchAtOnce, within } from '../grammar/effort.js';
 import type { Grammar } from '../grammar/expression.js';
-import { parseGbnf } from '../grammar/gbnf.js';
-import { parseJsonSchema } from '../grammar/json-schema.js';
 import { Masks, type TokenMask } from '../grammar/masks.js';
 import { Matcher, type Position } from '../grammar/matcher.js';
-import { regexExpression } from '../grammar/regex.js';
 import { childOf, type TokenTree, tokenTree } from '../grammar/tokens.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { Turns } from './turn.js';
 
+export type { ConstraintOptions } from '../grammar/asked.js';
 export type { TokenMask } from '../grammar/masks.js';
-
-/** What a text must be; at most one of them. */
-export interface ConstraintOptions {
-  /** A JSON text that this schema allows. */
-  readonly jsonSchema?: unknown;
-  /** What the regular expression matches, from beginning to end. */
-  readonly regex?: string;
-  /** A text of this grammar in llama.cpp's GBNF. */
-  readonly grammar?: string;
-}
 
 /** A place in a text under way. */
 export interface Place {
@@ -46,10 +37,10 @@ export class Constraint {
 
   /** Throws `InputError` when no text of the vocabulary satisfies the grammar. */
   constructor(
-    grammar: Grammar,
+    grammar: Grammar | CompiledGrammar,
     private readonly vocabulary: ConstraintVocabulary,
   ) {
-    this.matcher = new Matcher(compile(grammar, vocabulary.alphabet));
+    this.matcher = new Matcher('next' in grammar ? grammar : compile(grammar, vocabulary.alphabet));
     this.masks = new Masks(this.matcher, vocabulary.tree);
     this.spaced = vocabulary.spaced;
     this.space = childOf(vocabulary.tree, 0, 0x20);
@@ -86,7 +77,7 @@ export class Constraint {
 
   /** States of its automata. */
   get size(): number {
-    return this.matcher.grammar.states.length;
+    return this.matcher.grammar.accepts.length;
   }
 
   /** Whether the text may end here. */
@@ -117,15 +108,28 @@ export class ConstraintVocabulary {
   readonly spaced: TokenMask;
   /** What can be written at all; null: everything. */
   readonly alphabet: CharacterSet | null;
-  private readonly bytes: (Uint8Array | undefined)[];
 
   /** `size`: ids of the model, those without a piece too. */
-  constructor(tokenizer: Tokenizer, size: number) {
-    this.bytes = Array.from({ length: size }, (_, id) => tokenizer.bytesOf(id));
+  constructor(
+    tokenizer: Tokenizer,
+    size: number,
+    private readonly bytes = Array.from({ length: size }, (_, id) => tokenizer.bytesOf(id)),
+  ) {
     this.tree = tokenTree({ size, bytesOf: (id) => this.bytes[id] });
     this.spaced = new Uint32Array(Math.ceil(size / 32));
     for (let id = 0; id < size; id++) if (tokenizer.losesSpace(id)) this.spaced[id >>> 5] |= 1 << (id & 31);
     this.alphabet = tokenizer.hasBytes ? null : alphabetOf(this.bytes);
+  }
+
+  /** The same, with pauses for others. */
+  static async inTurns(tokenizer: Tokenizer, size: number): Promise<ConstraintVocabulary> {
+    const turns = new Turns();
+    const bytes: (Uint8Array | undefined)[] = [];
+    for (let id = 0; id < size; id++) {
+      bytes.push(tokenizer.bytesOf(id));
+      if (id % 512 === 0) await turns.rest();
+    }
+    return new ConstraintVocabulary(tokenizer, size, bytes);
   }
 
   bytesOf(id: number): Uint8Array | undefined {
@@ -143,46 +147,69 @@ function alphabetOf(bytes: readonly (Uint8Array | undefined)[]): CharacterSet {
   return characterSet(characters);
 }
 
+/** Compiles a grammar that is much work where nobody waits for this thread. */
+export type CompileElsewhere = (request: GrammarRequest) => Promise<CompiledGrammar>;
+
+/** Units (`effort.ts`) that are done at once where there is an elsewhere: 10 to 20 ms. Usual schemas are done by then. */
+const mostAtOnce = 20_000;
+
 /** Constraints by what was asked for, the last ones kept with all that they have found out. */
 export class Constraints {
   private readonly made = new Map<string, Constraint>();
-  private vocabulary?: ConstraintVocabulary;
+  private readonly underWay = new Map<string, Promise<Constraint>>();
+  private vocabulary?: Promise<ConstraintVocabulary>;
 
   constructor(
     private readonly tokenizer: Tokenizer,
     private readonly vocabSize: number,
+    private readonly elsewhere?: CompileElsewhere,
   ) {}
 
   /** Undefined when nothing is asked. Throws `InputError` on more than one, and on what is malformed or not supported. */
-  of({ jsonSchema, regex, grammar }: ConstraintOptions): Constraint | undefined {
-    const asked = Object.entries({ jsonSchema, regex, grammar }).filter(([, value]) => value !== undefined);
-    if (asked.length === 0) return undefined;
-    if (asked.length > 1)
-      throw new InputError(`${asked.map(([name]) => name).join(' and ')} were given; a text is held to one of them`);
-    const key = JSON.stringify(asked[0]);
-    let constraint = this.made.get(key);
-    if (!constraint) {
-      this.vocabulary ??= new ConstraintVocabulary(this.tokenizer, this.vocabSize);
-      constraint = new Constraint(grammarOf({ jsonSchema, regex, grammar }), this.vocabulary);
-    }
+  async of(asked: ConstraintOptions): Promise<Constraint | undefined> {
+    const only = onlyAsked(asked);
+    if (!only) return undefined;
+    const key = JSON.stringify(only);
+    const made = this.made.get(key) ?? (await (this.underWay.get(key) ?? this.make(key)));
     this.made.delete(key);
-    this.made.set(key, constraint);
+    this.made.set(key, made);
     let states = 0;
     for (const [name, { size }] of [...this.made].reverse()) {
       states += size;
       if (states > mostStates && name !== key) this.made.delete(name);
     }
-    return constraint;
+    return made;
+  }
+
+  private make(key: string): Promise<Constraint> {
+    const [name, value] = JSON.parse(key) as [string, unknown]; // what another thread can be given
+    this.vocabulary ??= ConstraintVocabulary.inTurns(this.tokenizer, this.vocabSize);
+    const making = this.vocabulary.then(async (vocabulary) => {
+      const grammar = await this.compiled({ asked: { [name]: value }, alphabet: vocabulary.alphabet });
+      return new Constraint(grammar, vocabulary);
+    });
+    this.underWay.set(key, making);
+    const over = (): void => void this.underWay.delete(key);
+    making.then(over, over);
+    return making;
+  }
+
+  private async compiled(request: GrammarRequest): Promise<CompiledGrammar> {
+    if (!this.elsewhere) return compileAsked(request);
+    try {
+      return within(mostAtOnce, () => compileAsked(request));
+    } catch (error) {
+      if (!(error instanceof TooMuchAtOnce)) throw error;
+    }
+    return this.elsewhere(request).catch((error: unknown) => {
+      if (error instanceof InputError) throw error;
+      return compileAsked(request); // no thread is to be had
+    });
   }
 }
 
 /** States of all constraints that are kept: a kilobyte each, or half of one. */
 const mostStates = 100_000;
-
-function grammarOf({ jsonSchema, regex, grammar }: ConstraintOptions, file?: string): Grammar {
-  if (regex !== undefined) return { root: regexExpression(regex), rules: new Map() };
-  return grammar !== undefined ? parseGbnf(grammar, file) : parseJsonSchema(jsonSchema, file);
-}
 
 /** Reads a schema or a grammar as what makes it into a constraint later does, which no longer knows the file. Throws `InputError` that names it. */
 export function checkConstraint(options: ConstraintOptions, file: string): void {

@@ -5,7 +5,7 @@ import { InputError, shown } from '../errors.js';
 import { checkOptions, oneOf, type Rule, type Rules, rules, wholeFrom } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { type ChatMessage, definesTools, encodeConversation, type Tools } from './chat.js';
-import { type Constraint, type ConstraintOptions, Constraints } from './constraint.js';
+import { type CompileElsewhere, type Constraint, type ConstraintOptions, Constraints } from './constraint.js';
 import { mostDrafts } from './drafts.js';
 import type {
   EmbedOptions,
@@ -172,6 +172,8 @@ export interface TextModelParts {
   readonly chatTemplate?: string;
   /** Where there are files. */
   readonly promptCaching?: PromptCaching;
+  /** Where there are other threads. */
+  readonly compileElsewhere?: CompileElsewhere;
 }
 
 export class TextModel {
@@ -237,7 +239,7 @@ export class TextModel {
     checkOptions('the options of the generation', options, textRules);
     const matcher = new StopMatcher(typeof options.stop === 'string' ? [options.stop] : (options.stop ?? []));
     const { jsonSchema, regex, grammar, begun = '', promptCache, ...others } = options;
-    const whole = this.constraintOf({ jsonSchema, regex, grammar });
+    const whole = await this.constraintOf({ jsonSchema, regex, grammar });
     const constraint = begun === '' ? whole : whole?.from(begun);
     const promptIds = await this.encodePrompt(prompt);
     const caching = promptCache === undefined ? undefined : this.parts.promptCaching;
@@ -362,9 +364,9 @@ export class TextModel {
     return { ids, heads: weights.length / ids.length ** 2, weights };
   }
 
-  private constraintOf(options: ConstraintOptions): Constraint | undefined {
+  private async constraintOf(options: ConstraintOptions): Promise<Constraint | undefined> {
     if (Object.values(options).every((value) => value === undefined)) return undefined;
-    this.constraints ??= new Constraints(this.tokenizer, this.engine.model.config.vocabSize);
+    this.constraints ??= new Constraints(this.tokenizer, this.engine.model.config.vocabSize, this.parts.compileElsewhere);
     return this.constraints.of(options);
   }
 

@@ -4,7 +4,9 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { compileAsked, type GrammarRequest } from '../../src/grammar/asked.js';
 import { compile } from '../../src/grammar/compile.js';
+import { TooMuchAtOnce, within } from '../../src/grammar/effort.js';
 import type { Grammar } from '../../src/grammar/expression.js';
 import { parseGbnf } from '../../src/grammar/gbnf.js';
 import { parseJsonSchema } from '../../src/grammar/json-schema.js';
@@ -13,6 +15,7 @@ import { regexExpression } from '../../src/grammar/regex.js';
 import { load } from '../../src/index.js';
 import { Constraint, Constraints, ConstraintVocabulary, type Place } from '../../src/infer/constraint.js';
 import { uniform } from '../../src/infer/random.js';
+import { compileInWorker } from '../../src/io/node/grammar-workers.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.js';
@@ -192,15 +195,44 @@ describe('a constraint', () => {
     expect(finished).toBeGreaterThan(40);
   });
 
-  it('refuses what a vocabulary cannot write, and more than one wish', () => {
+  it('refuses what a vocabulary cannot write, and more than one wish', async () => {
     const { tokenizer } = vocabularies.get('no bytes')!;
     const constraints = new Constraints(tokenizer, tokenizer.vocabSize);
-    expect(() => constraints.of({ regex: 'Ж+' })).toThrow('no text satisfies the grammar that this vocabulary can write');
-    expect(() => constraints.of({ regex: 'a', grammar: 'root ::= "a"' })).toThrow(
+    await expect(constraints.of({ regex: 'Ж+' })).rejects.toThrow('no text satisfies the grammar that this vocabulary can write');
+    await expect(constraints.of({ regex: 'a', grammar: 'root ::= "a"' })).rejects.toThrow(
       'regex and grammar were given; a text is held to one of them',
     );
-    expect(constraints.of({})).toBeUndefined();
-    expect(constraints.of({ regex: 'a|Ж' })).toBe(constraints.of({ regex: 'a|Ж' }));
+    expect(await constraints.of({})).toBeUndefined();
+    expect(await constraints.of({ regex: 'a|Ж' })).toBe(await constraints.of({ regex: 'a|Ж' }));
+  });
+
+  it('is made in another thread where it is much work, once, the same as here', async () => {
+    const { tokenizer, vocabulary } = vocabularies.get('no bytes')!;
+    const requests: GrammarRequest[] = [];
+    const constraints = new Constraints(tokenizer, tokenizer.vocabSize, (request) => {
+      requests.push(request);
+      return compileInWorker(request);
+    });
+    // What this thread does itself is counted in units, and never more than so many.
+    expect(
+      await constraints.of({ jsonSchema: { type: 'object', properties: { a: { type: 'string', maxLength: 9 } } } }),
+    ).toBeDefined();
+    expect(requests).toEqual([]);
+    const jsonSchema = { type: 'array', items: { type: 'string', maxLength: 900 }, minItems: 2, maxItems: 3 };
+    const [one, other] = await Promise.all([constraints.of({ jsonSchema }), constraints.of({ jsonSchema })]);
+    expect(one).toBe(other);
+    expect(requests).toHaveLength(1);
+    expect(() => within(20_000, () => compileAsked(requests[0]))).toThrow(TooMuchAtOnce);
+    const here = compileAsked(requests[0]);
+    const there = await compileInWorker(requests[0]);
+    for (const table of ['next', 'firstCall', 'calls', 'accepts', 'last'] as const)
+      expect(Buffer.compare(Buffer.from(there[table].buffer), Buffer.from(here[table].buffer)), table).toBe(0);
+    expect(one!.size).toBe(here.accepts.length);
+    expect(one!.allowed(one!.start, [])).toEqual(new Constraint(here, vocabulary).allowed(one!.start, []));
+    // What is found out there only is said as here.
+    const endless = constraints.of({ grammar: 'root ::= root "a" | [a-z]{0,2000}' });
+    await expect(endless).rejects.toThrow(/begins with itself/);
+    expect(requests).toHaveLength(2);
   });
 });
 

@@ -1,11 +1,11 @@
 // Processes texts in worker threads. Blocks are answered in the order in which they were asked for, whichever thread is done
 // first, so the number of threads changes nothing but the time. Idle threads do not keep the process alive.
 
-import { createRequire } from 'node:module';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { ProcessedBlock, ProcessOptions, TextProcessor } from '../../data/process.js';
 import { InputError } from '../../errors.js';
 import type { NamedBytes } from '../bytes.js';
+import { startWorker } from './workers.js';
 
 export interface Setup {
   readonly tokenizer: NamedBytes;
@@ -47,7 +47,7 @@ export function workerProcessor(setup: Setup, threads: number): TextProcessor {
     else reject(answer.isInput ? new InputError(answer.error) : new Error(answer.error));
   };
   const workers = Array.from({ length: threads }, () => {
-    const worker = startWorker(setup);
+    const worker = startWorker('text-worker', setup);
     worker.unref();
     worker.on('message', (answer: Answer) => settle(worker, answer));
     worker.on('error', (error) => fail(worker, error));
@@ -70,15 +70,4 @@ export function workerProcessor(setup: Setup, threads: number): TextProcessor {
       await Promise.all(workers.map((worker) => worker.terminate()));
     },
   };
-}
-
-function startWorker(workerData: Setup): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./text-worker.js', import.meta.url), { workerData });
-  // From the sources (tests, benchmarks) a thread has to load its own reader of TypeScript.
-  const loader = createRequire(import.meta.url)
-    .resolve('tsx/esm/api')
-    .replace(/cjs$/, 'mjs');
-  const script = new URL('./text-worker.ts', import.meta.url).href;
-  const start = `import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(script)}); })`;
-  return new Worker(start, { eval: true, workerData });
 }
