@@ -483,16 +483,17 @@ cases.push(
   { op: 'copy', name: 'plain', tolerance: exact, build: (b) => b.output(b.floats(7, 19, 27)) },
   ...([19, 64] as const).map(
     (columns): Case => ({
-      op: columns === 64 ? 'unpackBf16' : 'packBf16',
+      op: columns === 64 ? 'unpackInt16' : 'packInt16',
       name: `there and back, ${columns} columns`,
       tolerance: exact,
       build: (b) => {
         const x = b.floats(7, columns, 28);
-        // Ties to even on either side, the largest that does not overflow, the smallest.
-        const bits = Uint32Array.of(0x3f808000, 0x3f818000, 0x3f808001, 0x7f7f7fff, 1);
-        b.backend.write(x.buffer, new Float32Array(bits.buffer));
-        const packed = b.ops.packBf16(x);
-        b.output(b.ops.unpackBf16(packed, 7, columns));
+        // A tie, to even, beside what sets the scale; a group of nothing; the smallest, which become nothing.
+        b.backend.write(x.buffer, Float32Array.of(32767, 0.5, 1.5, -2.5));
+        b.backend.write(x.buffer, new Float32Array(columns), columns);
+        b.backend.write(x.buffer, new Float32Array(columns).fill(1e-40), 2 * columns);
+        const packed = b.ops.packInt16(x);
+        b.output(b.ops.unpackInt16(packed, 7, columns));
       },
     }),
   ),

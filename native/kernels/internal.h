@@ -105,8 +105,8 @@ int gather_rows_run(const Record&, int stage, int chunk, int chunks);
 int argmax_run(const Record&, int stage, int chunk, int chunks);
 int token_logprob_run(const Record&, int stage, int chunk, int chunks);
 int copy_run(const Record&, int stage, int chunk, int chunks);
-int pack_bf16_run(const Record&, int stage, int chunk, int chunks);
-int unpack_bf16_run(const Record&, int stage, int chunk, int chunks);
+int pack_int16_run(const Record&, int stage, int chunk, int chunks);
+int unpack_int16_run(const Record&, int stage, int chunk, int chunks);
 // the gradients of linear: gemm.cc
 size_t input_grad_scratch(const Record&);
 int input_grad_repeats(const Record&);

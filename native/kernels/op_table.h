@@ -1,8 +1,8 @@
 // Generated from src/tensor/optable.ts by `npm run generate`: do not edit.
 #pragma once
 namespace openelm {
-constexpr const char* kAbiHash = "bccce4d5";
-enum OpId { op_embedding, op_rmsNorm, op_linear, op_qkNormRope, op_attention, op_swiglu, op_silu, op_gatherRows, op_argmax, op_tokenLogprob, op_copy, op_packBf16, op_unpackBf16, op_dropout, op_scaleColumns, op_doraFactors, op_embeddingGrad, op_rmsNormGrad, op_linearInputGrad, op_linearWeightGrad, op_qkNormRopeGrad, op_attentionGrad, op_swigluGrad, op_siluGrad, op_scaleColumnsGrad, op_doraFactorsGrad, op_crossEntropy, op_preferenceLoss, op_globalNorm, op_adamw, op_count };
+constexpr const char* kAbiHash = "eb8758b5";
+enum OpId { op_embedding, op_rmsNorm, op_linear, op_qkNormRope, op_attention, op_swiglu, op_silu, op_gatherRows, op_argmax, op_tokenLogprob, op_copy, op_packInt16, op_unpackInt16, op_dropout, op_scaleColumns, op_doraFactors, op_embeddingGrad, op_rmsNormGrad, op_linearInputGrad, op_linearWeightGrad, op_qkNormRopeGrad, op_attentionGrad, op_swigluGrad, op_siluGrad, op_scaleColumnsGrad, op_doraFactorsGrad, op_crossEntropy, op_preferenceLoss, op_globalNorm, op_adamw, op_count };
 namespace embedding_op {
 enum Operand { table_, ids_, out_ };
 constexpr bool is_operand(Operand) { return true; }
@@ -69,13 +69,13 @@ constexpr bool is_operand(Operand) { return true; }
 enum Int { i_rows_, i_columns_ };
 enum Float {  };
 }
-namespace packBf16_op {
+namespace packInt16_op {
 enum Operand { x_, packed_ };
 constexpr bool is_operand(Operand) { return true; }
 enum Int { i_rows_, i_columns_ };
 enum Float {  };
 }
-namespace unpackBf16_op {
+namespace unpackInt16_op {
 enum Operand { packed_, out_ };
 constexpr bool is_operand(Operand) { return true; }
 enum Int { i_rows_, i_columns_ };
@@ -184,5 +184,5 @@ enum Int { i_count_ };
 enum Float { f_beta1_, f_beta2_, f_eps_, f_weightDecay_ };
 }
 struct OpSize { const char* name; int operands, ints, floats; };
-constexpr OpSize kOpSizes[] = {{"embedding", 3, 3, 0}, {"rmsNorm", 3, 2, 1}, {"linear", 4, 4, 0}, {"qkNormRope", 9, 6, 1}, {"attention", 7, 7, 1}, {"swiglu", 2, 2, 0}, {"silu", 2, 2, 0}, {"gatherRows", 3, 3, 0}, {"argmax", 2, 2, 0}, {"tokenLogprob", 3, 2, 0}, {"copy", 2, 2, 0}, {"packBf16", 2, 2, 0}, {"unpackBf16", 2, 2, 0}, {"dropout", 3, 5, 1}, {"scaleColumns", 5, 3, 0}, {"doraFactors", 6, 3, 1}, {"embeddingGrad", 3, 4, 0}, {"rmsNormGrad", 6, 2, 1}, {"linearInputGrad", 4, 3, 0}, {"linearWeightGrad", 3, 3, 0}, {"qkNormRopeGrad", 12, 6, 1}, {"attentionGrad", 11, 7, 1}, {"swigluGrad", 2, 2, 0}, {"siluGrad", 2, 2, 0}, {"scaleColumnsGrad", 7, 3, 0}, {"doraFactorsGrad", 3, 1, 0}, {"crossEntropy", 8, 3, 2}, {"preferenceLoss", 5, 3, 2}, {"globalNorm", 2, 1, 1}, {"adamw", 6, 1, 4}};
+constexpr OpSize kOpSizes[] = {{"embedding", 3, 3, 0}, {"rmsNorm", 3, 2, 1}, {"linear", 4, 4, 0}, {"qkNormRope", 9, 6, 1}, {"attention", 7, 7, 1}, {"swiglu", 2, 2, 0}, {"silu", 2, 2, 0}, {"gatherRows", 3, 3, 0}, {"argmax", 2, 2, 0}, {"tokenLogprob", 3, 2, 0}, {"copy", 2, 2, 0}, {"packInt16", 2, 2, 0}, {"unpackInt16", 2, 2, 0}, {"dropout", 3, 5, 1}, {"scaleColumns", 5, 3, 0}, {"doraFactors", 6, 3, 1}, {"embeddingGrad", 3, 4, 0}, {"rmsNormGrad", 6, 2, 1}, {"linearInputGrad", 4, 3, 0}, {"linearWeightGrad", 3, 3, 0}, {"qkNormRopeGrad", 12, 6, 1}, {"attentionGrad", 11, 7, 1}, {"swigluGrad", 2, 2, 0}, {"siluGrad", 2, 2, 0}, {"scaleColumnsGrad", 7, 3, 0}, {"doraFactorsGrad", 3, 1, 0}, {"crossEntropy", 8, 3, 2}, {"preferenceLoss", 5, 3, 2}, {"globalNorm", 2, 1, 1}, {"adamw", 6, 1, 4}};
 }  // namespace openelm

@@ -255,33 +255,59 @@ int copy_run(const Record& r, int, int chunk, int chunks) {
   return kOk;
 }
 
-// Rows of bf16 begin at whole words.
+// A row in 16 bits: a scale for each kCodes elements, then their codes, two to a word.
+constexpr int64_t kCodes = 64;
+struct PackedRow {
+  float* scales;
+  int16_t* codes;
+};
 template <class Name>
-static bfloat_t* bf16_row(const Record& r, Name operand, int64_t m, int64_t columns) {
-  return (bfloat_t*)(floats(r, operand) + m * ((columns + 1) / 2));
+static PackedRow packed_row(const Record& r, Name operand, int64_t m, int64_t columns) {
+  const int64_t groups = up(columns, kCodes);
+  float* row = floats(r, operand) + m * (groups + up(columns, 2));
+  return {row, (int16_t*)(row + groups)};
 }
 
-int pack_bf16_run(const Record& r, int, int chunk, int chunks) {
-  using namespace packBf16_op;
+int pack_int16_run(const Record& r, int, int chunk, int chunks) {
+  using namespace packInt16_op;
+  constexpr float kRound = 0x1.8p23f;   // added, it leaves the nearest whole number in the lowest bits
   Range range = part(r.ints[i_rows_], chunk, chunks);
   const int64_t n = r.ints[i_columns_];
   for (int64_t m = range.begin; m < range.end; m++) {
-    const float* x = floats(r, x_) + m * n;
-    bfloat_t* packed = bf16_row(r, packed_, m, n);
-    for (int64_t i = 0; i < n; i++) set_element(packed + i, x[i]);
-    if (n % 2) packed[n].v = 0;
+    const PackedRow row = packed_row(r, packed_, m, n);
+    for (int64_t at = 0; at < n; at += kCodes) {
+      const float* x = floats(r, x_) + m * n + at;
+      const int64_t count = smaller(kCodes, n - at);
+      vf most = {};
+      by_vectors(count, [&](int64_t i, auto get, auto) { most = vmax(vabs(get(x + i)), most); });
+      const float top = largest(most), inverse = top > 1e-30f ? 32767 / top : 0;
+      row.scales[at / kCodes] = top / 32767;
+      int64_t i = 0;
+      for (; i + W <= count; i += W) *(vs_memory*)(row.codes + at + i) = __builtin_convertvector(bits(load(x + i) * inverse + splat(kRound)), vs_memory);
+      for (; i < count; i++) {
+        const float rounded = x[i] * inverse + kRound;
+        memcpy(row.codes + at + i, &rounded, 2);
+      }
+    }
+    if (n % 2) row.codes[n] = 0;
   }
   return kOk;
 }
 
-int unpack_bf16_run(const Record& r, int, int chunk, int chunks) {
-  using namespace unpackBf16_op;
+int unpack_int16_run(const Record& r, int, int chunk, int chunks) {
+  using namespace unpackInt16_op;
   Range range = part(r.ints[i_rows_], chunk, chunks);
   const int64_t n = r.ints[i_columns_];
   for (int64_t m = range.begin; m < range.end; m++) {
-    const bfloat_t* packed = bf16_row(r, packed_, m, n);
-    float* out = floats(r, out_) + m * n;
-    for (int64_t i = 0; i < n; i++) out[i] = element(packed + i);
+    const PackedRow row = packed_row(r, packed_, m, n);
+    for (int64_t at = 0; at < n; at += kCodes) {
+      float* out = floats(r, out_) + m * n + at;
+      const float scale = row.scales[at / kCodes];
+      const int64_t count = smaller(kCodes, n - at);
+      int64_t i = 0;
+      for (; i + W <= count; i += W) store(out + i, to_float(__builtin_convertvector(*(const vs_memory*)(row.codes + at + i), vi)) * scale);
+      for (; i < count; i++) out[i] = (float)row.codes[at + i] * scale;
+    }
   }
   return kOk;
 }

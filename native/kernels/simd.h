@@ -49,6 +49,7 @@ typedef int32_t vi_memory __attribute__((vector_size(W * 4), aligned(4), may_ali
 typedef uint16_t vh __attribute__((vector_size(W * 2)));
 typedef int8_t vb_memory __attribute__((vector_size(W), aligned(1), may_alias));
 typedef uint16_t vh_memory __attribute__((vector_size(W * 2), aligned(2), may_alias));
+typedef int16_t vs_memory __attribute__((vector_size(W * 2), aligned(2), may_alias));
 
 INLINE vf splat(float x) { return x - (vf){}; }
 INLINE vi splat_int(int32_t x) { return x - (vi){}; }

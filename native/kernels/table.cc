@@ -51,8 +51,8 @@ static constexpr KernelTable filled() {
   t.ops[op_argmax] = {1, nullptr, ROWS_OF(argmax), argmax_run, nullptr};
   t.ops[op_tokenLogprob] = {1, nullptr, ROWS_OF(tokenLogprob), token_logprob_run, nullptr};
   t.ops[op_copy] = {1, nullptr, ROWS_OF(copy), copy_run, nullptr};
-  t.ops[op_packBf16] = {1, nullptr, ROWS_OF(packBf16), pack_bf16_run, nullptr};
-  t.ops[op_unpackBf16] = {1, nullptr, ROWS_OF(unpackBf16), unpack_bf16_run, nullptr};
+  t.ops[op_packInt16] = {1, nullptr, ROWS_OF(packInt16), pack_int16_run, nullptr};
+  t.ops[op_unpackInt16] = {1, nullptr, ROWS_OF(unpackInt16), unpack_int16_run, nullptr};
   t.ops[op_dropout] = {1, nullptr, dropout_chunks, dropout_run, nullptr};
   t.ops[op_scaleColumns] = {1, nullptr, ROWS_OF(scaleColumns), scale_columns_run, nullptr};
   t.ops[op_doraFactors] = {1, nullptr, dora_factors_chunks, dora_factors_run, nullptr};

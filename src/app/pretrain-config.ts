@@ -49,7 +49,7 @@ export const pretrainSchema = z.strictObject({
     .default(false)
     .describe('Computes what is inside a layer again on the way back: less memory, a quarter slower.'),
   activation_storage: z
-    .enum(['f32', 'bf16'])
+    .enum(['f32', 'int16'])
     .default('f32')
     .describe('How what is inside the layers is kept for the way back; with activation_checkpointing it is not kept at all.'),
   skip_bad_steps: z.boolean().default(false).describe('Passes over steps whose gradient is not finite, instead of ending.'),

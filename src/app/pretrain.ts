@@ -172,7 +172,7 @@ async function trainIn(
     if (!isOutOfMemory(error)) throw error;
     const { batch_size: rows, data } = config;
     throw new InputError(
-      `not enough memory for ${rows / ranks.size} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_storage: bf16 or activation_checkpointing`,
+      `not enough memory for ${rows / ranks.size} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_storage: int16 or activation_checkpointing`,
     );
   } finally {
     await backend.dispose();

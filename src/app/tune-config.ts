@@ -139,7 +139,10 @@ export const tuneSchema = z.strictObject({
   z_loss: z.number().min(0).default(0),
   label_smoothing: z.number().min(0).max(0.99).default(0),
   activation_checkpointing: z.boolean().default(false),
-  activation_storage: z.enum(['f32', 'bf16']).default('f32'),
+  activation_storage: z
+    .enum(['f32', 'int16'])
+    .optional()
+    .describe('How what is inside the layers is kept for the way back (default: int16 with an adapter, else f32).'),
   skip_bad_steps: z.boolean().default(false),
   optimizer: z
     .strictObject({

@@ -282,7 +282,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
         ...{ model, parameters, objective: task.objective(learning) },
         optimizer: tuneOptimizer(config),
         activationCheckpointing: config.activation_checkpointing,
-        activationStorage: config.activation_storage,
+        activationStorage: config.activation_storage ?? (config.adapter === 'none' ? 'f32' : 'int16'),
       };
       return { learning, ...openLearner(backend, parts, ranks.collective, config.parallel) };
     });
@@ -320,7 +320,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
   } catch (error) {
     if (!isOutOfMemory(error)) throw error;
     throw new InputError(
-      `not enough memory for ${plan.limits.maxRows} tokens at once: lower batch_size and raise accumulation, lower data.max_length, or set activation_storage: bf16 or activation_checkpointing`,
+      `not enough memory for ${plan.limits.maxRows} tokens at once: lower batch_size and raise accumulation, lower data.max_length, or set activation_storage: int16 or activation_checkpointing`,
     );
   } finally {
     await backend.dispose();

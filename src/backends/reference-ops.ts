@@ -1,7 +1,6 @@
 // The living definition of every op, in plain TypeScript: sums in double precision, results rounded to f32. The conformance
 // suite judges every other backend against this file. Written to be read, not to be fast.
 
-import { decodeBfloat16, encodeBfloat16 } from '../io/float16.js';
 import { groupSize, type QuantizedRow, quantizeActivations } from '../tensor/quantize.js';
 import { referenceAdapters } from './reference-adapters.js';
 import { loadHead, normalize, outside, type ReferenceOps, rotate, sequencesOf, sigmoid, storeHead } from './reference-call.js';
@@ -170,22 +169,31 @@ export const referenceOps: ReferenceOps = {
     call.floats('out').set(call.floats('x').subarray(0, rows * columns));
   },
 
-  packBf16(call) {
+  packInt16(call) {
     const { rows, columns } = call.sizes;
-    const [x, packed] = [call.floats('x'), halves(call.floats('packed'))];
-    const stride = columns + (columns % 2);
+    const packed = packedRows(call.floats('packed'), columns);
     for (let r = 0; r < rows; r++) {
-      encodeBfloat16(x.subarray(r * columns, (r + 1) * columns), packed.subarray(r * stride, r * stride + columns));
-      if (columns % 2) packed[r * stride + columns] = 0;
+      const { scales, codes } = packed(r);
+      for (let g = 0; g < scales.length; g++) {
+        const x = call.floats('x').subarray(r * columns + 64 * g, r * columns + Math.min(64 * g + 64, columns));
+        const largest = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+        const inverse = largest > 1e-30 ? Math.fround(32767 / largest) : 0;
+        scales[g] = largest / 32767;
+        // Rounded to the nearest, of two the even one.
+        for (const [i, value] of x.entries())
+          codes[64 * g + i] = Math.fround(Math.fround(value * inverse) + 1.5 * 2 ** 23) - 1.5 * 2 ** 23;
+      }
+      if (columns % 2) codes[columns] = 0;
     }
   },
 
-  unpackBf16(call) {
+  unpackInt16(call) {
     const { rows, columns } = call.sizes;
-    const [packed, out] = [halves(call.floats('packed')), call.floats('out')];
-    const stride = columns + (columns % 2);
+    const packed = packedRows(call.floats('packed'), columns);
+    const out = call.floats('out');
     for (let r = 0; r < rows; r++) {
-      decodeBfloat16(packed.subarray(r * stride, r * stride + columns), out.subarray(r * columns, (r + 1) * columns));
+      const { scales, codes } = packed(r);
+      for (let i = 0; i < columns; i++) out[r * columns + i] = codes[i] * scales[i >> 6];
     }
   },
 
@@ -193,9 +201,13 @@ export const referenceOps: ReferenceOps = {
   ...referenceGradients,
 };
 
-/** The same memory, two to a word. */
-function halves(words: Float32Array): Uint16Array {
-  return new Uint16Array(words.buffer, words.byteOffset, 2 * words.length);
+/** A row of packed values: the scales of its groups of 64, and its codes. */
+function packedRows(words: Float32Array, columns: number): (row: number) => { scales: Float32Array; codes: Int16Array } {
+  const [groups, pairs] = [Math.ceil(columns / 64), Math.ceil(columns / 2)];
+  return (row) => {
+    const scales = words.subarray(row * (groups + pairs), row * (groups + pairs) + groups);
+    return { scales, codes: new Int16Array(words.buffer, scales.byteOffset + 4 * groups, 2 * pairs) };
+  };
 }
 
 function silu(x: number): number {

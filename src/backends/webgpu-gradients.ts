@@ -215,22 +215,22 @@ const planScaleColumnsGrad: Planner<'scaleColumnsGrad'> = (call) => {
   return [dx, ...columnSums(call, { ...sizes, a: dout, b: x, factors: null, out: tableGrad, accumulate: false })];
 };
 
-const planPackBf16: Planner<'packBf16'> = (call) => {
+const planPackInt16: Planner<'packInt16'> = (call) => {
   const [rows, columns] = [call.size('rows'), call.fixed('columns')];
   return [
     {
-      shader: 'packBf16',
-      bindings: { x: read(call.operand('x'), 'u32'), packed: written(call.operand('packed'), 'u32') },
+      shader: 'packInt16',
+      bindings: { x: read(call.operand('x')), packed: written(call.operand('packed'), 'u32') },
       uniforms: { rows, columns },
-      workgroups: (now) => [Math.ceil((now(rows) * Math.ceil(columns / 2)) / lanes), 1, 1],
+      workgroups: (now) => [Math.ceil((now(rows) * Math.ceil(columns / 64)) / lanes), 1, 1],
     },
   ];
 };
 
-const planUnpackBf16: Planner<'unpackBf16'> = (call) => [
+const planUnpackInt16: Planner<'unpackInt16'> = (call) => [
   perElement({
-    shader: 'unpackBf16',
-    bindings: { packed: read(call.operand('packed'), 'u32'), out: written(call.operand('out'), 'u32') },
+    shader: 'unpackInt16',
+    bindings: { packed: read(call.operand('packed'), 'u32'), out: written(call.operand('out')) },
     uniforms: { rows: call.size('rows'), columns: call.fixed('columns') },
   }),
 ];
@@ -357,8 +357,8 @@ export const gradientPlanners = {
   dropout: planDropout,
   scaleColumns: planScaleColumns,
   scaleColumnsGrad: planScaleColumnsGrad,
-  packBf16: planPackBf16,
-  unpackBf16: planUnpackBf16,
+  packInt16: planPackInt16,
+  unpackInt16: planUnpackInt16,
   doraFactors: planDoraFactors,
   doraFactorsGrad: planDoraFactorsGrad,
   crossEntropy: planCrossEntropy,

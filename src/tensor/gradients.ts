@@ -160,7 +160,7 @@ export class Tape {
   }
 
   /**
-   * Keeps what these records made, and x that they read, as bf16: rules then see rounded values. Only what nothing after them reads:
+   * Keeps what these records made, and x that they read, in 16 bits: rules then see rounded values. Only what nothing after them reads:
    * `output` is left as it is. Records: those of a layer, from x to output.
    */
   keepRounded(x: Tensor, records: readonly OpRecord[], output: Tensor): void {
@@ -172,7 +172,7 @@ export class Tape {
     for (const tensor of [x, ...results]) {
       const key = keyOf(tensor.buffer);
       if (tensor.buffer === output.buffer || this.rounded.has(key)) continue;
-      this.rounded.set(key, { packed: this.ops.packBf16(tensor), tensor });
+      this.rounded.set(key, { packed: this.ops.packInt16(tensor), tensor });
     }
   }
 
@@ -195,7 +195,7 @@ export class Tape {
     const kept = this.rounded.get(key);
     if (kept) {
       const { rows, columns } = kept.tensor;
-      this.again.set(key, this.ops.unpackBf16(kept.packed, rows, columns).buffer);
+      this.again.set(key, this.ops.unpackInt16(kept.packed, rows, columns).buffer);
     }
     const maker = this.makers.get(key);
     if (maker) {

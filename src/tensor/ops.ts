@@ -192,17 +192,17 @@ export class Ops {
     this.record('copy', [x.buffer, out.buffer], [x.rows, x.columns]);
   }
 
-  /** x in half the memory: rounded to bf16. f32 words [rows, ceil(columns / 2)] that only `unpackBf16` understands. */
-  packBf16(x: Tensor): DeviceBuffer {
-    const packed = this.output(x.rows, Math.ceil(x.columns / 2));
-    this.record('packBf16', [x.buffer, packed.buffer], [x.rows, x.columns]);
+  /** x in half the memory: 16-bit codes and a scale for each 64 of a row. f32 words that only `unpackInt16` understands. */
+  packInt16(x: Tensor): DeviceBuffer {
+    const packed = this.output(x.rows, int16Words(x.columns));
+    this.record('packInt16', [x.buffer, packed.buffer], [x.rows, x.columns]);
     return packed.buffer;
   }
 
-  unpackBf16(packed: DeviceBuffer, rows: Dim, columns: number): Tensor {
-    this.exactly('unpackBf16', 'packed', packed, [maxOf(rows), Math.ceil(columns / 2)]);
+  unpackInt16(packed: DeviceBuffer, rows: Dim, columns: number): Tensor {
+    this.exactly('unpackInt16', 'packed', packed, [maxOf(rows), int16Words(columns)]);
     const out = this.output(rows, columns);
-    this.record('unpackBf16', [packed, out.buffer], [rows, columns]);
+    this.record('unpackInt16', [packed, out.buffer], [rows, columns]);
     return out;
   }
 
@@ -406,4 +406,9 @@ export class Ops {
     if (elementsOf(buffer.shape) < elements)
       throw new Error(`${op}: '${name}' has ${elementsOf(buffer.shape)} elements, ${elements} needed`);
   }
+}
+
+/** Words of a row that `packInt16` packed: its scales and its codes. */
+function int16Words(columns: number): number {
+  return Math.ceil(columns / 64) + Math.ceil(columns / 2);
 }

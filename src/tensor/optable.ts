@@ -121,9 +121,12 @@ export const opTable = {
   },
   /** out = x */
   copy: { operands: [read('x', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
-  /** x rounded to bf16, two in a word: packed is [rows, ceil(columns / 2)], each row's first element in its lowest bits */
-  packBf16: { operands: [read('x', 'f32'), write('packed', 'f32')], ints: ['rows', 'columns'], floats: [] },
-  unpackBf16: { operands: [read('packed', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  /**
+   * x in 16 bits: packed is [rows, ceil(columns / 64) + ceil(columns / 2)], in each row the scales of its groups of 64 elements,
+   * which are their largest magnitudes / 32767, then round(x / scale), two to a word, the first in the lowest bits
+   */
+  packInt16: { operands: [read('x', 'f32'), write('packed', 'f32')], ints: ['rows', 'columns'], floats: [] },
+  unpackInt16: { operands: [read('packed', 'f32'), write('out', 'f32')], ints: ['rows', 'columns'], floats: [] },
   /**
    * out = x / (1 - rate) where a random word is at least rate * 2^32, else 0 (+ residual). The word of element e = r * columns + c
    * is number (e >> 4) & 3 of pcg4d(16 (e >> 6) + (e & 15), op, draw, seed) (Jarzynski and Olano, JCGT 9(3), 2020): every backend

