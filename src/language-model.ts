@@ -1,7 +1,6 @@
 // `LanguageModel`, browsers' Prompt API, on this package's engine: `installLanguageModel()` puts it where a browser has none, and code that
 // is written for the browsers' own runs on. It joins the door of pages (browser.ts) and the interface (browser/language-model.ts).
 
-import { isKept } from './browser/kept-models.js';
 import { type LanguageModelStatic, languageModelOver } from './browser/language-model.js';
 import { isAddress } from './browser/model-source.js';
 import { type LoadOptions, load, type ModelSource } from './browser.js';
@@ -52,8 +51,11 @@ export function languageModel({ model, languages = ['en'], ...options }: Languag
       const contextWindow = settings.context ?? opened.config.maxContextLength;
       return Object.assign(opened, { contextWindow });
     },
-    isHere: async () =>
-      typeof source !== 'string' || isKept(isAddress(source) ? new URL(source, document.baseURI).href : source, settings),
+    async isHere() {
+      if (typeof source !== 'string') return true;
+      const { isKept } = await import('./browser/kept-models.js');
+      return isKept(isAddress(source) ? new URL(source, document.baseURI).href : source, settings);
+    },
   });
 }
 

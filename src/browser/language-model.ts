@@ -275,8 +275,8 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
     async measureContextUsage(...given: [input?: unknown, options?: unknown]): Promise<number> {
       const messages = messagesOf(given);
       const options = dictionary(given[1], 'the options of measureContextUsage');
-      const signals = combined([this.#destruction.signal, signalFrom(options)]);
       givenConstraint(options);
+      const signals = combined([this.#destruction.signal, signalFrom(options)]);
       try {
         signals.signal.throwIfAborted();
         return await until(signals.signal, this.#conversation.measure(canonical(messages, false)));
