@@ -126,15 +126,20 @@ function progressEvent(loaded: number): Event {
 interface SessionParts {
   readonly core: CoreOptions;
   readonly conversation: (onOverflow: () => void) => Conversation;
-  /** Called once, when the session is destroyed. */
+  /** Called once, when the session is destroyed or forgotten; it must not hold the session. */
   readonly release: () => void;
 }
 
 const made = Symbol('made by create');
 
+/** Sessions that nobody can reach any more need no model either. */
+const forgotten = new FinalizationRegistry<() => void>((release) => release());
+
 /** The class for pages, over one model. */
 export function languageModelOver(provider: ModelProvider): LanguageModelStatic {
   const shared = new SharedModel(provider);
+  // Made here: functions that are made beside a session hold it.
+  const release = (): void => shared.release();
 
   class LanguageModel extends EventTarget {
     static async create(options?: unknown): Promise<LanguageModel> {
@@ -164,12 +169,12 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
         await new Promise((resolve) => setTimeout(resolve)); // who hears of the end may still abort
         signal?.throwIfAborted();
         const conversation = (onOverflow: () => void): Conversation => new Conversation(model, model.contextWindow, onOverflow);
-        const session = new LanguageModel(made, { core, conversation, release: () => shared.release() });
+        const session = new LanguageModel(made, { core, conversation, release });
         if (initial.length > 0) await until(signal, session.#conversation.begin(initial, signal));
         signal?.addEventListener('abort', () => session.#end(signal.reason), { once: true, signal: session.#destruction.signal });
         return session;
       } catch (error) {
-        shared.release();
+        release();
         throw signal?.aborted ? signal.reason : failure(error, 'OperationError');
       }
     }
@@ -194,6 +199,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
       super();
       this.#core = parts.core;
       this.#release = parts.release;
+      forgotten.register(this, parts.release, this);
       this.#conversation = parts.conversation(() => {
         for (const type of ['contextoverflow', 'quotaoverflow']) this.dispatchEvent(new Event(type));
       });
@@ -299,11 +305,11 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
       // As it is now; the model is taken before anybody can put it away.
       const copy = shared.take(signals.signal, () => {});
       const conversation = (onOverflow: () => void): Conversation => this.#conversation.clone(onOverflow);
-      const clone = new LanguageModel(made, { core: this.#core, conversation, release: () => shared.release() });
+      const clone = new LanguageModel(made, { core: this.#core, conversation, release });
       try {
         await copy;
         await new Promise((resolve) => setTimeout(resolve));
-        if (signals.signal.aborted) shared.release();
+        if (signals.signal.aborted) release();
         signals.signal.throwIfAborted();
         return clone;
       } finally {
@@ -318,6 +324,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
     #end(reason: unknown): void {
       if (this.#destruction.signal.aborted) return;
       this.#destruction.abort(reason);
+      forgotten.unregister(this);
       this.#release();
     }
 

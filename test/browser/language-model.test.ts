@@ -2,6 +2,8 @@
 // web-platform-tests, ai/language-model (named in brackets), as far as they ask what any model can do. With the embedded model, and in
 // Chromium: language-model-session.test.ts and prompt-api.ts.
 
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it, vi } from 'vitest';
 import type { PromptModel } from '../../src/browser/conversation.js';
 import { type LanguageModel as Instance, languageModelOver } from '../../src/browser/language-model.js';
@@ -527,6 +529,29 @@ describe('a session', () => {
       expect(await LanguageModel.availability()).toBe('downloadable');
       expect(await (await LanguageModel.create()).prompt('a')).toBe('ok');
       expect(own.opened.count).toBe(2);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('puts the model away when nobody has a session any more, destroyed or not [garbage-collection]', async () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
+    try {
+      const own = fake();
+      await (async () => {
+        const one = await session(own);
+        const running = (await one.clone()).prompt('a'); // of a session that nobody holds
+        collect();
+        expect(await running).toBe('ok');
+      })();
+      for (let i = 0; i < 100 && own.opened.disposed === 0; i++) {
+        collect();
+        await new Promise((resolve) => setImmediate(resolve));
+        await vi.advanceTimersByTimeAsync(3000);
+      }
+      expect(own.opened).toEqual({ count: 1, disposed: 1 });
     } finally {
       vi.useRealTimers();
     }
