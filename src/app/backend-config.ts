@@ -2,7 +2,11 @@
 
 import { z } from 'zod';
 import { backendNames, openBackend, slowness } from '../backend-choice.js';
+import { InputError } from '../errors.js';
+import { checkMemory } from '../io/node/memory.js';
 import type { Backend } from '../tensor/backend.js';
+import { formatBytes } from './progress.js';
+import type { Ranks } from './ranks.js';
 import { type Terminal, tell } from './terminal.js';
 
 export const backendSettings = {
@@ -27,4 +31,22 @@ export async function openForTraining(terminal: Terminal, settings: BackendSetti
   const notice = settings.backend === 'auto' ? slowness(chosen) : undefined;
   if (notice !== undefined) tell(terminal, notice);
   return chosen.backend;
+}
+
+/**
+ * Throws `InputError` unless the bytes that training keeps fit where it is computed: in this machine's memory, for all processes here, and
+ * in WebAssembly's. How much a GPU has WebGPU does not tell, and it need not lie here: what is too much is found out.
+ */
+export function checkRoom(
+  { name, limits }: Pick<Backend, 'name' | 'limits'>,
+  needed: number,
+  ranks: Pick<Ranks, 'here' | 'each'>,
+  { what, advice }: { readonly what: string; readonly advice: string },
+): void {
+  if (name === 'webgpu') return;
+  const say = (available: number, where: string): string =>
+    `not enough memory: ${what} take ${formatBytes(needed)}${ranks.each()}, and ${formatBytes(available)} ${where}; ${advice}`;
+  const { memoryBytes = Number.POSITIVE_INFINITY } = limits;
+  if (needed > memoryBytes) throw new InputError(say(memoryBytes, 'are all that WebAssembly has'));
+  checkMemory(needed * ranks.here, (available) => say(available, 'are free'));
 }

@@ -16,7 +16,6 @@ import { explainSettings } from '../io/explain.js';
 import { jsonBytes } from '../io/json.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { readJson } from '../io/node/files.js';
-import { checkMemory } from '../io/node/memory.js';
 import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-parts.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights } from '../model/parameters.js';
@@ -32,7 +31,7 @@ import { ModelParameters } from '../train/parameters.js';
 import { ignored, shardedSource, withoutPadding } from '../train/source.js';
 import { type StepParts, TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
-import { freeBackendSettings, openForTraining } from './backend-config.js';
+import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import {
@@ -46,7 +45,7 @@ import {
 } from './pretrain-config.js';
 import { loadCoreNetTraining } from './pretrain-resume.js';
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
-import { formatBytes, progressBar } from './progress.js';
+import { progressBar } from './progress.js';
 import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { amongRanks } from './ranks-run.js';
@@ -145,17 +144,11 @@ async function trainIn(
   const config = await ranks.agree(async () => withShards(settings, from, ranks.size));
   await ranks.first(() => prepareDirectory(config.out, config));
   const needed = trainingBytes(countParameters(model), ranks.size, config.parallel, config.accumulation); // without activations
-  await ranks.agree(async () => {
-    checkMemory(
-      needed * ranks.here,
-      (available) =>
-        `not enough memory: parameters, gradients and moments take ${formatBytes(needed)}${ranks.each()}, and ${formatBytes(available)} are free; choose a smaller model`,
-    );
-  });
-
   const backend = await openForTraining(terminal, config);
   try {
     await sameBackend(ranks, backend);
+    const sentence = { what: 'parameters, gradients and moments', advice: 'choose a smaller model' };
+    await ranks.agree(async () => checkRoom(backend, needed, ranks, sentence));
     const resumed = from;
     const parameters = await ranks.agree(async () => {
       const parameters = new ModelParameters(backend, model);

@@ -11,7 +11,6 @@ import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
-import { checkMemory } from '../io/node/memory.js';
 import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { isOutOfMemory } from '../tensor/execution.js';
@@ -23,7 +22,7 @@ import type { Objective } from '../train/objective.js';
 import { type PreferenceBatch, preferenceOptimization } from '../train/preference-optimization.js';
 import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
-import { freeBackendSettings, openForTraining } from './backend-config.js';
+import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
@@ -265,16 +264,11 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
   const { checkpoint, beside } = base;
   const { stdout } = terminal;
   const { learned, bytes: needed } = learningSize(config, checkpoint, ranks.size);
-  await ranks.agree(async () =>
-    checkMemory(
-      needed * ranks.here,
-      (available) =>
-        `not enough memory: weights, gradients and moments take ${formatBytes(needed)}${ranks.each()}, and ${formatBytes(available)} are free; choose a smaller model, or an adapter`,
-    ),
-  );
   const backend = await openForTraining(terminal, config);
   try {
     await sameBackend(ranks, backend);
+    const sentence = { what: 'weights, gradients and moments', advice: 'choose a smaller model, or an adapter' };
+    await ranks.agree(async () => checkRoom(backend, needed, ranks, sentence));
     const { learning, learner, step, kept, dispose } = await ranks.agree(async () => {
       const learning = await openLearning(backend, config, checkpoint, beside);
       const { model, parameters } = learning;
