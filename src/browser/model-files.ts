@@ -4,7 +4,7 @@
 import { InputError } from '../errors.js';
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
 import { bytesOf } from '../io/browser/blob-source.js';
-import { type DownloadSettings, download, type WantedFile } from '../io/browser/download.js';
+import { type DownloadSettings, download, NoRoomError, type WantedFile } from '../io/browser/download.js';
 import { locked } from '../io/browser/locks.js';
 import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
 import { rangeSource } from '../io/browser/range-source.js';
@@ -176,7 +176,7 @@ async function listingText(
   }
   if (response?.ok) {
     const text = await response.text();
-    await place.write(name, text);
+    await place.write(name, text).catch(() => undefined); // for a visit without a network, if there is room
     return text;
   }
   const kept = await place.read(name);
@@ -201,6 +201,9 @@ async function placeOf(key: string, { onNotice }: FileEvents): Promise<Place> {
   );
 }
 
+/** Of a file that there is no room to keep: held in memory it takes room twice. */
+const mostInMemory = 1 << 30;
+
 async function downloaded(
   where: string,
   key: string,
@@ -220,12 +223,25 @@ async function downloaded(
     const sum = (index: 0 | 1): number => [...sizes.values()].reduce((all, size) => all + size[index], 0);
     events.onProgress(sum(0), sum(1));
   };
+  const memory = filesInMemory();
+  const unkept = new Set<string>();
   const open = async (name: string): Promise<Blob | undefined> => {
     const file = wanted(name);
     if (!file) return undefined;
     const settings: DownloadSettings = { headers, signal: events.signal, onBytes: onBytes(name) };
-    // Another tab that wants the same file waits for this one, and then finds it.
-    return locked(`openelm ${key} ${name}`, place.kept, events.signal, () => download(place, file, settings));
+    if (unkept.has(name)) return download(memory, file, settings);
+    try {
+      // Another tab that wants the same file waits for this one, and then finds it.
+      return await locked(`openelm ${key} ${name}`, place.kept, events.signal, () => download(place, file, settings));
+    } catch (error) {
+      if (!(error instanceof NoRoomError && (error.bytes ?? 0) <= mostInMemory)) throw error;
+      if (unkept.size === 0) events.onNotice(`${error.why}: it is not kept, and downloaded anew each time`);
+      unkept.add(name);
+      const part = await place.append(name);
+      part.clear(); // others may fit
+      part.close();
+      return download(memory, file, settings);
+    }
   };
   const peek = async (name: string): Promise<ByteSource | undefined> => {
     const file = wanted(name);

@@ -3,6 +3,7 @@
 
 import type { BrowserModel, LoadOptions, ModelSource, PageTools } from '../browser.js';
 import { element, reasonOf } from './elements.js';
+import { tell } from './notices.js';
 
 /** A model that can be loaded. */
 export interface Offered {
@@ -140,17 +141,22 @@ async function open(id: string): Promise<BrowserModel> {
   const found = (await offered()).find((model) => model.id === id);
   if (!found) throw new Error(`there is no model ${id}`);
   const { load } = await engine();
-  line.title = '';
+  tell('model', undefined);
   const model = await load(typeof found.source === 'function' ? await found.source() : found.source, {
     wasm,
     ...found.options,
     onProgress: ({ phase, bytes, total }) => {
       line.textContent = `${phase === 'download' ? 'Downloading' : 'Loading'} ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
     },
-    onNotice: (message) => {
-      line.title = message;
-    },
+    onNotice: (message) => tell('model', message),
   });
-  line.textContent = `${model.backend.description}, ${model.weights.dtype}`;
+  showComputing(model);
   return model;
+}
+
+/** What computes a model, and why. */
+export function showComputing({ backend, weights }: BrowserModel): void {
+  const text = `${backend.description}, ${weights.dtype}`;
+  const why = element('span', { className: 'why' }, backend.reason);
+  if (line.firstChild?.textContent !== text) line.replaceChildren(text, ...(backend.reason === '' ? [] : [why]));
 }

@@ -3,7 +3,7 @@
 
 import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
-import { continues, current, modelOf, offered } from './engine.js';
+import { continues, current, modelOf, offered, showComputing } from './engine.js';
 import { keepPage } from './offline.js';
 import type { AnswerToken, Settings, Turn } from './store.js';
 
@@ -39,6 +39,7 @@ export async function answer(
     if (next.done) {
       const { generatedTokens: tokens, generateMs } = next.value.timings;
       signal.throwIfAborted();
+      showComputing(model); // another one where a GPU was lost
       const tokensPerSecond = tokens > 1 && generateMs > 0 ? (1000 * (tokens - 1)) / generateMs : undefined;
       const firstTokenMs = first === undefined ? undefined : first - began;
       return { dropped, tokens, tokensPerSecond, firstTokenMs, reason: next.value.finishReason };

@@ -4,6 +4,7 @@
 import { answer, computesHere, models, type Speed } from './client.js';
 import { at, button, element, reasonOf, saveFile } from './elements.js';
 import { rendered } from './markdown.js';
+import { tell } from './notices.js';
 import { type Conversation, defaults, type Settings, Store, type Turn, toMarkdown } from './store.js';
 import { tokenView } from './tokens.js';
 
@@ -326,7 +327,8 @@ modelChoice.onchange = () => {
   store.saveSettings(settings);
 };
 
-const loaded = store.load().then(() => {
+const loaded = store.load().then((keeps) => {
+  if (!keeps) tell('store', 'this browser keeps nothing here: conversations are gone when the page is closed');
   if (current.turns.length === 0) current = store.all()[0] ?? current;
   showConversations();
   if (!answering) showMessages();

@@ -63,13 +63,14 @@ export class Store {
   private readonly kept = new Map<string, Conversation>();
   private readonly database = openDatabase();
 
-  /** Reads what is kept; what was saved in the meantime stays. */
-  async load(): Promise<void> {
+  /** Reads what is kept; what was saved in the meantime stays. False where this browser keeps nothing. */
+  async load(): Promise<boolean> {
     const database = await this.database;
     const all = database?.transaction(conversations).objectStore(conversations).getAll();
     for (const found of all ? await answerOf<unknown[]>(all).catch(() => []) : []) {
       if (isConversation(found) && !this.kept.has(found.id)) this.kept.set(found.id, found);
     }
+    return database !== undefined;
   }
 
   /** The newest first. */

@@ -20,6 +20,16 @@ export async function launch(options: BrowserContextOptions = {}, flags: readonl
   const profile = mkdtempSync(join(tmpdir(), 'openelm-chromium-'));
   const args = ['--no-sandbox', '--disable-dev-shm-usage', ...flags];
   const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, args, ...options });
+  const wrong = await listen(context);
+  const close = async (): Promise<void> => {
+    await context.close();
+    rmSync(profile, { recursive: true, force: true });
+  };
+  return { context, wrong, close };
+}
+
+/** What goes wrong in a context: errors and warnings of the console, and requests to other origins than this machine's. */
+export async function listen(context: BrowserContext): Promise<string[]> {
   await context.addInitScript('globalThis.__name = (f) => f'); // what tsx makes of functions that are sent there
   const wrong: string[] = [];
   context.on('console', (message) => {
@@ -31,11 +41,7 @@ export async function launch(options: BrowserContextOptions = {}, flags: readonl
     if (!request.url().startsWith('http://127.0.0.1:') && !/^(data|blob):/.test(request.url()))
       wrong.push(`request: ${request.url()}`);
   });
-  const close = async (): Promise<void> => {
-    await context.close();
-    rmSync(profile, { recursive: true, force: true });
-  };
-  return { context, wrong, close };
+  return wrong;
 }
 
 /**

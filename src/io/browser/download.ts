@@ -37,6 +37,17 @@ interface State {
   readonly missing?: boolean;
 }
 
+/** The place has no room. `why` says so, without what to do. */
+export class NoRoomError extends InputError {
+  constructor(
+    readonly why: string,
+    /** Of the whole file, where that is known. */
+    readonly bytes: number | undefined,
+  ) {
+    super(`${why}: free space on the device, remove a kept model, or take a smaller one`);
+  }
+}
+
 const usualPatience = [500, 1000, 2000, 4000, 8000];
 
 /**
@@ -58,7 +69,9 @@ export async function download(place: Place, file: WantedFile, settings: Downloa
   for (let tries = 0; ; tries++) {
     signal?.throwIfAborted();
     const before = (await place.read(file.name))?.size ?? 0;
-    const outcome = await attempt(place, file, settings);
+    const outcome = await attempt(place, file, settings).catch((error: unknown) => {
+      throw isQuota(error) ? new NoRoomError(noRoom(file, messageOf(error)), file.bytes) : error;
+    });
     if (outcome === 'missing') return undefined;
     if (outcome === 'whole') return place.read(file.name);
     const after = (await place.read(file.name))?.size ?? 0;
@@ -154,9 +167,7 @@ async function receive(
       appender.write(next.value);
     } catch (error) {
       await reader.cancel().catch(() => undefined);
-      throw new InputError(
-        `${file.name} does not fit into what this browser gives this site (${messageOf(error)}): free some space and load again`,
-      );
+      throw new NoRoomError(noRoom(file, messageOf(error)), file.bytes);
     }
     onBytes(appender.size);
   }
@@ -175,13 +186,18 @@ function refusal({ url, name }: WantedFile, status: number): InputError {
   return new InputError(`${url}: the server answers with status ${status}`);
 }
 
+const isQuota = (error: unknown): boolean => error instanceof DOMException && error.name === 'QuotaExceededError';
+const noRoom = ({ name }: WantedFile, why: string): string =>
+  `${name} does not fit into what this browser gives this site (${why})`;
+
 async function checkRoom(place: Place, { name }: WantedFile, bytes: number): Promise<void> {
   if (!place.kept || bytes <= 0 || typeof navigator !== 'object' || !navigator.storage?.estimate) return;
   const { quota, usage } = await navigator.storage.estimate();
   if (quota === undefined || usage === undefined || bytes <= quota - usage) return;
   const megabytes = (size: number): string => `${Math.ceil(Math.max(0, size) / 1e6)} MB`;
-  throw new InputError(
-    `${name} takes ${megabytes(bytes)}, and this browser gives this site ${megabytes(quota - usage)} more: free space on the device, remove a kept model, or take a smaller one`,
+  throw new NoRoomError(
+    `${name} takes ${megabytes(bytes)}, and this browser gives this site ${megabytes(quota - usage)} more`,
+    bytes,
   );
 }
 

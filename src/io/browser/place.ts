@@ -96,7 +96,8 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
       write(chunk) {
         for (let done = 0; done < chunk.byteLength; ) {
           const written = handle.write(done === 0 ? chunk : chunk.subarray(done), { at: size });
-          if (written === 0) throw new DOMException('no more room', 'QuotaExceededError');
+          // Where there is no more room, Chromium tells of 2^32 - 1 bytes.
+          if (!(written > 0 && written <= chunk.byteLength - done)) throw new DOMException('no more room', 'QuotaExceededError');
           done += written;
           size += written;
         }
@@ -134,6 +135,9 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
   };
 }
 
+/** So much at most is held before it is put into a Blob. */
+const looseBytes = 16 << 20;
+
 /** Blobs, which a browser holds outside the heap. */
 export function filesInMemory(): Place {
   const files = new Map<string, Blob>();
@@ -145,6 +149,11 @@ export function filesInMemory(): Place {
     async append(name) {
       const parts: BlobPart[] = [files.get(name) ?? new Blob()];
       let size = (parts[0] as Blob).size;
+      let loose = 0;
+      const gather = (): void => {
+        parts.splice(0, parts.length, new Blob(parts));
+        loose = 0;
+      };
       return {
         get size() {
           return size;
@@ -152,10 +161,13 @@ export function filesInMemory(): Place {
         write(chunk) {
           parts.push(chunk.slice());
           size += chunk.byteLength;
+          loose += chunk.byteLength;
+          if (loose > looseBytes) gather();
         },
         clear() {
           parts.length = 0;
           size = 0;
+          loose = 0;
         },
         close() {
           files.set(name, new Blob(parts));

@@ -4,8 +4,8 @@ import { createHash } from 'node:crypto';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { download } from '../../../src/io/browser/download.js';
-import { filesInMemory } from '../../../src/io/browser/place.js';
+import { download, NoRoomError } from '../../../src/io/browser/download.js';
+import { type Appender, filesInMemory } from '../../../src/io/browser/place.js';
 
 const data = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7919) >> 3);
 const sha256 = createHash('sha256').update(data).digest('hex');
@@ -57,6 +57,30 @@ describe('a download', () => {
     const before = asked.length;
     await download(place, file);
     expect(asked).toHaveLength(before);
+  });
+
+  it('tells a lack of room from other faults, that of notes too', async () => {
+    const url = await serve(ranges(data));
+    const full = new DOMException('no more room', 'QuotaExceededError');
+    const place = filesInMemory();
+    const append = async (name: string): Promise<Appender> => {
+      const appender = await place.append(name);
+      return Object.assign(appender, { write: fail });
+    };
+    const fail = (): never => {
+      throw full;
+    };
+    const file = { name: 'model.safetensors', url };
+    const said =
+      /^model\.safetensors does not fit into what this browser gives this site \(no more room\): free space on the device/;
+    for (const there of [
+      { ...place, append },
+      { ...place, write: async () => fail() },
+    ]) {
+      const failed = download(there, file, { patience });
+      await expect(failed).rejects.toThrow(NoRoomError);
+      await expect(failed).rejects.toThrow(said);
+    }
   });
 
   it('goes on where an abort left it', async () => {
