@@ -46,6 +46,7 @@ export function languageModel({ model, languages = ['en'], ...options }: Languag
   const settings: LoadOptions = { slots: 2, ...options, ...(model === undefined ? { files: embedded } : {}) };
   return languageModelOver({
     languages,
+    missing: typeof WebAssembly === 'object' ? undefined : 'this browser has no WebAssembly, or it is turned off (Lockdown Mode)',
     async open({ signal, onProgress }) {
       const opened = await load(source, { ...settings, signal, onProgress });
       const contextWindow = settings.context ?? opened.config.maxContextLength;

@@ -140,6 +140,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
   const shared = new SharedModel(provider);
   // Made here: functions that are made beside a session hold it.
   const release = (): void => shared.release();
+  const refusal = (core: CoreOptions): string | undefined => provider.missing ?? unsupported(core, provider.languages);
 
   class LanguageModel extends EventTarget {
     static async create(options?: unknown): Promise<LanguageModel> {
@@ -154,7 +155,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
       signal?.throwIfAborted();
       const monitor = new Monitor();
       tell?.(monitor);
-      const reason = unsupported(core, provider.languages);
+      const reason = refusal(core);
       if (reason) throw new DOMException(reason, 'NotSupportedError');
       const wasHere = (await shared.availability()) === 'available';
       signal?.throwIfAborted();
@@ -181,7 +182,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
 
     static async availability(options?: unknown): Promise<Availability> {
       const core = coreOptions(dictionary(options, 'the options of availability'));
-      return unsupported(core, provider.languages) ? 'unavailable' : shared.availability();
+      return refusal(core) ? 'unavailable' : shared.availability();
     }
 
     static async params(): Promise<LanguageModelParams> {

@@ -13,6 +13,8 @@ export interface OpenedModel extends PromptModel {
 export interface ModelProvider {
   /** BCP 47 tags. */
   readonly languages: readonly string[];
+  /** Why no model can run here, if none can. */
+  readonly missing?: string;
   open(options: { signal: AbortSignal; onProgress: (progress: LoadProgress) => void }): Promise<OpenedModel>;
   /** Whether opening it downloads nothing. */
   isHere(): Promise<boolean>;

@@ -245,6 +245,9 @@ describe('LanguageModel.create', () => {
     });
     own.here = true;
     await rejects(languageModelOver(provider).create(), 'OperationError');
+    const nowhere = languageModelOver({ ...provider, missing: 'there is no WebAssembly' });
+    expect(await nowhere.availability()).toBe('unavailable');
+    await expect(nowhere.create()).rejects.toMatchObject({ name: 'NotSupportedError', message: 'there is no WebAssembly' });
   });
 });
 
