@@ -23,6 +23,13 @@ constexpr int kRows = 2, kPanels = 1, kPanelsOneRow = 1;
 #endif
 constexpr int64_t kBlockBytes = 384 << 10;   // of quantized rows, at least a tile
 
+// With AVX2 many rows of q8, kCrossLeast or more, have a tile of their own (quant_cross.h): kCrossRows rows, of kCrossBlock that pass
+// together, by kCrossGroups groups: what is unpacked of them stays in the first cache.
+#if defined(__AVX2__) && !defined(__AVX512F__) && !defined(OPENELM_VNNI)
+#define OPENELM_CROSS
+#endif
+constexpr int64_t kCrossRows = 4, kCrossBlock = 256, kCrossGroups = 8, kCrossLeast = 36;
+
 // How codes of weights and rows are multiplied. A row's group is 8 or 16 words of 32 bits, each broadcast to a vector.
 //   fours: u8 x s8 of four inputs to an int32: vpdpbusd, and the kernels without integer products.
 //   nibbles: u4 x s8 (vpmaddubsw). The group's 16 products of 15 x 127 fit 16 bits, so sums are widened once: a multiplication
@@ -53,12 +60,14 @@ constexpr int kTogether = 1;
 #endif
 
 // Quantized rows in the scratch. Tile t of h rows: codes [groups][words / kTogether][h][kTogether], scales and sums [groups][h]. Sums are
-// what the integer sums start with; for affine weights those of the activations, as floats.
+// what the integer sums start with; for affine weights those of the activations, as floats. Crossed tiles lie side by side for each
+// kCrossGroups groups: such a block is read straight on.
 struct Activations {
   int32_t* codes;
   float* scales;
   int32_t* sums;
-  int64_t groups, words;
+  int64_t groups, words, tile;
+  bool crossed;
 };
 // In bytes from the scratch's beginning.
 struct Places { int64_t scales, sums, end; };
@@ -72,7 +81,18 @@ static Activations activations(const Record& r, const LinearPlan& p) {
   const int64_t words = words_of(*r.operands[weight_].weight);
   const Places at = places(p, words);
   char* base = (char*)r.scratch;
-  return {(int32_t*)base, (float*)(base + at.scales), (int32_t*)(base + at.sums), up(p.inputs, kGroup), words};
+  Activations a = {(int32_t*)base, (float*)(base + at.scales), (int32_t*)(base + at.sums), up(p.inputs, kGroup), words, kRows, false};
+#if defined(OPENELM_CROSS)
+  a.crossed = p.rows >= kCrossLeast && r.operands[weight_].weight->dtype == kQ8;
+  if (a.crossed) a.tile = kCrossRows;
+#endif
+  return a;
+}
+// Of group g of the tile of h rows from m on: among scales and sums, and a group's words.
+static int64_t place_of(const Activations& a, int64_t rows, int64_t m, int64_t h, int64_t g) {
+  if (!a.crossed) return m * a.groups + g * h;
+  const int64_t first = g / kCrossGroups * kCrossGroups;
+  return first * rows + m * smaller(kCrossGroups, a.groups - first) + (g - first) * h;
 }
 size_t quant_scratch(const LinearPlan& p, const Weight& w) { return (size_t)places(p, words_of(w)).end; }
 
@@ -141,6 +161,14 @@ INLINE int32_t start_of(const Codes& codes, float scale) {
   return affine(T) ? (int32_t)bits_of(scale * (float)total) : total;
 }
 
+#if defined(OPENELM_CROSS)
+// The sum of x0 x1 over a group's pairs.
+INLINE int32_t cross_sum(const Codes& codes) {
+  const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(codes, 8), 8), odd = _mm256_srai_epi16(codes, 8);
+  return sum_int((vi)_mm256_madd_epi16(even, odd));
+}
+#endif
+
 INLINE void place(const Codes& eight, int32_t* out, int64_t step) {
   int32_t word[kGroup / 4];
   memcpy(word, &eight, sizeof word);
@@ -179,19 +207,24 @@ static void quantize_rows_of(const Record& r, const LinearPlan& p, Range row_pan
   const Activations a = activations(r, p);
   const int64_t whole = p.inputs / kGroup;
   const int64_t m1 = smaller(row_panels.end * kRowPanel, p.rows);
-  for (int64_t m = row_panels.begin * kRowPanel; m < m1; m += kRows) {
-    const int64_t h = smaller(kRows, p.rows - m);
+  for (int64_t m = row_panels.begin * kRowPanel; m < m1; m += a.tile) {
+    const int64_t h = smaller(a.tile, p.rows - m);
     const float* x = floats(r, x_) + m * p.inputs;
-    int32_t* out = a.codes + m * a.groups * words<T>();
     float tail[kGroup] = {};
-    for (int64_t g = 0, at = m * a.groups; g < a.groups; g++, x += kGroup, out += words<T>() * h)
+    for (int64_t g = 0; g < a.groups; g++, x += kGroup) {
+      int64_t at = place_of(a, p.rows, m, h, g);
+      int32_t* out = a.codes + at * words<T>();
       for (int64_t row = 0; row < h; row++, at++) {
         const float* from = x + row * p.inputs;
         if (g == whole) from = (const float*)memcpy(tail, from, (size_t)(p.inputs - whole * kGroup) * sizeof(float));
         const Codes codes = quantize_group(from, a.scales + at);
         a.sums[at] = start_of<T>(codes, a.scales[at]);
+#if defined(OPENELM_CROSS)
+        if (a.crossed) a.sums[at] -= cross_sum(codes);
+#endif
         place_words<T>(codes, out + row * kTogether, h);
       }
+    }
   }
 }
 void quantize_rows(const Record& r, const LinearPlan& p, Range row_panels) {
@@ -349,6 +382,11 @@ NOINLINE void quant_tile(const QuantTile& z) {
     }
   }
 }
+#if defined(OPENELM_CROSS)
+}  // namespace openelm::OPENELM_ISA
+#include "quant_cross.h"
+namespace openelm::OPENELM_ISA {
+#endif
 #elif defined(OPENELM_NEON)
 }  // namespace openelm::OPENELM_ISA
 #include "quant_neon.h"
@@ -460,9 +498,15 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
 void quant_gemm(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1, int64_t m0, int64_t m1) {
   const Activations a = activations(r, p);
   const int64_t row_bytes = a.groups * a.words * (int64_t)sizeof(int32_t);
-  const int64_t block = larger(kBlockBytes / (row_bytes * kRows), 1) * kRows;
+  const int64_t block = a.crossed ? kCrossBlock : larger(kBlockBytes / (row_bytes * kRows), 1) * kRows;
   for (int64_t m = m0; m < m1; m += block) {
     const int64_t end = smaller(m + block, m1);
+#if defined(OPENELM_CROSS)
+    if (a.crossed) {
+      cross_panels(r, p, a, p0, p1, m, end);
+      continue;
+    }
+#endif
     for_type(r.operands[weight_].weight->dtype, [&](auto type) { quant_panels<type.value>(r, p, p0, p1, m, end); });
   }
 }
