@@ -65,43 +65,27 @@ function plainAttention(call: OpCall<'attention'>): Dispatch {
   };
 }
 
-/** Rows that attention.wgsl takes, and shares of the keys of one. */
+/** Rows that attention.wgsl takes, of a program and of one sequence among others; and shares of the keys of one. */
 const fewRows = 16;
+const fewOfSequence = 8;
 const mostSplits = 8;
-
-interface Heads {
-  readonly query_heads: number;
-  readonly kv_heads: number;
-  readonly head_dim: number;
-}
-
-/** Workgroup memory of attention.wgsl. */
-function fewBytes({ query_heads, kv_heads, head_dim }: Heads, batch: number, makes: boolean): number {
-  const [queries, quads] = [query_heads / kv_heads, head_dim / 4];
-  const tile = queries * 512 + 1024 + batch * 2048;
-  return (
-    64 +
-    8 * queries +
-    16 * queries * quads +
-    tile +
-    4 * queries * Math.floor(128 / quads) +
-    (makes ? (queries + 2) * quads * 24 : 24)
-  );
-}
-
-/** Workgroup memory of attentionRows.wgsl. */
-function rowsBytes({ query_heads, kv_heads, head_dim }: Heads, rows: number): number {
-  return (rows * query_heads * (4 * head_dim + 512)) / kv_heads + 4096;
-}
+/** Dims of a head that attentionRows.wgsl has room for. */
+const largestHead = 128;
 
 /**
- * Attention of heads that share keys; with `before` also what makes a single row's heads. Undefined where the kernel does not fit the sizes.
+ * Attention of heads that share keys; with `before` also what makes a single row's heads. Undefined where the kernels do not fit the sizes.
  */
 export function planAttention(call: OpCall<'attention'>, before?: OpCall<'qkNormRope'>): Dispatch[] | undefined {
   const split = splitAttention(call, before);
-  if (!split?.shares) return split && [split.dispatch];
-  const { x, splits, headDim, heads } = split.shares;
+  if (!split) return undefined;
   const rows = call.size('rows');
+  if (maxOf(rows) > fewRows && call.fixed('headDim') <= largestHead) {
+    // Sequences that give a row or few each share no keys among their rows.
+    const both = maxOf(call.size('sequenceCount')) > 1 && !call.maybe('logsumexp');
+    return both ? [attentionOfRows(call, fewOfSequence), split.dispatch] : [attentionOfRows(call, 0)];
+  }
+  if (!split.shares) return [split.dispatch];
+  const { x, splits, headDim, heads } = split.shares;
   const join: Dispatch = {
     shader: 'attentionJoin',
     constants: { splits, head_dim: headDim },
@@ -110,6 +94,26 @@ export function planAttention(call: OpCall<'attention'>, before?: OpCall<'qkNorm
     workgroups: (size) => [Math.ceil((size(rows) * heads * headDim) / 256), 1, 1],
   };
   return [split.dispatch, join];
+}
+
+/** Blocks of 32 rows, of sequences that have more than `few`. */
+function attentionOfRows(call: OpCall<'attention'>, few: number): Dispatch {
+  const { constants, keys, values } = cacheOf(call);
+  const [rows, sequenceCount] = [call.size('rows'), call.size('sequenceCount')];
+  return {
+    shader: 'attentionRows',
+    constants: { ...constants, few },
+    bindings: {
+      query: read(call.operand('query'), 'vec4f'),
+      keys: read(keys, 'u32'),
+      values: read(values, 'u32'),
+      ...tables(call),
+      out: written(call.operand('out'), 'vec4f'),
+      logsumexp: written(call.maybe('logsumexp')),
+    },
+    uniforms: { ...sizes(call), lines: 32, parts: 8, steps: Math.ceil(constants.head_dim / 16), step_quads: 4 },
+    workgroups: (size) => [Math.floor(size(rows) / 32) + size(sequenceCount), constants.query_heads, 1],
+  };
 }
 
 /** Results of shares of the keys, to be put together (attentionJoin.wgsl). */
@@ -121,7 +125,7 @@ export interface AttentionShares {
   readonly headDim: number;
 }
 
-/** `planAttention`, the shares of the keys not yet put together where there are any. */
+/** Attention of few rows each, the shares of the keys not yet put together where there are any. */
 export function splitAttention(
   call: OpCall<'attention'>,
   before?: OpCall<'qkNormRope'>,
@@ -135,16 +139,16 @@ export function splitAttention(
   if (![made, out].every((operand) => isAligned(operand, 'vec4f'))) return undefined;
   const few = maxOf(rows) <= fewRows;
   const splits = few && !call.maybe('logsumexp') ? mostSplits : 1;
-  // Rows that share keys; of few rows, queries whose sums meet at once.
-  let together = 4;
-  const bytes = (): number => (few ? fewBytes(constants, together, before !== undefined) : rowsBytes(constants, together));
-  while (together > 1 && bytes() > call.device.workgroupBytes) together /= 2;
+  let batch = 4;
+  const bytes = (): number => memoryOf(query_heads / kv_heads, head_dim / 4, batch, before !== undefined);
+  while (batch > 1 && bytes() > call.device.workgroupBytes) batch /= 2;
   if (bytes() > call.device.workgroupBytes) return undefined;
   const heads = maxOf(rows) * query_heads;
   const parts = splits > 1 ? call.scratch(4 * heads * splits * (head_dim + 4)) : undefined;
+  const most_rows = few || head_dim > largestHead ? maxOf(rows) : fewOfSequence;
   const dispatch: Dispatch = {
-    shader: few ? 'attention' : 'attentionRows',
-    constants: { ...constants, splits, ...(few ? { batch: together } : { block_rows: together }) },
+    shader: 'attention',
+    constants: { ...constants, splits, most_rows, batch },
     bindings: {
       query: read(before ? null : made, 'vec4f'),
       ...headTables(before),
@@ -162,11 +166,17 @@ export function splitAttention(
       rope_rows: before ? before.size('ropeRows') : 0,
       eps: { f32: before ? before.constant('eps') : 0 },
     },
-    workgroups: (size) => [kv_heads * splits, few ? size(rows) : Math.ceil(size(rows) / together), 1],
+    workgroups: (size) => [kv_heads * splits, size(rows), 1],
   };
   if (!parts) return { dispatch };
   const x: Operand = { ...parts, dtype: 'f32', shape: [maxOf(rows), query_heads * splits * (head_dim + 4)] };
   return { dispatch, shares: { x, splits, heads: query_heads, headDim: head_dim } };
+}
+
+/** Bytes of workgroup memory of attention.wgsl. */
+function memoryOf(queries: number, quads: number, batch: number, makes: boolean): number {
+  const [tile, sums] = [queries * 512 + 1024, batch * 2048 + 4 * queries * Math.floor(128 / quads)];
+  return 64 + 8 * queries + 16 * queries * quads + tile + sums + (makes ? (queries + 2) * quads * 24 : 24);
 }
 
 function headTables(before: OpCall<'qkNormRope'> | undefined) {

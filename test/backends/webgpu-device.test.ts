@@ -125,6 +125,21 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
     });
   });
 
+  it('attends to blocks of rows as the reference does row by row, beside a sequence of few', async () => {
+    const build: Case['build'] = (b) => {
+      const heads = { queryHeads: 6, kvHeads: 2, headDim: 40 };
+      const ragged = {
+        ...{ sequences: b.ints(0, 50, 0, 2, 50, 1, 2, 1, 51, 39, 3, 1), sequenceCount: 3 },
+        ...{ segments: b.ints(10, 150, 170, 30, 0, 77, 211, 60), segmentCount: 4 },
+      };
+      b.output(b.ops.attention(b.floats(90, 240, 3), heads, b.cache(300, 2, 40, 'q8', 1), ragged));
+    };
+    const expected = (await execute(referenceBackend(), build)).results[0];
+    await withBackend({ traits: { plain: false } }, async (backend) => {
+      expect(relativeError((await execute(backend, build)).results[0], expected)).toBeLessThan(2e-6);
+    });
+  });
+
   it('quantizes as the reference does, to the last bit', () =>
     withBackend({}, async (backend) => {
       const reference = referenceBackend();

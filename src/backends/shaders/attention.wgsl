@@ -4,17 +4,16 @@
 // Dao et al. 2022). The groups' sums meet at the end. With `splits` above 1 the keys of a row are shared out over so many
 // workgroups (at least 64 each), whose sums attentionJoin.wgsl or the product that follows puts together. With `qkv` the single
 // row is normed, rotated and stored here as by qkNormRope.wgsl: each workgroup makes what it needs; the first of a head writes the cache, and
-// none reads there what is new. Rows of prompts and training are attentionRows.wgsl's.
+// none reads there what is new. Sequences of more than `most_rows` rows are attentionRows.wgsl's.
 // Workgroups: [kv_heads * splits, rows, 1]. Traffic: keys and values once a row.
-// Constants: query_heads, kv_heads, head_dim, cache_type, splits, batch (queries whose sums meet at once). Loops up to p.quads are not
-// unrolled: it would take compilers long.
+// Constants: query_heads, kv_heads, head_dim, cache_type, splits, most_rows, batch (queries whose sums meet at once). Loops up to p.quads
+// are not unrolled: it would take compilers long.
 
-// include cache
+// include cacheQuads
 // include ragged
 
 const size = 128u;
 const queries: u32 = query_heads / kv_heads; // of a workgroup
-const quads: u32 = head_dim / 4;
 const groups: u32 = size / quads;
 const ahead: u32 = select(2, 4, quads % 4 == 0);
 const made: u32 = select(1, (queries + 2) * quads, has_qkv);
@@ -37,38 +36,6 @@ var<workgroup> made_bits: array<u32, made>;
 const is_new = 0x80000000u;
 const nowhere = 0xffffffffu;
 var<private> new_head = nowhere;
-
-fn key_quad(head: u32, quad: u32) -> vec4f {
-  let d = 4 * quad;
-  if (cache_type == 0) {
-    let at = p.keys_at + head * head_dim + d;
-    return bitcast<vec4f>(vec4u(keys[at], keys[at + 1], keys[at + 2], keys[at + 3]));
-  }
-  if (cache_type == 1) {
-    let at = p.keys_at + head * (head_dim / 2) + 2 * quad;
-    return vec4f(unpack2x16float(keys[at]), unpack2x16float(keys[at + 1]));
-  }
-  let at = p.keys_at + head * (quads + 1);
-  return signed_bytes(keys[at + quad]) * bitcast<f32>(keys[at + quads]);
-}
-
-fn value_quad(head: u32, quad: u32) -> vec4f {
-  let d = 4 * quad;
-  if (cache_type == 0) {
-    let at = p.values_at + head * head_dim + d;
-    return bitcast<vec4f>(vec4u(values[at], values[at + 1], values[at + 2], values[at + 3]));
-  }
-  if (cache_type == 1) {
-    let at = p.values_at + head * (head_dim / 2) + 2 * quad;
-    return vec4f(unpack2x16float(values[at]), unpack2x16float(values[at + 1]));
-  }
-  let at = p.values_at + head * (quads + 1);
-  return signed_bytes(values[at + quad]) * bitcast<f32>(values[at + quads]);
-}
-
-fn signed_bytes(word: u32) -> vec4f {
-  return vec4f((vec4i(bitcast<i32>(word)) << vec4u(24, 16, 8, 0)) >> vec4u(24));
-}
 
 // Makes queries, key and value of row 0 and kv head `kv_head`; `stores`: writes the latter two into the cache. All that it reads is
 // asked for before the first barrier.
@@ -335,7 +302,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     make_heads(kv_head, split == 0, local);
   }
   let here = workgroupUniformLoad(&sequence);
-  if (here.rows > 0) {
+  if (here.rows > 0 && here.rows <= most_rows) {
     attend(here, group.y, kv_head, split, local);
   }
 }

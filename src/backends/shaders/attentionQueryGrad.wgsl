@@ -3,26 +3,7 @@
 // rows.
 // include ragged
 // include attentionTiles
-// Rows of a sequence.
-struct Rows {
-  sequence: Sequence,
-  first: u32, // in the sequence
-  count: u32,
-}
-var<workgroup> place: Rows;
-
-// Which rows a workgroup takes: blocks are counted through the sequences.
-fn place_of(number: u32) -> Rows {
-  var left = number;
-  for (var s = 0u; s < p.sequence_count; s++) {
-    let sequence = sequence_at(s);
-    let blocks = (sequence.rows + 31u) / 32u;
-    if (left < blocks) { return Rows(sequence, 32u * left, min(32u, sequence.rows - 32u * left)); }
-    left -= blocks;
-  }
-  return Rows();
-}
-
+// include rowBlocks
 fn add(thread: u32, kv_head: u32, slice: u32, sum: mat4x4f) -> mat4x4f {
   workgroupBarrier();
   for (var i = thread / 8u; i < p.lines; i += 8u) {

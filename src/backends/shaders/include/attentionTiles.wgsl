@@ -1,6 +1,7 @@
 // What both halves of attention's derivative share. 64 invocations see 32 query rows and 32 keys: of a head's scores and of
 // dout . values each has 4 rows (4 ty and on) by 4 keys (4 tx and on), summed 16 dims at a time. Products with them take 32 dims
 // at a time, 4 x 4 an invocation. Workgroup memory: 12 KiB.
+// include blocks
 var<workgroup> tiles: array<vec4f, 512>; // query, dout, keys, values: [32 rows][16 dims / 4] each; or [32 rows][32 dims / 4]
 var<workgroup> factors: array<vec4f, 256>; // of a product: [32][32 / 4]
 var<workgroup> key_rows: array<u32, 32>; // the cache row of each key; no_row: none
@@ -48,11 +49,6 @@ fn value_quad(row: u32, head: u32, dim: u32) -> vec4f {
   return quad_of(row, dim, values[at], values[at + second(dim)]);
 }
 
-// Of a tile [32 rows][4 quads]: eight rows that are 4 apart lie in different banks.
-fn tile_at(tile: u32, row: u32, quad: u32) -> u32 {
-  return tile * 128u + (row ^ (row >> 4u)) * 4u + (quad ^ (row / 4u % 4u));
-}
-
 // The scores of the rows and keys that query_rows and key_rows name.
 fn scores_of(thread: u32, head: u32, kv_head: u32) -> Scores {
   var found: Scores;
@@ -87,18 +83,4 @@ fn scores_of(thread: u32, head: u32, kv_head: u32) -> Scores {
     }
   }
   return found;
-}
-
-// 4 x 4 of factors^T tiles, [32][32 dims / 4]: sums over their 32 lines.
-fn product_of(thread: u32) -> mat4x4f {
-  var sum: mat4x4f;
-  for (var i = 0u; i < p.lines; i++) {
-    let f = factors[i * 8u + thread / 8u];
-    let t = tiles[i * 8u + thread % 8u];
-    sum[0] += f.x * t;
-    sum[1] += f.y * t;
-    sum[2] += f.z * t;
-    sum[3] += f.w * t;
-  }
-  return sum;
 }
