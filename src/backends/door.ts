@@ -152,7 +152,10 @@ export class DoorBackend<Isa extends string = string> implements Backend {
   private runs = 0;
   private closing: Promise<void> | undefined;
   private pieces = 0;
-  private readonly waiting: (() => void)[] = [];
+  private readonly waiting: { readonly turn: number; go(): void }[] = [];
+  private turns = 0;
+  /** Memory of pieces that were uploaded, for the next. */
+  private readonly spare: ArrayBuffer[] = [];
 
   /** `memory`: bytes that there are at most. `isa`: the instruction set of its kernels. */
   constructor(
@@ -347,22 +350,34 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     if (failed) throw failed.reason;
   }
 
-  // Rows through the source's own `read`, a few pieces at once over all tensors; each waits for its own before it reads on.
+  // Rows through the source's own `read`, a few pieces at once over all tensors, the first to ask first: a source may still be arriving.
   private async uploadPieces({ id, part, kind, rows }: PartOfWeight, rowBytes: number, stored: StoredPiece): Promise<void> {
+    const turn = this.turns++;
     const step = Math.max(panelRows, Math.floor(pieceBytes / rowBytes / panelRows) * panelRows);
     for (let row = 0; row < rows; row += step) {
       const count = Math.min(step, rows - row);
-      if (this.pieces >= piecesAtOnce) await new Promise<void>((resolve) => this.waiting.push(resolve));
+      if (this.pieces >= piecesAtOnce) await new Promise<void>((go) => this.waiting.push({ turn, go }));
       else this.pieces++;
       try {
-        const data = await stored.source.read(stored.offset + row * rowBytes, count * rowBytes);
+        const data = await this.piece(stored, row * rowBytes, count * rowBytes);
         await this.settled(this.door.uploadRows(this.open(), id, part, kind, row, count, data), 'upload');
+        if (stored.source.readInto && data.buffer.byteLength <= 2 * pieceBytes) this.spare.push(data.buffer as ArrayBuffer);
       } finally {
-        const next = this.waiting.shift();
-        if (next) next();
-        else this.pieces--;
+        if (this.waiting.length === 0) this.pieces--;
+        else {
+          const first = this.waiting.reduce((best, { turn }, i, all) => (turn < all[best].turn ? i : best), 0);
+          this.waiting.splice(first, 1)[0].go();
+        }
       }
     }
+  }
+
+  private async piece({ source, offset }: StoredPiece, from: number, bytes: number): Promise<Uint8Array> {
+    if (!source.readInto) return source.read(offset + from, bytes);
+    const kept = this.spare.pop();
+    const data = new Uint8Array(kept && kept.byteLength >= bytes ? kept : new ArrayBuffer(Math.max(bytes, pieceBytes)), 0, bytes);
+    await source.readInto(offset + from, data);
+    return data;
   }
 
   // What the door rejects with becomes an error; capturing `this` keeps the backend alive until then.

@@ -23,6 +23,8 @@ export interface Described {
   bytes(precision?: Precision): number | undefined;
   /** The tensors, all of whose files are here then. */
   tensors(): Promise<ReadonlyMap<string, StoredTensor>>;
+  /** Settles when all of what the tensors lie in has come, where that is read while it comes. */
+  arrived?(): Promise<unknown>;
   text(name: string): Promise<Uint8Array | undefined>;
 }
 
@@ -53,7 +55,13 @@ async function describeFolder(files: ModelFiles): Promise<Described> {
   }
   const stated = typeof type === 'string' ? torchTypes[type] : undefined;
   const bytes = (precision = stated): number | undefined => precision && weightBytes(config, precision);
-  return { ...common, stated, bytes, tensors: async () => (await readWeights(files)).tensors };
+  let whole: Promise<unknown> | undefined;
+  const tensors: Described['tensors'] = async () => {
+    const coming = await files.stream?.(WEIGHTS_FILE);
+    whole = coming?.whole;
+    return (coming ? await readSafetensors(coming.source) : await readWeights(files)).tensors;
+  };
+  return { ...common, stated, bytes, tensors, arrived: async () => whole };
 }
 
 /** A model that is one file. */

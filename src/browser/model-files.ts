@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.js';
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
-import { bytesOf } from '../io/browser/blob-source.js';
+import { blobSource, bytesOf } from '../io/browser/blob-source.js';
 import { type DownloadSettings, download, NoRoomError, type WantedFile } from '../io/browser/download.js';
 import { locked } from '../io/browser/locks.js';
 import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
@@ -49,6 +49,8 @@ export interface ModelFiles {
   readonly single?: string;
   /** Undefined when there is none of that name. */
   open(name: string): Promise<Blob | undefined>;
+  /** The same, which can be read while it comes; `whole` settles when all of it is here. */
+  stream?(name: string): Promise<{ readonly source: ByteSource; readonly whole: Promise<unknown> } | undefined>;
   /** A file to look into before it is downloaded; undefined where it is here already, or its server knows no ranges. */
   peek?(name: string): Promise<ByteSource | undefined>;
 }
@@ -218,17 +220,21 @@ async function downloaded(
   const sizes = new Map(
     [...(given?.sizes ?? [])].map(([name, total]) => [name, [0, total] as [received: number, total: number]]),
   );
+  let told = 0;
   const onBytes = (name: string) => (received: number, total: number | undefined) => {
     sizes.set(name, [received, total ?? received]);
+    // Thousands of chunks come in a second.
+    if (received !== total && performance.now() - told < 30) return;
+    told = performance.now();
     const sum = (index: 0 | 1): number => [...sizes.values()].reduce((all, size) => all + size[index], 0);
     events.onProgress(sum(0), sum(1));
   };
   const memory = filesInMemory();
   const unkept = new Set<string>();
-  const open = async (name: string): Promise<Blob | undefined> => {
+  const open = async (name: string, onArriving?: DownloadSettings['onArriving']): Promise<Blob | undefined> => {
     const file = wanted(name);
     if (!file) return undefined;
-    const settings: DownloadSettings = { headers, signal: events.signal, onBytes: onBytes(name) };
+    const settings: DownloadSettings = { headers, signal: events.signal, onBytes: onBytes(name), onArriving, where };
     if (unkept.has(name)) return download(memory, file, settings);
     try {
       // Another tab that wants the same file waits for this one, and then finds it.
@@ -243,10 +249,22 @@ async function downloaded(
       return download(memory, file, settings);
     }
   };
+  const stream: ModelFiles['stream'] = async (name) => {
+    let whole: Promise<unknown> = Promise.resolve();
+    const source = await new Promise<ByteSource | Blob | undefined>((begun, failed) => {
+      const blob = open(name, (file) => {
+        file.follow(blob); // in memory, where there is no more room to keep it
+        begun(file);
+      });
+      blob.then(begun, failed);
+      whole = blob;
+    });
+    return source instanceof Blob ? { source: blobSource(where + name, source), whole } : source && { source, whole };
+  };
   const peek = async (name: string): Promise<ByteSource | undefined> => {
     const file = wanted(name);
     if (!file || (await place.read(name))) return undefined;
     return rangeSource(where + name, file.url, { headers, signal: events.signal });
   };
-  return { where, remote: true, open, peek };
+  return { where, remote: true, open, stream, peek };
 }

@@ -64,10 +64,20 @@ export async function openFiles(
     tokenizerBeside(described.text, where, config.vocabSize),
     chatTemplateBeside(described.text, where),
   ]);
-  const loading = loadModel(backend, config, checked, { dtype: options.dtype, onProgress });
+  // What comes and what is put onto the backend would be told of in turns.
+  let here = described.arrived === undefined;
+  const arrived = described.arrived?.().then(() => {
+    here = true;
+  });
+  const loading = loadModel(backend, config, checked, {
+    dtype: options.dtype,
+    onProgress: (loaded, total) => here && onProgress(loaded, total),
+  });
+  arrived?.catch(() => undefined);
   await Promise.allSettled([loading, texts]);
   const loaded = await loading;
   try {
+    await arrived; // or what came has another hash
     const [tokenizer, chatTemplate] = await texts;
     const engine = new Engine(backend, loaded.model, { context, slots: options.slots ?? 1, cacheType });
     const close = async (): Promise<void> => {

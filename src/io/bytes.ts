@@ -15,6 +15,8 @@ export interface ByteSource {
    * Ranges of a few MiB are the fastest: larger ones are fresh memory that must be paged in first.
    */
   read(offset: number, length: number): Promise<Uint8Array>;
+  /** The same into memory that is used again, where the source can: fresh memory for each piece would be gigabytes to be collected. */
+  readInto?(offset: number, bytes: Uint8Array): Promise<void>;
   /** The path, when the bytes are a plain file on this machine: a backend may then read ranges of it on its own threads. */
   readonly file?: string;
   /** The pieces that the bytes are put together from, in order, when they are no run of their own. */

@@ -48,7 +48,9 @@ export async function loadModel(
     for (const buffer of buffers.values()) backend.free(buffer);
     buffers.clear();
   };
-  const uploads = [...tensors].map(async ([name, tensor]) => {
+  // In the order in which they lie: a file may still be arriving.
+  const inOrder = [...tensors].sort(([, a], [, b]) => a.offset - b.offset);
+  const uploads = inOrder.map(async ([name, tensor]) => {
     buffers.set(name, await backend.upload(tensor, mixed ? storedPrecision(tensor) : dtype));
     loadedBytes += tensor.bytes;
     options.onProgress?.(loadedBytes, totalBytes);

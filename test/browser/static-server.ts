@@ -89,7 +89,7 @@ async function send(
   response: ServerResponse,
   brake: number | undefined,
 ): Promise<void> {
-  for await (const chunk of createReadStream(file, { start, end })) {
+  for await (const chunk of createReadStream(file, { start, end, highWaterMark: 1 << 20 })) {
     if (response.destroyed) return;
     if (!response.write(chunk)) await drained(response);
     if (brake) await new Promise((resolve) => setTimeout(resolve, ((chunk as Buffer).length / brake) * 1000));

@@ -2,6 +2,7 @@
 // again once it is whole. Which files, and how many tabs want them, is the caller's.
 
 import { InputError, messageOf } from '../../errors.js';
+import { Arriving } from './arriving.js';
 import { bytesOf } from './blob-source.js';
 import type { Appender, Place } from './place.js';
 
@@ -22,6 +23,10 @@ export interface DownloadSettings {
   readonly signal?: AbortSignal;
   /** Bytes of this file so far, and in all where that is known. */
   readonly onBytes?: (received: number, total: number | undefined) => void;
+  /** Told once of the file that is coming, where its size is known and it is kept: it can be read meanwhile. */
+  readonly onArriving?: (file: Arriving) => void;
+  /** Put before its name in messages. */
+  readonly where?: string;
   /** Milliseconds before another try after a break; as many tries. Any progress starts over. */
   readonly patience?: readonly number[];
 }
@@ -56,7 +61,7 @@ const usualPatience = [500, 1000, 2000, 4000, 8000];
  * came by then is kept.
  */
 export async function download(place: Place, file: WantedFile, settings: DownloadSettings = {}): Promise<Blob | undefined> {
-  const { signal, onBytes, patience = usualPatience } = settings;
+  const { onBytes } = settings;
   const known = await readState(place, file);
   if (known?.missing && file.optional) return undefined;
   if (known?.whole) {
@@ -66,10 +71,25 @@ export async function download(place: Place, file: WantedFile, settings: Downloa
       return blob;
     }
   }
+  let arriving: Arriving | undefined;
+  return allOf(place, file, settings, (bytes, appender) => {
+    if (!arriving && settings.onArriving && appender.read) {
+      arriving = new Arriving((settings.where ?? '') + file.name, bytes);
+      settings.onArriving(arriving);
+    }
+    return arriving;
+  });
+}
+
+/** Hears of the size when an answer has come; gives the file that is read meanwhile, if one is. */
+type Begun = (bytes: number, appender: Appender) => Arriving | undefined;
+
+async function allOf(place: Place, file: WantedFile, settings: DownloadSettings, begun: Begun): Promise<Blob | undefined> {
+  const { signal, patience = usualPatience } = settings;
   for (let tries = 0; ; tries++) {
     signal?.throwIfAborted();
     const before = (await place.read(file.name))?.size ?? 0;
-    const outcome = await attempt(place, file, settings).catch((error: unknown) => {
+    const outcome = await attempt(place, file, settings, begun).catch((error: unknown) => {
       throw isQuota(error) ? new NoRoomError(noRoom(file, messageOf(error)), file.bytes) : error;
     });
     if (outcome === 'missing') return undefined;
@@ -86,9 +106,10 @@ export async function download(place: Place, file: WantedFile, settings: Downloa
 
 type Outcome = 'whole' | 'missing' | { readonly broken: string };
 
-async function attempt(place: Place, file: WantedFile, settings: DownloadSettings): Promise<Outcome> {
+async function attempt(place: Place, file: WantedFile, settings: DownloadSettings, begun: Begun): Promise<Outcome> {
   const { fetch = globalThis.fetch, signal, onBytes } = settings;
   const appender = await place.append(file.name);
+  let arriving: Arriving | undefined;
   try {
     const state = await readState(place, file);
     if (!state || state.whole || state.missing) appender.clear();
@@ -128,13 +149,20 @@ async function attempt(place: Place, file: WantedFile, settings: DownloadSetting
     const bytes = total ?? file.bytes;
     await checkRoom(place, file, bytes === undefined ? 0 : bytes - appender.size);
     await place.write(stateName(file), JSON.stringify({ url: file.url, etag, bytes } satisfies State));
-    const broken = await receive(appender, response, file, signal, (received) => onBytes?.(received, bytes));
+    arriving = bytes === undefined ? undefined : begun(bytes, appender);
+    if (appender.size === 0) arriving?.restarts();
+    arriving?.writes(appender);
+    const broken = await receive(appender, response, file, signal, (received) => {
+      arriving?.came();
+      onBytes?.(received, bytes);
+    });
     if (broken !== undefined) return { broken };
     if (bytes !== undefined && appender.size !== bytes) {
       if (appender.size > bytes) appender.clear();
       return { broken: `the connection broke after ${appender.size} of ${bytes} bytes` };
     }
   } finally {
+    arriving?.writes(undefined);
     appender.close();
   }
   const blob = (await place.read(file.name))!;
@@ -153,24 +181,45 @@ async function receive(
   onBytes: (received: number) => void,
 ): Promise<string | undefined> {
   if (!response.body) return undefined;
-  const reader = response.body.getReader();
+  const read = readerOf(response.body);
   for (;;) {
     let next: ReadableStreamReadResult<Uint8Array>;
     try {
-      next = await reader.read();
+      next = await read();
     } catch (error) {
       signal?.throwIfAborted();
       return `the connection broke after ${appender.size} bytes (${messageOf(error)})`;
     }
-    if (next.done) return undefined;
+    if (next.done || next.value === undefined) return undefined;
     try {
       appender.write(next.value);
     } catch (error) {
-      await reader.cancel().catch(() => undefined);
+      await read.cancel().catch(() => undefined);
       throw new NoRoomError(noRoom(file, messageOf(error)), file.bytes);
     }
     onBytes(appender.size);
   }
+}
+
+/** Reads into the same memory again and again where streams can, else into what each chunk comes in. */
+function readerOf(body: ReadableStream<Uint8Array>): {
+  (): Promise<ReadableStreamReadResult<Uint8Array>>;
+  cancel(): Promise<void>;
+} {
+  let again: ReadableStreamBYOBReader;
+  try {
+    again = body.getReader({ mode: 'byob' });
+  } catch {
+    const reader = body.getReader();
+    return Object.assign(() => reader.read(), { cancel: () => reader.cancel() });
+  }
+  let memory = new ArrayBuffer(pieceBytes / 4);
+  const read = async (): Promise<ReadableStreamReadResult<Uint8Array>> => {
+    const next = await again.read(new Uint8Array(memory));
+    if (next.value) memory = next.value.buffer as ArrayBuffer;
+    return next as ReadableStreamReadResult<Uint8Array>;
+  };
+  return Object.assign(read, { cancel: () => again.cancel() });
 }
 
 function totalOf({ status, headers }: Response): number | undefined {

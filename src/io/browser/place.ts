@@ -18,6 +18,8 @@ export interface Appender {
   /** Bytes so far. */
   readonly size: number;
   write(chunk: Uint8Array): void;
+  /** What is there from `at` on; how many bytes. Only where files are kept. */
+  read?(into: Uint8Array, at: number): number;
   /** Forgets what is there. */
   clear(): void;
   close(): void;
@@ -26,6 +28,7 @@ export interface Appender {
 /** Of FileSystemSyncAccessHandle, which workers alone have, what is needed. */
 interface SyncHandle {
   getSize(): number;
+  read(into: Uint8Array, options: { at: number }): number;
   write(data: Uint8Array, options: { at: number }): number;
   truncate(size: number): void;
   flush(): void;
@@ -102,6 +105,7 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
           size += written;
         }
       },
+      read: (into, at) => handle.read(into, { at }),
       clear() {
         handle.truncate(0);
         size = 0;
