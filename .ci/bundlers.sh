@@ -8,12 +8,7 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium 
   apt-get install -y -qq chromium >/dev/null || true
 fi
 work=$(mktemp -d)
-server=
-cleanup() {
-  if [ -n "$server" ]; then kill "$server" 2>/dev/null || true; fi
-  rm -rf "$work"
-}
-trap cleanup EXIT
+trap 'rm -rf "$work"' EXIT
 if ! npm view vite version >/dev/null 2>&1; then
   echo "SKIPPED: bundlers, as there is no npm registry"
   exit 0
@@ -35,8 +30,6 @@ mkdir prompt
 sed '/importmap/,/<\/script>/d' prompt-api.html >prompt/index.html
 node_modules/.bin/vite build prompt --base ./ --logLevel warn --outDir ../dist-prompt --emptyOutDir
 (cd ../browser-next && npm run --silent build >said || { cat said; exit 1; })
-node_modules/.bin/vite --port 5199 --strictPort --logLevel warn &
-server=$!
 cd "$root"
 npx tsx test/browser/bundlers.ts "cdn=$work/browser/node_modules/openelm:examples/browser" "vite=$work/browser/dist-vite" \
-  "webpack=$work/browser/dist" "prompt=$work/browser/dist-prompt" "next=$work/browser-next/out" "vite in development=http://127.0.0.1:5199"
+  "webpack=$work/browser/dist" "prompt=$work/browser/dist-prompt" "next=$work/browser-next/out" "development=$work/browser"

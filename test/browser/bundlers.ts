@@ -1,5 +1,5 @@
 // The examples of `openelm/browser` in Chromium, as bundlers built them and from files as a CDN has them: part of `.ci/bundlers.sh`, which
-// makes them. `tsx test/browser/bundlers.ts NAME=FOLDER|NAME=URL|cdn=PACKAGE:PAGE ...`; what is at a URL is served already.
+// makes them. `tsx test/browser/bundlers.ts NAME=FOLDER|cdn=PACKAGE:EXAMPLE|development=EXAMPLE ...`
 
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,10 +22,10 @@ if (executablePath === undefined) {
     const [name, place] = argument.split('=');
     if (name === 'cdn') await fromCdn(place.split(':'), text);
     else if (name === 'prompt') await served(place, { isolated: true }, ({ url }) => answersPrompt(url));
-    else if (/^http:/.test(place)) await writes(name, place, text, [true, false]);
+    else if (name === 'development') await fromVite(place, text);
     else {
       await served(place, { isolated: true }, async (server) => {
-        await writes(name, server.url, text, [true]);
+        await writes(name, server.url, text, true);
         const asked = [...new Set(server.asked.map(({ path }) => path))].filter((path) => /\.(js|wasm)$/.test(path));
         const size = (path: string): number => gzipSync(readFileSync(join(place, path))).length;
         const sum = (kind: string): number =>
@@ -36,9 +36,29 @@ if (executablePath === undefined) {
         // What is needed now and then, LLaMA's vocabulary for one, is not.
         ok(sum('.js') < (name === 'next' ? 350_000 : 150_000), asked.join(' '));
       });
-      await served(place, { isolated: false }, (server) => writes(name, server.url, text, [false]));
+      await served(place, { isolated: false }, (server) => writes(name, server.url, text, false));
     }
   }
+}
+
+/** Vite's development server, as it is without settings of ours for it. */
+async function fromVite(folder: string, text: string): Promise<void> {
+  const { createServer } = (await import(join(folder, 'node_modules/vite/dist/node/index.js'))) as {
+    createServer(options: object): Promise<ViteServer>;
+  };
+  const server = await createServer({ root: folder, logLevel: 'warn', server: { host: '127.0.0.1', port: 0 } });
+  try {
+    await server.listen();
+    await writes('vite in development', server.resolvedUrls!.local[0], text, false);
+  } finally {
+    await server.close();
+  }
+}
+
+interface ViteServer {
+  listen(): Promise<unknown>;
+  readonly resolvedUrls: { readonly local: readonly string[] } | null;
+  close(): Promise<void>;
 }
 
 /** The package's files at another origin, below a path, and a page that has no files of its own but itself and the model. */
@@ -52,7 +72,7 @@ async function fromCdn([packed, example]: string[], text: string): Promise<void>
       ok(page.includes(`${cdn}/dist/bundle/browser.js`));
       writeFileSync(join(folder, 'index.html'), page.replace(cdn, other.url));
       for (const isolated of [true, false])
-        await served(folder, { isolated }, (server) => writes('cdn', server.url, text, [isolated]));
+        await served(folder, { isolated }, (server) => writes('cdn', server.url, text, isolated));
       const asked = new Set(other.asked.map(({ path }) => path));
       ok(asked.has('/dist/bundle/worker.js') && asked.has('/native/wasm/openelm-relaxed.wasm'), [...asked].join(' '));
     });
@@ -75,7 +95,7 @@ async function served(
 }
 
 /** The example writes what Node writes, on as many threads as the page may have. */
-async function writes(name: string, url: string, text: string, isolated: readonly boolean[]): Promise<void> {
+async function writes(name: string, url: string, text: string, isolated: boolean): Promise<void> {
   const { context, wrong, close } = await launch();
   try {
     const page = await context.newPage();
@@ -85,8 +105,7 @@ async function writes(name: string, url: string, text: string, isolated: readonl
     const status = (await page.textContent('#status'))!;
     match(status, /^wasm, .*, done$/, wrong.join('\n'));
     strictEqual(await page.textContent('#story'), text);
-    const shared = !status.includes('no shared memory');
-    ok(isolated.includes(shared), status);
+    strictEqual(!status.includes('no shared memory'), isolated, status);
     deepStrictEqual(wrong, []);
     console.log(`ok: ${name} writes what Node writes: ${status.replace(', done', '')}`);
   } finally {
