@@ -6,8 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Engine, type EngineOptions, type GenerateOptions, type GenerateResult } from '../../src/infer/engine.js';
 import type { TokenLogprobs } from '../../src/infer/logprobs.js';
+import type { Cache } from '../../src/model/cache.js';
 import type { LoadedModel } from '../../src/model/load.js';
-import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
+import type { Backend } from '../../src/tensor/backend.js';
 import { openTinyElm, type TinyElm } from './tiny-elm.js';
 
 const golden = fileURLToPath(new URL('../golden', import.meta.url));
@@ -413,8 +414,8 @@ describe('steps that run ahead', () => {
     const bad = engine.generate(short.prompt, { temperature: 0, ignoreEos: true });
     await bad.next();
     // The second slot's first value: what looks there is no number from now on.
-    const { values } = engine['cache'].layers[0];
-    backend.write(values as DeviceBuffer, Float32Array.of(Number.NaN), 256 * values.shape[1] * values.shape[2]);
+    const { values } = (engine as unknown as { cache: Cache }).cache.layers[0];
+    backend.write(values, Float32Array.of(Number.NaN), 256 * values.shape[1] * values.shape[2]);
     const rest = async () => {
       for await (const _ of bad);
     };
