@@ -2,16 +2,20 @@
 // sentence that names it, and a process that is gone, or hangs, is noticed by the others. What the ranks compute together is
 // the verb's; what it sees of them is ranks.ts.
 
-import { closeSync, openSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { availableParallelism, cpus, hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { InputError, messageOf } from '../errors.js';
 import { launchedRank, launchedRanks, MpiCollective } from '../io/node/mpi.js';
 import { isGone } from '../io/node/processes.js';
+import { startWorker } from '../io/node/workers.js';
 import { isOutOfMemory } from '../tensor/execution.js';
+import { CollectiveError } from '../train/collective.js';
 import { AllFailed, notEnoughMemory, oneRank, type Peer, Ranks } from './ranks.js';
+import { beforeMeeting, isGoneSentence, makes, type Watched } from './ranks-watch.js';
 import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell } from './terminal.js';
 
 const watchMs = 500;
@@ -26,10 +30,13 @@ const heardMs = 50;
  */
 export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, ranks: Ranks) => Promise<void>): Promise<void> {
   if (launchedRanks() === 1) return verb(terminal, oneRank);
+  const watch = new Watch(launchedRanks());
   let mpi: MpiCollective;
   try {
     mpi = await MpiCollective.open();
   } catch (error) {
+    watch.end();
+    makes(beforeMeeting());
     throw await withoutOthers(error);
   }
   const peers = (await mpi.gatherTexts(JSON.stringify({ host: hostname(), pid: process.pid }))).map(
@@ -37,16 +44,17 @@ export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, 
   );
   const ranks = new Ranks(mpi, peers);
   shareCores(ranks.here);
-  const ending = new Ending(mpi, ranks, terminal);
+  const ending = new Ending(mpi, ranks, terminal, watch);
   await ending.watch();
   try {
     await verb(mpi.rank === 0 ? terminal : mute(terminal), ranks);
+    watch.end(); // from here on all end, one after the other
     await mpi.barrier();
     ending.over();
     mpi.end();
   } catch (error) {
-    ending.over();
     if (!(error instanceof AllFailed)) return ending.fail(error);
+    ending.over();
     await mpi.barrier();
     mpi.end();
     // The launcher waits for all; nothing that is left open here may keep it.
@@ -69,13 +77,28 @@ async function withoutOthers(error: unknown): Promise<unknown> {
   return error instanceof InputError ? new InputError(text) : new Error(text);
 }
 
-/** Whether a file was not there, and is now. */
-function makes(file: string): boolean {
-  try {
-    closeSync(openSync(file, 'wx'));
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'EEXIST';
+/** The thread that speaks where this one cannot. */
+class Watch {
+  private readonly over = new Int32Array(new SharedArrayBuffer(4));
+  private readonly worker?: Worker;
+
+  constructor(size: number) {
+    try {
+      this.worker = startWorker(import.meta.url, 'ranks-watch', { ranksWatch: true, size, over: this.over });
+      this.worker.unref();
+      this.worker.on('error', () => {}); // what it does beside is done here too
+    } catch {
+      // so too where none can be had
+    }
+  }
+
+  met(watched: Watched): void {
+    this.worker?.postMessage(watched);
+  }
+
+  end(): void {
+    Atomics.store(this.over, 0, 1);
+    void this.worker?.terminate();
   }
 }
 
@@ -90,6 +113,7 @@ class Ending {
     private readonly mpi: MpiCollective,
     private readonly ranks: Ranks,
     private readonly terminal: Terminal,
+    private readonly thread: Watch,
   ) {
     // Of this run, and one for each machine: whoever makes it first speaks.
     this.said = join(tmpdir(), `openelm-ended-${hostname()}-${ranks.pidOf(0)}`);
@@ -101,6 +125,10 @@ class Ending {
     await this.mpi.barrier();
     // In a container of its own a process has numbers that say nothing here.
     const seen = this.gone() === undefined;
+    if (seen) {
+      const others = this.ranks.neighbours().map(({ rank, pid }) => ({ pid, sentence: this.sentenceOf(rank) }));
+      this.thread.met({ said: this.said, others });
+    } else this.thread.end();
     this.timer = setInterval(() => {
       if (seen) this.endIfGone();
       void this.endIfHung();
@@ -111,6 +139,7 @@ class Ending {
 
   over(): void {
     this.ended = true;
+    this.thread.end();
     clearInterval(this.timer);
     process.off('SIGTERM', this.terminated);
     if (this.mpi.rank > 0) return;
@@ -120,10 +149,17 @@ class Ending {
 
   /** Ends all ranks, after a sentence on what happened on this one. */
   async fail(error: unknown): Promise<never> {
-    if (error instanceof Interrupted) return this.mpi.abort(interruptedCode);
-    this.ended = false;
+    if (error instanceof Interrupted) {
+      makes(this.said); // nobody need be told of this
+      return this.mpi.abort(interruptedCode);
+    }
     this.endIfGone(); // then that is why
     if (this.mpi.rank > 0) await delay(politeMs);
+    // A call breaks off before the process at the other end has ended: memory is given back first.
+    for (let looks = 0; looks < 10 && error instanceof CollectiveError; looks++) {
+      this.endIfGone();
+      await delay(50);
+    }
     if (process.env.OPENELM_DEBUG && error instanceof Error) tell(this.terminal, error.stack ?? '');
     const name = this.ranks.name(this.mpi.rank);
     if (isOutOfMemory(error)) return this.end(`${name}: ${notEnoughMemory(error)}`);
@@ -134,9 +170,11 @@ class Ending {
   private endIfGone(): void {
     const rank = this.gone();
     if (rank === undefined || this.ended) return;
-    this.end(
-      `${this.ranks.name(rank)}, process ${this.ranks.pidOf(rank)}, is gone: it was killed (by the system, if memory ran out); all ranks end here, and --resume goes on from the last checkpoint`,
-    );
+    this.end(this.sentenceOf(rank));
+  }
+
+  private sentenceOf(rank: number): string {
+    return isGoneSentence(this.ranks.name(rank), this.ranks.pidOf(rank));
   }
 
   private async endIfHung(): Promise<void> {
@@ -165,7 +203,9 @@ class Ending {
       await delay(50);
       if (!this.ended) this.endIfGone();
     }
-    if (!this.ended && !heard) process.exit(143);
+    if (this.ended || heard) return;
+    makes(this.said);
+    process.exit(143);
   };
 
   /** The rank of a process of this machine that is gone. */
@@ -175,10 +215,8 @@ class Ending {
 
   private end(sentence: string): never {
     this.ended = true;
-    if (makes(this.said)) {
-      tell(this.terminal, sentence);
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, heardMs);
-    }
+    if (makes(this.said)) tell(this.terminal, sentence);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, heardMs); // who speaks may be another
     return this.mpi.abort(1);
   }
 }

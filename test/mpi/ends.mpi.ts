@@ -1,10 +1,11 @@
 // How runs on several ranks end: one is killed, one hangs, or all are asked to stop.
 
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { listCheckpoints } from '../../src/io/node/checkpoints.js';
-import { launchers } from './launch.js';
-import { isAlive, Runs, ranksOf, shortly } from './runs.js';
+import { launch, launchers } from './launch.js';
+import { cli, isAlive, Runs, ranksOf, shortly } from './runs.js';
 
 const [first] = launchers();
 let runs: Runs;
@@ -35,6 +36,49 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
       expect(performance.now() - killed).toBeLessThan(10_000);
       await shortly();
     }
+  });
+
+  it('says so of a rank that is killed before all have met', async () => {
+    const program = `[ $OMPI_COMM_WORLD_RANK$PMI_RANK = 0 ] || exec sleep 60; exec "$0" "$@"`;
+    const out = join(runs.root, 'early');
+    const words = ['sh', '-c', program, process.execPath, ...cli, 'pretrain', runs.file, '--out', out];
+    const run = launch(first, 2, words, {}, true);
+    const [waiting] = await ranksOf(run, 1);
+    const maps = (): string => readFileSync(`/proc/${waiting}/maps`, 'utf8');
+    while (!/libmpi(ch)?\.so/.test(maps())) await shortly(); // it is about to wait inside of MPI_Init
+    for (let wait = 0; wait < 100; wait++) await shortly();
+    const sleeper = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8').split(' ').map(Number);
+    const victim = sleeper.find((pid) => pid > 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('sleep'))!;
+    process.kill(victim, 'SIGKILL');
+    const { code, stderr } = await run.ended;
+    expect(code).not.toBe(0);
+    expect(stderr.match(/^openelm: .*$/gm)).toEqual([
+      expect.stringMatching(new RegExp(`^openelm: rank 1 of 2 \\(.*\\), process ${victim}, is gone: it was killed`)),
+    ]);
+  });
+
+  it('says so of a rank that is killed while the others are busy', async () => {
+    const block = 'process.on("SIGHUP",()=>Atomics.wait(new Int32Array(new SharedArrayBuffer(4)),0,0,20000))';
+    const out = join(runs.root, 'busy');
+    const run = launch(first, 2, [
+      '--import',
+      `data:text/javascript,${block}`,
+      ...cli,
+      'pretrain',
+      runs.file,
+      '--out',
+      out,
+      ...long,
+    ]);
+    const pids = await ranksOf(run, 2);
+    await runs.reached('busy', 12);
+    process.kill(pids[0], 'SIGHUP');
+    for (let wait = 0; wait < 20; wait++) await shortly();
+    process.kill(pids[1], 'SIGKILL');
+    const { stderr } = await run.ended;
+    expect(stderr.match(/^openelm: .*$/gm)).toEqual([
+      expect.stringMatching(new RegExp(`^openelm: rank 1 of 2 \\(.*\\), process ${pids[1]}, is gone: it was killed`)),
+    ]);
   });
 
   it.each([0, 1])('ends all when rank %i hangs, and says so once', async (victim) => {

@@ -18,7 +18,7 @@ export function compileInWorker(request: GrammarRequest): Promise<CompiledGramma
 }
 
 async function compileOne(request: GrammarRequest): Promise<CompiledGrammar> {
-  const worker = startWorker('grammar-worker', request);
+  const worker = startWorker(import.meta.url, 'grammar-worker', request);
   try {
     const answer = await new Promise<CompileAnswer>((resolve, reject) => {
       worker.on('message', resolve);

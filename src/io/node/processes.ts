@@ -37,6 +37,15 @@ export function isGone(pid: number): boolean {
   }
 }
 
+/** When a process began, in ticks since the machine did; nothing where the system does not say so. */
+export function startedTicks(pid: number): string {
+  try {
+    return statFields(readFileSync(`/proc/${pid}/stat`, 'utf8'))[19];
+  } catch {
+    return '';
+  }
+}
+
 /** What follows the name, from the state on; the name in parentheses may hold anything. */
 function statFields(text: string): string[] {
   return text.slice(text.lastIndexOf(')') + 2).split(' ');

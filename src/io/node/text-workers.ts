@@ -47,7 +47,7 @@ export function workerProcessor(setup: Setup, threads: number): TextProcessor {
     else reject(answer.isInput ? new InputError(answer.error) : new Error(answer.error));
   };
   const workers = Array.from({ length: threads }, () => {
-    const worker = startWorker('text-worker', setup);
+    const worker = startWorker(import.meta.url, 'text-worker', setup);
     worker.unref();
     worker.on('message', (answer: Answer) => settle(worker, answer));
     worker.on('error', (error) => fail(worker, error));

@@ -3,14 +3,14 @@
 import { createRequire } from 'node:module';
 import { Worker } from 'node:worker_threads';
 
-/** A thread that runs a file of this folder, named without its ending. */
-export function startWorker(name: string, workerData: unknown): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL(`./${name}.js`, import.meta.url), { workerData });
+/** A thread that runs a file beside the one whose `import.meta.url` is given, named without its ending. */
+export function startWorker(beside: string, name: string, workerData: unknown): Worker {
+  if (!beside.endsWith('.ts')) return new Worker(new URL(`./${name}.js`, beside), { workerData });
   // From the sources (tests, benchmarks) a thread has to load its own reader of TypeScript.
   const loader = createRequire(import.meta.url)
     .resolve('tsx/esm/api')
     .replace(/cjs$/, 'mjs');
-  const script = new URL(`./${name}.ts`, import.meta.url).href;
+  const script = new URL(`./${name}.ts`, beside).href;
   const start = `import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(script)}); })`;
   return new Worker(start, { eval: true, workerData });
 }
