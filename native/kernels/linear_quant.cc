@@ -310,8 +310,11 @@ INLINE vb finish(vb a) { return products<T>() == Products::nibbles ? widen_pairs
 template <int R, int B, DType T>
 NOINLINE void quant_tile(const QuantTile& z) {
   constexpr int C = B * NV, kLines = code_bits(T), kWords = words<T>();
-  // One row streams four panels; more rows fetch the panels that follow while their first tile passes.
-  const int64_t ahead = R == 1 ? 2048 : z.ahead * z.panel_bytes, ahead_scales = R == 1 ? 64 : z.ahead * z.panel_scales;
+  // One row streams some panels, 2 KiB ahead, and in the end goes on where the next ones begin; more rows fetch what follows while
+  // their first tile passes.
+  constexpr int kGroupsAhead = 32 / kLines;
+  int64_t ahead = R == 1 ? kGroupsAhead * kLines * 64 : z.ahead * z.panel_bytes;
+  int64_t ahead_scales = R == 1 ? kGroupsAhead * kPanel : z.ahead * z.panel_scales;
   const uint8_t* w = z.weights;
   const int64_t panel_bytes = z.panel_bytes, panel_scales = z.panel_scales, groups = z.groups;
   const uint16_t *weight_scales = z.weight_scales, *weight_minimums = z.weight_minimums;
@@ -336,6 +339,10 @@ NOINLINE void quant_tile(const QuantTile& z) {
     for (int r = 0; r < R; r++) {
       UNROLL
       for (int j = 0; j < C; j++) a[r][j] = splat_word(affine(T) ? 0 : sums[r]);
+    }
+    if (R == 1 && g == groups - kGroupsAhead) {
+      ahead += (B - 1) * panel_bytes;
+      ahead_scales += (B - 1) * panel_scales;
     }
     UNROLL
     for (int j = 0; j < B; j++) {
