@@ -157,6 +157,6 @@ async function open(id: string): Promise<BrowserModel> {
 /** What computes a model, and why. */
 export function showComputing({ backend, weights }: BrowserModel): void {
   const text = `${backend.description}, ${weights.dtype}`;
-  const why = element('span', { className: 'why' }, backend.reason);
+  const why = element('span', { className: 'why' }, ` · ${backend.reason}`);
   if (line.firstChild?.textContent !== text) line.replaceChildren(text, ...(backend.reason === '' ? [] : [why]));
 }
