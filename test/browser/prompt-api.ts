@@ -84,10 +84,18 @@ async function downloads(context: BrowserContext, server: StaticServer): Promise
     const availability = [await LanguageModel.availability()];
     const reason = new Error('enough');
     const controller = new AbortController();
+    let began = (_event: unknown): void => undefined;
+    const beginning = new Promise((resolve) => {
+      began = resolve;
+    });
     const aborted = LanguageModel.create({
       signal: controller.signal,
-      monitor: (m) => m.addEventListener('downloadprogress', ({ loaded }) => loaded > 0.2 && controller.abort(reason)),
+      monitor(m) {
+        m.addEventListener('downloadprogress', began);
+        m.addEventListener('downloadprogress', ({ loaded }) => loaded > 0.2 && controller.abort(reason));
+      },
     }).catch((error: unknown) => error === reason);
+    await beginning;
     availability.push(await LanguageModel.availability());
     const rejected = await aborted;
     const events: number[] = [];
@@ -153,7 +161,7 @@ async function answers(context: BrowserContext, server: StaticServer): Promise<v
       const check = (what: string, holds: boolean): void => void (holds || wrong.push(what));
 
       const options = { initialPrompts: [{ role: 'system', content: 'You tell stories.' }] } as const;
-      const session = await LanguageModel.create(options);
+      const session = await LanguageModel.create({ ...options, samplingMode: 'most-predictable' });
       check('[create]', session instanceof LanguageModel && String(session) === '[object LanguageModel]');
       check(
         '[usage-initial-prompt]',
@@ -188,7 +196,7 @@ async function answers(context: BrowserContext, server: StaticServer): Promise<v
 
       const overflow = new Promise((resolve) => session.addEventListener('contextoverflow', resolve));
       const long = kTestPrompt.repeat(14);
-      await Promise.all([overflow, session.append(long)]);
+      await Promise.all([overflow, session.append(long), session.append(long), session.append(long)]);
       check('[overflow]', session.contextUsage <= session.contextWindow);
       const huge = kTestPrompt.repeat(session.contextWindow);
       const empty = await LanguageModel.create();
