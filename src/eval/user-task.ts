@@ -122,11 +122,10 @@ export function taskFromObject(object: unknown, file: string): Task {
   const generation = fields.generation_kwargs ?? undefined;
   if (generation !== undefined && (typeof generation !== 'object' || Array.isArray(generation)))
     fail('generation_kwargs must be fields');
+  checkGeneration((generation ?? {}) as Readonly<Record<string, unknown>>, fail);
   const repeats = (fields.repeats ?? 1) as number;
   if (!(Number.isInteger(repeats) && repeats >= 1 && repeats <= MAX_REPEATS))
-    fail(
-      `repeats is ${typeof repeats === 'number' ? repeats : shown(String(repeats))}; it must be a whole number from 1 to ${MAX_REPEATS}`,
-    );
+    fail(`repeats is ${shown(repeats)}; it must be a whole number from 1 to ${MAX_REPEATS}`);
   const filters = checkFilters(fields.filter_list, repeats, fail);
   if (filters && outputType !== 'generate_until') fail('filter_list is for output_type generate_until here');
   const metadata = (fields.metadata ?? {}) as Readonly<Record<string, unknown>>;
@@ -157,6 +156,24 @@ export function taskFromObject(object: unknown, file: string): Task {
     doc_to_decontamination_query: text('doc_to_decontamination_query'),
     metadata: { version: 'Yaml', config_source: file, ...metadata },
   };
+}
+
+/** What of `generation_kwargs` is heeded here. */
+function checkGeneration(given: Readonly<Record<string, unknown>>, fail: (what: string) => never): void {
+  const isNumber = (value: unknown, least: number, most: number): boolean =>
+    typeof value === 'number' && value >= least && value <= most;
+  const isText = (value: unknown): boolean => typeof value === 'string';
+  const rules: Readonly<Record<string, readonly [says: string, holds: (value: unknown) => boolean]>> = {
+    until: ['a text or a list of texts', (value) => isText(value) || (Array.isArray(value) && value.every(isText))],
+    max_gen_toks: ['a whole number of at least 1', (value) => Number.isInteger(value) && isNumber(value, 1, 2 ** 31)],
+    do_sample: ['true or false', (value) => typeof value === 'boolean'],
+    temperature: ['0 (greedy) or a number from 0.0001 to 10000', (value) => value === 0 || isNumber(value, 0.0001, 10_000)],
+    top_p: ['a number from 0 to 1', (value) => isNumber(value, 0, 1)],
+  };
+  for (const [name, [says, holds]] of Object.entries(rules)) {
+    const value = given[name] ?? undefined;
+    if (value !== undefined && !holds(value)) fail(`generation_kwargs.${name} is ${shown(value)}; it must be ${says}`);
+  }
 }
 
 /** A Python function (`!function utils.process`), wherever it stands, is refused by its name. */

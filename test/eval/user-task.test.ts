@@ -182,6 +182,13 @@ describe('a task of the user', () => {
     [{ metric_list: [{ metric: 'bleu' }] }, 'there is no metric "bleu" for output_type multiple_choice; there are acc'],
     [{ metric_list: [{ metric: 'acc', aggregation: 'max' }] }, 'there is no aggregation "max"'],
     [{ fewshot_config: { sampler: 'last' } }, 'fewshot_config.sampler is "last"'],
+    [
+      { generation_kwargs: { max_gen_toks: -1 } },
+      'generation_kwargs.max_gen_toks is -1; it must be a whole number of at least 1',
+    ],
+    [{ generation_kwargs: { temperature: 'hot' } }, 'generation_kwargs.temperature is "hot"; it must be 0 (greedy) or a number'],
+    [{ generation_kwargs: { top_p: 5 } }, 'generation_kwargs.top_p is 5; it must be a number from 0 to 1'],
+    [{ generation_kwargs: { until: [3] } }, 'generation_kwargs.until is [3]; it must be a text or a list of texts'],
   ])('is refused with %o', (fields, message) => {
     expect(() => taskFromObject({ ...base, ...fields }, 'ponds.yaml')).toThrow(message);
   });
