@@ -165,10 +165,18 @@ int gemm_repeats(const Record& r) { return (int)rounds_of(product_of(r)); }
 int gemm_chunks(const Record& r, int stage) { return chunks_of(product_of(r), stage); }
 int gemm_run(const Record& r, int stage, int chunk, int chunks) { return run_of(product_of(r), r, stage, chunk, chunks); }
 
-size_t input_grad_scratch(const Record& r) { return scratch_of(input_grad_of(r)); }
-int input_grad_repeats(const Record& r) { return (int)rounds_of(input_grad_of(r)); }
-int input_grad_chunks(const Record& r, int stage) { return chunks_of(input_grad_of(r), stage); }
-int input_grad_run(const Record& r, int stage, int chunk, int chunks) { return run_of(input_grad_of(r), r, stage, chunk, chunks); }
+// Many rows through frozen f32 weights are another product. It has as many rounds, and a run with fewer rows may be this one.
+size_t input_grad_scratch(const Record& r) {
+  const size_t bytes = scratch_of(input_grad_of(r)), more = strassen_grad_fits(r) ? strassen_grad_scratch(r) : 0;
+  return bytes > more ? bytes : more;
+}
+int input_grad_repeats(const Record& r) { return strassen_grad_fits(r) ? strassen_grad_repeats(r) : (int)rounds_of(input_grad_of(r)); }
+int input_grad_chunks(const Record& r, int stage) {
+  return strassen_grad_fits(r) ? strassen_grad_chunks(r, stage) : chunks_of(input_grad_of(r), stage);
+}
+int input_grad_run(const Record& r, int stage, int chunk, int chunks) {
+  return strassen_grad_fits(r) ? strassen_grad_run(r, stage, chunk, chunks) : run_of(input_grad_of(r), r, stage, chunk, chunks);
+}
 
 size_t weight_grad_scratch(const Record& r) { return scratch_of(weight_grad_of(r)); }
 int weight_grad_repeats(const Record& r) { return (int)rounds_of(weight_grad_of(r)); }

@@ -16,9 +16,15 @@ constexpr int kProductRows = kTileRows, kProductColumns = kTilePanels * kPanel;
 constexpr int64_t kSlack = 16;
 INLINE int64_t tile_step(int64_t k) { return k * kProductRows + kSlack; }
 
+// How packing reads elements of a row: as they are.
+struct Plain {
+  vf vector(const float* p, int64_t) const __attribute__((always_inline)) { return load(p); }
+  float element(const float* p, int64_t) const { return *p; }
+};
+
 // out[k][S] = from[i * stride + k] for i < n, zeros up to S: k runs along memory. Writes less than kSlack floats beyond the end.
-template <int S>
-NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t count, float* out) {
+template <int S, class Read = Plain>
+NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t count, float* out, Read read = {}) {
   int64_t k = 0;
 #if defined(__AVX2__) || defined(__wasm_simd128__)
   // From the last lanes: where S is no multiple of W, their stores run into the next k, whose first lanes come after.
@@ -30,12 +36,12 @@ NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t c
       if (here == W) {
         UNROLL
         for (int j = 0; j < W; j++) {
-          r[j] = load(rows + j * stride + k);
+          r[j] = read.vector(rows + j * stride + k, lane + j);
           __builtin_prefetch(rows + j * stride + k + 64);
         }
       } else {
         UNROLL
-        for (int j = 0; j < W; j++) r[j] = j < here ? load(rows + j * stride + k) : (vf){};
+        for (int j = 0; j < W; j++) r[j] = j < here ? read.vector(rows + j * stride + k, lane + j) : (vf){};
       }
 #if defined(__AVX512F__)
       transpose((__m512*)r);
@@ -50,7 +56,7 @@ NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t c
   }
 #endif
   for (; k < count; k++)
-    for (int64_t lane = 0; lane < S; lane++) out[k * S + lane] = lane < n ? from[lane * stride + k] : 0;
+    for (int64_t lane = 0; lane < S; lane++) out[k * S + lane] = lane < n ? read.element(from + lane * stride + k, lane) : 0;
 }
 
 // Panels of S, `step` floats apart: out[i / S][k][i % S] = from[k * stride + i] for i < n, zeros up to a whole panel.

@@ -25,7 +25,12 @@ struct LinearPlan {
   size_t gemm_scratch(const Record&);                                                             \
   int gemm_repeats(const Record&);                                                                \
   int gemm_chunks(const Record&, int stage);                                                      \
-  int gemm_run(const Record&, int stage, int chunk, int chunks);
+  int gemm_run(const Record&, int stage, int chunk, int chunks);                                  \
+  bool strassen_fits(const Record&);                                                              \
+  size_t strassen_scratch(const Record&);                                                         \
+  int strassen_repeats(const Record&);                                                            \
+  int strassen_chunks(const Record&, int stage);                                                  \
+  int strassen_run(const Record&, int stage, int chunk, int chunks);
 #if defined(OPENELM_BASE)
 // This instruction set is OPENELM_BASE with other int8 products: only linear.cc, linear_quant.cc, peak.cc and table.cc are
 // compiled for it, the rest is the base's.
@@ -107,7 +112,12 @@ int token_logprob_run(const Record&, int stage, int chunk, int chunks);
 int copy_run(const Record&, int stage, int chunk, int chunks);
 int pack_int16_run(const Record&, int stage, int chunk, int chunks);
 int unpack_int16_run(const Record&, int stage, int chunk, int chunks);
-// the gradients of linear: gemm.cc
+// the gradients of linear: gemm.cc; that by its input with many rows: strassen.cc
+bool strassen_grad_fits(const Record&);
+size_t strassen_grad_scratch(const Record&);
+int strassen_grad_repeats(const Record&);
+int strassen_grad_chunks(const Record&, int stage);
+int strassen_grad_run(const Record&, int stage, int chunk, int chunks);
 size_t input_grad_scratch(const Record&);
 int input_grad_repeats(const Record&);
 int input_grad_chunks(const Record&, int stage);

@@ -29,22 +29,24 @@ static LinearPlan plan_of(const Record& r) {
   return p;
 }
 
-// f32 rows, as training has them, are another product.
+// f32 rows, as training has them, are another product, and so are many rows with f32 weights (strassen.cc).
 static bool by_rows(const Record& r) { return !r.operands[linear_op::weight_].weight; }
 
 size_t linear_scratch(const Record& r) {
   if (by_rows(r)) return gemm_scratch(r);
   LinearPlan p = plan_of(r);
   const Weight& w = *r.operands[linear_op::weight_].weight;
-  return p.int8 ? quant_scratch(p, w) : float_scratch(p, w);
+  const size_t bytes = p.int8 ? quant_scratch(p, w) : float_scratch(p, w), more = strassen_fits(r) ? strassen_scratch(r) : 0;
+  return bytes > more ? bytes : more;
 }
 
-int linear_repeats(const Record& r) { return by_rows(r) ? gemm_repeats(r) : 1; }
+int linear_repeats(const Record& r) { return by_rows(r) ? gemm_repeats(r) : strassen_fits(r) ? strassen_repeats(r) : 1; }
 
 int linear_chunks(const Record& r, int stage) {
   if (by_rows(r)) return gemm_chunks(r, stage);
+  if (strassen_fits(r)) return strassen_chunks(r, stage);
   LinearPlan p = plan_of(r);
-  if (p.rows <= 0) return 0;
+  if (p.rows <= 0 || stage > 1) return 0;
   if (stage == 1) return (int)(p.column_chunks * p.row_chunks);
   if (p.in_place) return 0;
   return (int)clamp(p.rows * p.inputs >> 14, 1, smaller(32, up(p.rows, kRowPanel)));
@@ -52,6 +54,7 @@ int linear_chunks(const Record& r, int stage) {
 
 int linear_run(const Record& r, int stage, int chunk, int chunks) {
   if (by_rows(r)) return gemm_run(r, stage, chunk, chunks);
+  if (strassen_fits(r)) return strassen_run(r, stage, chunk, chunks);
   LinearPlan p = plan_of(r);
   if (stage == 0) {
     Range tiles = part(up(p.rows, kRowPanel), chunk, chunks);
