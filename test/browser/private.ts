@@ -74,6 +74,7 @@ async function answers(page: Page, url: string): Promise<void> {
   const why = page.locator('.computes .why');
   ok(((await why.textContent()) ?? '').length > 10, 'it does not say why this backend computes');
   await page.press('#question', 'Escape');
+  await page.waitForFunction(() => !document.querySelector('#stop')!.checkVisibility()); // it is saved then
 }
 
 function notices(page: Page): Promise<string> {
