@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Losses at equal tokens from one model that has begun to learn: one process, 4 ranks with every step summed, and 4 ranks that exchange
 # every 50 and every 200 steps (DiLoCo), as a table, and a picture in the directory of the runs:
-# bench/mpi/diloco.sh [STEPS, default 2000; a multiple of 200] [DIRECTORY, default runs/diloco].
+# bench/mpi/diloco.sh [STEPS, default 2000; a multiple of 200] [DIRECTORY, default runs/diloco] [OPTIONS of pretrain].
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 steps=${1:-2000}
@@ -9,7 +9,7 @@ place=${2:-runs/diloco}
 mkdir -p "$place"
 export OPENELM_THREADS=1
 train=(node dist/app/cli.js pretrain recipes/tiny.yaml --data.tokenizer models/tales-6m/tokenizer.model --batch_size 8 --data.sequence_length 64)
-train+=(--samples.every 1000000 --checkpoints.every 1000000)
+train+=(--samples.every 1000000 --checkpoints.every 1000000 "${@:3}")
 ranks=(mpirun --oversubscribe)
 if [ "$(id -u)" = 0 ]; then ranks+=(--allow-run-as-root); fi
 ranks+=(-n 4)
