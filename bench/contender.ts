@@ -99,10 +99,10 @@ export class LlamaContender implements Contender {
   }
 }
 
-/** Installs bench/peers unless it is there: about 85 MB, never part of the package's own installation. */
-function installPeers(): void {
-  if (existsSync(join(peersDirectory, 'node_modules', 'node-llama-cpp'))) return;
-  console.error('installing llama.cpp for the comparison (npm ci in bench/peers, 85 MB)');
+/** Installs bench/peers unless that one of them is there: about 95 MB, never part of the package's own installation. */
+export function installPeers(peer = 'node-llama-cpp'): void {
+  if (existsSync(join(peersDirectory, 'node_modules', peer))) return;
+  console.error('installing llama.cpp for the comparison (npm ci in bench/peers, 95 MB)');
   const options = ['ci', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund'];
   const { status } = spawnSync('npm', options, { cwd: peersDirectory, stdio: ['ignore', 'ignore', 'inherit'] });
   if (status !== 0)
@@ -132,7 +132,7 @@ function peersHeldTo(isa: string | undefined): string {
 }
 
 /** The checkpoint as a GGUF file under bench/results, written once for each state of its weights. */
-async function ggufOf(directory: string, dtype: Precision): Promise<string> {
+export async function ggufOf(directory: string, dtype: Precision): Promise<string> {
   const weights = resolve(directory, 'model.safetensors');
   const { size, mtimeMs } = statSync(weights, { throwIfNoEntry: false }) ?? {};
   if (size === undefined)

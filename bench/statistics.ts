@@ -26,16 +26,16 @@ export function summarize(samples: readonly number[]): Summary {
 }
 
 /**
- * Runs every function once a round, one after the other, and collects what each returned (a measurement, usually seconds).
+ * Runs every function once a round, one after the other, and collects what each returned (usually seconds).
  * The order is reversed every second round (a b, b a, a b, ...), so a drift of the machine favours nobody. Warm up first:
  * every round counts.
  */
-export async function interleave<Name extends string>(
-  contenders: Readonly<Record<Name, () => number | Promise<number>>>,
+export async function interleave<Name extends string, Sample = number>(
+  contenders: Readonly<Record<Name, () => Sample | Promise<Sample>>>,
   rounds: number,
-): Promise<Record<Name, number[]>> {
+): Promise<Record<Name, Sample[]>> {
   const names = Object.keys(contenders) as Name[];
-  const samples = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<Name, number[]>;
+  const samples = Object.fromEntries(names.map((name) => [name, []])) as unknown as Record<Name, Sample[]>;
   for (let round = 0; round < rounds; round++) {
     for (const name of round % 2 === 0 ? names : [...names].reverse()) samples[name].push(await contenders[name]());
   }

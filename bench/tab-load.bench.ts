@@ -59,7 +59,8 @@ export async function run(args: string[]): Promise<void> {
   }
 }
 
-function randomModel(folder: string): string {
+/** OpenELM-270M with random weights, in f16. */
+export function randomModel(folder: string): string {
   const made = spawnSync(process.execPath, [packagePath('dist/app/cli.js'), 'init', 'OpenELM-270M', '--out', folder], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
