@@ -7,15 +7,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row = i / scales;
   let first = i % scales * 64u;
   let end = min(first + 64u, p.columns);
-  let from = p.x_at + row * p.columns;
+  let start = p.x_at + row * p.columns;
   let to = p.packed_at + row * (scales + (p.columns + 1u) / 2u);
   var largest = 0.0;
-  for (var c = first; c < end; c++) { largest = max(largest, abs(x[from + c])); }
+  for (var c = first; c < end; c++) { largest = max(largest, abs(x[start + c])); }
   let inverse = select(0.0, 32767.0 / largest, largest > 1e-30);
   packed[to + i % scales] = bitcast<u32>(largest / 32767.0);
   for (var c = first; c < end; c += 2u) {
-    var word = bitcast<u32>(i32(round(x[from + c] * inverse))) & 0xffffu;
-    if (c + 1u < end) { word |= bitcast<u32>(i32(round(x[from + c + 1u] * inverse))) << 16u; }
+    var word = bitcast<u32>(i32(round(x[start + c] * inverse))) & 0xffffu;
+    if (c + 1u < end) { word |= bitcast<u32>(i32(round(x[start + c + 1u] * inverse))) << 16u; }
     packed[to + scales + c / 2u] = word;
   }
 }
