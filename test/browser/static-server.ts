@@ -64,6 +64,10 @@ export async function staticServer(
     const [from, to] = [Number(first), Math.min(size - 1, last === '' ? size : Number(last))];
     response.setHeader('content-type', types[extname(file)] ?? 'application/octet-stream');
     response.setHeader('etag', `"${size}"`);
+    if (from >= size && range) {
+      response.writeHead(416, { 'content-range': `bytes */${size}` }).end();
+      return;
+    }
     response.setHeader('content-length', to + 1 - from);
     if (range) response.setHeader('content-range', `bytes ${from}-${to}/${size}`);
     response.writeHead(range ? 206 : 200);

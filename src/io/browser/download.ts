@@ -107,6 +107,19 @@ async function allOf(place: Place, file: WantedFile, settings: DownloadSettings,
 type Outcome = 'whole' | 'missing' | { readonly broken: string };
 
 async function attempt(place: Place, file: WantedFile, settings: DownloadSettings, begun: Begun): Promise<Outcome> {
+  const outcome = await transfer(place, file, settings, begun);
+  if (outcome !== 'came') return outcome;
+  const blob = (await place.read(file.name))!;
+  if (file.hash !== undefined) await checkHash(place, file, file.hash, blob, settings.signal);
+  const state: State = { url: file.url, bytes: blob.size, hash: file.hash, whole: true };
+  await place.write(stateName(file), JSON.stringify(state));
+  return 'whole';
+}
+
+/** `came`: all bytes are there, and nothing is said of them yet. */
+type Transfer = 'came' | Exclude<Outcome, 'whole'>;
+
+async function transfer(place: Place, file: WantedFile, settings: DownloadSettings, begun: Begun): Promise<Transfer> {
   const { fetch = globalThis.fetch, signal, onBytes } = settings;
   const appender = await place.append(file.name);
   let arriving: Arriving | undefined;
@@ -128,6 +141,9 @@ async function attempt(place: Place, file: WantedFile, settings: DownloadSetting
     }
     if (response.status >= 500 || response.status === 429) return { broken: `the server answers with status ${response.status}` };
     if (response.status === 416) {
+      // All of it had come when a reload ended it, or the file has changed.
+      const all = from > 0 && from === state?.bytes && response.headers.get('content-range') === `bytes */${from}`;
+      if (all && (response.headers.get('etag') ?? state.etag) === state.etag) return 'came';
       appender.clear();
       return { broken: 'the server has no such range' };
     }
@@ -165,11 +181,7 @@ async function attempt(place: Place, file: WantedFile, settings: DownloadSetting
     arriving?.writes(undefined);
     appender.close();
   }
-  const blob = (await place.read(file.name))!;
-  if (file.hash !== undefined) await checkHash(place, file, file.hash, blob, signal);
-  const state: State = { url: file.url, bytes: blob.size, hash: file.hash, whole: true };
-  await place.write(stateName(file), JSON.stringify(state));
-  return 'whole';
+  return 'came';
 }
 
 /** What broke, if anything did. */

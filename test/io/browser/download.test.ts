@@ -31,6 +31,10 @@ function ranges(bytes: Uint8Array, each = Number.POSITIVE_INFINITY, asked: strin
     asked.push(headers.range ?? '-');
     const from = Number(/bytes=([0-9]+)-/.exec(headers.range ?? '')?.[1] ?? 0);
     response.setHeader('etag', `"${bytes.length}-${bytes[0]}"`);
+    if (from >= bytes.length) {
+      response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
+      return;
+    }
     response.setHeader('content-length', bytes.length - from);
     if (headers.range) response.setHeader('content-range', `bytes ${from}-${bytes.length - 1}/${bytes.length}`);
     response.writeHead(headers.range ? 206 : 200);
@@ -177,6 +181,20 @@ describe('a download', () => {
     await expect(download(place, file, { signal: controller.signal, onBytes })).rejects.toThrow('the page was left');
     expect(Buffer.compare(await bytesOf(await download(place, file, { patience })), data)).toBe(0);
     expect(asked[1]).toMatch(/^bytes=[1-9]/);
+  });
+
+  it('is whole where all had come and nothing more was noted', async () => {
+    const asked: string[] = [];
+    const url = await serve(ranges(data, undefined, asked));
+    const place = filesInMemory();
+    const noting = {
+      ...place,
+      write: (name: string, text: string) =>
+        text.includes('whole') ? Promise.reject(new Error('reload')) : place.write(name, text),
+    };
+    await expect(download(noting, { name: 'a', url }, { patience })).rejects.toThrow('reload');
+    expect(await bytesOf(await download(place, { name: 'a', url, hash: sha256 }, { patience }))).toEqual(data);
+    expect(asked).toEqual(['-', `bytes=${data.length}-`]);
   });
 
   it('starts over when the file changed meanwhile', async () => {
