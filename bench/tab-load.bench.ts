@@ -1,8 +1,6 @@
 // Loading a model in a page of Chromium from a server on this machine: how long it takes with an empty cache and again, and how much
 // memory the tab has at most meanwhile. How fast the model is then is `run --against wasm`'s and tab.bench.ts's.
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type * as Door from '../src/browser.js';
@@ -10,6 +8,7 @@ import { InputError } from '../src/errors.js';
 import { packagePath } from '../src/io/node/paths.js';
 import { executablePath, launch } from '../test/browser/launch.js';
 import { staticServer } from '../test/browser/static-server.js';
+import { randomCheckpoint } from './own.js';
 import { type Row, report } from './report.js';
 
 const usage = `npm run bench -- tab-load [options], after npm run compile
@@ -37,35 +36,21 @@ export async function run(args: string[]): Promise<void> {
     return;
   }
   if (executablePath === undefined) throw new InputError('there is no Chromium here: install it, or set CHROMIUM to its path');
-  const made = values.model === undefined ? mkdtempSync(join(tmpdir(), 'openelm-tab-load-')) : undefined;
-  try {
-    const folder = made === undefined ? values.model! : randomModel(join(made, 'model'));
-    const { size } = statSync(join(folder, 'model.safetensors'));
-    const rows: Row[] = [];
-    for (const dtype of (values.dtype ?? 'f16,q8').split(',')) {
-      const best: Record<string, Measured> = {};
-      for (let round = 0; round < Number(values.rounds ?? 2); round++) {
-        for (const [when, measured] of Object.entries(await loadTwice(folder, dtype, Number(values.threads ?? 2))))
-          if (!best[when] || measured.seconds < best[when].seconds) best[when] = measured;
-      }
-      for (const [when, { seconds, download, peak }] of Object.entries(best)) {
-        const times = { 'download, s': download, 'all, s': seconds };
-        rows.push({ dtype, when, ...times, 'peak, MB': Math.round(peak / 1e6), 'of the file': peak / size });
-      }
+  const folder = values.model ?? (await randomCheckpoint('OpenELM-270M'));
+  const { size } = statSync(join(folder, 'model.safetensors'));
+  const rows: Row[] = [];
+  for (const dtype of (values.dtype ?? 'f16,q8').split(',')) {
+    const best: Record<string, Measured> = {};
+    for (let round = 0; round < Number(values.rounds ?? 2); round++) {
+      for (const [when, measured] of Object.entries(await loadTwice(folder, dtype, Number(values.threads ?? 2))))
+        if (!best[when] || measured.seconds < best[when].seconds) best[when] = measured;
     }
-    report('tab-load', rows);
-  } finally {
-    if (made !== undefined) rmSync(made, { recursive: true, force: true });
+    for (const [when, { seconds, download, peak }] of Object.entries(best)) {
+      const times = { 'download, s': download, 'all, s': seconds };
+      rows.push({ dtype, when, ...times, 'peak, MB': Math.round(peak / 1e6), 'of the file': peak / size });
+    }
   }
-}
-
-/** OpenELM-270M with random weights, in f16. */
-export function randomModel(folder: string): string {
-  const made = spawnSync(process.execPath, [packagePath('dist/app/cli.js'), 'init', 'OpenELM-270M', '--out', folder], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  if (made.status !== 0) throw new InputError('the model could not be made');
-  return folder;
+  report('tab-load', rows);
 }
 
 /** In a new profile, and again in another tab. */

@@ -1,8 +1,6 @@
 // Text in a page of Chromium: our engine in WebAssembly beside llama.cpp in WebAssembly (wllama), the same GGUF file, threads and tab, by
 // turns. How WebAssembly stands beside native code is `run --against wasm`'s, training in a page tab.bench.ts's.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import type * as Door from '../src/browser.js';
 import { InputError } from '../src/errors.js';
@@ -10,9 +8,9 @@ import { packagePath } from '../src/io/node/paths.js';
 import { executablePath, launch } from '../test/browser/launch.js';
 import { staticServer } from '../test/browser/static-server.js';
 import { ggufOf, installPeers, type Precision } from './contender.js';
+import { randomCheckpoint } from './own.js';
 import { type Row, report } from './report.js';
 import { interleave, median } from './statistics.js';
-import { randomModel } from './tab-load.bench.js';
 
 const usage = `npm run bench -- tab-peer [options], after npm run compile
   --model DIR         a folder with config.json and model.safetensors (default: OpenELM-270M with random weights)
@@ -51,28 +49,23 @@ export async function run(args: string[]): Promise<void> {
   if (executablePath === undefined) throw new InputError('there is no Chromium here: install it, or set CHROMIUM to its path');
   installPeers('@wllama/wllama');
   const [rounds, prompt, tokens] = [values.rounds ?? '3', values.prompt ?? '256', values.tokens ?? '64'].map(Number);
-  const made = values.model === undefined ? mkdtempSync(join(tmpdir(), 'openelm-tab-peer-')) : undefined;
+  const folder = values.model ?? (await randomCheckpoint('OpenELM-270M'));
   const rows: Row[] = [];
-  try {
-    const folder = made === undefined ? values.model! : randomModel(join(made, 'model'));
-    for (const precision of (values.precisions ?? 'q8,q4').split(',') as Precision[]) {
-      const file = `/${relative(packagePath('.'), await ggufOf(folder, precision))}`;
-      for (const threads of (values.threads ?? '1,2').split(',').map(Number)) {
-        const speeds = await race(file, { precision, threads, rounds, prompt, tokens });
-        const [own, peer] = [speeds.openelm, speeds.wllama].map((all) => ({
-          prompt: median(all.map((speed) => speed.prompt)),
-          text: median(all.map((speed) => speed.text)),
-        }));
-        const about = { precision, threads };
-        rows.push({ ...about, engine: 'openelm', 'prompt, tok/s': own.prompt, 'text, tok/s': own.text });
-        rows.push({
-          ...{ ...about, engine: 'wllama', 'prompt, tok/s': peer.prompt, 'text, tok/s': peer.text },
-          ...{ 'ours to it, prompt': own.prompt / peer.prompt, 'ours to it, text': own.text / peer.text },
-        });
-      }
+  for (const precision of (values.precisions ?? 'q8,q4').split(',') as Precision[]) {
+    const file = `/${relative(packagePath('.'), await ggufOf(folder, precision))}`;
+    for (const threads of (values.threads ?? '1,2').split(',').map(Number)) {
+      const speeds = await race(file, { precision, threads, rounds, prompt, tokens });
+      const [own, peer] = [speeds.openelm, speeds.wllama].map((all) => ({
+        prompt: median(all.map((speed) => speed.prompt)),
+        text: median(all.map((speed) => speed.text)),
+      }));
+      const about = { precision, threads };
+      rows.push({ ...about, engine: 'openelm', 'prompt, tok/s': own.prompt, 'text, tok/s': own.text });
+      rows.push({
+        ...{ ...about, engine: 'wllama', 'prompt, tok/s': peer.prompt, 'text, tok/s': peer.text },
+        ...{ 'ours to it, prompt': own.prompt / peer.prompt, 'ours to it, text': own.text / peer.text },
+      });
     }
-  } finally {
-    if (made !== undefined) rmSync(made, { recursive: true, force: true });
   }
   report('tab-peer', rows);
 }
