@@ -6,7 +6,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { visible } from '../errors.js';
-import { launchedRank } from '../io/node/mpi.js';
+import { launchedRank, launchedRanks } from '../io/node/mpi.js';
 import { isGone, startedTicks } from '../io/node/processes.js';
 
 /** Who is looked after: process by process what is said when it is gone, by whoever makes the file first. */
@@ -40,8 +40,8 @@ function siblings(size: number, known: Map<number, string>): void {
       if (!pid || pid === own || known.has(pid)) continue;
       const lines = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
       const env = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
-      const isRank = ['OMPI_COMM_WORLD_RANK', 'PMI_RANK', 'SLURM_PROCID'].some((name) => env[name] !== undefined);
-      if (isRank) known.set(pid, isGoneSentence(`rank ${launchedRank(env)} of ${size} (${hostname()})`, pid));
+      if (launchedRanks(env) === size)
+        known.set(pid, isGoneSentence(`rank ${launchedRank(env)} of ${size} (${hostname()})`, pid));
     }
   } catch {
     // not told here
