@@ -1,6 +1,6 @@
 // Whether a downloaded model is here whole, as a page can tell without a worker. How it came is model-files.ts's.
 
-import { keptPlaces, type Place } from '../io/browser/place.js';
+import { keptPlaces, type Place, stateName } from '../io/browser/place.js';
 import { onlyModelFile, readListing, repoFile } from '../io/hub-listing.js';
 import { INDEX_FILE, WEIGHTS_FILE } from '../io/weights-files.js';
 import { addressOf, type FileOptions, hubKey, isAddress } from './model-source.js';
@@ -34,7 +34,7 @@ async function singleOf(place: Pick<Place, 'read'>, repoId: string): Promise<str
 }
 
 async function isWhole(place: Pick<Place, 'read'>, name: string): Promise<boolean> {
-  return ((await jsonOf(place, `${name}.state`)) as { whole?: boolean } | undefined)?.whole === true;
+  return ((await jsonOf(place, stateName(name))) as { whole?: boolean } | undefined)?.whole === true;
 }
 
 async function jsonOf(place: Pick<Place, 'read'>, name: string): Promise<unknown> {

@@ -4,7 +4,7 @@
 import { InputError, messageOf } from '../../errors.js';
 import { Arriving } from './arriving.js';
 import { bytesOf } from './blob-source.js';
-import type { Appender, Place } from './place.js';
+import { type Appender, type Place, stateName } from './place.js';
 
 export interface WantedFile {
   /** Its name in the place. */
@@ -112,7 +112,7 @@ async function attempt(place: Place, file: WantedFile, settings: DownloadSetting
   const blob = (await place.read(file.name))!;
   if (file.hash !== undefined) await checkHash(place, file, file.hash, blob, settings.signal);
   const state: State = { url: file.url, bytes: blob.size, hash: file.hash, whole: true };
-  await place.write(stateName(file), JSON.stringify(state));
+  await place.write(stateName(file.name), JSON.stringify(state));
   return 'whole';
 }
 
@@ -136,7 +136,7 @@ async function transfer(place: Place, file: WantedFile, settings: DownloadSettin
       return { broken: `the server cannot be reached (${messageOf(error)})` };
     }
     if (response.status === 404 && file.optional) {
-      await place.write(stateName(file), JSON.stringify({ url: file.url, missing: true } satisfies State));
+      await place.write(stateName(file.name), JSON.stringify({ url: file.url, missing: true } satisfies State));
       return 'missing';
     }
     if (response.status >= 500 || response.status === 429) return { broken: `the server answers with status ${response.status}` };
@@ -164,7 +164,7 @@ async function transfer(place: Place, file: WantedFile, settings: DownloadSettin
     }
     const bytes = total ?? file.bytes;
     await checkRoom(place, file, bytes === undefined ? 0 : bytes - appender.size);
-    await place.write(stateName(file), JSON.stringify({ url: file.url, etag, bytes } satisfies State));
+    await place.write(stateName(file.name), JSON.stringify({ url: file.url, etag, bytes } satisfies State));
     arriving = bytes === undefined ? undefined : begun(bytes, appender);
     if (appender.size === 0) arriving?.restarts();
     arriving?.writes(appender);
@@ -289,11 +289,9 @@ async function checkHash(
   );
 }
 
-const stateName = ({ name }: WantedFile): string => `${name}.state`;
-
 /** What is known of a file from the same address; damaged notes count as none. */
 async function readState(place: Place, file: WantedFile): Promise<State | undefined> {
-  const blob = await place.read(stateName(file));
+  const blob = await place.read(stateName(file.name));
   if (!blob) return undefined;
   try {
     const state = JSON.parse(await blob.text()) as State;

@@ -25,6 +25,11 @@ export interface Appender {
   close(): void;
 }
 
+/** The file beside a downloaded one that says how far it is. */
+export function stateName(name: string): string {
+  return `${name}.state`;
+}
+
 /** Of FileSystemSyncAccessHandle, which workers alone have, what is needed. */
 interface SyncHandle {
   getSize(): number;
