@@ -24,6 +24,8 @@ export interface RunMemory {
 const pieceMilliseconds = 16;
 const leastAtOnce = 16;
 const mostAtOnce = 1024;
+/** Of what an earlier piece took, by the next one. */
+const remembered = 7 / 8;
 
 interface Step extends PlannedDispatch {
   readonly pipeline: Pipeline;
@@ -49,8 +51,10 @@ export class WebgpuExecutable implements Executable {
   /** The arena that the bind groups were made for. */
   private bound: readonly GPUBuffer[] = [];
   private values = new Int32Array(0);
-  /** Of a dispatch, as measured last; a guess at first. */
+  /** Of a dispatch; a guess at first. */
   private milliseconds = 0.25;
+  /** What was measured, older pieces counting for less and less. */
+  private readonly sofar = { milliseconds: 0, dispatches: 0 };
   private readonly sizeNow: SizeNow = (dim) => (typeof dim === 'number' ? dim : this.values[dim.param]);
 
   constructor(
@@ -167,9 +171,12 @@ export class WebgpuExecutable implements Executable {
     return { first, last: Math.min(last, first + count) };
   }
 
-  /** Tells how long the device took for a piece. */
+  /** Tells how long the device took for a piece; of pieces found done together the first one has all their time, and the others none. */
   measured({ first, last }: Piece, milliseconds: number): void {
-    this.milliseconds = milliseconds / (last - first);
+    const { sofar } = this;
+    sofar.milliseconds = sofar.milliseconds * remembered + milliseconds;
+    sofar.dispatches = sofar.dispatches * remembered + (last - first);
+    this.milliseconds = Math.max(milliseconds / (last - first), sofar.milliseconds / sofar.dispatches);
   }
 
   private cutUp(cuts: readonly number[]): Piece[] {
