@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import type { Evaluation } from '../eval/harness.js';
 import { makeTable, markdown, outputNames, type RunInfo, resultsObject, samplesText, taskHashes } from '../eval/report.js';
 import { compareWithPublished, type Suite, type SuiteRow } from '../eval/suites.js';
+import { stringifyData } from '../io/json.js';
 import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
 import { type Terminal, tell, writeJson } from './terminal.js';
 
@@ -29,7 +30,7 @@ export async function reportEvaluation(
   printEvaluation(terminal, evaluation, results, { info, suite }, { json, published });
   if (output === undefined) return;
   const names = outputNames(info.modelName, Object.keys(evaluation.samples ?? {}), info.date);
-  await writeText(join(output, names.results), `${JSON.stringify(results, null, 2)}\n`);
+  await writeText(join(output, names.results), `${stringifyData(results, 2)}\n`);
   for (const [task, name] of Object.entries(names.samples)) {
     await writeText(join(output, name), samplesText(evaluation.samples![task]));
   }

@@ -27,9 +27,23 @@ export function evaluatedSplit(task: Task): string {
   return split;
 }
 
-/** The split that few-shot examples are drawn from. */
-export function poolSplit(task: Task): string {
-  return task.fewshot_split ?? task.training_split ?? task.validation_split ?? evaluatedSplit(task);
+/** The split that a task names for its examples. */
+export function fewshotSplit({ fewshot_split, fewshot_config: { split = fewshot_split } = {} }: Task): string | undefined {
+  return split ?? undefined;
+}
+
+/** The split that few-shot examples are drawn from; none where the task has them itself. */
+export function poolSplit(task: Task): string | undefined {
+  const named = fewshotSplit(task);
+  if (named !== undefined || !task.fewshot_config?.samples)
+    return named ?? task.training_split ?? task.validation_split ?? evaluatedSplit(task);
+  return undefined;
+}
+
+/** The pool as messages name it. */
+export function poolName(task: Task): string {
+  const split = poolSplit(task);
+  return split === undefined ? 'fewshot_config.samples' : `split "${split}"`;
 }
 
 /** The evaluated documents as they are in the dataset. Throws `InputError` when the dataset or split is missing or empty. */
@@ -45,6 +59,7 @@ export function evaluatedDocs(task: Task, datasets: Datasets): readonly Doc[] {
 /** The few-shot pool as it is in the dataset. Throws `InputError` when it is missing or empty. */
 export function poolDocs(task: Task, dataset: Dataset, numFewshot: number): readonly Doc[] {
   const split = poolSplit(task);
+  if (split === undefined) return task.fewshot_config!.samples!;
   const others = Object.keys(dataset).filter((name) => dataset[name].length > 0);
   return nonEmpty(
     dataset[split],

@@ -2,6 +2,7 @@
 // lm-evaluation-harness's (api/task.py `process_results`, api/metrics.py), ties and missing errors included. No prompts here.
 
 import { InputError } from '../errors.js';
+import { pythonRegex } from '../python/regex.js';
 import { codePoints, countWords, pythonString } from '../python/text.js';
 import { PythonRandom } from '../python-random.js';
 import type { Answer } from './filters.js';
@@ -130,7 +131,7 @@ function leaves(list: readonly Answer[]): string[] {
 }
 
 function normalized(text: string, options: Metric | undefined): string {
-  let result = (options?.regexes_to_ignore ?? []).reduce((rest, pattern) => rest.replace(new RegExp(pattern, 'g'), ''), text);
+  let result = (options?.regexes_to_ignore ?? []).reduce((rest, pattern) => rest.replace(pythonRegex(pattern), ''), text);
   if (options?.ignore_case) result = result.toLowerCase();
   if (options?.ignore_punctuation) result = result.replace(/[!-/:-@[-`{-~]/g, '');
   if (options?.ignore_numbers) result = result.replace(/[0-9]/g, '');

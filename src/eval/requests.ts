@@ -6,14 +6,25 @@ import { jsonText } from '../python/format.js';
 import { lstrip, pythonString, rstrip } from '../python/text.js';
 import { fromData } from '../python/values.js';
 import { PythonRandom } from '../python-random.js';
-import { type Dataset, datasetKey, evaluatedDocs, evaluatedSplit, poolDocs, poolSplit } from './dataset.js';
+import {
+  type Dataset,
+  datasetKey,
+  evaluatedDocs,
+  evaluatedSplit,
+  fewshotSplit,
+  poolDocs,
+  poolName,
+  poolSplit,
+} from './dataset.js';
 import type { GenerateRequest, LoglikelihoodRequest } from './scorer.js';
 import {
   type Doc,
+  exampleTask,
   type HarnessVersion,
   type Reading,
   readDescription,
   readDoc,
+  readExample,
   readGenPrefix,
   type Target,
   type Task,
@@ -91,38 +102,44 @@ export function* eachInstance(task: Task, dataset: Dataset, options: RequestOpti
   const examples = shots > 0 && ours.output_type !== 'loglikelihood_rolling' ? new Examples(ours, dataset, shots, options) : null;
   const end = limited(docs.length, options.limit);
   for (let docId = 0; docId < end; docId++) {
+    const split = `split "${evaluatedSplit(ours)}"`;
+    let doc: Doc | undefined;
+    const read = (): Doc => (doc ??= process(ours, docs[docId], split, docId));
     // Documents of other shards are drawn for as well: the stream of random numbers goes on from document to document.
-    const drawn = examples?.draw() ?? [];
+    const fewshot = examples?.draw(read) ?? [];
     if (docId % count !== index) continue;
-    const doc = process(ours, docs[docId], evaluatedSplit(ours), docId);
-    const fewshot = examples?.without(drawn, doc, docId) ?? [];
-    yield locate(ours, evaluatedSplit(ours), docId, () => {
-      const prefix = readDescription(ours, doc, version) + (examples?.text(fewshot) ?? '');
-      return { task: ours.task, docId, doc, fewshot, ...ask(ours, doc, prefix, version) };
+    const asked = read();
+    yield locate(ours, split, docId, () => {
+      const prefix = readDescription(ours, asked, version) + (examples?.text(fewshot) ?? '');
+      return { task: ours.task, docId, doc: asked, fewshot, ...ask(ours, asked, prefix, version) };
     });
   }
 }
 
 /** Adds to an error which document it is about. */
-function locate<T>(task: Task, split: string, row: number, work: () => T): T {
+function locate<T>(task: Task, place: string, row: number, work: () => T): T {
   try {
     return work();
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    throw new InputError(`task ${task.task}, document ${row} of split "${split}": ${messageOf(error)}`);
+    throw new InputError(`task ${task.task}, document ${row} of ${place}: ${messageOf(error)}`);
   }
 }
 
-function process(task: Task, doc: Doc, split: string, row: number): Doc {
-  return task.process_docs ? locate(task, split, row, () => task.process_docs!(doc)) : doc;
+function process(task: Task, doc: Doc, place: string, row: number): Doc {
+  return task.process_docs ? locate(task, place, row, () => task.process_docs!(doc)) : doc;
 }
 
 /** Draws and writes few-shot examples. */
 class Examples {
   private readonly random: PythonRandom;
   private readonly pool: readonly Doc[];
+  /** Its rows. */
+  private readonly all: readonly number[];
   private readonly first: boolean;
   private readonly drawn: number;
+  /** The task as examples are written. */
+  private readonly written: Task;
   /** Whether the evaluated document is kept out of its own prompt. */
   private readonly comparesDocs: boolean;
   private readonly processed = new Map<number, Doc>();
@@ -137,15 +154,17 @@ class Examples {
   ) {
     this.random = new PythonRandom(options.seed ?? FEWSHOT_SEED);
     this.pool = poolDocs(task, dataset, count);
+    this.all = this.pool.map((_, row) => row);
     this.first = task.fewshot_config?.sampler === 'first_n';
+    this.written = exampleTask(task);
     // The harness compares the two settings, not the splits: a task that names neither draws one more and drops the document.
-    const sameSplit = task.fewshot_split === task.test_split;
+    const sameSplit = fewshotSplit(task) === task.test_split;
     this.comparesDocs = sameSplit || this.version === 'pinned';
     this.drawn = sameSplit && !this.first ? count + 1 : count;
     if (this.drawn > this.pool.length) {
       const more = this.drawn > count ? ' and one to spare' : '';
       throw new InputError(
-        `task ${task.task}: ${count} examples${more} are wanted, but the few-shot pool, split "${poolSplit(task)}", has ` +
+        `task ${task.task}: ${count} examples${more} are wanted, but the few-shot pool, ${poolName(task)}, has ` +
           `${this.pool.length} documents`,
       );
     }
@@ -155,27 +174,31 @@ class Examples {
     return this.options.harnessVersion ?? '0.4.13';
   }
 
-  /** Rows of the pool for the next document, one or all to spare where it is to be kept out. */
-  draw(): number[] {
-    if (!this.first) return this.random.sample(this.pool.length, this.drawn);
-    return Array.from({ length: this.comparesDocs ? this.pool.length : this.count }, (_, i) => i);
-  }
-
-  /** The rows without the evaluated document, as many as wanted. */
-  without(rows: number[], doc: Doc, docId: number): number[] {
-    if (!this.comparesDocs) return rows;
-    const key = jsonText(fromData(doc), {});
-    const kept = rows.filter((row) => this.key(row) !== key).slice(0, this.count);
-    if (kept.length < this.count && this.version !== 'pinned') {
-      throw new InputError(`task ${this.task.task}: document ${docId} is more than once in the few-shot pool; remove the copies`);
+  /** Rows of the pool for the next document, which is kept out where the harness does. */
+  draw(read: () => Doc): number[] {
+    const { all, count } = this;
+    const rows = this.first ? all : this.random.sample(all.length, this.drawn);
+    if (!this.comparesDocs) return rows.slice(0, count);
+    const key = keyOf(read());
+    const others = (of: readonly number[]) => of.filter((row) => this.key(row) !== key);
+    const kept = others(rows).slice(0, count);
+    if (kept.length === count || this.version === 'pinned') return kept;
+    // Copies of the document were drawn: the harness draws again among the others.
+    const rest = this.first ? kept : others(all);
+    if (rest.length < count) {
+      throw new InputError(
+        `task ${this.task.task}: ${count} examples are wanted, but the few-shot pool, ${poolName(this.task)}, has only ` +
+          `${rest.length} documents that are not the evaluated one`,
+      );
     }
-    return kept;
+    return this.random.sample(rest.length, count).map((i) => rest[i]);
   }
 
   private example(row: number): Doc {
     let doc = this.processed.get(row);
     if (!doc) {
-      doc = process(this.task, this.pool[row], poolSplit(this.task), row);
+      const samples = poolSplit(this.task) === undefined; // the harness takes them as they are
+      doc = samples ? this.pool[row] : process(this.task, this.pool[row], poolName(this.task), row);
       this.processed.set(row, doc);
     }
     return doc;
@@ -184,7 +207,7 @@ class Examples {
   private key(row: number): string {
     let key = this.keys.get(row);
     if (key === undefined) {
-      key = jsonText(fromData(this.example(row)), {});
+      key = keyOf(this.example(row));
       this.keys.set(row, key);
     }
     return key;
@@ -198,23 +221,29 @@ class Examples {
   private one(row: number): string {
     let text = this.texts.get(row);
     if (text === undefined) {
-      text = locate(this.task, poolSplit(this.task), row, () => {
+      text = locate(this.task, poolName(this.task), row, () => {
         const doc = this.example(row);
-        const { text, choices, target } = readDoc(this.task, doc, this.version);
+        const { text, choices, target } = readExample(this.written, doc, this.version);
         const several = typeof text === 'number';
         const question = several ? choiceAt(choices, text) : text;
-        const first = typeof target === 'object' ? target[0] : target;
+        const first = Array.isArray(target) ? target[0] : (target ?? '');
+        if (first === undefined) throw new InputError('the list of answers is empty');
         const answer = typeof first === 'number' && choices && !several ? choiceAt(choices, first) : pythonString(first);
-        const begun = readGenPrefix(this.task, doc, this.version);
-        const delimiter = this.task.target_delimiter ?? ' ';
+        const begun = readGenPrefix(this.written, doc, this.version);
+        const delimiter = this.written.target_delimiter ?? ' ';
         if (answer === '') return delimited(question, delimiter, begun);
         const turn = begun ? delimited(question, delimiter, delimited(begun, ' ', answer)) : question + delimiter + answer;
-        return turn + (this.task.fewshot_delimiter ?? '\n\n');
+        return turn + (this.written.fewshot_delimiter ?? '\n\n');
       });
       this.texts.set(row, text);
     }
     return text;
   }
+}
+
+/** Equal for equal documents, whatever the order of their columns. */
+function keyOf(doc: Doc): string {
+  return jsonText(fromData(doc), { sortKeys: true });
 }
 
 /** One behind the other, the delimiter between them unless either is nothing or white space is there already. */

@@ -1,8 +1,9 @@
 // From scores of documents to the object that lm-evaluation-harness calls results: one entry a task, one a group, versions,
 // shots, numbers of samples (evaluator_utils.py and api/group.py there). Key by key the same; no files and no tables.
 
+import { fewshotSplit } from './dataset.js';
 import { aggregate, groupMean, higherIsBetter, pooledStderr } from './metrics.js';
-import type { Metric, MetricValue, Task, TaskGroup } from './task.js';
+import { exampleTask, type Metric, type MetricValue, type Task, type TaskGroup } from './task.js';
 
 /** What is known of a task after a run: the metrics of its documents, in document order. */
 export interface TaskScores {
@@ -158,6 +159,7 @@ function shown(field: unknown, name: string): unknown {
 export function taskConfig(task: Task, numFewshot: number): Record<string, unknown> {
   const target = task.target_delimiter ?? ' ';
   const fewshot = task.fewshot_delimiter ?? '\n\n';
+  const example = exampleTask(task);
   const config: Record<string, unknown> = {
     task: task.task,
     task_alias: task.task_alias,
@@ -178,16 +180,16 @@ export function taskConfig(task: Task, numFewshot: number): Record<string, unkno
     fewshot_delimiter: fewshot,
     fewshot_config: {
       sampler: task.fewshot_config?.sampler ?? 'default',
-      split: task.fewshot_split ?? null,
+      split: fewshotSplit(task) ?? null,
       process_docs: shown(task.process_docs, 'process_docs'),
       fewshot_indices: null,
-      samples: null,
-      doc_to_text: shown(task.doc_to_text, 'doc_to_text'),
-      doc_to_choice: shown(task.doc_to_choice, 'doc_to_choice'),
-      doc_to_target: shown(task.doc_to_target, 'doc_to_target'),
-      gen_prefix: task.gen_prefix ?? null,
-      fewshot_delimiter: fewshot,
-      target_delimiter: target,
+      samples: task.fewshot_config?.samples ?? null,
+      doc_to_text: shown(example.doc_to_text, 'doc_to_text'),
+      doc_to_choice: shown(example.doc_to_choice, 'doc_to_choice'),
+      doc_to_target: shown(example.doc_to_target, 'doc_to_target'),
+      gen_prefix: example.gen_prefix ?? null,
+      fewshot_delimiter: example.fewshot_delimiter ?? '\n\n',
+      target_delimiter: example.target_delimiter ?? ' ',
     },
     num_fewshot: numFewshot,
     metric_list: task.metric_list,

@@ -2,8 +2,8 @@
 // user's file and the `configs` of a results file are one thing. Plus how its fields are read for one document
 // (api/task.py: doc_to_text, doc_to_target, doc_to_choice). No prompts and no scores here.
 
-import { InputError, messageOf } from '../errors.js';
-import { literalEval } from '../python/text.js';
+import { InputError, messageOf, shown } from '../errors.js';
+import { literalEval, pythonString } from '../python/text.js';
 import type { FilterPipeline } from './filters.js';
 import type { Loglikelihood } from './scorer.js';
 import { renderTemplate } from './template.js';
@@ -35,6 +35,18 @@ export interface Metric {
 /** What a model answered for one document, in the order of its requests. */
 export type Answers = readonly Loglikelihood[];
 
+/** Where examples come from, and what they have instead of the task's own (FewshotConfig in config/task.py there). */
+export interface FewshotConfig
+  extends Partial<
+    Pick<Task, 'doc_to_text' | 'doc_to_target' | 'doc_to_choice' | 'gen_prefix' | 'target_delimiter' | 'fewshot_delimiter'>
+  > {
+  readonly sampler?: 'default' | 'first_n';
+  /** Instead of `fewshot_split`; null: none, whatever that says. */
+  readonly split?: string | null;
+  /** The examples themselves, where no split is named. */
+  readonly samples?: readonly Doc[];
+}
+
 export interface Task {
   readonly task: string;
   readonly task_alias?: string;
@@ -53,7 +65,7 @@ export interface Task {
   readonly description?: string;
   readonly target_delimiter?: string;
   readonly fewshot_delimiter?: string;
-  readonly fewshot_config?: { readonly sampler?: 'default' | 'first_n' };
+  readonly fewshot_config?: FewshotConfig;
   readonly num_fewshot?: number;
   readonly metric_list: readonly Metric[];
   readonly output_type: OutputType;
@@ -93,6 +105,12 @@ export function taskOfVersion(task: Task, version: HarnessVersion): Task {
   return version === 'pinned' && task.pinned ? { ...task, ...task.pinned } : task;
 }
 
+/** The task as its examples are written. */
+export function exampleTask(task: Task): Task {
+  const { sampler: _, split: __, samples: ___, ...fields } = task.fewshot_config ?? {};
+  return { ...task, ...fields };
+}
+
 /** What a task's fields say of one document. */
 export interface Reading {
   /** The question; for tasks of several contexts (winogrande), the index of the right one. */
@@ -102,16 +120,42 @@ export interface Reading {
   readonly target: Target;
 }
 
+/** What they say of an example, which may have no answer. */
+export type ExampleReading = Omit<Reading, 'target'> & { readonly target: Target | null };
+
 /** Reads a processed document. Throws `InputError` that names a missing column; the caller adds which document it was. */
 export function readDoc(task: Task, doc: Doc, version: HarnessVersion): Reading {
+  const { target, ...reading } = readExample(task, doc, version);
+  if (target === null) throw new InputError('the answer is null');
+  return { ...reading, target };
+}
+
+/** As `readDoc`, for a document with or without an answer. */
+export function readExample(task: Task, doc: Doc, version: HarnessVersion): ExampleReading {
   const choices = task.doc_to_choice === undefined ? undefined : readChoices(task.doc_to_choice, doc, version);
   const text = readField(task.doc_to_text, doc, version);
   const target = readField(task.doc_to_target, doc, version);
+  const question = typeof text === 'string' ? digits(text, choices, task.doc_to_text, doc) : indexOf(text, choices);
+  if (typeof question === 'object') throw new InputError(`the question is ${shown(text)}, no text`);
   return {
-    text: typeof text === 'string' ? digits(text, choices, task.doc_to_text, doc) : (text as number),
+    text: question,
     choices,
-    target: typeof target === 'string' ? readTarget(target, choices, task.doc_to_target, doc) : (target as Target),
+    target: typeof target === 'string' ? readTarget(target, choices, task.doc_to_target, doc) : plainTarget(target, choices),
   };
+}
+
+/** What names a choice by its index: Python takes a bool for a number. */
+function indexOf(value: unknown, choices: readonly string[] | undefined): number | null {
+  if (typeof value === 'boolean' && choices) return Number(value);
+  return typeof value === 'number' ? value : null;
+}
+
+/** A target that is no text; null where the document has none. */
+function plainTarget(value: unknown, choices: readonly string[] | undefined): Target | null {
+  if (value === null || value === undefined) return null;
+  if (Array.isArray(value))
+    return value.map((item) => (typeof item === 'string' ? item : (indexOf(item, choices) ?? pythonString(item))));
+  return indexOf(value, choices) ?? pythonString(value);
 }
 
 /** The rendered description: what stands before all examples. */
@@ -171,7 +215,7 @@ function readTarget(text: string, choices: readonly string[] | undefined, field:
   if (!isTemplate(field, doc)) return text;
   if (text.length >= 2 && text.startsWith('[') && text.endsWith(']')) {
     try {
-      return literalEval(text) as Target;
+      return plainTarget(literalEval(text), choices) as Target;
     } catch {
       return text;
     }

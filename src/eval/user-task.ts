@@ -1,10 +1,11 @@
 // A user's own task: the parsed content of a YAML or JSON file in lm-evaluation-harness's field names, checked field by field.
 // Text fields are columns or Jinja templates; code is not accepted. Reading files is the caller's affair.
 
-import { InputError, nearest, shown } from '../errors.js';
+import { InputError, messageOf, nearest, shown } from '../errors.js';
+import { pythonRegex } from '../python/regex.js';
 import { checkFilters } from './filters.js';
 import { AGGREGATIONS } from './metrics.js';
-import type { Metric, OutputType, Task } from './task.js';
+import type { FewshotConfig, Metric, OutputType, Task } from './task.js';
 import { checkTemplate } from './template.js';
 
 const OUTPUT_TYPES: readonly OutputType[] = ['multiple_choice', 'loglikelihood', 'loglikelihood_rolling', 'generate_until'];
@@ -45,6 +46,20 @@ const FIELDS = [
   'metadata',
 ];
 
+/** Fields of `fewshot_config`; the harness knows `fewshot_indices` too, but takes all examples whatever they are. */
+const FEWSHOT_FIELDS = [
+  'sampler',
+  'split',
+  'samples',
+  'fewshot_indices',
+  'doc_to_text',
+  'doc_to_target',
+  'doc_to_choice',
+  'gen_prefix',
+  'target_delimiter',
+  'fewshot_delimiter',
+];
+
 /** Answers to a document at most: what is asked is kept in memory. */
 const MAX_REPEATS = 1000;
 
@@ -59,7 +74,7 @@ const REFUSED = ['class', 'custom_dataset', 'doc_to_image', 'doc_to_audio', 'use
  * unknown or of the wrong kind, a template that does not parse, a metric that its output_type does not have.
  */
 export function taskFromObject(object: unknown, file: string): Task {
-  const fail = (what: string): never => {
+  const fail: Fail = (what) => {
     throw new InputError(`${file}: ${what}`);
   };
   if (typeof object !== 'object' || object === null || Array.isArray(object))
@@ -77,48 +92,20 @@ export function taskFromObject(object: unknown, file: string): Task {
       `there is no field "${name}"${guess ? `; did you mean "${guess}"?` : ` that this program knows; it takes ${FIELDS.join(', ')}`}`,
     );
   }
-  const text = (name: string): string | undefined => {
-    const value = fields[name] ?? undefined;
-    if (value !== undefined && typeof value !== 'string') fail(`${name} must be a text`);
-    return value as string | undefined;
-  };
-  const template = (value: unknown, name: string): void => {
-    if (typeof value !== 'string') return;
-    if (value.startsWith('!function')) fail(`${name} is a Python function; write it as a template`);
-    try {
-      checkTemplate(value);
-    } catch (error) {
-      fail(`${name}: ${(error as Error).message}`);
-    }
-  };
+  const text = (name: string): string | undefined => textField(fields[name], name, fail);
   const outputType = (text('output_type') ?? 'generate_until') as OutputType;
   if (!OUTPUT_TYPES.includes(outputType)) fail(`output_type is "${outputType}"; it must be one of ${OUTPUT_TYPES.join(', ')}`);
   for (const name of ['task', 'dataset_path']) if (!text(name)) fail(`${name} is missing`);
   if (!/^[\w.:+@-]+$/.test(text('task')!)) fail(`task "${text('task')}" must be a word of letters, digits and "_-.:+@"`);
   if (text('test_split') === undefined && text('validation_split') === undefined)
     fail('test_split or validation_split is missing');
-  const { doc_to_text: docToText = '', doc_to_target: docToTarget, doc_to_choice: given } = fields;
-  const choices = typeof given === 'object' && given !== null && !Array.isArray(given) ? Object.values(given) : given;
-  if (typeof docToText !== 'string' && typeof docToText !== 'number') fail('doc_to_text must be a text');
-  if (docToTarget === undefined || docToTarget === null) fail('doc_to_target is missing');
-  const targets = Array.isArray(docToTarget) ? docToTarget : [docToTarget];
-  if (!targets.every((item) => typeof item === 'string' || Number.isInteger(item)))
-    fail('doc_to_target must be a text or an index');
-  if (outputType === 'multiple_choice' && (choices === undefined || choices === null)) fail('doc_to_choice is missing');
-  const isList = Array.isArray(choices) && choices.length > 0 && choices.every((choice) => typeof choice === 'string');
-  if (choices !== undefined && choices !== null && typeof choices !== 'string' && !isList) {
-    fail('doc_to_choice must be a template or a list of texts');
-  }
-  for (const name of ['doc_to_text', 'doc_to_target', 'doc_to_choice', 'description', 'gen_prefix']) template(fields[name], name);
+  if (fields.doc_to_target === undefined || fields.doc_to_target === null) fail('doc_to_target is missing');
+  if (outputType === 'multiple_choice' && (fields.doc_to_choice ?? undefined) === undefined) fail('doc_to_choice is missing');
+  const written = writtenFields(fields, '', fail);
+  template(fields.description, 'description', fail);
   const shots = fields.num_fewshot ?? undefined;
   if (shots !== undefined && !(Number.isInteger(shots) && Number(shots) >= 0))
     fail('num_fewshot must be 0 or a positive whole number');
-  const sampler = (fields.fewshot_config as { sampler?: unknown } | undefined)?.sampler ?? 'default';
-  if (sampler !== 'default' && sampler !== 'first_n')
-    fail(`fewshot_config.sampler is "${sampler}"; it must be default or first_n`);
-  for (const key of Object.keys(fields.fewshot_config ?? {})) {
-    if (key !== 'sampler') fail(`fewshot_config.${key} is not supported by this program`);
-  }
   const generation = fields.generation_kwargs ?? undefined;
   if (generation !== undefined && (typeof generation !== 'object' || Array.isArray(generation)))
     fail('generation_kwargs must be fields');
@@ -138,19 +125,15 @@ export function taskFromObject(object: unknown, file: string): Task {
     validation_split: text('validation_split'),
     test_split: text('test_split'),
     fewshot_split: text('fewshot_split'),
-    doc_to_text: docToText as string | number,
-    doc_to_target: docToTarget as Task['doc_to_target'],
-    doc_to_choice: (choices ?? undefined) as string | readonly string[] | undefined,
+    doc_to_text: '',
+    ...(written as Pick<Task, 'doc_to_target'>),
     description: text('description'),
-    target_delimiter: text('target_delimiter'),
-    fewshot_delimiter: text('fewshot_delimiter'),
-    fewshot_config: { sampler: sampler === 'first_n' ? 'first_n' : 'default' },
+    fewshot_config: fewshotConfig(fields.fewshot_config ?? {}, fail),
     num_fewshot: shots as number | undefined,
     metric_list: metricsOf(fields.metric_list, outputType, fail),
     output_type: outputType,
     repeats: repeats > 1 ? repeats : undefined,
     filter_list: filters,
-    gen_prefix: text('gen_prefix'),
     generation_kwargs: generation as Task['generation_kwargs'],
     should_decontaminate: fields.should_decontaminate === true,
     doc_to_decontamination_query: text('doc_to_decontamination_query'),
@@ -158,8 +141,67 @@ export function taskFromObject(object: unknown, file: string): Task {
   };
 }
 
+type Fail = (what: string) => never;
+
+function textField(value: unknown, name: string, fail: Fail): string | undefined {
+  if (value !== undefined && value !== null && typeof value !== 'string') fail(`${name} must be a text`);
+  return (value ?? undefined) as string | undefined;
+}
+
+function template(value: unknown, name: string, fail: Fail): void {
+  if (typeof value !== 'string') return;
+  if (value.startsWith('!function')) fail(`${name} is a Python function; write it as a template`);
+  try {
+    checkTemplate(value);
+  } catch (error) {
+    fail(`${name}: ${messageOf(error)}`);
+  }
+}
+
+/** How a document is written: those of a task's fields that `fewshot_config` may have too, `path` before their names. */
+function writtenFields(fields: Readonly<Record<string, unknown>>, path: string, fail: Fail): Partial<Task> {
+  const { doc_to_text: text, doc_to_target: target, doc_to_choice: given } = fields;
+  const choices = typeof given === 'object' && given !== null && !Array.isArray(given) ? Object.values(given) : given;
+  if (!['string', 'number', 'undefined'].includes(typeof (text ?? undefined))) fail(`${path}doc_to_text must be a text`);
+  const targets = Array.isArray(target) ? target : [target ?? ''];
+  if (!targets.every((item) => typeof item === 'string' || Number.isInteger(item)))
+    fail(`${path}doc_to_target must be a text or an index`);
+  const isList = Array.isArray(choices) && choices.length > 0 && choices.every((choice) => typeof choice === 'string');
+  if (choices !== undefined && choices !== null && typeof choices !== 'string' && !isList)
+    fail(`${path}doc_to_choice must be a template or a list of texts`);
+  const delimiters = ['gen_prefix', 'target_delimiter', 'fewshot_delimiter'];
+  const texts = delimiters.map((name) => [name, textField(fields[name], path + name, fail)]);
+  for (const name of ['doc_to_text', 'doc_to_target', 'doc_to_choice', 'gen_prefix']) template(fields[name], path + name, fail);
+  const entries = [['doc_to_text', text], ['doc_to_target', target], ['doc_to_choice', choices], ...texts];
+  return Object.fromEntries(entries.filter(([, value]) => value !== undefined && value !== null));
+}
+
+/** Which examples, and what is different in them. */
+function fewshotConfig(given: unknown, fail: Fail): FewshotConfig {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return fail('fewshot_config must be fields');
+  const config = given as Readonly<Record<string, unknown>>;
+  for (const name of Object.keys(config)) {
+    if (FEWSHOT_FIELDS.includes(name)) continue;
+    if (name === 'process_docs' && config[name] === null) continue;
+    fail(`fewshot_config.${name} is not supported by this program; it takes ${FEWSHOT_FIELDS.join(', ')}`);
+  }
+  const { sampler = 'default', samples, split } = config;
+  if (sampler !== 'default' && sampler !== 'first_n')
+    return fail(`fewshot_config.sampler is ${shown(sampler)}; it must be default or first_n`);
+  const isDocs = Array.isArray(samples) && samples.every((item) => typeof item === 'object' && item && !Array.isArray(item));
+  if (samples !== undefined && samples !== null && (!isDocs || samples.length === 0))
+    fail('fewshot_config.samples must be a list of documents, each with fields by name');
+  return {
+    sampler,
+    ...(split === undefined ? {} : { split: textField(split, 'fewshot_config.split', fail) ?? null }),
+    ...(isDocs ? { samples } : {}),
+    ...writtenFields(config, 'fewshot_config.', fail),
+    ...(config.gen_prefix === null ? { gen_prefix: '' } : {}),
+  };
+}
+
 /** What of `generation_kwargs` is heeded here. */
-function checkGeneration(given: Readonly<Record<string, unknown>>, fail: (what: string) => never): void {
+function checkGeneration(given: Readonly<Record<string, unknown>>, fail: Fail): void {
   const isNumber = (value: unknown, least: number, most: number): boolean =>
     typeof value === 'number' && value >= least && value <= most;
   const isText = (value: unknown): boolean => typeof value === 'string';
@@ -177,7 +219,7 @@ function checkGeneration(given: Readonly<Record<string, unknown>>, fail: (what: 
 }
 
 /** A Python function (`!function utils.process`), wherever it stands, is refused by its name. */
-function refuseFunctions(value: unknown, path: string, fail: (what: string) => never): void {
+function refuseFunctions(value: unknown, path: string, fail: Fail): void {
   if (typeof value !== 'object' || value === null) return;
   const name = (value as { '!function'?: unknown })['!function'];
   if (name !== undefined) fail(`${path} is a Python function (${String(name)}); write it as a template`);
@@ -185,7 +227,7 @@ function refuseFunctions(value: unknown, path: string, fail: (what: string) => n
 }
 
 /** The metrics listed, or the first one of the output type. */
-function metricsOf(list: unknown, outputType: OutputType, fail: (what: string) => never): Metric[] {
+function metricsOf(list: unknown, outputType: OutputType, fail: Fail): Metric[] {
   const known = METRICS[outputType];
   if (list === undefined || list === null) return [{ metric: known[0] }];
   if (!Array.isArray(list) || list.length === 0) return fail('metric_list must be a list of entries such as {metric: acc}');
@@ -198,6 +240,22 @@ function metricsOf(list: unknown, outputType: OutputType, fail: (what: string) =
     if (aggregation !== undefined && !(AGGREGATIONS as readonly string[]).includes(aggregation)) {
       fail(`metric_list: there is no aggregation "${aggregation}"; there are ${AGGREGATIONS.join(', ')}`);
     }
+    for (const option of ['ignore_case', 'ignore_punctuation', 'ignore_numbers'] as const) {
+      const value: unknown = item?.[option];
+      if (value != null && typeof value !== 'boolean')
+        fail(`metric_list: ${option} is ${shown(value)}; it must be true or false`);
+    }
+    checkPatterns(item?.regexes_to_ignore ?? [], fail);
     return item as Metric;
   });
+}
+
+function checkPatterns(patterns: unknown, fail: Fail): void {
+  if (!Array.isArray(patterns) || !patterns.every((pattern) => typeof pattern === 'string'))
+    fail('metric_list: regexes_to_ignore must be a list of texts');
+  try {
+    (patterns as string[]).forEach(pythonRegex);
+  } catch (error) {
+    fail(`metric_list: ${messageOf(error)}`);
+  }
 }

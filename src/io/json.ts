@@ -249,8 +249,8 @@ export function parsePythonJson(text: string, name: string): unknown {
 }
 
 /** JSON of data that `parsePythonJson` may have read: whole numbers beyond a double's are written as the nearest double. */
-export function stringifyData(data: unknown): string {
-  return JSON.stringify(data, (_, value: unknown) => (typeof value === 'bigint' ? Number(value) : value));
+export function stringifyData(data: unknown, indent?: number): string {
+  return JSON.stringify(data, (_, value: unknown) => (typeof value === 'bigint' ? Number(value) : value), indent);
 }
 
 /** UTF-8 bytes as text; `InputError` when they are not UTF-8. A byte order mark is kept (and then is no JSON). */

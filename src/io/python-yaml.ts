@@ -4,6 +4,7 @@
 
 import { Composer, LineCounter, Parser, type ScalarTag, type Tags } from 'yaml';
 import { InputError } from '../errors.js';
+import { floatOf, PythonFloat } from '../python-float.js';
 import { checkYamlNesting, documentValue } from './config.js';
 
 // resolver.py and constructor.py of PyYAML 6: y and n are texts, as are 1e-5 (no point), 08 and 06:00.
@@ -19,9 +20,14 @@ const sixty = (text: string): number => {
   );
 };
 const int = (test: RegExp, read: (digits: string) => number): ScalarTag => scalar('int', test, (digits) => read(digits) + 0); // an int has no -0
-const float = (test: RegExp, read: (digits: string) => number): ScalarTag => scalar('float', test, read);
+const float = (test: RegExp, read: (digits: string) => number): ScalarTag =>
+  scalar('float', test, (digits) => floatOf(read(digits)));
 const radix = (base: number, prefix: RegExp) => (text: string) =>
   (text.startsWith('-') ? -1 : 1) * Number.parseInt(text.replace(/^[-+]/, '').replace(prefix, ''), base);
+
+function exact(digits: string): number | bigint {
+  return Number.isSafeInteger(Number(digits)) ? Number(digits) + 0 : BigInt(digits);
+}
 
 function scalar(name: string, test: RegExp, read: (text: string) => unknown): ScalarTag {
   return { tag: `tag:yaml.org,2002:${name}`, default: true, test, resolve: (text) => read(text.replace(/_/g, '')) };
@@ -32,7 +38,7 @@ const scalars: readonly ScalarTag[] = [
   scalar('bool', /^(?:no|No|NO|false|False|FALSE|off|Off|OFF)$/, () => false),
   int(/^[-+]?0b[01_]+$/, radix(2, /^0b/)),
   int(/^[-+]?0[0-7_]+$/, radix(8, /^0/)),
-  int(/^[-+]?(?:0|[1-9][0-9_]*)$/, Number),
+  scalar('int', /^[-+]?(?:0|[1-9][0-9_]*)$/, (digits) => exact(digits.replace(/^\+/, ''))),
   int(/^[-+]?0x[0-9a-fA-F_]+$/, radix(16, /^0x/)),
   int(/^[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+$/, sixty),
   float(/^[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?$|^\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?$/, Number),
@@ -51,7 +57,15 @@ const scalars: readonly ScalarTag[] = [
 ];
 const replaced = ['bool', 'int', 'float', 'timestamp'].map((name) => `tag:yaml.org,2002:${name}`);
 
-/** The value of a file; `tags` are its own. Throws `InputError` with the line and column where it is not YAML, and for unknown tags. */
+/** The value with JavaScript's numbers: for settings, which are not printed. */
+export function plainNumbers(value: unknown): unknown {
+  if (value instanceof PythonFloat || typeof value === 'bigint') return Number(value);
+  if (Array.isArray(value)) return value.map(plainNumbers);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plainNumbers(item)]));
+}
+
+/** The value of a file, its numbers as `parsePythonJson` has them; `tags` are its own. Throws `InputError` with the line and column where it is not YAML, and for unknown tags. */
 export function parsePythonYaml(text: string, name: string, tags: Tags = []): unknown {
   checkYamlNesting(text, name);
   const lines = new LineCounter();

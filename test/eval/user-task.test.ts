@@ -3,6 +3,7 @@ import { evaluate } from '../../src/eval/harness.js';
 import { buildRequests } from '../../src/eval/requests.js';
 import type { GenerateRequest } from '../../src/eval/scorer.js';
 import { taskFromObject } from '../../src/eval/user-task.js';
+import { PythonFloat } from '../../src/python-float.js';
 import { fakeScorer } from './fake-scorer.js';
 import { samples } from './samples.js';
 
@@ -60,6 +61,49 @@ describe('a task of the user', () => {
     const { results, samples: lines } = await evaluate(fakeScorer(), [task], deep);
     expect(results.results.ponds['exact_match,none']).toBe(0.2);
     expect(lines?.ponds[1]).toMatchObject({ resps: [['Deep!']], filtered_resps: ['Deep!'], exact_match: 1 });
+  });
+
+  it('may bring its examples, and write them otherwise', () => {
+    // What lm-evaluation-harness 0.4.13 asks.
+    const rows = ['a', 'b', 'c', 'd'].map((q, i) => ({ q, a: ['no', 'yes'][i % 2], x: new PythonFloat(i), is: i % 2 === 1 }));
+    const own = { ...base, fewshot_split: null, description: '', num_fewshot: 2, doc_to_text: '{{q}}?', doc_to_target: 'is' };
+    const ask = (fewshot_config: object, changes: object = {}): string => {
+      const task = taskFromObject({ ...own, ...changes, fewshot_config }, 'own.yaml');
+      return buildRequests(task, { test: rows, train: rows, validation: rows })[0].loglikelihood[0].context;
+    };
+    const samples = rows.slice(1);
+    expect(ask({ samples })).toBe('c? no\nb? yes\na?');
+    expect(ask({ samples, sampler: 'first_n' })).toBe('b? yes\nc? no\na?');
+    expect(ask({ samples, split: 'train', sampler: 'first_n' })).toBe('a? no\nb? yes\na?');
+    expect(ask({ samples, split: null, sampler: 'first_n' }, { fewshot_split: 'train' })).toBe('b? yes\nc? no\na?');
+    const written = {
+      doc_to_text: '{{q|upper}} {{x}}',
+      doc_to_choice: ['NO', 'YES'],
+      target_delimiter: '=',
+      fewshot_delimiter: '|',
+    };
+    expect(ask({ samples, sampler: 'first_n', ...written })).toBe('B 1.0=YES|C 2.0=NO|a?');
+    expect(ask({ samples, gen_prefix: 'So', sampler: 'first_n' }, { num_fewshot: 1 })).toBe('b? So yes\na?');
+    expect(ask({ samples: [{ q: 'none', is: null }], sampler: 'first_n' }, { num_fewshot: 1 })).toBe('none?a?');
+    // Copies of the evaluated document were drawn: again among the others.
+    const copies = taskFromObject({ ...own, fewshot_split: 'test', num_fewshot: 1 }, 'own.yaml');
+    const test = [...new Array(9).fill(rows[0]), rows[1]];
+    expect(buildRequests(copies, { test })[0].loglikelihood[0].context).toBe('b? yes\na?');
+    expect(() => ask({ samples: [5] })).toThrow('own.yaml: fewshot_config.samples must be a list of documents');
+    expect(() => ask({ samples: { '!function': 'utils.f' } })).toThrow('fewshot_config.samples is a Python function (utils.f)');
+    expect(() => ask({ num_fewshot: 2 })).toThrow('own.yaml: fewshot_config.num_fewshot is not supported');
+    expect(() => ask({ samples: samples.slice(0, 1) })).toThrow('the few-shot pool, fewshot_config.samples, has 1 documents');
+  });
+
+  it('says so where a document has no question or no answer', () => {
+    const ask = (doc: object) => () =>
+      buildRequests(taskFromObject({ ...base, num_fewshot: 0, doc_to_text: 'q', doc_to_target: 'a' }, 'x'), {
+        test: [{ q: 'a', a: 0, ...doc }],
+      });
+    expect(ask({ q: null })).toThrow('task ponds, document 0 of split "test": the question is null, no text');
+    expect(ask({ a: null })).toThrow('task ponds, document 0 of split "test": the answer is null');
+    expect(ask({ a: { b: 1 } })).toThrow('the answer is "{\'b\': 1}", which is none of the choices');
+    expect(ask({ a: true })()[0].reading.target).toBe(1);
   });
 
   it('may read its answers by several pipelines of filters', async () => {

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { InputError } from '../../src/errors.js';
-import { parsePythonYaml } from '../../src/io/python-yaml.js';
+import { parsePythonYaml, plainNumbers } from '../../src/io/python-yaml.js';
+import { PythonFloat } from '../../src/python-float.js';
 import cases from './python-yaml.json' with { type: 'json' };
 
 const floats: Record<string, number> = { nan: Number.NaN, inf: Number.POSITIVE_INFINITY, '-inf': Number.NEGATIVE_INFINITY };
@@ -14,7 +15,16 @@ function expected(value: unknown): unknown {
 describe('YAML as PyYAML reads it', () => {
   it.each(cases as { text: string; value?: unknown; error?: boolean }[])('$text', ({ text, value, error }) => {
     if (error) expect(() => parsePythonYaml(text, 'x.yaml')).toThrow(InputError);
-    else expect(parsePythonYaml(text, 'x.yaml')).toEqual(expected(value));
+    else expect(plainNumbers(parsePythonYaml(text, 'x.yaml'))).toEqual(expected(value));
+  });
+
+  it('keeps floats and large integers apart', () => {
+    expect(parsePythonYaml('[1.0, 1, 0.5, 12345678901234567891]', 'x.yaml')).toEqual([
+      new PythonFloat(1),
+      1,
+      0.5,
+      12345678901234567891n,
+    ]);
   });
 
   it('keeps a date as its text, and refuses what Python would print otherwise', () => {

@@ -47,7 +47,8 @@ export async function loadDatasets(
 /** Each task with the splits it reads. */
 function splitsOf(tasks: readonly (Task | TaskGroup)[], wantsPool: WantsPool): [Task, string[]][] {
   return leafTasks(tasks).map((task) => {
-    const splits = [evaluatedSplit(task), ...(wantsPool(task) ? [poolSplit(task)] : [])];
+    const pool = wantsPool(task) ? poolSplit(task) : undefined;
+    const splits = [evaluatedSplit(task), ...(pool === undefined ? [] : [pool])];
     return [task, [...new Set(splits)]];
   });
 }

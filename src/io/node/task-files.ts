@@ -7,7 +7,7 @@ import { InputError } from '../../errors.js';
 import { type TaskFile, TaskRegistry } from '../../eval/task-registry.js';
 import { builtinTasks, everything, nameOf } from '../../eval/tasks/index.js';
 import { decodeUtf8 } from '../json.js';
-import { parsePythonYaml } from '../python-yaml.js';
+import { parsePythonYaml, plainNumbers } from '../python-yaml.js';
 import { fileError } from './files.js';
 import { readIfThere } from './paths.js';
 
@@ -97,9 +97,18 @@ class Includes {
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
       throw new InputError(`${file}: expected fields such as task and doc_to_text`);
     }
-    this.parsed.set(path, fields as Record<string, unknown>);
-    return fields as Record<string, unknown>;
+    const task = settings(fields as Record<string, unknown>);
+    this.parsed.set(path, task);
+    return task;
   }
+}
+
+/** A file's fields with plain numbers; but examples are data, which templates print as Python does. */
+function settings(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const plain = plainNumbers(fields) as Record<string, unknown>;
+  const config = fields.fewshot_config as { samples?: unknown } | null | undefined;
+  if (!config?.samples) return plain;
+  return { ...plain, fewshot_config: { ...(plain.fewshot_config as object), samples: config.samples } };
 }
 
 const pythonFunction = { tag: '!function', resolve: (name: string) => ({ '!function': name }) };
