@@ -3,7 +3,6 @@
 
 import { InputError } from '../errors.js';
 import { isGgufFile, type ModelFile } from '../formats/model-file.js';
-import { blobSource } from '../io/browser/blob-source.js';
 import type { ByteSource, StoredTensor } from '../io/bytes.js';
 import { decodeUtf8, isObject, parseJson } from '../io/json.js';
 import { readSafetensors, type SafetensorsContents } from '../io/safetensors.js';
@@ -25,6 +24,8 @@ export interface Described {
   tensors(): Promise<ReadonlyMap<string, StoredTensor>>;
   /** Settles when all of what the tensors lie in has come, where that is read while it comes. */
   arrived?(): Promise<unknown>;
+  /** Closes the tensors' files: nothing is read from them any more. */
+  readonly close: () => Promise<void>;
   text(name: string): Promise<Uint8Array | undefined>;
 }
 
@@ -46,12 +47,14 @@ async function describeFolder(files: ModelFiles): Promise<Described> {
   const config = generation === undefined ? own : withGenerationConfig(own, generation, `${where}generation_config.json`);
   const common = { config, where, weights: where || WEIGHTS_FILE, text: (name: string) => readSmall(files, name) };
   const { torch_dtype: type, quantization } = isObject(fields) ? fields : {};
+  const opened: ByteSource[] = [];
   if (quantization !== undefined && quantization !== null) {
     const { affineFormats, affineTensors, affineWeightBytes } = await import('../formats/mlx.js');
     const formats = affineFormats(fields, file)!;
     const bytes = (precision?: Precision): number =>
       precision ? weightBytes(config, precision) : affineWeightBytes(config, formats);
-    return { ...common, bytes, tensors: async () => affineTensors((await readWeights(files)).tensors, formats) };
+    const tensors: Described['tensors'] = async () => affineTensors((await readWeights(files, opened)).tensors, formats);
+    return { ...common, bytes, tensors, close: () => closeAll(opened) };
   }
   const stated = typeof type === 'string' ? torchTypes[type] : undefined;
   const bytes = (precision = stated): number | undefined => precision && weightBytes(config, precision);
@@ -59,19 +62,22 @@ async function describeFolder(files: ModelFiles): Promise<Described> {
   const tensors: Described['tensors'] = async () => {
     const coming = await files.stream?.(WEIGHTS_FILE);
     whole = coming?.whole;
-    return (coming ? await readSafetensors(coming.source) : await readWeights(files)).tensors;
+    if (coming) opened.push(coming.source);
+    return (coming ? await readSafetensors(coming.source) : await readWeights(files, opened)).tensors;
   };
-  return { ...common, stated, bytes, tensors, arrived: async () => whole };
+  return { ...common, stated, bytes, tensors, arrived: async () => whole, close: () => closeAll(opened) };
 }
 
 /** A model that is one file. */
 async function describeFile(files: ModelFiles, single: string): Promise<Described> {
   const name = files.where + single;
+  const opened: ByteSource[] = [];
   const read = await readerOf(files, single);
   const here = async (): Promise<ByteSource> => {
-    const blob = await files.open(single);
-    if (!blob) throw new InputError(`${name}: there is no such file`);
-    return blobSource(name, blob);
+    const source = await files.source(single);
+    if (!source) throw new InputError(`${name}: there is no such file`);
+    opened.push(source);
+    return source;
   };
   const early = await files.peek?.(single);
   const source = early ?? (await here());
@@ -86,6 +92,7 @@ async function describeFile(files: ModelFiles, single: string): Promise<Describe
       const whole = await here();
       return (await read(whole)).tensors(whole);
     },
+    close: () => closeAll(opened),
   };
 }
 
@@ -102,15 +109,26 @@ async function readJson(files: ModelFiles, name: string): Promise<unknown> {
   return bytes && parseJson(decodeUtf8(bytes, files.where + name), files.where + name);
 }
 
-async function readWeights(files: ModelFiles): Promise<SafetensorsContents> {
+/** Adds what it opens to `opened`. */
+async function readWeights(files: ModelFiles, opened: ByteSource[]): Promise<SafetensorsContents> {
   const { where } = files;
-  const whole = await files.open(WEIGHTS_FILE);
-  if (whole) return readSafetensors(blobSource(where + WEIGHTS_FILE, whole));
-  const index = await files.open(INDEX_FILE);
+  const take = async (name: string): Promise<ByteSource | undefined> => {
+    const source = await files.source(name);
+    if (source) opened.push(source);
+    return source;
+  };
+  const whole = await take(WEIGHTS_FILE);
+  if (whole) return readSafetensors(whole);
+  const index = await take(INDEX_FILE);
   if (!index) throw new InputError(`${where || 'these files'}: there are no weights, neither ${WEIGHTS_FILE} nor ${INDEX_FILE}`);
-  return readShards(await readShardedIndex(blobSource(where + INDEX_FILE, index)), async (name) => {
-    const shard = await files.open(name);
+  return readShards(await readShardedIndex(index), async (name) => {
+    const shard = await take(name);
     if (!shard) throw new InputError(`${where}${name} is missing: ${INDEX_FILE} names it`);
-    return blobSource(where + name, shard);
+    return shard;
   });
+}
+
+/** They open again when they are read. */
+async function closeAll(sources: readonly ByteSource[]): Promise<void> {
+  for (const source of sources) await source.close();
 }

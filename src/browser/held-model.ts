@@ -36,7 +36,7 @@ export class HeldModel {
     const described = await describe(files);
     const weights = described.bytes(options.dtype) ?? weightBytes(described.config, 'f16');
     const put = (backend: ChosenBackend): Promise<Held> =>
-      putOn(backend, () => openFiles(described, backend, options, onProgress));
+      putOn(backend, () => openFiles(described, backend, options, onProgress)).finally(described.close);
     const onCpu = async (): Promise<Held> => put(await this.openBackend({ ...options, backend: 'wasm' }, weights));
     const backend = await this.openBackend(options, weights);
     const mayFall = backend.name === 'webgpu' && options.backend !== 'webgpu';

@@ -5,6 +5,7 @@ import { InputError } from '../errors.js';
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
 import { blobSource, bytesOf } from '../io/browser/blob-source.js';
 import { type DownloadSettings, download, NoRoomError, type WantedFile } from '../io/browser/download.js';
+import { keptSource } from '../io/browser/kept-source.js';
 import { locked } from '../io/browser/locks.js';
 import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
 import { rangeSource } from '../io/browser/range-source.js';
@@ -49,7 +50,9 @@ export interface ModelFiles {
   readonly single?: string;
   /** Undefined when there is none of that name. */
   open(name: string): Promise<Blob | undefined>;
-  /** The same, which can be read while it comes; `whole` settles when all of it is here. */
+  /** The same as bytes by position, to be closed. */
+  source(name: string): Promise<ByteSource | undefined>;
+  /** And that can be read while it comes; `whole` settles when all of it is here. */
   stream?(name: string): Promise<{ readonly source: ByteSource; readonly whole: Promise<unknown> } | undefined>;
   /** A file to look into before it is downloaded; undefined where it is here already, or its server knows no ranges. */
   peek?(name: string): Promise<ByteSource | undefined>;
@@ -73,6 +76,14 @@ export async function readSmall(files: ModelFiles, name: string): Promise<Uint8A
   return blob && bytesOf(files.where + name, blob);
 }
 
+function blobs(where: string, open: ModelFiles['open']): Pick<ModelFiles, 'where' | 'open' | 'source'> {
+  const source: ModelFiles['source'] = async (name) => {
+    const blob = await open(name);
+    return blob && blobSource(where + name, blob);
+  };
+  return { where, open, source };
+}
+
 function isList(files: readonly string[] | Readonly<Record<string, string>>): files is readonly string[] {
   return Array.isArray(files);
 }
@@ -84,7 +95,7 @@ function chosenFiles(list: readonly NamedBlob[]): ModelFiles {
   const weights = [...files.keys()].filter((name) => name.endsWith('.safetensors'));
   // One weights file may have any name.
   const named = (name: string): string => (name === WEIGHTS_FILE && !files.has(name) && weights.length === 1 ? weights[0] : name);
-  return { where: '', remote: false, single: singleAmong([...files.keys()]), open: async (name) => files.get(named(name)) };
+  return { ...blobs('', async (name) => files.get(named(name))), remote: false, single: singleAmong([...files.keys()]) };
 }
 
 /** The one file among these that is the model. Throws `InputError` where there are several. */
@@ -108,7 +119,7 @@ async function folderFiles(folder: FileSystemDirectoryHandle): Promise<ModelFile
   };
   const names: string[] = [];
   for await (const { kind, name } of folder.values()) if (kind === 'file') names.push(name);
-  return { where: `${folder.name}/`, remote: false, single: singleAmong(names), open };
+  return { ...blobs(`${folder.name}/`, open), remote: false, single: singleAmong(names) };
 }
 
 async function addressFiles(source: string, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
@@ -249,9 +260,15 @@ async function downloaded(
       return download(memory, file, settings);
     }
   };
+  const sourceOf = (name: string, blob: Blob): ByteSource =>
+    keptSource(where + name, blob, () => (unkept.has(name) ? memory : place).open(name));
+  const source: ModelFiles['source'] = async (name) => {
+    const blob = await open(name);
+    return blob && sourceOf(name, blob);
+  };
   const stream: ModelFiles['stream'] = async (name) => {
     let whole: Promise<unknown> = Promise.resolve();
-    const source = await new Promise<ByteSource | Blob | undefined>((begun, failed) => {
+    const coming = await new Promise<ByteSource | Blob | undefined>((begun, failed) => {
       const blob = open(name, (file) => {
         file.follow(blob); // in memory, where there is no more room to keep it
         begun(file);
@@ -259,12 +276,12 @@ async function downloaded(
       blob.then(begun, failed);
       whole = blob;
     });
-    return source instanceof Blob ? { source: blobSource(where + name, source), whole } : source && { source, whole };
+    return coming && { source: coming instanceof Blob ? sourceOf(name, coming) : coming, whole };
   };
   const peek = async (name: string): Promise<ByteSource | undefined> => {
     const file = wanted(name);
     if (!file || (await place.read(name))) return undefined;
     return rangeSource(where + name, file.url, { headers, signal: events.signal });
   };
-  return { where, remote: true, open, stream, peek };
+  return { where, remote: true, open, source, stream, peek };
 }

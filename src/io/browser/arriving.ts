@@ -1,10 +1,11 @@
 // A file that is still being downloaded as bytes by position: reads wait until what they ask for has come, so that weights are put onto a
 // backend meanwhile. The download tells it what comes; how that is kept and tried again is download.ts's.
 
-import { InputError, messageOf } from '../../errors.js';
+import { InputError } from '../../errors.js';
 import { type ByteSource, checkRange } from '../bytes.js';
 import { blobSource } from './blob-source.js';
-import type { Appender } from './place.js';
+import { readWhole } from './kept-source.js';
+import type { Appender, Reader } from './place.js';
 
 interface Waiting {
   readonly end: number;
@@ -83,12 +84,7 @@ export class Arriving implements ByteSource {
       await new Promise<void>((resolve, reject) => this.waiting.push({ end, resolve, reject }));
     }
     this.furthest = Math.max(this.furthest, end);
-    try {
-      if (this.appender.read!(bytes, offset) === bytes.length) return;
-    } catch (error) {
-      throw new InputError(`${this.name} cannot be read: ${messageOf(error)}`);
-    }
-    throw new InputError(`${this.name}: the file was changed while it was read: load again`);
+    readWhole(this.name, this.appender as Reader, offset, bytes);
   }
 
   async close(): Promise<void> {}

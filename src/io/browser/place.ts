@@ -8,10 +8,21 @@ export interface Place {
   readonly kept: boolean;
   /** What is there of a file, whole or not. */
   read(name: string): Promise<Blob | undefined>;
+  /**
+   * The same opened to be read; undefined where it cannot be: it is written to, or this is no worker, or another tab has it open and the
+   * browser knows no two readers at once.
+   */
+  open(name: string): Promise<Reader | undefined>;
   /** Opens a file, made if it is missing, to write behind its end. One at a time for a file. */
   append(name: string): Promise<Appender>;
   /** A small file, replaced. */
   write(name: string, text: string): Promise<void>;
+}
+
+export interface Reader {
+  /** What is there from `at` on; how many bytes. */
+  read(into: Uint8Array, at: number): number;
+  close(): void;
 }
 
 export interface Appender {
@@ -39,7 +50,7 @@ interface SyncHandle {
   flush(): void;
   close(): void;
 }
-type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(): Promise<SyncHandle> };
+type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(options?: { mode: 'read-only' }): Promise<SyncHandle> };
 
 /** Folders of the private file system. */
 export type PlaceRoot = 'openelm-models' | 'openelm-trainings' | 'openelm-speeds';
@@ -131,6 +142,15 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
         throw error;
       }
     },
+    async open(name) {
+      try {
+        const file: SyncFile = await folder.getFileHandle(name);
+        const handle = await file.createSyncAccessHandle!({ mode: 'read-only' });
+        return { read: (into, at) => handle.read(into, { at }), close: () => handle.close() };
+      } catch {
+        return undefined; // its Blob says what is wrong, if anything
+      }
+    },
     append: open,
     async write(name, text) {
       const file = await open(name);
@@ -155,6 +175,7 @@ export function filesInMemory(): Place {
     async read(name) {
       return files.get(name);
     },
+    open: async () => undefined,
     async append(name) {
       const parts: BlobPart[] = [files.get(name) ?? new Blob()];
       let size = (parts[0] as Blob).size;
