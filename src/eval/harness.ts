@@ -12,6 +12,7 @@ import { eachInstance, generation, type Instance, type RequestOptions, type Shar
 import { BOOTSTRAP_ITERATIONS, collectResults, type EvalResults } from './results.js';
 import type { GenerateRequest, Scorer } from './scorer.js';
 import { leafTasks, type MetricValue, type Task, type TaskGroup, taskOfVersion } from './task.js';
+import { watched } from './watched.js';
 
 export interface EvaluateOptions extends Omit<RequestOptions, 'numFewshot'> {
   /** For all tasks, or by name of a task or group. */
@@ -130,8 +131,11 @@ export async function evaluateShard(
       const metrics: Record<string, MetricValue> = {};
       const samples: Sample[] = [];
       for (const pipeline of task.filter_list ?? [undefined]) {
-        const generated = pipeline ? filtered(pipeline, answers.generated ?? [], instance.doc) : answers.generated?.[0];
-        const own = documentMetrics(task, instance.doc, instance.reading, { ...answers, generated });
+        const score = () => {
+          const generated = pipeline ? filtered(pipeline, answers.generated ?? [], instance.doc) : answers.generated?.[0];
+          return { generated, own: documentMetrics(task, instance.doc, instance.reading, { ...answers, generated }) };
+        };
+        const { generated, own } = usesRegexes(task) ? ofDocument(task, instance.docId, () => watched(score)) : score();
         for (const [name, value] of Object.entries(own)) metrics[pipeline ? `${name},${pipeline.name}` : name] = value;
         if (options.logSamples === false) continue;
         const sample = await sampleOf(task, instance, answers, own);
@@ -142,6 +146,21 @@ export async function evaluateShard(
     records.push({ task: task.task, numFewshot, original, documents });
   }
   return { shard: options.shard ?? { index: 0, count: 1 }, harnessVersion: version, tasks: records };
+}
+
+/** Whether a stranger's regular expressions read the answers. */
+function usesRegexes({ filter_list, metric_list }: Task): boolean {
+  return filter_list !== undefined || metric_list.some(({ regexes_to_ignore }) => regexes_to_ignore !== undefined);
+}
+
+/** Adds to an error which document it is about. */
+function ofDocument<T>(task: Task, docId: number, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(`task ${task.task}, answer to document ${docId}: ${error.message}`);
+  }
 }
 
 /** All items, with a breath for timers and signals ten times a second. */

@@ -2,9 +2,14 @@
 // stays. The engine is template/'s, which chat templates share.
 
 import { InputError, messageOf } from '../errors.js';
-import { UndefinedError } from '../python/values.js';
+import { bind, intArgument, textArgument } from '../python/arguments.js';
+import { spend } from '../python/budget.js';
+import { pythonRegex, substitute } from '../python/regex.js';
+import { isText, type Keywords, textOf, typeName, UndefinedError, type Value } from '../python/values.js';
+import type { Host } from '../template/host.js';
 import type { Settings } from '../template/interpreter.js';
 import { Template } from '../template/template.js';
+import { watched } from './watched.js';
 
 export interface TemplateOptions {
   /** Jinja's own default drops one newline at the end; the harness keeps it since 0.4.9. */
@@ -15,6 +20,7 @@ const settings: Settings = {
   sandboxed: false,
   strict: true,
   globals: new Map(),
+  filters: new Map([['regex_replace', regexReplace]]),
   missing: (what, object, name) =>
     what === 'name'
       ? `there is no column "${name}"`
@@ -22,6 +28,18 @@ const settings: Settings = {
         ? `there is no field "${name}"`
         : `an index is out of range: ${object} has no ${name}`,
 };
+
+/** The harness's own filter: `re.sub(pattern, repl, string, count)`. */
+function regexReplace(_: Host, input: Value, args: readonly Value[], keywords: Keywords): Value {
+  const [pattern, repl, count] = bind('regex_replace', 'pattern, repl, count?', args, keywords);
+  if (!isText(input)) throw new InputError(`expected string or bytes-like object, got '${typeName(input)}'`);
+  const [text, by, most] = [textOf(input), textArgument(repl, 'repl'), intArgument(count, 0)];
+  spend(16 * text.length);
+  const expression = pythonRegex(textArgument(pattern, 'pattern'));
+  const made = watched(() => substitute(expression, by, text, most));
+  spend(made.length);
+  return made;
+}
 
 const compiled = new Map<string, Template>();
 

@@ -265,9 +265,19 @@ export function formatPercent(text: string, value: Value): string {
   return result;
 }
 
+/** `ascii(value)`. */
+function ascii(value: Value): string {
+  const hex = (code: number) => code.toString(16);
+  return repr(value).replace(/[^\0-\x7f]/gu, (character) => {
+    const code = character.codePointAt(0)!;
+    if (code < 0x100) return `\\x${hex(code)}`;
+    return code < 0x10000 ? `\\u${hex(code).padStart(4, '0')}` : `\\U${hex(code).padStart(8, '0')}`;
+  });
+}
+
 function percentItem(item: Value, code: string, spec: Spec): string {
   if (code === 's' || code === 'r' || code === 'a') {
-    const shown = code === 's' ? str(item) : repr(item);
+    const shown = code === 's' ? str(item) : code === 'a' ? ascii(item) : repr(item);
     return pad(spec.precision === undefined ? shown : sliceText(shown, spec.precision), spec.width, ' ', spec.align);
   }
   if (item instanceof Undefined) item.fail();
@@ -324,7 +334,8 @@ export function formatFields(
       if (whole === '{' || whole === '}') throw new InputError(`Single '${whole}' encountered in format string`);
       if (depth > 1) throw new InputError('Max string recursion exceeded');
       const value = field(first, rest);
-      const shown = conversion === undefined ? value : conversion === 's' ? str(value) : repr(value);
+      const shown =
+        conversion === undefined ? value : conversion === 's' ? str(value) : conversion === 'a' ? ascii(value) : repr(value);
       return formatValue(shown, spec === undefined ? '' : substitute(spec, depth + 1));
     });
   spend(16 * text.length);

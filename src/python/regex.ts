@@ -115,3 +115,49 @@ export function findAll(expression: RegExp, text: string): (string | string[])[]
     return texts.length === 0 ? whole : texts.length === 1 ? texts[0] : texts;
   });
 }
+
+/** `re.sub(expression, by, text, count)`: `by` with its \\1, \\g<name> and escapes. Throws `InputError` where Python does. */
+export function substitute(expression: RegExp, by: string, text: string, count: number): string {
+  const { groups = {}, length } = new RegExp(`${expression.source}|`, expression.flags).exec('')!;
+  const parts = replacement(by);
+  for (const { group } of parts) {
+    if (group !== undefined && !(typeof group === 'number' ? group < length : Object.hasOwn(groups, group)))
+      throw new InputError(`the replacement ${shown(by)} names the group ${group}, which is not there`);
+  }
+  let done = 0;
+  return text.replace(expression, (...match) => {
+    if (count > 0 && done++ >= count) return match[0];
+    const named = match.at(-1) as Readonly<Record<string, string | undefined>>;
+    return parts.map(({ text, group }) => text ?? (typeof group === 'number' ? match[group] : named[group!]) ?? '').join('');
+  });
+}
+
+interface Part {
+  readonly text?: string;
+  readonly group?: number | string;
+}
+
+/** A replacement's pieces (_parser.py `parse_template`). */
+function replacement(by: string): Part[] {
+  const simple: Readonly<Record<string, string>> = {
+    n: '\n',
+    t: '\t',
+    r: '\r',
+    f: '\f',
+    v: '\v',
+    a: '\x07',
+    b: '\b',
+    '\\': '\\',
+  };
+  const fail = (): never => {
+    throw new InputError(`the replacement ${shown(by)} has an escape that is none`);
+  };
+  const pattern = /\\(?:g<(\w+)>|(0[0-7]{0,2}|[1-3][0-7]{2})|([1-9]\d?)|(.?))|[^\\]+/gsu;
+  return Array.from(by.matchAll(pattern), ([whole, name, octal, index, escaped]): Part => {
+    if (name !== undefined) return { group: /^\d+$/.test(name) ? Number(name) : name };
+    if (octal !== undefined) return { text: String.fromCharCode(Number.parseInt(octal, 8)) };
+    if (index !== undefined) return { group: Number(index) };
+    if (escaped === undefined) return { text: whole };
+    return { text: simple[escaped] ?? (escaped === '' || /[A-Za-z]/.test(escaped) ? fail() : whole) };
+  });
+}

@@ -297,6 +297,11 @@ export function equals(a: Value, b: Value): boolean {
   if (a instanceof Dict && b instanceof Dict) {
     return a.size === b.size && [...a].every(([key, value]) => b.has(key) && equals(value, b.get(key)!));
   }
+  if (a instanceof DictView && b instanceof DictView && a.typeName === b.typeName && a.typeName !== 'dict_values') {
+    const [some, others] = [a.items(), b.items()];
+    spend(STEP * some.length * (a.typeName === 'dict_items' ? others.length : 1));
+    return some.length === others.length && some.every((item) => contains(b, item));
+  }
   if (a instanceof Range && b instanceof Range) return a.length === b.length && a.at(0) === b.at(0) && a.step === b.step;
   return a === b || (a instanceof Undefined && b instanceof Undefined);
 }

@@ -1,5 +1,5 @@
 // Jinja's filters (`x | join(', ')`), by Jinja2's filters.py. What cannot be the same each time (`random`) or serves web pages only
-// (`urlize`, `striptags`, `wordwrap`, `pprint`) is refused by name, and so is the harness's `regex_replace`.
+// (`urlize`, `striptags`, `wordwrap`, `pprint`) is refused by name.
 
 import { InputError } from '../errors.js';
 import { bind, intArgument, textArgument } from '../python/arguments.js';
@@ -473,7 +473,7 @@ const filters: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   filter('wordcount', '', (input) => made(str(input)).match(/[\p{L}\p{N}_]+/gu)?.length ?? 0),
 ]);
 
-const refused = ['pprint', 'random', 'regex_replace', 'striptags', 'urlize', 'wordwrap', 'xmlattr'];
+const refused = ['pprint', 'random', 'striptags', 'urlize', 'wordwrap', 'xmlattr'];
 
 export function filterNamed(name: string): Filter {
   const found = filters.get(name);

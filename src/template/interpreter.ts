@@ -29,7 +29,7 @@ import {
   type Value,
 } from '../python/values.js';
 import { filterNamed, hasFilter } from './filters.js';
-import type { Host } from './host.js';
+import type { Filter, Host } from './host.js';
 import { builtins, Loop, Macro, Namespace } from './runtime.js';
 import { hasTest, testNamed } from './tests.js';
 import type { Arguments, Expression, Signature, Statement, Target } from './tree.js';
@@ -39,8 +39,9 @@ export interface Settings {
   readonly sandboxed: boolean;
   /** A missing name is an error at any use but `is defined` and `default`. */
   readonly strict: boolean;
-  /** Functions beside Jinja's own. */
+  /** Functions and filters beside Jinja's own. */
   readonly globals: ReadonlyMap<string, Value>;
+  readonly filters?: ReadonlyMap<string, Filter>;
   /** The message for a name, a field or an item that is not there. */
   readonly missing: (what: 'name' | 'field' | 'item', object: string, name: string) => string;
 }
@@ -252,7 +253,7 @@ export class Interpreter implements Host {
         throw new InputError(`macro '${name}' takes not more than ${names.length} argument(s)`);
       return this.called(() => this.collect(() => this.execute(node.body, inner)));
     };
-    return new Macro(name, call, names);
+    return new Macro(name, call, names, node.free);
   }
 
   private callBlock(node: Extract<Statement, { kind: 'callBlock' }>, scope: Scope): void {
@@ -438,7 +439,7 @@ export class Interpreter implements Host {
 
   filter(name: string, input: Value, args: readonly Value[], keywords: Keywords): Value {
     spend(STEP);
-    return filterNamed(name)(this, input, args, keywords);
+    return (this.settings.filters?.get(name) ?? filterNamed(name))(this, input, args, keywords);
   }
 
   test(name: string, input: Value, args: readonly Value[], keywords: Keywords): boolean {
@@ -447,7 +448,7 @@ export class Interpreter implements Host {
   }
 
   hasFilter(name: string): boolean {
-    return hasFilter(name);
+    return this.settings.filters?.has(name) || hasFilter(name);
   }
 
   hasTest(name: string): boolean {

@@ -160,12 +160,15 @@ export class Macro extends Callable {
     name: string,
     call: (args: readonly Value[], keywords: Keywords) => Value,
     private readonly parameters: readonly string[],
+    private readonly free: ReadonlySet<string>,
   ) {
     super(name, call, 'Macro');
   }
 
   override attribute(name: string): Value | undefined {
     if (name === 'name') return this.name;
+    if (name === 'caller') return this.free.has(name) || this.parameters.includes(name);
+    if (name === 'catch_varargs' || name === 'catch_kwargs') return this.free.has(name.slice('catch_'.length));
     return name === 'arguments' ? new Tuple(this.parameters) : undefined;
   }
 

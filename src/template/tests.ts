@@ -84,7 +84,7 @@ const tests: Readonly<Record<string, Test>> = {
   number: plain('number', isNumber),
   sequence: plain('sequence', isSequence),
   iterable: plain('iterable', isIterable),
-  callable: plain('callable', (value) => value instanceof Callable || (value instanceof Undefined && !value.strict)),
+  callable: plain('callable', (value) => value instanceof Callable || value instanceof Undefined),
   sameas: against('sameas', same),
   escaped: plain('escaped', (value) => value instanceof Markup),
   in: against('in', (value, container) => contains(container, value)),

@@ -8,6 +8,8 @@ import { InputError } from '../../src/errors.js';
 import type { Task, TaskGroup } from '../../src/eval/task.js';
 import { TaskRegistry } from '../../src/eval/task-registry.js';
 import { findTasks } from '../../src/eval/tasks/index.js';
+import { taskFromObject } from '../../src/eval/user-task.js';
+import { endedAfter } from '../../src/io/node/deadline.js';
 import { readTaskFiles } from '../../src/io/node/task-files.js';
 
 let folder: string;
@@ -139,4 +141,11 @@ aggregate_metric_list:
     expect(() => findTasks(['loop'], tasks)).toThrow(InputError);
     await expect(readTaskFiles(join(folder, 'none'))).rejects.toThrow(InputError);
   });
+});
+
+it('ends regular expressions that do not come back', () => {
+  const ended = endedAfter(10);
+  expect(ended(() => /(a+)+b/u.test('a'.repeat(40)))).toBeUndefined();
+  expect(ended(() => ended(() => 'x'.replace(/x/u, 'y')))).toEqual({ value: { value: 'y' } });
+  expect(() => ended(() => taskFromObject({}, 'x.yaml'))).toThrow(InputError);
 });

@@ -8,6 +8,7 @@ import { type TaskFile, TaskRegistry } from '../../eval/task-registry.js';
 import { builtinTasks, everything, nameOf } from '../../eval/tasks/index.js';
 import { decodeUtf8 } from '../json.js';
 import { parsePythonYaml, plainNumbers } from '../python-yaml.js';
+import './deadline.js';
 import { fileError } from './files.js';
 import { readIfThere } from './paths.js';
 
