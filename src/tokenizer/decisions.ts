@@ -22,8 +22,12 @@ export interface TokenizerDecisions {
   readonly addEos?: boolean;
   /** By id, each once. */
   readonly added: readonly AddedToken[];
-  /** Rules of `bos`, `eos` and `pad`, by their texts, for those that are not in the vocabulary yet. */
+  /** All special tokens that are named (bos_token to mask_token, extra_special_tokens): those in no vocabulary follow in this order. */
+  readonly named?: readonly string[];
+  /** Their rules, for those that are not in the vocabulary yet. */
   readonly namedRules?: ReadonlyMap<string, TokenRule>;
+  /** A list of extra tokens stands in place of the control pieces of a `tokenizer.model`: those that nobody names are plain text then. */
+  readonly namedOnly?: boolean;
   /** Which parts of a text get a space in front, where transformers decides instead of the SentencePiece model. */
   readonly prefix?: 'always' | 'first' | 'never';
 }
@@ -38,13 +42,16 @@ export interface DecisionFiles {
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** transformers' names of special tokens, in its order. */
+const NAMED = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
+
 /** Undefined when none of the files is there. Throws `InputError` that names the file and the key. */
 export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | undefined {
   if (Object.values(files).every((file) => file === undefined)) return undefined;
   const config = object(files['tokenizer_config.json'] ?? {}, 'tokenizer_config.json');
-  const listed = object(files['special_tokens_map.json'] ?? {}, 'special_tokens_map.json');
+  const older = object(files['special_tokens_map.json'] ?? {}, 'special_tokens_map.json');
   // Older than added_tokens_decoder: transformers looks into it only where that is missing, and then before the config.
-  const map = config.added_tokens_decoder === undefined ? listed : {};
+  const map = config.added_tokens_decoder === undefined ? older : {};
   const flag = (key: string): boolean | undefined => {
     const value = config[key] ?? undefined;
     if (value !== undefined && typeof value !== 'boolean') fail('tokenizer_config.json', key, value, 'true or false');
@@ -58,27 +65,31 @@ export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | u
   const [begins, ends] = edges(whole.post_processor);
   const hasJson = files['tokenizer.json'] !== undefined;
   const namedRules = new Map<string, TokenRule>();
-  for (const key of ['bos_token', 'eos_token', 'pad_token']) {
-    const file = map[key] === undefined ? 'tokenizer_config.json' : 'special_tokens_map.json';
-    const token = map[key] ?? config[key];
-    if (typeof token !== 'object' || token === null) continue;
+  const note = (token: unknown, file: string, key: string): void => {
+    if (typeof token !== 'object' || token === null) return;
     const rule = tokenRule(token as Json, (option, value) => fail(file, `${key}.${option}`, value, 'true or false'));
     if (rule) namedRules.set(tokenText(token, file, key)!, rule);
-  }
-  const names = [named('bos_token'), named('eos_token'), named('pad_token'), named('unk_token')];
+  };
+  for (const key of NAMED)
+    note(map[key] ?? config[key], map[key] === undefined ? 'tokenizer_config.json' : 'special_tokens_map.json', key);
+  const extra = extraTokens(map) ?? extraTokens(config) ?? [];
+  for (const token of extra) note(token, 'tokenizer_config.json', 'extra_special_tokens');
+  const names = NAMED.map(named);
+  const listed = [...names, ...extra.map((token) => tokenText(token, 'tokenizer_config.json', 'extra_special_tokens'))].filter(
+    (text) => typeof text === 'string',
+  );
   return {
-    ...{ bos: names[0], eos: names[1], pad: names[2] },
+    ...{ bos: names[0], eos: names[1], pad: names[NAMED.indexOf('pad_token')] },
     // A tokenizer.json says itself what is added, and transformers then listens to nothing else.
     addBos: begins ?? flag('add_bos_token'),
     addEos: ends ?? flag('add_eos_token'),
-    added: addedTokens(
-      config,
-      files['added_tokens.json'],
-      whole,
-      new Set([...names, ...extraTokens(config), ...extraTokens(map)]),
-    ),
+    added: addedTokens(config, files['added_tokens.json'], whole, new Set(listed)),
+    named: listed,
     namedRules,
-    prefix: hasJson ? undefined : prefixOf(files['tokenizer_config.json'], flag),
+    namedOnly: [map, config].some(({ extra_special_tokens: list, additional_special_tokens: before }) =>
+      Array.isArray(list ?? before),
+    ),
+    prefix: hasJson ? writtenPrefix(whole) : prefixOf(files['tokenizer_config.json'], flag),
   };
 }
 
@@ -111,12 +122,11 @@ function tokenText(value: unknown, file: string, key: string): string | null {
   return text;
 }
 
-function extraTokens(config: Json): string[] {
-  const found = config.extra_special_tokens ?? config.additional_special_tokens ?? [];
-  const list: unknown[] = Array.isArray(found)
-    ? found
-    : Object.values(object(found, 'tokenizer_config.json', 'extra_special_tokens'));
-  return list.map((token) => tokenText(token, 'tokenizer_config.json', 'extra_special_tokens')).filter((text) => text !== null);
+/** What a config lists beside the named tokens: texts or objects, in a list or by names; undefined where it says nothing. */
+function extraTokens(config: Json): readonly unknown[] | undefined {
+  const found = config.extra_special_tokens ?? config.additional_special_tokens ?? undefined;
+  if (found === undefined || Array.isArray(found)) return found;
+  return Object.values(object(found, 'tokenizer_config.json', 'extra_special_tokens'));
 }
 
 /** Whether a TemplateProcessing puts a special token in front of a text and behind it; undefined when there is none. */
@@ -127,6 +137,16 @@ function edges(postProcessor: unknown): [boolean | undefined, boolean | undefine
   if (!Array.isArray(template)) return [undefined, undefined];
   const special = (item: unknown) => typeof item === 'object' && item !== null && 'SpecialToken' in item;
   return [special(template[0]), special(template.at(-1))];
+}
+
+/** What a tokenizer.json's Metaspace says of spaces in front; undefined without one: the vocabulary's own way then. */
+function writtenPrefix(whole: Json): TokenizerDecisions['prefix'] {
+  const step = (whole.pre_tokenizer ?? {}) as Json;
+  const steps = step.type === 'Sequence' && Array.isArray(step.pretokenizers) ? (step.pretokenizers as Json[]) : [step];
+  const metaspace = steps.find((one) => one?.type === 'Metaspace');
+  if (!metaspace) return undefined;
+  const scheme = metaspace.prepend_scheme ?? (metaspace.add_prefix_space === false ? 'never' : 'always');
+  return scheme === 'first' || scheme === 'never' ? scheme : 'always';
 }
 
 function prefixOf(config: unknown, flag: (key: string) => boolean | undefined): TokenizerDecisions['prefix'] {

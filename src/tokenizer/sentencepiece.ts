@@ -49,10 +49,16 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model', 
   const characters = new Characters(vocabulary);
   const pairs = new ScoredPairs(vocabulary, characters, scores);
 
+  const names = new Set([...(decisions?.named ?? []), ...added.map(({ content }) => content)]);
+  if (decisions?.bos === undefined) names.add(model.bosPiece);
+  if (decisions?.eos === undefined) names.add(model.eosPiece);
   const specialTokens = new Map<string, number>();
   const normalizedTokens = new Map<string, number>();
   for (const id of vocabulary.unusualIds) {
-    if (kinds[id] === PieceKind.control || kinds[id] === PieceKind.unknown) specialTokens.set(vocabulary.text(id)!, id);
+    if (kinds[id] === PieceKind.control || kinds[id] === PieceKind.unknown) {
+      const text = vocabulary.text(id)!;
+      if (kinds[id] === PieceKind.unknown || !decisions?.namedOnly || names.has(text)) specialTokens.set(text, id);
+    }
     if (kinds[id] === PieceKind.byte && !byteFallback) {
       throw new InputError(`${name}: piece ${id} is of type BYTE but trainer_spec.byte_fallback is off`);
     }
@@ -122,9 +128,7 @@ function appendTokens(
   const text = (id: number) => decoder.decode(model.bytes.subarray(model.starts[id], model.ends[id]));
   const { trained, added } = { trained: model.starts.length, added: [...decisions.added] };
   const known = new Set(added.map(({ content }) => content));
-  const named = [decisions.bos, decisions.eos, decisions.pad].filter(
-    (token) => typeof token === 'string' && !known.has(token),
-  ) as string[];
+  const named = (decisions.named ?? []).filter((token) => !known.has(token));
   if (named.length > 0) {
     const ids = new Map(named.map((token) => [token, -1]));
     for (let id = 0; id < trained; id++) if (ids.has(text(id))) ids.set(text(id), id);

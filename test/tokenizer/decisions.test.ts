@@ -68,6 +68,13 @@ describe('what travels with a tokenizer', () => {
     expect(encodeChat(tokenizer, segments, { bos: false })).toEqual(plain);
   });
 
+  it('puts spaces in front as the tokenizer.json beside does', () => {
+    const prefix = (pre_tokenizer: unknown) => tokenizerDecisions({ 'tokenizer.json': { pre_tokenizer } })?.prefix;
+    expect(prefix({ type: 'Metaspace', prepend_scheme: 'first' })).toBe('first');
+    expect(prefix({ type: 'Sequence', pretokenizers: [{ type: 'Metaspace', add_prefix_space: false }] })).toBe('never');
+    expect(prefix(null)).toBeUndefined();
+  });
+
   it("leaves a user's text plain", async () => {
     const checkpoint = await write('plain', directories[0].files);
     const tokenizer = (await openTokenizer(checkpoint))!;
