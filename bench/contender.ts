@@ -99,14 +99,13 @@ export class LlamaContender implements Contender {
   }
 }
 
-/** Installs bench/peers unless that one of them is there: about 95 MB, never part of the package's own installation. */
+/** Installs bench/peers unless that one of them is there: about 240 MB, never part of the package's own installation. */
 export function installPeers(peer = 'node-llama-cpp'): void {
   if (existsSync(join(peersDirectory, 'node_modules', peer))) return;
-  console.error('installing llama.cpp for the comparison (npm ci in bench/peers, 95 MB)');
+  console.error('installing llama.cpp and onnxruntime-web for the comparison (npm ci in bench/peers, 240 MB)');
   const options = ['ci', '--omit=optional', '--ignore-scripts', '--no-audit', '--no-fund'];
   const { status } = spawnSync('npm', options, { cwd: peersDirectory, stdio: ['ignore', 'ignore', 'inherit'] });
-  if (status !== 0)
-    throw new InputError(`npm ci in ${peersDirectory} failed; the comparison needs llama.cpp from the npm registry.`);
+  if (status !== 0) throw new InputError(`npm ci in ${peersDirectory} failed; the comparison needs them from the npm registry.`);
 }
 
 /**
