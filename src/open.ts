@@ -191,10 +191,11 @@ async function putOn(backend: Backend, { checkpoint, checked, weightBytes, optio
     await own?.dispose();
     if (backend.name !== 'webgpu' || !(error instanceof ExecutionError) || error.code !== 'out-of-memory') throw error;
     const smaller = precisions.filter((type) => memoryBytes(checked, type) < weightBytes);
-    const fits = smaller.map((type) => `${gigabytes(memoryBytes(checked, type))} in ${type}`).join(', ');
+    const ofWeights = smaller.map((type) => `--dtype ${type} (${gigabytes(memoryBytes(checked, type))})`);
+    const ofCache = ['a smaller --context', ...(cacheType === 'q8' ? [] : ['--cache q8'])];
+    const hints = cacheSize(checkpoint, needs)[0] > weightBytes ? [...ofCache, ...ofWeights] : [...ofWeights, ...ofCache];
     throw new InputError(
-      `not enough memory on the GPU for ${needed(checkpoint, { dtype, bytes: weightBytes }, needs)}` +
-        `${fits ? `; the weights take ${fits}` : '; try a smaller --context'}`,
+      `not enough memory on the GPU for ${needed(checkpoint, { dtype, bytes: weightBytes }, needs)}; try ${hints.join(', or ')}`,
     );
   }
 }

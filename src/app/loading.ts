@@ -33,7 +33,7 @@ export function openParts(terminal: Terminal, options: ModelOptions, cache: Cach
 
 async function withBar<T>(
   terminal: Terminal,
-  { backend, gpu, dtype, activations, adapter, threads }: ModelOptions,
+  { backend, gpu, arithmetic, dtype, activations, adapter, threads }: ModelOptions,
   open: (options: OpenOptions) => Promise<T>,
 ): Promise<T> {
   const began = performance.now();
@@ -46,6 +46,7 @@ async function withBar<T>(
     return await open({
       backend,
       gpu,
+      arithmetic,
       dtype,
       activations,
       adapter,

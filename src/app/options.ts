@@ -2,7 +2,8 @@
 // library, and the message names the option. Ranges of sampling options are the sampler's own.
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type BackendChoice, backendNames } from '../backend-choice.js';
+import { arithmetics, type BackendChoice, backendNames } from '../backend-choice.js';
+import type { Arithmetic } from '../backends/webgpu.js';
 import type { GpuChoice } from '../backends/webgpu-node.js';
 import type { ConstraintOptions } from '../infer/constraint.js';
 import { mostDrafts } from '../infer/drafts.js';
@@ -112,6 +113,7 @@ export interface ModelOptions {
   readonly cacheType?: CacheType;
   readonly backend: BackendChoice;
   readonly gpu?: GpuChoice;
+  readonly arithmetic?: Arithmetic;
 }
 
 export function addModelOption(command: Command): Command {
@@ -161,7 +163,12 @@ export function addComputeOptions(command: Command, { flags, usual } = usualCach
         .choices(backendNames)
         .default('auto'),
     )
-    .option('--gpu <which>', 'high-performance, low-power, or its number in openelm info (default: high-performance)', gpuChoice);
+    .option('--gpu <which>', 'high-performance, low-power, or its number in openelm info (default: high-performance)', gpuChoice)
+    .addOption(
+      new Option('--arithmetic <type>', 'what a GPU multiplies prompts in; f16 is faster where it has it (default: f32)').choices(
+        arithmetics,
+      ),
+    );
 }
 
 /** Which GPU. */

@@ -149,13 +149,14 @@ async function serve(terminal: Terminal, words: readonly string[], options: Serv
 
 /** Models as sources, their files found; what is wrong with one is said before the port is taken. */
 async function openSources(terminal: Terminal, words: readonly string[], options: ServeOptions): Promise<ModelSource[]> {
-  const { backend, gpu, dtype, activations, threads, context, maxConcurrent, cacheType } = options;
+  const { backend, gpu, arithmetic, dtype, activations, threads, context, maxConcurrent, cacheType } = options;
   const named = [...(options.model === undefined ? [] : [options.model]), ...words];
   const bar = progressBar(terminal.stderr);
   const hub = hubOptions(bar);
   const shared = {
     backend,
     gpu,
+    arithmetic,
     dtype,
     activations,
     threads,

@@ -24,6 +24,8 @@ export interface DeviceTraits {
   readonly bufferBytes: number;
   /** Workgroups along one dimension. */
   readonly workgroups: number;
+  /** Products that SwiGLU takes are to be in f16, which the device has, where there are many rows; sums stay in f32. */
+  readonly halves?: boolean;
   /** Only the plain kernels, to judge the fast ones by. */
   readonly plain?: boolean;
 }
@@ -97,7 +99,7 @@ export interface Dispatch {
   readonly constants?: Readonly<Record<string, number | boolean>>;
   readonly bindings: Readonly<Record<string, Binding>>;
   readonly uniforms?: Readonly<Record<string, Uniform>>;
-  /** Extensions of the language that the device has (`DeviceTraits`). */
+  /** Extensions of the language that the device has (`DeviceTraits`); with f16 the type `real` of shaders is that, else f32. */
   readonly enable?: readonly ('f16' | 'subgroups')[];
   /**
    * Workgroups; none where one is 0. Past the limit of a dimension [n, 1, 1] is folded into [m, ceil(n / m), 1]: such shaders
@@ -124,6 +126,8 @@ export interface OpCall<Op extends OpName = OpName> {
   /** A size that must be known now (columns, heads). @throws Error when it is not. */
   fixed(name: SizeName<Op>): number;
   constant(name: ConstantName<Op>): number;
+  /** A product that is to be in f16 (`DeviceTraits.halves`). */
+  readonly halves: boolean;
   /** Memory for the life of this record. */
   scratch(bytes: number): Slice;
 }

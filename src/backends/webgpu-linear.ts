@@ -22,6 +22,7 @@ export const linearPlanners: Planners = {
       return perElement({
         shader: quantized ? 'linearInt8Plain' : 'linearPlain',
         constants,
+        enable: call.halves && !quantized ? ['f16'] : [],
         bindings: {
           ...bindings,
           x: quantized ? read(codes!, 'u32') : read(call.operand('x')),
@@ -54,6 +55,7 @@ export function productOf(call: OpCall<'linear'>): Product {
     residual: call.maybe('residual'),
     out: call.operand('out'),
     int8: call.fixed('int8') === 1,
+    halves: call.halves,
     scratch: call.scratch,
   };
 }

@@ -21,6 +21,8 @@ export interface Product {
   readonly out: Slice;
   /** Meet 8-bit activations, if the weight is quantized. */
   readonly int8: boolean;
+  /** In f16, of many rows. */
+  readonly halves: boolean;
   readonly scratch: (bytes: number) => Slice;
   /** The norm of x: its weight, f32. Of few rows only. */
   readonly norm?: { readonly weight: Operand; readonly eps: number };
@@ -128,7 +130,7 @@ function vectorShape(weight: Weight, columns: number, mostRows: number, int8: bo
 }
 
 function tiledProducts(product: Product): Dispatch[] {
-  const { weight, rows, x, device, gate } = product;
+  const { weight, rows, x, gate, halves } = product;
   const inputs = weight.columns;
   const quantized = product.int8 && weight.group > 0;
   const dispatches: Dispatch[] = [];
@@ -148,11 +150,12 @@ function tiledProducts(product: Product): Dispatch[] {
   }
   for (const part of weight.parts) {
     const { constants, bindings, uniforms } = common(product, part);
-    const { tile_rows, tile_outputs } = tileShape(maxOf(rows), part.rows, device, weight);
+    const { tile_rows, tile_outputs } = tileShape(maxOf(rows), part.rows, product);
     const perTile = gate ? tile_outputs / 2 : tile_outputs;
     dispatches.push({
       shader: quantized ? 'matmulInt8' : 'matmul',
-      constants: { ...constants, tile_rows, tile_outputs, ...(!quantized && { tile_inputs: tileInputs(weight) }) },
+      constants: { ...constants, tile_rows, tile_outputs, ...(!quantized && { tile_inputs: tileInputs(product), halves }) },
+      ...(!quantized && halves && { enable: ['f16'] }),
       bindings: {
         ...bindings,
         x: read(codes, quantized ? 'vec4u' : 'vec4f'),
@@ -165,16 +168,17 @@ function tiledProducts(product: Product): Dispatch[] {
   return dispatches;
 }
 
-function tileInputs({ dtype }: Weight): number {
-  return blocks[dtype] === 32 ? 32 : 16;
+/** In f16 as many, in half the memory: so more of them are summed at once. */
+function tileInputs({ weight, halves }: Product): number {
+  return halves || blocks[weight.dtype] === 32 ? 32 : 16;
 }
 
 /** 64 x 64, or less where there would be few tiles, or little workgroup memory. */
-function tileShape(rows: number, outputs: number, { workgroupBytes }: DeviceTraits, weight: Weight) {
+function tileShape(rows: number, outputs: number, product: Product) {
   let [tile_rows, tile_outputs] = [64, 64];
   const tiles = (): number => Math.ceil(rows / tile_rows) * Math.ceil(outputs / tile_outputs);
-  const bytes = (): number => (tile_rows + tile_outputs) * 16 * (tileInputs(weight) / 4 + 1);
-  while (tile_rows > 16 && (tile_rows >= 2 * rows || tiles() < 128 || bytes() > workgroupBytes)) tile_rows /= 2;
+  const bytes = (): number => (tile_rows + tile_outputs) * (product.halves ? 8 : 16) * (tileInputs(product) / 4 + 1);
+  while (tile_rows > 16 && (tile_rows >= 2 * rows || tiles() < 128 || bytes() > product.device.workgroupBytes)) tile_rows /= 2;
   while (tile_outputs > 32 && tiles() < 128) tile_outputs /= 2;
   return { tile_rows, tile_outputs };
 }

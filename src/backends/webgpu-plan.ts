@@ -66,8 +66,9 @@ export function planProgram(
     scratch.push({ kind: 'arena', id, dtype: 'f32', layout: 'rows', shape, bytes: 4 * shape[0], offset: 0 });
     return { memory: { kind: 'arena', id }, offset: 0, bytes: 4 * shape[0] };
   };
+  const halves = device.halves ? gatedProducts(program) : new Set();
   const callOf = <Op extends OpName>(record: OpRecord): OpCall<Op> =>
-    new Call(record, device, placed, newScratch) as unknown as OpCall<Op>;
+    new Call(record, device, placed, newScratch, halves.has(record)) as unknown as OpCall<Op>;
   const fuser = new Fuser(program, cuts, callOf);
   const planned: { record: number; dispatch: Dispatch }[] = [];
   for (let index = 0; index < program.records.length; ) {
@@ -118,6 +119,17 @@ export function planProgram(
     changing: changing.all(),
     changes,
   };
+}
+
+/**
+ * Products with uploaded weights of few bits that SwiGLU takes: near half of what a prompt costs. The others stay in f32: norms and softmax
+ * enlarge what they were rounded by.
+ */
+function gatedProducts({ records }: Program): Set<OpRecord> {
+  const taken = new Set(records.filter(({ op }) => op === 'swiglu').map(({ operands: [x] }) => x));
+  const isGated = ({ operands: [, weight, , out] }: OpRecord): boolean =>
+    weight?.layout === 'weight' && weight.dtype !== 'f32' && taken.has(out);
+  return new Set(records.filter((record) => record.op === 'linear' && isGated(record)));
 }
 
 /**
@@ -192,6 +204,7 @@ class Call implements OpCall {
     readonly device: DeviceTraits,
     private readonly placed: (buffer: DeviceBuffer) => Placed,
     readonly scratch: (bytes: number) => Slice,
+    readonly halves: boolean,
   ) {
     this.op = record.op;
   }

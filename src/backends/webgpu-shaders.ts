@@ -46,6 +46,7 @@ export function shaderSource<Memory>(dispatch: Dispatch, { variables, bindings }
   const first = reports ? 2 : 1;
   const lines = [
     ...enable.map((extension) => `enable ${extension};`),
+    `alias real = ${enable.includes('f16') ? 'f16' : 'f32'};`,
     'struct Uniforms {',
     ...uniformFields(dispatch).map((field) => `${field},`),
     '}',

@@ -36,7 +36,15 @@ import { type UploadTarget, uploadRows, uploadWeight } from './webgpu-upload.js'
 /** Who plans which op. */
 const planners: Planners = { ...opPlanners, ...linearPlanners, ...attentionPlanners, ...gradientPlanners };
 
+/** What products of prompts are computed in. */
+export type Arithmetic = 'f32' | 'f16';
+
 export interface WebgpuOptions {
+  /**
+   * `f16`: products of prompts with gates of few bits are, where the GPU can, for numbers below 65504. All else, sums too, stays in f32, and
+   * products of 8 bits exact. Default f32.
+   */
+  readonly arithmetic?: Arithmetic;
   /** `navigator.gpu.wgslLanguageFeatures`: what the language has. Default: that of this page or worker. */
   readonly language?: ReadonlySet<string>;
   /** Told of shaders that are compiled, of how many that were asked for. */
@@ -75,6 +83,11 @@ export async function webgpuBackend(adapter: GPUAdapter, options: WebgpuOptions 
     if (has >= needed) continue;
     throw new InputError(
       `this GPU cannot be used: its limit ${name} is ${has}, and models need ${needed} whatever their size: compute on the CPU`,
+    );
+  }
+  if (options.arithmetic === 'f16' && !adapter.features.has('shader-f16')) {
+    throw new InputError(
+      'this GPU, or its driver, has no arithmetic in f16 (shader-f16): leave that out, or ask for f32; weights and the cache may be f16 without it',
     );
   }
   const asked = options.leastLimits ? [] : raisedLimits;
@@ -122,7 +135,7 @@ export class WebgpuBackend implements Backend {
     readonly device: GPUDevice,
     info: GPUAdapterInfo,
     language: ReadonlySet<string>,
-    { onProgress, traits }: WebgpuOptions,
+    { onProgress, traits, arithmetic }: WebgpuOptions,
   ) {
     const { limits, features } = device;
     this.traits = {
@@ -139,6 +152,7 @@ export class WebgpuBackend implements Backend {
       workgroups: limits.maxComputeWorkgroupsPerDimension,
       // A CPU waits long at each barrier, which plain kernels hardly have, and compiles them in a fraction of the time.
       plain: info.isFallbackAdapter,
+      halves: arithmetic === 'f16',
       ...traits,
     };
     const { bufferBytes, bindingBytes } = this.traits;

@@ -8,13 +8,15 @@ import type { Backend } from '../tensor/backend.js';
 import type { BackendOptions, ChosenBackend } from './computing.js';
 
 const choices = oneOf('auto', 'webgpu', 'wasm');
+const arithmetics = oneOf('f32', 'f16');
 /** The GPU must be faster by so much: it also compiles shaders, and drains batteries. */
 const clearly = 1.2;
 
 /** `weightBytes`: what each step will read. @throws InputError for what was asked for and is not there. */
 export async function chooseBackend(options: BackendOptions, weightBytes: number): Promise<ChosenBackend> {
-  const { backend: asked = 'auto', powerPreference } = options;
+  const { backend: asked = 'auto', powerPreference, arithmetic = 'f32' } = options;
   if (!choices.holds(asked)) throw new InputError(`backend is ${shown(asked)}; expected ${choices.says}`);
+  if (!arithmetics.holds(arithmetic)) throw new InputError(`arithmetic is ${shown(arithmetic)}; expected ${arithmetics.says}`);
   if (asked === 'wasm') return because(await browserWasmBackend(options), 'it was asked for');
   const found = await findAdapter(powerPreference);
   if ('reason' in found) {
@@ -23,12 +25,12 @@ export async function chooseBackend(options: BackendOptions, weightBytes: number
   }
   // Fetched only where there is a GPU.
   const { measured, webgpuBackend } = await import('./probe.js');
-  if (asked === 'webgpu') return because(await webgpuBackend(found.adapter), 'it was asked for');
+  if (asked === 'webgpu') return because(await webgpuBackend(found.adapter, { arithmetic }), 'it was asked for');
   const wasm = await browserWasmBackend(options);
   if (found.software) return because(wasm, `the only GPU is a program of the CPU (${found.name})`);
   let gpu: Backend | undefined;
   try {
-    gpu = await webgpuBackend(found.adapter);
+    gpu = await webgpuBackend(found.adapter, { arithmetic });
     const times = await measured(gpu, wasm, weightBytes, `${found.name}, ${navigator.userAgent}, ${wasm.description}`);
     const factor = times.wasm / times.gpu;
     if (factor >= clearly) {

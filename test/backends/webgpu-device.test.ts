@@ -39,6 +39,21 @@ describe('a GPU with too small limits', () => {
   });
 });
 
+describe('a GPU without f16', () => {
+  it('says so where arithmetic in f16 is asked for', async () => {
+    const least = {
+      maxStorageBuffersPerShaderStage: 8,
+      maxComputeWorkgroupStorageSize: 16384,
+      maxComputeInvocationsPerWorkgroup: 256,
+    };
+    const limits = { ...least, maxComputeWorkgroupSizeX: 256, maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 };
+    const adapter = { limits, features: new Set(['subgroups']) } as unknown as GPUAdapter;
+    await expect(webgpuBackend(adapter, { arithmetic: 'f16' })).rejects.toThrow(
+      /has no arithmetic in f16 \(shader-f16\): leave that out/,
+    );
+  });
+});
+
 describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
   it.each(['f32', 'q8', 'q4'] as const)('cuts %s weights by rows where a binding is limited', (dtype) =>
     withBackend({ traits: { bindingBytes: 64 * 128, plain: true } }, async (backend) => {
@@ -60,6 +75,25 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
       const ops = new Ops();
       ops.silu({ buffer: backend.create('f32', [3, 1000]), rows: 3, columns: 1000 });
       expect(() => backend.compile(ops.finish())).toThrow(/takes 12000 bytes at once, but this GPU binds at most 8192/);
+    }),
+  );
+
+  // By the plain kernels here; the fast ones take seconds to compile in software: test/webgpu.
+  it.skipIf(!first?.traits.f16)('multiplies with gates in f16 where that is asked for, and in f32 with all else', () =>
+    withBackend({ arithmetic: 'f16', traits: { plain: true } }, async (backend) => {
+      const build: Case['build'] = async (b) => {
+        const x = b.floats(20, 256, 1);
+        const gated = b.ops.swiglu(b.ops.linear(x, await b.weight(128, 256, 'f16', 2)));
+        b.output(gated);
+        b.output(b.ops.linear(x, await b.weight(64, 256, 'f16', 3)));
+        b.output(b.ops.swiglu(b.ops.linear(x, await b.weight(128, 256, 'f32', 4))));
+      };
+      const reference = referenceBackend();
+      const [found, expected] = [await execute(backend, build), await execute(reference, build)];
+      const errors = found.results.map((result, i) => relativeError(result, expected.results[i]));
+      expect(errors[0]).toBeGreaterThan(1e-5);
+      expect(errors[0]).toBeLessThan(2e-3);
+      expect(Math.max(errors[1], errors[2])).toBeLessThan(2e-6);
     }),
   );
 

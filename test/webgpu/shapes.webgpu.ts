@@ -88,6 +88,20 @@ function attentionCase(seed: number): { name: string; build: Case['build'] } {
   };
 }
 
+/** Prompts and their gates: products that may be in f16. */
+function gatedCase(seed: number): { name: string; build: Case['build'] } {
+  const pick = whole(seed);
+  const dtype = (['f16', 'q8', 'q4', 'bf16'] as const)[seed % 4];
+  const [rows, inputs, outputs] = [pick(5, 150), 32 * pick(1, 20), 2 * pick(1, 90)];
+  return {
+    name: `${dtype} ${rows} x ${inputs} x ${outputs}`,
+    build: async (b) => {
+      const weight = await b.weight(outputs, inputs, dtype, 4);
+      b.output(b.ops.swiglu(b.ops.linear(b.floats(rows, inputs, 3), weight)));
+    },
+  };
+}
+
 const backend = await nodeWebgpuBackend().catch(() => undefined);
 const reference = referenceBackend();
 
@@ -95,6 +109,20 @@ describe.skipIf(!backend)(`webgpu: random shapes${backend ? '' : ' (no adapter)'
   afterAll(async () => {
     await backend?.dispose();
     await reference.dispose();
+  });
+
+  // A GPU's own kernels, which take software seconds to compile: a few. An output is a product of two sums.
+  it.skipIf(!backend?.traits.f16)('gates in f16', async () => {
+    const fast = await nodeWebgpuBackend({ arithmetic: 'f16', traits: { plain: false } });
+    const errors: number[] = [];
+    for (let seed = 0; seed < 4; seed++) {
+      const { build } = gatedCase(seed);
+      const expected = await execute(reference, build);
+      errors.push(relativeError((await execute(fast, build)).results[0], expected.results[0]));
+    }
+    await fast.dispose();
+    expect(Math.max(...errors)).toBeLessThan(2e-3);
+    expect(Math.min(...errors)).toBeGreaterThan(1e-5);
   });
 
   for (const [op, make] of [

@@ -1,5 +1,5 @@
 // out = x weight^T (+ residual) for the outputs [first, first + rows_here) of a weight of any type. A thread an element of out, which reads
-// its row of both: right everywhere, and what faster ones are judged by.
+// its row of both: right everywhere, and what faster ones are judged by. Products are in `real`: f32, or f16.
 
 // include weight
 
@@ -13,7 +13,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let output = i - row * p.columns;
   var sums = vec4f();
   for (var c = 0u; c < p.inputs; c++) {
-    sums[c & 3] += x[p.x_at + row * p.inputs + c] * weight_value(output, c);
+    sums[c & 3] += f32(real(x[p.x_at + row * p.inputs + c]) * real(weight_value(output, c)));
   }
   let at = row * p.outputs + p.first + output;
   var sum = (sums.x + sums.y) + (sums.z + sums.w);

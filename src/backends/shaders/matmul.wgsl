@@ -1,9 +1,10 @@
-// out = x weight^T (+ residual) for many rows, products and sums in f32. A workgroup of 16 x 16 makes tile_rows x tile_outputs
+// out = x weight^T (+ residual) for many rows. Products are in `real`, sums in f32; with `halves` real is f16, and so are sums over every fourth
+// input of a step, before they join the others. A workgroup of 16 x 16 makes tile_rows x tile_outputs
 // results; an invocation every 16th row and output of them, in registers. tile_inputs at a time are read (the next ones while these are
-// multiplied), dequantized and laid into workgroup memory, a vec4f of padding a row: then the 8 that are read at once lie in different banks.
+// multiplied), dequantized and laid into workgroup memory, a quad of padding a row: then the 8 that are read at once lie in different banks.
 // With `gate` a tile holds gates and ups of its outputs: out = silu(gate) * up.
 // Workgroups: [outputs / tile_outputs (half of it with gate), rows / tile_rows, 1]. Traffic: the weight once for tile_rows rows, x once for tile_outputs outputs.
-// Constants: weight_type, tile_rows, tile_outputs (multiples of 16), tile_inputs (a multiple of the block), gate, minimums.
+// Constants: weight_type, tile_rows, tile_outputs (multiples of 16), tile_inputs (a multiple of the block), gate, minimums, halves.
 
 const block = array<u32, 7>(4, 8, 8, 16, 32, 16, 32)[weight_type]; // elements in a vec4u
 const is_f32 = weight_type == 0;
@@ -21,8 +22,8 @@ const n_count = tile_outputs / 16;
 const x_each = (tile_rows * quads + 255) / 256;
 const w_each = (tile_outputs * row_words + 255) / 256;
 
-var<workgroup> xs: array<vec4f, tile_rows * stride>;
-var<workgroup> ws: array<vec4f, tile_outputs * stride>;
+var<workgroup> xs: array<vec4<real>, tile_rows * stride>;
+var<workgroup> ws: array<vec4<real>, tile_outputs * stride>;
 
 // include tileOutputs
 
@@ -39,33 +40,33 @@ fn brain_floats(words: vec2u) -> vec4f {
 // Lays a block of the weight into workgroup memory from `place` on.
 fn lay(v: vec4u, factor: vec2f, place: u32) {
   if (is_f32) {
-    ws[place] = bitcast<vec4f>(v);
+    ws[place] = vec4<real>(bitcast<vec4f>(v));
   } else if (is_f16) {
-    ws[place] = vec4f(unpack2x16float(v.x), unpack2x16float(v.y));
-    ws[place + 1] = vec4f(unpack2x16float(v.z), unpack2x16float(v.w));
+    ws[place] = vec4<real>(vec4f(unpack2x16float(v.x), unpack2x16float(v.y)));
+    ws[place + 1] = vec4<real>(vec4f(unpack2x16float(v.z), unpack2x16float(v.w)));
   } else if (is_bf16) {
-    ws[place] = brain_floats(v.xy);
-    ws[place + 1] = brain_floats(v.zw);
+    ws[place] = vec4<real>(brain_floats(v.xy));
+    ws[place + 1] = vec4<real>(brain_floats(v.zw));
   } else {
     let least = vec4f(fma(offset, factor.x, factor.y));
     if (is_q4) {
       let scale = vec4f(factor.x * 0.0625);
       let low = (v << vec4u(4)) & vec4u(0xf0f0f0f0u);
       let high = v & vec4u(0xf0f0f0f0u);
-      ws[place] = fma(signed_bytes(low.x), scale, least);
-      ws[place + 1] = fma(signed_bytes(low.y), scale, least);
-      ws[place + 2] = fma(signed_bytes(low.z), scale, least);
-      ws[place + 3] = fma(signed_bytes(low.w), scale, least);
-      ws[place + 4] = fma(signed_bytes(high.x), scale, least);
-      ws[place + 5] = fma(signed_bytes(high.y), scale, least);
-      ws[place + 6] = fma(signed_bytes(high.z), scale, least);
-      ws[place + 7] = fma(signed_bytes(high.w), scale, least);
+      ws[place] = vec4<real>(fma(signed_bytes(low.x), scale, least));
+      ws[place + 1] = vec4<real>(fma(signed_bytes(low.y), scale, least));
+      ws[place + 2] = vec4<real>(fma(signed_bytes(low.z), scale, least));
+      ws[place + 3] = vec4<real>(fma(signed_bytes(low.w), scale, least));
+      ws[place + 4] = vec4<real>(fma(signed_bytes(high.x), scale, least));
+      ws[place + 5] = vec4<real>(fma(signed_bytes(high.y), scale, least));
+      ws[place + 6] = vec4<real>(fma(signed_bytes(high.z), scale, least));
+      ws[place + 7] = vec4<real>(fma(signed_bytes(high.w), scale, least));
     } else {
       let scale = vec4f(factor.x);
-      ws[place] = fma(signed_bytes(v.x), scale, least);
-      ws[place + 1] = fma(signed_bytes(v.y), scale, least);
-      ws[place + 2] = fma(signed_bytes(v.z), scale, least);
-      ws[place + 3] = fma(signed_bytes(v.w), scale, least);
+      ws[place] = vec4<real>(fma(signed_bytes(v.x), scale, least));
+      ws[place + 1] = vec4<real>(fma(signed_bytes(v.y), scale, least));
+      ws[place + 2] = vec4<real>(fma(signed_bytes(v.z), scale, least));
+      ws[place + 3] = vec4<real>(fma(signed_bytes(v.w), scale, least));
     }
   }
 }
@@ -87,7 +88,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
       for (var i = 0u; i < x_each; i++) {
         let quad = local + 256 * i;
         if (quad < tile_rows * quads) {
-          xs[quad / quads * stride + quad % quads] = next_x[i];
+          xs[quad / quads * stride + quad % quads] = vec4<real>(next_x[i]);
         }
       }
       for (var i = 0u; i < w_each; i++) {
@@ -129,17 +130,32 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
       }
     }
     if (step > 0) {
+      var runs: array<vec4<real>, m_count * n_count>;
+      for (var i = 0u; halves && i < m_count * n_count; i++) {
+        runs[i] = vec4<real>();
+      }
       for (var quad = 0u; quad < quads; quad++) {
-        var a: array<vec4f, m_count>;
+        var a: array<vec4<real>, m_count>;
         for (var i = 0u; i < m_count; i++) {
           a[i] = xs[(ty + 16 * i) * stride + quad];
         }
         for (var j = 0u; j < n_count; j++) {
           let b = ws[(tx + 16 * j) * stride + quad];
           for (var i = 0u; i < m_count; i++) {
-            acc[i * n_count + j] = fma(a[i].w, b.w, fma(a[i].z, b.z, fma(a[i].y, b.y, fma(a[i].x, b.x, acc[i * n_count + j]))));
+            let at = i * n_count + j;
+            if (halves) {
+              runs[at] = fma(a[i], b, runs[at]);
+            } else {
+              let u = vec4f(a[i]);
+              let v = vec4f(b);
+              acc[at] = fma(u.w, v.w, fma(u.z, v.z, fma(u.y, v.y, fma(u.x, v.x, acc[at]))));
+            }
           }
         }
+      }
+      for (var i = 0u; halves && i < m_count * n_count; i++) {
+        let run = vec4f(runs[i]);
+        acc[i] += (run.x + run.y) + (run.z + run.w);
       }
     }
   }
