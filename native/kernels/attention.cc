@@ -1,5 +1,5 @@
 // Causal attention over keys and values in place in the cache rows, 128 keys at a time with running maxima and sums: no buffer
-// grows with the context. A chunk is a block of 96 (row, query head) pairs of one sequence that share a kv head, so a block of
+// grows with the context. A chunk is a block of 192 (row, query head) pairs of one sequence that share a kv head, so a block of
 // keys and values is read, transposed and made f32 once for all of them. A row's sums run in one order, however many rows a step
 // has: over a head's dimensions, over a block's keys, then over blocks.
 #include "attention.h"
@@ -8,7 +8,7 @@ namespace openelm::OPENELM_ISA {
 
 using namespace attention_op;
 
-constexpr int kPairs = 96, kKeys = 128, kFewPairs = 8, kFewKeys = 2 * kPanel;
+constexpr int kPairs = 192, kKeys = 128, kFewPairs = 8, kFewKeys = 2 * kPanel;
 constexpr int kScoreStride = kKeys + 16;   // keeps the rows of a tile off each other's cache sets
 
 static int64_t blocks_of(const Record& r, const Sequence& q) { return up(q.rows * group_of(r), kPairs); }
@@ -26,12 +26,12 @@ int attention_chunks(const Record& r, int) {
 
 // The running state of one chunk. Dimensions of a head are padded to whole panels in values and sums.
 struct Work {
-  alignas(64) float query[kPairs / kRowPanel * kLargestHead * kPanel];   // [tiles of 12][headDim][16]
+  alignas(64) float query[kPairs * kHeadStride];                         // [pair][headDim]
   alignas(64) float keys[kKeys * kLargestHead];                          // [keys/16][headDim][16]
   alignas(64) float values[kKeys * kLargestHead];                        // [headDim/16][keys][16]
   alignas(64) float scores[kRowPanel * kScoreStride];
   alignas(64) float sums[kPairs * kLargestHead];                         // [pair][headDim]
-  float top[kPairs], total[kPairs];
+  float top[kPairs + W], total[kPairs];
   int64_t visible[kPairs];                                               // keys that a pair sees
   int32_t rows[kKeys];                                                   // cache rows of the block's keys
   alignas(64) float key_scales[kKeys + W], value_scales[kKeys + W];      // of an 8-bit cache; a key's is times the scores' scale
@@ -67,43 +67,41 @@ static void pack_values(Work& z, const T* values, int64_t stride, int64_t dim, i
   }
 }
 
-// One row's scores to weights e^(score - top): the first `n` of them, zeros up to `end`. The sums made so far are scaled when the
-// maximum grows.
+// The scores of pairs [first, first + count), a row each, to weights e^(score - top): the first `n` of a row, zeros up to `end`.
+// The sums made so far are scaled as the maximum grows. Rows of scores are padded, and so are the scales: the lanes beyond n are
+// there. All rows' maxima come first, for their exponentials to be made together.
 template <bool Coded>
-static void soften(Work& z, int64_t pair, float* scores, int64_t n, int64_t end, float scale, int64_t width) {
-  auto scaled = [&](int64_t i) { return load(scores + i) * (Coded ? load(z.key_scales + i) : splat(scale)); };
-  auto weighted = [&](vf e, int64_t i) { return Coded ? e * load(z.value_scales + i) : e; };
-  vf best = splat(-INFINITY);
-  int64_t i = 0;
-  for (; i + W <= n; i += W) best = vmax(scaled(i), best);
-  float top = largest(best);
-  for (int64_t j = i; j < n; j++) {
-    const float score = scores[j] * (Coded ? z.key_scales[j] : scale);
-    top = score > top ? score : top;
+static void soften(Work& z, int64_t first, int64_t count, int64_t k0, int64_t end, float scale, int64_t width) {
+  alignas(64) float shrink[up(kRowPanel, W) * W];
+  const float* key_scales = z.key_scales;
+  const float* value_scales = z.value_scales;
+  const auto scaled = [=](const float* scores, int64_t i) { return load(scores + i) * (Coded ? load(key_scales + i) : splat(scale)); };
+  const auto seen = [&](int64_t row) { return clamp(z.visible[first + row] - k0, 0, end); };
+  for (int64_t row = 0; row < count; row++) {
+    const float* scores = z.scores + row * kScoreStride;
+    const int64_t n = seen(row), whole = n - n % W;
+    vf best = splat(z.top[first + row]);
+    for (int64_t i = 0; i < whole; i += W) best = vmax(scaled(scores, i), best);
+    if (whole < n) best = vmax(chosen(first_lanes(n - whole), scaled(scores, whole), best), best);
+    shrink[row] = z.top[first + row];
+    z.top[first + row] = largest(best);
   }
-  if (top > z.top[pair]) {
-    const float shrink = vexp(splat(z.top[pair] - top))[0];
-    z.total[pair] *= shrink;
-    for (int64_t d = 0; d < width; d += W) store(z.sums + pair * width + d, load(z.sums + pair * width + d) * shrink);
-    z.top[pair] = top;
+  for (int64_t row = 0; row < count; row += W) store(shrink + row, vexp_down(load(shrink + row) - load(z.top + first + row)));
+  for (int64_t row = 0; row < count; row++) {
+    float *scores = z.scores + row * kScoreStride, *sums = z.sums + (first + row) * width;
+    const int64_t n = seen(row), whole = n - n % W;
+    const vf top = splat(z.top[first + row]);
+    for (int64_t d = 0; d < width; d += W) store(sums + d, load(sums + d) * shrink[row]);
+    vf total = {};
+    const auto weigh = [&](int64_t i, vf e) {
+      total += e;
+      store(scores + i, Coded ? e * load(value_scales + i) : e);
+    };
+    for (int64_t i = 0; i < whole; i += W) weigh(i, vexp_down(scaled(scores, i) - top));
+    if (whole < n) weigh(whole, chosen(first_lanes(n - whole), vexp_down(scaled(scores, whole) - top), vf{}));
+    for (int64_t i = up(n, W) * W; i < end; i += W) store(scores + i, vf{});
+    z.total[first + row] = z.total[first + row] * shrink[row] + sum(total);
   }
-  const float t = z.top[pair];
-  vf total = {};
-  for (i = 0; i + W <= n; i += W) {
-    vf e = vexp(scaled(i) - t);
-    store(scores + i, weighted(e, i));
-    total += e;
-  }
-  if (i < n) {
-    alignas(64) float rest[W];
-    vf e = vexp(scaled(i) - t);   // a row of scores is padded, and so are the scales: the lanes beyond n are there
-    store(rest, e);
-    for (int j = (int)(n - i); j < W; j++) rest[j] = 0;
-    store(scores + i, weighted(e, i));
-    total += load(rest);
-  }
-  for (i = n; i < end; i++) scores[i] = 0;
-  z.total[pair] += sum(total);
 }
 
 // ---- A few pairs (decoding): values are read where they are.
@@ -144,12 +142,8 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
   float* logsumexp = floats(r, logsumexp_);
   auto place = [&](int64_t i) { return ((q.row + (first + i) / group) * heads + kv_head * group + (first + i) % group) * dim; };
   const bool few = pairs <= kFewPairs && dim % (2 * W) == 0 && dim == width;
-  for (int64_t t = 0; t < pairs; t += kRowPanel) {
-    const float* rows[kPanel] = {};
-    for (int64_t i = 0; i < kRowPanel && t + i < pairs; i++) rows[i] = floats(r, query_) + place(t + i);
-    load_transposed(rows, dim, z.query + t / kRowPanel * dim * kPanel);
-  }
   for (int64_t i = 0; i < pairs; i++) {
+    memcpy(z.query + i * kHeadStride, floats(r, query_) + place(i), (size_t)dim * sizeof(float));
     z.top[i] = -INFINITY;
     z.total[i] = 0;
     z.visible[i] = total_keys - q.rows + (first + i) / group + 1;
@@ -160,17 +154,13 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
     const int64_t count = smaller(kKeys, z.visible[pairs - 1] - k0);
     walk.next(z.rows, count);
     if constexpr (kCoded<T>) read_scales(z, keys, values, stride, dim, count, scale);
-    auto soften_rows = [&](int64_t t, int64_t rows, int64_t seen) {
-      for (int64_t i = 0; i < rows; i++)
-        soften<kCoded<T>>(z, t + i, z.scores + i * kScoreStride, clamp(z.visible[t + i] - k0, 0, seen), seen, scale, width);
-    };
     if (few) {
       for (int64_t j = 0; j < count; j += kFewKeys) {
         const int64_t some = smaller(kFewKeys, count - j);
         pack_keys(z, keys, stride, dim, j, some);
-        multiply<kPanel, 1>(pairs, dim, z.query, z.keys, dim * kPanel, up(some, kPanel), {z.scores + j, kScoreStride, nullptr, false});
+        multiply<1, kHeadStride>(pairs, dim, z.query, z.keys, dim * kPanel, up(some, kPanel), {z.scores + j, kScoreStride, nullptr, false});
       }
-      soften_rows(0, pairs, count);
+      soften<kCoded<T>>(z, 0, pairs, k0, count, scale, width);
       int64_t i = 0;
       for (; i + 4 <= pairs; i += 4) direct_values<4>(z, z.scores + i * kScoreStride, values, stride, dim, count, z.sums + i * dim);
       for (; i < pairs; i++) direct_values<1>(z, z.scores + i * kScoreStride, values, stride, dim, count, z.sums + i * dim);
@@ -181,9 +171,8 @@ static void attend(const Record& r, const Sequence& q, int64_t total_keys, int64
     for (int64_t t = 0; t < pairs; t += kRowPanel) {
       const int64_t rows = smaller(kRowPanel, pairs - t), seen = smaller(count, z.visible[t + rows - 1] - k0);
       if (seen <= 0) continue;
-      multiply<kPanel, 1>(rows, dim, z.query + t / kRowPanel * dim * kPanel, z.keys, dim * kPanel, up(seen, kPanel),
-                          {z.scores, kScoreStride, nullptr, false});
-      soften_rows(t, rows, seen);
+      multiply<1, kHeadStride>(rows, dim, z.query + t * kHeadStride, z.keys, dim * kPanel, up(seen, kPanel), {z.scores, kScoreStride, nullptr, false});
+      soften<kCoded<T>>(z, t, rows, k0, seen, scale, width);
       multiply<1, kScoreStride>(rows, seen, z.scores, z.values, kKeys * kPanel, width / kPanel,
                                 {z.sums + t * width, width, nullptr, true});
     }

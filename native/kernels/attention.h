@@ -6,6 +6,7 @@
 namespace openelm::OPENELM_ISA {
 
 constexpr int kLargestHead = 128;
+constexpr int kHeadStride = kLargestHead + 16;   // keeps the rows of a tile off each other's cache sets
 
 struct Sequence { int64_t row, rows, segment, segments; };
 

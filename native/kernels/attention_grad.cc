@@ -18,7 +18,7 @@ static_assert((int)query_ == attention_op::query_ && (int)keys_ == attention_op:
 namespace {
 
 constexpr int kPairs = 48, kKeys = 128, kSplits = 4;
-constexpr int kStride = kKeys + 16;   // keeps the rows of a tile off each other's cache sets
+constexpr int kStride = kKeys + 16;   // as kHeadStride
 
 // What follows from the sequences: the params, never computed data.
 struct Plan {
@@ -58,7 +58,7 @@ float* split_sums(const Record& r, int64_t split) {
 }
 
 struct Work {
-  alignas(64) float query[kPairs / kRowPanel * kLargestHead * kPanel], dout[kPairs / kRowPanel * kLargestHead * kPanel];   // [tiles of 12][headDim][16]
+  alignas(64) float query[kPairs * kHeadStride], dout[kPairs * kHeadStride];                                              // [pair][headDim]
   alignas(64) float query_rows[kPairs * kLargestHead], dout_rows[kPairs * kLargestHead];                                  // [headDim/16][pairs][16]
   alignas(64) float keys[kKeys * kLargestHead], values[kKeys * kLargestHead];                                             // [keys/16][headDim][16]
   alignas(64) float key_rows[kKeys * kLargestHead];                                                                       // [headDim/16][keys][16]
@@ -101,22 +101,14 @@ void pack_tiles(const float* const* rows, int64_t count, int64_t dim, int64_t ti
 
 // Scores to probabilities and dp to ds, in place: the first n of them, zeros up to `end` (padded: all lanes are there).
 void differentiate(float* p, float* ds, int64_t n, int64_t end, float scale, float lse, float delta) {
-  int64_t j = 0;
-  for (; j + W <= n; j += W) {
-    const vf e = vexp(load(p + j) * scale - lse);
+  const auto one = [=](int64_t j, auto part) {
+    const vf e = part(vexp_down(fma(load(p + j), splat(scale), splat(-lse))));
     store(p + j, e);
-    store(ds + j, e * (load(ds + j) - delta) * scale);
-  }
-  for (; j < end; j += W) {
-    const vf e = vexp(load(p + j) * scale - lse);
-    alignas(64) float a[W], b[W];
-    store(a, e);
-    store(b, e * (load(ds + j) - delta) * scale);
-    for (int i = 0; i < W; i++) {
-      p[j + i] = j + i < n ? a[i] : 0;
-      ds[j + i] = j + i < n ? b[i] : 0;
-    }
-  }
+    store(ds + j, part(e * (load(ds + j) - delta) * scale));
+  };
+  int64_t j = 0;
+  for (; j + W <= n; j += W) one(j, [](vf v) { return v; });
+  for (; j < end; j += W) one(j, [mask = first_lanes(n - j)](vf v) { return chosen(mask, v, vf{}); });
 }
 
 void add_row(const float* from, int64_t n, float* to) {
@@ -136,8 +128,10 @@ void pass(Work& z, const Unit& u, int64_t first, int64_t pairs, int64_t k0, int6
     dout[i] = floats(r, dout_) + u.place(first + i);
     z.visible[i] = u.visible(first + i);
   }
-  pack_tiles(query, pairs, dim, kRowPanel, z.query);
-  pack_tiles(dout, pairs, dim, kRowPanel, z.dout);
+  for (int64_t i = 0; i < pairs; i++) {
+    memcpy(z.query + i * kHeadStride, query[i], (size_t)dim * sizeof(float));
+    memcpy(z.dout + i * kHeadStride, dout[i], (size_t)dim * sizeof(float));
+  }
   pack_panels(query, pairs, dim, kPairs, z.query_rows);
   pack_panels(dout, pairs, dim, kPairs, z.dout_rows);
   const int64_t seen = smaller(count, z.visible[pairs - 1] - k0);
@@ -145,9 +139,9 @@ void pass(Work& z, const Unit& u, int64_t first, int64_t pairs, int64_t k0, int6
     const int64_t rows = smaller(kRowPanel, pairs - t), here = clamp(z.visible[t + rows - 1] - k0, 0, seen);
     float *p = z.p + t * kStride, *ds = z.ds + t * kStride;
     if (here > 0) {
-      const int64_t tile = t / kRowPanel * dim * kPanel;
-      multiply<kPanel, 1>(rows, dim, z.query + tile, z.keys, dim * kPanel, up(here, kPanel), {p, kStride, nullptr, false});
-      multiply<kPanel, 1>(rows, dim, z.dout + tile, z.values, dim * kPanel, up(here, kPanel), {ds, kStride, nullptr, false});
+      const int64_t tile = t * kHeadStride;
+      multiply<1, kHeadStride>(rows, dim, z.query + tile, z.keys, dim * kPanel, up(here, kPanel), {p, kStride, nullptr, false});
+      multiply<1, kHeadStride>(rows, dim, z.dout + tile, z.values, dim * kPanel, up(here, kPanel), {ds, kStride, nullptr, false});
     }
     for (int64_t i = 0; i < rows; i++) {
       const int64_t at = u.place(first + t + i) / dim;

@@ -119,7 +119,7 @@ void logits_of(const Record& r, const Layout& z, int64_t block) {
     for (int64_t v = 0; v < v1 - v0; v++) top = vmax(load(out + v * kRows + i), top);
     for (int64_t v = 0; v < v1 - v0; v++) {
       const vf x = load(out + v * kRows + i);
-      total += vexp(x - top);
+      total += vexp_down(x - top);
       all += x;
     }
     store(partial + i, top);
@@ -138,7 +138,7 @@ void losses_of(const Record& r, const Layout& z, int64_t i) {
   double total[W] = {}, all[W] = {};
   for (int64_t b = 0; b < z.blocks; b++) {
     const float* partial = z.partial + b * 3 * kRows + i;
-    const vf shrunk = load(partial + kRows) * vexp(load(partial) - top);
+    const vf shrunk = load(partial + kRows) * vexp_down(load(partial) - top);
     for (int j = 0; j < W; j++) {
       total[j] += (double)shrunk[j];
       all[j] += (double)partial[2 * kRows + j];
@@ -166,7 +166,7 @@ void differentiate(const Record& r, const Layout& z, int64_t v0, int64_t v1) {
     const vf lse = load(z.lse + i), factor = load(z.factor + i), spread = load(z.spread + i);
     for (int64_t v = v0; v < v1; v++) {
       float* p = z.logits + v * kRows + i;
-      store(p, fma(vexp(load(p) - lse), factor, -spread));
+      store(p, fma(vexp_down(load(p) - lse), factor, -spread));
     }
   }
   for (int64_t i = 0; i < h.count; i++) {

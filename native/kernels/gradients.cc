@@ -148,6 +148,8 @@ int swiglu_grad_run(const Record& r, int, int chunk, int chunks) {
     float *gate = floats(r, x_) + m * 2 * n, *value = gate + n;
     const float* dout = floats(r, dout_) + m * n;
     by_vectors(n, [&](int64_t i, auto get, auto put) {
+      __builtin_prefetch(gate + 2 * n + i, 1);
+      __builtin_prefetch(value + 2 * n + i, 1);
       const vf x = get(gate + i), d = get(dout + i), s = sigmoid(x);
       put(gate + i, d * get(value + i) * silu_slope(x, s));
       put(value + i, d * (x * s));

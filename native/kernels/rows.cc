@@ -139,7 +139,12 @@ INLINE vf silu(vf x) { return x / (1.0f + vexp(-x)); }
 
 INLINE void swiglu_row(const float* gate, const float* value, int64_t n, float* out) {
   int64_t i = 0;
-  for (; i + W <= n; i += W) store(out + i, silu(load(gate + i)) * load(value + i));
+  for (; i + W <= n; i += W) {
+    __builtin_prefetch(gate + 2 * n + i);
+    __builtin_prefetch(value + 2 * n + i);
+    __builtin_prefetch(out + n + i, 1);
+    store(out + i, silu(load(gate + i)) * load(value + i));
+  }
   if (i < n) {
     const int rest = (int)(n - i);
     store_part(out + i, silu(load_part(gate + i, rest)) * load_part(value + i, rest), rest);

@@ -129,10 +129,21 @@ INLINE void store_part(float* p, vf v, int n) {
   memcpy(p, t, n * 4);
 }
 
+// All bits set in the first n lanes.
+INLINE vi first_lanes(int64_t n) {
+  alignas(64) static const int32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return load_int(lanes) < (int32_t)n;
+}
+INLINE vf chosen(vi mask, vf a, vf b) { return from_bits((bits(a) & mask) | (bits(b) & ~mask)); }
+
 // Sums and maxima over the lanes, always in the same order.
 INLINE float sum(vf v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_add_ps((__m512)v);
+#elif defined(__AVX2__)
+  __m128 m = _mm_add_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  m = _mm_add_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_add_ss(m, _mm_movehdup_ps(m)));
 #elif defined(OPENELM_NEON)
   return vaddvq_f32((float32x4_t)v);
 #elif defined(__wasm_simd128__)
@@ -149,6 +160,10 @@ INLINE float sum(vf v) {
 INLINE float largest(vf v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_max_ps((__m512)v);
+#elif defined(__AVX2__)
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 #elif defined(__wasm_simd128__)
   v = vmax((vf)wasm_i32x4_shuffle((v128_t)v, (v128_t)v, 2, 3, 0, 1), v);
   return v[1] > v[0] ? v[1] : v[0];
@@ -399,6 +414,24 @@ INLINE vf vexp(vf x) {
   vi e = truncate(n), half = e >> 1;   // in two steps: 2^n alone leaves the range of normal numbers
   return p * from_bits((half + 127) << 23) * from_bits((e - half + 127) << 23);
 #endif
+}
+
+// e^x for x that is not above 0 but by a rounding error: half of the instructions. 0 below -87.7.
+INLINE vf vexp_down(vf x) {
+  constexpr float kRound = 12582912.0f + 127;   // added, it leaves the nearest whole number, with the exponent's bias, in the lowest bits
+  x = vmax(splat(-88.0f), x);   // of which the scale is 0
+  const vf t = fma(x, splat(1.44269504f), splat(kRound)), n = t - kRound;
+  vf f = fma(n, splat(-0.693145752f), x);
+  f = fma(n, splat(-1.42860677e-6f), f);
+  vf p = splat(1.0f / 5040);
+  p = fma(p, f, splat(1.0f / 720));
+  p = fma(p, f, splat(1.0f / 120));
+  p = fma(p, f, splat(1.0f / 24));
+  p = fma(p, f, splat(1.0f / 6));
+  p = fma(p, f, splat(0.5f));
+  p = fma(p, f, splat(1.0f));
+  p = fma(p, f, splat(1.0f));
+  return p * from_bits(bits(t) << 23);
 }
 
 // ---- Transposing blocks of W x W: out[k][lane] = rows[lane][k] as f32
