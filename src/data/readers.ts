@@ -134,10 +134,20 @@ async function* jsonLines(
 ): AsyncGenerator<Located> {
   for await (const { bytes, at, next } of splitBytes(files, path, Uint8Array.of(0x0a), from)) {
     const where = `${path}: row ${at.row} (byte ${at.offset})`;
-    const value = orBad(onBadRow, () => objectIn(decode(bytes, where), where, next === undefined));
+    const line = orBad(onBadRow, () => decode(bytes, where));
+    if (at.offset === 0) refuseList(line, where);
+    const value = line && orBad(onBadRow, () => objectIn(line, where, next === undefined));
     if (!value) continue;
     yield { value, where, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
   }
+}
+
+/** A corpus's rows are lines: a list is said to be one, whatever its first line breaks off in. */
+function refuseList(line: string | undefined, where: string): void {
+  if (/^\s*\[\s*(?:\{|$)/.test(line ?? ''))
+    throw new InputError(
+      `${where}: a JSON list begins here, and one JSON object a line is expected; \`jq -c '.[]'\` writes those`,
+    );
 }
 
 /** Undefined for a blank line. NaN and Infinity are read as Python writes them. */

@@ -24,6 +24,7 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
     byteLength: source.size,
     slice: async (start: number, end = source.size) => bufferOf(await source.read(start, end - start)),
   };
+  if (source.size < 12) throw new InputError(`${source.name}: no Parquet file, or it was cut: it has ${source.size} bytes`);
   let metadata: FileMetaData;
   let schema: SchemaTree;
   try {

@@ -82,6 +82,7 @@ describe('readDocuments', () => {
     ['{"text":null}\n', /row 0 \(byte 0\): "text" is null, expected text/],
     ['{"text":7}\n', /"text" is of type number, expected text/],
     ['[1]\n', /expected a JSON object a line, found "\[1\]"/],
+    ['[\n {"text": "a"}\n]\n', /row 0 \(byte 0\): a JSON list begins here/],
     [Uint8Array.of(0x7b, 0xff, 0x0a), /row 0 \(byte 0\): not valid UTF-8/],
   ])('says where %j is wrong', async (content, message) => {
     await expect(read(content)).rejects.toThrow(message);
