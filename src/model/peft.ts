@@ -12,10 +12,11 @@ export const peftFiles = { config: 'adapter_config.json', weights: 'adapter_mode
 const prefix = 'base_model.model.';
 const parts = /^(.+)\.(lora_A\.weight|lora_B\.weight|lora_embedding_A|lora_embedding_B|lora_magnitude_vector(?:\.weight)?)$/;
 
-/** Keys of adapter_config.json that change what is computed in ways that are not known here, and the values that do not. */
+/**
+ * Keys of adapter_config.json that change what is computed in ways that are not known here, and the values that do not. `bias` and
+ * `fan_in_fan_out` change nothing: these models have no biases, and PEFT turns the other off for their linears.
+ */
 const unsupported: Readonly<Record<string, readonly unknown[]>> = {
-  bias: ['none'],
-  fan_in_fan_out: [false],
   lora_bias: [false],
   use_qalora: [false],
   use_bdlora: [null, false],
@@ -24,7 +25,14 @@ const unsupported: Readonly<Record<string, readonly unknown[]>> = {
   layer_replication: [null],
   target_parameters: [null],
   alora_invocation_tokens: [null],
+  arrow_config: [null],
+  kasa_config: [null],
+  monteclora_config: [null],
+  velora_config: [null],
 };
+
+/** Beginnings of `init_lora_weights` that took something out of the base weights, which the adapter alone does not tell. */
+const residual = /^(pissa|corda|olora|loftq|lora_ga)/i;
 
 /** Reads an adapter; `where` names it in messages. Throws `InputError` when something is missing, or of another kind. */
 export async function readPeft(config: unknown, tensors: ReadonlyMap<string, StoredTensor>, where: string): Promise<Adapter> {
@@ -40,9 +48,15 @@ export async function readPeft(config: unknown, tensors: ReadonlyMap<string, Sto
       throw new InputError(`${file}: ${key} is ${shown(value)}, which is not supported`);
     }
   }
+  if (typeof keys.init_lora_weights === 'string' && residual.test(keys.init_lora_weights)) {
+    throw new InputError(
+      `${file}: init_lora_weights is ${shown(keys.init_lora_weights)}, which changed the base as well; save the adapter as plain LoRA ` +
+        '(PEFT: save_pretrained with path_initial_model_for_weight_conversion, or merge it there)',
+    );
+  }
   const alpha = numberOf(keys.lora_alpha, 8, `${file}: lora_alpha`);
   const dropout = numberOf(keys.lora_dropout, 0, `${file}: lora_dropout`);
-  const [rslora, dora] = [keys.use_rslora === true, keys.use_dora === true];
+  const [rslora, dora] = ['use_rslora', 'use_dora'].map((key) => flagOf(keys[key], `${file}: ${key}`));
   const byModule = new Map<string, Map<string, StoredTensor>>();
   for (const tensor of tensors.values()) {
     const [, module, part] = parts.exec(tensor.name.startsWith(prefix) ? tensor.name.slice(prefix.length) : tensor.name) ?? [];
@@ -69,7 +83,10 @@ export async function readPeft(config: unknown, tensors: ReadonlyMap<string, Sto
       throw new InputError(`${where}: ${a.name} is [${a.shape}] and ${b.name} [${b.shape}]; they do not fit together`);
     }
     if (embedding && dora) throw new InputError(`${where}: DoRA on the embedding (${name}) is not supported`);
-    const hisAlpha = patternValue(keys.alpha_pattern, name) ?? alpha;
+    const asked = patternValue(keys.rank_pattern, name, `${file}: rank_pattern`) ?? keys.r ?? rank;
+    if (rank !== asked)
+      throw new InputError(`${where}: ${a.name} is [${a.shape}], but its rank by ${peftFiles.config} is ${shown(asked)}`);
+    const hisAlpha = patternValue(keys.alpha_pattern, name, `${file}: alpha_pattern`) ?? alpha;
     const module: AdapterModule = { name, embedding, inputs, outputs, rank, alpha: hisAlpha, rslora, dora };
     modules.push(module);
     const found = await readFloat32(a);
@@ -93,15 +110,25 @@ function numberOf(value: unknown, otherwise: number, where: string): number {
   return value;
 }
 
-/** A module's value in `alpha_pattern`: the first key that is the end of its name, or matches as a regular expression. */
-function patternValue(patterns: unknown, name: string): number | undefined {
-  if (typeof patterns !== 'object' || patterns === null) return undefined;
+function flagOf(value: unknown, where: string): boolean {
+  if (value !== undefined && value !== null && typeof value !== 'boolean')
+    throw new InputError(`${where} is ${shown(value)}; expected true or false`);
+  return value === true;
+}
+
+/** A module's value by its name: the first key that is the end of it, or matches as a regular expression. */
+function patternValue(patterns: unknown, name: string, where: string): number | undefined {
+  if (patterns === undefined || patterns === null) return undefined;
+  if (typeof patterns !== 'object')
+    throw new InputError(`${where} is ${shown(patterns)}; expected numbers by the names of modules`);
   for (const [key, value] of Object.entries(patterns)) {
+    let pattern: RegExp;
     try {
-      if (typeof value === 'number' && new RegExp(`^(.*\\.)?(${key})$`).test(name)) return value;
+      pattern = new RegExp(`^(.*\\.)?(${key})$`);
     } catch {
-      throw new InputError(`adapter_config.json: alpha_pattern: ${shown(key)} is no regular expression`);
+      throw new InputError(`${where}: ${shown(key)} is no regular expression`);
     }
+    if (pattern.test(name)) return numberOf(value, Number.NaN, `${where}.${key}`);
   }
   return undefined;
 }

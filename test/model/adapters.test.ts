@@ -69,7 +69,16 @@ describe('an adapter that cannot be used', () => {
 
   it.each([
     ['of another kind', () => withConfig('kind', { peft_type: 'IA3' }), /peft_type is "IA3"; only LORA is known/],
-    ['with biases', () => withConfig('bias', { bias: 'all' }), /bias is "all", which is not supported/],
+    ['with biases', () => withConfig('bias', { lora_bias: true }), /lora_bias is true, which is not supported/],
+    [
+      'that changed the base',
+      () => withConfig('pissa', { init_lora_weights: 'pissa_niter_4' }),
+      /"pissa_niter_4", which changed the base/,
+    ],
+    ['of another rank', () => withConfig('rank', { r: 3 }), /lora_A.weight is \[8,.*but its rank by adapter_config.json is 3/],
+    ['with a pattern of no numbers', () => withConfig('alpha', { alpha_pattern: { '.*': 'x' } }), /alpha_pattern\.\.\* is "x"/],
+    ['with a switch of another kind', () => withConfig('flag', { use_dora: 'yes' }), /use_dora is "yes"; expected true or false/],
+    ['of a variant', () => withConfig('kasa', { kasa_config: {} }), /kasa_config is {}, which is not supported/],
     [
       'without weights',
       () => changed('empty', (d) => rmSync(join(d, 'adapter_model.safetensors'))),
@@ -83,6 +92,11 @@ describe('an adapter that cannot be used', () => {
     ['that is no directory', () => join(temporary, 'nowhere'), /no adapter: adapter_config.json is missing/],
   ])('is refused in a sentence: %s', async (_, make, message) => {
     await expect(openAdapter(make(), config)).rejects.toThrow(message);
+  });
+
+  it('is taken where what it asks for changes nothing here', async () => {
+    const asks = { bias: 'all', fan_in_fan_out: true, init_lora_weights: 'orthogonal', modules_to_save: [] };
+    expect((await openAdapter(withConfig('asks', asks), config)).modules).toEqual((await openAdapter(lora, config)).modules);
   });
 
   it('is refused for another base, naming what differs', async () => {
