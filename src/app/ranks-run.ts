@@ -2,9 +2,8 @@
 // sentence that names it, and a process that is gone, or hangs, is noticed by the others. What the ranks compute together is
 // the verb's; what it sees of them is ranks.ts.
 
-import { rmSync } from 'node:fs';
-import { availableParallelism, cpus, hostname, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, hostname } from 'node:os';
 import { Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
@@ -15,10 +14,12 @@ import { startWorker } from '../io/node/workers.js';
 import { isOutOfMemory } from '../tensor/execution.js';
 import { CollectiveError } from '../train/collective.js';
 import { AllFailed, notEnoughMemory, oneRank, type Peer, Ranks } from './ranks.js';
-import { beforeMeeting, isGoneSentence, makes, type Watched } from './ranks-watch.js';
+import { agreementFile, beforeMeeting, isGoneSentence, makes, sweepAgreements, takes, type Watched } from './ranks-watch.js';
 import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell } from './terminal.js';
 
 const watchMs = 500;
+/** Systems remove what lies untouched in their temporary directory. */
+const touchMs = 60_000;
 /** What failed on all alike is rank 0's to tell; the others wait so long for it. */
 const politeMs = 300;
 /** Launchers hand on what was written before they hear that all is to end. */
@@ -30,6 +31,7 @@ const heardMs = 50;
  */
 export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, ranks: Ranks) => Promise<void>): Promise<void> {
   if (launchedRanks() === 1) return verb(terminal, oneRank);
+  sweepAgreements();
   const watch = new Watch(launchedRanks());
   let mpi: MpiCollective;
   try {
@@ -68,7 +70,7 @@ async function withoutOthers(error: unknown): Promise<unknown> {
   const rank = launchedRank();
   if (rank > 0) await delay(politeMs);
   // Those of one machine have one parent, a launcher.
-  const said = join(tmpdir(), `openelm-alone-${hostname()}-${process.ppid}`);
+  const said = agreementFile('alone', process.ppid);
   if (!makes(said)) return new ToldAlready(1);
   await delay(3 * politeMs);
   rmSync(said, { force: true });
@@ -107,7 +109,9 @@ class Ending {
   private timer?: NodeJS.Timeout;
   private ended = false;
   private looking = false;
-  private readonly said: string;
+  /** Whoever takes this away speaks; undefined where it cannot be made. */
+  private unsaid: string | undefined;
+  private touched = Date.now();
 
   constructor(
     private readonly mpi: MpiCollective,
@@ -115,22 +119,27 @@ class Ending {
     private readonly terminal: Terminal,
     private readonly thread: Watch,
   ) {
-    // Of this run, and one for each machine: whoever makes it first speaks.
-    this.said = join(tmpdir(), `openelm-ended-${hostname()}-${ranks.pidOf(0)}`);
+    // Of this run, and one for each machine.
+    this.unsaid = agreementFile('ended', ranks.pidOf(0));
   }
 
   /** Looks after the other processes until it is over. */
   async watch(): Promise<void> {
-    if (this.mpi.rank === 0) rmSync(this.said, { force: true });
+    try {
+      writeFileSync(this.unsaid!, '');
+    } catch {
+      this.unsaid = undefined;
+    }
     await this.mpi.barrier();
     // In a container of its own a process has numbers that say nothing here.
     const seen = this.gone() === undefined;
     if (seen) {
       const others = this.ranks.neighbours().map(({ rank, pid }) => ({ pid, sentence: this.sentenceOf(rank) }));
-      this.thread.met({ said: this.said, others });
+      this.thread.met({ unsaid: this.unsaid, others });
     } else this.thread.end();
     this.timer = setInterval(() => {
       if (seen) this.endIfGone();
+      this.touch();
       void this.endIfHung();
     }, watchMs);
     this.timer.unref();
@@ -142,15 +151,15 @@ class Ending {
     this.thread.end();
     clearInterval(this.timer);
     process.off('SIGTERM', this.terminated);
+    if (this.unsaid !== undefined) rmSync(this.unsaid, { force: true });
     if (this.mpi.rank > 0) return;
-    setTimeout(() => rmSync(this.said, { force: true }), 0);
     void this.ranks.hearts?.remove();
   }
 
   /** Ends all ranks, after a sentence on what happened on this one. */
   async fail(error: unknown): Promise<never> {
     if (error instanceof Interrupted) {
-      makes(this.said); // nobody need be told of this
+      takes(this.unsaid); // nobody need be told of this
       return this.mpi.abort(interruptedCode);
     }
     this.endIfGone(); // then that is why
@@ -165,6 +174,16 @@ class Ending {
     if (isOutOfMemory(error)) return this.end(`${name}: ${notEnoughMemory(error)}`);
     const defect = error instanceof InputError ? '' : ' (a defect of this program, or of the network)';
     return this.end(`${name}: ${messageOf(error)}${defect}`);
+  }
+
+  private touch(): void {
+    if (this.unsaid === undefined || Date.now() - this.touched < touchMs) return;
+    this.touched = Date.now();
+    try {
+      utimesSync(this.unsaid, this.touched / 1000, this.touched / 1000);
+    } catch {
+      // taken, or not ours
+    }
   }
 
   private endIfGone(): void {
@@ -204,7 +223,7 @@ class Ending {
       if (!this.ended) this.endIfGone();
     }
     if (this.ended || heard) return;
-    makes(this.said);
+    takes(this.unsaid);
     process.exit(143);
   };
 
@@ -215,7 +234,7 @@ class Ending {
 
   private end(sentence: string): never {
     this.ended = true;
-    if (makes(this.said)) tell(this.terminal, sentence);
+    if (takes(this.unsaid)) tell(this.terminal, sentence);
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, heardMs); // who speaks may be another
     return this.mpi.abort(1);
   }

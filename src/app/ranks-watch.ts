@@ -1,7 +1,7 @@
 // A thread that looks after the other processes of a machine, and says which one is gone: the launcher ends all a second later, and
 // the thread that computes may be inside of a call until then, from MPI_Init on. It only speaks; ranks-run.ts starts it and ends the ranks.
 
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync, writeSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -9,9 +9,9 @@ import { visible } from '../errors.js';
 import { launchedRank, launchedRanks } from '../io/node/mpi.js';
 import { isGone, startedTicks } from '../io/node/processes.js';
 
-/** Who is looked after: process by process what is said when it is gone, by whoever makes the file first. */
+/** Who is looked after: process by process what is said when it is gone, by whoever takes the file away. */
 export interface Watched {
-  readonly said: string;
+  readonly unsaid: string | undefined;
   readonly others: readonly { readonly pid: number; readonly sentence: string }[];
 }
 
@@ -24,6 +24,39 @@ export function makes(file: string): boolean {
     return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'EEXIST';
+  }
+}
+
+/** Whether a file was there, and is no more: of all who ask, one hears so. Where none could be made, everybody does. */
+export function takes(file: string | undefined): boolean {
+  if (file === undefined) return true;
+  try {
+    unlinkSync(file);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ENOENT';
+  }
+}
+
+/** Files by which the processes of a machine agree who speaks: `ended` or `alone`, of a launch or a run by its process. */
+export function agreementFile(kind: 'ended' | 'alone', pid: number, started?: string): string {
+  return join(tmpdir(), `openelm-${kind}-${hostname()}-${pid}${started === undefined ? '' : `-${started}`}`);
+}
+
+/** Removes such files of processes that are gone: of runs that were killed. Not young ones, as others may count processes otherwise. */
+export function sweepAgreements(olderMs = 600_000): void {
+  const own = ['ended', 'alone'].map((kind) => `openelm-${kind}-${hostname()}-`);
+  try {
+    for (const name of readdirSync(tmpdir())) {
+      const prefix = own.find((start) => name.startsWith(start));
+      const [, pid, started] = (prefix && /^(\d+)(?:-(\d*))?$/.exec(name.slice(prefix.length))) || [];
+      if (pid === undefined) continue;
+      const file = join(tmpdir(), name);
+      const isOver = isGone(Number(pid)) || (started && startedTicks(Number(pid)) !== started);
+      if (isOver && Date.now() - statSync(file).mtimeMs > olderMs) rmSync(file, { force: true });
+    }
+  } catch {
+    // another process sweeps as well, or nothing can be removed
   }
 }
 
@@ -50,7 +83,7 @@ function siblings(size: number, known: Map<number, string>): void {
 
 /** Who makes this first speaks, or has a reason of its own to end, until all have met: of this launch. */
 export function beforeMeeting(): string {
-  return join(tmpdir(), `openelm-ended-${hostname()}-${process.ppid}-${startedTicks(process.ppid)}`);
+  return agreementFile('ended', process.ppid, startedTicks(process.ppid));
 }
 
 if (parentPort && workerData?.ranksWatch) {
@@ -64,10 +97,10 @@ if (parentPort && workerData?.ranksWatch) {
   setInterval(() => {
     if (Atomics.load(over, 0) !== 0) return;
     if (!watched) siblings(size, known);
-    const { said, others } = watched ?? { said: early, others: [...known].map(([pid, sentence]) => ({ pid, sentence })) };
+    const others = watched?.others ?? [...known].map(([pid, sentence]) => ({ pid, sentence }));
     const gone = others.find(({ pid }) => isGone(pid));
     if (!gone || Atomics.load(over, 0) !== 0) return;
-    if (makes(said)) writeSync(2, `openelm: ${visible(gone.sentence)}\n`);
+    if (watched ? takes(watched.unsaid) : makes(early)) writeSync(2, `openelm: ${visible(gone.sentence)}\n`);
     Atomics.store(over, 0, 1);
   }, lookMs);
 }

@@ -1,11 +1,13 @@
 // Who shows no life: one of three that stops, seen by those who wait, and by nobody who does not, or cannot show any itself.
 
+import { existsSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Hearts } from '../../src/app/hearts.js';
+import { agreementFile, sweepAgreements, takes } from '../../src/app/ranks-watch.js';
 
 let root: string;
 beforeAll(async () => {
@@ -31,4 +33,14 @@ it('names who hangs, to those who wait for it', async () => {
   await delay(1000 * seconds);
   expect(await first.look(10)).toEqual([]);
   expect(await first.look(10)).toEqual([]);
+});
+
+it('lets one of all who ask speak, and sweeps what runs that are gone left behind', () => {
+  const [own, gone] = [agreementFile('ended', process.pid), agreementFile('ended', 2 ** 22 + 7, '5')];
+  for (const file of [own, gone]) writeFileSync(file, '');
+  sweepAgreements();
+  expect(existsSync(gone)).toBe(true); // young
+  sweepAgreements(-1);
+  expect([existsSync(own), existsSync(gone)]).toEqual([true, false]);
+  expect([takes(own), takes(own), takes(undefined)]).toEqual([true, false, true]);
 });
