@@ -1,4 +1,4 @@
-// Cross-entropy of logits x W^T with its gradients, kRows valid rows at a time: their logits, transposed to [vocabulary][kRows],
+// Cross-entropy of logits x W^T with its gradients, a block of valid rows at a time: their logits, transposed to [vocabulary][rows],
 // are all that is held. The stages below are repeated for every block of rows: gather and pack the rows; logits, with maxima and
 // sums over each block of the vocabulary; each row's logsumexp and loss; the logits' gradient, and from it a vocabulary block's
 // share of the weight's gradient and of dx, the latter added up by splits of the vocabulary; dx from the splits.
@@ -10,29 +10,33 @@ using namespace crossEntropy_op;
 
 namespace {
 
-constexpr int64_t kRows = 128, kVocabulary = 240, kDepth = 384, kSplits = 16;
+// More rows in a block take more memory and pack the weight, and pass over its gradient, less often.
+constexpr int64_t kRows = 192, kMostRows = 384, kVocabulary = 240, kDepth = 384, kSplits = 16;
 constexpr int64_t kHalf = kVocabulary / 2;   // rows of the weight that are packed at once for logits
-static_assert(kVocabulary % kProductRows == 0 && kHalf % kProductRows == 0 && kRows % kProductColumns == 0, "whole tiles");
+static_assert(kVocabulary % kProductRows == 0 && kHalf % kProductRows == 0 && kRows % kProductColumns == 0 && kMostRows % kProductColumns == 0, "whole tiles");
 
 enum Stage { kGather, kLogits, kLosses, kGradients, kReduce };
 
-struct Header { int64_t next, count, rows[kRows]; };   // where the next block begins; this block's rows
+struct Header { int64_t next, count, rows[kMostRows]; };   // where the next block begins; this block's rows
 
 // Parts of the scratch; sizes in floats.
 struct Layout {
-  int64_t columns, vocabulary, blocks, splits, row_tiles;
+  int64_t rows, columns, vocabulary, blocks, splits;
   Header* header;
   float *inputs, *panels, *logits, *partial, *lse, *factor, *scale, *spread, *dx;
   int64_t end;   // bytes
 };
 
+// Of a block. Where the weight learns its gradient and moments take far more memory.
+int64_t rows_of(const Record& r) { return r.operands[weightGrad_].data || r.operands[weightGrad_].elements ? kMostRows : kRows; }
+
 Layout layout_of(const Record& r) {
   Layout z;
+  z.rows = rows_of(r);
   z.columns = r.ints[i_columns_];
   z.vocabulary = r.ints[i_vocabulary_];
   z.blocks = up(z.vocabulary, kVocabulary);
   z.splits = smaller(z.blocks, kSplits);
-  z.row_tiles = up(kRows, kProductRows);
   const int64_t wide = up(z.columns, kProductColumns) * kProductColumns;
   const bool gradient = r.operands[dx_].data || r.operands[weightGrad_].data || r.operands[dx_].elements || r.operands[weightGrad_].elements;
   char* at = (char*)r.scratch;
@@ -43,15 +47,15 @@ Layout layout_of(const Record& r) {
     return p;
   };
   z.header = (Header*)take(sizeof(Header) / 4);
-  z.inputs = take(kRows * z.columns + kSlack);                 // [kRows/32][columns][32]
-  z.panels = take(gradient ? kRows * wide : 0);                // [columns/32][kRows][32]
-  z.logits = take(z.blocks * kVocabulary * kRows);             // [vocabulary][kRows]
-  z.partial = take(z.blocks * 3 * kRows);                      // of each block: maxima, sums of exponentials, sums of logits
-  z.lse = take(kRows);
-  z.factor = take(kRows);   // of the probabilities in each row's gradient; of its target; of all logits (smoothing)
-  z.scale = take(kRows);
-  z.spread = take(kRows);
-  z.dx = take(gradient ? z.splits * kRows * z.columns : 0);    // [splits][kRows][columns]
+  z.inputs = take(z.rows * z.columns + kSlack);                 // [rows/32][columns][32]
+  z.panels = take(gradient ? z.rows * wide : 0);                // [columns/32][rows][32]
+  z.logits = take(z.blocks * kVocabulary * z.rows);             // [vocabulary][rows]
+  z.partial = take(z.blocks * 3 * z.rows);                      // of each block: maxima, sums of exponentials, sums of logits
+  z.lse = take(z.rows);
+  z.factor = take(z.rows);   // of the probabilities in each row's gradient; of its target; of all logits (smoothing)
+  z.scale = take(z.rows);
+  z.spread = take(z.rows);
+  z.dx = take(gradient ? z.splits * z.rows * z.columns : 0);    // [splits][rows][columns]
   z.end = used;
   return z;
 }
@@ -71,14 +75,14 @@ int gather(const Record& r, const Layout& z, int64_t block) {
       losses[2 * m] = losses[2 * m + 1] = 0;
       if (dx) memset(dx + m * n, 0, (size_t)n * sizeof(float));
     } else {
-      if (h.count == kRows) break;
+      if (h.count == z.rows) break;
       h.rows[h.count++] = m;
     }
   }
   h.next = m;
   // Rows may lie apart: they are brought together a panel at a time.
   const bool gradient = dx || floats(r, weightGrad_);
-  const int64_t wide = kRows * kProductColumns;
+  const int64_t wide = z.rows * kProductColumns;
   for (int64_t i = 0; i < h.count; i += kProductColumns) {
     const int64_t rows = smaller(kProductColumns, h.count - i);
     bool together = h.rows[i + rows - 1] - h.rows[i] == rows - 1;
@@ -100,7 +104,7 @@ void logits_of(const Record& r, const Layout& z, int64_t block) {
   alignas(64) float tiles[kHalf / kProductRows * (kDepth * kProductRows + kSlack)];
   const int64_t v0 = block * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), n = z.columns;
   const int64_t count = z.header->count, depths = larger(up(n, kDepth), 1);
-  float* out = z.logits + v0 * kRows;
+  float* out = z.logits + v0 * z.rows;
   for (int64_t d = 0; d < depths; d++) {
     const Range k = part(n, d, depths);
     const int64_t depth = k.end - k.begin, step = tile_step(depth);
@@ -110,21 +114,21 @@ void logits_of(const Record& r, const Layout& z, int64_t block) {
       else for (int64_t i = 0; i < here; i += kProductRows)
         pack_inner<kProductRows>(floats(r, weight_) + (v + i) * n + k.begin, n, smaller(kProductRows, here - i), depth, tiles + i / kProductRows * step);
       multiply_packed(here, up(count, kProductColumns) * kProductColumns, depth, tiles, step, z.inputs + k.begin * kProductColumns, n * kProductColumns,
-                      {out + (v - v0) * kRows, kRows, nullptr, d > 0});
+                      {out + (v - v0) * z.rows, z.rows, nullptr, d > 0});
     }
   }
-  float* partial = z.partial + block * 3 * kRows;
+  float* partial = z.partial + block * 3 * z.rows;
   for (int64_t i = 0; i < count; i += W) {
     vf top = splat(-INFINITY), total = {}, all = {};
-    for (int64_t v = 0; v < v1 - v0; v++) top = vmax(load(out + v * kRows + i), top);
+    for (int64_t v = 0; v < v1 - v0; v++) top = vmax(load(out + v * z.rows + i), top);
     for (int64_t v = 0; v < v1 - v0; v++) {
-      const vf x = load(out + v * kRows + i);
+      const vf x = load(out + v * z.rows + i);
       total += vexp_down(x - top);
       all += x;
     }
     store(partial + i, top);
-    store(partial + kRows + i, total);
-    store(partial + 2 * kRows + i, all);
+    store(partial + z.rows + i, total);
+    store(partial + 2 * z.rows + i, all);
   }
 }
 
@@ -134,19 +138,19 @@ void losses_of(const Record& r, const Layout& z, int64_t i) {
   const float z_loss = r.floats[f_zLoss_], *row_weights = floats(r, rowWeights_);
   const double smoothing = r.floats[f_labelSmoothing_];
   vf top = splat(-INFINITY);
-  for (int64_t b = 0; b < z.blocks; b++) top = vmax(load(z.partial + b * 3 * kRows + i), top);
+  for (int64_t b = 0; b < z.blocks; b++) top = vmax(load(z.partial + b * 3 * z.rows + i), top);
   double total[W] = {}, all[W] = {};
   for (int64_t b = 0; b < z.blocks; b++) {
-    const float* partial = z.partial + b * 3 * kRows + i;
-    const vf shrunk = load(partial + kRows) * vexp_down(load(partial) - top);
+    const float* partial = z.partial + b * 3 * z.rows + i;
+    const vf shrunk = load(partial + z.rows) * vexp_down(load(partial) - top);
     for (int j = 0; j < W; j++) {
       total[j] += (double)shrunk[j];
-      all[j] += (double)partial[2 * kRows + j];
+      all[j] += (double)partial[2 * z.rows + j];
     }
   }
   for (int j = 0; j < W && i + j < h.count; j++) {
     const int64_t row = h.rows[i + j];
-    const double lse = (double)top[j] + log(total[j]), logit = z.logits[(int64_t)ints(r, targets_)[row] * kRows + i + j];
+    const double lse = (double)top[j] + log(total[j]), logit = z.logits[(int64_t)ints(r, targets_)[row] * z.rows + i + j];
     const double mean = all[j] / (double)z.vocabulary;
     floats(r, losses_)[2 * row] = (float)((1 - smoothing) * (lse - logit) + smoothing * (lse - mean));
     floats(r, losses_)[2 * row + 1] = (float)(lse * lse);
@@ -165,40 +169,40 @@ void differentiate(const Record& r, const Layout& z, int64_t v0, int64_t v1) {
   for (int64_t i = 0; i < h.count; i += W) {
     const vf lse = load(z.lse + i), factor = load(z.factor + i), spread = load(z.spread + i);
     for (int64_t v = v0; v < v1; v++) {
-      float* p = z.logits + v * kRows + i;
+      float* p = z.logits + v * z.rows + i;
       store(p, fma(vexp_down(load(p) - lse), factor, -spread));
     }
   }
   for (int64_t i = 0; i < h.count; i++) {
     const int64_t target = ints(r, targets_)[h.rows[i]];
-    if (target >= v0 && target < v1) z.logits[target * kRows + i] -= z.scale[i] * (1 - smoothing);
+    if (target >= v0 && target < v1) z.logits[target * z.rows + i] -= z.scale[i] * (1 - smoothing);
   }
 }
 
 // A split of the vocabulary: its rows of the weight's gradient, and its share of dx.
 void gradients_of(const Record& r, const Layout& z, int64_t split) {
   // dlogits of a block, packed once by vocabulary and once by rows.
-  constexpr int64_t kSize = larger(kVocabulary / kProductRows * (kRows * kProductRows + kSlack), up(kRows, kProductRows) * (kVocabulary * kProductRows + kSlack));
+  constexpr int64_t kSize = larger(kVocabulary / kProductRows * (kMostRows * kProductRows + kSlack), up(kMostRows, kProductRows) * (kVocabulary * kProductRows + kSlack));
   alignas(64) float tiles[kSize];
   alignas(64) float panel[kVocabulary * kProductColumns];
   const int64_t n = z.columns, count = z.header->count;
   const Range blocks = part(z.blocks, split, z.splits);
-  float *weight_grad = floats(r, weightGrad_), *dx = z.dx + split * kRows * n;
+  float *weight_grad = floats(r, weightGrad_), *dx = z.dx + split * z.rows * n;
   const float* weight = floats(r, weight_);
   const Weight* panels = r.operands[weight_].weight;
   for (int64_t b = blocks.begin; b < blocks.end; b++) {
     const int64_t v0 = b * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), here = v1 - v0;
-    const float* dlogits = z.logits + v0 * kRows;
+    const float* dlogits = z.logits + v0 * z.rows;
     differentiate(r, z, v0, v1);
     if (weight_grad) {
       const int64_t step = tile_step(count);
       for (int64_t i = 0; i < here; i += kProductRows)
-        pack_inner<kProductRows>(dlogits + i * kRows, kRows, smaller(kProductRows, here - i), count, tiles + i / kProductRows * step);
-      multiply_packed(here, n, count, tiles, step, z.panels, kRows * kProductColumns, {weight_grad + v0 * n, n, nullptr, true});
+        pack_inner<kProductRows>(dlogits + i * z.rows, z.rows, smaller(kProductRows, here - i), count, tiles + i / kProductRows * step);
+      multiply_packed(here, n, count, tiles, step, z.panels, z.rows * kProductColumns, {weight_grad + v0 * n, n, nullptr, true});
     }
     if (floats(r, dx_)) {
       const int64_t step = tile_step(here);
-      pack_outer<kProductRows>(dlogits, kRows, count, here, tiles, step);
+      pack_outer<kProductRows>(dlogits, z.rows, count, here, tiles, step);
       for (int64_t j = 0; j < n; j += kProductColumns) {
         const int64_t width = smaller(kProductColumns, n - j);
         if (panels) weight_panels(*panels, {v0, v1}, {j, j + width}, panel, 0);
@@ -214,7 +218,7 @@ void reduce(const Record& r, const Layout& z, Range rows) {
   for (int64_t i = rows.begin; i < rows.end; i++) {
     float* to = floats(r, dx_) + z.header->rows[i] * n;
     for (int64_t s = 0; s < z.splits; s++) {
-      const float* from = z.dx + (s * kRows + i) * n;
+      const float* from = z.dx + (s * z.rows + i) * n;
       int64_t c = 0;
       for (; c + W <= n; c += W) store(to + c, s ? load(to + c) + load(from + c) : load(from + c));
       for (; c < n; c++) to[c] = s ? to[c] + from[c] : from[c];
@@ -227,16 +231,16 @@ void reduce(const Record& r, const Layout& z, Range rows) {
 size_t cross_entropy_scratch(const Record& r) { return (size_t)layout_of(r).end; }
 
 // How often the stages run.
-int cross_entropy_repeats(const Record& r) { return (int)larger(up(r.ints[i_rows_], kRows), 1); }
+int cross_entropy_repeats(const Record& r) { return (int)larger(up(r.ints[i_rows_], rows_of(r)), 1); }
 
 int cross_entropy_chunks(const Record& r, int stage) {
-  if (r.ints[i_rows_] <= stage / 5 * kRows) return 0;
+  if (r.ints[i_rows_] <= stage / 5 * rows_of(r)) return 0;
   const bool gradient = floats(r, dx_) || floats(r, weightGrad_);
   const int64_t blocks = up(r.ints[i_vocabulary_], kVocabulary);
   switch (stage % 5) {
     case kGather: return 1;
     case kLogits: return (int)blocks;
-    case kLosses: return (int)(kRows / 16);
+    case kLosses: return (int)(rows_of(r) / 16);
     case kGradients: return gradient ? (int)smaller(blocks, kSplits) : 0;
     default: return floats(r, dx_) ? 8 : 0;
   }

@@ -101,14 +101,11 @@ void pack(const Source& from, Range i, Range k, float* out, int64_t step) {
     pack_inner<S>(from.data + at * from.stride + k.begin, from.stride, smaller(S, i.end - at), k.end - k.begin, out);
 }
 
-// What all chunks share. Where k runs across memory a few tiles are packed side by side: whole lines are read.
+// What all chunks share.
 template <int S>
 void pack_shared(const Source& from, int64_t size, int64_t k, int64_t step, int chunk, int chunks, float* scratch) {
   const Range tiles = part(up(size, S), chunk, chunks);
-  for (int64_t t = tiles.begin; t < tiles.end; t += 8) {
-    const int64_t end = smaller(smaller(t + 8, tiles.end) * S, size);
-    pack<S>(from, {t * S, end}, {0, k}, scratch + t * step, step);
-  }
+  if (tiles.begin < tiles.end) pack<S>(from, {tiles.begin * S, smaller(tiles.end * S, size)}, {0, k}, scratch + tiles.begin * step, step);
 }
 
 // Rows and columns of the product, from the shared tiles of the left matrix or the shared panels of the right one.

@@ -59,16 +59,27 @@ NOINLINE void pack_inner(const float* from, int64_t stride, int64_t n, int64_t c
     for (int64_t lane = 0; lane < S; lane++) out[k * S + lane] = lane < n ? read.element(from + lane * stride + k, lane) : 0;
 }
 
-// Panels of S, `step` floats apart: out[i / S][k][i % S] = from[k * stride + i] for i < n, zeros up to a whole panel.
+// Panels of S, `step` floats apart: out[i / S][k][i % S] = from[k * stride + i] for i < n, zeros up to a whole panel. A few k at a
+// time, so that rows are read straight on and panels written by whole lines. Writes less than kSlack floats beyond the end.
 template <int S>
 NOINLINE void pack_outer(const float* from, int64_t stride, int64_t n, int64_t count, float* out, int64_t step) {
-  for (int64_t k = 0; k < count; k++, from += stride) {
-    __builtin_prefetch(from + 4 * stride);
-    int64_t i = 0;
-    float* to = out + k * S;
-    for (; i + S <= n; i += S, to += step) memcpy(to, from + i, S * sizeof(float));
-    if (i < n) {
-      for (int64_t j = 0; j < S; j++) to[j] = i + j < n ? from[i + j] : 0;
+  constexpr int kWhole = (S + W - 1) / W * W;   // what is stored beyond S is written again by the next k
+  constexpr int64_t kTogether = 16;
+  for (int64_t first = 0; first < count; first += kTogether, from += kTogether * stride, out += kTogether * S) {
+    const int64_t here = smaller(kTogether, count - first);
+    float* to = out;
+    for (int64_t i = 0; i < n; i += S, to += step) {
+      const float* row = from + i;
+      int64_t k = 0;
+      if (i + S <= n) {
+        for (; k < here - (first + here == count); k++, row += stride) {   // the last row may end where the matrix does
+          __builtin_prefetch(row + kTogether * stride);
+          UNROLL
+          for (int j = 0; j < kWhole; j += W) store(to + k * S + j, load(row + j));
+        }
+      }
+      for (; k < here; k++, row += stride)
+        for (int64_t j = 0; j < S; j++) to[k * S + j] = i + j < n ? row[j] : 0;
     }
   }
 }
