@@ -2,7 +2,7 @@
 
 import type { DType } from '../tensor/backend.js';
 import { maxOf } from '../tensor/plan.js';
-import type { Dispatch, OpCall, Operand, Planners } from './webgpu-dispatch.js';
+import type { Dispatch, OpCall, Operand, Planners, Slice } from './webgpu-dispatch.js';
 import { isAligned } from './webgpu-layout.js';
 import { read, updated, written } from './webgpu-planning.js';
 
@@ -68,7 +68,7 @@ function plainAttention(call: OpCall<'attention'>): Dispatch {
 /** Rows that attention.wgsl takes, of a program and of one sequence among others; and shares of the keys of one. */
 const fewRows = 16;
 const fewOfSequence = 8;
-const mostSplits = 8;
+export const mostSplits = 8;
 /** Dims of a head that attentionRows.wgsl has room for. */
 const largestHead = 128;
 
@@ -148,40 +148,36 @@ export function splitAttention(
   const most_rows = few || head_dim > largestHead ? maxOf(rows) : fewOfSequence;
   const dispatch: Dispatch = {
     shader: 'attention',
-    constants: { ...constants, splits, most_rows, batch },
+    constants: { ...constants, splits, least_keys: 64, most_rows, size: 128, queries: query_heads / kv_heads, batch },
     bindings: {
       query: read(before ? null : made, 'vec4f'),
+      qkv: read(before ? before.operand('qkv') : null, 'vec4f'),
       ...headTables(before),
-      keys: read(keys, 'u32'),
-      values: read(values, 'u32'),
-      new_keys: updated(before ? keys : null, 'u32'),
-      new_values: updated(before ? values : null, 'u32'),
+      ...cacheBindings(keys, values, before !== undefined),
       ...tables(call),
       out: written(parts ?? out, 'vec4f'),
       logsumexp: written(call.maybe('logsumexp')),
     },
-    uniforms: {
-      ...sizes(call),
-      quads: head_dim / 4,
-      rope_rows: before ? before.size('ropeRows') : 0,
-      eps: { f32: before ? before.constant('eps') : 0 },
-    },
+    uniforms: { ...sizes(call), ...headSizes(before), quads: head_dim / 4 },
     workgroups: (size) => [kv_heads * splits, size(rows), 1],
   };
   if (!parts) return { dispatch };
-  const x: Operand = { ...parts, dtype: 'f32', shape: [maxOf(rows), query_heads * splits * (head_dim + 4)] };
-  return { dispatch, shares: { x, splits, heads: query_heads, headDim: head_dim } };
+  return { dispatch, shares: sharesIn(parts, maxOf(rows), query_heads, head_dim) };
+}
+
+export function sharesIn(parts: Slice, rows: number, heads: number, headDim: number): AttentionShares {
+  const x: Operand = { ...parts, dtype: 'f32', shape: [rows, heads * mostSplits * (headDim + 4)] };
+  return { x, splits: mostSplits, heads, headDim };
 }
 
 /** Bytes of workgroup memory of attention.wgsl. */
-function memoryOf(queries: number, quads: number, batch: number, makes: boolean): number {
-  const [tile, sums] = [queries * 512 + 1024, batch * 2048 + 4 * queries * Math.floor(128 / quads)];
+export function memoryOf(queries: number, quads: number, batch: number, makes: boolean, size = 128): number {
+  const [tile, sums] = [(queries + 2) * 4 * size, batch * 16 * size + 4 * queries * Math.floor(size / quads)];
   return 64 + 8 * queries + 16 * queries * quads + tile + sums + (makes ? (queries + 2) * quads * 24 : 24);
 }
 
-function headTables(before: OpCall<'qkNormRope'> | undefined) {
+export function headTables(before: OpCall<'qkNormRope'> | undefined) {
   return {
-    qkv: read(before ? before.operand('qkv') : null, 'vec4f'),
     queryNorm: read(before ? before.maybe('queryNorm') : null, 'vec4f'),
     keyNorm: read(before ? before.maybe('keyNorm') : null, 'vec4f'),
     rope: read(before ? before.operand('rope') : null, 'vec4f'),
@@ -190,14 +186,27 @@ function headTables(before: OpCall<'qkNormRope'> | undefined) {
   } as const;
 }
 
-function tables(call: OpCall<'attention'>) {
+export function headSizes(before: OpCall<'qkNormRope'> | undefined) {
+  return { rope_rows: before ? before.size('ropeRows') : 0, head_eps: { f32: before ? before.constant('eps') : 0 } } as const;
+}
+
+export function cacheBindings(keys: Operand, values: Operand, makes: boolean) {
+  return {
+    keys: read(keys, 'u32'),
+    values: read(values, 'u32'),
+    new_keys: updated(makes ? keys : null, 'u32'),
+    new_values: updated(makes ? values : null, 'u32'),
+  } as const;
+}
+
+export function tables(call: OpCall<'attention'>) {
   return {
     sequences: read(call.operand('sequences'), 'i32'),
     segments: read(call.operand('segments'), 'i32'),
   } as const;
 }
 
-function sizes(call: OpCall<'attention'>) {
+export function sizes(call: OpCall<'attention'>) {
   return {
     rows: call.size('rows'),
     sequence_count: call.size('sequenceCount'),
@@ -207,7 +216,7 @@ function sizes(call: OpCall<'attention'>) {
   } as const;
 }
 
-function cacheOf(call: OpCall<CacheOp>): {
+export function cacheOf(call: OpCall<CacheOp>): {
   constants: { query_heads: number; kv_heads: number; head_dim: number; cache_type: number };
   keys: Operand;
   values: Operand;

@@ -6,6 +6,7 @@ import type { OpRecord, Program } from '../tensor/backend.js';
 import type { OpName } from '../tensor/optable.js';
 import { opSpec } from '../tensor/optable.js';
 import { maxOf } from '../tensor/plan.js';
+import { attendNew } from './webgpu-attend-new.js';
 import { planAttention, splitAttention } from './webgpu-attention.js';
 import type { Dispatch, OpCall } from './webgpu-dispatch.js';
 import { productOf } from './webgpu-linear.js';
@@ -64,7 +65,7 @@ export class Fuser {
       x: call.operand('x'),
       norm: { weight: call.operand('weight'), eps: call.constant('eps') },
     };
-    return this.withGate(index, index + 1, product) ?? fused(2, planProduct(product));
+    return this.attendedAt(index, product) ?? this.withGate(index, index + 1, product) ?? fused(2, planProduct(product));
   }
 
   private gated(index: number): Fused | undefined {
@@ -91,30 +92,50 @@ export class Fuser {
     return fused(3, planProduct({ ...product, x: x.operand('x'), residual: residual.operand('x'), indices }));
   }
 
+  /** A single row from the norm before attention to the residual behind it. */
+  private attendedAt(index: number, product: Product): Fused | undefined {
+    const before = this.follower(index, index + 2, 'qkNormRope', 'qkv');
+    const attention = before && this.attentionBehind(index, index + 2);
+    if (!attention || !this.isReadOnce(attention)) return undefined;
+    const behind = this.productBehind(index, index + 3);
+    if (!behind) return undefined;
+    const split = attendNew(product, this.callOf<'qkNormRope'>(before), this.callOf<'attention'>(attention));
+    const joined = split && planProduct({ ...behind.product, x: split.shares.x, joined: split.shares });
+    return joined && fused(4 + behind.count, [split.dispatch, ...joined]);
+  }
+
   /** A single row's heads in attention, and the shares of attention put together by the product that follows. */
   private attended(index: number): Fused | undefined {
+    const attention = this.attentionBehind(index, index);
+    if (!attention) return undefined;
     const before = this.program.records[index];
-    const attention = this.follower(index, index + 1, 'attention', 'query');
-    const sameCache = attention && [1, 2].every((i) => attention.operands[i] === before.operands[6 + i]);
-    if (!attention || !sameCache || maxOf(before.ints[0]) > 1) return undefined;
     const call = this.callOf<'attention'>(attention);
     const made = this.callOf<'qkNormRope'>(before);
     const split = splitAttention(call, made);
     if (split?.shares && this.isReadOnce(attention)) {
-      const product = this.productBehind(index, attention);
-      const joined = product && planProduct({ ...product.product, x: split.shares.x, joined: split.shares });
-      if (joined) return fused(product.count, [split.dispatch, ...joined]);
+      const behind = this.productBehind(index, index + 1);
+      const joined = behind && planProduct({ ...behind.product, x: split.shares.x, joined: split.shares });
+      if (joined) return fused(2 + behind.count, [split.dispatch, ...joined]);
     }
     return fused(2, planAttention(call, made));
   }
 
-  /** The product that takes what attention makes, at once or through gatherRows. */
-  private productBehind(index: number, attention: OpRecord): { product: Product; count: number } | undefined {
-    const linear = this.follower(index, index + 2, 'linear', 'x');
-    if (linear) return { product: productOf(this.callOf<'linear'>(linear)), count: 3 };
-    const [gather, residual, behind] = this.program.records.slice(index + 2, index + 5);
+  /** Attention of the single row whose heads record `at` makes, over the cache that it puts them into. */
+  private attentionBehind(first: number, at: number): OpRecord | undefined {
+    const before = this.program.records[at];
+    const attention = this.follower(first, at + 1, 'attention', 'query');
+    const sameCache = attention && [1, 2].every((i) => attention.operands[i] === before.operands[6 + i]);
+    return sameCache && maxOf(before.ints[0]) <= 1 ? attention : undefined;
+  }
+
+  /** The product that takes what attention, record `at`, makes, at once or through gatherRows; and how many records that is. */
+  private productBehind(first: number, at: number): { product: Product; count: number } | undefined {
+    const linear = this.follower(first, at + 1, 'linear', 'x');
+    if (linear) return { product: productOf(this.callOf<'linear'>(linear)), count: 1 };
+    const attention = this.program.records[at];
+    const [gather, residual, behind] = this.program.records.slice(at + 1, at + 4);
     const isGathered = gather?.op === 'gatherRows' && gather.operands[0] === attention.operands[5] && behind?.op === 'linear';
-    if (!isGathered || this.isCut(index, index + 4)) return undefined;
+    if (!isGathered || this.isCut(first, at + 3)) return undefined;
     const same =
       residual.op === 'gatherRows' && residual.operands[1] === gather.operands[1] && residual.ints[0] === gather.ints[0];
     const meet = behind.operands[0] === gather.operands[2] && behind.operands[2] === residual.operands[2];
@@ -122,7 +143,7 @@ export class Fuser {
     const [x, chosen] = [gather, residual].map((each) => this.callOf<'gatherRows'>(each));
     if (maxOf(x.size('rows')) > 1) return undefined;
     const indices = { rows: x.operand('indices'), sourceRows: x.size('sourceRows') };
-    return { product: { ...productOf(this.callOf<'linear'>(behind)), residual: chosen.operand('x'), indices }, count: 5 };
+    return { product: { ...productOf(this.callOf<'linear'>(behind)), residual: chosen.operand('x'), indices }, count: 3 };
   }
 
   /** Record `at`, if it is of that op, takes what the one before writes last as that operand, alone, and is not cut off from `first`. */

@@ -42,13 +42,16 @@ const blocks = { f32: 4, f16: 8, bf16: 8, q8: 16, q4: 32, affine8: 16, affine4: 
 
 /** The dispatches of a product; undefined where the kernels here do not fit its sizes. */
 export function planProduct(product: Product): Dispatch[] | undefined {
-  const { weight, x, rows, gate, device } = product;
+  const { weight, rows, gate } = product;
+  if (!fits(product) || (gate && weight.parts.length > 1)) return undefined;
+  return maxOf(rows) <= fewRows ? vectorProducts(product) : tiledProducts(product);
+}
+
+function fits({ weight, x, device }: Product): boolean {
   const { columns: inputs, dtype } = weight;
   const unit = weight.group > 0 ? 32 : blocks[dtype];
-  if (device.plain || blocks[dtype] === 0 || inputs % unit !== 0 || !isAligned(x, 'vec4f', 4 * inputs)) return undefined;
-  if (!weight.parts.every(({ codes }) => isAligned(codes, 'vec4u', 4 * weight.stride))) return undefined;
-  if (gate && weight.parts.length > 1) return undefined;
-  return maxOf(rows) <= fewRows ? vectorProducts(product) : tiledProducts(product);
+  if (device.plain || blocks[dtype] === 0 || inputs % unit !== 0 || !isAligned(x, 'vec4f', 4 * inputs)) return false;
+  return weight.parts.every(({ codes }) => isAligned(codes, 'vec4u', 4 * weight.stride));
 }
 
 /** What all kernels take of one part of the weight. */
@@ -101,6 +104,37 @@ function vectorProducts(product: Product): Dispatch[] {
   });
 }
 
+/**
+ * The part of attendNew.wgsl that is a product of a normed row with `headDim` rows of the weight a workgroup: what it takes, and its bytes of workgroup
+ * memory. Undefined where it does not fit the sizes.
+ */
+export function headProduct(product: Product, headDim: number) {
+  const { weight, norm, x, rows } = product;
+  if (!norm || product.residual || weight.parts.length > 1 || !fits(product)) return undefined;
+  const int8 = product.int8 && weight.group > 0;
+  const block = blocks[weight.dtype];
+  const lanes = lanesFor(weight.columns / block);
+  let depth = 4;
+  while (depth > 1 && block * lanes * (depth / 2) >= weight.columns) depth /= 2;
+  const [size, unit] = [256, block * lanes * depth];
+  const outs = [4, 2, 1].find((each) => headDim % ((size / lanes) * each) === 0);
+  if (!outs) return undefined;
+  const chunk = Math.ceil(weight.columns / unit) * unit;
+  const { constants, bindings, uniforms } = common(product, weight.parts[0]);
+  return {
+    constants: { ...constants, rows: 1, size, lanes, outs, depth, chunk, int8, norm: true, ...sharesOf(undefined) },
+    bindings: {
+      weight: bindings.weight,
+      scales: bindings.scales,
+      x: read(x, 'vec4f'),
+      norm_weight: read(norm.weight, 'vec4f'),
+      indices: read(null, 'i32'),
+    },
+    uniforms: { ...uniforms, source_rows: rows, eps: { f32: norm.eps } },
+    workgroupBytes: chunk * (int8 ? 1 : 4) + (weight.group > 0 ? chunk / 4 : 8) + 4 * size * (outs + 1) + 64,
+  } as const;
+}
+
 function sharesOf(joined: AttentionShares | undefined) {
   return { joined: joined !== undefined, splits: joined?.splits ?? 1, heads: joined?.heads ?? 1, head_dim: joined?.headDim ?? 4 };
 }
@@ -113,8 +147,7 @@ function vectorShape(weight: Weight, columns: number, mostRows: number, int8: bo
   // Elements of x in workgroup memory at once: a byte and an eighth each, or four bytes.
   const budget = (int8 ? 6144 : 2048) * (device.workgroupBytes >= 32768 ? 2 : 1);
   const fits = (lanes: number, depth: number): boolean => rows * block * lanes * depth <= budget;
-  let lanes = 8;
-  while (lanes < 64 && 4 * lanes < count) lanes *= 2;
+  let lanes = lanesFor(count);
   while (lanes > 4 && !fits(lanes, 1)) lanes /= 2;
   let depth = 4 / rows;
   while (!fits(lanes, depth)) depth /= 2;
@@ -127,6 +160,13 @@ function vectorShape(weight: Weight, columns: number, mostRows: number, int8: bo
   const unit = block * lanes * depth;
   const chunk = Math.floor(budget / rows / unit) * unit;
   return { rows, size, lanes, outs, depth, chunk, outputsEach: (teams * outs) / perOutput };
+}
+
+/** Invocations that share an output of so many blocks. */
+function lanesFor(count: number): number {
+  let lanes = 8;
+  while (lanes < 64 && 4 * lanes < count) lanes *= 2;
+  return lanes;
 }
 
 function tiledProducts(product: Product): Dispatch[] {

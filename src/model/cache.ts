@@ -5,7 +5,7 @@ import { InputError } from '../errors.js';
 import { decodeFloat16 } from '../io/float16.js';
 import type { Backend, DeviceBuffer, HostArray, HostType } from '../tensor/backend.js';
 import type { KeyValues } from '../tensor/ops.js';
-import { bytesOf } from '../tensor/plan.js';
+import { alignment, bytesOf, elementsOf, view } from '../tensor/plan.js';
 import { codedHeadWords, decodeHead } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
 import { ropeTable } from './openelm.js';
@@ -36,12 +36,19 @@ export function createCache(backend: Backend, config: ModelConfig, rows: number,
       throw error;
     }
   };
-  const createRows = (kvHeads: number, headDim: number): DeviceBuffer =>
-    type === 'q8' ? create('i32', [rows, kvHeads, codedHeadWords(headDim)]) : create(type, [rows, kvHeads, headDim]);
-  const layers = config.layers.map(({ kvHeads, headDim }) => ({
-    keys: createRows(kvHeads, headDim),
-    values: createRows(kvHeads, headDim),
-  }));
+  // One buffer for both where it may be so large: shaders see few buffers at once. Values begin at a multiple of what GPUs bind.
+  const createHeads = (kvHeads: number, headDim: number): KeyValues => {
+    const dtype = type === 'q8' ? 'i32' : type;
+    const shape = [rows, kvHeads, type === 'q8' ? codedHeadWords(headDim) : headDim];
+    const second = Math.ceil(elementsOf(shape) / alignment) * alignment;
+    const elements = second + elementsOf(shape);
+    if (bytesOf(dtype, elements) > backend.limits.maxBufferBytes) {
+      return { keys: create(dtype, shape), values: create(dtype, shape) };
+    }
+    const both = create(dtype, [elements]);
+    return { keys: view(both, 0, shape), values: view(both, second, shape) };
+  };
+  const layers = config.layers.map(({ kvHeads, headDim }) => createHeads(kvHeads, headDim));
   const rope = create('f32', [positions, config.headDim]);
   backend.write(rope, ropeTable(positions, config.headDim, config.ropeFreqConstant));
   return { rows, layers, rope, free };

@@ -159,6 +159,28 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
     });
   });
 
+  // The new key is none of the last: of three shares of 187 keys the first has it, and makes it.
+  it('makes the heads of a token from the norm on where it attends to them', async () => {
+    const build: Case['build'] = async (b) => {
+      const heads = { queryHeads: 6, kvHeads: 2, headDim: 64 };
+      const cache = b.cache(600, 2, 64, 'q8', 1);
+      const x = b.floats(1, 96, 9);
+      const qkv = b.ops.linear(b.ops.rmsNorm(x, b.vector(96, 8), 1e-6), await b.weight(640, 96, 'q8', 2), { int8: true });
+      const query = b.ops.qkNormRope(qkv, heads, cache, {
+        ...{ positions: b.ints(5), kvRows: b.ints(40), rope: b.floats(8, 64, 4).buffer, eps: 1e-6 },
+        norms: { query: b.vector(64, 5), key: b.vector(64, 6) },
+      });
+      const ragged = { sequences: b.ints(0, 1, 0, 2), sequenceCount: 1, segments: b.ints(0, 50, 60, 510), segmentCount: 2 };
+      const attended = b.ops.attention(query, heads, cache, ragged);
+      b.output(b.ops.linear(attended, await b.weight(96, 384, 'f16', 7), { residual: x }));
+    };
+    const expected = (await execute(referenceBackend(), build)).results[0];
+    await withBackend({ traits: { plain: false } }, async (backend) => {
+      // A key or value may be rounded to the other side.
+      expect(relativeError((await execute(backend, build)).results[0], expected)).toBeLessThan(2 ** -12);
+    });
+  });
+
   it('attends to blocks of rows as the reference does row by row, beside a sequence of few', async () => {
     const build: Case['build'] = (b) => {
       const heads = { queryHeads: 6, kvHeads: 2, headDim: 40 };

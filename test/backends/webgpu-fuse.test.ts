@@ -91,16 +91,30 @@ async function decodeProgram(dtype: DType): Promise<Program> {
 }
 
 describe('records that run as one', () => {
-  it.each(['q8', 'q4', 'f16'] as const)('takes 83 dispatches for a token of the 270M in %s, 5 a layer', async (dtype) => {
-    const program = await decodeProgram(dtype);
-    const { dispatches } = planProgram(program, placed, planners, least, []);
-    expect(program.records.length).toBe(150);
-    // The embedding, the last norm with the output layer, the largest logit.
-    expect(dispatches.length).toBe(16 * 5 + 3);
-    expect(new Set(dispatches.map(({ dispatch }) => dispatch.shader))).toEqual(
-      new Set(['embedding', 'matvec', 'attention', 'argmax']),
-    );
-  });
+  it.each(['q8', 'q4', 'f16'] as const)(
+    'takes 83 dispatches for a token of the 270M in %s with the least limits, 5 a layer',
+    async (dtype) => {
+      const program = await decodeProgram(dtype);
+      const { dispatches } = planProgram(program, placed, planners, least, []);
+      expect(program.records.length).toBe(150);
+      // The embedding, the last norm with the output layer, the largest logit.
+      expect(dispatches.length).toBe(16 * 5 + 3);
+      expect(new Set(dispatches.map(({ dispatch }) => dispatch.shader))).toEqual(
+        new Set(['embedding', 'matvec', 'attention', 'argmax']),
+      );
+    },
+  );
+
+  it.each(['q8', 'q4', 'f16'] as const)(
+    'takes 67 for it in %s on a GPU that binds ten buffers, as most do: 4 a layer',
+    async (dtype) => {
+      const program = await decodeProgram(dtype);
+      const { dispatches } = planProgram(program, placed, planners, { ...least, storageBuffers: 9, workgroupBytes: 32768 }, []);
+      expect(dispatches.length).toBe(16 * 4 + 3);
+      const shaders = new Set(dispatches.map(({ dispatch }) => dispatch.shader));
+      expect(shaders).toEqual(new Set(['embedding', 'attendNew', 'matvec', 'argmax']));
+    },
+  );
 
   it('runs each record alone where only plain kernels are wanted', async () => {
     const { dispatches } = planProgram(await decodeProgram('f16'), placed, planners, { ...least, plain: true }, []);

@@ -27,10 +27,6 @@ var<workgroup> ws: array<vec4<real>, tile_outputs * stride>;
 
 // include tileOutputs
 
-fn signed_bytes(word: u32) -> vec4f {
-  return vec4f((vec4i(bitcast<i32>(word)) << vec4u(24, 16, 8, 0)) >> vec4u(24));
-}
-
 fn brain_floats(words: vec2u) -> vec4f {
   let low = bitcast<vec2f>(words << vec2u(16));
   let high = bitcast<vec2f>(words & vec2u(0xffff0000u));

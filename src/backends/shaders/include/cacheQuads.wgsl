@@ -29,7 +29,3 @@ fn value_quad(head: u32, quad: u32) -> vec4f {
   let at = p.values_at + head * (quads + 1);
   return signed_bytes(values[at + quad]) * bitcast<f32>(values[at + quads]);
 }
-
-fn signed_bytes(word: u32) -> vec4f {
-  return vec4f((vec4i(bitcast<i32>(word)) << vec4u(24, 16, 8, 0)) >> vec4u(24));
-}

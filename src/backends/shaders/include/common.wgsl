@@ -19,3 +19,8 @@ fn divide(a: f32, b: f32) -> f32 {
   let near = a / b;
   return select(near, fma(fma(-near, b, a), 1.0 / b, near), abs(near) < 3.0e38);
 }
+
+// Four signed bytes, from the lowest up.
+fn signed_bytes(word: u32) -> vec4f {
+  return vec4f((vec4i(bitcast<i32>(word)) << vec4u(24, 16, 8, 0)) >> vec4u(24));
+}
