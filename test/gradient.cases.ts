@@ -379,6 +379,7 @@ for (const [op, rows, inputs, outputs] of [
   ['linear', 385, 544, 128],
   ['linearInputGrad', 385, 128, 544],
   ['linearInputGrad', 384, 64, 2080],
+  ['linearInputGrad', 449, 768, 768],
 ] as const) {
   gradientCases.push({
     op,

@@ -84,16 +84,13 @@ NOINLINE void pack_outer(const float* from, int64_t stride, int64_t n, int64_t c
   }
 }
 
-// R rows of a tile of `a` times a panel of `b`. A function of its own, as tile() is.
+// R rows of a tile of `a` times a panel of `b`, in registers.
 template <int R>
-NOINLINE void product(int64_t k, const float* __restrict a, const float* __restrict b, TileOut out) {
+INLINE void multiply_rows(int64_t k, const float* __restrict a, const float* __restrict b, vf (&acc)[R][kProductColumns / W]) {
   constexpr int C = kProductColumns / W;
-  constexpr int kAhead = 16;   // steps of a: it comes from the second cache, b from the first
-  vf acc[R][C];
+  constexpr int kAhead = 32;   // steps of a: it comes from the second cache or the third, b from the first
   UNROLL
   for (int r = 0; r < R; r++) {
-    UNROLL
-    for (int j = 0; j < kProductColumns; j += kPanel) __builtin_prefetch(out.c + r * out.stride + j, 1);
     UNROLL
     for (int j = 0; j < C; j++) acc[r][j] = (vf){};
   }
@@ -110,6 +107,19 @@ NOINLINE void product(int64_t k, const float* __restrict a, const float* __restr
       for (int j = 0; j < C; j++) acc[r][j] = fma(x, w[j], acc[r][j]);
     }
   }
+}
+
+// To where the product goes. A function of its own, as tile() is.
+template <int R>
+NOINLINE void product(int64_t k, const float* __restrict a, const float* __restrict b, TileOut out) {
+  constexpr int C = kProductColumns / W;
+  vf acc[R][C];
+  UNROLL
+  for (int r = 0; r < R; r++) {
+    UNROLL
+    for (int j = 0; j < kProductColumns; j += kPanel) __builtin_prefetch(out.c + r * out.stride + j, 1);
+  }
+  multiply_rows(k, a, b, acc);
   UNROLL
   for (int r = 0; r < R; r++) {
     UNROLL

@@ -1,38 +1,116 @@
-// Training's products with frozen f32 weights, by Strassen's algorithm (1969), one level of it: the matrices are cut in halves, and
-// seven products of sums of quarters make what eight products of quarters would. Sums are made as the quarters are packed, and a
-// product is added where it belongs as it leaves the registers (Huang et al., SC16). linear: out = x W^T; linearInputGrad:
+// Training's products with frozen f32 weights, with fewer multiplications (Strassen 1969): the matrices are cut in halves, and seven
+// products of sums of quarters make what eight products of quarters would; two levels of it, 49 for 64, where there are many rows.
+// It is Winograd's form in a basis of its own (Karstadt and Schwartz 2017), in which most sums have one term. Sums are made as blocks are
+// packed, and a product is added where it belongs as it leaves the registers (Huang et al., SC16). linear: out = x W^T; linearInputGrad:
 // dx = dout W. Only for many rows: what inference computes does not depend on how many rows go together. Rows of x are scaled by
 // powers of two to be of one size, so that a row's error is of its own size, as in ordinary products.
-// Stage 0 packs the sums of x for all chunks; a chunk of stage 1 has columns of the result. Deep products go in rounds, as in gemm.cc.
+// Stage 0 packs the sums of x for all chunks; a chunk of stage 1 has columns of the result. Both are repeated for rounds of k, as in
+// gemm.cc, and for groups of rows.
 #include "gemm.h"
 
 namespace openelm::OPENELM_ISA {
 
 namespace {
 
-constexpr int kProducts = 7;
-constexpr int64_t kWidth = 32;       // columns of a quarter of a chunk
-constexpr int64_t kRound = 2048;     // k in a round, at most
-constexpr int64_t kTurning = 24;     // chunks that turn quarters of b, at most: each has its place in the scratch
+constexpr int64_t kWidth = 32;        // columns of a block
+constexpr int64_t kRound = 2048;      // k in a round, at most
+constexpr int64_t kSlice = 32;        // k that are packed together
+constexpr int64_t kTurning = 24;      // chunks that turn blocks of b, at most: each has its place in the scratch
+constexpr int64_t kMostRows = 528;    // of a group at two levels, twice as many at one: a chunk's part of the result is in the second cache
 constexpr int64_t kLeastRows = 384, kLeastDepth = 512;
+constexpr int64_t kTwoLevelRows = 448, kTwoLevelDepth = 768;
+#if defined(__AVX512F__)
+constexpr bool kTwoLevels = true;
+#else
+constexpr bool kTwoLevels = false;    // smaller tiles gain less than the sums cost
+#endif
+static_assert(kMostRows % (4 * kProductRows) == 0 && kWidth % kProductColumns == 0, "whole tiles");
 
-// The sum of one quarter and, if it has a sign, another; of the result, the two that a product goes to.
-struct Quarters {
-  struct { int row, column; } one, other;
-  int sign;
+// Blocks, by row and column, each with its sign.
+struct Sum {
+  struct { int row, column, sign; } terms[4];
+  int count;
 };
+// A product of sums of blocks, and the blocks of the result that it goes to.
 struct Step {
-  Quarters a, b, c;
+  Sum a, b, c;
 };
-constexpr Step kSteps[kProducts] = {
-    {{{0, 0}, {1, 1}, 1}, {{0, 0}, {1, 1}, 1}, {{0, 0}, {1, 1}, 1}},
-    {{{1, 0}, {1, 1}, 1}, {{0, 0}, {0, 0}, 0}, {{1, 0}, {1, 1}, -1}},
-    {{{0, 0}, {0, 0}, 0}, {{0, 1}, {1, 1}, -1}, {{0, 1}, {1, 1}, 1}},
-    {{{1, 1}, {0, 0}, 0}, {{1, 0}, {0, 0}, -1}, {{0, 0}, {1, 0}, 1}},
-    {{{0, 0}, {0, 1}, 1}, {{1, 1}, {0, 0}, 0}, {{0, 1}, {0, 0}, -1}},
-    {{{1, 0}, {0, 0}, -1}, {{0, 0}, {0, 1}, 1}, {{1, 1}, {0, 0}, 0}},
-    {{{0, 1}, {1, 1}, -1}, {{1, 0}, {1, 1}, 1}, {{0, 0}, {0, 0}, 0}},
+
+// Of quarters in their bases.
+constexpr Step kQuarters[7] = {
+    {{{{0, 0, 1}}, 1}, {{{0, 0, 1}}, 1}, {{{0, 0, 1}, {0, 1, 1}}, 2}},
+    {{{{0, 1, 1}}, 1}, {{{1, 0, 1}}, 1}, {{{0, 0, 1}}, 1}},
+    {{{{0, 1, 1}, {1, 1, -1}}, 2}, {{{1, 1, 1}, {0, 1, 1}}, 2}, {{{0, 1, 1}, {1, 0, -1}}, 2}},
+    {{{{1, 1, 1}, {1, 0, 1}}, 2}, {{{1, 1, 1}, {1, 0, -1}}, 2}, {{{0, 1, -1}, {1, 1, 1}}, 2}},
+    {{{{0, 0, 1}, {1, 1, 1}}, 2}, {{{0, 1, 1}}, 1}, {{{1, 1, 1}}, 1}},
+    {{{{1, 1, 1}}, 1}, {{{1, 1, 1}}, 1}, {{{0, 1, 1}}, 1}},
+    {{{{1, 0, 1}}, 1}, {{{1, 1, 1}, {0, 0, -1}}, 2}, {{{1, 0, 1}}, 1}},
 };
+// To the bases of a and b, and from that of c: by quarters, and by quarters of these.
+struct BaseA {
+  static void change(vf& a, vf&, vf& c, vf& d) { c = a - c; d -= c; }
+};
+struct BaseB {
+  static void change(vf& a, vf& b, vf&, vf& d) { b -= a; d -= b; }
+};
+struct BaseC {
+  static void change(vf&, vf& b, vf& c, vf& d) {
+    const vf x = b, z = c;
+    c = x + z;
+    b = x + d;
+    d = b + z;
+  }
+};
+template <class Base, int G>
+INLINE void change(vf (&v)[G][G]) {
+  UNROLL
+  for (int half = G / 2; half > 0; half /= 2) {
+    UNROLL
+    for (int i = 0; i < G; i++) {
+      UNROLL
+      for (int j = 0; j < G; j++)
+        if (!(i & half) && !(j & half)) Base::change(v[i][j], v[i][j + half], v[i + half][j], v[i + half][j + half]);
+    }
+  }
+}
+// Blocks, `apart` from each other, whole vectors of them.
+template <class Base, int G>
+NOINLINE void change_blocks(float* blocks, int64_t apart, int64_t count) {
+  for (int64_t i = 0; i < count; i += W) {
+    vf v[G][G];
+    UNROLL
+    for (int b = 0; b < G * G; b++) v[b / G][b % G] = load(blocks + b * apart + i);
+    change<Base>(v);
+    UNROLL
+    for (int b = 1; b < G * G; b++) store(blocks + b * apart + i, v[b / G][b % G]);
+  }
+}
+template <class Base>
+void change_blocks(int64_t grid, float* blocks, int64_t apart, int64_t count) {
+  if (grid == 4) change_blocks<Base, 4>(blocks, apart, count);
+  else change_blocks<Base, 2>(blocks, apart, count);
+}
+
+// Each quarter cut again.
+constexpr Sum within(const Sum& outer, const Sum& inner) {
+  Sum all = {};
+  for (int i = 0; i < outer.count; i++)
+    for (int j = 0; j < inner.count; j++) {
+      const auto &o = outer.terms[i], &n = inner.terms[j];
+      all.terms[all.count++] = {2 * o.row + n.row, 2 * o.column + n.column, o.sign * n.sign};
+    }
+  return all;
+}
+struct Sixteenths {
+  Step steps[49];
+  constexpr Sixteenths() : steps() {
+    for (int i = 0; i < 49; i++) {
+      const Step &o = kQuarters[i / 7], &n = kQuarters[i % 7];
+      steps[i] = {within(o.a, n.a), within(o.b, n.b), within(o.c, n.c)};
+    }
+  }
+};
+constexpr Sixteenths kSixteenths;
 
 // c [rows, columns] = x [rows, k] b (+ residual); b is the weight, turned if it goes forward.
 struct Product {
@@ -57,18 +135,49 @@ bool fits(const Product& p) {
   return p.rows >= kLeastRows && p.weight && p.weight->dtype == kF32 && p.k >= kLeastDepth && p.k % (2 * kPanel) == 0 && p.columns % (2 * kWidth) == 0;
 }
 
+bool may_nest(const Product& p) {
+  return kTwoLevels && p.k >= kTwoLevelDepth && p.columns >= kTwoLevelDepth && p.k % (4 * kPanel) == 0 && p.columns % (4 * kWidth) == 0;
+}
+// Two levels?
+bool nests(const Product& p) { return may_nest(p) && p.rows / up(p.rows, kMostRows) >= kTwoLevelRows; }
+int64_t groups_of(const Product& p) { return up(p.rows, nests(p) ? kMostRows : 2 * kMostRows); }
 int64_t rounds_of(const Product& p) { return up(p.k, kRound); }
-// Of whole panels in both halves.
-Range round_of(const Product& p, int64_t round) {
-  const Range pairs = part(p.k / (2 * kPanel), round, rounds_of(p));
-  return {pairs.begin * 2 * kPanel, pairs.end * 2 * kPanel};
+
+// Blocks of b lie apart so that they do not meet in the first cache.
+INLINE int64_t block_step(int64_t depth) { return depth * kWidth + kSlack; }
+
+// A group of rows, how it is cut, and the scratch: of each row 1 / its scale, the packed sums [products][tiles], and of each chunk
+// that turns them b's blocks. Sizes in floats; depth is that of a block, at most.
+struct Cut {
+  const Step* steps;
+  int products;
+  int64_t grid, rows, height, tiles, depth, sums, turned, turned_size, chunks, chunk_groups;
+};
+Cut cut_of(const Product& p, int64_t rows, bool two) {
+  Cut z;
+  z.steps = two ? kSixteenths.steps : kQuarters;
+  z.products = two ? 49 : 7;
+  z.grid = two ? 4 : 2;
+  z.rows = rows;
+  z.height = up(rows, z.grid);
+  z.tiles = up(z.height, kProductRows);
+  z.depth = up(p.k / (z.grid * kPanel), rounds_of(p)) * kPanel;
+  z.sums = up(z.grid * z.tiles * kProductRows, kPanel) * kPanel;
+  z.turned = z.sums + z.products * z.tiles * tile_step(z.depth);
+  z.turned_size = z.grid * z.grid * block_step(z.depth);
+  const int64_t wide = p.columns / (z.grid * kWidth);
+  z.chunk_groups = up(wide, kTurning);
+  z.chunks = up(wide, z.chunk_groups);
+  return z;
 }
 
-int64_t half_rows(const Product& p) { return up(p.rows, 2); }
-int64_t tiles_of(const Product& p) { return up(half_rows(p), kProductRows); }
-
-// The scratch: of each row 1 / its scale, the packed sums [kProducts][tiles], and of each chunk that turns them b's quarters.
-int64_t sums_at(const Product& p) { return up(2 * tiles_of(p) * kProductRows, kPanel) * kPanel; }
+Range group_of(const Product& p, int64_t group) { return part(p.rows, group, groups_of(p)); }
+// Of whole panels in all blocks.
+Range round_of(const Product& p, const Cut& z, int64_t round) {
+  const int64_t unit = z.grid * kPanel;
+  const Range units = part(p.k / unit, round, rounds_of(p));
+  return {units.begin * unit, units.end * unit};
+}
 
 // A power of two that takes `x` to about 1, by the bits of its inverse.
 INLINE float scale_of(uint32_t inverse) { return float_of((254u << 23) - inverse); }
@@ -78,237 +187,229 @@ uint32_t inverse_of(const float* x, int64_t count) {
   return (uint32_t)clamp(bits_of(largest(most)) >> 23, 1, 253) << 23;
 }
 
-// Rows as packing reads them: scaled, and those of another quarter added.
+// Rows as packing reads them: scaled.
 struct Scaled {
   const float* scales;
   vf vector(const float* p, int64_t row) const __attribute__((always_inline)) { return load(p) * scales[row]; }
   float element(const float* p, int64_t row) const { return *p * scales[row]; }
 };
-struct Sum {
-  const float *scales, *other_scales;   // of the other rows with their sign
-  int64_t other;
-  vf vector(const float* p, int64_t row) const __attribute__((always_inline)) { return fma(load(p + other), splat(other_scales[row]), load(p) * scales[row]); }
-  float element(const float* p, int64_t row) const { return p[other] * other_scales[row] + *p * scales[row]; }
-};
+
+// out = a sum of blocks that lie `apart`, for whole vectors.
+template <int N>
+NOINLINE void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int64_t apart, int64_t count, float* out) {
+  const float* from[N];
+  vf signs[N];
+  UNROLL
+  for (int t = 0; t < N; t++) {
+    from[t] = blocks + (sum.terms[t].row * grid + sum.terms[t].column) * apart;
+    signs[t] = splat((float)sum.terms[t].sign);
+  }
+  for (int64_t i = 0; i < count; i += W) {
+    vf v = load(from[0] + i) * signs[0];
+    UNROLL
+    for (int t = 1; t < N; t++) v = fma(load(from[t] + i), signs[t], v);
+    store(out + i, v);
+  }
+}
+void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int64_t apart, int64_t count, float* out) {
+  if (sum.count == 1) add_blocks<1>(sum, grid, blocks, apart, count, out);
+  else if (sum.count == 2) add_blocks<2>(sum, grid, blocks, apart, count, out);
+  else add_blocks<4>(sum, grid, blocks, apart, count, out);
+}
 
 // A tile of the rows of all sums.
-void pack_tile(const Product& p, Range k, int64_t tile, float* scratch) {
-  const int64_t half = half_rows(p), depth = (k.end - k.begin) / 2, first = tile * kProductRows, tiles = tiles_of(p);
-  const int64_t counts[2] = {smaller(kProductRows, half - first), smaller(kProductRows, p.rows - half - first)};
-  float scales[2][kProductRows];
-  for (int row = 0; row < 2; row++)
+void pack_tile(const Product& p, const Cut& z, Range k, int64_t tile, float* scratch) {
+  constexpr int64_t kBlock = up(kSlice * kProductRows + kSlack, kPanel) * kPanel;
+  alignas(64) float blocks[16 * kBlock];
+  float scales[4][kProductRows];
+  int64_t counts[4];
+  const int64_t first = tile * kProductRows, depth = (k.end - k.begin) / z.grid, step = tile_step(depth);
+  for (int64_t row = 0; row < z.grid; row++) {
+    counts[row] = clamp(smaller(z.height, z.rows - row * z.height) - first, 0, kProductRows);
     for (int64_t i = 0; i < counts[row]; i++) {
-      const uint32_t inverse = inverse_of(p.x + (row * half + first + i) * p.k + k.begin, k.end - k.begin);
+      const uint32_t inverse = inverse_of(p.x + (row * z.height + first + i) * p.k + k.begin, k.end - k.begin);
       scales[row][i] = scale_of(inverse);
-      scratch[(row * tiles + tile) * kProductRows + i] = float_of(inverse);
+      scratch[(row * z.tiles + tile) * kProductRows + i] = float_of(inverse);
     }
-  for (int s = 0; s < kProducts; s++) {
-    const Quarters& q = kSteps[s].a;
-    const auto place = [&](int row, int column) { return p.x + (row * half + first) * p.k + k.begin + column * depth; };
-    const float *one = place(q.one.row, q.one.column), *other = place(q.other.row, q.other.column), *own = scales[q.one.row];
-    float* out = scratch + sums_at(p) + (s * tiles + tile) * tile_step(depth);
-    const int64_t n = counts[q.one.row];
-    if (!q.sign) {
-      pack_inner<kProductRows>(one, p.k, n, depth, out, Scaled{own});
-      continue;
+  }
+  float* sums = scratch + z.sums + tile * step;
+  for (int64_t i = 0; i < depth; i += kSlice) {
+    const int64_t count = smaller(kSlice, depth - i);
+    for (int64_t b = 0; b < z.grid * z.grid; b++) {
+      const int64_t row = b / z.grid, column = b % z.grid;
+      pack_inner<kProductRows>(p.x + (row * z.height + first) * p.k + k.begin + column * depth + i, p.k, counts[row], count, blocks + b * kBlock,
+                               Scaled{scales[row]});
     }
-    float signed_scales[kProductRows];
-    for (int64_t i = 0; i < counts[q.other.row]; i++) signed_scales[i] = (float)q.sign * scales[q.other.row][i];
-    const int64_t both = smaller(n, counts[q.other.row]);
-    pack_inner<kProductRows>(one, p.k, both, depth, out, Sum{own, signed_scales, other - one});
-    // With an odd number of rows the lower half has one row less.
-    for (int64_t lane = both; lane < larger(n, counts[q.other.row]); lane++)
-      for (int64_t i = 0; i < depth; i++)
-        out[i * kProductRows + lane] = lane < n ? one[lane * p.k + i] * own[lane] : other[lane * p.k + i] * signed_scales[lane];
+    change_blocks<BaseA>(z.grid, blocks, kBlock, count * kProductRows);
+    for (int s = 0; s < z.products; s++)
+      add_blocks(z.steps[s].a, z.grid, blocks, kBlock, count * kProductRows, sums + s * z.tiles * step + i * kProductRows);
   }
 }
 
-// A block of a quarter, these k and kWidth columns from `column` on, in panels [kWidth / kProductColumns][k][kProductColumns].
-void turn_block(const Product& p, const float* quarter, int64_t depth, float* out) {
-  for (int64_t k = 0; k < depth; k += kPanel)
-    for (int64_t i = 0; i < kWidth; i += kProductColumns)
-      pack_inner<kProductColumns>(quarter + (k / kPanel * p.columns + i) * kPanel, kPanel, kProductColumns, kPanel, out + i * depth + k * kProductColumns);
+// kPanel inputs of panels of the weight that lie `apart`, side by side; those after them are fetched.
+void copy_panels(const float* from, int64_t apart, float* out) {
+  for (int64_t k = 0; k < kPanel; k++)
+    for (int64_t i = 0; i < kProductColumns; i += W) {
+      const float* at = from + i / kPanel * apart + i % kPanel + k * kPanel;
+      if (i % kPanel == 0) __builtin_prefetch(at + kPanel * kPanel);
+      store(out + k * kProductColumns + i, load(at));
+    }
 }
 
-// out = one (+ sign * other) of panels of the weight, [kWidth / kPanel][k][kPanel], that lie `apart`; in panels as above.
-void add_panels(const float* one, const float* other, int sign, int64_t apart, int64_t depth, float* out) {
-  const vf s = splat((float)sign);
-  for (int64_t i = 0; i < kWidth; i += W) {
-    const int64_t at = i / kPanel * apart + i % kPanel;
-    float* to = out + i / kProductColumns * depth * kProductColumns + i % kProductColumns;
-    if (!sign) for (int64_t j = 0; j < depth; j++) store(to + j * kProductColumns, load(one + at + j * kPanel));
-    else for (int64_t j = 0; j < depth; j++) store(to + j * kProductColumns, fma(load(other + at + j * kPanel), s, load(one + at + j * kPanel)));
-  }
-}
-void add_blocks(const float* one, const float* other, int sign, int64_t count, float* out) {
-  const vf s = splat((float)sign);
-  for (int64_t i = 0; i < count; i += W) store(out + i, fma(load(other + i), s, load(one + i)));
+// Blocks of the weight in their basis, kWidth columns from `column` on of each, as panels [kWidth / kProductColumns][k][kProductColumns].
+void turn_blocks(const Product& p, const Cut& z, Range k, int64_t column, float* out) {
+  const int64_t grid = z.grid, depth = (k.end - k.begin) / grid, apart = block_step(depth);
+  const float* weight = (const float*)p.weight->data;
+  for (int64_t i = 0; i < depth; i += kPanel)
+    for (int64_t j = 0; j < kWidth; j += kProductColumns) {
+      float* to = out + j * depth + i * kProductColumns;
+      for (int64_t b = 0; b < grid * grid; b++) {
+        const int64_t from = k.begin + b / grid * depth + i, at = column + b % grid * kWidth + j;
+        if (p.forward) {
+          copy_panels(weight + (at / kPanel * p.k + from) * kPanel + at % kPanel, p.k * kPanel, to + b * apart);
+          continue;
+        }
+        const float* block = weight + (from / kPanel * p.columns + at) * kPanel;
+        for (int64_t line = 0; line < kProductColumns; line++) __builtin_prefetch(block + (p.columns + line) * kPanel);
+        pack_inner<kProductColumns>(block, kPanel, kProductColumns, kPanel, to + b * apart);
+      }
+      change_blocks<BaseB>(grid, to, apart, kPanel * kProductColumns);
+    }
 }
 
-// Where a product of a tile goes: c = (from ? from : 0) + sign * product / scale of its row, of `rows` rows.
+// Where a product of a tile goes: c = (add ? c : 0) + sign * product.
 struct Place {
   float* c;
-  const float* from;
-  float sign;
-  const float* inverses;
-  int64_t rows;
+  vf sign;
+  bool add;
 };
 
 template <int R>
-NOINLINE void product_to(int64_t k, const float* __restrict a, const float* __restrict b, int64_t stride, const Place* places, int count) {
+NOINLINE void product_to(int64_t k, const float* a, const float* b, int64_t row, const Place* places, int count) {
   constexpr int C = kProductColumns / W;
-  constexpr int kAhead = 16;
-  for (int p = 0; p < count; p++) {
-    UNROLL
-    for (int r = 0; r < R; r++) {
-      UNROLL
-      for (int j = 0; j < kProductColumns; j += kPanel) __builtin_prefetch(places[p].c + r * stride + j, 1);
-    }
-  }
   vf acc[R][C];
-  UNROLL
-  for (int r = 0; r < R; r++) {
-    UNROLL
-    for (int j = 0; j < C; j++) acc[r][j] = (vf){};
-  }
-#pragma GCC unroll 2
-  for (int64_t i = 0; i < k; i++, a += kProductRows, b += kProductColumns) {
-    __builtin_prefetch(a + kAhead * kProductRows);
-    vf w[C];
-    UNROLL
-    for (int j = 0; j < C; j++) w[j] = load(b + j * W);
-    UNROLL
-    for (int r = 0; r < R; r++) {
-      vf x = splat(a[r]);
-      UNROLL
-      for (int j = 0; j < C; j++) acc[r][j] = fma(x, w[j], acc[r][j]);
-    }
-  }
+  for (int p = 0; p < count; p++)
+    for (int i = 0; i < R * kProductColumns; i += kPanel) __builtin_prefetch(places[p].c + row * kProductColumns + i, 1);
+  multiply_rows(k, a + row, b, acc);
   for (int p = 0; p < count; p++) {
-    const Place& place = places[p];
+    const vf sign = places[p].sign;
+    float* c = places[p].c + row * kProductColumns;
     UNROLL
     for (int r = 0; r < R; r++) {
-      if (r >= place.rows) break;
-      const vf scale = splat(place.sign * place.inverses[r]);
       UNROLL
       for (int j = 0; j < C; j++) {
-        const int64_t at = r * stride + j * W;
-        store(place.c + at, fma(acc[r][j], scale, place.from ? load(place.from + at) : (vf){}));
+        float* to = c + r * kProductColumns + j * W;
+        store(to, places[p].add ? fma(acc[r][j], sign, load(to)) : acc[r][j] * sign);
       }
     }
   }
 }
 
 template <int R>
-INLINE void products_to(int64_t& row, int64_t rows, int64_t k, const float* a, const float* b, int64_t stride, const Place* places, int count) {
-  for (; row + R <= rows; row += R) {
-    Place here[2];
-    for (int i = 0; i < count; i++) {
-      const Place& p = places[i];
-      here[i] = {p.c + row * stride, p.from ? p.from + row * stride : nullptr, p.sign, p.inverses + row, p.rows - row};
+INLINE void products_to(int64_t& row, int64_t rows, int64_t k, const float* a, const float* b, const Place* places, int count) {
+  for (; row + R <= rows; row += R) product_to<R>(k, a, b, row, places, count);
+}
+
+// A chunk's columns of the result from its blocks [grid][grid][tiles][kWidth / kProductColumns][rows][columns], added to what is there.
+template <int G>
+void settle(const Product& p, const Cut& z, const float* inverses, bool first, int64_t column, const float* blocks) {
+  const int64_t apart = z.tiles * kProductRows * kWidth;
+  for (int64_t row = 0; row < z.height; row++) {
+    for (int64_t down = 0, next = row + 2; down < G && down * z.height + next < z.rows; down++)
+      for (int64_t j = 0; j < G * kWidth; j += kPanel) __builtin_prefetch(p.c + (down * z.height + next) * p.columns + column + j, 1);
+    for (int64_t j = 0; j < kWidth; j += W) {
+      const int64_t tile = row / kProductRows * kWidth + j / kProductColumns * kProductColumns, lane = row % kProductRows;
+      const float* from = blocks + tile * kProductRows + lane * kProductColumns + j % kProductColumns;
+      vf v[G][G];
+      UNROLL
+      for (int b = 0; b < G * G; b++) v[b / G][b % G] = load(from + b * apart);
+      change<BaseC>(v);
+      UNROLL
+      for (int down = 0; down < G; down++) {
+        if (down * z.height + row >= z.rows) break;
+        const vf inverse = splat(inverses[down * z.tiles * kProductRows + row]);
+        const int64_t at = (down * z.height + row) * p.columns + column + j;
+        UNROLL
+        for (int right = 0; right < G; right++) {
+          float* c = p.c + at + right * kWidth;
+          const vf before = !first ? load(c) : p.residual ? load(p.residual + at + right * kWidth) : (vf){};
+          store(c, fma(v[down][right], inverse, before));
+        }
+      }
     }
-    product_to<R>(k, a + row, b, stride, here, count);
   }
 }
 
-// Where quarters lie in the weight, in runs of whole lines.
-struct Block {
-  const float* quarters[2][2];
-  int64_t run, stride, lines;   // a run's lines; floats from run to run; lines of a quarter
-};
-Block block_of(const Product& p, Range k, int64_t column) {
-  Block b;
-  const int64_t depth = (k.end - k.begin) / 2;
-  for (int row = 0; row < 2; row++)
-    for (int right = 0; right < 2; right++) {
-      const int64_t from = k.begin + row * depth, at = column + right * kWidth;
-      b.quarters[row][right] = (const float*)p.weight->data + (p.forward ? at / kPanel * p.k + from : from / kPanel * p.columns + at) * kPanel;
+// The k of a round times kWidth columns of each block.
+void multiply(const Product& p, const Cut& z, Range k, bool first, int64_t column, const float* scratch, float* turned) {
+  constexpr int64_t kTile = kProductRows * kWidth;
+  alignas(64) float sum[kRound / 2 * kWidth], result[4 * kMostRows * kWidth];
+  const int64_t grid = z.grid, depth = (k.end - k.begin) / grid, step = tile_step(depth);
+  turn_blocks(p, z, k, column, turned);
+  bool made[4][4] = {};
+  for (int s = 0; s < z.products; s++) {
+    const Sum &of = z.steps[s].b, &to = z.steps[s].c;
+    const float* b = sum;
+    if (of.count == 1) b = turned + (of.terms[0].row * grid + of.terms[0].column) * block_step(depth);
+    else add_blocks(of, grid, turned, block_step(depth), depth * kWidth, sum);
+    Place places[4];
+    for (int i = 0; i < to.count; i++) {
+      const auto& t = to.terms[i];
+      places[i] = {result + (t.row * grid + t.column) * z.tiles * kTile, splat((float)t.sign), made[t.row][t.column]};
+      made[t.row][t.column] = true;
     }
-  b.run = p.forward ? depth : kWidth;
-  b.stride = (p.forward ? p.k : p.columns) * kPanel;
-  b.lines = kWidth * depth / kPanel;
-  return b;
-}
-void fetch(const Block& b, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; i++) {
-    const int64_t q = i / b.lines, line = i % b.lines;
-    __builtin_prefetch(b.quarters[q / 2][q % 2] + line / b.run * b.stride + line % b.run * kPanel, 0, 2);
-  }
-}
-
-// The k of a round times a pair of columns; meanwhile the next pair's weights are fetched.
-void multiply(const Product& p, Range k, bool first, int64_t column, float* scratch, float* turned) {
-  alignas(64) float sum[kRound / 2 * kWidth];
-  const int64_t half = half_rows(p), depth = (k.end - k.begin) / 2, tiles = tiles_of(p), step = tile_step(depth), after = column + 2 * kWidth;
-  Block block = block_of(p, k, column), next = block_of(p, k, after);
-  if (after == p.columns) next.lines = 0;
-  if (!p.forward) {
-    for (int q = 0; q < 4; q++, turned += depth * kWidth + kSlack) {
-      turn_block(p, block.quarters[q / 2][q % 2], depth, turned);
-      block.quarters[q / 2][q % 2] = turned;
+    for (int64_t tile = 0; tile < z.tiles; tile++) {
+      const float* a = scratch + z.sums + (s * z.tiles + tile) * step;
+      const int64_t rows = smaller(kProductRows, z.height - tile * kProductRows);
+      for (int64_t j = 0; j < kWidth; j += kProductColumns) {
+        int64_t row = 0;
+        products_to<kProductRows>(row, rows, depth, a, b + j * depth, places, to.count);
+        if (kProductRows > 8) products_to<8>(row, rows, depth, a, b + j * depth, places, to.count);
+        if (kProductRows > 4) products_to<4>(row, rows, depth, a, b + j * depth, places, to.count);
+        if (kProductRows > 2) products_to<2>(row, rows, depth, a, b + j * depth, places, to.count);
+        products_to<1>(row, rows, depth, a, b + j * depth, places, to.count);
+        for (int i = 0; i < to.count; i++) places[i].c += kProductRows * kProductColumns;
+      }
     }
   }
-  int64_t tile = 0;
-  const int64_t all = kProducts * tiles * (kWidth / kProductColumns);
-  bool made[2][2] = {};
-  for (int s = 0; s < kProducts; s++) {
-    const Quarters &qb = kSteps[s].b, &qc = kSteps[s].c;
-    const float *one = block.quarters[qb.one.row][qb.one.column], *other = block.quarters[qb.other.row][qb.other.column], *b = sum;
-    if (p.forward) add_panels(one, other, qb.sign, p.k * kPanel, depth, sum);
-    else if (qb.sign) add_blocks(one, other, qb.sign, depth * kWidth, sum);
-    else b = one;
-    for (int64_t at = 0; at < kWidth / kProductColumns * tiles; at++) {
-      const int64_t j = at / tiles * kProductColumns, t = at % tiles;
-      fetch(next, 4 * next.lines * tile / all, 4 * next.lines * (tile + 1) / all);
-      tile++;
-      const int64_t row = t * kProductRows, rows = smaller(kProductRows, half - row);
-      Place places[2];
-      const auto place = [&](int i, int down, int right, int sign) {
-        const int64_t at = (down * half + row) * p.columns + column + right * kWidth + j;
-        const float* before = made[down][right] || !first ? p.c : p.residual;
-        places[i] = {p.c + at, before ? before + at : nullptr, (float)sign, scratch + (down * tiles + t) * kProductRows, (down ? p.rows - half : half) - row};
-      };
-      place(0, qc.one.row, qc.one.column, 1);
-      if (qc.sign) place(1, qc.other.row, qc.other.column, qc.sign);
-      const float *a = scratch + sums_at(p) + (s * tiles + t) * step, *panel = b + j * depth;
-      const int n = qc.sign ? 2 : 1;
-      int64_t done = 0;
-      products_to<kProductRows>(done, rows, depth, a, panel, p.columns, places, n);
-      if (kProductRows > 8) products_to<8>(done, rows, depth, a, panel, p.columns, places, n);
-      if (kProductRows > 4) products_to<4>(done, rows, depth, a, panel, p.columns, places, n);
-      if (kProductRows > 2) products_to<2>(done, rows, depth, a, panel, p.columns, places, n);
-      products_to<1>(done, rows, depth, a, panel, p.columns, places, n);
-    }
-    made[qc.one.row][qc.one.column] = true;
-    if (qc.sign) made[qc.other.row][qc.other.column] = true;
-  }
+  if (grid == 4) settle<4>(p, z, scratch, first, column, result);
+  else settle<2>(p, z, scratch, first, column, result);
 }
 
-// Half of the k of a round, at most.
-int64_t half_depth(const Product& p) { return up(p.k / (2 * kPanel), rounds_of(p)) * kPanel; }
-int64_t turned_at(const Product& p) { return sums_at(p) + kProducts * tiles_of(p) * tile_step(half_depth(p)); }
-int64_t turned_size(const Product& p) { return 4 * (half_depth(p) * kWidth + kSlack); }
-
-// Pairs of kWidth columns, and how many of them a chunk has.
-int64_t pairs_of(const Product& p) { return p.columns / (2 * kWidth); }
-int64_t pairs_each(const Product& p) { return p.forward ? 1 : up(pairs_of(p), kTurning); }
-
+// Of any number of rows up to those of the record.
 size_t scratch_of(const Product& p) {
-  return (size_t)(turned_at(p) + (p.forward ? 0 : up(pairs_of(p), pairs_each(p)) * turned_size(p))) * sizeof(float);
+  const Cut one = cut_of(p, smaller(p.rows, 2 * kMostRows), false);
+  const Cut two = may_nest(p) ? cut_of(p, smaller(p.rows, kMostRows), true) : one;
+  return (size_t)larger(one.turned + one.chunks * one.turned_size, two.turned + two.chunks * two.turned_size) * sizeof(float);
 }
+
+// Fewer rows may make more groups, but no more than these.
+int repeats_of(const Product& p) { return (int)(up(p.rows, kMostRows) * rounds_of(p)); }
 
 int chunks_of(const Product& p, int stage) {
-  if (stage / 2 >= rounds_of(p)) return 0;
-  return (int)(stage % 2 ? up(pairs_of(p), pairs_each(p)) : tiles_of(p));
+  const int64_t group = stage / 2 / rounds_of(p);
+  if (group >= groups_of(p)) return 0;
+  const Range rows = group_of(p, group);
+  const Cut z = cut_of(p, rows.end - rows.begin, nests(p));
+  return (int)(stage % 2 ? z.chunks : z.tiles);
 }
 
-int run_of(const Product& p, const Record& r, int stage, int chunk) {
-  const Range k = round_of(p, stage / 2);
+int run_of(Product p, const Record& r, int stage, int chunk) {
+  const int64_t round = stage / 2 % rounds_of(p);
+  const Range rows = group_of(p, stage / 2 / rounds_of(p));
+  const Cut z = cut_of(p, rows.end - rows.begin, nests(p));
+  p.x += rows.begin * p.k;
+  p.c += rows.begin * p.columns;
+  if (p.residual) p.residual += rows.begin * p.columns;
+  const Range k = round_of(p, z, round);
   float* scratch = (float*)r.scratch;
-  if (stage % 2 == 0) pack_tile(p, k, chunk, scratch);
-  else
-    for (int64_t i = chunk * pairs_each(p), end = smaller(i + pairs_each(p), pairs_of(p)); i < end; i++)
-      multiply(p, k, stage < 2, i * 2 * kWidth, scratch, scratch + turned_at(p) + chunk * turned_size(p));
+  if (stage % 2 == 0) {
+    pack_tile(p, z, k, chunk, scratch);
+    return kOk;
+  }
+  const int64_t wide = z.grid * kWidth;
+  for (int64_t i = chunk * z.chunk_groups; i < smaller((chunk + 1) * z.chunk_groups, p.columns / wide); i++)
+    multiply(p, z, k, round == 0, i * wide, scratch, scratch + z.turned + chunk * z.turned_size);
   return kOk;
 }
 
@@ -316,13 +417,13 @@ int run_of(const Product& p, const Record& r, int stage, int chunk) {
 
 bool strassen_fits(const Record& r) { return fits(linear_product(r)); }
 size_t strassen_scratch(const Record& r) { return scratch_of(linear_product(r)); }
-int strassen_repeats(const Record& r) { return (int)rounds_of(linear_product(r)); }
+int strassen_repeats(const Record& r) { return repeats_of(linear_product(r)); }
 int strassen_chunks(const Record& r, int stage) { return chunks_of(linear_product(r), stage); }
 int strassen_run(const Record& r, int stage, int chunk, int) { return run_of(linear_product(r), r, stage, chunk); }
 
 bool strassen_grad_fits(const Record& r) { return fits(input_grad_product(r)); }
 size_t strassen_grad_scratch(const Record& r) { return scratch_of(input_grad_product(r)); }
-int strassen_grad_repeats(const Record& r) { return (int)rounds_of(input_grad_product(r)); }
+int strassen_grad_repeats(const Record& r) { return repeats_of(input_grad_product(r)); }
 int strassen_grad_chunks(const Record& r, int stage) { return chunks_of(input_grad_product(r), stage); }
 int strassen_grad_run(const Record& r, int stage, int chunk, int) { return run_of(input_grad_product(r), r, stage, chunk); }
 

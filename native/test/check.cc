@@ -37,14 +37,19 @@ struct Call {
   Call& rows(int operand, void* data, DType dtype = kF32) { r.operands[operand] = {data, nullptr, dtype, 0}; return *this; }
   Call& weight(int operand, const Weight* w) { r.operands[operand] = {nullptr, w, w->dtype, 0}; return *this; }
   Call& ints(std::initializer_list<int> v) { std::copy(v.begin(), v.end(), r.ints); return *this; }
-  int run() {
+  // Made ready for `most` rows, if more may come than there are now.
+  int run(int most = 0) {
     const OpKernel& k = t.ops[op];
+    const int now = r.ints[0];
+    if (most) r.ints[0] = most;
     size_t bytes = k.scratch ? k.scratch(r) : 0;
+    const int stages = k.stages * (k.repeats ? k.repeats(r) : 1);
+    r.ints[0] = now;
     vector<uint8_t> scratch(bytes + 128, 0x5a);
     uint8_t* base = (uint8_t*)(((uintptr_t)scratch.data() + 63) & ~(uintptr_t)63);
     r.scratch = base;
     int code = kOk;
-    for (int s = 0; s < k.stages * (k.repeats ? k.repeats(r) : 1); s++) {
+    for (int s = 0; s < stages; s++) {
       int n = k.chunks(r, s);
       for (int c = n - 1; c >= 0; c--) code = std::max(code, k.run(r, s, c, n));
     }
@@ -368,6 +373,39 @@ static void check_rows(const KernelTable& t) {
     }
 }
 
+// Products with frozen f32 weights: with few rows and many, in one group of rows and in several, whole ones and in rounds.
+static void check_frozen(const KernelTable& t) {
+  const int shapes[][3] = {{385, 544, 128}, {384, 2080, 64}, {449, 768, 768}, {528, 2176, 768}, {530, 544, 192}, {1060, 768, 896}, {1585, 768, 768}, {40, 544, 64}};
+  for (auto& s : shapes) {
+    if (quick && s[0] > 460) continue;
+    for (const int op : {op_linear, op_linearInputGrad}) {
+      const int m = s[0], k = s[1], n = s[2], inputs = op == op_linear ? k : n, outputs = op == op_linear ? n : k;
+      const size_t K = (size_t)k, N = (size_t)n;
+      Packed w(t, kF32, source_of(kF32, random_floats(K * N, 0.05)), outputs, inputs);
+      const float* panels = (const float*)w.data;
+      auto value = [&](size_t row, size_t column) { return (double)panels[(row / 16 * (size_t)inputs + column) * 16 + row % 16]; };
+      auto x = random_floats((size_t)m * K), add = random_floats((size_t)m * N), out = guarded((size_t)m * N);
+      for (size_t j = 0; j < K; j++) x[7 * K + j] *= 1e6f;
+      const bool in_place = pick(0, 1), has = in_place || pick(0, 1);
+      if (in_place) std::copy(add.begin(), add.end(), out.begin());
+      Call c(t, op);
+      c.rows(0, x.data()).weight(1, &w).rows(2, in_place ? out.data() : has ? add.data() : nullptr).rows(3, out.data()).ints({m, inputs, outputs, 0});
+      expect("code", c.run(pick(0, 1) ? m + pick(0, 1200) : 0), kOk, 1, 0);
+      for (int sample = 0; sample < 400; sample++) {
+        const size_t r = sample % 10 ? (size_t)pick(0, m - 1) : 7, i = (size_t)pick(0, n - 1);
+        double want = 0, size = 0;
+        for (size_t j = 0; j < K; j++) {
+          const double part = (double)x[r * K + j] * (op == op_linear ? value(i, j) : value(j, i));
+          want += part, size += part * part;
+        }
+        if (has) want += add[r * N + i];
+        expect("frozen", out[r * N + i], want, std::sqrt(size) + std::fabs(want), 1e-5);
+      }
+      check_guard(out, (size_t)m * N);
+    }
+  }
+}
+
 // Products of random sizes, of which some are cut into several blocks; the other ops of training, whose results the conformance
 // suite judges, are run for what they write beyond their operands and their scratch.
 static void check_training(const KernelTable& t) {
@@ -458,7 +496,7 @@ int main(int argc, char** argv) {
     else only = argv[i];
   }
   const std::pair<const char*, void (*)(const KernelTable&)> checks[] = {
-      {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}, {"training", check_training}};
+      {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}, {"frozen", check_frozen}, {"training", check_training}};
   bool any = false, found = false;
   for (auto* t : kernels_of_this_cpu()) {
     if (!only.empty() && only != t->isa) continue;
