@@ -125,6 +125,8 @@ export const freeSettings = [
 export async function readPretrainConfig(file: string, overrides: readonly string[] = []): Promise<PretrainConfig> {
   const config = checkConfig(pretrainSchema, await readSettings(file, overrides, ['data.tokenizer']), file);
   const { learning_rate: rate, data, validation, samples, sync, parallel, steps } = config;
+  if ((rate.min ?? 0) > rate.max)
+    throw new InputError(`${file}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
   if (rate.warmup_steps > steps) {
     throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
   }

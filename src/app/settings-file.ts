@@ -19,7 +19,14 @@ export async function readSettings(
   const value = parseYaml(await readTextFile(file), file);
   if (!isObject(value)) throw new InputError(`${file}: expected keys and values, as in "steps: 1000"`);
   for (const [key, text] of pairs(overrides)) assign(value, key, text, paths.includes(key));
-  return value;
+  return withoutNulls(value);
+}
+
+/** A key with nothing behind it (`validation:`, or `--validation null`) is not given. */
+function withoutNulls(value: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([key, item]) => (item === null ? [] : [[key, isObject(item) ? withoutNulls(item) : item]])),
+  );
 }
 
 function pairs(words: readonly string[]): [string, string][] {
@@ -28,7 +35,7 @@ function pairs(words: readonly string[]): [string, string][] {
     const [, key, inline] = /^--([\w.]+)(?:=(.*))?$/s.exec(words[i]) ?? [];
     if (key === undefined) throw new InputError(`${words[i]}: expected --key value, as in --optimizer.eps 1e-6`);
     const text = inline ?? words[++i];
-    if (text === undefined) throw new InputError(`--${key}: a value is missing`);
+    if (text === undefined || text.trim() === '') throw new InputError(`--${key}: a value is missing`);
     found.push([key, text]);
   }
   return found;

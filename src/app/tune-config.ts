@@ -218,6 +218,8 @@ export async function readTuneConfig(file: string, overrides: readonly string[] 
   if (heldOut.length > 0 && data.held_out > 0) {
     throw new InputError(`${file}: data.validation and data.held_out both say what is held out; give one`);
   }
+  if ((rate.min ?? 0) > rate.max)
+    throw new InputError(`${file}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
   if (steps !== undefined && (rate.warmup_steps ?? 0) > steps) {
     throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
   }

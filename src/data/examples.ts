@@ -3,7 +3,7 @@
 // answers are preferences.ts; how examples become batches is examples-source.ts.
 
 import { InputError, shown } from '../errors.js';
-import { quoted } from '../io/json.js';
+import { isObject, quoted } from '../io/json.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { commonsensePrompt } from './commonsense.js';
@@ -160,11 +160,13 @@ export function textAt(row: FileRow, field: string): string {
 /** A field that has to be a conversation (or a text, which is what the user says). */
 export function messagesAt(row: FileRow, field: string): Message[] {
   const found = row.value[field];
-  if (typeof found === 'string') return [{ role: 'user', content: found }];
+  if (typeof found === 'string' && field !== 'messages') return [{ role: 'user', content: found }];
   const where = `${row.file}: row ${row.row}: ${quoted(field)}`;
   if (!Array.isArray(found)) throw new InputError(`${where} is ${typeName(found)}, expected a list of {role, content}`);
   return found.map((message: unknown, i) => {
-    const { role, content } = (message ?? {}) as Record<string, unknown>;
+    if (!isObject(message)) throw new InputError(`${where}: message ${i + 1} is ${typeName(message)}, expected {role, content}`);
+    const { role, content } = message;
+    if (role === undefined) throw new InputError(`${where}: message ${i + 1} has no role`);
     if (role !== 'system' && role !== 'user' && role !== 'assistant') {
       throw new InputError(`${where}: message ${i + 1} has the role ${shown(role)}, expected "system", "user" or "assistant"`);
     }

@@ -4,7 +4,7 @@
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { InputError, nearest, visible } from '../errors.js';
-import { partsOf } from './explain.js';
+import { partsOf, typeText } from './explain.js';
 
 /** YAML (or JSON) text as a value. Throws `InputError` with the line and column where it is not YAML, or where a key comes twice. */
 export function parseYaml(text: string, name: string): unknown {
@@ -54,7 +54,7 @@ function oneLine(message: string): string {
 export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unknown, name: string): z.output<Schema> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const [issue] = result.error.issues;
+  const issue = innermost(result.error.issues[0]);
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, issue.path);
     const [key] = issue.keys;
@@ -66,7 +66,19 @@ export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unk
     throw new InputError(`${name}: ${pathText(issue.path)} is missing${expectedAt(schema, issue.path, issue.message)}`);
   }
   const where = issue.path.length > 0 ? `${pathText(issue.path)}: ` : '';
+  const at = schemaAt(schema, issue.path);
+  if (issue.code === 'invalid_union' && issue.message === 'Invalid input' && at)
+    throw new InputError(`${name}: ${where}expected ${typeText(at)}`);
   throw new InputError(`${name}: ${where}${issue.message.replace(/^Invalid input: /, '')}`);
+}
+
+/** Of a value that may be several things: what is wrong inside of it, where it is the right kind of thing. */
+function innermost(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== 'invalid_union') return issue;
+  const [inside] = issue.errors.flatMap((issues) =>
+    issues.filter(({ path, code }) => path.length > 0 || code === 'unrecognized_keys'),
+  );
+  return inside ? innermost({ ...inside, path: [...issue.path, ...inside.path] }) : issue;
 }
 
 function pathText(path: readonly PropertyKey[]): string {
@@ -94,7 +106,8 @@ function expectedAt(schema: z.ZodType, path: readonly PropertyKey[], message: st
 // The keys that an object schema knows at a path below `schema`.
 function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   const at = schemaAt(schema, path);
-  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+  const either = at instanceof z.ZodUnion ? at.options.map((option) => inner(option as z.ZodType)) : [at];
+  return either.flatMap((one) => (one instanceof z.ZodObject ? Object.keys(one.shape) : []));
 }
 
 function schemaAt(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | undefined {

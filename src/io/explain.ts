@@ -44,6 +44,11 @@ export function explainSettings(schema: z.ZodType): string {
   return lines.join('');
 }
 
+/** What a value may be: `none or lora or dora or keys and values`. */
+export function typeText(schema: z.ZodType): string {
+  return typeOf(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema);
+}
+
 /** The keys of an object schema, those that must be there first and marked: `max (required), schedule, min`. */
 export function partsOf(schema: z.ZodType): string {
   const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;

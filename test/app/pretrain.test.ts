@@ -185,6 +185,8 @@ describe('bad input to openelm pretrain', () => {
     [['--steps', 'many'], /run\.yaml: steps: expected number/],
     [['--steps', '1'], /warmup_steps is 2, but the run has only 1 steps$/],
     [['--steps'], /--steps: a value is missing$/],
+    [['--steps', ''], /--steps: a value is missing$/],
+    [['--model', 'null'], /run\.yaml: model is missing/],
     [['steps', '3'], /steps: expected --key value/],
     [['--model.vocab_size', '280'], /tokenizer\.model: the tokenizer has 300 pieces, but .*vocab_size is 280; raise it/],
     [['--data.tokenizer', 'none.model'], /none\.model: no such tokenizer/],

@@ -40,6 +40,7 @@ describe('checkConfig', () => {
       .strictObject({ learning_rate: z.number(), betas: z.tuple([z.number(), z.number()]).optional() })
       .prefault({ learning_rate: 1 }),
     parts: z.array(z.strictObject({ name: z.string(), weight: z.number().optional() })).default([]),
+    adapter: z.union([z.enum(['none', 'lora']), z.strictObject({ r: z.number().optional() })]).optional(),
   });
 
   it('fills in defaults', () => {
@@ -48,7 +49,11 @@ describe('checkConfig', () => {
 
   it.each([
     [{ stesp: 1 }, 'f: unknown key stesp; did you mean steps?'],
-    [{ zzzzzz: 1 }, 'f: unknown key zzzzzz; known are steps, optimizer, parts'],
+    [{ zzzzzz: 1 }, 'f: unknown key zzzzzz; known are steps, optimizer, parts, adapter'],
+    [{ adapter: 'lara' }, 'f: adapter: expected none or lora or keys and values'],
+    [{ adapter: { r: 'x' } }, 'f: adapter.r: expected number, received string'],
+    [{ adapter: { x: 1 } }, 'f: unknown key adapter.x; known are r'],
+    [{ foo: 1 }, 'f: unknown key foo; known are'],
     [{ optimizer: { learning_rate: 1, beta: 1 } }, 'f: unknown key optimizer.beta; did you mean optimizer.betas?'],
     [{ parts: [{ name: 'a' }, { name: 'a', wieght: 1 }] }, 'f: unknown key parts[1].wieght; did you mean parts[1].weight?'],
     [{ optimizer: { learning_rate: 'x' } }, 'f: optimizer.learning_rate: expected number, received string'],
