@@ -43,7 +43,7 @@ export function visibleLines(text: string): string {
 /** The candidate nearest to `word` by edit distance, if it is near enough to be a likely slip; for "did you mean". */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let bestDistance = word.length < 4 ? 2 : Math.max(2, Math.floor(word.length / 3)) + 1;
+  let bestDistance = word.length < 4 ? Math.min(2, word.length) : Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
