@@ -15,6 +15,8 @@ export interface Held extends Opened {
 
 export class HeldModel {
   private held?: Held;
+  /** Waits for what is still being kept. */
+  private settled?: () => Promise<unknown>;
   private reopen?: () => Promise<void>;
   private reopening?: Promise<void>;
 
@@ -45,6 +47,7 @@ export class HeldModel {
       onNotice(`WebAssembly computes: ${messageOf(error)}`);
       return onCpu();
     });
+    this.settled = async () => files.settled?.();
     if (this.held.backend === backend && mayFall) {
       this.reopen = async () => {
         const lost = this.held;
@@ -76,6 +79,7 @@ export class HeldModel {
 
   async close(): Promise<void> {
     await this.reopening?.catch(() => {});
+    await this.settled?.();
     await this.held?.close();
     await this.held?.backend.dispose();
   }

@@ -54,6 +54,8 @@ export interface ModelFiles {
   source(name: string): Promise<ByteSource | undefined>;
   /** And that can be read while it comes; `whole` settles when all of it is here. */
   stream?(name: string): Promise<{ readonly source: ByteSource; readonly whole: Promise<unknown> } | undefined>;
+  /** Settles when all that came is kept, or is not. */
+  settled?(): Promise<unknown>;
   /** A file to look into before it is downloaded; undefined where it is here already, or its server knows no ranges. */
   peek?(name: string): Promise<ByteSource | undefined>;
 }
@@ -257,7 +259,7 @@ async function downloaded(
       const part = await place.append(name);
       part.clear(); // others may fit
       part.close();
-      return download(memory, file, settings);
+      return download(memory, file, { ...settings, onArriving: undefined }); // who reads it meanwhile goes on with the first
     }
   };
   const sourceOf = (name: string, blob: Blob): ByteSource =>
@@ -266,15 +268,17 @@ async function downloaded(
     const blob = await open(name);
     return blob && sourceOf(name, blob);
   };
+  const settling: Promise<unknown>[] = [];
   const stream: ModelFiles['stream'] = async (name) => {
     let whole: Promise<unknown> = Promise.resolve();
     const coming = await new Promise<ByteSource | Blob | undefined>((begun, failed) => {
       const blob = open(name, (file) => {
         file.follow(blob); // in memory, where there is no more room to keep it
         begun(file);
+        whole = file.whole;
       });
       blob.then(begun, failed);
-      whole = blob;
+      settling.push(blob);
     });
     return coming && { source: coming instanceof Blob ? sourceOf(name, coming) : coming, whole };
   };
@@ -283,5 +287,5 @@ async function downloaded(
     if (!file || (await place.read(name))) return undefined;
     return rangeSource(where + name, file.url, { headers, signal: events.signal });
   };
-  return { where, remote: true, open, source, stream, peek };
+  return { where, remote: true, open, source, stream, settled: () => Promise.allSettled(settling), peek };
 }

@@ -4,7 +4,9 @@
 import { InputError, messageOf } from '../../errors.js';
 import { Arriving } from './arriving.js';
 import { bytesOf } from './blob-source.js';
-import { type Appender, type Place, stateName } from './place.js';
+import { Checksum } from './checksum.js';
+import type { Receiver } from './file-thread.js';
+import { type Place, stateName } from './place.js';
 
 export interface WantedFile {
   /** Its name in the place. */
@@ -23,7 +25,7 @@ export interface DownloadSettings {
   readonly signal?: AbortSignal;
   /** Bytes of this file so far, and in all where that is known. */
   readonly onBytes?: (received: number, total: number | undefined) => void;
-  /** Told once of the file that is coming, where its size is known and it is kept: it can be read meanwhile. */
+  /** Told once of the file that is coming, where its size is known: it can be read meanwhile, and is to be closed then. */
   readonly onArriving?: (file: Arriving) => void;
   /** Put before its name in messages. */
   readonly where?: string;
@@ -72,24 +74,29 @@ export async function download(place: Place, file: WantedFile, settings: Downloa
     }
   }
   let arriving: Arriving | undefined;
-  return allOf(place, file, settings, (bytes, appender) => {
-    if (!arriving && settings.onArriving && appender.read) {
+  const begun: Attended['begun'] = (bytes) => {
+    if (!arriving && settings.onArriving) {
       arriving = new Arriving((settings.where ?? '') + file.name, bytes);
       settings.onArriving(arriving);
     }
     return arriving;
-  });
+  };
+  return allOf(place, file, settings, { begun, checksum: await Checksum.of(file.hash) });
 }
 
-/** Hears of the size when an answer has come; gives the file that is read meanwhile, if one is. */
-type Begun = (bytes: number, appender: Appender) => Arriving | undefined;
+/** What is beside a download over all its tries. */
+interface Attended {
+  /** Hears of the size when an answer has come; gives the file that is read meanwhile, if one is. */
+  begun(bytes: number): Arriving | undefined;
+  readonly checksum?: Checksum;
+}
 
-async function allOf(place: Place, file: WantedFile, settings: DownloadSettings, begun: Begun): Promise<Blob | undefined> {
+async function allOf(place: Place, file: WantedFile, settings: DownloadSettings, attended: Attended): Promise<Blob | undefined> {
   const { signal, patience = usualPatience } = settings;
   for (let tries = 0; ; tries++) {
     signal?.throwIfAborted();
     const before = (await place.read(file.name))?.size ?? 0;
-    const outcome = await attempt(place, file, settings, begun).catch((error: unknown) => {
+    const outcome = await attempt(place, file, settings, attended).catch((error: unknown) => {
       throw isQuota(error) ? new NoRoomError(noRoom(file, messageOf(error)), file.bytes) : error;
     });
     if (outcome === 'missing') return undefined;
@@ -106,11 +113,19 @@ async function allOf(place: Place, file: WantedFile, settings: DownloadSettings,
 
 type Outcome = 'whole' | 'missing' | { readonly broken: string };
 
-async function attempt(place: Place, file: WantedFile, settings: DownloadSettings, begun: Begun): Promise<Outcome> {
-  const outcome = await transfer(place, file, settings, begun);
+async function attempt(place: Place, file: WantedFile, settings: DownloadSettings, attended: Attended): Promise<Outcome> {
+  const outcome = await transfer(place, file, settings, attended);
   if (outcome !== 'came') return outcome;
   const blob = (await place.read(file.name))!;
-  if (file.hash !== undefined) await checkHash(place, file, file.hash, blob, settings.signal);
+  if (file.hash !== undefined) {
+    const found = attended.checksum?.after(blob.size) ?? (await hashOf(file, file.hash.length, blob, settings.signal));
+    if (found !== file.hash) {
+      await empty(place, file);
+      throw new InputError(
+        `${file.url}: what came has the hash ${found}, ${file.hash} was expected: it was damaged or changed; load again`,
+      );
+    }
+  }
   const state: State = { url: file.url, bytes: blob.size, hash: file.hash, whole: true };
   await place.write(stateName(file.name), JSON.stringify(state));
   return 'whole';
@@ -119,119 +134,140 @@ async function attempt(place: Place, file: WantedFile, settings: DownloadSetting
 /** `came`: all bytes are there, and nothing is said of them yet. */
 type Transfer = 'came' | Exclude<Outcome, 'whole'>;
 
-async function transfer(place: Place, file: WantedFile, settings: DownloadSettings, begun: Begun): Promise<Transfer> {
+async function transfer(
+  place: Place,
+  file: WantedFile,
+  settings: DownloadSettings,
+  { begun, checksum }: Attended,
+): Promise<Transfer> {
   const { fetch = globalThis.fetch, signal, onBytes } = settings;
-  const appender = await place.append(file.name);
-  let arriving: Arriving | undefined;
+  const state = await readState(place, file);
+  const goesOnFrom = !state || state.whole || state.missing ? undefined : await place.read(file.name);
+  const from = goesOnFrom?.size ?? 0;
+  const headers = { ...settings.headers, ...(from > 0 ? { Range: `bytes=${from}-` } : {}) };
+  let response: Response;
   try {
-    const state = await readState(place, file);
-    if (!state || state.whole || state.missing) appender.clear();
-    const from = appender.size;
-    const headers = { ...settings.headers, ...(from > 0 ? { Range: `bytes=${from}-` } : {}) };
-    let response: Response;
-    try {
-      response = await fetch(file.url, { headers, signal, cache: 'no-store' }); // it is kept once, in the place
-    } catch (error) {
-      signal?.throwIfAborted();
-      return { broken: `the server cannot be reached (${messageOf(error)})` };
+    response = await fetch(file.url, { headers, signal, cache: 'no-store' }); // it is kept once, in the place
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { broken: `the server cannot be reached (${messageOf(error)})` };
+  }
+  if (response.status === 404 && file.optional) {
+    await place.write(stateName(file.name), JSON.stringify({ url: file.url, missing: true } satisfies State));
+    return 'missing';
+  }
+  if (response.status >= 500 || response.status === 429) return { broken: `the server answers with status ${response.status}` };
+  if (response.status === 416) {
+    // All of it had come when a reload ended it, or the file has changed.
+    const all = from > 0 && from === state?.bytes && response.headers.get('content-range') === `bytes */${from}`;
+    if (all && (response.headers.get('etag') ?? state.etag) === state.etag) return 'came';
+    await empty(place, file);
+    return { broken: 'the server has no such range' };
+  }
+  if (response.status !== 200 && response.status !== 206) throw refusal(file, response.status);
+  const total = totalOf(response);
+  const etag = response.headers.get('etag') ?? undefined;
+  const goesOn = response.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${from}-`);
+  const isSame = (state?.bytes === undefined || total === undefined || state.bytes === total) && state?.etag === etag;
+  if (from > 0 && !(goesOn && isSame) && response.status === 206) {
+    await empty(place, file);
+    await response.body?.cancel();
+    return { broken: 'the file changed on the server' };
+  }
+  if (file.bytes !== undefined && total !== undefined && total !== file.bytes) {
+    throw new InputError(`${file.url}: the server has ${total} bytes, ${file.bytes} were expected: it is another file`);
+  }
+  const bytes = total ?? file.bytes;
+  const kept = goesOn && isSame ? from : 0;
+  await checkRoom(place, file, bytes === undefined ? 0 : bytes - kept);
+  await place.write(stateName(file.name), JSON.stringify({ url: file.url, etag, bytes } satisfies State));
+  const arriving = bytes === undefined ? undefined : begun(bytes);
+  const receiver = await place.receive(file.name, (bytes ?? 0) - kept >= largeBytes);
+  try {
+    if (kept === 0) {
+      await receiver.clear();
+      arriving?.restarts();
     }
-    if (response.status === 404 && file.optional) {
-      await place.write(stateName(file.name), JSON.stringify({ url: file.url, missing: true } satisfies State));
-      return 'missing';
-    }
-    if (response.status >= 500 || response.status === 429) return { broken: `the server answers with status ${response.status}` };
-    if (response.status === 416) {
-      // All of it had come when a reload ended it, or the file has changed.
-      const all = from > 0 && from === state?.bytes && response.headers.get('content-range') === `bytes */${from}`;
-      if (all && (response.headers.get('etag') ?? state.etag) === state.etag) return 'came';
-      appender.clear();
-      return { broken: 'the server has no such range' };
-    }
-    if (response.status !== 200 && response.status !== 206) throw refusal(file, response.status);
-    const total = totalOf(response);
-    const etag = response.headers.get('etag') ?? undefined;
-    const goesOn = response.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${from}-`);
-    const isSame = (state?.bytes === undefined || total === undefined || state.bytes === total) && state?.etag === etag;
-    if (from > 0 && !(goesOn && isSame)) {
-      appender.clear();
-      if (response.status === 206) {
-        await response.body?.cancel();
-        return { broken: 'the file changed on the server' };
-      }
-    }
-    if (file.bytes !== undefined && total !== undefined && total !== file.bytes) {
-      throw new InputError(`${file.url}: the server has ${total} bytes, ${file.bytes} were expected: it is another file`);
-    }
-    const bytes = total ?? file.bytes;
-    await checkRoom(place, file, bytes === undefined ? 0 : bytes - appender.size);
-    await place.write(stateName(file.name), JSON.stringify({ url: file.url, etag, bytes } satisfies State));
-    arriving = bytes === undefined ? undefined : begun(bytes, appender);
-    if (appender.size === 0) arriving?.restarts();
-    arriving?.writes(appender);
-    const broken = await receive(appender, response, file, signal, (received) => {
-      arriving?.came();
-      onBytes?.(received, bytes);
+    arriving?.writes(receiver);
+    const broken = await receive(receiver, response, file, signal, (chunk) => {
+      checksum?.update(receiver.size, chunk);
+      arriving?.came(receiver.size, chunk);
+      onBytes?.(receiver.size + chunk.length, bytes);
     });
     if (broken !== undefined) return { broken };
-    if (bytes !== undefined && appender.size !== bytes) {
-      if (appender.size > bytes) appender.clear();
-      return { broken: `the connection broke after ${appender.size} of ${bytes} bytes` };
+    if (bytes !== undefined && receiver.size !== bytes) {
+      const came = receiver.size;
+      if (came > bytes) await receiver.clear();
+      return { broken: `the connection broke after ${came} of ${bytes} bytes` };
+    }
+    if (arriving && (file.hash === undefined || checksum?.after(receiver.size) === file.hash)) {
+      arriving.complete();
+      await arriving.released;
     }
   } finally {
     arriving?.writes(undefined);
-    appender.close();
+    await receiver.close();
   }
   return 'came';
 }
 
-/** What broke, if anything did. */
+/** What broke, if anything did. `onChunk` hears of each before it is written: its memory is the receiver's then. */
 async function receive(
-  appender: Appender,
+  receiver: Receiver,
   response: Response,
   file: WantedFile,
   signal: AbortSignal | undefined,
-  onBytes: (received: number) => void,
+  onChunk: (chunk: Uint8Array) => void,
 ): Promise<string | undefined> {
   if (!response.body) return undefined;
-  const read = readerOf(response.body);
-  for (;;) {
-    let next: ReadableStreamReadResult<Uint8Array>;
+  const read = readerOf(response.body as ReadableStream<Uint8Array<ArrayBuffer>>);
+  /** Memory that is written, the first to be free first. */
+  const writing: Promise<ArrayBuffer>[] = [];
+  const written = async (): Promise<ArrayBuffer> => {
     try {
-      next = await read();
-    } catch (error) {
-      signal?.throwIfAborted();
-      return `the connection broke after ${appender.size} bytes (${messageOf(error)})`;
-    }
-    if (next.done || next.value === undefined) return undefined;
-    try {
-      appender.write(next.value);
+      return await writing.shift()!;
     } catch (error) {
       await read.cancel().catch(() => undefined);
       throw new NoRoomError(noRoom(file, messageOf(error)), file.bytes);
     }
-    onBytes(appender.size);
+  };
+  const all = async (): Promise<void> => {
+    while (writing.length > 0) await written();
+  };
+  for (;;) {
+    const memory = writing.length < chunksAtOnce ? new ArrayBuffer(pieceBytes / 4) : await written();
+    let next: ReadableStreamReadResult<Uint8Array<ArrayBuffer>>;
+    try {
+      next = await read(memory);
+    } catch (error) {
+      await all();
+      signal?.throwIfAborted();
+      return `the connection broke after ${receiver.size} bytes (${messageOf(error)})`;
+    }
+    if (next.done || next.value === undefined) {
+      await all();
+      return undefined;
+    }
+    onChunk(next.value);
+    const write = receiver.write(next.value);
+    write.catch(() => undefined); // it is waited for above
+    writing.push(write);
   }
 }
 
-/** Reads into the same memory again and again where streams can, else into what each chunk comes in. */
-function readerOf(body: ReadableStream<Uint8Array>): {
-  (): Promise<ReadableStreamReadResult<Uint8Array>>;
+/** Reads into the memory that it is given where streams can, else into what each chunk comes in. */
+function readerOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): {
+  (memory: ArrayBuffer): Promise<ReadableStreamReadResult<Uint8Array<ArrayBuffer>>>;
   cancel(): Promise<void>;
 } {
-  let again: ReadableStreamBYOBReader;
+  let into: ReadableStreamBYOBReader;
   try {
-    again = body.getReader({ mode: 'byob' });
+    into = body.getReader({ mode: 'byob' });
   } catch {
     const reader = body.getReader();
     return Object.assign(() => reader.read(), { cancel: () => reader.cancel() });
   }
-  let memory = new ArrayBuffer(pieceBytes / 4);
-  const read = async (): Promise<ReadableStreamReadResult<Uint8Array>> => {
-    const next = await again.read(new Uint8Array(memory));
-    if (next.value) memory = next.value.buffer as ArrayBuffer;
-    return next as ReadableStreamReadResult<Uint8Array>;
-  };
-  return Object.assign(read, { cancel: () => again.cancel() });
+  return Object.assign((memory: ArrayBuffer) => into.read(new Uint8Array(memory)), { cancel: () => into.cancel() });
 }
 
 function totalOf({ status, headers }: Response): number | undefined {
@@ -263,30 +299,28 @@ async function checkRoom(place: Place, { name }: WantedFile, bytes: number): Pro
 }
 
 const pieceBytes = 4 << 20;
+/** From here on a thread of its own is worth starting. */
+const largeBytes = 8 << 20;
+/** Received and not yet written. */
+const chunksAtOnce = 4;
 
-async function checkHash(
-  place: Place,
-  file: WantedFile,
-  wanted: string,
-  blob: Blob,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+/** SHA-256 of 64 digits, or git's SHA-1 of a blob of 40. */
+async function hashOf(file: WantedFile, digits: number, blob: Blob, signal: AbortSignal | undefined): Promise<string> {
   const { createSHA1, createSHA256 } = await import('./hashes.js');
-  const hash = await (wanted.length === 64 ? createSHA256() : createSHA1());
+  const hash = await (digits === 64 ? createSHA256() : createSHA1());
   hash.init();
-  if (wanted.length === 40) hash.update(`blob ${blob.size}\0`);
+  if (digits === 40) hash.update(`blob ${blob.size}\0`);
   for (let at = 0; at < blob.size; at += pieceBytes) {
     signal?.throwIfAborted();
     hash.update(await bytesOf(file.name, blob.slice(at, at + pieceBytes)));
   }
-  const found = hash.digest('hex');
-  if (found === wanted) return;
-  const appender = await place.append(file.name);
+  return hash.digest('hex');
+}
+
+async function empty(place: Place, { name }: WantedFile): Promise<void> {
+  const appender = await place.append(name);
   appender.clear();
   appender.close();
-  throw new InputError(
-    `${file.url}: what came has the hash ${found}, ${wanted} was expected: it was damaged or changed; load again`,
-  );
 }
 
 /** What is known of a file from the same address; damaged notes count as none. */

@@ -22,7 +22,7 @@ export function keptSource(name: string, blob: Blob, open: () => Promise<Reader 
       checkRange(source, offset, bytes.length);
       opened ??= open();
       const reader = await opened;
-      if (reader) readWhole(name, reader, offset, bytes);
+      if (reader) await readWhole(name, reader, offset, bytes);
       else await slices.readInto!(offset, bytes);
     },
     async close() {
@@ -34,13 +34,18 @@ export function keptSource(name: string, blob: Blob, open: () => Promise<Reader 
   return source;
 }
 
-/** Fills `bytes`. Throws `InputError` where there is less. */
-export function readWhole(name: string, reader: Pick<Reader, 'read'>, offset: number, bytes: Uint8Array): void {
-  let read: number;
+/** @throws InputError where fewer bytes were read than there were. */
+export async function readWhole(
+  name: string,
+  reader: { read(into: Uint8Array, at: number): number | Promise<number> },
+  offset: number,
+  bytes: Uint8Array,
+): Promise<void> {
+  let found: number;
   try {
-    read = reader.read(bytes, offset);
+    found = await reader.read(bytes, offset);
   } catch (error) {
     throw new InputError(`${name} cannot be read: ${messageOf(error)}`);
   }
-  if (read !== bytes.length) throw new InputError(`${name}: the file was changed while it was read: load again`);
+  if (found !== bytes.length) throw new InputError(`${name}: the file was changed while it was read: load again`);
 }

@@ -2,6 +2,8 @@
 // a worker and survive a reload; or, where a browser has none or forbids it, memory. Names are plain; what is in the files is
 // download.ts's, and browser/training-store.ts's.
 
+import type { Receiver } from './file-thread.js';
+
 /** Files by name. */
 export interface Place {
   /** Whether they are still there after a reload. */
@@ -15,6 +17,8 @@ export interface Place {
   open(name: string): Promise<Reader | undefined>;
   /** Opens a file, made if it is missing, to write behind its end. One at a time for a file. */
   append(name: string): Promise<Appender>;
+  /** The same for what is downloaded; `large`: by a thread of its own, where there can be one. */
+  receive(name: string, large: boolean): Promise<Receiver>;
   /** A small file, replaced. */
   write(name: string, text: string): Promise<void>;
 }
@@ -29,8 +33,8 @@ export interface Appender {
   /** Bytes so far. */
   readonly size: number;
   write(chunk: Uint8Array): void;
-  /** What is there from `at` on; how many bytes. Only where files are kept. */
-  read?(into: Uint8Array, at: number): number;
+  /** What is there from `at` on; how many bytes. */
+  read(into: Uint8Array, at: number): number | Promise<number>;
   /** Forgets what is there. */
   clear(): void;
   close(): void;
@@ -152,6 +156,15 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
       }
     },
     append: open,
+    async receive(name, large) {
+      if (!large) return received(await open(name));
+      try {
+        const { receiveInThread } = await import('./file-thread.js'); // pages do not need it
+        return await receiveInThread(await folder.getFileHandle(name, { create: true }));
+      } catch {
+        return received(await open(name)); // pages may forbid such threads
+      }
+    },
     async write(name, text) {
       const file = await open(name);
       try {
@@ -164,13 +177,29 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
   };
 }
 
+/** Written here. */
+function received(appender: Appender): Receiver {
+  return {
+    get size() {
+      return appender.size;
+    },
+    async write(chunk) {
+      appender.write(chunk);
+      return chunk.buffer;
+    },
+    read: async (into, at) => appender.read(into, at),
+    clear: async () => appender.clear(),
+    close: async () => appender.close(),
+  };
+}
+
 /** So much at most is held before it is put into a Blob. */
 const looseBytes = 16 << 20;
 
 /** Blobs, which a browser holds outside the heap. */
 export function filesInMemory(): Place {
   const files = new Map<string, Blob>();
-  return {
+  const place: Place = {
     kept: false,
     async read(name) {
       return files.get(name);
@@ -194,6 +223,12 @@ export function filesInMemory(): Place {
           loose += chunk.byteLength;
           if (loose > looseBytes) gather();
         },
+        async read(into, at) {
+          gather();
+          const bytes = new Uint8Array(await (parts[0] as Blob).slice(at, at + into.length).arrayBuffer());
+          into.set(bytes);
+          return bytes.length;
+        },
         clear() {
           parts.length = 0;
           size = 0;
@@ -204,8 +239,10 @@ export function filesInMemory(): Place {
         },
       };
     },
+    receive: async (name) => received(await place.append(name)),
     async write(name, text) {
       files.set(name, new Blob([text]));
     },
   };
+  return place;
 }

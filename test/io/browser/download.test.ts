@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Arriving } from '../../../src/io/browser/arriving.js';
 import { download, NoRoomError } from '../../../src/io/browser/download.js';
-import { type Appender, filesInMemory, type Place } from '../../../src/io/browser/place.js';
+import { filesInMemory, type Place } from '../../../src/io/browser/place.js';
 
 const data = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7919) >> 3);
 const sha256 = createHash('sha256').update(data).digest('hex');
@@ -47,38 +47,6 @@ function ranges(bytes: Uint8Array, each = Number.POSITIVE_INFINITY, asked: strin
 const patience = [1, 1];
 const bytesOf = async (blob: Blob | undefined): Promise<Uint8Array> => new Uint8Array(await blob!.arrayBuffer());
 
-/** As files of a browser are: what was written can be read before the file is closed. */
-function readable(): Place {
-  const place = filesInMemory();
-  const contents = new Map<string, number[]>();
-  return {
-    ...place,
-    async append(name) {
-      const inner = await place.append(name);
-      const written = contents.get(name) ?? [];
-      contents.set(name, written);
-      return {
-        get size() {
-          return inner.size;
-        },
-        write(chunk) {
-          inner.write(chunk);
-          for (const byte of chunk) written.push(byte);
-        },
-        read(into, at) {
-          into.set(written.slice(at, at + into.length));
-          return into.length;
-        },
-        clear() {
-          inner.clear();
-          written.length = 0;
-        },
-        close: () => inner.close(),
-      };
-    },
-  };
-}
-
 describe('a file that arrives', () => {
   /** Downloads, and reads with the first word of it. */
   function reading(place: Place, file: Parameters<typeof download>[1], settings: Parameters<typeof download>[2] = {}) {
@@ -93,7 +61,7 @@ describe('a file that arrives', () => {
 
   it('is read while it comes, over breaks, and after', async () => {
     const url = await serve(ranges(data, 70_000));
-    const { whole, arriving } = reading(readable(), { name: 'model.safetensors', url, hash: sha256 }, { where: 'models/' });
+    const { whole, arriving } = reading(filesInMemory(), { name: 'model.safetensors', url, hash: sha256 }, { where: 'models/' });
     const file = await arriving;
     expect([file.name, file.size]).toEqual(['models/model.safetensors', data.length]);
     let ended = false;
@@ -107,6 +75,10 @@ describe('a file that arrives', () => {
     await file.readInto(100_000, middle);
     expect(middle).toEqual(data.subarray(100_000, 101_000));
     expect(await last).toEqual(data.subarray(data.length - 9));
+    await file.whole;
+    expect(await file.read(20, 1000)).toEqual(data.subarray(20, 1020));
+    expect(ended).toBe(false);
+    await file.close();
     await whole;
     expect(await file.read(5, 100)).toEqual(data.subarray(5, 105));
     await expect(file.read(data.length, 1)).rejects.toThrow(/model.safetensors/);
@@ -115,15 +87,16 @@ describe('a file that arrives', () => {
   it('fails whoever reads when it breaks off for good, and when it changed after something was read', async () => {
     let now = ranges(data, 50_000);
     const url = await serve((request, response) => now(request, response));
-    const broken = reading(readable(), { name: 'a', url }, { patience: [] });
+    const broken = reading(filesInMemory(), { name: 'a', url }, { patience: [] });
     const waits = (await broken.arriving).read(200_000, 10);
     await expect(broken.whole).rejects.toThrow(/the connection broke/);
     await expect(waits).rejects.toThrow(/the connection broke/);
-    const changed = reading(readable(), { name: 'b', url });
+    const changed = reading(filesInMemory(), { name: 'b', url });
     const file = await changed.arriving;
     await file.read(0, 10);
     now = ranges(data.map((byte) => byte ^ 1));
     await changed.whole;
+    await expect(file.whole).rejects.toThrow('the file changed');
     await expect(file.read(0, 10)).rejects.toThrow('b: the file changed on the server while it was loaded; load again');
   });
 });
@@ -149,19 +122,17 @@ describe('a download', () => {
     const url = await serve(ranges(data));
     const full = new DOMException('no more room', 'QuotaExceededError');
     const place = filesInMemory();
-    const append = async (name: string): Promise<Appender> => {
-      const appender = await place.append(name);
-      return Object.assign(appender, { write: fail });
+    const receive: Place['receive'] = async (name, large) => {
+      const { size, read, clear, close } = await place.receive(name, large);
+      return { size, read, clear, close, write: () => Promise.reject(full) };
     };
-    const fail = (): never => {
-      throw full;
-    };
+    const write = (): Promise<never> => Promise.reject(full);
     const file = { name: 'model.safetensors', url };
     const said =
       /^model\.safetensors does not fit into what this browser gives this site \(no more room\): free space on the device/;
     for (const there of [
-      { ...place, append },
-      { ...place, write: async () => fail() },
+      { ...place, receive },
+      { ...place, write },
     ]) {
       const failed = download(there, file, { patience });
       await expect(failed).rejects.toThrow(NoRoomError);
