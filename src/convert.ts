@@ -16,7 +16,7 @@ import {
 import type { ByteSink } from './io/bytes.js';
 import { writeDirectory } from './io/node/checkpoints.js';
 import { makeDirectory, writeAtomic } from './io/node/files.js';
-import { kindOf, parentOf } from './io/node/paths.js';
+import { kindOf, namesIn, parentOf } from './io/node/paths.js';
 import type { ModelConfig } from './model/config.js';
 import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision, plainPrecision } from './model/parameters.js';
 
@@ -45,6 +45,7 @@ export interface Converted {
  * the model or the precision, or the place cannot be written; rethrows the signal's reason. Nothing is left half written.
  */
 export async function convertModel(checkpoint: Checkpoint, out: string, options: ConvertOptions = {}): Promise<Converted> {
+  if (out === '') throw new InputError('the place to write to has no name');
   const to = options.to ?? formatOf(out);
   await checkPlace(out, to, options.force);
   const { config, place, name: given } = checkpoint;
@@ -62,6 +63,8 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
       options.onProgress?.(done, total);
     };
     const dtype = options.dtype ?? (to === 'hf' || to === 'corenet' ? checkpointTypeOf(own) : own);
+    if (options.group !== undefined && !(to === 'mlx' && (dtype === 'q8' || dtype === 'q4')))
+      throw new InputError(`--group is for mlx with q8 or q4: ${to} with ${dtype} has no groups to choose`);
     if (to === 'gguf') {
       const beside = {
         tokenizer: await openTokenizer(checkpoint),
@@ -96,6 +99,10 @@ async function checkPlace(out: string, to: ModelFormat, force = false): Promise<
   const wanted = to === 'gguf' || to === 'corenet' ? 'file' : 'directory';
   if (there !== wanted) throw new InputError(`${out} is a ${there}, and ${to} is written as a ${wanted}; choose another name`);
   if (!force) throw new InputError(`${out}: something is there already; choose another name, or --force to replace it`);
+  // A folder goes whole: never one of other things.
+  const names = there === 'directory' ? await namesIn(out) : [];
+  if (names.length > 0 && !names.includes('config.json'))
+    throw new InputError(`${out} is a folder of other things: it has no config.json, and is not replaced; choose another name`);
 }
 
 /** Throws `InputError` for a precision that the format has no numbers of. */

@@ -40,7 +40,9 @@ export async function locateModel(model: string, hub: DownloadOptions): Promise<
     const { downloadModel, isRepoId, repoFile } = await import('./io/node/hub.js'); // only now: local models need no network code
     if (isRepoId(model) || repoFile(model)) return downloadModel(model, hub);
   }
-  throw new InputError(`${model}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`);
+  throw new InputError(
+    `${model || 'a model without a name'}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`,
+  );
 }
 
 /** Whether a text that was given as something else is the name of a model, or of a thing that people take for one. */

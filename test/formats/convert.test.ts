@@ -1,7 +1,7 @@
 // From each format to the next: what comes back is what went in, tensor by tensor, with its tokenizer and template; and our own blocks
 // are those of the files.
 
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -151,8 +151,12 @@ describe('convert', () => {
   it('refuses what cannot be, in a sentence, and leaves nothing', async () => {
     await writeSmall(place('untied'), 'f16', { share_input_output_layers: false });
     writeFileSync(place('taken.gguf'), '');
+    mkdirSync(place('others'));
+    writeFileSync(place('others/letter'), '');
     for (const [argv, message] of [
       [['model', 'taken.gguf'], /taken\.gguf: something is there already; choose another name, or --force/],
+      [['model', 'others', '--force'], /others is a folder of other things: it has no config\.json, and is not replaced/],
+      [['model', 'x.gguf', '--group', '32'], /--group is for mlx with q8 or q4: gguf with f32 has no groups/],
       [['model', 'model', '--to', 'gguf'], /model is a directory, and gguf is written as a file/],
       [['model', 'x', '--dtype', 'q8'], /hf holds f32, f16 or bf16, not q8/],
       [['model', 'x.pt', '--dtype', 'q4'], /corenet holds f32, f16 or bf16, not q4/],
