@@ -4,7 +4,7 @@
 import { parseArgs } from 'node:util';
 import type { WebgpuBackend } from '../src/backends/webgpu.js';
 import type { DeviceTraits } from '../src/backends/webgpu-dispatch.js';
-import type { WebgpuExecutable } from '../src/backends/webgpu-executable.js';
+import { WebgpuExecutable } from '../src/backends/webgpu-executable.js';
 import { findGpu, nodeWebgpuBackend } from '../src/backends/webgpu-node.js';
 import { messageOf } from '../src/errors.js';
 import { ggufTensor } from '../src/formats/gguf.js';
@@ -19,6 +19,7 @@ import type { DeviceBuffer, Executable, Program } from '../src/tensor/backend.js
 import { Ops } from '../src/tensor/ops.js';
 import { elementsOf } from '../src/tensor/plan.js';
 import { type Row, report } from './report.js';
+import { kernelRows } from './webgpu-kernels.js';
 import { measurePeaks, type Peaks } from './webgpu-probe.js';
 
 const usage = `npm run bench -- webgpu [options]
@@ -27,7 +28,8 @@ const usage = `npm run bench -- webgpu [options]
   --contexts LIST    tokens before those that are decoded (default: 100,1000)
   --prefill N        tokens of a prompt (default: 512)
   --seconds N        stop after about so long (default: 150)
-  --no-plain         leave out the plain kernels`;
+  --no-plain         leave out the plain kernels
+  --kernels          instead of models each fast kernel beside the plain one`;
 
 /** The command: measures, prints the table and writes bench/results/webgpu.json. */
 export async function run(args: string[]): Promise<void> {
@@ -40,6 +42,7 @@ export async function run(args: string[]): Promise<void> {
       prefill: { type: 'string', default: '512' },
       seconds: { type: 'string', default: '150' },
       'no-plain': { type: 'boolean', default: false },
+      kernels: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -48,6 +51,16 @@ export async function run(args: string[]): Promise<void> {
   const { software } = await findGpu();
   const backend = await nodeWebgpuBackend();
   console.log(backend.description + (software ? ', a program of the CPU' : ''));
+  if (values.kernels) {
+    const found: Row[] = [];
+    const tensor = (shape: readonly number[], precision: Precision) => randomTensor('weight', shape, precision);
+    for await (const row of kernelRows(backend, software, tensor)) {
+      found.push(row);
+      console.error(Object.values(row).join(' '));
+    }
+    report('webgpu-kernels', found, { gpu: backend.description, unit: software ? 'ms of CPU' : 'ms' });
+    return await backend.dispose();
+  }
   const peaks = await measurePeaks(backend.device, software, backend.traits.dot4);
   console.log(sentence(peaks));
   const models = values.models?.split(',') ?? (software ? ['OpenELM-270M'] : ['OpenELM-270M', 'OpenELM-1_1B']);
@@ -147,10 +160,10 @@ class ModelBench {
     const step = () => stepper.run(items, 'argmax');
     const flying = [step(), stepper.runPicked(items)];
     await Promise.all(flying.splice(0));
-    const [count, cpu, began] = [this.software ? 2 : 50, process.cpuUsage(), performance.now()];
+    const [count, began] = [this.software ? 2 : 50, performance.now()];
     for (let i = 0; i < count; i++) await step();
     const each = (performance.now() - began) / count;
-    const { user, system } = process.cpuUsage(cpu);
+    const spent = hostTime(this.backend);
     const chained = performance.now();
     for (let i = 0; i < count; i++) {
       flying.push(stepper.runPicked(items));
@@ -158,6 +171,7 @@ class ModelBench {
     }
     await Promise.all(flying);
     const goingOn = (performance.now() - chained) / count;
+    const host = spent() / count;
     const ahead = performance.now();
     await Promise.all(Array.from({ length: count }, step));
     const device = (performance.now() - ahead) / count;
@@ -170,7 +184,7 @@ class ModelBench {
       'GB/s': bytes / device / 1e6,
       share: percent((bytes / device) * 1e3, this.peaks.read),
       dispatches: dispatches(),
-      'host ms': (user + system) / 1e3 / count,
+      'host us': host * 1000,
     };
   }
 
@@ -280,6 +294,35 @@ class ModelBench {
 
 function percent(part: number, whole: number): string {
   return `${((100 * part) / whole).toFixed(0)}%`;
+}
+
+/** Counts the milliseconds that this thread hands work over to the device in, until the given function is called for them. */
+function hostTime({ device }: WebgpuBackend): () => number {
+  let sum = 0;
+  const timed = <Name extends string>(owner: { [name in Name]: (...args: never[]) => unknown }, name: Name): (() => void) => {
+    const original = owner[name];
+    owner[name] = function (this: unknown, ...args: never[]) {
+      const began = performance.now();
+      const result = original.apply(this, args);
+      sum += performance.now() - began;
+      return result;
+    };
+    return () => {
+      owner[name] = original;
+    };
+  };
+  const encoders = Object.getPrototypeOf(device.createCommandEncoder()) as GPUCommandEncoder;
+  const queues = Object.getPrototypeOf(device.queue) as GPUQueue;
+  const undo = [
+    timed(WebgpuExecutable.prototype, 'begin'),
+    timed(WebgpuExecutable.prototype, 'encode'),
+    timed(encoders, 'finish'),
+    timed(queues, 'submit'),
+  ];
+  return () => {
+    for (const each of undo) each();
+    return sum;
+  };
 }
 
 /** A tensor whose bytes repeat: made in no time, since speed does not depend on them. */

@@ -46,8 +46,12 @@ export class WebgpuExecutable implements Executable {
   /** Of persistent buffers that it uses. */
   readonly ids: readonly number[];
   private readonly steps: readonly Step[];
+  /** Uniforms that never change. */
   private readonly uniforms: GPUBuffer;
-  private readonly params: GPUBuffer;
+  /** What every run sets, by one write: the other uniforms, and behind them, from word `paramsAt` on, the params. */
+  private readonly inputs: GPUBuffer;
+  private readonly inputWords: Uint32Array<ArrayBuffer>;
+  private readonly paramsAt: number;
   /** The arena that the bind groups were made for. */
   private bound: readonly GPUBuffer[] = [];
   private values = new Int32Array(0);
@@ -95,14 +99,17 @@ export class WebgpuExecutable implements Executable {
     const operands = program.records.flatMap((record) => record.operands);
     this.ids = [...new Set(operands.flatMap((buffer) => (buffer?.kind === 'persistent' ? [buffer.id] : [])))];
     const { fixed, changing } = plan;
-    this.uniforms = this.buffer(4 * (fixed.length + changing.length), usage.uniform | usage.copyTarget);
-    this.params = this.buffer(4 * program.paramsLength, usage.storage | usage.copyTarget);
+    this.uniforms = this.buffer(4 * fixed.length, usage.uniform | usage.copyTarget);
+    this.paramsAt = changing.length; // whole dispatches: aligned
+    this.inputWords = new Uint32Array(changing.length + program.paramsLength);
+    this.inputWords.set(changing);
+    this.inputs = this.buffer(4 * this.inputWords.length, usage.uniform | usage.storage | usage.copyTarget);
     device.queue.writeBuffer(this.uniforms, 0, fixed);
   }
 
   /** Bytes of device memory besides the arena. */
   get bytes(): number {
-    return this.uniforms.size + this.params.size;
+    return this.uniforms.size + this.inputs.size;
   }
 
   dispose(): void {
@@ -112,7 +119,7 @@ export class WebgpuExecutable implements Executable {
 
   destroy(): void {
     this.uniforms.destroy();
-    this.params.destroy();
+    this.inputs.destroy();
   }
 
   /** The first record with a size that these params have out of range. */
@@ -126,10 +133,10 @@ export class WebgpuExecutable implements Executable {
   /** Sets what differs from run to run; to be followed by its pieces, in order. */
   begin(params: Int32Array<ArrayBuffer>): void {
     this.values = params;
-    const { fixed, changing, changes } = this.plan;
-    for (const { word, dim } of changes) changing[word] = params[dim.param];
-    if (changing.length > 0) this.device.queue.writeBuffer(this.uniforms, 4 * fixed.length, changing);
-    if (params.length > 0) this.device.queue.writeBuffer(this.params, 0, params);
+    const { inputWords } = this;
+    for (const { word, dim } of this.plan.changes) inputWords[word] = params[dim.param];
+    inputWords.set(params, this.paramsAt);
+    if (inputWords.length > 0) this.device.queue.writeBuffer(this.inputs, 0, inputWords);
   }
 
   encode(pass: GPUComputePassEncoder, { first, last }: Piece, memory: RunMemory): void {
@@ -153,13 +160,14 @@ export class WebgpuExecutable implements Executable {
   }
 
   private bindGroup({ pipeline, layout, changes, uniformAt }: Step, { arena, status }: RunMemory): GPUBindGroup {
-    const bufferOf = (memory: DeviceMemory): GPUBuffer =>
-      memory === 'params' ? this.params : typeof memory === 'number' ? arena[memory] : memory;
-    const at = 4 * (changes ? this.plan.fixed.length + uniformAt : uniformAt);
+    const resourceOf = (memory: DeviceMemory, begin: number, size: number): GPUBufferBinding =>
+      memory === 'params'
+        ? { buffer: this.inputs, offset: 4 * this.paramsAt + begin, size }
+        : { buffer: typeof memory === 'number' ? arena[memory] : memory, offset: begin, size };
     const resources: GPUBufferBinding[] = [
-      { buffer: this.uniforms, offset: at, size: 4 * uniformWords },
+      { buffer: changes ? this.inputs : this.uniforms, offset: 4 * uniformAt, size: 4 * uniformWords },
       ...(pipeline.reports ? [{ buffer: status }] : []),
-      ...layout.variables.map(({ buffer, begin, end }) => ({ buffer: bufferOf(buffer), offset: begin, size: end - begin })),
+      ...layout.variables.map(({ buffer, begin, end }) => resourceOf(buffer, begin, end - begin)),
     ];
     const entries = resources.map((resource, binding) => ({ binding, resource }));
     return this.device.createBindGroup({ layout: pipeline.bindings, entries });

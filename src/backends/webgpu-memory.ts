@@ -101,18 +101,18 @@ export class WebgpuMemory {
     return undefined;
   }
 
-  /** Copies bytes [offset, offset + length) as they are when what was submitted before has run. */
-  async read(buffer: GPUBuffer, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  /** Copies bytes [offset, offset + length) among other commands; what is given reads them, once these were submitted. */
+  read(encoder: GPUCommandEncoder, buffer: GPUBuffer, offset: number, length: number): () => Promise<Uint8Array<ArrayBuffer>> {
     const from = Math.floor(offset / 4) * 4;
     const bytes = Math.ceil((offset + length - from) / 4) * 4;
     const staging = this.takeStaging(bytes);
-    const encoder = this.device.createCommandEncoder();
     encoder.copyBufferToBuffer(buffer, from, staging, 0, bytes);
-    this.device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(usage.mapRead, 0, bytes);
-    const copy = new Uint8Array(staging.getMappedRange(0, bytes)).slice(offset - from, offset - from + length);
-    this.giveBack(staging);
-    return copy;
+    return async () => {
+      await staging.mapAsync(usage.mapRead, 0, bytes);
+      const copy = new Uint8Array(staging.getMappedRange(0, bytes)).slice(offset - from, offset - from + length);
+      this.giveBack(staging);
+      return copy;
+    };
   }
 
   /** A buffer to copy so many bytes into and map; not in use elsewhere. */

@@ -34,6 +34,7 @@ export class WebgpuQueue {
   private inFlight = 0;
   private lastLanding = 0;
   private pumping = false;
+  private pumpsSoon = false;
   /** Failed runs so far, and how many of them callers have been told of. */
   private failures = 0;
   private observed = 0;
@@ -41,6 +42,9 @@ export class WebgpuQueue {
   private fault: Error | undefined;
   private closed = false;
   private readonly status: GPUBuffer;
+  /** Commands that were not submitted yet: none outside of `pump`; and what follows when they were. */
+  private open: GPUCommandEncoder | undefined;
+  private readonly following: (() => void)[] = [];
 
   /** `arenaFor`: the arena's blocks, at least so large, now that a program begins which takes them. */
   constructor(
@@ -98,12 +102,35 @@ export class WebgpuQueue {
     this.completed = result.catch(() => {
       this.observed = this.failures;
     });
-    this.pump();
+    // A run and the reads of what it makes are asked for one after another, and go to the device together.
+    if (!this.pumpsSoon) queueMicrotask(this.pump);
+    this.pumpsSoon = true;
     return result;
+  }
+
+  /** Of `issue`: where its commands go. They are submitted at the end of this turn, or by `flush`. */
+  get commands(): GPUCommandEncoder {
+    this.open ??= this.device.createCommandEncoder();
+    return this.open;
+  }
+
+  /** Of `issue`: what is to follow when its commands were submitted. */
+  onceSubmitted(follow: () => void): void {
+    this.following.push(follow);
+  }
+
+  /** Submits what `commands` has: before anything else is done to the device, which would overtake it. */
+  flush(): void {
+    if (!this.open) return;
+    const commands = this.open.finish();
+    this.open = undefined;
+    this.device.queue.submit([commands]);
+    for (const follow of this.following.splice(0)) follow();
   }
 
   /** Drops what waits, and finishes what runs. */
   async close(): Promise<void> {
+    this.pump();
     this.closed = true;
     this.pump();
     await this.completed;
@@ -113,6 +140,7 @@ export class WebgpuQueue {
   readonly pump = (): void => {
     if (this.pumping) return;
     this.pumping = true;
+    this.pumpsSoon = false;
     while (this.items.length > 0) {
       const { issue, issued, failed } = this.items[0];
       try {
@@ -125,6 +153,7 @@ export class WebgpuQueue {
       }
       this.items.shift();
     }
+    this.flush();
     this.pumping = false;
   };
 
@@ -157,7 +186,10 @@ export class WebgpuQueue {
         if (executable.broken) throw executable.broken;
         const failure = executable.sizeFailure(params);
         if (failure) run.failure = new ExecutionError(failure);
-        else executable.begin(params);
+        else {
+          this.flush();
+          executable.begin(params);
+        }
         begun = true;
       }
       while (next < segment.last && !run.failure) {
@@ -167,19 +199,22 @@ export class WebgpuQueue {
           break;
         }
         if (this.inFlight >= mostInFlight) return false;
+        this.flush();
         blocks ??= { arena: this.arenaFor(executable.plan.arena), status: this.status };
         const piece = executable.pieceOf(segment, next);
-        const encoder = this.device.createCommandEncoder();
-        if (executable.reports && next === 0) encoder.clearBuffer(this.status);
-        const pass = encoder.beginComputePass();
+        const { commands } = this;
+        if (executable.reports && next === 0) commands.clearBuffer(this.status);
+        const pass = commands.beginComputePass();
         executable.encode(pass, piece, blocks);
         pass.end();
         const staging = piece.last === segment.last && executable.reports ? this.memory.takeStaging(4) : undefined;
-        if (staging) encoder.copyBufferToBuffer(this.status, 0, staging, 0, 4);
-        this.device.queue.submit([encoder.finish()]);
-        reported = this.landed(executable, piece, staging);
-        reported.catch(() => {}); // the last one is awaited, and rejects too
+        if (staging) commands.copyBufferToBuffer(this.status, 0, staging, 0, 4);
+        this.onceSubmitted(() => {
+          reported = this.landed(executable, piece, staging);
+          reported.catch(() => {}); // the last one is awaited, and rejects too
+        });
         next = piece.last;
+        if (next < segment.last) this.flush();
       }
       return true;
     };

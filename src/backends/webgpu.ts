@@ -234,6 +234,7 @@ export class WebgpuBackend implements Backend {
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice();
     const offset = (buffer.offset + elementOffset) * size;
     const issue = (): boolean => {
+      this.queue.flush();
       for (const { buffer, at, first, last } of this.blocksOf(stored, offset, bytes.length)) {
         const waiting = this.allocator.write(buffer, at, bytes.subarray(first, last));
         if (waiting) return this.queue.retryAfter(waiting);
@@ -298,12 +299,14 @@ export class WebgpuBackend implements Backend {
     const offset = (buffer.offset + elementOffset) * into.BYTES_PER_ELEMENT;
     let reads: Promise<unknown> = Promise.resolve();
     const issue = (): boolean => {
-      reads = Promise.all(
-        this.blocksOf(stored, offset, into.byteLength).map(async ({ buffer, at, first, last }) => {
-          new Uint8Array(into.buffer).set(await this.allocator.read(buffer, at, last - first), first);
-        }),
-      );
-      reads.catch(() => {}); // awaited below
+      const copies = this.blocksOf(stored, offset, into.byteLength).map(({ buffer, at, first, last }) => ({
+        first,
+        read: this.allocator.read(this.queue.commands, buffer, at, last - first),
+      }));
+      this.queue.onceSubmitted(() => {
+        reads = Promise.all(copies.map(async ({ first, read }) => new Uint8Array(into.buffer).set(await read(), first)));
+        reads.catch(() => {}); // awaited below
+      });
       return true;
     };
     return this.queue.enqueue('read', issue, async (acknowledged) => {
@@ -337,6 +340,7 @@ export class WebgpuBackend implements Backend {
   /** After all that was queued before was handed over. */
   private later(work: () => void): void {
     const issue = (): boolean => {
+      this.queue.flush();
       work();
       return true;
     };
