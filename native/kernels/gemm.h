@@ -6,12 +6,7 @@
 
 namespace openelm::OPENELM_ISA {
 
-// WebAssembly has sixteen registers of four, as engines compile it for x86: higher and narrower, a tile needs fewer loads.
-#if defined(__wasm_simd128__)
-constexpr int kProductRows = 6, kProductColumns = 8;
-#else
-constexpr int kProductRows = kTileRows, kProductColumns = kTilePanels * kPanel;
-#endif
+constexpr int kProductRows = kTileRows, kProductColumns = kTilePanels * kTileVectors * W;
 // Tiles of a lie k * kProductRows + kSlack apart: vector stores of the last row reach beyond it.
 constexpr int64_t kSlack = 16;
 INLINE int64_t tile_step(int64_t k) { return k * kProductRows + kSlack; }
@@ -94,7 +89,9 @@ INLINE void multiply_rows(int64_t k, const float* __restrict a, const float* __r
     UNROLL
     for (int j = 0; j < C; j++) acc[r][j] = (vf){};
   }
+#if !defined(__wasm__)
 #pragma GCC unroll 2
+#endif
   for (int64_t i = 0; i < k; i++, a += kProductRows, b += kProductColumns) {
     __builtin_prefetch(a + kAhead * kProductRows);
     vf w[C];
@@ -104,7 +101,10 @@ INLINE void multiply_rows(int64_t k, const float* __restrict a, const float* __r
     for (int r = 0; r < R; r++) {
       vf x = splat(a[r]);
       UNROLL
-      for (int j = 0; j < C; j++) acc[r][j] = fma(x, w[j], acc[r][j]);
+      for (int j = 0; j < C; j++) {
+        acc[r][j] = fma(x, w[j], acc[r][j]);
+        in_order();
+      }
     }
   }
 }

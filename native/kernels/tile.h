@@ -5,14 +5,27 @@
 
 namespace openelm::OPENELM_ISA {
 
-// Rows and panels of a full tile: as many accumulators as there are registers for.
+// Rows and panels of a full tile, and vectors of each panel: as many accumulators as there are registers for. WebAssembly has
+// sixteen of four, as engines compile it for x86: higher and narrower, a tile needs fewer loads.
 #if defined(__AVX512F__)
-constexpr int kTileRows = 12, kTilePanels = 2;
+constexpr int kTileRows = 12, kTilePanels = 2, kTileVectors = NV;
 #elif defined(__AVX2__) || defined(__aarch64__)
-constexpr int kTileRows = 6, kTilePanels = 1;
+constexpr int kTileRows = 6, kTilePanels = 1, kTileVectors = NV;
+#elif defined(__wasm_relaxed_simd__)
+constexpr int kTileRows = 6, kTilePanels = 1, kTileVectors = 2;
+#elif defined(__wasm_simd128__)
+constexpr int kTileRows = 4, kTilePanels = 1, kTileVectors = 2;   // a product that is not fused needs a register
 #else
-constexpr int kTileRows = 2, kTilePanels = 1;
+constexpr int kTileRows = 2, kTilePanels = 1, kTileVectors = NV;
 #endif
+
+// Keeps a sum where it is made. Clang has its own order for WebAssembly, and engines, which take instructions as they come, then
+// lack a register: a sum that waits in memory halves the speed.
+INLINE void in_order() {
+#if defined(__wasm__)
+  asm volatile("" ::: "memory");
+#endif
+}
 
 // Where a block of products goes: c = (add ? c : 0) + products (+ residual, which has c's row stride).
 struct TileOut {
@@ -28,11 +41,11 @@ struct Ahead {
   int64_t panel, step;
 };
 
-// a[r * RS + k * KS] for R rows; b: B panels [k][16], bs floats apart. A function of its own: inlined into the blocking loops,
-// GCC shuffles registers.
+// a[r * RS + k * KS] for R rows; b: kTileVectors of B panels [k][16], bs floats apart. A function of its own: inlined into the
+// blocking loops, GCC shuffles registers.
 template <int R, int B, int KS, int RS>
 NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict b, int64_t bs, TileOut out, Ahead ahead) {
-  constexpr int C = B * NV;
+  constexpr int C = B * kTileVectors;
   vf acc[R][C];
   UNROLL
   for (int r = 0; r < R; r++) {
@@ -45,13 +58,15 @@ NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict
     for (int j = 0; j < C; j++) acc[r][j] = (vf){};
   }
   for (int64_t i = 0; i < k; i++, a += KS, b += kPanel) {
+#if !defined(__wasm__)
     UNROLL
     for (int j = 0; j < B; j++) __builtin_prefetch(ahead.from + j * ahead.panel, 0, 2);
     ahead.from += ahead.step;
+#endif
     if (KS == kPanel) __builtin_prefetch(a + 16 * KS);
     vf w[C];
     UNROLL
-    for (int j = 0; j < C; j++) w[j] = load(b + j / NV * bs + j % NV * W);
+    for (int j = 0; j < C; j++) w[j] = load(b + j / kTileVectors * bs + j % kTileVectors * W);
 #if defined(OPENELM_NEON)
     vf rows[R];   // a product takes its row from a lane: side by side, one load brings several
     if (RS == 1) {
@@ -68,7 +83,10 @@ NOINLINE void tile(int64_t k, const float* __restrict a, const float* __restrict
       vf x = splat(a[r * RS]);
 #endif
       UNROLL
-      for (int j = 0; j < C; j++) acc[r][j] = fma(x, w[j], acc[r][j]);
+      for (int j = 0; j < C; j++) {
+        acc[r][j] = fma(x, w[j], acc[r][j]);
+        in_order();
+      }
     }
   }
   UNROLL
@@ -99,12 +117,16 @@ INLINE void tiles_of(int64_t& row, int64_t rows, int64_t k, const float* a, cons
 template <int B, int KS, int RS>
 INLINE void tile_rows(int64_t rows, int64_t k, const float* a, const float* b, int64_t bs, TileOut out, Ahead ahead = {nullptr, 0, 0}) {
   if (!ahead.from) ahead = {(const char*)a, 0, 0};
-  int64_t row = 0;
-  tiles_of<kTileRows, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
-  if (kTileRows > 8) tiles_of<8, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
-  if (kTileRows > 4) tiles_of<4, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
-  if (kTileRows > 2) tiles_of<2, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
-  tiles_of<1, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+  for (int at = 0; at < NV; at += kTileVectors, b += kTileVectors * W) {
+    int64_t row = 0;
+    tiles_of<kTileRows, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+    if (kTileRows > 8) tiles_of<8, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+    if (kTileRows > 4) tiles_of<4, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+    if (kTileRows > 2) tiles_of<2, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+    tiles_of<1, B, KS, RS>(row, rows, k, a, b, bs, out, ahead);
+    out.c += kTileVectors * W;
+    if (out.residual) out.residual += kTileVectors * W;
+  }
 }
 
 }  // namespace openelm::OPENELM_ISA

@@ -9,6 +9,13 @@ INLINE void unpack_floats(const T* w, int64_t count, float* out) {
   for (int64_t i = 0; i < count * kPanel; i += W) store(out + i, load(w + i));
 }
 
+#if defined(__wasm_simd128__)
+// Of finite numbers, in half the instructions.
+INLINE void unpack_finite(const half_t* w, int64_t count, float* out) {
+  for (int64_t i = 0; i < count * kPanel; i += W) store(out + i, load((const scaled_half_t*)w + i, (vi)scaled_mask) * 0x1p112f);
+}
+#endif
+
 template <DType T>
 static void unpack_codes(const Weight& w, int64_t panel, int64_t k0, int64_t count, float* out) {
   const int64_t groups = padded(w.columns) / kGroup, scaled = w.groups(), together = w.group / kGroup;
@@ -35,7 +42,11 @@ void unpack_panel(const Weight& w, int64_t panel, int64_t k0, int64_t count, flo
   const int64_t at = (panel * w.columns + k0) * kPanel;
   switch (w.dtype) {
     case kF32: return unpack_floats((const float*)w.data + at, count, out);
-    case kF16: return unpack_floats((const half_t*)w.data + at, count, out);
+    case kF16:
+#if defined(__wasm_simd128__)
+      if (!__atomic_load_n(&w.infinite, __ATOMIC_RELAXED)) return unpack_finite((const half_t*)w.data + at, count, out);
+#endif
+      return unpack_floats((const half_t*)w.data + at, count, out);
     case kBF16: return unpack_floats((const bfloat_t*)w.data + at, count, out);
     default: for_type(w.dtype, [&](auto type) { unpack_codes<type.value>(w, panel, k0, count, out); });
   }
