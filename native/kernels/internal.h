@@ -77,6 +77,11 @@ INLINE int row_chunks(int64_t rows, int64_t columns) {
 }
 
 constexpr int kRowPanel = 12;   // rows packed side by side; row chunks are multiples of it
+#if defined(__wasm_simd128__) && !defined(OPENELM_DOT)
+constexpr int kCodeRows = 15;   // that of rows of codes: whole tiles of linear_quant.cc
+#else
+constexpr int kCodeRows = kRowPanel;
+#endif
 constexpr int kFewRows = 6;
 
 // int8 products: linear_quant.cc

@@ -4,6 +4,9 @@
 
 namespace openelm::OPENELM_ISA {
 
+// Rows are cut into chunks at multiples of this.
+static int64_t row_unit(const LinearPlan& p) { return p.int8 ? kCodeRows : kRowPanel; }
+
 static LinearPlan plan_of(const Record& r) {
   using namespace linear_op;
   const Weight& w = *r.operands[weight_].weight;
@@ -49,7 +52,7 @@ int linear_chunks(const Record& r, int stage) {
   if (p.rows <= 0 || stage > 1) return 0;
   if (stage == 1) return (int)(p.column_chunks * p.row_chunks);
   if (p.in_place) return 0;
-  return (int)clamp(p.rows * p.inputs >> 14, 1, smaller(32, up(p.rows, kRowPanel)));
+  return (int)clamp(p.rows * p.inputs >> 14, 1, smaller(32, up(p.rows, row_unit(p))));
 }
 
 int linear_run(const Record& r, int stage, int chunk, int chunks) {
@@ -57,16 +60,16 @@ int linear_run(const Record& r, int stage, int chunk, int chunks) {
   if (strassen_fits(r)) return strassen_run(r, stage, chunk, chunks);
   LinearPlan p = plan_of(r);
   if (stage == 0) {
-    Range tiles = part(up(p.rows, kRowPanel), chunk, chunks);
+    Range tiles = part(up(p.rows, row_unit(p)), chunk, chunks);
     if (p.int8) quantize_rows(r, p, tiles);
     else float_pack(r, p, tiles);
     return kOk;
   }
   // Neighbouring chunks share the rows' block, not the weights.
   Range units = part(up(p.panels, p.unit), chunk % p.column_chunks, p.column_chunks);
-  Range tiles = part(up(p.rows, kRowPanel), chunk / p.column_chunks, p.row_chunks);
+  Range tiles = part(up(p.rows, row_unit(p)), chunk / p.column_chunks, p.row_chunks);
   int64_t p0 = units.begin * p.unit, p1 = smaller(units.end * p.unit, p.panels);
-  int64_t m0 = tiles.begin * kRowPanel, m1 = smaller(tiles.end * kRowPanel, p.rows);
+  int64_t m0 = tiles.begin * row_unit(p), m1 = smaller(tiles.end * row_unit(p), p.rows);
   if (p.int8) quant_gemm(r, p, p0, p1, m0, m1);
   else if (p.in_place) float_few_rows(r, p, p0, p1);
   else float_gemm(r, p, p0, p1, m0, m1);

@@ -17,10 +17,11 @@ constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 4;
 #elif defined(OPENELM_NEON)
 constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 1;
 #elif defined(__wasm_simd128__)
-constexpr int kRows = 4, kPanels = 1, kPanelsOneRow = 2;
+constexpr int kRows = kCodeRows % 5 == 0 ? 5 : 4, kPanels = 1, kPanelsOneRow = 2;
 #else
 constexpr int kRows = 2, kPanels = 1, kPanelsOneRow = 1;
 #endif
+static_assert(kCodeRows % kRows == 0, "whole tiles");
 constexpr int64_t kBlockBytes = 384 << 10;   // of quantized rows, at least a tile
 
 // With AVX2 many rows of q8, kCrossLeast or more, have a tile of their own (quant_cross.h): kCrossRows rows, of kCrossBlock that pass
@@ -206,8 +207,8 @@ template <DType T>
 static void quantize_rows_of(const Record& r, const LinearPlan& p, Range row_panels) {
   const Activations a = activations(r, p);
   const int64_t whole = p.inputs / kGroup;
-  const int64_t m1 = smaller(row_panels.end * kRowPanel, p.rows);
-  for (int64_t m = row_panels.begin * kRowPanel; m < m1; m += a.tile) {
+  const int64_t m1 = smaller(row_panels.end * kCodeRows, p.rows);
+  for (int64_t m = row_panels.begin * kCodeRows; m < m1; m += a.tile) {
     const int64_t h = smaller(a.tile, p.rows - m);
     const float* x = floats(r, x_) + m * p.inputs;
     float tail[kGroup] = {};

@@ -29,43 +29,31 @@
 #define MULTIPLY_ADD(sum_from) "f32x4.mul\n" sum_from "f32x4.add\n"
 #endif
 
-// ---- Four rows by two vectors of four outputs. Parameters: 0 weights [groups][steps][2 parts][2 vectors], then the vectors'
-// factors; 1 words [groups][steps][2][4 rows]; 2 groups; 3 the rows' scales and 4 what their sums start with [groups][4]; 5 sums of
-// floats [4][2][4]. Locals: 6 to 13 sums of integers; 14, 15 weights; 16 a row's word; 17 to 20 products that wait.
-#define PRODUCT(DOT, to, weights) GET(16) GET(weights) DOT SET(to)
+// ---- Five rows by two vectors of four outputs. Parameters: 0 weights [groups][parts][2 vectors], then the vectors' factors; 1 words
+// [groups][parts][5 rows]; 2 groups; 3 the rows' scales and 4 what their sums start with [groups][5]; 5 sums of floats [5][2][4].
+// Locals: 6 to 15 sums of integers; 16, 17 weights; 18 a row's word; 19, 20 products, of which one waits.
+#define PRODUCT(DOT, to, weights) GET(18) GET(weights) DOT SET(to)
 #define ADD(SUM, sum, product) GET(sum) GET(product) SUM SET(sum)
-#define PART(DOT, SUM, w0, w1, x0, x1, x2, x3, FIRST, SECOND, THIRD)                                             \
-  LOAD(0, w0) SET(14) LOAD(0, w1) SET(15)                                                                        \
-  SPLAT(1, x0) SET(16) PRODUCT(DOT, 17, 14) FIRST PRODUCT(DOT, 18, 15) SECOND                                    \
-  SPLAT(1, x1) SET(16) PRODUCT(DOT, 19, 14) THIRD PRODUCT(DOT, 20, 15) ADD(SUM, 6, 17)                           \
-  SPLAT(1, x2) SET(16) PRODUCT(DOT, 17, 14) ADD(SUM, 7, 18) PRODUCT(DOT, 18, 15) ADD(SUM, 8, 19)                 \
-  SPLAT(1, x3) SET(16) PRODUCT(DOT, 19, 14) ADD(SUM, 9, 20) PRODUCT(DOT, 20, 15) ADD(SUM, 10, 17)
-#define LAST(SUM) ADD(SUM, 11, 18), ADD(SUM, 12, 19), ADD(SUM, 13, 20)
-#define PART_THEN(DOT, SUM, w0, w1, x0, x1, x2, x3, ...) PART(DOT, SUM, w0, w1, x0, x1, x2, x3, __VA_ARGS__)
-#define STEP(DOT, SUM, w0, w1, w2, w3)                                                                           \
-  PART_THEN(DOT, SUM, w0, w1, 0, 4, 8, 12, LAST(SUM)) PART_THEN(DOT, SUM, w2, w3, 16, 20, 24, 28, LAST(SUM)) ADVANCE(1, 32)
-#define FOUR_STEPS(DOT, SUM, FIRST)                                                                              \
-  FIRST                                                                                                          \
-  STEP(DOT, SUM, 64, 80, 96, 112) STEP(DOT, SUM, 128, 144, 160, 176) STEP(DOT, SUM, 192, 208, 224, 240)
-#define FIRST_STEP(DOT, SUM)                                                                                     \
-  PART(DOT, SUM, 0, 16, 0, 4, 8, 12, , , ) PART_THEN(DOT, SUM, 32, 48, 16, 20, 24, 28, LAST(SUM)) ADVANCE(1, 32)
-#define START(at, a, b) SPLAT(4, at) SET(a) SPLAT(4, at) SET(b)
+#define WORD(DOT, SUM, at, sum, WAITING) SPLAT(1, at) SET(18) PRODUCT(DOT, 19, 16) WAITING PRODUCT(DOT, 20, 17) ADD(SUM, sum, 19)
+#define FIRST_PART(DOT, SUM, ...)                                                                                \
+  LOAD(0, 0) SET(16) LOAD(0, 16) SET(17)                                                                         \
+  WORD(DOT, SUM, 0, 6, __VA_ARGS__) WORD(DOT, SUM, 4, 8, ADD(SUM, 7, 20)) WORD(DOT, SUM, 8, 10, ADD(SUM, 9, 20)) \
+  WORD(DOT, SUM, 12, 12, ADD(SUM, 11, 20)) WORD(DOT, SUM, 16, 14, ADD(SUM, 13, 20)) ADVANCE(0, 32) ADVANCE(1, 20)
+#define PART(DOT, SUM) FIRST_PART(DOT, SUM, ADD(SUM, 15, 20))
+#define EIGHT_PARTS(DOT, SUM, FIRST)                                                                             \
+  FIRST PART(DOT, SUM) PART(DOT, SUM) PART(DOT, SUM) PART(DOT, SUM) PART(DOT, SUM) PART(DOT, SUM) PART(DOT, SUM)
+#define START(at, a, b) SPLAT(4, at) "local.tee " #a "\n" SET(b)
 #define FINISH(WIDEN, sum, factor, at)                                                                           \
-  GET(5) GET(sum) WIDEN "f32x4.convert_i32x4_s\n" GET(16) GET(factor) "f32x4.mul\n" MULTIPLY_ADD(LOAD(5, at)) STORE(at)
+  GET(5) GET(sum) WIDEN "f32x4.convert_i32x4_s\n" GET(18) GET(factor) "f32x4.mul\n" MULTIPLY_ADD(LOAD(5, at)) STORE(at)
 #define FINISH_ROW(WIDEN, row, a, b, at_a, at_b)                                                                 \
-  SPLAT(3, row) SET(16) FINISH(WIDEN, a, 14, at_a) FINISH(WIDEN, b, 15, at_b)
-#define FOUR_ROWS(name, STEPS, SUM, WIDEN, f0, f1, bytes)                                                        \
+  SPLAT(3, row) SET(18) FINISH(WIDEN, a, 16, at_a) FINISH(WIDEN, b, 17, at_b)
+#define FIVE_ROWS(name, PARTS, SUM, WIDEN)                                                                       \
   FUNCTION(name, "i32, i32, i32, i32, i32, i32", "v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128") \
-  "loop\n" START(0, 6, 7) START(4, 8, 9) START(8, 10, 11) START(12, 12, 13) STEPS                                         \
-  ADD(SUM, 11, 18) ADD(SUM, 12, 19) ADD(SUM, 13, 20)                                                             \
-  LOAD(0, f0) SET(14) LOAD(0, f1) SET(15)                                                                        \
-  FINISH_ROW(WIDEN, 0, 6, 7, 0, 16) FINISH_ROW(WIDEN, 4, 8, 9, 32, 48)                                           \
-  FINISH_ROW(WIDEN, 8, 10, 11, 64, 80) FINISH_ROW(WIDEN, 12, 12, 13, 96, 112)                                    \
-  ADVANCE(0, bytes) ADVANCE(3, 16) ADVANCE(4, 16) AGAIN "end_function\n"
-#define EIGHT_STEPS(DOT, SUM)                                                                                    \
-  FOUR_STEPS(DOT, SUM, FIRST_STEP(DOT, SUM))                                                                     \
-  STEP(DOT, SUM, 256, 272, 288, 304) STEP(DOT, SUM, 320, 336, 352, 368) STEP(DOT, SUM, 384, 400, 416, 432)       \
-  STEP(DOT, SUM, 448, 464, 480, 496)
+  "loop\n" START(0, 6, 7) START(4, 8, 9) START(8, 10, 11) START(12, 12, 13) START(16, 14, 15) PARTS ADD(SUM, 15, 20) \
+  LOAD(0, 0) SET(16) LOAD(0, 16) SET(17)                                                                         \
+  FINISH_ROW(WIDEN, 0, 6, 7, 0, 16) FINISH_ROW(WIDEN, 4, 8, 9, 32, 48) FINISH_ROW(WIDEN, 8, 10, 11, 64, 80)      \
+  FINISH_ROW(WIDEN, 12, 12, 13, 96, 112) FINISH_ROW(WIDEN, 16, 14, 15, 128, 144)                                 \
+  ADVANCE(0, 32) ADVANCE(3, 20) ADVANCE(4, 20) AGAIN "end_function\n"
 
 // ---- One row by a panel. Parameters: 0 weights and 5 their scales, of panels; 1 words [groups][steps][2 or 4]; 2 groups; 3 the row's
 // scales and 4 what its sums start with [groups]; 6 sixteen sums of floats, which begin at zero; 7 the masks below. Locals: 8 to 11 sums of
@@ -108,19 +96,21 @@
   ADVANCE(0, bytes) ADVANCE(3, 4) ADVANCE(4, 4) ADVANCE(5, 32)                                                   \
   AGAIN ROW_OUT(12, 0) ROW_OUT(13, 16) ROW_OUT(14, 32) ROW_OUT(15, 48) "end_function\n"
 
-asm(FOUR_ROWS("openelm_four_rows_pairs", EIGHT_STEPS(PAIRS, ADD_PAIRS), ADD_PAIRS, NO_WIDENING, 512, 528, 544)
+asm(FIVE_ROWS("openelm_five_rows_pairs",
+              EIGHT_PARTS(PAIRS, ADD_PAIRS, FIRST_PART(PAIRS, ADD_PAIRS, )) EIGHT_PARTS(PAIRS, ADD_PAIRS, PART(PAIRS, ADD_PAIRS)),
+              ADD_PAIRS, NO_WIDENING)
     ONE_ROW("openelm_row_q8", EIGHT_LINES(ROW_PAIRS_STEP), NO_WIDENING, 512));
 #if defined(__wasm_relaxed_simd__)
-asm(FOUR_ROWS("openelm_four_rows_nibbles", FOUR_STEPS(NIBBLES, ADD_NIBBLES, FIRST_STEP(NIBBLES, ADD_NIBBLES)), ADD_NIBBLES,
-              WIDEN_NIBBLES, 256, 272, 288)
+asm(FIVE_ROWS("openelm_five_rows_nibbles", EIGHT_PARTS(NIBBLES, ADD_NIBBLES, FIRST_PART(NIBBLES, ADD_NIBBLES, )), ADD_NIBBLES,
+              WIDEN_NIBBLES)
     ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_NIBBLES_STEP), WIDEN_NIBBLES, 256));
 #else
 asm(ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_WORDS_STEP), NO_WIDENING, 256));
 #endif
 
 extern "C" {
-typedef void FourRows(const uint8_t* weights, const int32_t* words, int groups, const float* scales, const int32_t* starts, float* sums);
-FourRows openelm_four_rows_pairs, openelm_four_rows_nibbles;
+typedef void FiveRows(const uint8_t* weights, const int32_t* words, int groups, const float* scales, const int32_t* starts, float* sums);
+FiveRows openelm_five_rows_pairs, openelm_five_rows_nibbles;
 typedef void OneRow(const uint8_t* weights, const int32_t* words, int groups, const float* scales, const int32_t* starts,
                     const uint16_t* weight_scales, float* sums, const void* masks);
 OneRow openelm_row_q8, openelm_row_q4;

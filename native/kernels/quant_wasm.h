@@ -73,7 +73,7 @@ static void one_row(const QuantTile& z, int b) {
 constexpr int64_t kManyRows = 8;     // from here on weights are widened first, for all rows
 constexpr int kWidenedGroups = 40;   // at once: they stay in the first cache while all rows pass
 
-// Groups of the vectors `at`, `at` + 1 of a panel, as openelm_four_rows takes them.
+// Groups of the vectors `at`, `at` + 1 of a panel, as openelm_five_rows takes them.
 template <DType T>
 static void widen(const QuantTile& z, int64_t group, int64_t count, int at, uint8_t* out) {
   for (int64_t g = group; g < group + count; g++) {
@@ -89,32 +89,38 @@ static void widen(const QuantTile& z, int64_t group, int64_t count, int at, uint
   }
 }
 
+// A tile's sums by halves of a panel. They go while the next tile is made: lines of the output come from far.
+INLINE void store_tile(const TileOut& out, int64_t row, const float* sums) {
+  for (int64_t r = 0; r < kRows; r++, sums += 2 * W)
+    UNROLL
+    for (int i = 0; i < kPanel; i += W) {
+      const int64_t to = (row + r) * out.stride + i;
+      vf v = load(sums + i / (2 * W) * (kRows * 2 * W) + i % (2 * W));
+      if (out.residual) v += load(out.residual + to);
+      store(out.c + to, v);
+    }
+}
+
 // Whole tiles of `rows` rows by a whole panel. Returns how many rows that is.
 template <DType T>
 static int64_t many_rows(QuantTile z, int64_t words, int64_t rows) {
   constexpr bool nibbles = products<T>() == Products::nibbles;
   constexpr int kBytes = nibbles ? 288 : 544;
-  constexpr int64_t kTiles = 128;
+  constexpr int64_t kTiles = 64;
   alignas(64) uint8_t weights[kWidenedGroups * kBytes];
-  alignas(64) float sums[kTiles][kRows][2 * W];
-  const int64_t tiles = smaller(rows / kRows, kTiles);
+  alignas(64) float sums[kTiles][NV / 2][kRows][2 * W];
+  const int64_t tiles = smaller(rows / kRows, kTiles), together = up(z.groups, up(z.groups, kWidenedGroups));
+  memset(sums, 0, (size_t)tiles * sizeof sums[0]);
   for (int at = 0; at < NV; at += 2) {
-    memset(sums, 0, (size_t)tiles * sizeof sums[0]);
-    for (int64_t g = 0; g < z.groups; g += kWidenedGroups) {
-      const int64_t count = smaller(kWidenedGroups, z.groups - g);
+    for (int64_t g = 0; g < z.groups; g += together) {
+      const int64_t count = smaller(together, z.groups - g);
       widen<T>(z, g, count, at, weights);
       for (int64_t t = 0; t < tiles; t++) {
         const int64_t from = (t * z.groups + g) * kRows;
-        (nibbles ? openelm_four_rows_nibbles : openelm_four_rows_pairs)(weights, z.codes + from * words, (int)count, z.scales + from, z.sums + from, sums[t][0]);
+        (nibbles ? openelm_five_rows_nibbles : openelm_five_rows_pairs)(weights, z.codes + from * words, (int)count, z.scales + from, z.sums + from, sums[t][at / 2][0]);
+        if (at + 2 == NV && g + count == z.groups) store_tile(z.out, t * kRows, sums[t][0][0]);
       }
     }
-    for (int64_t r = 0; r < tiles * kRows; r++)
-      for (int j = 0; j < 2; j++) {
-        vf v = load(sums[r / kRows][r % kRows] + j * W);
-        const int64_t to = r * z.out.stride + (at + j) * W;
-        if (z.out.residual) v += load(z.out.residual + to);
-        store(z.out.c + to, v);
-      }
   }
   return tiles * kRows;
 }
