@@ -1,8 +1,8 @@
-// The int8 tiles of WebAssembly where its engines run them on x86, as WebAssembly's own text: four rows by half a panel of widened
+// The int8 tiles of WebAssembly where its engines run them on x86, as WebAssembly's own text: five rows by half a panel of widened
 // weights, and one row by a panel as it is stored. An engine's compiler takes instructions as they come and has fifteen registers;
 // from intrinsics LLVM makes all products of a group first and half of them are spilled (31 billion multiply-adds a second
-// instead of 38 in q8). So here is the order that fits: a product is added three products later, as additions that wait
-// for a multiplier hold up the next one. The sums of floats wait in memory. Included by quant_wasm.h alone.
+// instead of 39 in q8). So here is the order that fits: ten sums, two weights, a row's word and two products, one of which
+// is added after the next is made. The sums of floats wait in memory. Included by quant_wasm.h alone.
 #pragma once
 
 #define SET(n) "local.set " #n "\n"
@@ -59,7 +59,7 @@
 // scales and 4 what its sums start with [groups]; 6 sixteen sums of floats, which begin at zero; 7 the masks below. Locals: 8 to 11 sums of
 // integers, 12 to 15 of floats; 16 the mask of codes, 17 that of scales, 18 2^112; 19 to 22 words; 23 weights.
 // A scale that is infinite or not a number would come out as a number.
-#define ROW_START(sum) SPLAT(4, 0) SET(sum)
+#define ROW_START(a, b, c, d) SPLAT(4, 0) "local.tee " #a "\nlocal.tee " #b "\nlocal.tee " #c "\n" SET(d)
 #define CODES(shift) GET(23) "i32.const " #shift "\ni16x8.shr_u\n"
 #define ROW_PAIRS(sum, at)                                                                                       \
   GET(sum) LOAD(0, at) "local.tee 23\n" GET(16) "v128.and\n" GET(19) PAIRS ADD_PAIRS CODES(8) GET(20) PAIRS ADD_PAIRS SET(sum)
@@ -90,7 +90,7 @@
   FUNCTION(name, "i32, i32, i32, i32, i32, i32, i32, i32",                                                       \
            "v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128")     \
   LOAD(7, 0) SET(16) LOAD(7, 16) SET(17) LOAD(7, 32) SET(18) "loop\n"                                            \
-  ROW_START(8) ROW_START(9) ROW_START(10) ROW_START(11) LINES                                                    \
+  ROW_START(8, 9, 10, 11) LINES                                                    \
   SPLAT(3, 0) SET(19)                                                                                            \
   ROW_FINISH(WIDEN, 8, 12, 0) ROW_FINISH(WIDEN, 9, 13, 8) ROW_FINISH(WIDEN, 10, 14, 16) ROW_FINISH(WIDEN, 11, 15, 24) \
   ADVANCE(0, bytes) ADVANCE(3, 4) ADVANCE(4, 4) ADVANCE(5, 32)                                                   \
