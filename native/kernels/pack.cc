@@ -22,6 +22,13 @@ void to_f32(DType source, const void* src, float* out, int64_t count) {
 
 // ---- 16-bit words
 
+#if defined(__wasm_simd128__)
+INLINE void interleave(v128_t a, v128_t b, v128_t* out) {
+  out[0] = wasm_i16x8_shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  out[1] = wasm_i16x8_shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+#endif
+
 // out[k][16] = rows[lane][k]; lanes without a row (null) are 0.
 static void transpose_words(const uint16_t* const* rows, int64_t count, uint16_t* out) {
   int64_t k = 0;
@@ -56,6 +63,21 @@ static void transpose_words(const uint16_t* const* rows, int64_t count, uint16_t
       _mm256_storeu_si256((__m256i*)(out + (k + i + 8) * kPanel), _mm256_permute2x128_si256(low, high, 0x31));
     }
   }
+#elif defined(__wasm_simd128__)
+  for (; k + 8 <= count; k += 8)
+    for (int half = 0; half < kPanel; half += 8) {
+      v128_t a[8], b[8];
+      UNROLL
+      for (int i = 0; i < 8; i++) a[i] = rows[half + i] ? wasm_v128_load(rows[half + i] + k) : wasm_i64x2_const_splat(0);
+      UNROLL
+      for (int i = 0; i < 4; i++) interleave(a[i], a[i + 4], b + 2 * i);   // so that three rounds bring rows into order
+      UNROLL
+      for (int i = 0; i < 4; i++) interleave(b[i], b[i + 4], a + 2 * i);
+      UNROLL
+      for (int i = 0; i < 4; i++) interleave(a[i], a[i + 4], b + 2 * i);
+      UNROLL
+      for (int i = 0; i < 8; i++) wasm_v128_store(out + (k + i) * kPanel + half, b[i]);
+    }
 #endif
   for (; k < count; k++)
     for (int i = 0; i < kPanel; i++) out[k * kPanel + i] = rows[i] ? rows[i][k] : 0;
