@@ -24,5 +24,5 @@ if npx tsx src/app/cli.ts info --json 2>/dev/null | grep -q shader-f16; then
   npm run -s golden -- test/golden/models --backend webgpu:f16
 fi
 if swiftshader=$(.ci/software-gpu.sh swiftshader); then # subgroups of 4 and no f16, where lavapipe has 8 and f16
-  (eval "$swiftshader" && unset LD_LIBRARY_PATH && npx vitest run test/backends/webgpu-models.test.ts -t 'same ids')
+  (eval "$swiftshader" && unset LD_LIBRARY_PATH && npx vitest run test/backends/webgpu/models.test.ts -t 'same ids')
 fi

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { nativeBackend } from '../dist/backends/native.js';
-import { nodeWebgpuBackend } from '../dist/backends/webgpu-node.js';
+import { nodeWebgpuBackend } from '../dist/backends/webgpu/node.js';
 import { InputError, messageOf } from '../dist/errors.js';
 import { chooseModules, initialValues } from '../dist/model/adapter.js';
 import { loadModel } from '../dist/model/load.js';

@@ -1,8 +1,8 @@
 // Each fast kernel beside the plain one, on one product or attention of the 270M at a time: milliseconds, and on a GPU in software of all
 // its threads' CPU time, since others may want the CPU too. The least of a few runs.
 
-import type { WebgpuBackend } from '../src/backends/webgpu.js';
-import type { DeviceTraits } from '../src/backends/webgpu-dispatch.js';
+import type { WebgpuBackend } from '../src/backends/webgpu/backend.js';
+import type { DeviceTraits } from '../src/backends/webgpu/dispatch.js';
 import type { StoredTensor } from '../src/io/bytes.js';
 import type { Precision } from '../src/model/parameters.js';
 import { Ops } from '../src/tensor/ops.js';

@@ -2,10 +2,10 @@
 // measured in the same run, and beside the plain kernels. `alone`: the products of a token one after another, without what comes
 // between them. Needs the package `webgpu`; a software GPU is told apart and gets less work.
 import { parseArgs } from 'node:util';
-import type { WebgpuBackend } from '../src/backends/webgpu.js';
-import type { DeviceTraits } from '../src/backends/webgpu-dispatch.js';
-import { WebgpuExecutable } from '../src/backends/webgpu-executable.js';
-import { findGpu, nodeWebgpuBackend } from '../src/backends/webgpu-node.js';
+import type { WebgpuBackend } from '../src/backends/webgpu/backend.js';
+import type { DeviceTraits } from '../src/backends/webgpu/dispatch.js';
+import { WebgpuExecutable } from '../src/backends/webgpu/executable.js';
+import { findGpu, nodeWebgpuBackend } from '../src/backends/webgpu/node.js';
 import { messageOf } from '../src/errors.js';
 import { ggufTensor } from '../src/formats/gguf.js';
 import { maxStepRows, Stepper } from '../src/infer/step.js';

@@ -4,8 +4,8 @@
 import { nativeBackend } from './backends/native.js';
 import { referenceBackend } from './backends/reference.js';
 import { nodeWasmBackend } from './backends/wasm-node.js';
-import type { Arithmetic } from './backends/webgpu.js';
-import type { GpuChoice } from './backends/webgpu-node.js';
+import type { Arithmetic } from './backends/webgpu/backend.js';
+import type { GpuChoice } from './backends/webgpu/node.js';
 import { InputError, messageOf, shown } from './errors.js';
 import { oneOf, type Rule } from './options.js';
 import type { Backend } from './tensor/backend.js';
@@ -72,7 +72,7 @@ export async function openBackend(
   if (choice === 'reference') return { backend: referenceBackend(), reason: 'it was asked for' };
   if (choice === 'wasm') return { backend: nodeWasmBackend(options), reason: 'it was asked for' };
   if (choice === 'webgpu') {
-    const { nodeWebgpuBackend } = await import('./backends/webgpu-node.js');
+    const { nodeWebgpuBackend } = await import('./backends/webgpu/node.js');
     return { backend: await nodeWebgpuBackend(options), reason: 'it was asked for' };
   }
   const found = choice === 'auto' && weightBytes >= gpuPays ? await gpuWherePays(options, weightBytes) : {};
@@ -94,7 +94,7 @@ function openCpu(choice: 'auto' | 'native', options: BackendOptions): ChosenBack
 
 /** The GPU, where it is sure to be faster than the CPU; or what there is to say of it. */
 async function gpuWherePays(options: BackendOptions, weightBytes: number): Promise<ChosenBackend | { notice?: string }> {
-  const { dawnPlace, findGpu, nodeWebgpuBackend, whyNotHere } = await import('./backends/webgpu-node.js');
+  const { dawnPlace, findGpu, nodeWebgpuBackend, whyNotHere } = await import('./backends/webgpu/node.js');
   if (whyNotHere() !== undefined || dawnPlace() === undefined) return {};
   try {
     const { adapter, software } = await findGpu(options.gpu);

@@ -77,7 +77,7 @@ const allowed: Record<string, readonly string[]> = {
 };
 
 /** Files and rooms that may use the platform. */
-const platform = /^(io\/node\/|app\/|backends\/(native|wasm-node|webgpu-node))/;
+const platform = /^(io\/node\/|app\/|backends\/(native|wasm-node|webgpu\/node))/;
 
 function filesUnder(folder: string, pattern: RegExp): string[] {
   return readdirSync(folder).flatMap((name) => {
@@ -130,7 +130,7 @@ describe('architecture', () => {
     const outside = Object.values(metafile.outputs).flatMap(({ imports }) => imports.filter((item) => item.external));
     expect(outside).toEqual([]);
     const inputs = Object.keys(metafile.inputs);
-    expect(inputs.filter((name) => /src\/(io\/node|app|server)\/|native\.ts|wasm-node|webgpu-node/.test(name))).toEqual([]);
+    expect(inputs.filter((name) => /src\/(io\/node|app|server)\/|native\.ts|wasm-node|webgpu\/node/.test(name))).toEqual([]);
     const sizes = new Map(outputFiles.map(({ path, contents }) => [basename(path), gzipSync(contents).length]));
     const loaded = (entry: string): number => {
       const output = Object.entries(metafile.outputs).find(([name]) => basename(name) === entry)![1];

@@ -1,12 +1,12 @@
-// Gathers src/backends/shaders/*.wgsl into one module that every bundler takes, without comments and indentation; a line
+// Gathers src/backends/webgpu/shaders/*.wgsl into one module that every bundler takes, without comments and indentation; a line
 // `// include NAME` is replaced by shaders/include/NAME.wgsl. Run by `npm run generate`; a test checks that the committed module is
 // current. Nothing is compiled here.
 
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const folder = fileURLToPath(new URL('../src/backends/shaders/', import.meta.url));
-export const modulePath = fileURLToPath(new URL('../src/backends/webgpu-wgsl.ts', import.meta.url));
+const folder = fileURLToPath(new URL('../src/backends/webgpu/shaders/', import.meta.url));
+export const modulePath = fileURLToPath(new URL('../src/backends/webgpu/wgsl.ts', import.meta.url));
 
 export function shaderModule(): string {
   const names = readdirSync(folder).filter((name) => name.endsWith('.wgsl'));

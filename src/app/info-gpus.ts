@@ -1,7 +1,7 @@
 // The GPUs of `openelm info`: which WebGPU sees through the package `webgpu`, and what limits and features they have.
 
 import { readFile } from 'node:fs/promises';
-import { dawnPlace, listGpus, type NodeGpu } from '../backends/webgpu-node.js';
+import { dawnPlace, listGpus, type NodeGpu } from '../backends/webgpu/node.js';
 import { messageOf } from '../errors.js';
 
 /** In `info --json`. */

@@ -3,8 +3,8 @@
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { arithmetics, type BackendChoice, backendNames } from '../backend-choice.js';
-import type { Arithmetic } from '../backends/webgpu.js';
-import type { GpuChoice } from '../backends/webgpu-node.js';
+import type { Arithmetic } from '../backends/webgpu/backend.js';
+import type { GpuChoice } from '../backends/webgpu/node.js';
 import type { ConstraintOptions } from '../infer/constraint.js';
 import { mostDrafts } from '../infer/drafts.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';

@@ -6,7 +6,7 @@ import type { StoredTensor } from '../io/bytes.js';
 import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
 import { Ops } from '../tensor/ops.js';
 
-export { webgpuBackend } from '../backends/webgpu.js';
+export { webgpuBackend } from '../backends/webgpu/backend.js';
 
 /** Products in a step, about those of 16 layers. */
 const products = 64;

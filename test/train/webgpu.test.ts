@@ -4,7 +4,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { nativeBackend } from '../../src/backends/native.js';
 import { referenceBackend } from '../../src/backends/reference.js';
-import { nodeWebgpuBackend } from '../../src/backends/webgpu-node.js';
+import { nodeWebgpuBackend } from '../../src/backends/webgpu/node.js';
 import { type AdapterRule, chooseModules, initialValues } from '../../src/model/adapter.js';
 import { parameterValues } from '../../src/model/initialize.js';
 import { loadModel } from '../../src/model/load.js';

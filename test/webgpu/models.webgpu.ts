@@ -1,8 +1,8 @@
 // The embedded model by the kernels of real GPUs, on whatever GPU there is: greedy ids equal to the CPU's. Software takes half a minute
-// to compile them, so it is not part of `npm test`, where it runs the plain ones (test/backends/webgpu-models.test.ts).
+// to compile them, so it is not part of `npm test`, where it runs the plain ones (test/backends/webgpu/models.test.ts).
 
 import { describe, expect, it } from 'vitest';
-import { nodeWebgpuBackend } from '../../src/backends/webgpu-node.js';
+import { nodeWebgpuBackend } from '../../src/backends/webgpu/node.js';
 import { load } from '../../src/index.js';
 import type { Backend } from '../../src/tensor/backend.js';
 
