@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kWidth = 32;        // columns of a block
 constexpr int64_t kRound = 2048;      // k in a round, at most
 constexpr int64_t kSlice = 32;        // k that are packed together
-constexpr int64_t kTurning = 24;      // chunks that turn blocks of b, at most: each has its place in the scratch
+constexpr int64_t kPlaces = 24;       // for blocks of b in the scratch: chunks, at most
 constexpr int64_t kMostRows = 528;    // of a group at two levels, twice as many at one: a chunk's part of the result is in the second cache
 constexpr int64_t kLeastRows = 384, kLeastDepth = 512;
 constexpr int64_t kTwoLevelRows = 448, kTwoLevelDepth = 768;
@@ -146,12 +146,12 @@ int64_t rounds_of(const Product& p) { return up(p.k, kRound); }
 // Blocks of b lie apart so that they do not meet in the first cache.
 INLINE int64_t block_step(int64_t depth) { return depth * kWidth + kSlack; }
 
-// A group of rows, how it is cut, and the scratch: of each row 1 / its scale, the packed sums [products][tiles], and of each chunk
-// that turns them b's blocks. Sizes in floats; depth is that of a block, at most.
+// A group of rows, how it is cut, and the scratch: of each row 1 / its scale, which places are taken, the packed sums
+// [products][tiles], and places for b's blocks. Sizes in floats; depth is that of a block, at most.
 struct Cut {
   const Step* steps;
   int products;
-  int64_t grid, rows, height, tiles, depth, sums, turned, turned_size, chunks, chunk_groups;
+  int64_t grid, rows, height, tiles, depth, taken, sums, places, place_size, chunks, chunk_groups;
 };
 Cut cut_of(const Product& p, int64_t rows, bool two) {
   Cut z;
@@ -162,11 +162,12 @@ Cut cut_of(const Product& p, int64_t rows, bool two) {
   z.height = up(rows, z.grid);
   z.tiles = up(z.height, kProductRows);
   z.depth = up(p.k / (z.grid * kPanel), rounds_of(p)) * kPanel;
-  z.sums = up(z.grid * z.tiles * kProductRows, kPanel) * kPanel;
-  z.turned = z.sums + z.products * z.tiles * tile_step(z.depth);
-  z.turned_size = z.grid * z.grid * block_step(z.depth);
+  z.taken = up(z.grid * z.tiles * kProductRows, kPanel) * kPanel;
+  z.sums = z.taken + kPanel;
+  z.places = z.sums + z.products * z.tiles * tile_step(z.depth);
+  z.place_size = z.grid * z.grid * block_step(z.depth);
   const int64_t wide = p.columns / (z.grid * kWidth);
-  z.chunk_groups = up(wide, kTurning);
+  z.chunk_groups = up(wide, kPlaces);
   z.chunks = up(wide, z.chunk_groups);
   return z;
 }
@@ -178,6 +179,16 @@ Range round_of(const Product& p, const Cut& z, int64_t round) {
   const Range units = part(p.k / unit, round, rounds_of(p));
   return {units.begin * unit, units.end * unit};
 }
+
+// A place for a chunk while it runs: the first that is free, so that few threads stay in few, which are still in the cache.
+int take_place(uint32_t* taken) {
+  uint32_t seen = __atomic_load_n(taken, __ATOMIC_RELAXED);
+  for (;;) {
+    const int place = __builtin_ctz(~seen);
+    if (__atomic_compare_exchange_n(taken, &seen, seen | 1u << place, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return place;
+  }
+}
+void leave_place(uint32_t* taken, int place) { __atomic_fetch_and(taken, ~(1u << place), __ATOMIC_RELEASE); }
 
 // A power of two that takes `x` to about 1, by the bits of its inverse.
 INLINE float scale_of(uint32_t inverse) { return float_of((254u << 23) - inverse); }
@@ -232,6 +243,7 @@ void pack_tile(const Product& p, const Cut& z, Range k, int64_t tile, float* scr
       scratch[(row * z.tiles + tile) * kProductRows + i] = float_of(inverse);
     }
   }
+  if (tile == 0) *(uint32_t*)(scratch + z.taken) = 0;
   float* sums = scratch + z.sums + tile * step;
   for (int64_t i = 0; i < depth; i += kSlice) {
     const int64_t count = smaller(kSlice, depth - i);
@@ -380,7 +392,7 @@ void multiply(const Product& p, const Cut& z, Range k, bool first, int64_t colum
 size_t scratch_of(const Product& p) {
   const Cut one = cut_of(p, smaller(p.rows, 2 * kMostRows), false);
   const Cut two = may_nest(p) ? cut_of(p, smaller(p.rows, kMostRows), true) : one;
-  return (size_t)larger(one.turned + one.chunks * one.turned_size, two.turned + two.chunks * two.turned_size) * sizeof(float);
+  return (size_t)larger(one.places + one.chunks * one.place_size, two.places + two.chunks * two.place_size) * sizeof(float);
 }
 
 // Fewer rows may make more groups, but no more than these.
@@ -408,8 +420,11 @@ int run_of(Product p, const Record& r, int stage, int chunk) {
     return kOk;
   }
   const int64_t wide = z.grid * kWidth;
+  uint32_t* taken = (uint32_t*)(scratch + z.taken);
+  const int place = take_place(taken);
   for (int64_t i = chunk * z.chunk_groups; i < smaller((chunk + 1) * z.chunk_groups, p.columns / wide); i++)
-    multiply(p, z, k, round == 0, i * wide, scratch, scratch + z.turned + chunk * z.turned_size);
+    multiply(p, z, k, round == 0, i * wide, scratch, scratch + z.places + place * z.place_size);
+  leave_place(taken, place);
   return kOk;
 }
 
