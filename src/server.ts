@@ -1,10 +1,11 @@
 // `openelm/server`: a server of models without a socket. It joins the handler (server/) with opening models (open.ts); sockets,
 // signals and the page's files are the command line's (app/serve.ts).
 
+import { openAdapter } from './adapters.js';
 import { openChatTemplate, openCheckpoint } from './checkpoint.js';
 import { type LoadOptions, load, type Model } from './index.js';
 import { defaultChatModel, defaultModel } from './locate.js';
-import { countParameters, type ModelConfig } from './model/config.js';
+import { checkContext, countParameters, type ModelConfig } from './model/config.js';
 import { checkWeights, kvBytesPerToken, memoryBytes } from './model/parameters.js';
 import { createHandler, type Handler, type HandlerOptions } from './server/handler.js';
 import type { ModelDetails, ModelSource } from './server/models.js';
@@ -56,6 +57,8 @@ export async function sourceOf({ model, name, ...options }: ServedModel): Promis
   const dtype = options.dtype ?? checked.dtype;
   const slots = options.slots ?? defaultServerSlots;
   const context = options.context ?? config.maxContextLength;
+  checkContext(context, config);
+  for (const directory of Object.values(options.adapters ?? {})) await openAdapter(directory, config);
   const cacheType = options.cacheType ?? (dtype === 'f32' ? 'f32' : 'f16');
   return {
     id: name ?? nameOf(checkpoint.name),

@@ -9,7 +9,8 @@ import { type LoadOptions, load, openBackend } from '../index.js';
 import { scoreInWindows } from '../infer/windows.js';
 import { writeDirectory } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
-import { kindOf } from '../io/node/paths.js';
+import { ensureWritable } from '../io/node/files.js';
+import { kindOf, parentOf } from '../io/node/paths.js';
 import { checkpointTypeOf, checkWeights } from '../model/parameters.js';
 import { bitsPerWeight } from '../quantize/allocate.js';
 import { type QuantizedMatrix, quantizeModel } from '../quantize/quantize.js';
@@ -96,6 +97,7 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
   if (options.picture) checkPictureName(options.picture);
   if (options.targetBpw !== undefined && !options.calibrate) throw new UsageError('--target-bpw needs --calibrate');
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
+  for (const place of [out, options.picture]) if (place) await ensureWritable(parentOf(place));
   const bar = progressBar(terminal.stderr);
   const counts = progressBar(terminal.stderr, { format: (count) => `${Number(count.toPrecision(3))}` });
   try {
@@ -110,16 +112,18 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
           `${options.text ? '' : ', and --text TEXT tells how much'}`,
       );
     }
+    const measure = (model: string | undefined): Promise<number | null> =>
+      options.text
+        ? perplexity(model, options.text, options.textKey, (done, total) => counts.update('measuring', done, total))
+        : Promise.resolve(null);
+    const before = await measure(name); // first: a text that is none is told before the long work
+    counts.finish();
     const made = await interruptible(terminal, (signal) => {
       const onProgress = (what: string, done: number, total: number): void => counts.update(what, done, total);
       return write(checkpoint, tokenizer, out, options, { signal, onProgress });
     });
     counts.finish();
-    const measure = (model: string | undefined): Promise<number | null> =>
-      options.text
-        ? perplexity(model, options.text, options.textKey, (done, total) => counts.update('measuring', done, total))
-        : Promise.resolve(null);
-    const perplexities = { before: await measure(name), after: await measure(out) };
+    const perplexities = { before, after: await measure(out) };
     counts.finish();
     const parameters = made.matrices.reduce((sum, { quantized }) => sum + quantized.codes.length, made.vectors);
     const report = { bits: (8 * made.bytes) / parameters, bytes: made.bytes, perplexities, matrices: made.matrices };

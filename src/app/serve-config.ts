@@ -13,6 +13,7 @@ export async function readConfigFile(command: Command, file: string): Promise<st
   if (!isObject(value)) throw new InputError(`${file}: expected keys and values, as in "port: 8383"`);
   let models: string[] = [];
   for (const [key, given] of Object.entries(value)) {
+    if (given === null) continue; // nothing behind it: not given
     const where = `${file}: ${key}`;
     if (key === 'models') {
       models = [given].flat().map((item) => scalar(item, where));

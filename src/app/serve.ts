@@ -73,6 +73,26 @@ function bytes(text: string): number {
   return Number(digits) * 1000 ** ' kmgt'.indexOf(unit.toLowerCase() || ' ');
 }
 
+/** As `list`: keys, none of them empty, as that would let everybody in. Not shown, as they are secret. */
+function keys(text: string, before?: readonly string[]): string[] {
+  if (text.split(',').some((key) => key.trim() === ''))
+    throw new UsageError('--api-key (OPENELM_API_KEY): a key must not be empty');
+  return list(text, before);
+}
+
+/** As `list`: what browsers call the origin of a page, or of an extension. */
+function origins(text: string, before?: readonly string[]): string[] {
+  if (!list(text).every((origin) => /^(?:\*|null|[a-z][a-z\d+.-]*:\/\/[^\s/]+)$/i.test(origin)))
+    throw new InvalidArgumentError('It must be * or origins like https://example.org, without a path.');
+  return list(text, before);
+}
+
+function bodySize(text: string): number {
+  const size = bytes(text);
+  if (size < 1024) throw new InvalidArgumentError('No request is smaller than 1024 bytes.');
+  return size;
+}
+
 function options(): readonly Option[] {
   const command = new Command()
     .option('-m, --model <model>', 'a model; the same as a word')
@@ -85,10 +105,10 @@ function options(): readonly Option[] {
     .option('--timeout <s>', 'seconds that an answer may take, waiting included', wholeNumber(1), 600)
     .option('--grace <s>', 'seconds that answers under way have at the end (Ctrl-C)', wholeNumber(0), 10)
     .option('--max-tokens <n>', 'tokens of an answer at most, whatever is asked for', wholeNumber(1))
-    .option('--max-body <size>', 'the largest body of a request', bytes, 8 << 20)
+    .option('--max-body <size>', 'the largest body of a request', bodySize, 8 << 20)
     .option('--memory <size>', 'what loaded models may take, with their caches (default: what is free)', bytes)
-    .option('--api-key <key>', 'ask for this key; may be repeated (better: OPENELM_API_KEY, which other users cannot see)', list)
-    .option('--cors <origins>', 'pages of these origins may ask from a browser; * are all (default: none)', list)
+    .option('--api-key <key>', 'ask for this key; may be repeated (better: OPENELM_API_KEY, which other users cannot see)', keys)
+    .option('--cors <origins>', 'pages of these origins may ask from a browser; * are all (default: none)', origins)
     .option('--allow-host <names>', 'other names that this server is called by (default: only those of this machine)', list)
     .option('--config <file>', 'a YAML file with these options')
     .option('--no-log', 'no line for each request')
@@ -171,7 +191,14 @@ async function openSources(terminal: Terminal, words: readonly string[], options
   try {
     for (const [i, word] of (named.length > 0 ? named : [defaultChatModel, defaultModel]).entries()) {
       const served: ServedModel = { ...shared, ...modelOf(word), ...(i === 0 ? { adapters } : {}) };
-      sources.push(await sourceOf(served));
+      const source = await sourceOf(served);
+      if (options.memory !== undefined && source.bytes > options.memory) {
+        throw new InputError(
+          `${source.id} takes ${formatBytes(source.bytes)} with its cache for ${maxConcurrent} answers at once, more than --memory, ` +
+            `${formatBytes(options.memory)}: raise it, or lower --dtype, --context or --max-concurrent`,
+        );
+      }
+      sources.push(source);
     }
   } finally {
     bar.finish();

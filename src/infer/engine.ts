@@ -5,6 +5,7 @@
 import { InputError } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
 import { type Cache, type CacheArray, copyRows, createCache, readHeads, readRows, writeRows } from '../model/cache.js';
+import { checkContext } from '../model/config.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { Backend } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
@@ -60,9 +61,7 @@ export class Engine {
     const { config } = model;
     this.context = options.context ?? config.maxContextLength;
     const count = options.slots ?? 1;
-    if (!Number.isInteger(this.context) || this.context < 2 || this.context > config.ropeMaxLength) {
-      throw new InputError(`a context of ${this.context} tokens is out of range: this model takes 2 to ${config.ropeMaxLength}`);
-    }
+    checkContext(this.context, config);
     if (!Number.isInteger(count) || count < 1 || count > maxStepRows) {
       throw new InputError(`${count} slots are out of range: 1 to ${maxStepRows}`);
     }

@@ -392,3 +392,9 @@ function resolveHeads(reader: FieldReader, count: number, modelDim: number, head
   }
   return { query, kv, scaling: { qkvMultipliers, numGqaGroups: groupsDecide ? groups : undefined } };
 }
+
+/** Throws `InputError` where a sequence of this model cannot have so many tokens. */
+export function checkContext(context: number, { ropeMaxLength }: ModelConfig): void {
+  if (Number.isInteger(context) && context >= 2 && context <= ropeMaxLength) return;
+  throw new InputError(`a context of ${context} tokens is out of range: this model takes 2 to ${ropeMaxLength}`);
+}

@@ -213,6 +213,8 @@ export class Models {
 
   private async makeRoom(source: ModelSource): Promise<void> {
     const { memory = Number.POSITIVE_INFINITY } = this.options;
+    if (source.bytes > memory)
+      throw new ApiError(503, `${source.id} takes ${source.bytes} bytes with its cache, and this server may take ${memory}`);
     const loaded = [...this.entries.values()].filter((entry) => entry.loaded).sort((a, b) => a.lastUsed - b.lastUsed);
     let taken = loaded.reduce((sum, entry) => sum + entry.source.bytes, source.bytes);
     for (const entry of loaded) {

@@ -78,7 +78,7 @@ describe('serve', () => {
 
   it('takes settings from a file, under the environment, under the command line', async () => {
     const config = join(folder, 'serve.yaml');
-    writeFileSync(config, 'models: [stories=tales-6m]\nmax-concurrent: 2\nqueue: 7\napi_key: [one, two]\nlog: false\n');
+    writeFileSync(config, 'models: [stories=tales-6m]\nmax-concurrent: 2\ntimeout:\nqueue: 7\napi_key: [one, two]\nlog: false\n');
     process.env.OPENELM_MAX_CONCURRENT = '3';
     try {
       const server = await start('--config', config);
@@ -111,6 +111,12 @@ describe('serve', () => {
     [['no/such/model/here'], 1, /no such directory or file/],
     [['--memory', 'much'], 2, /It must be a size like 4GB/],
     [['--adapter', 'nameless'], 2, /expected name=directory/],
+    [['--adapter', 'none=no/such'], 1, /no\/such: no adapter: adapter_config\.json is missing/],
+    [['--context', '999999'], 1, /a context of 999999 tokens is out of range: this model takes 2 to \d+/],
+    [['--memory', '1kB'], 1, /tales-6m-instruct takes .* with its cache for 8 answers at once, more than --memory, 1\.0 kB/],
+    [['--api-key', ''], 2, /^openelm: --api-key \(OPENELM_API_KEY\): a key must not be empty/],
+    [['--cors', 'https://a.b/'], 2, /It must be \* or origins like https:\/\/example\.org, without a path/],
+    [['--max-body', '0'], 2, /No request is smaller than 1024 bytes/],
   ])('refuses %j', async (argv, code, message) => {
     const outcome = await run(['serve', '--port', '0', ...argv]);
     expect(outcome.code).toBe(code);

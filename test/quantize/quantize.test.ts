@@ -1,7 +1,7 @@
 // Quantization: what search, compensation and a budget of bits do to small matrices, and a small model from weights to a folder that
 // runs. What it does to the embedded model's perplexity is docs/quantization.md.
 
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -139,5 +139,7 @@ describe('a model', () => {
     expect(await refused('--out', `${out}2`, '--target-bpw', '4.5')).toMatch(/--target-bpw needs --calibrate/);
     expect(await refused('--out', `${out}2`, '--calibrate', 'x.txt')).toMatch(/no tokenizer/);
     expect(await refused('--out', `${out}2`, '--bits', '7')).toMatch(/It must be one of 8, 6, 5, 4, 3/);
+    expect(await refused('--out', `${out}3`, '--picture', `${out}/config.json/x.svg`)).toMatch(/config\.json: cannot write it/);
+    expect(existsSync(`${out}3`)).toBe(false);
   });
 });
