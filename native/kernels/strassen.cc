@@ -151,7 +151,7 @@ INLINE int64_t block_step(int64_t depth) { return depth * kWidth + kSlack; }
 struct Cut {
   const Step* steps;
   int products;
-  int64_t grid, rows, height, tiles, depth, taken, sums, places, place_size, chunks, chunk_groups;
+  int64_t grid, rows, height, tiles, depth, taken, sums, places, place_size, chunks;
 };
 Cut cut_of(const Product& p, int64_t rows, bool two) {
   Cut z;
@@ -166,9 +166,7 @@ Cut cut_of(const Product& p, int64_t rows, bool two) {
   z.sums = z.taken + kPanel;
   z.places = z.sums + z.products * z.tiles * tile_step(z.depth);
   z.place_size = z.grid * z.grid * block_step(z.depth);
-  const int64_t wide = p.columns / (z.grid * kWidth);
-  z.chunk_groups = up(wide, kPlaces);
-  z.chunks = up(wide, z.chunk_groups);
+  z.chunks = smaller(p.columns / (z.grid * kWidth), kPlaces);
   return z;
 }
 
@@ -205,9 +203,9 @@ struct Scaled {
   float element(const float* p, int64_t row) const { return *p * scales[row]; }
 };
 
-// out = a sum of blocks that lie `apart`, for whole vectors.
+// out = a sum of blocks that lie `apart`, for whole vectors. What is written next is fetched, `ahead` of out.
 template <int N>
-NOINLINE void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int64_t apart, int64_t count, float* out) {
+NOINLINE void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int64_t apart, int64_t count, float* out, int64_t ahead) {
   const float* from[N];
   vf signs[N];
   UNROLL
@@ -216,16 +214,17 @@ NOINLINE void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int6
     signs[t] = splat((float)sum.terms[t].sign);
   }
   for (int64_t i = 0; i < count; i += W) {
+    __builtin_prefetch(out + ahead + i, 1);
     vf v = load(from[0] + i) * signs[0];
     UNROLL
     for (int t = 1; t < N; t++) v = fma(load(from[t] + i), signs[t], v);
     store(out + i, v);
   }
 }
-void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int64_t apart, int64_t count, float* out) {
-  if (sum.count == 1) add_blocks<1>(sum, grid, blocks, apart, count, out);
-  else if (sum.count == 2) add_blocks<2>(sum, grid, blocks, apart, count, out);
-  else add_blocks<4>(sum, grid, blocks, apart, count, out);
+void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int64_t apart, int64_t count, float* out, int64_t ahead = 0) {
+  if (sum.count == 1) add_blocks<1>(sum, grid, blocks, apart, count, out, ahead);
+  else if (sum.count == 2) add_blocks<2>(sum, grid, blocks, apart, count, out, ahead);
+  else add_blocks<4>(sum, grid, blocks, apart, count, out, ahead);
 }
 
 // A tile of the rows of all sums.
@@ -254,7 +253,7 @@ void pack_tile(const Product& p, const Cut& z, Range k, int64_t tile, float* scr
     }
     change_blocks<BaseA>(z.grid, blocks, kBlock, count * kProductRows);
     for (int s = 0; s < z.products; s++)
-      add_blocks(z.steps[s].a, z.grid, blocks, kBlock, count * kProductRows, sums + s * z.tiles * step + i * kProductRows);
+      add_blocks(z.steps[s].a, z.grid, blocks, kBlock, count * kProductRows, sums + s * z.tiles * step + i * kProductRows, z.tiles * step);
   }
 }
 
@@ -420,9 +419,10 @@ int run_of(Product p, const Record& r, int stage, int chunk) {
     return kOk;
   }
   const int64_t wide = z.grid * kWidth;
+  const Range columns = part(p.columns / wide, chunk, z.chunks);
   uint32_t* taken = (uint32_t*)(scratch + z.taken);
   const int place = take_place(taken);
-  for (int64_t i = chunk * z.chunk_groups; i < smaller((chunk + 1) * z.chunk_groups, p.columns / wide); i++)
+  for (int64_t i = columns.begin; i < columns.end; i++)
     multiply(p, z, k, round == 0, i * wide, scratch, scratch + z.places + place * z.place_size);
   leave_place(taken, place);
   return kOk;
