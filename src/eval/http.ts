@@ -263,7 +263,7 @@ async function post(
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof InputError) throw error;
-      if (last) throw new InputError(`${url}: ${whyUnreachable(error, timeout)}`);
+      if (last || isLasting(error)) throw new InputError(`${url}: ${whyUnreachable(error, timeout)}`);
     }
     await pause(delay, signal);
   }
@@ -286,6 +286,15 @@ async function textOf({ body }: Response, url: string): Promise<string> {
     }
     text += decoder.decode(value, { stream: true });
   }
+}
+
+/** Whether trying again can change nothing: no such host, a port that no HTTP client asks, a certificate or protocol that is not right. */
+function isLasting(error: unknown): boolean {
+  const { code = '', message = '' } = (error instanceof Error ? (error.cause ?? error) : {}) as {
+    code?: string;
+    message?: string;
+  };
+  return code === 'ENOTFOUND' || message === 'bad port' || /CERT|SSL|EPROTO/.test(code);
 }
 
 function whyUnreachable(error: unknown, timeout: number): string {

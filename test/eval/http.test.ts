@@ -216,6 +216,8 @@ describe('HTTP scorer', () => {
     );
     expect(await saying(refusing(422, '{"detail":"no echo here"}'))).toBe(`1: ${at}: the server answers 422: no echo here`);
     expect(await saying(refusing(401, ''))).toBe(`1: ${at}: the server answers 401: Unauthorized`);
+    const unreachable = open('http://127.0.0.1:1', { retryDelay: 60_000 });
+    await expect(one(unreachable)).rejects.toThrow('/v1/completions: cannot be reached (bad port): is the server running there?');
     expect(await saying(refusing(500, 'oh'))).toBe(`3: ${at}: the server answers 500: oh`);
     expect(await saying(() => undefined, { timeout: 100, retries: 0 })).toBe(`1: ${at}: no answer within 0.1 s`);
     expect(await saying(refusing(200, '<html>'))).toBe(`1: ${at}: the answer is not JSON: "<html>"`);
