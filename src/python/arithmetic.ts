@@ -127,8 +127,9 @@ function multiply(a: Value, b: Value): Value {
     }
     const items = Array.isArray(sequence) ? sequence : sequence instanceof Tuple ? sequence.items : undefined;
     if (items) {
-      spend(4 * items.length * times);
-      const list = Array.from({ length: items.length === 0 ? 0 : times }, () => items).flat();
+      spend(8 * items.length * times);
+      const list: Value[] = [];
+      if (items.length > 0) for (let round = 0; round < times; round++) for (const item of items) list.push(item);
       return Array.isArray(sequence) ? list : new Tuple(list);
     }
   }
