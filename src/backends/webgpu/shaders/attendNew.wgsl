@@ -104,6 +104,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let share = share_of(here, 0, group.x % splits);
   let has_new = select(share.split == 0, place >= share.begin && place < share.end, place != nowhere);
   if (share.begin < share.end || has_new) {
+    ask_for_heads(kv_head, local);
     multiply_heads(select(1u, 3u, has_new), head, kv_head, local);
     make_heads(kv_head, has_new && head % sharing == 0, local);
   }

@@ -32,6 +32,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     }
   }
   if (makes) {
+    ask_for_heads(kv_head, local);
     make_heads(kv_head, split == 0, local);
   }
   let here = workgroupUniformLoad(&sequence);

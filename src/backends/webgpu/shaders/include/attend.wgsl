@@ -27,31 +27,37 @@ const is_new = 0x80000000u;
 const nowhere = 0xffffffffu;
 var<private> new_head = nowhere;
 
-// Makes queries, key and value of row 0 and kv head `kv_head` of what `new_quad` gives, [queries, key, value]; `stores`: writes the latter two into the cache. All that it reads is
-// asked for before the first barrier.
-fn make_heads(kv_head: u32, stores: bool, local: u32) {
+var<private> norms: array<vec4f, made_each>;
+var<private> cosine: vec4f;
+var<private> sine: vec4f;
+
+// Asks for what row 0 is made with besides its product, and finds the new head.
+fn ask_for_heads(kv_head: u32, local: u32) {
   let position = u32(positions[p.positions_at]);
   let kv_row = u32(kvRows[p.kvRows_at]);
-  var norms: array<vec4f, made_each>;
   for (var i = 0u; i < made_each; i++) {
-    let at = local + i * size;
-    let h = at / quads;
-    if (at < made) {
-      let v = new_quad(kv_head, h, at % quads);
-      norms[i] = select(keyNorm[p.keyNorm_at + at % quads], queryNorm[p.queryNorm_at + at % quads], h < queries);
-      heads_made[at] = v;
-      made_parts[at] = dot(v, v);
-    }
+    let quad = (local + i * size) % quads;
+    norms[i] = select(keyNorm[p.keyNorm_at + quad], queryNorm[p.queryNorm_at + quad], (local + i * size) / quads < queries);
   }
-  let inside = position < p.rope_rows && kv_row < p.cache_rows;
   let angles = p.rope_at + min(position, p.rope_rows - 1) * quads + local % (quads / 2);
-  let cosine = rope[angles];
-  let sine = rope[angles + quads / 2];
-  if (!inside) {
-    index_out_of_range();
-  } else {
+  cosine = rope[angles];
+  sine = rope[angles + quads / 2];
+  if (position < p.rope_rows && kv_row < p.cache_rows) {
     new_head = kv_row * kv_heads + kv_head;
+  } else {
+    index_out_of_range();
   }
+}
+
+// Makes queries, key and value of row 0 and kv head `kv_head` of what `new_quad` gives, [queries, key, value], once the rest was asked for;
+// `stores`: writes the latter two into the cache.
+fn make_heads(kv_head: u32, stores: bool, local: u32) {
+  for (var at = local; at < made; at += size) {
+    let v = new_quad(kv_head, at / quads, at % quads);
+    heads_made[at] = v;
+    made_parts[at] = dot(v, v);
+  }
+  let inside = new_head != nowhere;
   workgroupBarrier();
   for (var i = 0u; i < made_each; i++) {
     let at = local + i * size;
