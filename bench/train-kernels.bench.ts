@@ -28,8 +28,8 @@ interface Shape {
 }
 
 const shapes: readonly Shape[] = [
-  { name: '6M', context: 512, batch: 4, width: 256, ffn: 704, queryHeads: 8, kvHeads: 2, headDim: 32, vocabulary: 8192 },
-  { name: '60M', context: 512, batch: 4, width: 512, ffn: 2048, queryHeads: 12, kvHeads: 3, headDim: 64, vocabulary: 32000 },
+  { name: '6M', context: 512, batch: 4, width: 256, ffn: 640, queryHeads: 8, kvHeads: 2, headDim: 32, vocabulary: 4096 },
+  { name: '60M', context: 512, batch: 4, width: 640, ffn: 1408, queryHeads: 8, kvHeads: 2, headDim: 64, vocabulary: 32000 },
   { name: '270M', context: 512, batch: 1, width: 1280, ffn: 5120, queryHeads: 16, kvHeads: 4, headDim: 64, vocabulary: 32000 },
   { name: '270M', context: 2048, batch: 1, width: 1280, ffn: 5120, queryHeads: 16, kvHeads: 4, headDim: 64, vocabulary: 32000 },
 ];
@@ -201,7 +201,7 @@ function* kernelsOf(backend: NativeBackend, shape: Shape): Generator<Kernel> {
         ops,
         Array.from({ length: tokens }, (_, i) => i % vocabulary),
       );
-      const options = { scale, losses, zLoss: 1e-4, labelSmoothing: 0, weightGrad };
+      const options = { scale, losses, zLoss: 1e-4, labelSmoothing: 0, differentiable: true, weightGrad };
       ops.crossEntropy({ buffer: x, rows: tokens, columns: width }, weight, targets, options);
     },
   };

@@ -328,7 +328,7 @@ for (const { rows, columns, vocabulary, smoothing, gradient, ignored } of [
 for (const dtype of weightTypes) {
   for (const [rows, some, vocabulary] of [
     [5, 24, 50],
-    [130, 130, 260],
+    [230, 130, 260],
     [20, 97, 250],
   ]) {
     const columns = inputsOf(dtype, some);
