@@ -29,6 +29,7 @@ const usage = `npm run bench -- webgpu [options]
   --prefill N        tokens of a prompt (default: 512)
   --seconds N        stop after about so long (default: 150)
   --no-plain         leave out the plain kernels
+  --least-limits     a device with no more than WebGPU's least limits: five dispatches a layer instead of four
   --kernels          instead of models each fast kernel beside the plain one`;
 
 /** The command: measures, prints the table and writes bench/results/webgpu.json. */
@@ -42,6 +43,7 @@ export async function run(args: string[]): Promise<void> {
       prefill: { type: 'string', default: '512' },
       seconds: { type: 'string', default: '150' },
       'no-plain': { type: 'boolean', default: false },
+      'least-limits': { type: 'boolean', default: false },
       kernels: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -49,7 +51,7 @@ export async function run(args: string[]): Promise<void> {
   if (values.help) return console.log(usage);
   const end = performance.now() + Number(values.seconds) * 1000;
   const { software } = await findGpu();
-  const backend = await nodeWebgpuBackend();
+  const backend = await nodeWebgpuBackend({ leastLimits: values['least-limits'] });
   console.log(backend.description + (software ? ', a program of the CPU' : ''));
   if (values.kernels) {
     const found: Row[] = [];
