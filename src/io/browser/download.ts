@@ -179,15 +179,13 @@ async function transfer(
   }
   const bytes = total ?? file.bytes;
   const kept = goesOn && isSame ? from : 0;
+  if (kept === 0) await empty(place, file); // before the note says that what is there is of this file
   await checkRoom(place, file, bytes === undefined ? 0 : bytes - kept);
   await place.write(stateName(file.name), JSON.stringify({ url: file.url, etag, bytes } satisfies State));
   const arriving = bytes === undefined ? undefined : begun(bytes);
   const receiver = await place.receive(file.name, (bytes ?? 0) - kept >= largeBytes);
   try {
-    if (kept === 0) {
-      await receiver.clear();
-      arriving?.restarts();
-    }
+    if (kept === 0) arriving?.restarts();
     arriving?.writes(receiver);
     const broken = await receive(receiver, response, file, signal, (chunk) => {
       checksum?.update(receiver.size, chunk);

@@ -140,6 +140,17 @@ describe('a download', () => {
     }
   });
 
+  it('takes nothing of another file for this one when a reload comes before its first byte', async () => {
+    const place = filesInMemory();
+    const name = 'model.safetensors';
+    await download(place, { name, url: await serve(ranges(data)) });
+    const other = data.map((byte) => byte ^ 1);
+    const url = await serve(ranges(other));
+    const receive = (): Promise<never> => Promise.reject(new Error('reloaded'));
+    await expect(download({ ...place, receive }, { name, url })).rejects.toThrow('reloaded');
+    expect(Buffer.compare(await bytesOf(await download(place, { name, url })), other)).toBe(0);
+  });
+
   it('goes on where an abort left it', async () => {
     const asked: string[] = [];
     const url = await serve(ranges(data, 100_000, asked));
