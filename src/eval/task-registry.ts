@@ -4,7 +4,7 @@
 
 import { InputError, messageOf, nearest, shown } from '../errors.js';
 import type { Task, TaskGroup } from './task.js';
-import { taskFromObject } from './user-task.js';
+import { checkedOverrides, taskFromObject } from './user-task.js';
 
 /** A file's fields, includes merged in; a Python function is `{ '!function': name }`. */
 export interface TaskFile {
@@ -122,7 +122,7 @@ export class TaskRegistry {
         `${file}: group "${group}" lists "${name}", which is no task${guess ? `; did you mean "${guess}"?` : ''}`,
       );
     }
-    return others.map((item) => ('group' in item ? item : { ...item, ...(overrides as Partial<Task>) }));
+    return others.map((item) => ('group' in item ? item : { ...item, ...checkedOverrides(overrides, item.output_type, file) }));
   }
 }
 

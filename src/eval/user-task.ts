@@ -116,6 +116,7 @@ export function taskFromObject(object: unknown, file: string): Task {
   const filters = checkFilters(fields.filter_list, repeats, fail);
   if (filters && outputType !== 'generate_until') fail('filter_list is for output_type generate_until here');
   const metadata = (fields.metadata ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof metadata !== 'object' || Array.isArray(metadata)) fail('metadata must be fields');
   return {
     task: text('task')!,
     task_alias: text('task_alias'),
@@ -139,6 +140,25 @@ export function taskFromObject(object: unknown, file: string): Task {
     doc_to_decontamination_query: text('doc_to_decontamination_query'),
     metadata: { version: 'Yaml', config_source: file, ...metadata },
   };
+}
+
+/** Fields that a group gives to a task that is not of a file, checked as those of files are. */
+export function checkedOverrides(
+  overrides: Readonly<Record<string, unknown>>,
+  output_type: OutputType,
+  file: string,
+): Partial<Task> {
+  const whole = {
+    task: 'x',
+    dataset_path: 'x',
+    test_split: 'x',
+    doc_to_target: 'x',
+    doc_to_choice: 'x',
+    output_type,
+    ...overrides,
+  };
+  const checked = Object.entries(taskFromObject(whole, file));
+  return Object.fromEntries(checked.filter(([name]) => Object.hasOwn(overrides, name)));
 }
 
 type Fail = (what: string) => never;

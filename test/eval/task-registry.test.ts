@@ -105,7 +105,11 @@ aggregate_metric_list:
       'group.yaml': 'group: both\ntask: [good, bad]\n',
       'missing.yaml': 'group: wrong\ntask: [goood]\n',
       'circle.yaml': 'group: round\ntask: [round]\n',
+      'given.yaml': 'group: given\ntask: [{task: boolq, num_fewshot: 2}]\n',
+      'misgiven.yaml': 'group: misgiven\ntask: [{task: boolq, description: 5}]\n',
     });
+    expect(tasks.find('given')).toMatchObject([{ task: [{ task: 'boolq', num_fewshot: 2, description: undefined }] }]);
+    expect(() => tasks.find('misgiven')).toThrow(/misgiven\.yaml: description must be a text/);
     expect(names(tasks.find('good'))).toEqual(['good']);
     expect(() => tasks.find('bad')).toThrow(/bad\.yaml: process_docs is a Python function \(utils\.process\)/);
     expect(() => tasks.find('both')).toThrow(/process_docs is a Python function/);
