@@ -374,21 +374,22 @@ for (const dtype of weightTypes) {
   }
 }
 
-// Many rows through frozen f32 weights; one is a million times the others, which must not notice.
-for (const [op, rows, inputs, outputs] of [
-  ['linear', 385, 544, 128],
-  ['linearInputGrad', 385, 128, 544],
-  ['linearInputGrad', 384, 64, 2080],
-  ['linearInputGrad', 449, 768, 768],
+// Many rows through frozen weights; one is a million times the others, which must not notice.
+for (const [op, rows, inputs, outputs, dtype] of [
+  ['linear', 385, 576, 128, 'f32'],
+  ['linear', 385, 576, 128, 'q8'],
+  ['linearInputGrad', 385, 128, 576, 'q4'],
+  ['linearInputGrad', 384, 64, 2112, 'f32'],
+  ['linearInputGrad', 449, 768, 768, 'f32'],
 ] as const) {
   gradientCases.push({
     op,
-    name: `f32, ${rows} x ${inputs} x ${outputs}, one row of another size`,
+    name: `${dtype}, ${rows} x ${inputs} x ${outputs}, one row of another size`,
     tolerance: 2 * rounding,
     build: async (b) => {
       const [from, to] = op === 'linear' ? [inputs, outputs] : [outputs, inputs];
       const [x, residual, out] = [b.floats(rows, from, 1), b.floats(rows, to, 3), b.floats(rows, to, 4)];
-      const weight = await b.weight(outputs, inputs, 'f32', 2);
+      const weight = await b.weight(outputs, inputs, dtype, 2);
       b.backend.write(x.buffer, new Float32Array(from).fill(2 ** 20), 7 * from);
       if (op === 'linear') b.ops.linear(x, weight, { residual, into: out.buffer });
       else b.ops.derivative(op, [x.buffer, weight, outputs > 2048 ? out.buffer : null, out.buffer], [rows, inputs, outputs]);

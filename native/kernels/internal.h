@@ -93,6 +93,8 @@ void quant_gemm(const Record&, const LinearPlan&, int64_t p0, int64_t p1, int64_
 void unpack_panel(const Weight&, int64_t panel, int64_t k0, int64_t count, float* out);
 // One row.
 void unpack_row(const Weight&, int64_t row, float* out);
+// The same where they lie, if they are f32, else in `room`: weight_rows.cc.
+const float* panel_floats(const Weight&, int64_t panel, Range inputs, float* room);
 // Rows and inputs of a weight as f32: as rows, `stride` apart; as gemm.h's panels of inputs, in which rows are k, or its tiles of
 // rows, in which inputs are k, `step` apart: weight_rows.cc. Panels begin at a multiple of their width.
 void weight_rows(const Weight&, Range rows, Range inputs, float* out, int64_t stride);

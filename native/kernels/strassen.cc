@@ -1,4 +1,4 @@
-// Training's products with frozen f32 weights, with fewer multiplications (Strassen 1969): the matrices are cut in halves, and seven
+// Training's products with frozen weights, made f32 where they are not, with fewer multiplications (Strassen 1969): the matrices are cut in halves, and seven
 // products of sums of quarters make what eight products of quarters would; two levels of it, 49 for 64, where there are many rows.
 // It is Winograd's form in a basis of its own (Karstadt and Schwartz 2017), in which most sums have one term. Sums are made as blocks are
 // packed, and a product is added where it belongs as it leaves the registers (Huang et al., SC16). linear: out = x W^T; linearInputGrad:
@@ -112,7 +112,7 @@ struct Sixteenths {
 };
 constexpr Sixteenths kSixteenths;
 
-// c [rows, columns] = x [rows, k] b (+ residual); b is the weight, turned if it goes forward.
+// c [rows, columns] = x [rows, k] b (+ residual); b is the weight, turned if it goes forward. None: it is multiplied as integers.
 struct Product {
   int64_t rows, k, columns;
   const float* x;
@@ -124,7 +124,8 @@ struct Product {
 
 Product linear_product(const Record& r) {
   using namespace linear_op;
-  return {r.ints[i_rows_], r.ints[i_inputs_], r.ints[i_outputs_], floats(r, x_), r.operands[weight_].weight, true, floats(r, out_), floats(r, residual_)};
+  const Weight* weight = r.ints[i_int8_] && r.operands[weight_].weight && quantized(r.operands[weight_].weight->dtype) ? nullptr : r.operands[weight_].weight;
+  return {r.ints[i_rows_], r.ints[i_inputs_], r.ints[i_outputs_], floats(r, x_), weight, true, floats(r, out_), floats(r, residual_)};
 }
 Product input_grad_product(const Record& r) {
   using namespace linearInputGrad_op;
@@ -132,11 +133,11 @@ Product input_grad_product(const Record& r) {
 }
 
 bool fits(const Product& p) {
-  return p.rows >= kLeastRows && p.weight && p.weight->dtype == kF32 && p.k >= kLeastDepth && p.k % (2 * kPanel) == 0 && p.columns % (2 * kWidth) == 0;
+  return p.rows >= kLeastRows && p.weight && p.k >= kLeastDepth && p.k % (2 * kGroup) == 0 && p.columns % (2 * kWidth) == 0;
 }
 
 bool may_nest(const Product& p) {
-  return kTwoLevels && p.k >= kTwoLevelDepth && p.columns >= kTwoLevelDepth && p.k % (4 * kPanel) == 0 && p.columns % (4 * kWidth) == 0;
+  return kTwoLevels && p.k >= kTwoLevelDepth && p.columns >= kTwoLevelDepth && p.k % (4 * kGroup) == 0 && p.columns % (4 * kWidth) == 0;
 }
 // Two levels?
 bool nests(const Product& p) { return may_nest(p) && p.rows / up(p.rows, kMostRows) >= kTwoLevelRows; }
@@ -161,7 +162,7 @@ Cut cut_of(const Product& p, int64_t rows, bool two) {
   z.rows = rows;
   z.height = up(rows, z.grid);
   z.tiles = up(z.height, kProductRows);
-  z.depth = up(p.k / (z.grid * kPanel), rounds_of(p)) * kPanel;
+  z.depth = up(p.k / (z.grid * kGroup), rounds_of(p)) * kGroup;
   z.taken = up(z.grid * z.tiles * kProductRows, kPanel) * kPanel;
   z.sums = z.taken + kPanel;
   z.places = z.sums + z.products * z.tiles * tile_step(z.depth);
@@ -171,9 +172,9 @@ Cut cut_of(const Product& p, int64_t rows, bool two) {
 }
 
 Range group_of(const Product& p, int64_t group) { return part(p.rows, group, groups_of(p)); }
-// Of whole panels in all blocks.
+// Of whole groups in all blocks.
 Range round_of(const Product& p, const Cut& z, int64_t round) {
-  const int64_t unit = z.grid * kPanel;
+  const int64_t unit = z.grid * kGroup;
   const Range units = part(p.k / unit, round, rounds_of(p));
   return {units.begin * unit, units.end * unit};
 }
@@ -257,35 +258,44 @@ void pack_tile(const Product& p, const Cut& z, Range k, int64_t tile, float* scr
   }
 }
 
-// kPanel inputs of panels of the weight that lie `apart`, side by side; those after them are fetched.
-void copy_panels(const float* from, int64_t apart, float* out) {
-  for (int64_t k = 0; k < kPanel; k++)
-    for (int64_t i = 0; i < kProductColumns; i += W) {
-      const float* at = from + i / kPanel * apart + i % kPanel + k * kPanel;
-      if (i % kPanel == 0) __builtin_prefetch(at + kPanel * kPanel);
-      store(out + k * kProductColumns + i, load(at));
-    }
+// kGroup inputs of a panel of the weight, and as many columns from `column` on of panels side by side that have them.
+void copy_panel(const float* from, int64_t depth, int64_t column, float* out) {
+  for (int64_t i = 0; i < kPanel; i += W) {
+    const int64_t at = column + i;
+    float* to = out + at / kProductColumns * kProductColumns * depth + at % kProductColumns;
+    for (int64_t k = 0; k < kGroup; k++) store(to + k * kProductColumns, load(from + k * kPanel + i));
+  }
 }
 
 // Blocks of the weight in their basis, kWidth columns from `column` on of each, as panels [kWidth / kProductColumns][k][kProductColumns].
 void turn_blocks(const Product& p, const Cut& z, Range k, int64_t column, float* out) {
+  static_assert(kWidth == kGroup, "a panel's inputs are unpacked by groups");
+  alignas(64) float room[kGroup * kPanel];
   const int64_t grid = z.grid, depth = (k.end - k.begin) / grid, apart = block_step(depth);
-  const float* weight = (const float*)p.weight->data;
-  for (int64_t i = 0; i < depth; i += kPanel)
-    for (int64_t j = 0; j < kWidth; j += kProductColumns) {
-      float* to = out + j * depth + i * kProductColumns;
-      for (int64_t b = 0; b < grid * grid; b++) {
-        const int64_t from = k.begin + b / grid * depth + i, at = column + b % grid * kWidth + j;
+  // Inputs of a panel; those that come after them are fetched.
+  const auto inputs = [&](int64_t panel, int64_t first, int64_t next_panel, int64_t next) {
+    if (p.weight->dtype == kF32)
+      for (int64_t i = 0; i < kGroup; i++) __builtin_prefetch((const float*)p.weight->data + (next_panel * p.weight->columns + next + i) * kPanel);
+    return panel_floats(*p.weight, panel, {first, first + kGroup}, room);
+  };
+  for (int64_t i = 0; i < depth; i += kGroup) {
+    for (int64_t b = 0; b < grid * grid; b++) {
+      const int64_t from = k.begin + b / grid * depth + i, at = column + b % grid * kWidth;
+      for (int64_t j = 0; j < kGroup; j += kPanel) {
+        float* to = out + b * apart;
         if (p.forward) {
-          copy_panels(weight + (at / kPanel * p.k + from) * kPanel + at % kPanel, p.k * kPanel, to + b * apart);
+          const int64_t panel = (at + j) / kPanel;
+          copy_panel(inputs(panel, from, panel, from + kGroup), depth, j, to + i * kProductColumns);
           continue;
         }
-        const float* block = weight + (from / kPanel * p.columns + at) * kPanel;
-        for (int64_t line = 0; line < kProductColumns; line++) __builtin_prefetch(block + (p.columns + line) * kPanel);
-        pack_inner<kProductColumns>(block, kPanel, kProductColumns, kPanel, to + b * apart);
+        const int64_t panel = (from + j) / kPanel;
+        const float* block = inputs(panel, at, panel + 1, at);
+        for (int64_t c = 0; c < kWidth; c += kProductColumns)
+          pack_inner<kProductColumns>(block + c * kPanel, kPanel, kProductColumns, kPanel, to + c * depth + (i + j) * kProductColumns);
       }
-      change_blocks<BaseB>(grid, to, apart, kPanel * kProductColumns);
     }
+    for (int64_t c = 0; c < kWidth; c += kProductColumns) change_blocks<BaseB>(grid, out + c * depth + i * kProductColumns, apart, kGroup * kProductColumns);
+  }
 }
 
 // Where a product of a tile goes: c = (add ? c : 0) + sign * product.

@@ -6,13 +6,6 @@ namespace openelm::OPENELM_ISA {
 
 namespace {
 
-// Inputs of a panel as f32 [input][16]: where they lie, if they are f32, else in `room`. Of codes whole groups.
-const float* panel_floats(const Weight& w, int64_t panel, Range inputs, float* room) {
-  if (w.dtype == kF32) return (const float*)w.data + (panel * w.columns + inputs.begin) * kPanel;
-  unpack_panel(w, panel, inputs.begin, inputs.end - inputs.begin, room);
-  return room;
-}
-
 int64_t depth_of(const Weight& w) { return quantized(w.dtype) ? padded(w.columns) : w.columns; }
 
 // out[k][0..N) = from[k][0..N), kProductRows and 16 apart.
@@ -27,6 +20,12 @@ void copy_lanes(int64_t lanes, const float* from, int64_t count, float* out) {
 }
 
 }  // namespace
+
+const float* panel_floats(const Weight& w, int64_t panel, Range inputs, float* room) {
+  if (w.dtype == kF32) return (const float*)w.data + (panel * w.columns + inputs.begin) * kPanel;
+  unpack_panel(w, panel, inputs.begin, inputs.end - inputs.begin, room);
+  return room;
+}
 
 void weight_rows(const Weight& w, Range rows, Range inputs, float* out, int64_t stride) {
   alignas(64) float room[kGroup * kPanel], turned[kPanel * kGroup + kSlack];
