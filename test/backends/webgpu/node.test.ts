@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { hasOwnMemory } from '../../../src/backend-choice.js';
 import { findGpu, listGpus } from '../../../src/backends/webgpu/node.js';
 
-const path = (name: string): string => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).href);
+const path = (name: string): string => JSON.stringify(new URL(`../../../src/${name}`, import.meta.url).href);
 
 const loader = JSON.stringify(import.meta.resolve('tsx/esm/api'));
 
