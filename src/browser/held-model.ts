@@ -9,6 +9,9 @@ import { describe } from './describe.js';
 import type { ModelFiles } from './model-files.js';
 import { type Opened, type OpenOptions, openFiles } from './open.js';
 
+/** A model of so many bytes is kept when it is open, so that who leaves at once finds it again; a larger one may be on its way to the disk. */
+const keptAtOnce = 64 << 20;
+
 export interface Held extends Opened {
   readonly backend: ChosenBackend;
 }
@@ -48,6 +51,7 @@ export class HeldModel {
       return onCpu();
     });
     this.settled = async () => files.settled?.();
+    if (weights <= keptAtOnce) await this.settled();
     if (this.held.backend === backend && mayFall) {
       this.reopen = async () => {
         const lost = this.held;
