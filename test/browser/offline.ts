@@ -106,7 +106,16 @@ async function offline(page: Page, host: StaticServer): Promise<void> {
 }
 
 async function updates(page: Page, host: StaticServer, site: string): Promise<void> {
-  const found = () => page.evaluate(async () => Boolean((await navigator.serviceWorker.getRegistration())!.waiting));
+  /** Of the newest worker, if it has not taken over. */
+  const state = () =>
+    page.evaluate(async () => {
+      const { installing, waiting } = (await navigator.serviceWorker.getRegistration())!;
+      return (installing ?? waiting)?.state;
+    });
+  const becomes = async (wanted: ServiceWorkerState | undefined): Promise<void> => {
+    const end = Date.now() + 30_000;
+    while ((await state()) !== wanted) ok(Date.now() < end, `the new worker is ${await state()}`);
+  };
   const look = () => page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.update());
   const change = (name: string, from: string | RegExp, to: string): void => {
     const path = join(site, name);
@@ -116,10 +125,7 @@ async function updates(page: Page, host: StaticServer, site: string): Promise<vo
   change('service-worker.js', 'const version = "', 'const version = "0');
   change('service-worker.js', /(?<="index.html":")\w+/, digestOf('<body data-version="half"></body>'));
   await look();
-  await page.waitForFunction(async () => {
-    const { installing, waiting } = (await navigator.serviceWorker.getRegistration())!;
-    return !installing && !waiting;
-  });
+  await becomes(undefined);
   await page.reload();
   strictEqual(await versionOf(page), undefined);
   const asked = host.asked.length;
@@ -128,12 +134,12 @@ async function updates(page: Page, host: StaticServer, site: string): Promise<vo
   change('service-worker.js', 'const version = "', 'const version = "1');
   change('service-worker.js', /(?<="index.html":")\w+/, digestOf(readFileSync(join(site, 'index.html'))));
   await look();
-  await page.waitForFunction(async () => (await navigator.serviceWorker.getRegistration())!.waiting);
+  await becomes('installed');
   const second = await page.context().newPage();
   await second.goto(page.url());
   strictEqual(await versionOf(second), undefined); // two tabs have the old one
   await second.close();
-  ok(await found());
+  strictEqual(await state(), 'installed');
   // A tab that was closed may count for a moment longer.
   const isNew = (timeout: number) =>
     page
