@@ -10,8 +10,8 @@ import { packagePath } from '../src/io/node/paths.js';
 import { executablePath, launch } from '../test/browser/launch.js';
 import { staticServer } from '../test/browser/static-server.js';
 import { ggufOf, installPeers, type Precision } from './contender.js';
+import { writeOnnx } from './onnx-graph.js';
 import { randomCheckpoint, readConfig } from './own.js';
-import { writeOnnx } from './peers/onnx-graph.js';
 import { type Row, report, resultsDirectory } from './report.js';
 import { interleave, median } from './statistics.js';
 

@@ -3,7 +3,7 @@
 // Weights are random, since speed does not depend on them. Protocol buffers are written here: a graph needs five of their messages.
 
 import { closeSync, openSync, renameSync, writeSync } from 'node:fs';
-import type { LayerConfig, ModelConfig } from '../../src/model/config.js';
+import type { LayerConfig, ModelConfig } from '../src/model/config.js';
 
 const contrib = 'com.microsoft';
 /** TensorProto.DataType */
