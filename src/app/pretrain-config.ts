@@ -13,7 +13,7 @@ import type { ScheduleOptions } from '../train/schedule.js';
 import type { StepParts } from '../train/step.js';
 import { backendSettings, freeBackendSettings } from './backend-config.js';
 import { parallelSchema, syncSchema } from './parallel-config.js';
-import { readSettings } from './settings-file.js';
+import { checkLearningRate, readSettings } from './settings-file.js';
 
 const count = (least: number) => z.number().int().min(least);
 const fraction = z.number().min(0).max(1);
@@ -125,11 +125,7 @@ export const freeSettings = [
 export async function readPretrainConfig(file: string, overrides: readonly string[] = []): Promise<PretrainConfig> {
   const config = checkConfig(pretrainSchema, await readSettings(file, overrides, ['data.tokenizer']), file);
   const { learning_rate: rate, data, validation, samples, sync, parallel, steps } = config;
-  if ((rate.min ?? 0) > rate.max)
-    throw new InputError(`${file}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
-  if (rate.warmup_steps > steps) {
-    throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
-  }
+  checkLearningRate(file, rate, steps);
   if (validation && !data.val_data_info) {
     throw new InputError(`${file}: validation is asked for, but data.val_data_info does not say on what`);
   }

@@ -11,7 +11,7 @@ import type { OptimizerOptions } from '../train/optimizer.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import { backendSettings, freeBackendSettings } from './backend-config.js';
 import { parallelSchema } from './parallel-config.js';
-import { readSettings } from './settings-file.js';
+import { checkLearningRate, readSettings } from './settings-file.js';
 
 const count = (least: number) => z.number().int().min(least);
 const fraction = z.number().min(0).max(1);
@@ -218,11 +218,7 @@ export async function readTuneConfig(file: string, overrides: readonly string[] 
   if (heldOut.length > 0 && data.held_out > 0) {
     throw new InputError(`${file}: data.validation and data.held_out both say what is held out; give one`);
   }
-  if ((rate.min ?? 0) > rate.max)
-    throw new InputError(`${file}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
-  if (steps !== undefined && (rate.warmup_steps ?? 0) > steps) {
-    throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
-  }
+  checkLearningRate(file, rate, steps);
   const { method, rso } = config;
   if (method === 'rso' && !rso) throw new InputError(`${file}: method rso needs rso.reward: a module, a url or a model`);
   if (rso && rso.accepted > rso.candidates) {
