@@ -393,11 +393,8 @@ INLINE void store(bfloat_t* p, vf v) {
   *(vh_memory*)p = __builtin_convertvector(r, vh);
 }
 
-// e^x to about one unit in the last place; 0 and infinity beyond the range; not a number stays so.
-INLINE vf vexp(vf x) {
-  x = vmax(splat(-104.0f), x);
-  x = -vmax(splat(-89.0f), -x);
-  vf n = round_even(x * 1.44269504f);
+// e^(x - n ln 2), for n the whole number nearest to x / ln 2.
+INLINE vf exp_rest(vf x, vf n) {
   vf f = fma(n, splat(-0.693145752f), x);
   f = fma(n, splat(-1.42860677e-6f), f);
   vf p = splat(1.0f / 5040);
@@ -407,7 +404,15 @@ INLINE vf vexp(vf x) {
   p = fma(p, f, splat(1.0f / 6));
   p = fma(p, f, splat(0.5f));
   p = fma(p, f, splat(1.0f));
-  p = fma(p, f, splat(1.0f));
+  return fma(p, f, splat(1.0f));
+}
+
+// e^x to about one unit in the last place; 0 and infinity beyond the range; not a number stays so.
+INLINE vf vexp(vf x) {
+  x = vmax(splat(-104.0f), x);
+  x = -vmax(splat(-89.0f), -x);
+  vf n = round_even(x * 1.44269504f);
+  const vf p = exp_rest(x, n);
 #if defined(__AVX512F__)
   return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
@@ -421,16 +426,7 @@ INLINE vf vexp_down(vf x) {
   constexpr float kRound = 12582912.0f + 127;   // added, it leaves the nearest whole number, with the exponent's bias, in the lowest bits
   x = vmax(splat(-88.0f), x);   // of which the scale is 0
   const vf t = fma(x, splat(1.44269504f), splat(kRound)), n = t - kRound;
-  vf f = fma(n, splat(-0.693145752f), x);
-  f = fma(n, splat(-1.42860677e-6f), f);
-  vf p = splat(1.0f / 5040);
-  p = fma(p, f, splat(1.0f / 720));
-  p = fma(p, f, splat(1.0f / 120));
-  p = fma(p, f, splat(1.0f / 24));
-  p = fma(p, f, splat(1.0f / 6));
-  p = fma(p, f, splat(0.5f));
-  p = fma(p, f, splat(1.0f));
-  p = fma(p, f, splat(1.0f));
+  const vf p = exp_rest(x, n);
   return p * from_bits(bits(t) << 23);
 }
 
