@@ -1,5 +1,5 @@
 // `openelm/browser` in a real browser: `npm run browser`, after `npm run compile`. The embedded model writes the golden story with
-// threads and without, stops, is not downloaded again, goes on after a reload, is shared by two tabs; a model is trained as Node's
+// threads and without, stops, is not downloaded again, goes on after a reload, is shared by tabs; a model is trained as Node's
 // native backend does it. Skipped, and says so, where there is no Chromium. Prints what it measured on the way.
 
 import { ok, strictEqual } from 'node:assert/strict';
@@ -157,16 +157,16 @@ async function stops(context: BrowserContext, server: StaticServer): Promise<voi
   await page.close();
 }
 
-/** Two tabs want the same model: one downloads, both get it. */
+/** Four tabs want the same model: one downloads, all get it. */
 async function shares(context: BrowserContext, server: StaticServer): Promise<void> {
-  const pages = await Promise.all([open(context, server), open(context, server)]);
+  const pages = await Promise.all([1, 2, 3, 4].map(() => open(context, server)));
   await pages[0].evaluate(() => openelm.removeKept());
   const before = weightsAsked(server).length;
   server.brake = 8e6;
   await Promise.all(pages.map(loadOnce));
   server.brake = undefined;
   strictEqual(weightsAsked(server).length, before + 1);
-  console.log('ok: two tabs share one download');
+  console.log('ok: four tabs share one download');
   for (const page of pages) await page.close();
 }
 

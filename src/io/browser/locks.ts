@@ -15,7 +15,7 @@ export async function locked<T>(
 }
 
 /** Milliseconds: a page that was just left may still have what it had. */
-const patience = 1500;
+export const patience = 1500;
 
 /** Does the work unless another tab does what has this name, and goes on doing it; then throws `InputError` with the sentence `otherwise`. */
 export async function alone<T>(name: string, otherwise: string, work: () => Promise<T>): Promise<T> {

@@ -3,6 +3,7 @@
 // download.ts's, and browser/training-store.ts's.
 
 import type { Receiver } from './file-thread.js';
+import { patience } from './locks.js';
 
 /** Files by name. */
 export interface Place {
@@ -56,6 +57,18 @@ interface SyncHandle {
 }
 type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(options?: { mode: 'read-only' }): Promise<SyncHandle> };
 
+/** One at a time may, and another tab may have it open for a moment: who comes second waits. Throws what the browser does where that takes long. */
+async function openToWrite(file: SyncFile): Promise<SyncHandle> {
+  for (const end = Date.now() + patience; ; ) {
+    try {
+      return await file.createSyncAccessHandle!();
+    } catch (error) {
+      if (!(error instanceof DOMException && error.name === 'NoModificationAllowedError') || Date.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
+
 /** Folders of the private file system. */
 export type PlaceRoot = 'openelm-models' | 'openelm-trainings' | 'openelm-speeds';
 
@@ -66,7 +79,7 @@ export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: 
     const folder = await places.getDirectoryHandle(folderOf(key), { create: true });
     const probe: SyncFile = await folder.getFileHandle('.probe', { create: true });
     if (!probe.createSyncAccessHandle) throw new Error('files can only be written in a worker');
-    (await probe.createSyncAccessHandle()).close();
+    (await openToWrite(probe)).close();
     return keptFiles(folder);
   } catch (error) {
     notKept(error instanceof Error ? error.message : String(error));
@@ -110,7 +123,7 @@ function folderOf(key: string): string {
 function keptFiles(folder: FileSystemDirectoryHandle): Place {
   const open = async (name: string): Promise<Appender> => {
     const file: SyncFile = await folder.getFileHandle(name, { create: true });
-    const handle = await file.createSyncAccessHandle!();
+    const handle = await openToWrite(file);
     let size = handle.getSize();
     return {
       get size() {
