@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs the package, judges what was packed (publint, are the types wrong), then installs the tarball in empty folders and runs it
-# there: as usual, where nothing compiles, and on Node 24. Needs the npm registry and some minutes; `npm test` does not run it.
+# there: as usual, from TypeScript, where nothing compiles, and on Node 24. Needs the npm registry and some minutes; `npm test` does not run it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -39,6 +39,24 @@ tried() {
 }
 
 (install usual && npx openelm --version && tried native)
+
+# Strict projects that check declarations too: Node's doors and the examples without a page's types, those of pages without Node's.
+examples=$PWD/examples
+typed() {
+  install typed
+  npm pkg set type=module
+  npm install --silent --no-audit --no-fund typescript@7 @types/node@20
+  cp "$examples"/*.ts .
+  printf "export * as %s from 'openelm/%s';\n" aiSdk ai-sdk openai openai server server >doors.ts
+  mkdir page
+  printf "export * as %s from 'openelm/%s';\n" browser browser languageModel language-model tokenizer tokenizer >page/doors.ts
+  check() { npx tsc --noEmit --strict --target es2022 "$@"; }
+  check --lib es2022 --types node --module node16 ./*.ts
+  check --lib es2022 --types node --module esnext --moduleResolution bundler ./*.ts
+  check --lib es2022,dom --types '' --module esnext --moduleResolution bundler page/doors.ts
+  echo "ok: $PWD, doors and examples in TypeScript"
+}
+(typed)
 
 # No compiler that works, and no addon that was packed: it runs all the same, `info` says why it is slow, and `run` in one line.
 no_compiler() {

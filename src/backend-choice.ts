@@ -4,8 +4,7 @@
 import { nativeBackend } from './backends/native.js';
 import { referenceBackend } from './backends/reference.js';
 import { nodeWasmBackend } from './backends/wasm-node.js';
-import type { Arithmetic } from './backends/webgpu/backend.js';
-import type { GpuChoice } from './backends/webgpu/node.js';
+import { type Arithmetic, arithmetics, type GpuChoice } from './backends/webgpu/choices.js';
 import { InputError, messageOf, shown } from './errors.js';
 import { oneOf, type Rule } from './options.js';
 import type { Backend } from './tensor/backend.js';
@@ -26,8 +25,6 @@ export interface BackendOptions {
   /** What a GPU multiplies prompts with gates in. Default f32; f16 is faster where the GPU has it, within 0.2%, and an error where it has not. */
   readonly arithmetic?: Arithmetic;
 }
-
-export const arithmetics = ['f32', 'f16'] as const satisfies readonly Arithmetic[];
 
 const choices = oneOf(...backendNames);
 
@@ -94,7 +91,7 @@ function openCpu(choice: 'auto' | 'native', options: BackendOptions): ChosenBack
 
 /** The GPU, where it is sure to be faster than the CPU; or what there is to say of it. */
 async function gpuWherePays(options: BackendOptions, weightBytes: number): Promise<ChosenBackend | { notice?: string }> {
-  const { dawnPlace, findGpu, nodeWebgpuBackend, whyNotHere } = await import('./backends/webgpu/node.js');
+  const { dawnPlace, findGpu, hasOwnMemory, nodeWebgpuBackend, whyNotHere } = await import('./backends/webgpu/node.js');
   if (whyNotHere() !== undefined || dawnPlace() === undefined) return {};
   try {
     const { adapter, software } = await findGpu(options.gpu);
@@ -107,23 +104,17 @@ async function gpuWherePays(options: BackendOptions, weightBytes: number): Promi
   }
 }
 
-/**
- * Whether a GPU reads memory that the CPU does not: several times as fast. Those within a processor share its memory, so that writing
- * a token takes them as long. WebGPU does not tell, so it is names that are known.
- */
-export function hasOwnMemory({
-  vendor,
-  description,
-  device,
-}: Pick<GPUAdapterInfo, 'vendor' | 'description' | 'device'>): boolean {
-  const text = `${device} ${description}`;
-  if (vendor === 'nvidia') return !/tegra|orin|xavier|thor/i.test(text);
-  if (vendor === 'amd') return /\bRX\b|Radeon Pro|\bPRO W|Instinct|\bMI\d{2,3}/i.test(text);
-  return vendor === 'intel' && /Arc(\(TM\))? (Pro )?[AB]\d/i.test(text);
+/** What a user should know of a choice, in one sentence: why it is not the fastest, unless it was asked for; which options it leaves unused. */
+export function noticeOf(choice: BackendChoice, { gpu, arithmetic }: BackendOptions, chosen: ChosenBackend): string | undefined {
+  const unused = Object.entries({ gpu, arithmetic }).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  const { name } = chosen.backend;
+  const said = choice === 'auto' ? slowness(chosen) : undefined;
+  if (unused.length === 0 || name === 'webgpu' || chosen.notice !== undefined) return said;
+  const idle = `${unused.join(' and ')} ${unused.length > 1 ? 'are' : 'is'} not used, as the ${name} backend computes; webgpu is the one on a GPU`;
+  return said === undefined ? idle : `${said}; ${idle}`;
 }
 
-/** What a user should know of a backend that was not asked for, in one sentence; nothing of the native one. */
-export function slowness({ backend, reason, notice }: ChosenBackend): string | undefined {
+function slowness({ backend, reason, notice }: ChosenBackend): string | undefined {
   if (reason === undefined || backend.name === 'native') return notice;
   if (backend.name === 'webgpu') return `the GPU computes (${backend.description.replace(/^webgpu, /, '')}): ${reason}`;
   const how = backend.name === 'wasm' ? 'in WebAssembly, about half as fast as' : 'slowly, without';

@@ -1,6 +1,8 @@
 // The library's door in a browser: `const model = await load('apple/OpenELM-270M-Instruct', { dtype: 'q8' })`, then generate,
 // complete, chat, score; `train` learns from a text. Everything computes in a worker, so the page stays free. Nothing of Node's.
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import type { BackendOptions, Computing } from './browser/computing.js';
 import type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
 import { Caller, type Port } from './browser/messages.js';

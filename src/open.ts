@@ -7,8 +7,8 @@ import {
   type BackendOptions,
   backendRules,
   type ChosenBackend,
+  noticeOf,
   openBackend,
-  slowness,
 } from './backend-choice.js';
 import { type Checkpoint, folder, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
 import { InputError } from './errors.js';
@@ -120,7 +120,7 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
     const open = async (bytes: number): Promise<ChosenBackend> => {
       if (typeof asked === 'object') return { backend: asked };
       const chosen = await openBackend(asked, options, bytes);
-      const notice = asked === 'auto' ? slowness(chosen) : undefined;
+      const notice = noticeOf(asked, options, chosen);
       if (notice !== undefined) onNotice?.(notice);
       return chosen;
     };

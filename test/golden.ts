@@ -10,7 +10,7 @@ import { type Isa, nativeBackend } from '../src/backends/native.js';
 import { referenceBackend } from '../src/backends/reference.js';
 import type { WasmIsa } from '../src/backends/wasm.js';
 import { nodeWasmBackend } from '../src/backends/wasm-node.js';
-import type { Arithmetic } from '../src/backends/webgpu/backend.js';
+import type { Arithmetic } from '../src/backends/webgpu/choices.js';
 import { nodeWebgpuBackend } from '../src/backends/webgpu/node.js';
 import { messageOf } from '../src/errors.js';
 import { readJson } from '../src/io/node/files.js';

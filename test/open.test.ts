@@ -9,7 +9,7 @@ vi.mock('../src/backends/native.js', async (original) => ({
 }));
 
 const { load, openBackend } = await import('../src/index.js');
-const { slowness } = await import('../src/backend-choice.js');
+const { noticeOf } = await import('../src/backend-choice.js');
 const hollow = hollowCheckpoint('OpenELM-3B');
 afterAll(() => hollow.remove());
 
@@ -31,6 +31,19 @@ describe('without the native backend', () => {
     expect(notices).toEqual([]);
   });
 
+  it('says which options of a GPU nothing uses', async () => {
+    const notices: string[] = [];
+    const onNotice = (notice: string) => notices.push(notice);
+    await using model = await load(undefined, { backend: 'wasm', threads: 1, gpu: 0, onNotice });
+    expect(model.backend.name).toBe('wasm');
+    expect(notices).toEqual(['gpu is not used, as the wasm backend computes; webgpu is the one on a GPU']);
+    const chosen = { backend: model.backend, reason: 'none' };
+    expect(noticeOf('auto', { gpu: 0, arithmetic: 'f16' }, chosen)).toMatch(
+      /^this runs in WebAssembly, .*; gpu and arithmetic are not used, as the wasm backend computes;/,
+    );
+    expect(noticeOf('wasm', {}, chosen)).toBeUndefined();
+  });
+
   it('a model beyond the memory of WebAssembly is refused before it is loaded', async () => {
     await expect(load(hollow.directory, { backend: 'wasm' })).rejects.toThrow(
       /too large for WebAssembly, whose memory ends at 4.3 GB: 6.\d GB of f16 weights and cache; try a smaller --dtype/,
@@ -43,7 +56,7 @@ describe('without the native backend', () => {
       Object.assign(globalThis, { WebAssembly: undefined });
       const chosen = await openBackend();
       expect(chosen.backend.name).toBe('reference');
-      expect(slowness(chosen)).toBe(
+      expect(noticeOf('auto', {}, chosen)).toBe(
         'this runs slowly, without the native backend: no C++ compiler was found; nor WebAssembly: WebAssembly has no SIMD here: a newer browser or Node has',
       );
     } finally {

@@ -1,7 +1,7 @@
 // The settings of what computes, which pretrain and tune share, and its opening for a run.
 
 import { z } from 'zod';
-import { backendNames, openBackend, slowness } from '../backend-choice.js';
+import { backendNames, noticeOf, openBackend } from '../backend-choice.js';
 import { InputError } from '../errors.js';
 import { checkMemory } from '../io/node/memory.js';
 import type { Backend } from '../tensor/backend.js';
@@ -25,10 +25,10 @@ export type BackendSettings = z.output<z.ZodObject<typeof backendSettings>>;
 /** What `backendSettings` say; a run may go on with others of them. */
 export const freeBackendSettings = Object.keys(backendSettings);
 
-/** Opens it, and says what the user should know of a choice that was not the user's. */
+/** Opens it, and says what the user should know of the choice. */
 export async function openForTraining(terminal: Terminal, settings: BackendSettings): Promise<Backend> {
   const chosen = await openBackend(settings.backend, settings);
-  const notice = settings.backend === 'auto' ? slowness(chosen) : undefined;
+  const notice = noticeOf(settings.backend, settings, chosen);
   if (notice !== undefined) tell(terminal, notice);
   return chosen.backend;
 }

@@ -2,9 +2,8 @@
 // library, and the message names the option. Ranges of sampling options are the sampler's own.
 
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { arithmetics, type BackendChoice, backendNames } from '../backend-choice.js';
-import type { Arithmetic } from '../backends/webgpu/backend.js';
-import type { GpuChoice } from '../backends/webgpu/node.js';
+import { type BackendChoice, backendNames } from '../backend-choice.js';
+import { type Arithmetic, arithmetics, type GpuChoice } from '../backends/webgpu/choices.js';
 import type { ConstraintOptions } from '../infer/constraint.js';
 import { mostDrafts } from '../infer/drafts.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';

@@ -1,5 +1,6 @@
 // What computes in a worker: how it is asked for, how it is opened, and what a page is told of it. Which one it is, is choose.ts's.
 
+import type { Arithmetic } from '../backends/webgpu/choices.js';
 import type { Backend } from '../tensor/backend.js';
 
 export interface BackendOptions {
@@ -8,7 +9,7 @@ export interface BackendOptions {
   /** Which GPU, where there are several. */
   readonly powerPreference?: 'high-performance' | 'low-power';
   /** What a GPU multiplies prompts in. Default f32; f16 is faster where the GPU has it, within 0.2%; with `webgpu` an error where it has not. */
-  readonly arithmetic?: 'f32' | 'f16';
+  readonly arithmetic?: Arithmetic;
   /** WebAssembly's. */
   readonly threads?: number;
   readonly isa?: 'simd' | 'relaxed' | 'dot';

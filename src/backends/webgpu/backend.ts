@@ -21,6 +21,7 @@ import type { OpName } from '../../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf } from '../../tensor/plan.js';
 import { checkShape, checkTransfer, checkView, checkWrite, hostArray, planUpload } from '../../tensor/transfers.js';
 import { attentionPlanners } from './attention.js';
+import type { Arithmetic } from './choices.js';
 import type { DeviceTraits, Planners } from './dispatch.js';
 import { WebgpuExecutable } from './executable.js';
 import { gradientPlanners } from './gradients.js';
@@ -35,9 +36,6 @@ import { type UploadTarget, uploadRows, uploadWeight } from './upload.js';
 
 /** Who plans which op. */
 const planners: Planners = { ...opPlanners, ...linearPlanners, ...attentionPlanners, ...gradientPlanners };
-
-/** What products of prompts are computed in. */
-export type Arithmetic = 'f32' | 'f16';
 
 export interface WebgpuOptions {
   /**

@@ -4,9 +4,7 @@
 import { isMainThread } from 'node:worker_threads';
 import { InputError, messageOf } from '../../errors.js';
 import { type WebgpuBackend, type WebgpuOptions, webgpuBackend } from './backend.js';
-
-/** Which GPU: by what it is for, or its number in `listGpus` (`openelm info`). */
-export type GpuChoice = 'high-performance' | 'low-power' | number;
+import type { GpuChoice } from './choices.js';
 
 export interface NodeWebgpuOptions extends WebgpuOptions {
   /** Default `high-performance`. */
@@ -50,6 +48,21 @@ export async function findGpu(choice: GpuChoice = 'high-performance'): Promise<N
     throw new InputError(`there is no GPU ${choice}: choose one of ${list}`);
   }
   return request(undefined, choice);
+}
+
+/**
+ * Whether a GPU reads memory that the CPU does not: several times as fast. Those within a processor share its memory, so that writing
+ * a token takes them as long. WebGPU does not tell, so it is names that are known.
+ */
+export function hasOwnMemory({
+  vendor,
+  description,
+  device,
+}: Pick<GPUAdapterInfo, 'vendor' | 'description' | 'device'>): boolean {
+  const text = `${device} ${description}`;
+  if (vendor === 'nvidia') return !/tegra|orin|xavier|thor/i.test(text);
+  if (vendor === 'amd') return /\bRX\b|Radeon Pro|\bPRO W|Instinct|\bMI\d{2,3}/i.test(text);
+  return vendor === 'intel' && /Arc(\(TM\))? (Pro )?[AB]\d/i.test(text);
 }
 
 /** All GPUs that Dawn sees, one at least. @throws InputError as `nodeWebgpuBackend`. */

@@ -3,8 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { hasOwnMemory } from '../../../src/backend-choice.js';
-import { findGpu, listGpus } from '../../../src/backends/webgpu/node.js';
+import { findGpu, hasOwnMemory, listGpus } from '../../../src/backends/webgpu/node.js';
 
 const path = (name: string): string => JSON.stringify(new URL(`../../../src/${name}`, import.meta.url).href);
 
