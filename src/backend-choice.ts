@@ -54,7 +54,7 @@ export interface ChosenBackend {
  * Weights from which `auto` takes a GPU. A step on a GPU costs about a millisecond beside the reading of weights, however small they are;
  * a CPU with 40 GB/s reads 200 MB in five.
  */
-export const gpuPays = 200e6;
+const gpuPays = 200e6;
 
 /**
  * Opens what is asked for; `weightBytes` are the bytes that each step will read, where they are known.

@@ -1,4 +1,4 @@
-// The AI SDK on a model in this process: `ai` 6, which runs on every Node that the package does. `.ci/ai-sdk.sh` tries `ai` 7.
+// The AI SDK on a model in this process: `ai` 6, which runs on every Node that the package does. `.ci/clients.sh` tries `ai` 7.
 
 import { APICallError, type EmbeddingModel, embed, generateText, jsonSchema, type LanguageModel, Output, streamText } from 'ai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

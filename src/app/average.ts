@@ -68,7 +68,7 @@ async function configOf(directory: string): Promise<ModelConfig> {
 }
 
 /** Writes the mean of models of one shape. Throws `InputError` when one is missing or of another shape. */
-export async function writeMean(models: readonly string[], out: string, dtype: CheckpointType): Promise<void> {
+async function writeMean(models: readonly string[], out: string, dtype: CheckpointType): Promise<void> {
   const config = await configOf(models[0]);
   const opened: { close(): Promise<void> }[] = [];
   try {

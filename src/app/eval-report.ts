@@ -61,7 +61,7 @@ function printEvaluation(
 }
 
 /** A Markdown table, in percent. The last two columns are there when the card has the model. */
-export function suiteTable(rows: readonly SuiteRow[]): string {
+function suiteTable(rows: readonly SuiteRow[]): string {
   const compared = rows.some(({ published }) => published !== undefined);
   const headers = ['Task', 'n-shot', 'Metric', 'Value', 'Stderr', ...(compared ? ['Published', 'Verdict'] : [])];
   const cells = rows.map(({ title, numFewshot, metric, value, stderr, published, verdict }, i) => [

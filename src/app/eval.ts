@@ -165,7 +165,7 @@ async function gatherParts(ranks: Ranks, own: PartialResults): Promise<PartialRe
 }
 
 /** Throws `InputError` for a name that the model card does not have. */
-export function checkPublished(name: string | undefined): void {
+function checkPublished(name: string | undefined): void {
   const names = Object.keys(suites[0].published);
   if (name === undefined || names.includes(name)) return;
   const guess = nearest(name, names);

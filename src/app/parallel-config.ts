@@ -1,6 +1,7 @@
 // The settings of training on several processes, which pretrain and tune share.
 
 import { z } from 'zod';
+import { defaultBucketBytes } from '../train/buckets.js';
 
 export const parallelSchema = z.strictObject({
   shards: z
@@ -32,7 +33,7 @@ export const parallelSchema = z.strictObject({
     .number()
     .int()
     .min(1024)
-    .default(16 << 20)
+    .default(defaultBucketBytes)
     .describe('Bytes of gradients that are summed at once, while the way back goes on.'),
 });
 
@@ -43,5 +44,3 @@ export const syncSchema = z.strictObject({
   learning_rate: z.number().positive().default(0.7).describe("The outer optimizer's."),
   momentum: z.number().min(0).lt(1).default(0.9),
 });
-
-export type ParallelConfig = z.output<typeof parallelSchema>;

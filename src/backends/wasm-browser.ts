@@ -16,7 +16,7 @@ const files: Record<WasmModule, () => URL> = {
 };
 
 /** Whether memory can be shared with workers here. */
-export function hasThreads(): boolean {
+function hasThreads(): boolean {
   return (
     (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === true &&
     typeof SharedArrayBuffer === 'function' &&

@@ -2,7 +2,7 @@
 // does it, and refused with the specification's exceptions: https://webmachinelearning.github.io/prompt-api. Texts only: what is an
 // image, a sound or a tool is refused by name. No model here.
 
-export const samplingModes = {
+const samplingModes = {
   'most-predictable': { temperature: 0, topK: 1 },
   predictable: { temperature: 0.3, topK: 40 },
   'slightly-predictable': { temperature: 0.5, topK: 40 },

@@ -28,7 +28,7 @@ export interface ModelShape {
   readonly cacheBytesPerToken: number;
 }
 
-export const shownPrecisions = ['f32', 'f16', 'q8', 'q4'] as const;
+const shownPrecisions = ['f32', 'f16', 'q8', 'q4'] as const;
 
 /** The four sizes of OpenELM. */
 export const sizes = ['OpenELM-270M', 'OpenELM-450M', 'OpenELM-1_1B', 'OpenELM-3B'] as const;

@@ -1,6 +1,6 @@
 // What tuning learns from, row by row: conversations and answers as token ids, with a mark on what is to be learned. It knows the
 // fields that such files have and TRL's names for them; how a conversation becomes ids (a chat template) is the caller's. Pairs of
-// answers are preferences.ts; how examples become batches is examples-source.ts.
+// answers are preferences.ts; how examples become batches is example-source.ts.
 
 import { InputError, shown } from '../errors.js';
 import { isObject, quoted } from '../io/json.js';

@@ -31,7 +31,7 @@ export interface RunInfo {
 }
 
 /** Folder and file names in place of a model's name. */
-export function sanitizeModelName(name: string): string {
+function sanitizeModelName(name: string): string {
   return name.replace(/["<>:/|\\?*[\]]+/g, '__');
 }
 

@@ -156,7 +156,7 @@ function shown(field: unknown, name: string): unknown {
 }
 
 /** The task as the harness's results show it, defaults filled in, what is not set left out. */
-export function taskConfig(task: Task, numFewshot: number): Record<string, unknown> {
+function taskConfig(task: Task, numFewshot: number): Record<string, unknown> {
   const target = task.target_delimiter ?? ' ';
   const fewshot = task.fewshot_delimiter ?? '\n\n';
   const example = exampleTask(task);

@@ -72,7 +72,7 @@ function withoutPadding(tensor: StoredTensor, { vocabSize }: ModelConfig): Store
 }
 
 /** Rows of CoreNet's table: room for a padding token, up to a multiple of 128. */
-export function paddedVocabulary(pieces: number): number {
+function paddedVocabulary(pieces: number): number {
   return Math.ceil((pieces + 1) / 128) * 128;
 }
 

@@ -49,7 +49,7 @@ export type LogitBias = Readonly<Record<number, number>>;
 /** Options with nothing left open but the seed. */
 export type ResolvedSampling = Required<Omit<SamplingOptions, 'seed'>>;
 
-export const samplingDefaults: Readonly<ResolvedSampling> = {
+const samplingDefaults: Readonly<ResolvedSampling> = {
   temperature: 1,
   topK: 0,
   topP: 1,
@@ -74,7 +74,7 @@ export const samplingRanges: Readonly<Record<keyof SamplingOptions, { says: stri
 };
 
 /** Options with the defaults filled in. Throws `InputError` naming the first option out of its range. */
-export function resolveSampling(options: SamplingOptions): ResolvedSampling & { seed?: number } {
+function resolveSampling(options: SamplingOptions): ResolvedSampling & { seed?: number } {
   const resolved: ResolvedSampling & { seed?: number } = { ...samplingDefaults };
   for (const name of Object.keys(samplingRanges) as (keyof SamplingOptions)[]) {
     const value: unknown = options[name];

@@ -72,18 +72,6 @@ export function numberToFloat16(value: number): number {
   return float16FromBits(bitScratch[0]);
 }
 
-/** The value of a bf16 given by its 16 bits. */
-export function bfloat16ToNumber(half: number): number {
-  bitScratch[0] = half << 16;
-  return floatScratch[0];
-}
-
-/** The 16 bits of the bf16 nearest to an f32 value (a double is rounded to f32 first). */
-export function numberToBfloat16(value: number): number {
-  floatScratch[0] = value;
-  return bfloat16FromBits(bitScratch[0]);
-}
-
 /** f16 bits to f32, exactly; `out` has the same length. */
 export function decodeFloat16(halves: Uint16Array, out: Float32Array = new Float32Array(halves.length)): Float32Array {
   const bits = bitsOf(out, halves.length);

@@ -1,5 +1,5 @@
 // GGML's tensor types: their numbers in a GGUF file, how many values a block holds in how many bytes, and the values of a block, as
-// ggml-quants.c (`dequantize_row_*`) makes them, every step rounded to f32. Reading only: what is written is in gguf-encode.ts.
+// ggml-quants.c (`dequantize_row_*`) makes them, every step rounded to f32. Reading only: what is written is in formats/encode.ts.
 
 import { float16ToNumber } from './float16.js';
 

@@ -1,5 +1,5 @@
 // Writes a GGUF file, version 3: metadata in the order given, then the tensors, each aligned, streamed a piece at a time. It knows the
-// container only; keys, names and encodings are in formats/gguf.ts and gguf-encode.ts.
+// container only; keys, names and encodings are in formats/gguf.ts and formats/encode.ts.
 
 import { InputError } from '../errors.js';
 import type { ByteSink } from './bytes.js';

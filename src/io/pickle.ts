@@ -1,6 +1,6 @@
 // Python's pickle format, protocols 0 to 5, as far as data go: dicts, lists, tuples, texts and numbers. Nothing is ever executed: a
 // name (GLOBAL) is looked up in a closed list that the caller gives and refused by its name otherwise. A writer of the same small
-// part is in torch-write.ts. https://docs.python.org/3/library/pickletools.html
+// part is in torch.ts. https://docs.python.org/3/library/pickletools.html
 
 import { InputError } from '../errors.js';
 import { quoted } from './json.js';

@@ -4,22 +4,14 @@
 // chunking matters and nothing is held whole. It is its own and equals no other library's stream; not for secrets.
 
 import type { ModelConfig } from './config.js';
-import { type Parameter, parameterShapes } from './parameters.js';
-
-/** A parameter with its values. */
-export interface InitializedParameter extends Parameter {
-  /** The values in row-major order; a chunk is overwritten when the next is asked for. */
-  readonly chunks: Iterable<Float32Array>;
-}
+import type { Parameter } from './parameters.js';
 
 const CHUNK = 1 << 16;
 
-/** Every parameter of `config` in the order of `parameterShapes`, with the values of `seed` (a whole number from 0 to 2^53 - 1). */
-export function* initializeParameters(config: ModelConfig, seed: number): Generator<InitializedParameter> {
-  for (const parameter of parameterShapes(config)) yield { ...parameter, chunks: parameterValues(config, parameter, seed) };
-}
-
-/** The values of one parameter; see `InitializedParameter.chunks`. */
+/**
+ * The values of a parameter of `config` by `seed` (a whole number from 0 to 2^53 - 1), in row-major order; a chunk is overwritten when
+ * the next is asked for.
+ */
 export function* parameterValues(config: ModelConfig, { name, shape }: Parameter, seed: number): Generator<Float32Array> {
   const count = shape.reduce((product, size) => product * size, 1);
   const chunk = new Float32Array(Math.min(count, CHUNK));

@@ -157,7 +157,7 @@ function group(text: string, separator: string, size = 3): string {
 }
 
 /** `format(value, spec)`. */
-export function formatValue(value: Value, text: string): string {
+function formatValue(value: Value, text: string): string {
   if (text === '') return str(value);
   const spec = parseSpec(text);
   if (value instanceof Undefined) value.fail();

@@ -343,7 +343,7 @@ const methods: Readonly<Record<string, readonly [string, Method]>> = {
 };
 
 /** Digits that have a value, superscripts and circled ones among them, but no fractions. */
-export function isDigit(text: string): boolean {
+function isDigit(text: string): boolean {
   return all(
     text,
     /^[\p{Nd}\u00b2\u00b3\u00b9\u1369-\u1371\u19da\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792]+$/u,

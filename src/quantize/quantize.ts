@@ -141,7 +141,7 @@ function lastFitting({ layers, modelDim, headDim }: ModelConfig, first: number):
 }
 
 /** The group that is asked for, or a smaller one. Throws `InputError` when none of 32 fits. */
-export function fittingGroup(columns: number, group: number, name: string): number {
+function fittingGroup(columns: number, group: number, name: string): number {
   for (let size = group; size >= 32; size /= 2) if (columns % size === 0) return size;
   throw new InputError(`${name} has rows of ${columns}, no whole groups of 32`);
 }

@@ -56,7 +56,7 @@ interface Entry {
 }
 
 /** How many answers a model may have under way or waiting. */
-export class Gate {
+class Gate {
   private inside = 0;
   /** Milliseconds that an answer took of late. */
   private mean = 1000;

@@ -1,4 +1,4 @@
-// 8-bit and 4-bit weights, and 8-bit activations (affine weights are made in model/quantize): the arithmetic of GGUF's Q8_0 and Q4_0 (ggml `quantize_row_q8_0_ref`,
+// 8-bit and 4-bit weights, and 8-bit activations (affine weights are made in quantize/): the arithmetic of GGUF's Q8_0 and Q4_0 (ggml `quantize_row_q8_0_ref`,
 // `quantize_row_q4_0_ref`), every step rounded to f32 as in C. This is the definition that kernels are judged by; their
 // memory orders are their own.
 

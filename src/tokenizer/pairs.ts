@@ -21,7 +21,7 @@ export interface Pairs {
 }
 
 /** An open-addressing table of (left, right) -> (merged, rank). */
-export class PairTable implements Pairs {
+class PairTable implements Pairs {
   private slots: Int32Array; // four a slot: left + 1 (0: free), right, merged, rank
   private mask: number;
   private count = 0;

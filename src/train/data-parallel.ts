@@ -61,7 +61,7 @@ export function openLearner<Batch>(
 const bucketsAhead = 2;
 
 /** A training step of one process among several. */
-export class DataParallel<Batch> implements Learner<Batch> {
+class DataParallel<Batch> implements Learner<Batch> {
   /** Seconds that nothing was computed while others were waited for. */
   waited = 0;
   readonly step: TrainingStep<Batch>;

@@ -18,7 +18,7 @@ import { elementsOf, view } from '../tensor/plan.js';
 export const alignedElements = 64;
 
 /** The four things that training keeps of each parameter. */
-export const stateNames = ['parameters', 'grad', 'firstMoment', 'secondMoment'] as const;
+const stateNames = ['parameters', 'grad', 'firstMoment', 'secondMoment'] as const;
 export type ParameterState = Record<(typeof stateNames)[number], DeviceBuffer<'f32'>>;
 
 export class TrainingParameters {

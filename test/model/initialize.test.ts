@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { configFromFields } from '../../src/model/config.js';
-import { fillNormal, initializeParameters, parameterValues } from '../../src/model/initialize.js';
+import { fillNormal, parameterValues } from '../../src/model/initialize.js';
 import { parameterShapes } from '../../src/model/parameters.js';
 
 const config = configFromFields(
@@ -27,7 +27,7 @@ function normals(count: number, seed: number, name: string, start = 0): Float32A
 const mean = (values: Float32Array, of: (value: number, i: number) => number) =>
   values.reduce((sum, v, i) => sum + of(v, i), 0) / values.length;
 
-describe('initializeParameters', () => {
+describe('initial values', () => {
   it('follows reset_parameters', () => {
     const inner = 128 ** -0.5 * 4 ** -0.5; // model_dim^-0.5 * (2 * layers)^-0.5
     const stds: [RegExp, number][] = [
@@ -37,12 +37,13 @@ describe('initializeParameters', () => {
       [/out_proj|proj_2/, inner],
     ];
     const names: string[] = [];
-    for (const { name, shape, chunks } of initializeParameters(config, 7)) {
+    for (const parameter of parameterShapes(config)) {
+      const { name, shape } = parameter;
       names.push(name);
       let count = 0;
       let sum = 0;
       let squares = 0;
-      for (const chunk of chunks) {
+      for (const chunk of parameterValues(config, parameter, 7)) {
         for (const value of chunk) {
           count++;
           sum += value;

@@ -100,7 +100,7 @@ export async function cachedSnapshot(wanted: Wanted, options: DownloadOptions): 
   return cache.snapshot(listing.commit);
 }
 
-export class HubRepository {
+class HubRepository {
   constructor(
     readonly client: HttpClient,
     readonly endpoint: string,

@@ -35,7 +35,7 @@ export interface MpiLibrary {
 }
 
 /** Names that libraries go by, the ones that belong to what launched this process first. */
-export function libraryNames(env: NodeJS.ProcessEnv = process.env): readonly string[] {
+function libraryNames(env: NodeJS.ProcessEnv = process.env): readonly string[] {
   if (env.OPENELM_MPI) return [env.OPENELM_MPI];
   const openMpi = process.platform === 'darwin' ? ['libmpi.40.dylib', 'libmpi.dylib'] : ['libmpi.so.40', 'libmpi.so.80'];
   const mpich =

@@ -1,7 +1,7 @@
 // c = a b^T (+ r) in f32, [m, n] summed over k: all products of training that are of f32 rows. a is [m, k] (`a_inner`: k runs
 // along its lines) or [k, m]; b is [n, k] (`b_inner`) or [k, n]. With `accumulate` c is added to. Arrays are seen as vec4f where
 // all their lines begin at whole ones (a4, b4, c4, r4), else as f32 (a1, ...). With `splits` > 1 the z-th workgroup sums the z-th
-// part of k into c[z], and product-sum.wgsl adds them up. Sizes that are rows of a block: `m_first` and on, at most `m_most`.
+// part of k into c[z], and productSum.wgsl adds them up. Sizes that are rows of a block: `m_first` and on, at most `m_most`.
 // A workgroup makes a tile of tile x tile (128 with 256 invocations, 64 with 64), each invocation 8 x 8 in registers: four rows and
 // four more half a tile below, columns likewise. It reads 16 of k at a time into 16 KiB or 8 KiB, the next while it multiplies:
 // 4 loads of vec4f from workgroup memory for 64 multiply-adds, no bank conflicts; from memory (m n k / tile) 8 bytes.
