@@ -7,7 +7,7 @@ import { appendFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { limitBadRows } from '../data/bad-rows.js';
 import type { Message } from '../data/examples.js';
-import { messagesAt, missing, textAt } from '../data/examples.js';
+import { conversationField, messagesAt, missing, textAt, withFields } from '../data/examples.js';
 import { type FileRow, orBad, readRows } from '../data/readers.js';
 import { rankedPairs, rejectionSample } from '../data/rejection.js';
 import { InputError } from '../errors.js';
@@ -64,7 +64,7 @@ export async function samplePairs(
 ): Promise<string | undefined> {
   const { out, rso, seed, data } = config;
   const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => tell(terminal, `passed over: ${reason}`));
-  const rows = await promptRows(data.train, onBadRow, data.limit);
+  const rows = await promptRows(data, onBadRow);
   const done = await readSampled(out);
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // every answer under way listens
@@ -153,14 +153,14 @@ async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig
 }
 
 async function promptRows(
-  files: readonly string[],
+  { train: files, fields, limit = Number.POSITIVE_INFINITY }: TuneConfig['data'],
   onBadRow: (error: InputError) => void,
-  limit = Number.POSITIVE_INFINITY,
 ): Promise<FileRow[]> {
   const rows: FileRow[] = [];
   for (const file of files) {
-    for await (const row of readRows(localCorpora, file, onBadRow)) {
+    for await (const found of readRows(localCorpora, file, onBadRow)) {
       if (rows.length >= limit) return rows;
+      const row = withFields(found, fields);
       if (orBad(onBadRow, () => promptOf(row))) rows.push(row);
     }
   }
@@ -170,9 +170,10 @@ async function promptRows(
 
 /** What the model is asked: a conversation up to its last answer, or a prompt. Throws `InputError` when a row has neither. */
 export function promptOf(row: FileRow): Message[] {
-  const { messages, prompt, instruction, input } = row.value;
-  if (messages !== undefined) {
-    const turns = messagesAt(row, 'messages');
+  const { prompt, instruction, input } = row.value;
+  const chat = conversationField(row);
+  if (chat) {
+    const turns = messagesAt(row, chat);
     const asked = turns.slice(0, turns.findLastIndex(({ role }) => role === 'user') + 1);
     if (asked.length > 0) return asked;
   }
@@ -181,7 +182,7 @@ export function promptOf(row: FileRow): Message[] {
     const more = typeof input === 'string' && input !== '' ? `\n\n${input}` : '';
     return [{ role: 'user', content: textAt(row, 'instruction') + more }];
   }
-  throw missing(row, 'messages, prompt or instruction');
+  throw missing(row, 'messages (or conversations), prompt or instruction');
 }
 
 async function appendLine(path: string, value: unknown): Promise<void> {

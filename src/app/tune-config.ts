@@ -1,11 +1,13 @@
 // The settings of a tuning run as people write them: a YAML file and `--key value` over it, checked, defaults filled in. The defaults
 // are those of TRL and of the recipe that OpenELM's Instruct models were made with.
 
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { promptFormats } from '../data/examples.js';
+import { isRowFile } from '../data/readers.js';
 import { InputError } from '../errors.js';
 import { checkConfig } from '../io/config.js';
+import { kindOf, namesIn } from '../io/node/paths.js';
 import type { AdapterRule } from '../model/adapter.js';
 import type { OptimizerOptions } from '../train/optimizer.js';
 import type { ScheduleOptions } from '../train/schedule.js';
@@ -35,6 +37,14 @@ const adapterSchema = z.strictObject({
     .describe('Precision of the model beside it, which does not change.'),
 });
 
+const rateSchema = z.strictObject({
+  schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
+  max: z.number().positive(),
+  min: z.number().min(0).default(0),
+  warmup_steps: count(0).optional().describe('Steps, or the share of all steps.'),
+  warmup_ratio: fraction.default(0.1),
+});
+
 /** An adapter's settings; CoreNet's for OpenELM unless said otherwise: r 32 on all linears, and for LoRA on the embedding. */
 export type AdapterConfig = z.output<typeof adapterSchema>;
 
@@ -55,9 +65,13 @@ export const tuneSchema = z.strictObject({
   model: z.string().min(1).optional().describe('A directory, a weights file or a hub id; default the embedded model.'),
   out: z.string().min(1).describe('The directory for checkpoints, the log and these settings.'),
   data: z.strictObject({
-    train: files.describe('Parquet, JSON lines or JSON lists.'),
+    train: files.describe('Parquet, JSON lines or JSON lists, or a folder of them.'),
     validation: files.optional().describe('Judged now and then, and at the end.'),
     held_out: count(0).default(0).describe('Rows at the end of the training files that are held out instead.'),
+    fields: z
+      .record(z.string(), z.string().min(1))
+      .optional()
+      .describe('What the rows call a field, by the name that is expected: {prompt: question, completion: answer}.'),
     prompt: z.enum(promptFormats).default('auto'),
     chat_template: z
       .string()
@@ -108,15 +122,15 @@ export const tuneSchema = z.strictObject({
     .prefault({}),
   rso: z
     .strictObject({
-      reward: z.union([
-        z.strictObject({ module: z.string().min(1) }),
-        z.strictObject({ url: z.url() }),
-        z
-          .strictObject({ model: z.string().min(1) })
-          .describe(
-            'One of: a module that exports `reward({messages, text, ended, row})`, an endpoint, a model whose log-probability counts.',
-          ),
-      ]),
+      reward: z
+        .union([
+          z.strictObject({ module: z.string().min(1) }),
+          z.strictObject({ url: z.url() }),
+          z.strictObject({ model: z.string().min(1) }),
+        ])
+        .describe(
+          'One of: a module that exports `reward({messages, text, ended, row})`, an endpoint, a model whose log-probability counts.',
+        ),
       candidates: count(2).default(8).describe('Answers to a prompt, and how many of them are accepted.'),
       accepted: count(2).default(4),
       beta: z.number().positive().default(0.5).describe('How strictly rewards count: small takes the best, large takes any.'),
@@ -153,13 +167,10 @@ export const tuneSchema = z.strictObject({
       max_grad_norm: z.number().positive().default(1),
     })
     .prefault({}),
-  learning_rate: z.strictObject({
-    schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
-    max: z.number().positive(),
-    min: z.number().min(0).default(0),
-    warmup_steps: count(0).optional().describe('Steps, or the share of all steps.'),
-    warmup_ratio: fraction.default(0.1),
-  }),
+  learning_rate: z
+    .union([z.number().positive(), rateSchema])
+    .transform((value) => (typeof value === 'number' ? rateSchema.parse({ max: value }) : value))
+    .describe('A number is its maximum.'),
   validation: z.strictObject({ every: count(1) }).optional(),
   checkpoints: z
     .strictObject({
@@ -209,9 +220,10 @@ const paths = ['data.train', 'data.validation', 'data.chat_template', 'rso.rewar
 export async function readTuneConfig(file: string, overrides: readonly string[] = []): Promise<TuneConfig> {
   const config = checkConfig(tuneSchema, await readSettings(file, overrides, paths), file);
   const base = dirname(resolve(file));
-  const whole = (names: string | string[] = []): string[] => [names].flat().map((name) => resolve(base, name));
+  const whole = async (names: string | string[] = []): Promise<string[]> =>
+    (await Promise.all([names].flat().map((name) => rowFiles(resolve(base, name))))).flat();
   const { data, validation, steps, learning_rate: rate } = config;
-  const heldOut = whole(data.validation);
+  const heldOut = await whole(data.validation);
   if (validation && heldOut.length === 0 && data.held_out === 0) {
     throw new InputError(`${file}: validation is asked for, but neither data.validation nor data.held_out says on what`);
   }
@@ -226,7 +238,15 @@ export async function readTuneConfig(file: string, overrides: readonly string[] 
   }
   const reward = rso && 'module' in rso.reward ? { rso: { ...rso, reward: { module: resolve(base, rso.reward.module) } } } : {};
   const template = data.chat_template === undefined ? {} : { chat_template: resolve(base, data.chat_template) };
-  return { ...config, ...reward, data: { ...data, train: whole(data.train), validation: heldOut, ...template } };
+  return { ...config, ...reward, data: { ...data, train: await whole(data.train), validation: heldOut, ...template } };
+}
+
+/** A file as it is, or a folder's files of rows. */
+async function rowFiles(path: string): Promise<string[]> {
+  if ((await kindOf(path)) !== 'directory') return [path];
+  const names = (await namesIn(path)).filter(isRowFile);
+  if (names.length === 0) throw new InputError(`${path}: no .parquet, .jsonl or .json file in this folder`);
+  return names.map((name) => join(path, name));
 }
 
 export function tuneSchedule({ learning_rate: rate }: TuneConfig, steps: number): ScheduleOptions {

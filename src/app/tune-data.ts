@@ -3,7 +3,7 @@
 
 import { limitBadRows } from '../data/bad-rows.js';
 import { type LoadedExamples, loadExamples } from '../data/example-source.js';
-import { type Example, exampleOf, type RowEncoders } from '../data/examples.js';
+import { type Example, exampleOf, type RowEncoders, withFields } from '../data/examples.js';
 import { pairOf } from '../data/preferences.js';
 import type { FileRow } from '../data/readers.js';
 import { InputError } from '../errors.js';
@@ -28,7 +28,7 @@ export async function loadTuningData<Item extends object>(
   const bar = progressBar(terminal.stderr, { format: (rows) => `${rows} rows` });
   const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => bar.note(`openelm: passed over: ${reason}`));
   const read = (files: readonly string[], limit?: number): Promise<LoadedExamples<Item>> =>
-    loadExamples<Item>(localCorpora, files, make, {
+    loadExamples<Item>(localCorpora, files, (row) => make(withFields(row, data.fields)), {
       limit,
       onBadRow,
       onRow: (rows) => terminal.stderr.isTTY && bar.update('reading', rows),

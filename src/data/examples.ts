@@ -45,20 +45,22 @@ export interface ExampleOptions {
 }
 
 /** Why a row gives no example, in words that follow a count. */
-export type Dropped = 'nothing to learn within max_length' | 'an empty answer';
+export type Dropped =
+  | 'nothing to learn within max_length'
+  | 'an empty answer'
+  | 'with calls of tools'
+  | 'labelled as bad answers';
 
 /**
- * The example of a row with `messages`, `prompt` and `completion`, `instruction` and `output` (and `input`), or `text`.
+ * The example of a row with `messages` (or ShareGPT's `conversations`), `prompt` and `completion`, `instruction` and `output` (and
+ * `input`), or `text`.
  * Throws `InputError` naming file, row and the fields that are there when it has none of these.
  */
 export async function exampleOf(row: FileRow, encoders: RowEncoders, options: ExampleOptions): Promise<Example | Dropped> {
-  const { value } = row;
   const whole = await wholeExample(row, encoders, options);
   if (typeof whole === 'string') return whole;
   const ids = whole.ids.slice(0, options.maxLength);
-  const learned = Uint8Array.from(ids, (_, i) =>
-    i > 0 && (options.loss === 'all' || 'text' in value || whole.answers[i]) ? 1 : 0,
-  );
+  const learned = Uint8Array.from(ids, (_, i) => (i > 0 && (options.loss === 'all' || whole.answers[i]) ? 1 : 0));
   if (!learned.includes(1)) return 'nothing to learn within max_length';
   return { tokens: Int32Array.from(ids), learned, document: `${row.file}:${row.row}` };
 }
@@ -72,10 +74,15 @@ interface Marked {
 async function wholeExample(row: FileRow, encoders: RowEncoders, { prompt }: ExampleOptions): Promise<Marked | Dropped> {
   const { value } = row;
   const { tokenizer } = encoders;
-  if (value.messages !== undefined) return markedChat(row, messagesAt(row, 'messages'), encoders);
+  if (callTools(row)) return 'with calls of tools';
+  const chat = conversationField(row);
+  if (chat) return markedChat(row, messagesAt(row, chat), encoders);
   if (value.prompt !== undefined && value.completion !== undefined) {
+    // KTO's data: single answers, good and bad ones.
+    if (value.label === false) return 'labelled as bad answers';
     if (Array.isArray(value.prompt) || Array.isArray(value.completion)) {
-      return markedChat(row, [...messagesAt(row, 'prompt'), ...messagesAt(row, 'completion')], encoders);
+      const asked = messagesAt(row, 'prompt');
+      return markedChat(row, [...asked, ...messagesAt(row, 'completion', 'assistant')], encoders, asked.length);
     }
     const [asked, answer] = [textAt(row, 'prompt'), textAt(row, 'completion')];
     if (answer.trim() === '') return 'an empty answer';
@@ -90,7 +97,7 @@ async function wholeExample(row: FileRow, encoders: RowEncoders, { prompt }: Exa
     return prompt === 'text' ? markedText(`${asked}\n`, output, tokenizer) : markedChat(row, turns(asked, output), encoders);
   }
   if (typeof value.text === 'string') return markedText('', value.text, tokenizer);
-  throw missing(row, 'messages, prompt and completion, instruction and output, or text');
+  throw missing(row, 'messages (or conversations), prompt and completion, instruction and output, or text');
 }
 
 const turns = (asked: string, answer: string): Message[] => [
@@ -115,19 +122,26 @@ export function splitText(prompt: string, answer: string, tokenizer: Tokenizer):
   return { prompt: whole.slice(0, end), answer: whole.slice(end) };
 }
 
-// The ids of the whole conversation; every assistant's turn is found between the ids of what comes before it (ending where an
+// The ids of the whole conversation; every assistant's turn (from the `first` on) is found between the ids of what comes before it (ending where an
 // answer begins) and the ids up to its end. What the template writes behind the end token is not the assistant's.
-async function markedChat(row: FileRow, messages: readonly Message[], encoders: RowEncoders): Promise<Marked | Dropped> {
+async function markedChat(
+  row: FileRow,
+  messages: readonly Message[],
+  encoders: RowEncoders,
+  first = 0,
+): Promise<Marked | Dropped> {
   const where = `${row.file}: row ${row.row}`;
   const { eosId } = encoders.tokenizer;
-  if (!messages.some(({ role, content }) => role === 'assistant' && content.trim() !== '')) return 'an empty answer';
+  const isAnswer = ({ role, content }: Message, i: number): boolean =>
+    i >= first && role === 'assistant' && content.trim() !== '';
+  if (!messages.some(isAnswer)) return 'an empty answer';
   const last = messages.findLastIndex(({ role }) => role === 'assistant');
   const kept = messages.slice(0, last + 1);
   let ids = [...(await encoders.chat(kept, false))];
   const answers = ids.map(() => false);
   let end = 0;
   for (const [i, { role }] of kept.entries()) {
-    if (role !== 'assistant') continue;
+    if (role !== 'assistant' || i < first) continue;
     const before = await encoders.chat(kept.slice(0, i), true);
     const upTo = i === last ? ids : await encoders.chat(kept.slice(0, i + 1), false);
     const start = commonPrefix(before, ids);
@@ -157,28 +171,75 @@ export function textAt(row: FileRow, field: string): string {
   throw new InputError(`${row.file}: row ${row.row}: ${quoted(field)} is ${typeName(found)}, expected text`);
 }
 
-/** A field that has to be a conversation (or a text, which is what the user says). */
-export function messagesAt(row: FileRow, field: string): Message[] {
+/** Who speaks, by the names of OpenAI and of ShareGPT. */
+const roles: Readonly<Record<string, Message['role']>> = {
+  system: 'system',
+  developer: 'system',
+  user: 'user',
+  human: 'user',
+  assistant: 'assistant',
+  gpt: 'assistant',
+};
+const toolRoles = ['tool', 'function', 'function_call', 'observation'];
+
+/** A row with fields under the names that are expected here: `names` says what the row calls them. */
+export function withFields(row: FileRow, names: Readonly<Record<string, string>> = {}): FileRow {
+  const renamed = Object.entries(names).filter(([, theirs]) => row.value[theirs] !== undefined);
+  return { ...row, value: { ...row.value, ...Object.fromEntries(renamed.map(([ours, theirs]) => [ours, row.value[theirs]])) } };
+}
+
+/** The field that holds a whole conversation, if one does. */
+export function conversationField({ value }: FileRow): 'messages' | 'conversations' | undefined {
+  return (['messages', 'conversations'] as const).find((field) => value[field] !== undefined && value[field] !== null);
+}
+
+/** Whether tools are called in any of a row's conversations: turns that are no text, and that most chat templates do not write. */
+export function callTools({ value }: FileRow): boolean {
+  const calls = (list: unknown): boolean =>
+    Array.isArray(list) &&
+    list.some((message: unknown) => {
+      if (!isObject(message)) return false;
+      const { role, from = role, tool_calls: tools, function_call: call } = message;
+      return toolRoles.includes(from as string) || (Array.isArray(tools) && tools.length > 0) || isObject(call);
+    });
+  return Object.values(value).some(calls);
+}
+
+/** A field that has to be a conversation: a list of messages, one message, or (in other fields than whole conversations) what `speaker` says. */
+export function messagesAt(row: FileRow, field: string, speaker: Message['role'] = 'user'): Message[] {
   const found = row.value[field];
-  if (typeof found === 'string' && field !== 'messages') return [{ role: 'user', content: found }];
+  if (typeof found === 'string' && field !== conversationField(row)) return [{ role: speaker, content: found }];
   const where = `${row.file}: row ${row.row}: ${quoted(field)}`;
-  if (!Array.isArray(found)) throw new InputError(`${where} is ${typeName(found)}, expected a list of {role, content}`);
-  return found.map((message: unknown, i) => {
+  const list = isObject(found) ? [found] : found;
+  if (!Array.isArray(list)) throw new InputError(`${where} is ${typeName(found)}, expected a list of {role, content}`);
+  return list.map((message: unknown, i) => {
     if (!isObject(message)) throw new InputError(`${where}: message ${i + 1} is ${typeName(message)}, expected {role, content}`);
-    const { role, content } = message;
-    if (role === undefined) throw new InputError(`${where}: message ${i + 1} has no role`);
-    if (role !== 'system' && role !== 'user' && role !== 'assistant') {
-      throw new InputError(`${where}: message ${i + 1} has the role ${shown(role)}, expected "system", "user" or "assistant"`);
+    const { from, value, role: name = from, content = value } = message;
+    if (name === undefined) throw new InputError(`${where}: message ${i + 1} has no role`);
+    const role = typeof name === 'string' && Object.hasOwn(roles, name) ? roles[name] : undefined;
+    if (role === undefined) {
+      throw new InputError(`${where}: message ${i + 1} has the role ${shown(name)}, expected "system", "user" or "assistant"`);
     }
-    if (typeof content !== 'string') throw new InputError(`${where}: message ${i + 1} (${role}) has no text as its content`);
-    return { role, content };
+    const text = textOf(content);
+    if (text === undefined) throw new InputError(`${where}: message ${i + 1} (${role}) has no text as its content`);
+    return { role, content: text };
   });
+}
+
+/** A text, or OpenAI's list of parts that are all text. */
+function textOf(content: unknown): string | undefined {
+  if (typeof content === 'string') return content;
+  if (!Array.isArray(content) || content.length === 0) return undefined;
+  const texts = content.map((part: unknown) => (isObject(part) && part.type === 'text' ? part.text : undefined));
+  return texts.every((text) => typeof text === 'string') ? texts.join('\n') : undefined;
 }
 
 /** The error of a row without the fields that are needed. */
 export function missing({ value, file, row }: FileRow, needed: string): InputError {
   const there = Object.keys(value).map(quoted).join(', ') || 'no fields at all';
-  return new InputError(`${file}: row ${row}: expected ${needed}; it has ${there}`);
+  return new InputError(
+    `${file}: row ${row}: expected ${needed}; it has ${there} (data.fields maps names, as in --data.fields.prompt question)`,
+  );
 }
 
 function typeName(value: unknown): string {

@@ -3,7 +3,17 @@
 // is an objective's (train/); rows of single answers are examples.ts.
 
 import { commonPrefix } from '../tokenizer/prefix.js';
-import { type Message, messagesAt, missing, type PromptFormat, type RowEncoders, splitText, textAt } from './examples.js';
+import {
+  callTools,
+  conversationField,
+  type Message,
+  messagesAt,
+  missing,
+  type PromptFormat,
+  type RowEncoders,
+  splitText,
+  textAt,
+} from './examples.js';
 import type { FileRow } from './readers.js';
 
 /** A prompt and two ways to go on: `chosen` is the better one. */
@@ -35,6 +45,7 @@ export type PairDropped =
   | 'chosen equals rejected'
   | 'chosen and rejected have different prompts'
   | 'an empty answer'
+  | 'with calls of tools'
   | 'no room for an answer within max_length';
 
 interface PairIds {
@@ -47,7 +58,8 @@ interface PairIds {
 export async function pairOf(row: FileRow, encoders: RowEncoders, options: PairOptions): Promise<Pair | PairDropped> {
   const { value } = row;
   if (value.chosen === undefined || value.rejected === undefined) throw missing(row, 'chosen and rejected (and prompt)');
-  const conversation = Array.isArray(value.chosen) || Array.isArray(value.rejected) || Array.isArray(value.prompt);
+  if (callTools(row)) return 'with calls of tools';
+  const conversation = [value.chosen, value.rejected, value.prompt].some((part) => typeof part === 'object' && part !== null);
   const whole = conversation ? await conversationIds(row, encoders, options) : await textIds(row, encoders, options);
   if (typeof whole === 'string') return whole;
   const fitted = truncatePair(whole, options);
@@ -102,16 +114,14 @@ function sharedText(a: string, b: string): number {
 
 async function conversationIds(row: FileRow, encoders: RowEncoders, options: PairOptions): Promise<PairIds | PairDropped> {
   const { prompt } = row.value;
-  const answersOf = (field: string): Message[] => {
-    const value = row.value[field];
-    return typeof value === 'string' ? [{ role: 'assistant', content: value }] : messagesAt(row, field);
-  };
-  const [chosen, rejected] = [answersOf('chosen'), answersOf('rejected')];
+  const [chosen, rejected] = ['chosen', 'rejected'].map((field) => messagesAt(row, field, 'assistant'));
   if (JSON.stringify(chosen) === JSON.stringify(rejected)) return 'chosen equals rejected';
   let shared = 0;
   while (shared < Math.min(chosen.length, rejected.length) && sameMessage(chosen[shared], rejected[shared])) shared++;
-  const context = Array.isArray(prompt) ? messagesAt(row, 'prompt') : chosen.slice(0, shared);
-  const turns = Array.isArray(prompt) ? [chosen, rejected] : [chosen.slice(shared), rejected.slice(shared)];
+  // ShareGPT's pairs have the prompt as `conversations`, and one message as each answer.
+  const asking = Array.isArray(prompt) ? 'prompt' : chosen[0]?.role === 'assistant' ? conversationField(row) : undefined;
+  const context = asking ? messagesAt(row, asking) : chosen.slice(0, shared);
+  const turns = asking ? [chosen, rejected] : [chosen.slice(shared), rejected.slice(shared)];
   // UltraFeedback as published: the prompt as text beside whole conversations.
   const asked = typeof prompt === 'string' ? prompt.trim() : undefined;
   const isAsked = asked === undefined || context.some(({ role, content }) => role === 'user' && content.trim() === asked);

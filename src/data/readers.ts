@@ -92,6 +92,11 @@ export function readDocuments(
   return format.read(files, file, from, onBadRow);
 }
 
+/** Whether a file of this name can hold rows. */
+export function isRowFile(path: string): boolean {
+  return formats.slice(0, 2).some(({ ending }) => ending.test(path));
+}
+
 async function* readJsonLines(
   files: CorpusFiles,
   { path, textKey }: CorpusFile,
@@ -184,7 +189,7 @@ export async function* readRows(files: CorpusFiles, path: string, onBadRow: OnBa
     yield* parquetRows(files, path);
     return;
   }
-  if (!formats[1].ending.test(path)) {
+  if (!isRowFile(path)) {
     throw new InputError(
       `${path}: not a format of rows; names end in .parquet, .jsonl or .json, the last two also with .gz or .zst behind`,
     );

@@ -99,6 +99,7 @@ function expectedAt(schema: z.ZodType, path: readonly PropertyKey[], message: st
   if (at instanceof z.ZodObject) return `; its keys are ${partsOf(at)}`;
   if (element instanceof z.ZodObject) return `; it is a list, each with the keys ${partsOf(element)}`;
   if (at?.description) return `: ${at.description}`;
+  if (at instanceof z.ZodUnion) return `; expected ${typeText(at)}`;
   const said = message.replace(/^Invalid option: /, '');
   return said.endsWith('received undefined') ? '' : `: ${said}`;
 }

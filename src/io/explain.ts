@@ -61,6 +61,9 @@ function walk(schema: JsonSchema, prefix: string): Setting[] {
     const list = property.type === 'array' && property.items ? property.items : undefined;
     const key = `${prefix}${name}${list ? '[]' : ''}`;
     const isGroup = property.properties !== undefined || list?.properties !== undefined;
+    const either = (property.anyOf ?? []).filter(({ properties }) => properties);
+    // Of several groups one is given: what it must hold is then not required by itself.
+    const groups = [list ?? property, ...(either.length > 1 ? either.map((group) => ({ ...group, required: [] })) : either)];
     const setting: Setting = {
       key,
       type: isGroup ? (list ? 'list of groups' : 'group') : typeOf(property),
@@ -68,7 +71,7 @@ function walk(schema: JsonSchema, prefix: string): Setting[] {
       default: isGroup ? undefined : property.default,
       description: property.description,
     };
-    return [setting, ...walk(list ?? property, `${key}.`)];
+    return [setting, ...groups.flatMap((group) => walk(group, `${key}.`))];
   });
 }
 

@@ -76,15 +76,22 @@ export interface ChosenModule extends AdapterModule {
   readonly init: AdapterRule['init'];
 }
 
-/** The modules that rules choose, each by the first that matches. Throws `InputError` for a rule that matches none, or cannot be. */
+/**
+ * The modules that rules choose to learn, each by the first that matches. An output layer of its own is none of them: training's loss
+ * multiplies with its weight alone. Throws `InputError` for a rule that matches none, or cannot be.
+ */
 export function chooseModules(config: ModelConfig, rules: readonly AdapterRule[]): ChosenModule[] {
-  const modules = adaptableModules(config);
+  const all = adaptableModules(config);
+  const modules = all.filter(({ name }) => !name.endsWith('.classifier'));
   const chosen = new Map<string, ChosenModule>();
   for (const rule of rules) {
     const { pattern, r: rank, alpha, use_rslora: rslora, use_dora: dora, dropout, init } = rule;
     const matching = modules.filter(({ name }) => matches(pattern, name));
-    if (matching.length === 0)
-      throw new InputError(`adapter: ${quoted(pattern)} matches no module; ${nearest(pattern, modules)}`);
+    if (matching.length === 0) {
+      const output = all.some(({ name }) => matches(pattern, name));
+      const found = output ? 'only the output layer, which adapters are not trained for' : 'no module';
+      throw new InputError(`adapter: ${quoted(pattern)} matches ${found}; ${nearest(pattern, modules)}`);
+    }
     for (const module of matching) {
       if (chosen.has(module.name)) continue;
       if (dora && module.embedding) {

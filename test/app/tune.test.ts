@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
+import { readTuneConfig } from '../../src/app/tune-config.js';
 import { defaultChatTemplate } from '../../src/infer/chat.js';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
 import { readLog } from '../../src/io/node/run-log.js';
@@ -85,6 +86,18 @@ describe('openelm tune', () => {
     expect(stderr.match(/^openelm: passed over: .*rows\.jsonl: row [135]\b/gm)).toHaveLength(3);
     expect(stdout).toMatch(/12 to learn from/);
     expect(existsSync(join(out, checkpointName(1)))).toBe(true);
+  });
+
+  it('takes a folder of files, and a learning rate as a number', async () => {
+    const { file, directory } = await place('folder', chats);
+    const config = await readTuneConfig(file, ['--data.train', directory, '--learning_rate', '1e-3']);
+    expect(config.data.train).toEqual([join(directory, 'rows.jsonl')]);
+    expect(config.learning_rate).toEqual({ schedule: 'cosine', max: 1e-3, min: 0, warmup_ratio: 0.1 });
+    const empty = join(root, 'empty');
+    await mkdir(empty);
+    await expect(readTuneConfig(file, ['--data.train', empty])).rejects.toThrow(
+      `${empty}: no .parquet, .jsonl or .json file in this folder`,
+    );
   });
 
   it('teaches answers, says what it will do, and leaves a model with its chat template', async () => {
@@ -227,7 +240,7 @@ describe('openelm tune', () => {
       'a missing field',
       [chats[0], { question: 'a' }],
       {},
-      'rows.jsonl: row 1: expected messages, prompt and completion, instruction and output, or text; it has "question"',
+      'rows.jsonl: row 1: expected messages (or conversations), prompt and completion, instruction and output, or text; it has "question"',
     ],
     [
       'no pair',

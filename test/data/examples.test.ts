@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { batchesInOrder, ExampleSource, loadExamples, planBatches } from '../../src/data/example-source.js';
-import { type Example, type ExampleOptions, exampleOf, type RowEncoders } from '../../src/data/examples.js';
+import { type Example, type ExampleOptions, exampleOf, type RowEncoders, withFields } from '../../src/data/examples.js';
 import type { FileRow } from '../../src/data/readers.js';
 import { encodeConversation } from '../../src/infer/chat.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
@@ -41,6 +41,41 @@ describe('exampleOf', () => {
     expect(parts).toEqual(['Uno.$', 'Dos.$']);
     // What nobody answers is not kept.
     expect(tokens.at(-1)).toBe(tokenizer.eosId);
+  });
+
+  it('reads conversations of OpenAI and of ShareGPT alike', async () => {
+    const expected = await made({ messages: [say('system', 'Be brief.'), say('user', 'One?\nTwo?'), say('assistant', 'Uno.')] });
+    const parts = ['One?', 'Two?'].map((text) => ({ type: 'text', text }));
+    const openai = [{ role: 'developer', content: 'Be brief.' }, { role: 'user', content: parts }, say('assistant', 'Uno.')];
+    const sharegpt = [
+      { from: 'system', value: 'Be brief.' },
+      { from: 'human', value: 'One?\nTwo?' },
+      { from: 'gpt', value: 'Uno.' },
+    ];
+    for (const value of [{ messages: openai }, { conversations: sharegpt }, { messages: null, conversations: sharegpt }])
+      expect(await made(value)).toEqual(expected);
+  });
+
+  it('leaves out calls of tools, and answers that are labelled as bad', async () => {
+    const call = { role: 'assistant', content: null, tool_calls: [{ id: '1' }] };
+    const tool = [say('user', 'Rain?'), call, { role: 'tool', content: 'no' }, say('assistant', 'No.')];
+    expect(await exampleOf(row({ messages: tool }), encoders, options)).toBe('with calls of tools');
+    const kto = { prompt: 'One?', completion: 'Dos.', label: false };
+    expect(await exampleOf(row(kto), encoders, options)).toBe('labelled as bad answers');
+    expect(learnedText(await made({ ...kto, label: true }))).toBe('Dos.');
+  });
+
+  it('learns the completion of a conversation alone, and the output beside a text of all', async () => {
+    const prompt = [say('user', 'One?'), say('assistant', 'Uno.'), say('user', 'Two?')];
+    expect(learnedText(await made({ prompt, completion: [say('assistant', 'Dos.')] }))).toBe('Dos.');
+    const alpaca = { instruction: 'One?', input: '', output: 'Uno.' };
+    expect(await made({ ...alpaca, text: 'One? Uno.' })).toEqual(await made(alpaca));
+  });
+
+  it('finds fields by the names that a row has for them', async () => {
+    const given = row({ question: 'One?', answer: 'Uno.' });
+    const named = withFields(given, { prompt: 'question', completion: 'answer', text: 'nothing' });
+    expect(await exampleOf(named, encoders, options)).toEqual(await made({ prompt: 'One?', completion: 'Uno.' }));
   });
 
   it('teaches to stop where the template has no end of its own', async () => {
@@ -95,7 +130,7 @@ describe('exampleOf', () => {
   it.each([
     [
       { question: 'a', answer: 'b' },
-      'a.jsonl: row 3: expected messages, prompt and completion, instruction and output, or text; it has "question", "answer"',
+      'a.jsonl: row 3: expected messages (or conversations), prompt and completion, instruction and output, or text; it has "question", "answer"',
     ],
     [{ messages: 'hello' }, '"messages" is of type string, expected a list of {role, content}'],
     [{ messages: ['hello'] }, '"messages": message 1 is of type string, expected {role, content}'],

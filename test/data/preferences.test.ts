@@ -52,6 +52,14 @@ describe('pairOf', () => {
       { prompt: [say('user', 'Why?')], chosen: [say('assistant', 'Because.')], rejected: [say('assistant', 'Dunno.')] },
     ],
     ['implicit', { chosen: conversation, rejected: other }],
+    [
+      'as ShareGPT has it',
+      {
+        conversations: [{ from: 'human', value: 'Why?' }],
+        chosen: { from: 'gpt', value: 'Because.' },
+        rejected: { from: 'gpt', value: 'Dunno.' },
+      },
+    ],
     ['as text beside both', { prompt: 'Why?', chosen: conversation, rejected: other }],
     ['of plain texts put as turns', { prompt: 'Why?', chosen: 'Because.', rejected: 'Dunno.' }],
   ])('takes conversations, the prompt %s', async (_, value) => {

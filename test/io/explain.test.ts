@@ -28,6 +28,23 @@ describe('settingsOf', () => {
     ]);
   });
 
+  it('tells what is in a group that is one of several things', () => {
+    const group = z.strictObject({ max: z.number(), kind: z.string().optional() });
+    const either = z.strictObject({
+      rate: z.union([z.number(), group]),
+      from: z.union([z.strictObject({ file: z.string() }), z.strictObject({ url: z.string() })]),
+    });
+    expect(settingsOf(either).map(({ key, type, required }) => [key, type, required])).toEqual([
+      ['rate', 'number or keys and values', true],
+      ['rate.max', 'number', true],
+      ['rate.kind', 'text', false],
+      ['from', 'keys and values', true],
+      ['from.file', 'text', false],
+      ['from.url', 'text', false],
+    ]);
+    expect(() => checkConfig(either, {}, 'f')).toThrow('f: rate is missing; expected number or keys and values');
+  });
+
   it('is written a line a key, with what it is for below', () => {
     const text = explainSettings(schema);
     expect(text).toContain('name  (text, required)\n    What it is called.\n');

@@ -129,6 +129,11 @@ describe('rules', () => {
     expect(() => chooseModules(config, [{ ...rule, pattern: 'q_proj' }])).toThrow(
       '"q_proj" matches no module; there are qkv_proj, out_proj, proj_1, proj_2, token_embeddings',
     );
+    const untied = { ...config, tieEmbeddings: false };
+    expect(chooseModules(untied, [{ ...rule, pattern: '.*' }])).toEqual(chooseModules(config, [{ ...rule, pattern: '.*' }]));
+    expect(() => chooseModules(untied, [{ ...rule, pattern: 'classifier' }])).toThrow(
+      '"classifier" matches only the output layer, which adapters are not trained for; there are ',
+    );
     expect(() => chooseModules(config, [{ ...rule, pattern: '(' }])).toThrow('"(" is no regular expression');
     expect(() => chooseModules(config, [{ ...rule, pattern: 'token_embeddings', use_dora: true }])).toThrow(
       /no DoRA for an embedding/,
