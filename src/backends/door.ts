@@ -23,7 +23,7 @@ import { type OpName, opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
 import { groupSize } from '../tensor/quantize.js';
 import type { MappedMemory, SharedMemory } from '../tensor/shared-memory.js';
-import { checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import { checkParams, checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 
 export type Handle = { readonly brand: 'backend' };
 
@@ -248,9 +248,7 @@ export class DoorBackend<Isa extends string = string> implements Backend {
   submit(executable: Executable, params: Int32Array, pace?: (cut: number) => Promise<unknown> | undefined): Submission {
     if (!(executable instanceof DoorExecutable)) throw new Error('this program was compiled by another backend');
     const { program, pieces } = executable;
-    if (params.length !== program.paramsLength) {
-      throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
-    }
+    checkParams(program, params);
     const runs: number[] = [];
     let cancelled = false;
     const start = ({ id, firstRecord }: Piece): Promise<void> => {

@@ -21,9 +21,10 @@ import type {
 } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opSpec } from '../tensor/optable.js';
-import { bytesOf, checkRecord, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
+import { bytesOf, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
 import { groupSize, type QuantizedRow, quantizeWeights } from '../tensor/quantize.js';
-import { checkShape, checkTransfer, checkView, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import { checkParams, checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
+import { BufferTable } from './buffers.js';
 import type { CacheRows, Call, ReferenceOp, ReferenceWeight } from './reference-call.js';
 import { referenceOps } from './reference-ops.js';
 
@@ -31,6 +32,8 @@ import { referenceOps } from './reference-ops.js';
 interface Stored {
   readonly array?: HostArray;
   readonly weight?: ReferenceWeight;
+  /** Elements. */
+  readonly length: number;
   /** Serial of the failed run that last should have written it. */
   failed: number;
 }
@@ -43,8 +46,6 @@ interface ReferenceExecutable extends Executable {
 }
 
 const maxBufferBytes = 2 ** 31;
-/** One count for all: a buffer of another backend is unknown here. */
-let lastId = 0;
 
 /** A backend in plain TypeScript; the definition of every op. */
 export function referenceBackend(): Backend {
@@ -55,7 +56,7 @@ class ReferenceBackend implements Backend {
   readonly name = 'reference';
   readonly description = 'reference (plain TypeScript, 1 thread)';
   readonly limits = { maxBufferBytes, maxBindingBytes: maxBufferBytes, threads: 1 };
-  private readonly buffers = new Map<number, Stored>();
+  private readonly buffers = new BufferTable<Stored>();
   private readonly executables = new WeakSet<Executable>();
   private queue: Promise<unknown> = Promise.resolve();
   /** Failed runs so far, and how many of them callers have been told of. */
@@ -71,10 +72,11 @@ class ReferenceBackend implements Backend {
   create<Type extends HostType>(dtype: Type, shape: readonly number[]): DeviceBuffer<Type> {
     this.open();
     checkShape(shape);
-    const bytes = bytesOf(dtype, elementsOf(shape));
+    const length = elementsOf(shape);
+    const bytes = bytesOf(dtype, length);
     try {
       if (bytes > maxBufferBytes) throw new RangeError();
-      return this.keep(dtype, 'rows', shape, bytes, { array: hostArray(dtype, elementsOf(shape)), failed: 0 });
+      return this.buffers.add(dtype, 'rows', shape, bytes, { array: hostArray(dtype, length), length, failed: 0 });
     } catch {
       throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
     }
@@ -86,9 +88,11 @@ class ReferenceBackend implements Backend {
     const affineCodes = affine && (await quantizedRows(affine, rows, columns));
     const codes = affineCodes ?? (blocks && (await blockRows(blocks, rows, columns)));
     const values = codes ? valuesOfRows(codes, columns) : (await readFloat32(tensor)).slice();
-    if (layout === 'rows') return this.keep('f32', layout, tensor.shape, values.byteLength, { array: values, failed: 0 });
+    const { length } = values;
+    if (layout === 'rows')
+      return this.buffers.add('f32', layout, tensor.shape, values.byteLength, { array: values, length, failed: 0 });
     const weight = codes ? { rows, columns, values, quantized: codes } : convert(values, rows, columns, dtype);
-    return this.keep(dtype, layout, tensor.shape, weight.values.byteLength, { weight, failed: 0 });
+    return this.buffers.add(dtype, layout, tensor.shape, weight.values.byteLength, { weight, length, failed: 0 });
   }
 
   write(buffer: DeviceBuffer, data: HostArray, elementOffset = 0): void {
@@ -103,18 +107,9 @@ class ReferenceBackend implements Backend {
 
   compile(program: Program, cuts: readonly number[] = []): Executable {
     this.open();
-    const ids = new Set<number>();
-    const stored = program.records.map((record, index) => {
-      checkRecord(record, program);
-      return record.operands.map((buffer) => {
-        if (buffer?.kind !== 'persistent') return undefined;
-        const found = this.buffers.get(buffer.id);
-        if (!found) throw new Error(`record ${index}: a buffer that is unknown or freed`);
-        checkView(buffer, lengthOf(found), `record ${index}: `);
-        ids.add(buffer.id);
-        return found;
-      });
-    });
+    const stored = this.buffers.ofOperands(program);
+    const persistent = program.records.flatMap(({ operands }) => operands.filter((buffer) => buffer?.kind === 'persistent'));
+    const ids = new Set(persistent.map((buffer) => buffer!.id));
     const executable: ReferenceExecutable = {
       program,
       arenaBytes: planArena(program).bytes,
@@ -134,9 +129,7 @@ class ReferenceBackend implements Backend {
     const { stored, ids, cuts } = executable as ReferenceExecutable;
     const { program } = executable;
     if (!stored) throw new Error('this program was compiled by another backend');
-    if (params.length !== program.paramsLength) {
-      throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
-    }
+    checkParams(program, params);
     if (!this.executables.has(executable) || [...ids].some((id) => !this.buffers.has(id))) {
       throw new Error('the program, or a buffer that it uses, was freed');
     }
@@ -192,7 +185,7 @@ class ReferenceBackend implements Backend {
   };
 
   free(buffer: DeviceBuffer): void {
-    this.buffers.delete(buffer.id); // what is queued holds its memory still
+    this.buffers.remove(buffer); // what is queued holds its memory still
   }
 
   async dispose(): Promise<void> {
@@ -205,24 +198,9 @@ class ReferenceBackend implements Backend {
     if (this.disposed) throw new Error('this backend was disposed of');
   }
 
-  private keep<Type extends DType>(
-    dtype: Type,
-    layout: 'rows' | 'weight',
-    shape: readonly number[],
-    bytes: number,
-    stored: Stored,
-  ): DeviceBuffer<Type> {
-    const id = ++lastId;
-    this.buffers.set(id, stored);
-    return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
-  }
-
   private stored(buffer: DeviceBuffer): Stored {
     this.open();
-    const stored = this.buffers.get(buffer.id);
-    if (!stored) throw new Error('a buffer that is unknown or freed');
-    checkView(buffer, lengthOf(stored));
-    return stored;
+    return this.buffers.of(buffer);
   }
 
   /** Runs after everything queued before; hands the work the number of failures that its caller knew of. */
@@ -339,10 +317,6 @@ async function quantizedRows(parts: AffineParts, rows: number, columns: number):
     return { codes: codes.subarray(r * columns, (r + 1) * columns), scales: of(scales), minimums: of(minimums) };
   };
   return Array.from({ length: rows }, (_, r) => row(r));
-}
-
-function lengthOf({ array, weight }: Stored): number {
-  return array ? array.length : weight!.rows * weight!.columns;
 }
 
 function callOf(

@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.js';
 import type { AffineParts, PackedTensor, StoredDType, StoredTensor } from '../io/bytes.js';
-import type { DeviceBuffer, DType, HostArray, HostType } from './backend.js';
+import type { DeviceBuffer, DType, HostArray, HostType, Program } from './backend.js';
 import { elementsOf } from './plan.js';
 
 const arrays = { f32: Float32Array, f16: Uint16Array, i32: Int32Array } as const;
@@ -44,6 +44,11 @@ export function checkTransfer(buffer: DeviceBuffer, offset: number, length: numb
 export function checkWrite(buffer: DeviceBuffer, data: HostArray, offset: number): void {
   const fits = arrays[checkTransfer(buffer, offset, data.length)];
   if (!(data instanceof fits)) throw new Error(`a ${buffer.dtype} buffer takes a ${fits.name}`);
+}
+
+/** @throws Error unless a run of this program takes so many params. */
+export function checkParams({ paramsLength }: Program, params: Int32Array): void {
+  if (params.length !== paramsLength) throw new Error(`the program takes ${paramsLength} params, not ${params.length}`);
 }
 
 /** Bytes of an element in the types that can be uploaded. */

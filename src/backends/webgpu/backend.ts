@@ -18,8 +18,9 @@ import type {
 } from '../../tensor/backend.js';
 import { ExecutionError } from '../../tensor/execution.js';
 import type { OpName } from '../../tensor/optable.js';
-import { bytesOf, checkRecord, elementsOf } from '../../tensor/plan.js';
-import { checkShape, checkTransfer, checkView, checkWrite, hostArray, planUpload } from '../../tensor/transfers.js';
+import { bytesOf, elementsOf } from '../../tensor/plan.js';
+import { checkParams, checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../../tensor/transfers.js';
+import { BufferTable } from '../buffers.js';
 import { attentionPlanners } from './attention.js';
 import type { Arithmetic } from './choices.js';
 import type { DeviceTraits, Planners } from './dispatch.js';
@@ -108,9 +109,6 @@ const mostBlocks = 16;
 /** Of one buffer: indices are u32, and a device does not always say at once what it lacks. */
 const mostElements = 2 ** 32;
 
-/** One count for all: a buffer of another backend is unknown here. */
-let lastId = 0;
-
 /** See `Backend`; made by `webgpuBackend`. */
 export class WebgpuBackend implements Backend {
   readonly name = 'webgpu';
@@ -120,7 +118,7 @@ export class WebgpuBackend implements Backend {
   readonly description: string;
   readonly limits: Limits;
   readonly traits: DeviceTraits;
-  private readonly buffers = new Map<number, Stored>();
+  private readonly buffers = new BufferTable<Stored>();
   private readonly executables = new WeakSet<Executable>();
   private readonly pipelines: Pipelines;
   private readonly allocator: WebgpuMemory;
@@ -176,7 +174,7 @@ export class WebgpuBackend implements Backend {
     const length = elementsOf(shape);
     const bytes = bytesOf(dtype, length);
     if (length > mostElements || bytes > mostBlocks * this.traits.bufferBytes) throw outOfMemory('allocate');
-    return this.keep(dtype, 'rows', shape, bytes, this.storedRows(bytes, length));
+    return this.buffers.add(dtype, 'rows', shape, bytes, this.storedRows(bytes, length));
   }
 
   async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
@@ -218,7 +216,7 @@ export class WebgpuBackend implements Backend {
       const bytes = buffers.reduce((sum, { size }) => sum + size, 0);
       const memory = { kind: 'persistent', buffers } as const;
       const stored: Stored = { memory, weight, buffers, length: rows * columns, failed: 0, missing: false };
-      return this.keep(dtype, layout, tensor.shape, weight ? bytes : 4 * rows, stored);
+      return this.buffers.add(dtype, layout, tensor.shape, weight ? bytes : 4 * rows, stored);
     } catch (error) {
       for (const buffer of buffers) if (!this.disposing) allocator.destroy(buffer);
       throw error;
@@ -247,18 +245,9 @@ export class WebgpuBackend implements Backend {
 
   compile(program: Program, cuts: readonly number[] = []): Executable {
     this.open('allocate');
-    const stored = program.records.map((record, index) => {
-      checkRecord(record, program);
-      return record.operands.map((buffer) => {
-        if (buffer?.kind !== 'persistent') return undefined;
-        const found = this.buffers.get(buffer.id);
-        if (!found) throw new Error(`record ${index}: a buffer that is unknown or freed`);
-        checkView(buffer, found.length, `record ${index}: `);
-        return found;
-      });
-    });
+    const stored = this.buffers.ofOperands(program);
     const { traits, device, pipelines } = this;
-    const plan = planProgram(program, ({ id }) => this.buffers.get(id)!, planners, traits, cuts);
+    const plan = planProgram(program, (buffer) => this.buffers.of(buffer), planners, traits, cuts);
     const forget = (executable: WebgpuExecutable): void => {
       this.executables.delete(executable);
       if (!this.disposing) this.later(() => executable.destroy());
@@ -272,9 +261,7 @@ export class WebgpuBackend implements Backend {
     this.open();
     if (!(executable instanceof WebgpuExecutable)) throw new Error('this program was compiled by another backend');
     const { program } = executable;
-    if (params.length !== program.paramsLength) {
-      throw new Error(`the program takes ${program.paramsLength} params, not ${params.length}`);
-    }
+    checkParams(program, params);
     if (!this.executables.has(executable) || executable.ids.some((id) => !this.buffers.has(id))) {
       throw new Error('the program, or a buffer that it uses, was freed');
     }
@@ -316,10 +303,8 @@ export class WebgpuBackend implements Backend {
   }
 
   free(buffer: DeviceBuffer): void {
-    const stored = this.buffers.get(buffer.id);
-    if (!stored || buffer.kind !== 'persistent') return;
-    this.buffers.delete(buffer.id);
-    if (!this.disposing) this.later(() => stored.buffers.map((each) => this.allocator.destroy(each)));
+    const stored = this.buffers.remove(buffer);
+    if (stored && !this.disposing) this.later(() => stored.buffers.map((each) => this.allocator.destroy(each)));
   }
 
   dispose(): Promise<void> {
@@ -374,24 +359,9 @@ export class WebgpuBackend implements Backend {
     return stored;
   }
 
-  private keep<Type extends DType>(
-    dtype: Type,
-    layout: 'rows' | 'weight',
-    shape: readonly number[],
-    bytes: number,
-    stored: Stored,
-  ): DeviceBuffer<Type> {
-    const id = ++lastId;
-    this.buffers.set(id, stored);
-    return { kind: 'persistent', id, dtype, layout, shape: [...shape], bytes, offset: 0 };
-  }
-
   private stored(buffer: DeviceBuffer): Stored {
     this.open();
-    const stored = this.buffers.get(buffer.id);
-    if (!stored) throw new Error('a buffer that is unknown or freed');
-    checkView(buffer, stored.length);
-    return stored;
+    return this.buffers.of(buffer);
   }
 
   // One arena for all programs, since they run one after another; bind groups are made anew when it is another array.
