@@ -1,6 +1,6 @@
 // Whether a downloaded model is here whole, as a page can tell without a worker. How it came is model-files.ts's.
 
-import { keptPlaces, type Place, stateName } from '../io/browser/place.js';
+import { keptPlaces, type Place, readJson, stateName } from '../io/browser/place.js';
 import { onlyModelFile, readListing, repoFile } from '../io/hub-listing.js';
 import { INDEX_FILE, WEIGHTS_FILE } from '../io/weights-files.js';
 import { addressOf, type FileOptions, hubKey, isAddress } from './model-source.js';
@@ -37,10 +37,6 @@ async function isWhole(place: Pick<Place, 'read'>, name: string): Promise<boolea
   return ((await jsonOf(place, stateName(name))) as { whole?: boolean } | undefined)?.whole === true;
 }
 
-async function jsonOf(place: Pick<Place, 'read'>, name: string): Promise<unknown> {
-  try {
-    return JSON.parse((await (await place.read(name))?.text()) ?? 'null') ?? undefined;
-  } catch {
-    return undefined;
-  }
+function jsonOf(place: Pick<Place, 'read'>, name: string): Promise<unknown> {
+  return readJson(place, name).catch(() => undefined);
 }

@@ -21,19 +21,24 @@ export interface KeptTraining extends TrainingJob {
 export async function keptTrainings(): Promise<KeptTraining[]> {
   const found: KeptTraining[] = [];
   for await (const store of TrainingStore.kept()) {
-    try {
-      const job = await store.job();
-      if (!job) continue;
-      const newest = await store.newest();
-      found.push({
-        ...job,
-        step: newest?.record.step ?? 0,
-        changed: newest?.written ?? job.begun,
-        history: await store.history(),
-      });
-    } catch {} // another version's, or it was removed meanwhile
+    const kept = await read(store)
+      .catch(() => read(store)) // another tab may have kept a checkpoint meanwhile
+      .catch(() => undefined); // another version's, or it was removed
+    if (kept) found.push(kept);
   }
   return found.sort((a, b) => b.changed - a.changed);
+}
+
+async function read(store: TrainingStore): Promise<KeptTraining | undefined> {
+  const job = await store.job();
+  if (!job) return undefined;
+  const newest = await store.newest();
+  return {
+    ...job,
+    step: newest?.record.step ?? 0,
+    changed: newest?.written ?? job.begun,
+    history: await store.history(),
+  };
 }
 
 /** The model as the newest checkpoint has it. */

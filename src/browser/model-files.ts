@@ -7,7 +7,7 @@ import { blobSource, bytesOf } from '../io/browser/blob-source.js';
 import { type DownloadSettings, download, NoRoomError, type WantedFile } from '../io/browser/download.js';
 import { keptSource } from '../io/browser/kept-source.js';
 import { locked } from '../io/browser/locks.js';
-import { filesInMemory, openPlace, type Place } from '../io/browser/place.js';
+import { filesInMemory, openPlace, type Place, readJson } from '../io/browser/place.js';
 import { rangeSource } from '../io/browser/range-source.js';
 import type { ByteSource } from '../io/bytes.js';
 import {
@@ -21,7 +21,7 @@ import {
   TEXT_FILES,
   wholeModels,
 } from '../io/hub-listing.js';
-import { decodeUtf8, parseJson, quoted } from '../io/json.js';
+import { parseJson, quoted } from '../io/json.js';
 import { INDEX_FILE, isShardName, WEIGHTS_FILE } from '../io/safetensors-index.js';
 import { addressOf, type FileOptions, hubKey, isAddress, usualEndpoint } from './model-source.js';
 
@@ -150,8 +150,7 @@ async function hubFiles(repoId: string, file: string | undefined, options: FileO
   const key = hubKey(repoId, options.hub);
   const listUrl = `${endpoint}/api/models/${repoId}/revision/${encodeURIComponent(revision)}?blobs=true`;
   const place = options.keep === false ? filesInMemory() : await placeOf(key, events);
-  const text = await listingText(place, listUrl, headers, repoId, events);
-  const listing = readListing(parseJson(text, listUrl), listUrl);
+  const listing = readListing(await listingOf(place, listUrl, headers, repoId, events), listUrl);
   if (file !== undefined && !listing.files.has(file))
     throw new InputError(`${repoId} has no file ${file}; it has ${wholeModels(listing.files.keys()).join(', ')}`);
   const single = file ?? onlyModelFile(listing, repoId);
@@ -175,13 +174,13 @@ function besideSingle({ files }: Listing, single: string): { first: string[]; we
 }
 
 /** What the hub says now or, without a network, what it said last. */
-async function listingText(
+async function listingOf(
   place: Place,
   url: string,
   headers: Record<string, string>,
   repoId: string,
   { signal, onNotice }: FileEvents,
-): Promise<string> {
+): Promise<unknown> {
   const name = 'listing.json';
   let response: Response | undefined;
   try {
@@ -190,14 +189,14 @@ async function listingText(
     signal?.throwIfAborted();
   }
   if (response?.ok) {
-    const text = await response.text();
-    await place.write(name, text).catch(() => undefined); // for a visit without a network, if there is room
-    return text;
+    const listing = parseJson(await response.text(), url);
+    await place.write(name, JSON.stringify(listing)).catch(() => undefined); // for a visit without a network, if there is room
+    return listing;
   }
-  const kept = await place.read(name);
-  if (kept && (!response || response.status >= 500)) {
+  const kept = await readJson(place, name).catch(() => undefined);
+  if (kept !== undefined && (!response || response.status >= 500)) {
     onNotice(`${new URL(url).host} cannot be reached: what is kept of ${repoId} is taken`);
-    return decodeUtf8(await bytesOf(name, kept), name);
+    return kept;
   }
   if (!response) throw new InputError(`${new URL(url).host} cannot be reached: is there a network?`);
   const why: Record<number, string> = {
@@ -233,12 +232,13 @@ async function downloaded(
   const sizes = new Map(
     [...(given?.sizes ?? [])].map(([name, total]) => [name, [0, total] as [received: number, total: number]]),
   );
-  let told = 0;
+  /** When progress was told last, and bytes of the largest file that is said not to be kept: a small one may be in its way alone. */
+  const told = { progress: 0, unkept: -1 };
   const onBytes = (name: string) => (received: number, total: number | undefined) => {
     sizes.set(name, [received, total ?? received]);
     // Thousands of chunks come in a second.
-    if (received !== total && performance.now() - told < 30) return;
-    told = performance.now();
+    if (received !== total && performance.now() - told.progress < 30) return;
+    told.progress = performance.now();
     const sum = (index: 0 | 1): number => [...sizes.values()].reduce((all, size) => all + size[index], 0);
     events.onProgress(sum(0), sum(1));
   };
@@ -249,18 +249,25 @@ async function downloaded(
     if (!file) return undefined;
     const settings: DownloadSettings = { headers, signal: events.signal, onBytes: onBytes(name), onArriving, where };
     if (unkept.has(name)) return download(memory, file, settings);
-    try {
-      // Another tab that wants the same file waits for this one, and then finds it.
-      return await locked(`openelm ${key} ${name}`, place.kept, events.signal, () => download(place, file, settings));
-    } catch (error) {
-      if (!(error instanceof NoRoomError && (error.bytes ?? 0) <= mostInMemory)) throw error;
-      if (unkept.size === 0) events.onNotice(`${error.why}: it is not kept, and downloaded anew each time`);
-      unkept.add(name);
-      const part = await place.append(name);
-      part.clear(); // others may fit
-      part.close();
-      return download(memory, file, { ...settings, onArriving: undefined }); // who reads it meanwhile goes on with the first
-    }
+    const keeping = async (): Promise<Blob | undefined> => {
+      try {
+        return await download(place, file, settings);
+      } catch (error) {
+        if (!(error instanceof NoRoomError && (error.bytes ?? 0) <= mostInMemory)) throw error;
+        const bytes = Math.max(error.bytes ?? 0, sizes.get(name)?.[1] ?? 0);
+        if (bytes > told.unkept) events.onNotice(`${error.why}: it is not kept, and downloaded anew each time`);
+        told.unkept = Math.max(told.unkept, bytes);
+        unkept.add(name);
+        const part = await place.append(name);
+        part.clear(); // others may fit
+        part.close();
+        return undefined;
+      }
+    };
+    // Another tab that wants the same file waits for this one, and then finds it.
+    const blob = await locked(`openelm ${key} ${name}`, place.kept, events.signal, keeping);
+    // Who reads it meanwhile goes on with the first.
+    return unkept.has(name) ? download(memory, file, { ...settings, onArriving: undefined }) : blob;
   };
   const sourceOf = (name: string, blob: Blob): ByteSource =>
     keptSource(where + name, blob, () => (unkept.has(name) ? memory : place).open(name));

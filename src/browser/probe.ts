@@ -1,7 +1,8 @@
 // How fast a backend is with models of a size: products like those of a model's layers, for a prompt of 64 tokens and for tokens one by
 // one. A comparison of two backends on one device, not a benchmark. With the GPU's backend it is what is fetched only where there is one.
 
-import { openPlace } from '../io/browser/place.js';
+import { locked } from '../io/browser/locks.js';
+import { openPlace, readJson } from '../io/browser/place.js';
 import type { StoredTensor } from '../io/bytes.js';
 import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
 import { Ops } from '../tensor/ops.js';
@@ -20,19 +21,18 @@ interface Times {
   readonly wasm: number;
 }
 
-/** As it was measured before on this device (`where`) for models of about this size, or now. */
+/** As it was measured before on this device (`where`) for models of about this size, or now: not by two tabs at once, which would disturb each other. */
 export async function measured(gpu: Backend, wasm: Backend, weightBytes: number, where: string): Promise<Times> {
   const width = widthFor(weightBytes);
   const place = await openPlace('openelm-speeds', where, () => {});
   const file = `${width}.json`;
-  const before = await place.read(file).then(
-    async (blob) => blob && (JSON.parse(await blob.text()) as Times),
-    () => undefined,
-  );
-  if (before && before.gpu > 0 && before.wasm > 0) return before;
-  const times = { gpu: await probeSeconds(gpu, width), wasm: await probeSeconds(wasm, width) };
-  await place.write(file, JSON.stringify(times)).catch(() => {});
-  return times;
+  return locked('openelm speeds', true, undefined, async () => {
+    const before = (await readJson(place, file).catch(() => undefined)) as Times | undefined;
+    if (before && before.gpu > 0 && before.wasm > 0) return before;
+    const times = { gpu: await probeSeconds(gpu, width), wasm: await probeSeconds(wasm, width) };
+    await place.write(file, JSON.stringify(times)).catch(() => {});
+    return times;
+  });
 }
 
 /** The width of square products, 64 of which have about so many bytes in f16: the sizes that are told apart. */

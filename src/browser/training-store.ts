@@ -4,7 +4,7 @@
 
 import { InputError } from '../errors.js';
 import { blobSource } from '../io/browser/blob-source.js';
-import { filesInMemory, keptPlaces, openPlace, type Place, removePlaces } from '../io/browser/place.js';
+import { filesInMemory, keptPlaces, openPlace, type Place, readJson, removePlaces } from '../io/browser/place.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { isObject } from '../io/json.js';
 import type { WriteFile } from '../model/write.js';
@@ -77,9 +77,8 @@ export class TrainingStore {
 
   /** Undefined where none was begun. Throws `InputError` on one that this version did not write. */
   async job(): Promise<TrainingJob | undefined> {
-    const blob = await this.place.read(names.job);
-    if (!blob || blob.size === 0) return undefined;
-    const found = parsed(await blob.text());
+    const found = await readJson(this.place, names.job);
+    if (found === undefined) return undefined;
     if (!isObject(found) || !isObject(found.options) || typeof found.name !== 'string')
       throw new InputError(`${names.job}: not the job of a training that this version began`);
     return found as unknown as TrainingJob;

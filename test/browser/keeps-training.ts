@@ -23,8 +23,19 @@ export async function keepsTraining(context: BrowserContext, server: StaticServe
     return bytesOf(files);
   }, options);
   await page.evaluate((given) => {
+    let trains: Worker;
+    const worker = (): Worker => {
+      trains = new Worker('/dist/bundle/worker.js', { type: 'module' });
+      return trains;
+    };
     return new Promise<void>((resolve) => {
-      void openelm.train({ ...given, keep: 'my tales', saveEvery: 0, onKept: (step) => step >= 4 && resolve() });
+      // At once: until the page is loaded anew it may be done.
+      const onKept = (step: number): void => {
+        if (step < 4) return;
+        trains.terminate();
+        resolve();
+      };
+      void openelm.train({ ...given, worker, keep: 'my tales', saveEvery: 0, onKept });
     });
   }, options);
   await page.reload();

@@ -31,6 +31,7 @@ export async function launch(options: BrowserContextOptions = {}, flags: readonl
 /** What goes wrong in a context: errors and warnings of the console, and requests to other origins than this machine's. */
 export async function listen(context: BrowserContext): Promise<string[]> {
   await context.addInitScript('globalThis.__name = (f) => f'); // what tsx makes of functions that are sent there
+  context.setDefaultTimeout(120_000); // whatever else the machine does
   const wrong: string[] = [];
   context.on('console', (message) => {
     if (message.type() === 'error' || message.type() === 'warning')

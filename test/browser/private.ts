@@ -40,7 +40,7 @@ if (executablePath === undefined) {
       await answers(page, server.url);
       match(
         await notices(page),
-        /^model\.safetensors (does not fit into what this browser gives this site \(.*\)|takes 12 MB, .*): it is not kept, and downloaded anew each time$/,
+        /model\.safetensors (does not fit into what this browser gives this site \(.*\)|takes 12 MB, .*): it is not kept, and downloaded anew each time$/,
       );
       console.log('ok: without room for the model the page answers, and says that it is not kept');
     });

@@ -6,7 +6,7 @@ import { Arriving } from './arriving.js';
 import { bytesOf } from './blob-source.js';
 import { Checksum } from './checksum.js';
 import type { Receiver } from './file-thread.js';
-import { type Place, stateName } from './place.js';
+import { isOpenElsewhere, type Place, readJson, stateName } from './place.js';
 
 export interface WantedFile {
   /** Its name in the place. */
@@ -97,6 +97,8 @@ async function allOf(place: Place, file: WantedFile, settings: DownloadSettings,
     signal?.throwIfAborted();
     const before = (await place.read(file.name))?.size ?? 0;
     const outcome = await attempt(place, file, settings, attended).catch((error: unknown) => {
+      if (isOpenElsewhere(error))
+        throw new InputError(`${file.name} is open in another tab: load again when it is done, or close it`);
       throw isQuota(error) ? new NoRoomError(noRoom(file, messageOf(error)), file.bytes) : error;
     });
     if (outcome === 'missing') return undefined;
@@ -323,14 +325,8 @@ async function empty(place: Place, { name }: WantedFile): Promise<void> {
 
 /** What is known of a file from the same address; damaged notes count as none. */
 async function readState(place: Place, file: WantedFile): Promise<State | undefined> {
-  const blob = await place.read(stateName(file.name));
-  if (!blob) return undefined;
-  try {
-    const state = JSON.parse(await blob.text()) as State;
-    return state.url === file.url ? state : undefined;
-  } catch {
-    return undefined;
-  }
+  const state = (await readJson(place, stateName(file.name)).catch(() => undefined)) as State | undefined;
+  return state?.url === file.url ? state : undefined;
 }
 
 function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {

@@ -14,8 +14,8 @@ export async function locked<T>(
   return navigator.locks.request(name, signal ? { signal } : {}, work) as Promise<T>;
 }
 
-/** Milliseconds: a page that was just left may still have what it had. */
-export const patience = 1500;
+/** Milliseconds: a page that was just left may still have what it had; browsers let a worker that computes go on for two seconds. */
+export const patience = 4000;
 
 /** Does the work unless another tab does what has this name, and goes on doing it; then throws `InputError` with the sentence `otherwise`. */
 export async function alone<T>(name: string, otherwise: string, work: () => Promise<T>): Promise<T> {

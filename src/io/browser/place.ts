@@ -2,6 +2,7 @@
 // a worker and survive a reload; or, where a browser has none or forbids it, memory. Names are plain; what is in the files is
 // download.ts's, and browser/training-store.ts's.
 
+import { InputError, messageOf } from '../../errors.js';
 import type { Receiver } from './file-thread.js';
 import { patience } from './locks.js';
 
@@ -20,7 +21,7 @@ export interface Place {
   append(name: string): Promise<Appender>;
   /** The same for what is downloaded; `large`: by a thread of its own, where there can be one. */
   receive(name: string, large: boolean): Promise<Receiver>;
-  /** A small file, replaced. */
+  /** A small file of JSON, or of nothing, replaced: whoever goes away on the way leaves what was there or what is there now. */
   write(name: string, text: string): Promise<void>;
 }
 
@@ -57,13 +58,20 @@ interface SyncHandle {
 }
 type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(options?: { mode: 'read-only' }): Promise<SyncHandle> };
 
+function isNamed(error: unknown, name: string): boolean {
+  return error instanceof DOMException && error.name === name;
+}
+/** What browsers say of a file that another tab has open, or of a folder with such a file. */
+export const isOpenElsewhere = (error: unknown): boolean => isNamed(error, 'NoModificationAllowedError');
+const isMissing = (error: unknown): boolean => isNamed(error, 'NotFoundError');
+
 /** One at a time may, and another tab may have it open for a moment: who comes second waits. Throws what the browser does where that takes long. */
-async function openToWrite(file: SyncFile): Promise<SyncHandle> {
+async function whenClosed<T>(work: () => Promise<T>): Promise<T> {
   for (const end = Date.now() + patience; ; ) {
     try {
-      return await file.createSyncAccessHandle!();
+      return await work();
     } catch (error) {
-      if (!(error instanceof DOMException && error.name === 'NoModificationAllowedError') || Date.now() > end) throw error;
+      if (!isOpenElsewhere(error) || Date.now() > end) throw error;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
@@ -75,12 +83,20 @@ export type PlaceRoot = 'openelm-models' | 'openelm-trainings' | 'openelm-speeds
 /** The place of what `key` names, in a worker. `notKept` is told why it is memory, if it is. */
 export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: string) => void): Promise<Place> {
   try {
-    const places = await (await navigator.storage.getDirectory()).getDirectoryHandle(root, { create: true });
-    const folder = await places.getDirectoryHandle(folderOf(key), { create: true });
+    const make = async (): Promise<FileSystemDirectoryHandle> => {
+      const places = await (await navigator.storage.getDirectory()).getDirectoryHandle(root, { create: true });
+      return places.getDirectoryHandle(folderOf(key), { create: true });
+    };
+    const folder = await make();
     const probe: SyncFile = await folder.getFileHandle('.probe', { create: true });
     if (!probe.createSyncAccessHandle) throw new Error('files can only be written in a worker');
-    (await openToWrite(probe)).close();
-    return keptFiles(folder);
+    await probe.createSyncAccessHandle().then(
+      (handle) => handle.close(),
+      (error: unknown) => {
+        if (!isOpenElsewhere(error)) throw error; // another tab tries the same: it can be opened, then
+      },
+    );
+    return keptFiles(folder, make);
   } catch (error) {
     notKept(error instanceof Error ? error.message : String(error));
     return filesInMemory();
@@ -97,18 +113,42 @@ export async function* keptPlaces(root: PlaceRoot, key?: string): AsyncGenerator
   }
   for await (const folder of places.values()) {
     if (folder.kind === 'directory' && (key === undefined || folder.name === folderOf(key)))
-      yield keptFiles(folder as FileSystemDirectoryHandle);
+      yield keptFiles(folder as FileSystemDirectoryHandle, async () => folder as FileSystemDirectoryHandle);
   }
 }
 
-/** Removes what is kept of `key`, or of all. */
+/** Removes what is kept of `key`, or of all. @throws InputError where another tab goes on writing or reading it. */
 export async function removePlaces(root: PlaceRoot, key?: string): Promise<void> {
   const all = await navigator.storage.getDirectory();
   try {
-    if (key === undefined) return await all.removeEntry(root, { recursive: true });
-    await (await all.getDirectoryHandle(root)).removeEntry(folderOf(key), { recursive: true });
+    await whenClosed(async () => {
+      if (key === undefined) return all.removeEntry(root, { recursive: true });
+      await (await all.getDirectoryHandle(root)).removeEntry(folderOf(key), { recursive: true });
+    });
   } catch (error) {
-    if (!(error instanceof DOMException && error.name === 'NotFoundError')) throw error;
+    if (isOpenElsewhere(error))
+      throw new InputError(
+        'what is kept is open in another tab, which downloads or reads it: wait until it is done, or close it',
+      );
+    if (!isMissing(error)) throw error;
+  }
+}
+
+/** How often what another tab was writing meanwhile is read again. */
+const readings = 5;
+
+/** What a file of JSON says; undefined where there is none, or nothing in it. @throws InputError where it is damaged. */
+export async function readJson(place: Pick<Place, 'read'>, name: string): Promise<unknown> {
+  for (let reading = 1; ; reading++) {
+    try {
+      const text = await (await place.read(name))?.text();
+      return text ? JSON.parse(text) : undefined;
+    } catch (error) {
+      // A Blob is of a file as it was: written meanwhile, it cannot be read any more, or is half of what was and half of what is.
+      if (!(error instanceof SyntaxError || isNamed(error, 'NotReadableError'))) throw error;
+      if (reading === readings) throw new InputError(`${name} cannot be read (${messageOf(error)}): it is damaged`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 }
 
@@ -120,23 +160,40 @@ function folderOf(key: string): string {
   return `${readable}-${hash.toString(16)}`;
 }
 
-function keptFiles(folder: FileSystemDirectoryHandle): Place {
+/** All of `data`, from `at` on. */
+function writeAll(handle: SyncHandle, data: Uint8Array, at: number): void {
+  for (let done = 0; done < data.byteLength; ) {
+    const rest = data.byteLength - done;
+    const written = handle.write(done === 0 ? data : data.subarray(done), { at: at + done });
+    // Where there is no more room, Chromium tells of 2^32 - 1 bytes.
+    if (!(written > 0 && written <= rest)) throw new DOMException('no more room', 'QuotaExceededError');
+    done += written;
+  }
+}
+
+/** `again` makes the folder where another tab removed it. */
+function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise<FileSystemDirectoryHandle>): Place {
+  let folder = given;
+  const made = async (name: string): Promise<SyncFile> => {
+    try {
+      return await folder.getFileHandle(name, { create: true });
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      folder = await again();
+      return folder.getFileHandle(name, { create: true });
+    }
+  };
+  const toWrite = (name: string): Promise<SyncHandle> => whenClosed(async () => (await made(name)).createSyncAccessHandle!());
   const open = async (name: string): Promise<Appender> => {
-    const file: SyncFile = await folder.getFileHandle(name, { create: true });
-    const handle = await openToWrite(file);
+    const handle = await toWrite(name);
     let size = handle.getSize();
     return {
       get size() {
         return size;
       },
       write(chunk) {
-        for (let done = 0; done < chunk.byteLength; ) {
-          const written = handle.write(done === 0 ? chunk : chunk.subarray(done), { at: size });
-          // Where there is no more room, Chromium tells of 2^32 - 1 bytes.
-          if (!(written > 0 && written <= chunk.byteLength - done)) throw new DOMException('no more room', 'QuotaExceededError');
-          done += written;
-          size += written;
-        }
+        writeAll(handle, chunk, size);
+        size += chunk.byteLength;
       },
       read: (into, at) => handle.read(into, { at }),
       clear() {
@@ -155,7 +212,7 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
       try {
         return await (await folder.getFileHandle(name)).getFile();
       } catch (error) {
-        if (error instanceof DOMException && error.name === 'NotFoundError') return undefined;
+        if (isMissing(error)) return undefined;
         throw error;
       }
     },
@@ -173,18 +230,23 @@ function keptFiles(folder: FileSystemDirectoryHandle): Place {
       if (!large) return received(await open(name));
       try {
         const { receiveInThread } = await import('./file-thread.js'); // pages do not need it
-        return await receiveInThread(await folder.getFileHandle(name, { create: true }));
+        return await receiveInThread(await made(name));
       } catch {
         return received(await open(name)); // pages may forbid such threads
       }
     },
     async write(name, text) {
-      const file = await open(name);
+      const handle = await toWrite(name);
       try {
-        file.clear();
-        file.write(new TextEncoder().encode(text));
+        const bytes = new TextEncoder().encode(text);
+        // Over what was there, with blanks up to its end, and then cut: at no moment half of either.
+        const over = new Uint8Array(bytes.length === 0 ? 0 : Math.max(bytes.length, handle.getSize())).fill(32);
+        over.set(bytes);
+        writeAll(handle, over, 0);
+        handle.truncate(bytes.length);
+        handle.flush();
       } finally {
-        file.close();
+        handle.close();
       }
     },
   };
