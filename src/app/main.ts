@@ -1,11 +1,10 @@
 // The command line as a function: arguments and streams in, exit code out. 0: done; 1: bad input, in one sentence, or a defect;
 // 2: usage; 130: Ctrl-C. A verb's own file is imported only when it is called, so that `run` waits for nothing else.
 
-import { Command, CommanderError } from 'commander';
-import { InputError, messageOf, visible } from '../errors.js';
-import { ExecutionError, isOutOfMemory } from '../tensor/execution.js';
-import { fewFiles, isFewFiles } from './few-files.js';
-import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
+import { Command } from 'commander';
+import { visible } from '../errors.js';
+import { oneLine, tellFailure } from './failure.js';
+import type { Terminal } from './terminal.js';
 import { version } from './version.js';
 
 interface Verb {
@@ -133,7 +132,7 @@ export async function main(argv: readonly string[], terminal: Terminal): Promise
     else await program.parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
-    return report(error, terminal);
+    return tellFailure(error, terminal);
   }
 }
 
@@ -165,28 +164,4 @@ function inherit(command: Command, parent: Command): Command {
   command.copyInheritedSettings(parent);
   for (const nested of command.commands) inherit(nested, command);
   return command;
-}
-
-/** Says on stderr what went wrong and returns the exit code. */
-function report(error: unknown, terminal: Terminal): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has written its message already
-  if (error instanceof Interrupted) return interruptedCode;
-  if (error instanceof ToldAlready) return error.code;
-  const debug = Boolean(process.env.OPENELM_DEBUG);
-  if (debug && error instanceof Error) for (const line of (error.stack ?? '').split('\n')) tell(terminal, line);
-  if (error instanceof UsageError) {
-    tell(terminal, oneLine(error.message));
-    return 2;
-  }
-  const message = oneLine(messageOf(error));
-  if (error instanceof InputError) tell(terminal, message);
-  else if (isFewFiles(error)) tell(terminal, fewFiles);
-  else if (error instanceof ExecutionError && error.code === 'device-lost') tell(terminal, message);
-  else if (isOutOfMemory(error)) tell(terminal, `${message}; try a smaller --dtype (q8, q4) or --context`);
-  else tell(terminal, `${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})`);
-  return 1;
-}
-
-function oneLine(text: string): string {
-  return text.trim().replace(/\s*[\r\n]+\s*/g, ' ');
 }

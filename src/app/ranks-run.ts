@@ -2,17 +2,18 @@
 // sentence that names it, and a process that is gone, or hangs, is noticed by the others. What the ranks compute together is
 // the verb's; what it sees of them is ranks.ts.
 
-import { rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, hostname } from 'node:os';
 import { Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { InputError, messageOf } from '../errors.js';
 import { launchedRank, launchedRanks, MpiCollective } from '../io/node/mpi.js';
-import { isGone } from '../io/node/processes.js';
+import { isGone, startedTicks } from '../io/node/processes.js';
 import { startWorker } from '../io/node/workers.js';
 import { isOutOfMemory } from '../tensor/execution.js';
 import { CollectiveError } from '../train/collective.js';
+import { tellFailure } from './failure.js';
 import { AllFailed, notEnoughMemory, oneRank, type Peer, Ranks } from './ranks.js';
 import { agreementFile, beforeMeeting, isGoneSentence, makes, sweepAgreements, takes, type Watched } from './ranks-watch.js';
 import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell } from './terminal.js';
@@ -22,6 +23,9 @@ const watchMs = 500;
 const touchMs = 60_000;
 /** What failed on all alike is rank 0's to tell; the others wait so long for it. */
 const politeMs = 300;
+/** The same where they cannot reach each other, and it may have begun later. */
+const aloneMs = 3000;
+const lookMs = 20;
 /** Launchers hand on what was written before they hear that all is to end. */
 const heardMs = 50;
 
@@ -35,11 +39,12 @@ export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, 
   const watch = new Watch(launchedRanks());
   let mpi: MpiCollective;
   try {
+    await watch.looks; // inside of a call nothing can be said here
     mpi = await MpiCollective.open();
   } catch (error) {
     watch.end();
     makes(beforeMeeting());
-    throw await withoutOthers(error);
+    throw await withoutOthers(error, terminal);
   }
   const peers = (await mpi.gatherTexts(JSON.stringify({ host: hostname(), pid: process.pid }))).map(
     (text) => JSON.parse(text) as Peer,
@@ -57,38 +62,57 @@ export async function amongRanks(terminal: Terminal, verb: (terminal: Terminal, 
   } catch (error) {
     if (!(error instanceof AllFailed)) return ending.fail(error);
     ending.over();
+    // Before any ends: with the first that does, the launcher ends the others.
+    const code = mpi.rank === 0 ? tellFailure(error.cause, terminal) : 1;
+    if (mpi.rank === 0) await delay(heardMs);
     await mpi.barrier();
     mpi.end();
     // The launcher waits for all; nothing that is left open here may keep it.
-    setTimeout(() => process.exit(1), 2000).unref();
-    throw mpi.rank === 0 ? error.cause : new ToldAlready(1);
+    setTimeout(() => process.exit(code), 2000).unref();
+    throw new ToldAlready(code);
   }
 }
 
-/** What a rank says that could not reach the others: one of each machine, the first there if it is among them. */
-async function withoutOthers(error: unknown): Promise<unknown> {
+/**
+ * Tells what failed on a rank that could not reach the others: one of each machine does, the first if it fails alike, for which the others
+ * wait. At once, as the launcher ends all with the first that ends.
+ */
+async function withoutOthers(error: unknown, terminal: Terminal): Promise<ToldAlready> {
   const rank = launchedRank();
-  if (rank > 0) await delay(politeMs);
   // Those of one machine have one parent, a launcher.
-  const said = agreementFile('alone', process.ppid);
-  if (!makes(said)) return new ToldAlready(1);
-  await delay(3 * politeMs);
-  rmSync(said, { force: true });
-  if (rank === 0) return error;
-  const text = `rank ${rank} of ${launchedRanks()} (${hostname()}): ${messageOf(error)}`;
-  return error instanceof InputError ? new InputError(text) : new Error(text);
+  const said = agreementFile('alone', process.ppid, startedTicks(process.ppid));
+  const end = Date.now() + aloneMs;
+  while (rank > 0 && !existsSync(said) && Date.now() < end) await delay(lookMs);
+  if (!makes(said)) {
+    await delay(heardMs);
+    return new ToldAlready(1);
+  }
+  const named = `rank ${rank} of ${launchedRanks()} (${hostname()}): ${messageOf(error)}`;
+  const told = rank === 0 ? error : error instanceof InputError ? new InputError(named) : new Error(named);
+  const code = tellFailure(told, terminal);
+  await delay(heardMs);
+  return new ToldAlready(code);
 }
 
 /** The thread that speaks where this one cannot. */
 class Watch {
   private readonly over = new Int32Array(new SharedArrayBuffer(4));
   private readonly worker?: Worker;
+  /** Settles when it has looked once, or cannot. */
+  readonly looks: Promise<unknown> = Promise.resolve();
 
   constructor(size: number) {
     try {
-      this.worker = startWorker(import.meta.url, 'ranks-watch', { ranksWatch: true, size, over: this.over });
-      this.worker.unref();
-      this.worker.on('error', () => {}); // what it does beside is done here too
+      const worker = startWorker(import.meta.url, 'ranks-watch', { ranksWatch: true, size, over: this.over });
+      this.worker = worker;
+      this.looks = new Promise<void>((resolve) => {
+        worker.once('message', () => {
+          worker.unref();
+          resolve();
+        });
+        worker.on('error', () => resolve()); // what it does beside is done here too
+        worker.on('exit', () => resolve());
+      });
     } catch {
       // so too where none can be had
     }

@@ -15,7 +15,7 @@ export interface Watched {
   readonly others: readonly { readonly pid: number; readonly sentence: string }[];
 }
 
-const lookMs = 100;
+const lookMs = 50;
 
 /** Whether a file was not there, and is now. */
 export function makes(file: string): boolean {
@@ -94,7 +94,7 @@ if (parentPort && workerData?.ranksWatch) {
     watched = met;
   });
   const early = beforeMeeting();
-  setInterval(() => {
+  const look = (): void => {
     if (Atomics.load(over, 0) !== 0) return;
     if (!watched) siblings(size, known);
     const others = watched?.others ?? [...known].map(([pid, sentence]) => ({ pid, sentence }));
@@ -102,5 +102,8 @@ if (parentPort && workerData?.ranksWatch) {
     if (!gone || Atomics.load(over, 0) !== 0) return;
     if (watched ? takes(watched.unsaid) : makes(early)) writeSync(2, `openelm: ${visible(gone.sentence)}\n`);
     Atomics.store(over, 0, 1);
-  }, lookMs);
+  };
+  setInterval(look, lookMs);
+  look();
+  parentPort.postMessage('looks');
 }

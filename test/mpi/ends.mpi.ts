@@ -46,7 +46,6 @@ describe.skipIf(!first)('openelm pretrain on several ranks', () => {
     const [waiting] = await ranksOf(run, 1);
     const maps = (): string => readFileSync(`/proc/${waiting}/maps`, 'utf8');
     while (!/libmpi(ch)?\.so/.test(maps())) await shortly(); // it is about to wait inside of MPI_Init
-    for (let wait = 0; wait < 100; wait++) await shortly();
     const sleeper = readFileSync(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8').split(' ').map(Number);
     const victim = sleeper.find((pid) => pid > 0 && readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('sleep'))!;
     process.kill(victim, 'SIGKILL');

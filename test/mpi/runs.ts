@@ -14,6 +14,9 @@ import { type Launched, type Launcher, launch, script } from './launch.js';
 export const cli = script('../../src/app/cli.ts');
 export const alone: Launcher = { name: 'no MPI', command: () => ['env'] };
 
+/** However much else the machine does. */
+const patienceMs = 120_000;
+
 export class Runs {
   private constructor(
     readonly root: string,
@@ -49,7 +52,7 @@ export class Runs {
 
   /** Waits until a run has done a step. */
   async reached(out: string, step: number): Promise<void> {
-    for (let wait = 0; wait < 1500; wait++) {
+    for (const end = Date.now() + patienceMs; Date.now() < end; ) {
       if ((await readLog(join(this.root, out))).some((line) => line.type === 'step' && line.step >= step)) return;
       await shortly();
     }
@@ -79,7 +82,7 @@ export function isAlive(pid: number): boolean {
 
 /** The processes of a run by rank, as their environment says. */
 export async function ranksOf({ pid }: Launched, count: number): Promise<number[]> {
-  for (let wait = 0; wait < 500; wait++) {
+  for (const end = Date.now() + patienceMs; Date.now() < end; ) {
     const pids = descendants(pid).flatMap((child) => {
       try {
         const env = readFileSync(`/proc/${child}/environ`, 'utf8').split('\0');

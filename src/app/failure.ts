@@ -1,0 +1,31 @@
+// What a failure is to whoever called: one sentence on stderr, and an exit code. Who it is thrown to is main.ts's.
+
+import { CommanderError } from 'commander';
+import { InputError, messageOf } from '../errors.js';
+import { ExecutionError, isOutOfMemory } from '../tensor/execution.js';
+import { fewFiles, isFewFiles } from './few-files.js';
+import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
+
+/** Says on stderr what went wrong and returns the exit code. */
+export function tellFailure(error: unknown, terminal: Terminal): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has written its message already
+  if (error instanceof Interrupted) return interruptedCode;
+  if (error instanceof ToldAlready) return error.code;
+  const debug = Boolean(process.env.OPENELM_DEBUG);
+  if (debug && error instanceof Error) for (const line of (error.stack ?? '').split('\n')) tell(terminal, line);
+  if (error instanceof UsageError) {
+    tell(terminal, oneLine(error.message));
+    return 2;
+  }
+  const message = oneLine(messageOf(error));
+  if (error instanceof InputError) tell(terminal, message);
+  else if (isFewFiles(error)) tell(terminal, fewFiles);
+  else if (error instanceof ExecutionError && error.code === 'device-lost') tell(terminal, message);
+  else if (isOutOfMemory(error)) tell(terminal, `${message}; try a smaller --dtype (q8, q4) or --context`);
+  else tell(terminal, `${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})`);
+  return 1;
+}
+
+export function oneLine(text: string): string {
+  return text.trim().replace(/\s*[\r\n]+\s*/g, ' ');
+}
