@@ -104,6 +104,22 @@ export function checkRange(source: { name: string; size: number }, offset: numbe
   }
 }
 
+/** Passes on the bytes of what is written; throws `InputError` when they are not so many in all, before one too many is passed on. */
+export async function* exactly(
+  what: string,
+  expected: number,
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  let given = 0;
+  for await (const chunk of chunks) {
+    given += chunk.byteLength;
+    if (given > expected) break;
+    yield chunk;
+  }
+  if (given === expected) return;
+  throw new InputError(`${what} takes ${expected} bytes, but ${given > expected ? 'more' : given} were given`);
+}
+
 /** Bytes that are already in memory, as a source; reads are views of them, not copies. */
 export function bytesInMemory(name: string, data: Uint8Array): ByteSource {
   const source: ByteSource = {

@@ -1,8 +1,7 @@
 // Writes a GGUF file, version 3: metadata in the order given, then the tensors, each aligned, streamed a piece at a time. It knows the
 // container only; keys, names and encodings are in formats/gguf.ts and formats/encode.ts.
 
-import { InputError } from '../errors.js';
-import type { ByteSink } from './bytes.js';
+import { type ByteSink, exactly } from './bytes.js';
 import { valueTypes } from './gguf.js';
 import { type BlockName, blockTypes, typeNumbers } from './gguf-blocks.js';
 import { withRoom } from './grow.js';
@@ -54,18 +53,8 @@ export async function writeGguf<Spec extends GgufSpec>(
   await sink.write(header.bytes());
   for (const tensor of tensors) {
     const expected = ggufBytes(tensor);
-    let written = 0;
-    for await (const chunk of data(tensor)) {
-      written += chunk.byteLength;
-      if (written > expected) break;
-      await sink.write(chunk);
-    }
-    if (written !== expected) {
-      const given = written > expected ? 'more' : written;
-      throw new InputError(
-        `tensor ${tensor.name}: ${tensor.type} [${tensor.shape}] takes ${expected} bytes, but ${given} were given`,
-      );
-    }
+    const what = `tensor ${tensor.name}: ${tensor.type} [${tensor.shape}]`;
+    for await (const chunk of exactly(what, expected, data(tensor))) await sink.write(chunk);
     if (up(expected) > expected) await sink.write(new Uint8Array(up(expected) - expected));
   }
 }

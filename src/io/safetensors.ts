@@ -4,7 +4,7 @@
 // and no key comes twice. Writes the reference's own layout, streamed. Shards are in safetensors-index.ts.
 
 import { InputError } from '../errors.js';
-import { type ByteSink, type ByteSource, DTYPE_BYTES, type StoredDType, type StoredTensor } from './bytes.js';
+import { type ByteSink, type ByteSource, DTYPE_BYTES, exactly, type StoredDType, type StoredTensor } from './bytes.js';
 import { decodeUtf8, JsonReader, quoted } from './json.js';
 
 /** The longest header in bytes, as in the reference. */
@@ -206,17 +206,8 @@ export async function writeSafetensors<Spec extends TensorSpec>(
   await sink.write(encodeHeader(ordered, metadata));
   for (const tensor of ordered) {
     const expected = byteLength(tensor.dtype, tensor.shape) as number;
-    let written = 0;
-    for await (const chunk of data(tensor)) {
-      written += chunk.byteLength;
-      if (written > expected) break;
-      await sink.write(chunk);
-    }
-    if (written !== expected) {
-      throw new InputError(
-        `tensor ${quoted(tensor.name)}: ${tensor.dtype} [${listed(tensor.shape)}] takes ${expected} bytes, but ${written > expected ? 'more' : written} were given`,
-      );
-    }
+    const what = `tensor ${quoted(tensor.name)}: ${tensor.dtype} [${listed(tensor.shape)}]`;
+    for await (const chunk of exactly(what, expected, data(tensor))) await sink.write(chunk);
   }
 }
 

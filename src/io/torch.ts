@@ -2,7 +2,15 @@
 // may name is the list here, and nothing of it is run. The writer makes files that `torch.load(weights_only=True)` reads.
 
 import { InputError } from '../errors.js';
-import { type ByteSink, type ByteSource, DTYPE_BYTES, type Piece, type StoredDType, type StoredTensor } from './bytes.js';
+import {
+  type ByteSink,
+  type ByteSource,
+  DTYPE_BYTES,
+  exactly,
+  type Piece,
+  type StoredDType,
+  type StoredTensor,
+} from './bytes.js';
 import { decodeUtf8, quoted } from './json.js';
 import { type PickleGlobal, readPickle } from './pickle.js';
 import { readZip, writeZip, type ZipEntry } from './zip.js';
@@ -155,23 +163,19 @@ export async function writeTorch<Spec extends TorchSpec>(
     file('data.pkl', pickleOf(tensors)),
     text('.format_version', '1'),
     text('byteorder', 'little'),
-    ...tensors.map((tensor, key): ZipEntry => ({ name: `archive/data/${key}`, data: () => counted(tensor, data(tensor)) })),
+    ...tensors.map(
+      (tensor, key): ZipEntry => ({
+        name: `archive/data/${key}`,
+        data: () => exactly(`tensor ${tensor.name}: [${tensor.shape}]`, bytesOf(tensor), data(tensor)),
+      }),
+    ),
     text('version', '3\n'),
     ...extras.map(({ name, bytes }) => file(`extra/${name}`, bytes)),
   ]);
 }
 
-async function* counted(
-  { name, dtype, shape }: TorchSpec,
-  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array> {
-  const expected = shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
-  let written = 0;
-  for await (const chunk of chunks) {
-    written += chunk.byteLength;
-    yield chunk;
-  }
-  if (written !== expected) throw new InputError(`tensor ${name}: [${shape}] takes ${expected} bytes, but ${written} were given`);
+function bytesOf({ dtype, shape }: TorchSpec): number {
+  return shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
 }
 
 /** The pickle of a dict of tensors, protocol 2. */
