@@ -100,14 +100,14 @@ async function locateDirectory(path: string, onNotice?: (message: string) => voi
   const last = await newestCheckpoint(path);
   if (last) {
     onNotice?.(`${path} is a training run: taking its last checkpoint, ${checkpointName(last.step)}`);
-    return absolutePath(last.path);
+    return locateDirectory(last.path);
   }
   const names = await namesIn(path);
   if (names.length === 0) throw new InputError(`${path} is an empty directory: there is no model in it`);
   if (names.includes('config.yaml') && names.includes('log.jsonl'))
     throw new InputError(`${path} is a training run that has no checkpoint yet: wait for the first, or go on with it (--resume)`);
   if (names.includes('adapter_config.json'))
-    throw new InputError(`${path} holds an adapter: name its base as the model, and it with --adapter ${path}`);
+    throw new InputError(`${path} holds an adapter, no model: --adapter ${path} puts it around its base`);
   const files = wholeModels(names);
   if (files.length === 1) return absolutePath(`${path}/${files[0]}`);
   if (files.length > 1) {

@@ -1,7 +1,7 @@
 // Opening a model: its files are found, its weights checked and put on a backend, its tokenizer and template read, each once. Part of
 // the library's door: `load` puts an engine on it, an evaluation a scorer. Computes nothing itself.
 
-import { openAdapter } from './adapters.js';
+import { baseOfAdapter, locateAdapter, openAdapter } from './adapters.js';
 import {
   type BackendChoice,
   type BackendOptions,
@@ -36,7 +36,7 @@ export interface OpenOptions extends WeightOptions, BackendOptions {
   readonly backend?: BackendChoice | Backend;
   /** For models from the hub. */
   readonly hub?: DownloadOptions;
-  /** The directory of an adapter in PEFT's layout, which all requests use that name no other. */
+  /** The directory of an adapter in PEFT's layout, or of a run that tunes one, which all requests use that name no other. */
   readonly adapter?: string;
   /** Directories of further adapters, by the names that requests choose them with. */
   readonly adapters?: Readonly<Record<string, string>>;
@@ -106,13 +106,16 @@ export interface OpenedModel {
 }
 
 /**
- * Opens a model: nothing for the embedded one, a directory, a file, or a hub id. Throws `InputError` when it cannot
+ * Opens a model: nothing for the adapter's base, or else the embedded one, a directory, a file, or a hub id. Throws `InputError` when it cannot
  * be found or read, does not fit its config, or does not fit in memory with its cache (estimated before anything is loaded).
  */
 export async function openModel(model?: string, options: OpenOptions = {}, cache: CacheNeeds = {}): Promise<OpenedModel> {
   const { onNotice, backend: asked = 'auto' } = options;
   if (options.hub) checkOptions('the options of the hub', options.hub, hubRules);
-  const checkpoint = await openCheckpoint(model, { onNotice, ...options.hub });
+  const base = options.adapter === undefined ? undefined : await baseOfAdapter(options.adapter);
+  const checkpoint = await openCheckpoint(model ?? base, { onNotice, ...options.hub });
+  if (base !== undefined && nameOf(base) !== nameOf(checkpoint.name))
+    onNotice?.(`note: the adapter ${options.adapter} was tuned for ${base}, and is put around ${checkpoint.name}`);
   const files = await checkpoint.openWeights();
   try {
     const checked = checkWeights(checkpoint.config, files.tensors, checkpoint.place);
@@ -200,9 +203,18 @@ async function putOn(backend: Backend, { checkpoint, checked, weightBytes, optio
   }
 }
 
+/** A model's name without the folders, the run's checkpoint or the owner that it is found under. */
+function nameOf(model: string): string {
+  return model
+    .replace(/[/\\]+(step-\d+[/\\]*)?$/, '')
+    .split(/[/\\]/)
+    .at(-1)!
+    .toLowerCase();
+}
+
 /** The template that an adapter was tuned with, else the model's. */
 async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined): Promise<string | undefined> {
-  const own = adapter === undefined ? undefined : await openChatTemplate(folder(adapter));
+  const own = adapter === undefined ? undefined : await openChatTemplate(folder(await locateAdapter(adapter)));
   return own ?? openChatTemplate(checkpoint);
 }
 

@@ -64,7 +64,7 @@ describe('the name of a model', () => {
     ['two', /two holds 2 models: name one of them, like .*two\/a\.gguf/],
     ['onnx', /has no config\.json, only model\.onnx, which cannot be run/],
     ['fresh', /is a training run that has no checkpoint yet/],
-    ['lora', /holds an adapter: name its base as the model, and it with --adapter/],
+    ['lora', /holds an adapter, no model: --adapter .*lora puts it around its base/],
     ['text.txt', /text\.txt: expected a directory, a \.safetensors, \.gguf or \.pt file/],
   ])('%s', async (name, message) => {
     expect(await refusal(place(name))).toMatch(message);

@@ -48,9 +48,10 @@ export function chatCommand(terminal: Terminal): Command {
 
 async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {
   const constraint = await constraintOptions(options);
-  const { model } = await openModel(terminal, { ...options, model: options.model ?? defaultChatModel });
+  const { adapter } = options; // without a model, its base is taken
+  const { model } = await openModel(terminal, { ...options, model: options.model ?? (adapter ? undefined : defaultChatModel) });
   try {
-    if (model.checkpoint.name === defaultModel) {
+    if (model.checkpoint.name === defaultModel && adapter === undefined) {
       const what = `${defaultModel} is a story model without instruction tuning: it goes on with your text rather than answers`;
       tell(terminal, `note: ${what}`);
     }

@@ -1,7 +1,7 @@
 // `openelm merge`: a model with an adapter put into its weights, as a model of its own.
 
 import { Command, Option } from 'commander';
-import { openAdapter } from '../adapters.js';
+import { locateAdapter, openAdapter } from '../adapters.js';
 import { folder, openCheckpoint } from '../checkpoint.js';
 import { InputError } from '../errors.js';
 import { readFloat32 } from '../io/decode.js';
@@ -22,7 +22,7 @@ interface MergeOptions {
 }
 
 const help = `
-MODEL is what \`openelm run -m\` takes; ADAPTER a directory with PEFT's adapter_config.json and adapter_model.safetensors. The
+MODEL is what \`openelm run -m\` takes; ADAPTER a directory with PEFT's adapter_config.json and adapter_model.safetensors, or a run. The
 tokenizer and the chat template of the adapter, else of the model, are copied beside the weights.
 
 With tied embeddings an adapted embedding becomes the output layer too, so the merged model differs a little from base and adapter
@@ -42,12 +42,13 @@ export function mergeCommand(terminal: Terminal): Command {
     .action((model: string, adapter: string, options: MergeOptions) => merge(terminal, model, adapter, options));
 }
 
-async function merge(terminal: Terminal, name: string, directory: string, options: MergeOptions): Promise<void> {
+async function merge(terminal: Terminal, name: string, place: string, options: MergeOptions): Promise<void> {
   const out = required(options.out, '-o, --out <directory>');
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   const bar = progressBar(terminal.stderr);
   const base = await openCheckpoint(name, hubOptions(bar));
   const { config } = base;
+  const directory = await locateAdapter(place);
   const adapter = await openAdapter(directory, config);
   const modules = new Map(adapter.modules.map((module) => [`${module.name}.weight`, module]));
   const weights = await base.openWeights();

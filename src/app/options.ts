@@ -126,7 +126,7 @@ export function addModelOptions(command: Command, cache?: CacheOption): Command 
   addModelOption(command);
   return addComputeOptions(command, cache).option(
     '--adapter <directory>',
-    "a LoRA or DoRA adapter around the model, in PEFT's layout",
+    "a LoRA or DoRA adapter around the model (default: around its base), in PEFT's layout, or a run that tunes one",
   );
 }
 

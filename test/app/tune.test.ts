@@ -164,6 +164,12 @@ describe('openelm tune', () => {
     const config = JSON.parse(await readFile(join(whole, 'adapter_config.json'), 'utf8'));
     expect(config).toMatchObject({ peft_type: 'LORA', r: 4, lora_alpha: 8, use_dora: kind === 'dora' });
     expect(existsSync(join(whole, 'model.safetensors'))).toBe(false);
+    // The run's name is enough: its last checkpoint, around the base that it names.
+    const score = (...place: string[]) => run(['score', '--ids', '1,5,6', '--backend', 'reference', ...place]);
+    const { stdout, code, stderr } = await score('--adapter', straight.out);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toBe((await score('-m', base, '--adapter', whole)).stdout);
+    expect((await score('-m', straight.out)).stderr).toContain(`${whole} holds an adapter, no model`);
   });
 
   it('goes on to the bit after kill -9', async () => {
