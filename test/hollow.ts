@@ -3,9 +3,9 @@
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { elementsOf } from '../src/io/bytes.js';
 import { configFromName, toHuggingFaceConfig } from '../src/model/config.js';
 import { parameterShapes } from '../src/model/parameters.js';
-import { elementsOf } from '../src/tensor/plan.js';
 
 export function hollowCheckpoint(name: string): { directory: string; remove(): void } {
   const directory = mkdtempSync(join(tmpdir(), 'openelm-hollow-'));

@@ -2,7 +2,7 @@
 // it was loaded, in any precision.
 
 import type { Checkpoint } from '../index.js';
-import type { NamedBytes } from '../io/bytes.js';
+import { elementsOf, type NamedBytes } from '../io/bytes.js';
 import { chooseModules, initialValues } from '../model/adapter.js';
 import { loadModel } from '../model/load.js';
 import type { OpenELM } from '../model/openelm.js';
@@ -35,7 +35,7 @@ export interface Learning {
 }
 
 const elements = (shapes: readonly { readonly shape: readonly number[] }[]): number =>
-  shapes.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
+  shapes.reduce((sum, { shape }) => sum + elementsOf(shape), 0);
 
 /** Whether each step asks what the model thought before it learned. */
 export function asksReference({ method, dpo }: Pick<TuneConfig, 'method' | 'dpo'>): boolean {

@@ -3,7 +3,7 @@
 // means is in reference.ts, how it is done fast in native/kernels.
 
 import { InputError } from '../errors.js';
-import type { Piece as StoredPiece, StoredTensor } from '../io/bytes.js';
+import { elementsOf, type Piece as StoredPiece, type StoredTensor } from '../io/bytes.js';
 import type {
   Backend,
   DeviceBuffer,
@@ -20,7 +20,7 @@ import type {
 } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opNames, opSpec } from '../tensor/optable.js';
-import { bytesOf, checkRecord, elementsOf, encodeWords, maxOf, planArena } from '../tensor/plan.js';
+import { bytesOf, checkRecord, encodeWords, maxOf, planArena } from '../tensor/plan.js';
 import { groupSize } from '../tensor/quantize.js';
 import type { MappedMemory, SharedMemory } from '../tensor/shared-memory.js';
 import { checkParams, checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';

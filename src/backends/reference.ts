@@ -3,7 +3,7 @@
 // timers between records; not for models beyond some millions of parameters.
 
 import { readAffineRows } from '../io/affine.js';
-import type { AffineParts, PackedTensor, StoredTensor } from '../io/bytes.js';
+import { type AffineParts, elementsOf, type PackedTensor, type StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16, float16ToNumber } from '../io/float16.js';
 import type {
@@ -21,7 +21,7 @@ import type {
 } from '../tensor/backend.js';
 import { ExecutionError } from '../tensor/execution.js';
 import { type OpName, opSpec } from '../tensor/optable.js';
-import { bytesOf, elementsOf, planArena, sizeOf } from '../tensor/plan.js';
+import { bytesOf, planArena, sizeOf } from '../tensor/plan.js';
 import { groupSize, type QuantizedRow, quantizeWeights } from '../tensor/quantize.js';
 import { checkParams, checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../tensor/transfers.js';
 import { BufferTable } from './buffers.js';

@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.js';
 import { packCodes } from '../io/affine.js';
-import { type ByteSink, DTYPE_BYTES, type NamedBytes, type StoredTensor } from '../io/bytes.js';
+import { type ByteSink, byteLengthOf, DTYPE_BYTES, type NamedBytes, type StoredTensor } from '../io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
 import { type BlockName, blockTypes, type EncodeBlocks } from '../io/gguf-blocks.js';
 import { type GgufSpec, ggufBytes, writeGguf } from '../io/gguf-write.js';
@@ -105,7 +105,7 @@ export async function writeCoreNetFile(
       tensor: tensors.get(name)!,
     };
   });
-  const total = specs.reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, DTYPE_BYTES[stored]), 0);
+  const total = bytesOfSpecs(specs);
   const progress = counter(total, onProgress);
   async function* data({ tensor, shape }: Spec): AsyncGenerator<Uint8Array> {
     yield* encoded(valuesOf(tensor), dtype);
@@ -211,7 +211,7 @@ export async function writeQuantized(
 type MlxSpec = TensorSpec & { readonly data: () => AsyncIterable<Uint8Array> | Iterable<Uint8Array> };
 
 function bytesOfSpecs(specs: readonly TensorSpec[]): number {
-  return specs.reduce((sum, { shape, dtype }) => sum + shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]), 0);
+  return specs.reduce((sum, spec) => sum + byteLengthOf(spec), 0);
 }
 
 async function putMlx(

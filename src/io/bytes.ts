@@ -62,6 +62,15 @@ export const DTYPE_BYTES = {
 /** Element types of stored tensors, in safetensors' spelling. */
 export type StoredDType = keyof typeof DTYPE_BYTES;
 
+export function elementsOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** Bytes that a tensor takes in a file. */
+export function byteLengthOf({ dtype, shape }: { readonly dtype: StoredDType; readonly shape: readonly number[] }): number {
+  return elementsOf(shape) * DTYPE_BYTES[dtype];
+}
+
 /** One stored tensor: where its bytes lie, nothing read yet. Row-major, little-endian. */
 export interface StoredTensor extends Piece {
   readonly name: string;

@@ -1,7 +1,7 @@
 // Writes a GGUF file, version 3: metadata in the order given, then the tensors, each aligned, streamed a piece at a time. It knows the
 // container only; keys, names and encodings are in formats/gguf.ts and formats/encode.ts.
 
-import { type ByteSink, exactly } from './bytes.js';
+import { type ByteSink, elementsOf, exactly } from './bytes.js';
 import { valueTypes } from './gguf.js';
 import { type BlockName, blockTypes, typeNumbers } from './gguf-blocks.js';
 import { withRoom } from './grow.js';
@@ -26,7 +26,7 @@ const alignment = 32;
 /** Bytes that a tensor takes. */
 export function ggufBytes({ type, shape }: GgufSpec): number {
   const { values, bytes } = blockTypes[type];
-  return (shape.reduce((product, size) => product * size, 1) / values) * bytes;
+  return (elementsOf(shape) / values) * bytes;
 }
 
 /**

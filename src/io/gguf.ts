@@ -3,7 +3,7 @@
 // gguf-write.ts. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 import { InputError, shown } from '../errors.js';
-import type { ByteSource } from './bytes.js';
+import { type ByteSource, elementsOf } from './bytes.js';
 import { type BlockName, blockTypes, isBlockName, typeNumbers } from './gguf-blocks.js';
 import { quoted } from './json.js';
 
@@ -249,7 +249,7 @@ function readEntry(cursor: Cursor): GgufTensor {
     throw new InputError(`${label} is ${type}, which is not read; known are ${Object.keys(blockTypes).join(', ')}`);
   }
   const { values, bytes } = blockTypes[type];
-  const elements = shape.reduce((product, size) => product * size, 1);
+  const elements = elementsOf(shape);
   if (!Number.isSafeInteger(elements) || !Number.isSafeInteger(offset)) {
     throw new InputError(`${label}: [${shape.join(', ')}] at ${offset} cannot be true`);
   }

@@ -1,7 +1,7 @@
 // Sources whose bytes are nowhere as such: pieces of others put end to end, and elements that are decoded from groups of bytes as
 // they are read. What is asked for is all that is ever made. Knows no format: who groups and decodes is the caller.
 
-import { type ByteSource, checkRange, type Piece, type StoredTensor } from './bytes.js';
+import { type ByteSource, checkRange, elementsOf, type Piece, type StoredTensor } from './bytes.js';
 import { toFloat32 } from './decode.js';
 
 /** Pieces of sources as one source, in order. `close` leaves theirs open: they are their owner's. */
@@ -82,7 +82,7 @@ export function rowsOf(tensor: StoredTensor, from: number, count: number): Store
 
 /** A tensor's values in order, a few MiB at a time. */
 export async function* valuesOf(tensor: StoredTensor, pieceValues = 1 << 20): AsyncGenerator<Float32Array> {
-  const elements = tensor.shape.reduce((product, size) => product * size, 1);
+  const elements = elementsOf(tensor.shape);
   const size = elements === 0 ? 1 : tensor.bytes / elements;
   for await (const bytes of bytesOf(tensor, pieceValues * size)) yield toFloat32(bytes, tensor.dtype);
 }

@@ -5,7 +5,9 @@ import { InputError } from '../errors.js';
 import {
   type ByteSink,
   type ByteSource,
+  byteLengthOf,
   DTYPE_BYTES,
+  elementsOf,
   exactly,
   type Piece,
   type StoredDType,
@@ -166,16 +168,12 @@ export async function writeTorch<Spec extends TorchSpec>(
     ...tensors.map(
       (tensor, key): ZipEntry => ({
         name: `archive/data/${key}`,
-        data: () => exactly(`tensor ${tensor.name}: [${tensor.shape}]`, bytesOf(tensor), data(tensor)),
+        data: () => exactly(`tensor ${tensor.name}: [${tensor.shape}]`, byteLengthOf(tensor), data(tensor)),
       }),
     ),
     text('version', '3\n'),
     ...extras.map(({ name, bytes }) => file(`extra/${name}`, bytes)),
   ]);
-}
-
-function bytesOf({ dtype, shape }: TorchSpec): number {
-  return shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
 }
 
 /** The pickle of a dict of tensors, protocol 2. */
@@ -209,14 +207,14 @@ function pickleOf(tensors: readonly TorchSpec[]): Uint8Array {
   };
   op('\x80\x02}(');
   for (const [key, { name, dtype, shape }] of tensors.entries()) {
-    const strides = shape.map((_, i) => shape.slice(i + 1).reduce((product, size) => product * size, 1));
+    const strides = shape.map((_, i) => elementsOf(shape.slice(i + 1)));
     text(name);
     op('ctorch._utils\n_rebuild_tensor_v2\n((');
     text('storage');
     op(`ctorch\n${Object.keys(storages).find((type) => storages[type] === dtype)}\n`);
     text(String(key));
     text('cpu');
-    integer(shape.reduce((product, size) => product * size, 1));
+    integer(elementsOf(shape));
     op('tQ');
     integer(0);
     tuple(shape);

@@ -2,10 +2,11 @@
 // to which sequence is the engine's business.
 
 import { InputError } from '../errors.js';
+import { elementsOf } from '../io/bytes.js';
 import { decodeFloat16 } from '../io/float16.js';
 import type { Backend, DeviceBuffer, HostArray, HostType } from '../tensor/backend.js';
 import type { KeyValues } from '../tensor/ops.js';
-import { alignment, bytesOf, elementsOf, view } from '../tensor/plan.js';
+import { alignment, bytesOf, view } from '../tensor/plan.js';
 import { codedHeadWords, decodeHead } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
 import { ropeTable } from './openelm.js';

@@ -3,6 +3,7 @@
 // The generator is counter-based: value i of a tensor is a function of (seed, tensor's name, i) alone, so neither order nor
 // chunking matters and nothing is held whole. It is its own and equals no other library's stream; not for secrets.
 
+import { elementsOf } from '../io/bytes.js';
 import type { ModelConfig } from './config.js';
 import type { Parameter } from './parameters.js';
 
@@ -13,7 +14,7 @@ const CHUNK = 1 << 16;
  * the next is asked for.
  */
 export function* parameterValues(config: ModelConfig, { name, shape }: Parameter, seed: number): Generator<Float32Array> {
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = elementsOf(shape);
   const chunk = new Float32Array(Math.min(count, CHUNK));
   const std = initialStd(config, name, shape);
   if (std === undefined) chunk.fill(1);

@@ -3,7 +3,7 @@
 // place that knows. Headers only: no value is read here.
 
 import { InputError } from '../errors.js';
-import type { StoredTensor } from '../io/bytes.js';
+import { elementsOf, type StoredTensor } from '../io/bytes.js';
 import type { AffineType, DType } from '../tensor/backend.js';
 import { affineType, codedHeadWords } from '../tensor/quantize.js';
 import type { ModelConfig } from './config.js';
@@ -157,7 +157,7 @@ export function checkWeights(config: ModelConfig, stored: ReadonlyMap<string, St
       );
     }
     const precision = storedPrecision(tensor);
-    const elements = shape.reduce((product, size) => product * size, 1);
+    const elements = elementsOf(shape);
     values.set(precision, (values.get(precision) ?? 0) + elements);
     tensors.set(name, tensor);
   }

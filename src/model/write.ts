@@ -1,7 +1,7 @@
 // Writes a model as Hugging Face lays it out, which is how it is loaded: config.json, model.safetensors (or shards with their
 // index) and what lies beside them, from values made or read a piece at a time. It names and fills files; where they go is the caller's.
 
-import { type ByteSink, DTYPE_BYTES, type NamedBytes } from '../io/bytes.js';
+import { type ByteSink, byteLengthOf, type NamedBytes } from '../io/bytes.js';
 import { encodeBfloat16, encodeFloat16 } from '../io/float16.js';
 import { jsonBytes } from '../io/json.js';
 import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
@@ -41,7 +41,7 @@ export async function writeModel(
 ): Promise<number> {
   const { stored, torch } = checkpointTypes[dtype];
   const specs = parameterShapes(config).map((parameter) => ({ ...parameter, dtype: stored }));
-  const total = specs.reduce((sum, spec) => sum + byteLength(spec), 0);
+  const total = specs.reduce((sum, spec) => sum + byteLengthOf(spec), 0);
   let done = 0;
   async function* data(spec: TensorSpec): AsyncGenerator<Uint8Array> {
     for await (const chunk of encoded(values(spec), dtype)) {
@@ -59,10 +59,6 @@ export async function writeModel(
   }
   await write(CONFIG_FILE, (sink) => sink.write(jsonBytes(toHuggingFaceConfig(config, torch))));
   return total;
-}
-
-function byteLength({ shape, dtype }: TensorSpec): number {
-  return shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
 }
 
 /** Pieces of values as little-endian bytes; like the values, each may be overwritten by the next. */
@@ -88,7 +84,7 @@ function splitIntoShards<Spec extends TensorSpec>(
   const shards: Spec[][] = [];
   let room = 0;
   for (const spec of specs) {
-    const bytes = byteLength(spec);
+    const bytes = byteLengthOf(spec);
     if (shards.length === 0 || bytes > room) {
       shards.push([]);
       room = shardBytes;

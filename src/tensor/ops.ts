@@ -1,9 +1,10 @@
 // Encodes ops into a program. Every method checks shapes and dtypes at once (the error names the op), makes its output in the
 // arena or writes into the buffer it is given, and appends one record. Nothing is computed here.
 
+import { elementsOf } from '../io/bytes.js';
 import type { DeviceBuffer, Dim, OpRecord, Program } from './backend.js';
 import type { OpName } from './optable.js';
-import { bytesOf, checkRecord, elementsOf, maxOf } from './plan.js';
+import { bytesOf, checkRecord, maxOf } from './plan.js';
 import { codedHeadWords } from './quantize.js';
 
 /** Activations: a row a token. `rows` may be known only when the program runs. */

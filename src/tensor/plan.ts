@@ -1,6 +1,7 @@
 // Makes a program ready for a backend: checks each record against the op table, gives arena buffers their places by liveness,
 // and writes the records as int32 words for backends behind a door. Not an optimizer: records run in the order given.
 
+import { elementsOf } from '../io/bytes.js';
 import type { DeviceBuffer, Dim, DType, HostType, OpRecord, Program } from './backend.js';
 import { ExecutionError } from './execution.js';
 import { mayLieIn, opNames, opSpec } from './optable.js';
@@ -12,10 +13,6 @@ const elementBytes = { f32: 4, i32: 4, f16: 2, bf16: 2, q8: 1, q4: 1, affine8: 1
 /** Bytes of a `rows` buffer of that many elements. */
 export function bytesOf(dtype: HostType, elements: number): number {
   return elements * elementBytes[dtype];
-}
-
-export function elementsOf(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
 }
 
 /** The largest value a size can take. */

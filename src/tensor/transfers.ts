@@ -2,9 +2,8 @@
 // copied here.
 
 import { InputError } from '../errors.js';
-import type { AffineParts, PackedTensor, StoredDType, StoredTensor } from '../io/bytes.js';
+import { type AffineParts, elementsOf, type PackedTensor, type StoredDType, type StoredTensor } from '../io/bytes.js';
 import type { DeviceBuffer, DType, HostArray, HostType, Program } from './backend.js';
-import { elementsOf } from './plan.js';
 
 const arrays = { f32: Float32Array, f16: Uint16Array, i32: Int32Array } as const;
 

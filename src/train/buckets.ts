@@ -1,9 +1,9 @@
 // The flat gradient in buckets: ranges that are summed over processes at once, each as soon as the way back has come past the last
 // record that adds to it. Which records those are is read from the program.
 
+import { elementsOf } from '../io/bytes.js';
 import type { Program } from '../tensor/backend.js';
 import { opSpec } from '../tensor/optable.js';
-import { elementsOf } from '../tensor/plan.js';
 import { alignedElements, type TrainingParameters } from './parameters.js';
 
 /** A range of the flat buffers whose gradient is summed at once. */

@@ -3,7 +3,7 @@
 // where training stands and how long each file is. Where the files go is the caller's: this names and fills them.
 
 import { InputError } from '../errors.js';
-import type { ByteSource, NamedBytes, StoredTensor } from '../io/bytes.js';
+import { type ByteSource, elementsOf, type NamedBytes, type StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { decodeUtf8, isObject, jsonBytes, parseJson } from '../io/json.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from '../io/safetensors.js';
@@ -11,7 +11,6 @@ import { WEIGHTS_FILE } from '../io/safetensors-index.js';
 import { type CheckpointType, checkWeights } from '../model/parameters.js';
 import { writePeft } from '../model/peft.js';
 import { CONFIG_FILE, type WriteFile, whole, writeModel } from '../model/write.js';
-import { elementsOf } from '../tensor/plan.js';
 import type { AdapterParameters } from './adapter.js';
 import { alone, type Collective, evenParts } from './collective.js';
 import type { OuterState } from './low-communication.js';

@@ -3,7 +3,7 @@
 // (`ModelParameters`), or what an adapter adds to one. What is not trained is no business of this file.
 
 import { InputError } from '../errors.js';
-import type { StoredTensor } from '../io/bytes.js';
+import { elementsOf, type StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import type { ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
@@ -12,7 +12,7 @@ import { OpenELM } from '../model/openelm.js';
 import { type Parameter, parameterShapes } from '../model/parameters.js';
 import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import { type ParameterGrads, parameterGrads } from '../tensor/gradients.js';
-import { elementsOf, view } from '../tensor/plan.js';
+import { view } from '../tensor/plan.js';
 
 /** Views begin at multiples of 256 bytes; what lies between stays zero. */
 export const alignedElements = 64;

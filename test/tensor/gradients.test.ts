@@ -3,11 +3,11 @@
 
 import { describe, expect, it } from 'vitest';
 import { referenceBackend } from '../../src/backends/reference.js';
+import { elementsOf } from '../../src/io/bytes.js';
 import type { DeviceBuffer } from '../../src/tensor/backend.js';
 import { gradientRules, parameterGrads, Tape } from '../../src/tensor/gradients.js';
 import { Ops, type Tensor } from '../../src/tensor/ops.js';
 import type { OpName } from '../../src/tensor/optable.js';
-import { elementsOf } from '../../src/tensor/plan.js';
 import { randomNumbers } from '../backend.suite.js';
 
 /** Half the distance of a difference: its error is about step^2, and that of f32 results about 1e-7 / step. */

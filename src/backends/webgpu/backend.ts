@@ -2,7 +2,7 @@
 // it. Runs are ordered in queue.ts, planned in plan.ts; how ops are computed is in their planners and shaders/*.wgsl.
 
 import { InputError } from '../../errors.js';
-import type { StoredTensor } from '../../io/bytes.js';
+import { elementsOf, type StoredTensor } from '../../io/bytes.js';
 import type {
   Backend,
   DeviceBuffer,
@@ -18,7 +18,7 @@ import type {
 } from '../../tensor/backend.js';
 import { ExecutionError } from '../../tensor/execution.js';
 import type { OpName } from '../../tensor/optable.js';
-import { bytesOf, elementsOf } from '../../tensor/plan.js';
+import { bytesOf } from '../../tensor/plan.js';
 import { checkParams, checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../../tensor/transfers.js';
 import { BufferTable } from '../buffers.js';
 import { attentionPlanners } from './attention.js';

@@ -2,9 +2,10 @@
 // planners asked for besides, bindings become variables, and uniforms become words, apart by whether they are known now. Nothing
 // is made on a device here; who plans which op is a table.
 
+import { elementsOf } from '../../io/bytes.js';
 import type { DeviceBuffer, Dim, OpRecord, Program } from '../../tensor/backend.js';
 import { type OpName, opSpec } from '../../tensor/optable.js';
-import { alignment, elementsOf, maxOf, planArena } from '../../tensor/plan.js';
+import { alignment, maxOf, planArena } from '../../tensor/plan.js';
 import type { DeviceTraits, Dispatch, Memory, OpCall, Operand, Planner, Planners, Slice, Weight } from './dispatch.js';
 import { Fuser } from './fuse.js';
 import { type Layout, layOut } from './layout.js';
