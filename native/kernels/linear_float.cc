@@ -62,6 +62,8 @@ NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __res
     int64_t k = k0;
     for (; k + U <= end; k += U, w += U * kPanel) {
       UNROLL
+      for (int j = 0; j < B; j++) page_behind<U * kPanel * sizeof(T)>(w + j * stride);
+      UNROLL
       for (int u = 0; u < U; u++) {
         UNROLL
         for (int j = 0; j < C; j++) {
