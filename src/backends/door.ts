@@ -387,8 +387,8 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     return promise.catch((reason: unknown) => {
       if (!Array.isArray(reason)) throw reason;
       const [code, record, errno] = reason as number[];
-      if (code === fileCut) throw new InputError(`${where} lies past the end of the file: the file was cut.`);
-      if (code === fileUnreadable) throw new InputError(`${where} cannot be read (errno ${errno}).`);
+      if (code === fileCut) throw new InputError(`${where} lies past the end of the file: the file was cut`);
+      if (code === fileUnreadable) throw new InputError(`${where} cannot be read (errno ${errno})`);
       throw new ExecutionError({
         opIndex: record,
         op: typeof op === 'string' ? op : op(record),

@@ -8,7 +8,7 @@ import { InputError } from '../errors.js';
 export function threadCount(given?: number): number {
   const threads = given ?? threadsFromEnvironment() ?? cores();
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= 256)) {
-    throw new InputError(`${threads} is no number of threads: give a whole number from 1 to 256.`);
+    throw new InputError(`${threads} is no number of threads: give a whole number from 1 to 256`);
   }
   return threads;
 }
@@ -16,7 +16,7 @@ export function threadCount(given?: number): number {
 function threadsFromEnvironment(): number | undefined {
   const text = process.env.OPENELM_THREADS;
   if (!text) return undefined;
-  if (!/^[0-9]{1,4}$/.test(text)) throw new InputError(`OPENELM_THREADS is '${text}': give a whole number from 1 to 256.`);
+  if (!/^[0-9]{1,4}$/.test(text)) throw new InputError(`OPENELM_THREADS is '${text}': give a whole number from 1 to 256`);
   return Number(text);
 }
 

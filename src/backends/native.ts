@@ -86,7 +86,7 @@ export function nativeBackend(options: NativeOptions = {}): { backend: NativeBac
   const isa = wanted ? addon.isas.find((known) => known === wanted) : addon.isas[addon.isas.length - 1];
   if (!isa) {
     const why = (isas as readonly (string | undefined)[]).includes(wanted) ? 'is not supported by this CPU' : 'is not known';
-    throw new InputError(`The instruction set '${wanted}' ${why}: use one of ${addon.isas.join(', ')}.`);
+    throw new InputError(`the instruction set '${wanted}' ${why}: use one of ${addon.isas.join(', ')}`);
   }
   const handle = addon.create(isa, threads, accessOfOperands());
   if (typeof handle === 'string') return { reason: handle };

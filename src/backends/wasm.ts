@@ -99,13 +99,13 @@ function* opening(host: WasmHost, options: WasmOptions): Generator<WasmModule, W
   const wanted = options.isa;
   if (wanted !== undefined && !known.includes(wanted)) {
     const why = isas.includes(wanted) ? 'is not supported here' : 'is not known';
-    throw new InputError(`The instruction set '${wanted}' ${why}: use one of ${known.join(', ')}.`);
+    throw new InputError(`the instruction set '${wanted}' ${why}: use one of ${known.join(', ')}`);
   }
   if (wanted !== 'simd' && known.includes('relaxed')) {
     const instance = new Instance(host, yield 'relaxed');
     const isa = wanted ?? fastest(instance);
     if (isa && instance.probe(isa) >= 0) return instance.start(isa, options.threads ?? 1);
-    if (wanted) throw new InputError(`This engine computes the instruction set '${wanted}' wrong: use simd.`);
+    if (wanted) throw new InputError(`this engine computes the instruction set '${wanted}' wrong: use simd`);
   }
   const instance = new Instance(host, yield 'simd');
   if (instance.probe('simd') < 0) throw new InputError('WebAssembly computes wrong here: int8 products have wrong sums');

@@ -76,14 +76,14 @@ export function planUpload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): 
   const { name, shape, source, offset, bytes } = tensor;
   const where = `${source.name}: tensor '${name}'`;
   const elementBytes = storedBytes[tensor.dtype];
-  if (!elementBytes) throw new InputError(`${where} is ${tensor.dtype}, F32, F16 or BF16 expected.`);
+  if (!elementBytes) throw new InputError(`${where} is ${tensor.dtype}, F32, F16 or BF16 expected`);
   if (shape.length < 1 || shape.length > 2 || !shape.every((size) => Number.isInteger(size) && size >= 1)) {
-    throw new InputError(`${where} has shape [${shape}], one or two dimensions expected.`);
+    throw new InputError(`${where} has shape [${shape}], one or two dimensions expected`);
   }
   const expected = elementsOf(shape) * elementBytes;
-  if (bytes !== expected) throw new InputError(`${where} has ${bytes} bytes, [${shape}] in ${tensor.dtype} takes ${expected}.`);
+  if (bytes !== expected) throw new InputError(`${where} has ${bytes} bytes, [${shape}] in ${tensor.dtype} takes ${expected}`);
   if (!(offset >= 0 && offset + bytes <= source.size)) {
-    throw new InputError(`${where} ends at byte ${offset + bytes}, but the file has ${source.size}: it was cut.`);
+    throw new InputError(`${where} ends at byte ${offset + bytes}, but the file has ${source.size}: it was cut`);
   }
   const [rows, columns] = shape;
   const { affine } = tensor;
@@ -94,7 +94,7 @@ export function planUpload(tensor: StoredTensor, dtype: Exclude<DType, 'i32'>): 
   }
   const blocks = tensor.packed?.format === blockFormats[dtype] ? tensor.packed : undefined;
   if (blocks && (blocks.bytes !== (rows * columns * blockBytes[dtype]!) / 32 || columns % 32 !== 0)) {
-    throw new InputError(`${where} has ${blocks.bytes} bytes of ${blocks.format}, too many or few for [${shape}].`);
+    throw new InputError(`${where} has ${blocks.bytes} bytes of ${blocks.format}, too many or few for [${shape}]`);
   }
   if (shape.length === 2) return { layout: 'weight', dtype, rows, columns, blocks };
   return { layout: 'rows', dtype: 'f32', rows, columns: 1 };

@@ -98,7 +98,7 @@ export async function webgpuBackend(adapter: GPUAdapter, options: WebgpuOptions 
       requiredLimits,
     });
   } catch (error) {
-    throw new InputError(`The GPU gives no device: ${error instanceof Error ? error.message : error}`);
+    throw new InputError(`the GPU gives no device: ${error instanceof Error ? error.message : error}`);
   }
   const language = options.language ?? globalThis.navigator?.gpu?.wgslLanguageFeatures ?? new Set<string>();
   return new WebgpuBackend(device, adapter.info, language, options);
