@@ -1,7 +1,9 @@
 // Speed of the tokenizer: encoding and decoding English (MB/s of UTF-8, one thread), long words, and reading vocabularies.
 // llama-tokenizer-js runs beside it on the same text. The first load of each kind is cold code; the median is warm.
+// `--texts DIR`: English to encode, its .txt files; default the golden sentences over and over. `--vocabulary FILE`: a larger tokenizer.model.
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { llamaTokenizer } from '../src/tokenizer/llama.js';
 import { tokenizerFromModel } from '../src/tokenizer/sentencepiece.js';
 import { type Row, report } from './report.js';
@@ -9,11 +11,9 @@ import { median } from './statistics.js';
 
 const root = join(import.meta.dirname, '..');
 
-// English: the plain texts of ../shared/data/text where they exist, otherwise the golden sentences over and over.
-async function englishText(): Promise<{ text: string; source: string }> {
-  const folder = join(root, '../shared/data/text');
-  const files = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.txt')).sort();
-  if (files.length > 0) {
+async function englishText(folder: string | undefined): Promise<{ text: string; source: string }> {
+  if (folder !== undefined) {
+    const files = (await readdir(folder)).filter((name) => name.endsWith('.txt')).sort();
     const texts = await Promise.all(files.map((name) => readFile(join(folder, name), 'utf8')));
     return { text: texts.join('\n'), source: files.join(', ') };
   }
@@ -44,12 +44,16 @@ function randomWord(length: number): string {
 }
 
 /** Prints the table and writes bench/results/tokenizer.json. */
-export async function run(): Promise<void> {
+export async function run(args: string[]): Promise<void> {
+  const { texts, vocabulary } = parseArgs({
+    args,
+    options: { texts: { type: 'string' }, vocabulary: { type: 'string' } },
+  }).values;
   const rows: Row[] = [];
   const small = await readFile(join(root, 'models/tales-6m/tokenizer.model'));
-  const big = await readFile(join(root, '../shared/data/tokenizer/tokenizer.model')).catch(() => undefined);
+  const big = vocabulary === undefined ? undefined : await readFile(vocabulary);
   for (const [name, bytes] of [
-    ['load tokenizer.model, 32,000 pieces', big],
+    ['load tokenizer.model, --vocabulary', big],
     ['load tokenizer.model, 4,096 pieces', small],
   ] as const) {
     if (!bytes) continue;
@@ -60,7 +64,7 @@ export async function run(): Promise<void> {
   const llama = await llamaTokenizer();
   rows.push({ what: 'load llama-tokenizer-js', 'first ms': performance.now() - start });
 
-  const { text, source } = await englishText();
+  const { text, source } = await englishText(texts);
   const megabytes = new TextEncoder().encode(text).length / 1e6;
   const rounds: Row[] = [];
   const speed = (what: string, samples: number[], size = megabytes): void => {

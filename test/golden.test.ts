@@ -1,13 +1,14 @@
 // The project's own copies of golden numbers, judged on every backend that this machine has; and the judge itself: it must see
 // a wrong number, and a folder with nothing to judge must not pass.
 
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { loadNative } from '../src/backends/native.js';
 import { packagePath } from '../src/io/node/paths.js';
+import { fixture } from './fixtures.js';
 import { golden } from './golden.js';
 
 const copies = fileURLToPath(new URL('golden', import.meta.url));
@@ -62,9 +63,9 @@ describe('golden numbers', () => {
     expect(good).toBe(true);
   });
 
-  const stories = packagePath('../shared/models/stories-6m');
-  it.runIf(existsSync(stories))('a model of the same shape writes what Apple’s code made it write', async () => {
-    const { good, said } = await judge([stories], backends.slice(-1));
+  const stories = fixture('models/stories-6m');
+  it.runIf(stories.isThere)('a model of the same shape writes what Apple’s code made it write', async () => {
+    const { good, said } = await judge([stories.path], backends.slice(-1));
     expect(said).toMatch(/^ok/);
     expect(good).toBe(true);
   });

@@ -1,12 +1,13 @@
 // `openelm score`: that held-out documents get the loss that
 // PyTorch computes (test/golden/tales-6m: sums of cross-entropy over windows of 512, from f32 arithmetic).
 
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fixture } from '../fixtures.js';
 import golden from '../golden/tales-6m/golden_greedy.json' with { type: 'json' };
 import { run } from './terminal.js';
 
@@ -83,12 +84,12 @@ describe('openelm score', () => {
     expect(wrong.stderr).toContain("argument 'q4' is invalid. Allowed choices are f32, f16, q8.");
   });
 
-  const shared = fileURLToPath(new URL('../../../shared/models/stories-6m', import.meta.url));
-  it.runIf(existsSync(shared))('gives the short held-out documents the loss that Apple’s code measured', async () => {
-    const short = documentsOf(join(shared, 'heldout.jsonl')).filter(({ tokens }) => tokens < 200);
+  const stories = fixture('models/stories-6m');
+  it.runIf(stories.isThere)('gives the short held-out documents the loss that Apple’s code measured', async () => {
+    const short = documentsOf(join(stories.path, 'heldout.jsonl')).filter(({ tokens }) => tokens < 200);
     expect(short.length).toBeGreaterThan(10);
     for (const document of short)
-      expect(Math.abs(natsOf(await scoreDocument(document, '-m', shared)) / document.nats - 1)).toBeLessThan(tolerance);
+      expect(Math.abs(natsOf(await scoreDocument(document, '-m', stories.path)) / document.nats - 1)).toBeLessThan(tolerance);
   });
 
   it('gives stable JSON', async () => {

@@ -1,12 +1,13 @@
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { fixture } from '../fixtures.js';
 import { judgeEvalRequests } from '../judge/eval.js';
 
 const committed = fileURLToPath(new URL('../golden/eval', import.meta.url));
-const shared = fileURLToPath(new URL('../../../shared/fixtures/eval', import.meta.url));
+const whole = fixture('fixtures/eval');
 
 const failures = async (dir: string) => (await judgeEvalRequests(dir)).flatMap((item) => item.failures);
 
@@ -45,7 +46,7 @@ describe('evaluation goldens', () => {
     }
   });
 
-  it.skipIf(!existsSync(join(shared, 'requests.jsonl.gz')))('agree with the full ones', async () => {
-    expect(await failures(shared)).toEqual([]);
+  it.runIf(whole.isThere)('agree with the full ones', async () => {
+    expect(await failures(whole.path)).toEqual([]);
   });
 });
