@@ -24,7 +24,7 @@ const touchMs = 60_000;
 /** What failed on all alike is rank 0's to tell; the others wait so long for it. */
 const politeMs = 300;
 /** The same where they cannot reach each other, and it may have begun later. */
-const aloneMs = 3000;
+const aloneMs = 5000;
 const lookMs = 20;
 /** Launchers hand on what was written before they hear that all is to end. */
 const heardMs = 50;

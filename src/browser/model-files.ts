@@ -258,9 +258,13 @@ async function downloaded(
         if (bytes > told.unkept) events.onNotice(`${error.why}: it is not kept, and downloaded anew each time`);
         told.unkept = Math.max(told.unkept, bytes);
         unkept.add(name);
-        const part = await place.append(name);
-        part.clear(); // others may fit
-        part.close();
+        try {
+          const part = await place.append(name);
+          part.clear(); // others may fit
+          part.close();
+        } catch {
+          // there is not even room for its name
+        }
         return undefined;
       }
     };

@@ -121,8 +121,19 @@ export class Arriving implements ByteSource {
     const filled =
       rest.length === 0 ? undefined : new Promise<void>((resolve, reject) => this.filling.push({ next, rest, resolve, reject }));
     filled?.catch(() => undefined); // it is awaited below
-    if (here > 0) await readWhole(this.name, receiver, offset, written);
+    if (here > 0)
+      await readWhole(this.name, receiver, offset, written).catch((error: unknown) => {
+        if (!receiver.failed) throw error;
+        return this.readElsewhere(receiver, offset, written);
+      });
     await filled;
+  }
+
+  /** There was no more room: what was already there comes again, to another place, or the download fails. */
+  private async readElsewhere(failed: Receiver, offset: number, bytes: Uint8Array): Promise<void> {
+    while (this.receiver === failed && !this.kept && !this.failure)
+      await new Promise<void>((resolve, reject) => this.waiting.push({ resolve, reject }));
+    return this.readInto(offset, bytes);
   }
 
   async close(): Promise<void> {

@@ -5,6 +5,8 @@
 export interface Receiver {
   /** Bytes that it was given so far, and those that were there. */
   readonly size: number;
+  /** Whether some could not be written: not all of `size` is there. */
+  readonly failed: boolean;
   /** Takes the chunk's memory, and gives it back when it is written. */
   write(chunk: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer>;
   /** What is there from `at` on; how many bytes. */
@@ -109,6 +111,7 @@ export async function receiveInThread(file: FileSystemFileHandle): Promise<Recei
     return bytes.length;
   };
   let size: number;
+  let failed = false;
   try {
     size = await ask<number>('open', file);
   } catch (error) {
@@ -119,10 +122,19 @@ export async function receiveInThread(file: FileSystemFileHandle): Promise<Recei
     get size() {
       return size;
     },
+    get failed() {
+      return failed;
+    },
     write(chunk) {
       const at = size;
       size += chunk.byteLength;
-      return ask<Moved>('write', { chunk, at }, [chunk.buffer]).then(({ memory }) => memory);
+      return ask<Moved>('write', { chunk, at }, [chunk.buffer]).then(
+        ({ memory }) => memory,
+        (error: unknown) => {
+          failed = true;
+          throw error;
+        },
+      );
     },
     read(bytes, at) {
       const read = readInSteps(bytes, at).finally(() => reading.delete(read));

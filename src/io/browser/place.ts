@@ -256,8 +256,9 @@ function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise<FileSy
 function received(appender: Appender): Receiver {
   return {
     get size() {
-      return appender.size;
+      return appender.size; // what could not be written is not counted
     },
+    failed: false,
     async write(chunk) {
       appender.write(chunk);
       return chunk.buffer;

@@ -84,6 +84,56 @@ describe('a file that arrives', () => {
     await expect(file.read(data.length, 1)).rejects.toThrow(/model.safetensors/);
   });
 
+  it('is read on in memory where there is no more room for what came', async () => {
+    const url = await serve(ranges(data));
+    const full = new DOMException('no more room', 'QuotaExceededError');
+    const memory = filesInMemory();
+    // As a thread: bytes that are still to be written count.
+    const receive: Place['receive'] = async (name, large) => {
+      const { read, clear, close, write } = await memory.receive(name, large);
+      const counts = { size: 0, failed: false };
+      let last: Promise<unknown> = Promise.resolve();
+      return Object.assign(counts, {
+        ...{ clear, close },
+        async read(into: Uint8Array, at: number) {
+          await last.catch(() => undefined); // one after the other
+          return read(into, at);
+        },
+        write(chunk: Uint8Array<ArrayBuffer>) {
+          counts.size += chunk.length;
+          const written =
+            counts.size <= 100_000
+              ? write(chunk)
+              : source.then(async (file) => {
+                  pieces.push(file.read(0, counts.size));
+                  counts.failed = true;
+                  throw full;
+                });
+          last = written;
+          return written;
+        },
+      });
+    };
+    const pieces: Promise<Uint8Array>[] = [];
+    let begun: (file: Arriving) => void;
+    const source = new Promise<Arriving>((resolve) => {
+      begun = resolve;
+    });
+    const file = { name: 'model.safetensors', url };
+    const whole = download({ ...memory, receive }, file, { patience, onArriving: (it) => begun(it) }).catch((error) => {
+      if (!(error instanceof NoRoomError)) throw error;
+      return download(filesInMemory(), file);
+    });
+    (await source).follow(whole);
+    pieces.push((await source).read(0, data.length));
+    await whole;
+    expect(pieces.length).toBeGreaterThan(1);
+    for (const piece of pieces) {
+      const bytes = await piece;
+      expect(Buffer.compare(bytes, data.subarray(0, bytes.length))).toBe(0);
+    }
+  });
+
   it('fails whoever reads when it breaks off for good, and when it changed after something was read', async () => {
     let now = ranges(data, 50_000);
     const url = await serve((request, response) => now(request, response));
@@ -124,7 +174,7 @@ describe('a download', () => {
     const place = filesInMemory();
     const receive: Place['receive'] = async (name, large) => {
       const { size, read, clear, close } = await place.receive(name, large);
-      return { size, read, clear, close, write: () => Promise.reject(full) };
+      return { size, failed: true, read, clear, close, write: () => Promise.reject(full) };
     };
     const write = (): Promise<never> => Promise.reject(full);
     const file = { name: 'model.safetensors', url };
