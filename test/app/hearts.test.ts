@@ -16,13 +16,13 @@ beforeAll(async () => {
 afterAll(() => rm(root, { recursive: true }));
 
 it('names who hangs, to those who wait for it', async () => {
-  const seconds = 0.4;
+  const seconds = 2; // a machine that is busy with others may stand still for half of it
   await Hearts.prepare(root);
   const [first, second, third] = [0, 1, 2].map((rank) => new Hearts(root, rank, 3, seconds));
   await third.look(0); // and never again
   const began = performance.now();
   let seen: readonly number[] = [];
-  while (seen.length === 0 && performance.now() - began < 5000) {
+  while (seen.length === 0 && performance.now() - began < 30_000) {
     expect(await second.look(0)).toEqual([]);
     seen = await first.look((performance.now() - began) / 1000);
     await delay(5);

@@ -173,8 +173,8 @@ describe('serveLive', () => {
   });
 
   it('is ended by Ctrl-C, also while it waits for a run', async () => {
-    const onOutput = (_: string, interrupt: () => void) => setTimeout(interrupt, 20);
-    const { code, stdout, stderr } = await run(['plot', join(root, 'soon'), '--live'], { onOutput });
+    const onNotice = (_: string, interrupt: () => void) => setTimeout(interrupt, 20);
+    const { code, stdout, stderr } = await run(['plot', join(root, 'soon'), '--live'], { onNotice });
     expect(code).toBe(0);
     expect(stdout).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/ \(Ctrl-C ends it\)\n$/);
     expect(stderr).toBe(`openelm: waiting for ${join(root, 'soon', 'log.jsonl')}\n`);

@@ -15,12 +15,14 @@ export interface Given {
   readonly stdin?: string | Uint8Array | Readable;
   /** Called with what was just written to stdout; may press Ctrl-C. */
   readonly onOutput?: (text: string, interrupt: () => void) => void;
+  /** The same of stderr. */
+  readonly onNotice?: (text: string, interrupt: () => void) => void;
   /** Called when a verb begins to listen to Ctrl-C. */
   readonly onListen?: (interrupt: () => void) => void;
 }
 
 /** Runs a command line in this process. */
-export async function run(argv: readonly string[], { stdin, onOutput, onListen }: Given = {}): Promise<Outcome> {
+export async function run(argv: readonly string[], { stdin, onOutput, onNotice, onListen }: Given = {}): Promise<Outcome> {
   const listeners = new Set<() => void>();
   const interrupt = (): void => {
     for (const listener of listeners) listener();
@@ -31,7 +33,7 @@ export async function run(argv: readonly string[], { stdin, onOutput, onListen }
       decodeStrings: false,
       write(chunk: string, _encoding, done) {
         written[name] += chunk;
-        if (name === 'stdout') onOutput?.(chunk, interrupt);
+        (name === 'stdout' ? onOutput : onNotice)?.(chunk, interrupt);
         done();
       },
     });

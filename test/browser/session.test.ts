@@ -60,7 +60,8 @@ describe('a session', () => {
     expect(ids).toEqual(golden.ids.slice(0, 40));
     expect(text).toBe(await model.decode(ids));
     const controller = new AbortController();
-    const result = model.complete(golden.prompt, { temperature: 0, signal: controller.signal });
+    const endless = { maxTokens: 1_000_000, ignoreEos: true, overflow: 'slide' } as const;
+    const result = model.complete(golden.prompt, { ...endless, signal: controller.signal });
     setTimeout(() => controller.abort(), 50);
     expect((await result).finishReason).toBe('abort');
     const { logprobs } = await model.score('Once upon a time');

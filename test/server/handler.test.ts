@@ -233,8 +233,8 @@ describe('stopping', () => {
   it('finishes what is under way, refuses what comes, and ends what takes too long', async () => {
     const handler = create();
     const short = ask(handler, '/v1/completions', { json: { ...story, max_tokens: 20 } });
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    const stopped = handler.stop(5000);
+    while (handler.active === 0) await new Promise(setImmediate);
+    const stopped = handler.stop(60_000);
     expect((await ask(handler, '/ready')).status).toBe(503);
     expect((await ask(handler, '/v1/completions', { json: story })).status).toBe(503);
     expect((await short).status).toBe(200);

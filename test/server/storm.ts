@@ -221,7 +221,7 @@ export interface Load {
   readonly memory: readonly number[];
 }
 
-/** Keeps `atOnce` requests under way for some time, from a process of their own, so that they do not take the server's turns. */
+/** Keeps `atOnce` requests under way for some time, and until one is refused, from a process of their own, so that they do not take the server's turns. */
 export async function overload(url: string, atOnce: number, milliseconds: number): Promise<Load> {
   const memory: number[] = [];
   const watch = setInterval(() => memory.push(process.memoryUsage.rss()), 1000);
@@ -235,7 +235,7 @@ const [url, atOnce, milliseconds] = process.argv.slice(1);
 const until = performance.now() + Number(milliseconds);
 let [answered, refused, lost, slowestMs] = [0, 0, 0, 0];
 async function client(k) {
-  for (let i = 0; performance.now() < until; i++) {
+  for (let i = 0; performance.now() < (refused > 0 ? until : until + 60_000); i++) {
     const began = performance.now();
     try {
       const body = JSON.stringify({ prompt: 'Once ' + k + ' upon ' + i, max_tokens: 8, seed: i });

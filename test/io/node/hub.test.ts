@@ -284,7 +284,7 @@ describe('a bad connection', () => {
       const fetch = () => Promise.reject(Object.assign(new TypeError('fetch failed'), { cause: { code } }));
       const started = Date.now();
       await expect(download({ fetch, patience })).rejects.toMatchObject(refused(new RegExp(`cannot be reached \\(${code}\\)`)));
-      expect(Date.now() - started).toBeLessThan(1000);
+      expect(Date.now() - started).toBeLessThan(10_000);
     }
   });
 
