@@ -1,5 +1,5 @@
 // Products with f32, f16 and bf16 weights, and with quantized weights made f32 (`int8` 0). Up to six rows read the weights in
-// place, four panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all pass.
+// place, a few panels at once; more rows unpack a block of a panel pair to f32, which stays in the first cache while all pass.
 #include "internal.h"
 
 namespace openelm::OPENELM_ISA {
@@ -49,7 +49,6 @@ INLINE vf word(const scaled_half_t* p, Mask mask) { return load(p, mask); }
 template <class T, int R, int B>
 NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __restrict w, int64_t stride, TileOut out) {
   constexpr int C = B * NV, U = 64 / (kPanel * sizeof(T)) * 2;   // inputs of two cache lines
-  constexpr int kAhead = 1024;   // bytes of each panel's stream
   const Mask mask = mask_of();
   for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) {
     const int64_t end = smaller(k0 + kBlock, inputs);
@@ -67,9 +66,7 @@ NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __res
       for (int u = 0; u < U; u++) {
         UNROLL
         for (int j = 0; j < C; j++) {
-          const T* p = w + j / NV * stride + u * kPanel + j % NV * W;
-          if (j % NV == 0 && u * kPanel * sizeof(T) % 64 == 0) __builtin_prefetch((const char*)p + kAhead);
-          vf v = word(p, mask);
+          vf v = word(w + j / NV * stride + u * kPanel + j % NV * W, mask);
           UNROLL
           for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k + u] * Scaling<T>::x), v, acc[r][j]);
         }
@@ -105,11 +102,12 @@ static void copy_part(const float* block, int64_t rows, int64_t width, const flo
 
 template <class T, int R>
 static void few_rows_panels(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1) {
-  // As many sums side by side as hide the latency of a multiply-add, as far as there are registers.
+  // As many sums side by side as hide the latency of a multiply-add, as far as there are registers. No more: the CPU fetches few
+  // streams ahead better than many, and better than it is told to.
 #if defined(__AVX512F__)
-  constexpr int B = 4;
+  constexpr int B = sizeof(T) == 4 ? 2 : 4;
 #elif defined(__AVX2__)
-  constexpr int B = R == 1 ? 4 : R == 2 ? 2 : 1;
+  constexpr int B = R == 1 ? (sizeof(T) == 4 ? 2 : 4) : R == 2 ? 2 : 1;
 #elif defined(__aarch64__)
   constexpr int B = R == 1 ? 4 : R < 4 ? 2 : 1;
 #elif defined(__wasm_simd128__)

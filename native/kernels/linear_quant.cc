@@ -11,9 +11,9 @@ using namespace linear_op;
 // Rows and panels of a tile; the last tile of all is narrower. With AVX2 the integer sums fill the registers, and the f32 ones
 // wait in memory.
 #if defined(__AVX512F__)
-constexpr int kRows = 6, kPanels = 2, kPanelsOneRow = 4;
+constexpr int kRows = 6, kPanels = 2, kPanelsOneRow = 1;
 #elif defined(__AVX2__)
-constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 4;
+constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 1;
 #elif defined(OPENELM_NEON)
 constexpr int kRows = 6, kPanels = 1, kPanelsOneRow = 1;
 #elif defined(__wasm_simd128__)
@@ -311,11 +311,12 @@ INLINE vb finish(vb a) { return products<T>() == Products::nibbles ? widen_pairs
 template <int R, int B, DType T>
 NOINLINE void quant_tile(const QuantTile& z) {
   constexpr int C = B * NV, kLines = code_bits(T), kWords = words<T>();
-  // One row streams some panels, 2 KiB ahead, and in the end goes on where the next ones begin; more rows fetch what follows while
-  // their first tile passes.
-  constexpr int kGroupsAhead = 32 / kLines;
-  int64_t ahead = R == 1 ? kGroupsAhead * kLines * 64 : z.ahead * z.panel_bytes;
-  int64_t ahead_scales = R == 1 ? kGroupsAhead * kPanel : z.ahead * z.panel_scales;
+  // One row reads memory straight on. The CPU fetches that ahead by itself, to where 8 bits are fast enough; others fetch 6 KiB ahead into
+  // the first cache. More rows fetch what follows while their first tile passes.
+  constexpr bool kFetch = R > 1 || kLines < 8;
+  constexpr int kGroupsAhead = 96 / kLines;
+  const int64_t ahead = R == 1 ? kGroupsAhead * kLines * 64 : z.ahead * z.panel_bytes;
+  const int64_t ahead_scales = R == 1 ? kGroupsAhead * kPanel : z.ahead * z.panel_scales;
   const uint8_t* w = z.weights;
   const int64_t panel_bytes = z.panel_bytes, panel_scales = z.panel_scales, groups = z.groups;
   const uint16_t *weight_scales = z.weight_scales, *weight_minimums = z.weight_minimums;
@@ -341,14 +342,10 @@ NOINLINE void quant_tile(const QuantTile& z) {
       UNROLL
       for (int j = 0; j < C; j++) a[r][j] = splat_word(affine(T) ? 0 : sums[r]);
     }
-    if (R == 1 && g == groups - kGroupsAhead) {
-      ahead += (B - 1) * panel_bytes;
-      ahead_scales += (B - 1) * panel_scales;
-    }
     UNROLL
-    for (int j = 0; j < B; j++) {
+    for (int j = 0; j < B && kFetch; j++) {
       UNROLL
-      for (int line = 0; line < kLines; line++) __builtin_prefetch(w + j * panel_bytes + line * 64 + ahead, 0, 2);
+      for (int line = 0; line < kLines; line++) __builtin_prefetch(w + j * panel_bytes + line * 64 + ahead, 0, R == 1 ? 3 : 2);
     }
     UNROLL
     for (int i = 0; i < kWords; i++) {
@@ -366,8 +363,8 @@ NOINLINE void quant_tile(const QuantTile& z) {
     UNROLL
     for (int j = 0; j < C; j++) {
       const int64_t at = j / NV * panel_scales + (affine(T) ? g >> shift : g) * kPanel + j % NV * W;
-      if (j % NV == 0) __builtin_prefetch(weight_scales + at + ahead_scales, 0, 2);
-      if (affine(T) && j % NV == 0) __builtin_prefetch(weight_minimums + at + ahead_scales, 0, 2);
+      if (kFetch && j % NV == 0) __builtin_prefetch(weight_scales + at + ahead_scales, 0, 2);
+      if (kFetch && affine(T) && j % NV == 0) __builtin_prefetch(weight_minimums + at + ahead_scales, 0, 2);
       d[j] = load((const half_t*)(weight_scales + at));
       if (affine(T)) least[j] = load((const half_t*)(weight_minimums + at));
     }
