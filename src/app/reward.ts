@@ -4,9 +4,9 @@
 import { pathToFileURL } from 'node:url';
 import type { Message } from '../data/examples.js';
 import type { FileRow } from '../data/readers.js';
-import { InputError, messageOf } from '../errors.js';
+import { InputError, messageOf, shown } from '../errors.js';
 import { load } from '../index.js';
-import { shownAddress } from '../io/address.js';
+import { type PostOptions, pause, postJson, targetOf } from '../io/post.js';
 
 /** An answer to be scored, and whether it ended by itself. */
 export interface Answer {
@@ -22,8 +22,8 @@ export interface RewardInput extends Answer {
 }
 
 export interface Reward {
-  /** One number for each answer. Throws `InputError` when one is no finite number. */
-  of(messages: readonly Message[], answers: readonly Answer[], row: FileRow): Promise<number[]>;
+  /** One number for each answer. Throws `InputError` when one is no finite number, or does not come; the signal's reason once that is aborted. */
+  of(messages: readonly Message[], answers: readonly Answer[], row: FileRow, signal?: AbortSignal): Promise<number[]>;
   close(): Promise<void>;
 }
 
@@ -34,15 +34,31 @@ export interface RewardSource {
   readonly model?: string;
 }
 
-const requestMs = 120_000;
+/** How long a reward is waited for, by default. */
+const longest = 120_000;
 
-/** Opens a reward. Throws `InputError` when the module has no function `reward`, or the model cannot be loaded. */
-export async function openReward({ module, url, model }: RewardSource): Promise<Reward> {
-  if (module !== undefined) return moduleReward(module);
-  return url === undefined ? modelReward(model!) : httpReward(url);
+/**
+ * Opens a reward; `options` are of requests, and `timeout` of a module's function too. Throws `InputError` when the module has no function
+ * `reward`, or the model cannot be loaded.
+ */
+export async function openReward({ module, url, model }: RewardSource, options: PostOptions = {}): Promise<Reward> {
+  const patience = { timeout: longest, ...options };
+  if (module !== undefined) return moduleReward(module, patience.timeout);
+  return url === undefined ? modelReward(model!) : httpReward(url, patience);
 }
 
-async function moduleReward(path: string): Promise<Reward> {
+const never = new AbortController().signal;
+
+/** What a promise gives, unless it is waited for in vain. */
+async function within<T>(promise: Promise<T>, timeout: number, signal: AbortSignal): Promise<T> {
+  const settled = new AbortController();
+  const late = pause(timeout, AbortSignal.any([signal, settled.signal])).then(() => {
+    throw new Error(`no reward within ${timeout / 1000} s`);
+  });
+  return Promise.race([promise, late]).finally(() => settled.abort());
+}
+
+async function moduleReward(path: string, timeout: number): Promise<Reward> {
   let loaded: Record<string, unknown>;
   try {
     loaded = (await import(pathToFileURL(path).href)) as Record<string, unknown>;
@@ -53,11 +69,13 @@ async function moduleReward(path: string): Promise<Reward> {
   if (typeof score !== 'function')
     throw new InputError(`${path}: exports no function "reward"; it is given {messages, text, ended, row}`);
   return {
-    of: (messages, answers, row) =>
+    of: (messages, answers, row, signal = never) =>
       Promise.all(
         answers.map(async (answer) => {
           const input: RewardInput = { ...answer, messages, row: row.value };
-          const found: unknown = await Promise.resolve(score(input)).catch((error: unknown) => {
+          const asked = (async (): Promise<unknown> => score(input))();
+          const found = await within(asked, timeout, signal).catch((error: unknown) => {
+            signal.throwIfAborted();
             throw new InputError(`${path}: reward fails on ${row.file}, row ${row.row}: ${messageOf(error)}`);
           });
           return number(found, path, row);
@@ -68,25 +86,20 @@ async function moduleReward(path: string): Promise<Reward> {
 }
 
 /** POSTs `{messages, answers, row}` and expects `{"rewards": [...]}`. */
-function httpReward(url: string): Reward {
-  const shown = shownAddress(url);
+function httpReward(url: string, options: PostOptions): Reward {
+  const target = targetOf(url);
   return {
-    async of(messages, answers, row) {
-      const body = JSON.stringify({ messages, answers, row: row.value });
-      let found: unknown;
-      try {
-        const signal = AbortSignal.timeout(requestMs);
-        const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal });
-        if (!response.ok) throw new Error(`status ${response.status}`);
-        found = await response.json();
-      } catch (error) {
-        throw new InputError(`${shown}: no rewards for ${row.file}, row ${row.row}: ${messageOf(error)}`);
-      }
-      const rewards = (found as { rewards?: unknown } | null)?.rewards;
+    async of(messages, answers, row, signal = never) {
+      const { rewards } = await postJson(target, { messages, answers, row: row.value }, options, signal).catch(
+        (error: unknown) => {
+          if (!(error instanceof InputError)) throw error;
+          throw new InputError(`no rewards for ${row.file}, row ${row.row}: ${error.message}`);
+        },
+      );
       if (!Array.isArray(rewards) || rewards.length !== answers.length) {
-        throw new InputError(`${shown}: expected {"rewards": [...]} with ${answers.length} numbers`);
+        throw new InputError(`${target.shown}: expected {"rewards": [...]} with ${answers.length} numbers`);
       }
-      return rewards.map((value) => number(value, shown, row));
+      return rewards.map((value) => number(value, target.shown, row));
     },
     async close() {},
   };
@@ -113,7 +126,5 @@ async function modelReward(name: string): Promise<Reward> {
 
 function number(value: unknown, source: string, { file, row }: FileRow): number {
   if (typeof value === 'number' && Number.isFinite(value)) return value;
-  throw new InputError(
-    `${source}: the reward of an answer to ${file}, row ${row}, is ${String(value)}, expected a finite number`,
-  );
+  throw new InputError(`${source}: the reward of an answer to ${file}, row ${row}, is ${typeof value === 'number' ? value : shown(value)}, expected a finite number`);
 }

@@ -86,7 +86,11 @@ export async function samplePairs(
       ),
     );
     const answers = texts.map(({ text, finishReason }): Answer => ({ text, ended: finishReason === 'stop' }));
-    const rewards = stop.signal.aborted ? [] : await reward.of(messages, answers, row);
+    const asked = stop.signal.aborted ? [] : reward.of(messages, answers, row, stop.signal);
+    const rewards = await Promise.resolve(asked).catch((error: unknown) => {
+      if (stop.signal.aborted) return [];
+      throw error;
+    });
     return {
       document: `${row.file}:${row.row}`,
       messages,
@@ -112,6 +116,10 @@ export async function samplePairs(
         if (running.length * rso.candidates > slots) await finish();
       }
       while (running.length > 0 && !stop.signal.aborted) await finish();
+    } catch (error) {
+      if (!(error instanceof InputError) || done.length === 0) throw error;
+      const kept = `${done.length} prompts are answered in ${join(out, ANSWERS)}, and the same command goes on from there`;
+      throw new InputError(`${error.message}; ${kept}`);
     } finally {
       await Promise.allSettled(running);
     }

@@ -51,8 +51,21 @@ it('a module is given the answer, the conversation and the row', async () => {
   await expect(nan.of(messages, answers, row)).rejects.toThrow(/the reward of an answer to prompts\.jsonl, row 3, is NaN/);
 });
 
+it('a module that never answers is not waited for', async () => {
+  const file = join(directory, 'never.mjs');
+  await writeFile(file, 'export const reward = () => new Promise(() => {});');
+  const reward = await openReward({ module: file }, { timeout: 5 });
+  await expect(reward.of(messages, answers, row)).rejects.toThrow(
+    /reward fails on prompts\.jsonl, row 3: no reward within 0\.005 s/,
+  );
+  const stop = new AbortController();
+  const asked = (await openReward({ module: file })).of(messages, answers, row, stop.signal);
+  stop.abort();
+  await expect(asked).rejects.toBe(stop.signal.reason);
+});
+
 it('an endpoint is asked once for all answers to a prompt', async () => {
-  const reward = await openReward({ url: address });
+  const reward = await openReward({ url: address }, { retries: 1, retryDelay: 1 });
   reply = ({ answers: given, row: asked }) => [
     200,
     JSON.stringify({ rewards: given.map(({ text }) => text.length + Object.keys(asked as object).length) }),
@@ -61,8 +74,19 @@ it('an endpoint is asked once for all answers to a prompt', async () => {
   reply = () => [200, '{"rewards": [1]}'];
   await expect(reward.of(messages, answers, row)).rejects.toThrow(/expected \{"rewards": \[\.\.\.\]\} with 2 numbers/);
   reply = () => [500, 'no'];
-  await expect(reward.of(messages, answers, row)).rejects.toThrow(/no rewards for prompts\.jsonl, row 3: status 500/);
-  const secret = await openReward({ url: `${address}?token=hidden` });
+  await expect(reward.of(messages, answers, row)).rejects.toThrow(
+    /no rewards for prompts\.jsonl, row 3: .*: the server answers 500/,
+  );
+  reply = () => [200, '{"rewards": ["1", "2"]}'];
+  await expect(reward.of(messages, answers, row)).rejects.toThrow(/row 3, is "1", expected a finite number/);
+  const replies: [number, string][] = [
+    [503, 'busy'],
+    [200, '{"rewards": [1, 2]}'],
+  ];
+  reply = () => replies.shift()!;
+  expect(await reward.of(messages, answers, row)).toEqual([1, 2]);
+  const secret = await openReward({ url: `${address}?token=hidden` }, { retries: 0 });
+  reply = () => [500, 'no'];
   await expect(secret.of(messages, answers, row)).rejects.toThrow(/^(?!.*hidden)/);
 });
 
