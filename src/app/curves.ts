@@ -42,8 +42,8 @@ export function trainingPanels(runs: readonly RunLines[], logarithmic = false): 
     },
     ...judged('accuracy: how often the chosen answer has the larger reward', 'accuracy'),
     ...judged('reward margin', 'margin'),
-    ...both('rewards: chosen, and rejected (dotted)', 'rewardChosen', 'rewardRejected'),
-    ...both('log-probabilities: chosen, and rejected (dotted)', 'logpChosen', 'logpRejected'),
+    ...both('rewards: chosen, and rejected (dashed)', 'rewardChosen', 'rewardRejected'),
+    ...both('log-probabilities: chosen, and rejected (dashed)', 'logpChosen', 'logpRejected'),
     {
       title: 'learning rate',
       lines: each((name, lines) => [{ name, points: thinned(points(lines, 'learningRate')) }]),

@@ -72,7 +72,7 @@ export async function drawRuns(runs: readonly string[], logarithmic = false): Pr
   );
   return chartSvg({
     title: 'Training',
-    note: 'loss in nats per token; dashed with points: on validation data',
+    note: 'loss in nats per token (DPO: per pair); dashed with points: on validation data, or as a title says',
     xLabel: 'step',
     panels: trainingPanels(logs, logarithmic),
   });

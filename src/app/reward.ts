@@ -126,5 +126,7 @@ async function modelReward(name: string): Promise<Reward> {
 
 function number(value: unknown, source: string, { file, row }: FileRow): number {
   if (typeof value === 'number' && Number.isFinite(value)) return value;
-  throw new InputError(`${source}: the reward of an answer to ${file}, row ${row}, is ${typeof value === 'number' ? value : shown(value)}, expected a finite number`);
+  throw new InputError(
+    `${source}: the reward of an answer to ${file}, row ${row}, is ${typeof value === 'number' ? value : shown(value)}, expected a finite number`,
+  );
 }

@@ -48,7 +48,7 @@ async function compute(
   pairs: readonly JudgedPair[],
   step: TrainingStep<PreferenceBatch>,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const bar = progressBar(terminal.stderr, { format: (count) => `${count} pairs` });
+  const bar = progressBar(terminal.stderr, { format: (count) => `${Number(count.toFixed(1))} pairs` });
   const show = (done: number): void => bar.update('judging pairs by the reference', done, pairs.length);
   return judgePairs(step, pairs, show).finally(() => bar.finish());
 }
