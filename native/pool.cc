@@ -20,7 +20,11 @@ namespace {
 
 constexpr int kCountBits = 24;
 constexpr uint64_t kCount = (uint64_t(1) << kCountBits) - 1;
+#if defined(__wasm__)
+constexpr int kSpinLooks = 6000;   // to offer the CPU is to sleep there, for 60 microseconds and more: longer than most chunks
+#else
 constexpr int kSpinLooks = 2000;
+#endif
 constexpr int64_t kSpinNanoseconds = 30'000;
 [[maybe_unused]] constexpr int kNice = 3;   // more would lose too much beside a busy neighbour
 
@@ -61,8 +65,7 @@ void relax(int looks) {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #elif defined(__wasm__)
-  static std::atomic<int> nothing;   // there is no pause: about as long as one
-  for (int i = 0; i < 40; i++) nothing.load(std::memory_order_seq_cst);
+  std::atomic_thread_fence(std::memory_order_seq_cst);   // there is no pause: about as long as one, and no compiler drops it
 #endif
 }
 
