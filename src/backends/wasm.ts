@@ -78,7 +78,10 @@ export async function wasmBackend(
 ): Promise<WasmBackend> {
   const steps = opening(host, options);
   let next = steps.next();
-  while (!next.done) next = steps.next(await WebAssembly.compile(forHost(host, await load(next.value))));
+  while (!next.done) {
+    const bytes = forHost(host, await load(next.value));
+    next = steps.next(await WebAssembly.compile(bytes).catch(asCompileError));
+  }
   return next.value;
 }
 
@@ -86,14 +89,30 @@ export async function wasmBackend(
 export function wasmBackendNow(host: WasmHost, load: (name: WasmModule) => WasmBytes, options: WasmOptions = {}): WasmBackend {
   const steps = opening(host, options);
   let next = steps.next();
-  while (!next.done) next = steps.next(new WebAssembly.Module(forHost(host, load(next.value))));
+  while (!next.done) next = steps.next(compileNow(forHost(host, load(next.value))));
   return next.value;
+}
+
+function compileNow(bytes: WasmBytes): WebAssembly.Module | WebAssembly.CompileError {
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (error) {
+    return asCompileError(error);
+  }
+}
+
+function asCompileError(error: unknown): WebAssembly.CompileError {
+  if (error instanceof WebAssembly.CompileError) return error;
+  throw error;
 }
 
 const forHost = (host: WasmHost, bytes: WasmBytes): WasmBytes => (host.startThread ? bytes : unshared(bytes));
 
-/** Asks for modules by name until there is a backend. */
-function* opening(host: WasmHost, options: WasmOptions): Generator<WasmModule, WasmBackend, WebAssembly.Module> {
+/** Asks for modules by name until there is a backend; is told why where an engine does not take one. */
+function* opening(
+  host: WasmHost,
+  options: WasmOptions,
+): Generator<WasmModule, WasmBackend, WebAssembly.Module | WebAssembly.CompileError> {
   const known = wasmIsas();
   if (known.length === 0) throw new InputError('WebAssembly has no SIMD here: a newer browser or Node has');
   const wanted = options.isa;
@@ -102,12 +121,20 @@ function* opening(host: WasmHost, options: WasmOptions): Generator<WasmModule, W
     throw new InputError(`the instruction set '${wanted}' ${why}: use one of ${known.join(', ')}`);
   }
   if (wanted !== 'simd' && known.includes('relaxed')) {
-    const instance = new Instance(host, yield 'relaxed');
-    const isa = wanted ?? fastest(instance);
-    if (isa && instance.probe(isa) >= 0) return instance.start(isa, options.threads ?? 1);
+    const module = yield 'relaxed';
+    if (module instanceof WebAssembly.Module) {
+      const instance = new Instance(host, module);
+      const isa = wanted ?? fastest(instance);
+      if (isa && instance.probe(isa) >= 0) return instance.start(isa, options.threads ?? 1);
+    } else if (wanted) {
+      // JavaScriptCore 2.50 has some instructions of the set, behind a switch.
+      throw new InputError(`the instruction set '${wanted}' is not whole here (${module.message}): use simd`);
+    }
     if (wanted) throw new InputError(`this engine computes the instruction set '${wanted}' wrong: use simd`);
   }
-  const instance = new Instance(host, yield 'simd');
+  const module = yield 'simd';
+  if (!(module instanceof WebAssembly.Module)) throw module;
+  const instance = new Instance(host, module);
   if (instance.probe('simd') < 0) throw new InputError('WebAssembly computes wrong here: int8 products have wrong sums');
   return instance.start('simd', options.threads ?? 1);
 }

@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { wasmHash } from '../../native/sources.mjs';
 import {
   type WasmBackend,
@@ -46,6 +46,19 @@ describe('wasm', () => {
     expect(simd.description).toBe('wasm, SIMD, 2 threads');
     await simd.dispose();
     expect(() => nodeWasmBackend({ isa: 'avx2' as 'simd' })).toThrow(/instruction set 'avx2' is not known: use one of simd/);
+  });
+
+  it('passes over a module that the engine has not all instructions of', async () => {
+    const has = vi.spyOn(WebAssembly, 'validate').mockReturnValue(true);
+    const half = (name: WasmModule): WasmBytes => readWasmModule(name).slice(0, name === 'relaxed' ? -10_000 : undefined);
+    const backend = await wasmBackend({}, async (name) => half(name));
+    expect(backend.description).toBe('wasm, SIMD, 1 thread, no shared memory');
+    await backend.dispose();
+    expect(wasmBackendNow({}, half).isa).toBe('simd');
+    await expect(wasmBackend({}, async (name) => half(name), { isa: 'relaxed' })).rejects.toThrow(
+      /^the instruction set 'relaxed' is not whole here \(.*\): use simd$/,
+    );
+    has.mockRestore();
   });
 
   describe('behaviour', () => behaviourSuite(() => nodeWasmBackend({ threads: 2 })));
