@@ -77,6 +77,13 @@ async function whenClosed<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Throws where a browser has no private file system, or none in a window like this one. */
+async function privateFiles(): Promise<FileSystemDirectoryHandle> {
+  const storage = navigator.storage as Partial<StorageManager> | undefined; // Undefined on pages that are not secure too.
+  if (!storage?.getDirectory) throw new Error('it has no private files, or none for a page that is not https:');
+  return storage.getDirectory();
+}
+
 /** Folders of the private file system. */
 export type PlaceRoot = 'openelm-models' | 'openelm-trainings' | 'openelm-speeds';
 
@@ -84,21 +91,25 @@ export type PlaceRoot = 'openelm-models' | 'openelm-trainings' | 'openelm-speeds
 export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: string) => void): Promise<Place> {
   try {
     const make = async (): Promise<FileSystemDirectoryHandle> => {
-      const places = await (await navigator.storage.getDirectory()).getDirectoryHandle(root, { create: true });
+      const places = await (await privateFiles()).getDirectoryHandle(root, { create: true });
       return places.getDirectoryHandle(folderOf(key), { create: true });
     };
     const folder = await make();
     const probe: SyncFile = await folder.getFileHandle('.probe', { create: true });
-    if (!probe.createSyncAccessHandle) throw new Error('files can only be written in a worker');
+    if (!probe.createSyncAccessHandle) throw new Error('its private files cannot be written here');
     await probe.createSyncAccessHandle().then(
-      (handle) => handle.close(),
+      async (handle) => {
+        const isSync = typeof handle.getSize() === 'number'; // before Chrome 108 and Safari 16.4 it was a promise
+        await handle.close();
+        if (!isSync) throw new Error('its private files cannot be written at once');
+      },
       (error: unknown) => {
         if (!isOpenElsewhere(error)) throw error; // another tab tries the same: it can be opened, then
       },
     );
     return keptFiles(folder, make);
   } catch (error) {
-    notKept(error instanceof Error ? error.message : String(error));
+    notKept(messageOf(error));
     return filesInMemory();
   }
 }
@@ -107,7 +118,7 @@ export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: 
 export async function* keptPlaces(root: PlaceRoot, key?: string): AsyncGenerator<Pick<Place, 'read'>> {
   let places: FileSystemDirectoryHandle;
   try {
-    places = await (await navigator.storage.getDirectory()).getDirectoryHandle(root);
+    places = await (await privateFiles()).getDirectoryHandle(root);
   } catch {
     return; // nothing is, or nothing can be
   }
@@ -119,7 +130,8 @@ export async function* keptPlaces(root: PlaceRoot, key?: string): AsyncGenerator
 
 /** Removes what is kept of `key`, or of all. @throws InputError where another tab goes on writing or reading it. */
 export async function removePlaces(root: PlaceRoot, key?: string): Promise<void> {
-  const all = await navigator.storage.getDirectory();
+  const all = await privateFiles().catch(() => undefined);
+  if (!all) return; // nothing can be kept
   try {
     await whenClosed(async () => {
       if (key === undefined) return all.removeEntry(root, { recursive: true });
