@@ -23,21 +23,21 @@ export interface StaticServer {
   readonly asked: { path: string; range?: string }[];
   /** Bytes a second of .safetensors files; undefined: as fast as it goes. */
   brake: number | undefined;
-  /** Answers nothing any more. */
-  down: boolean;
+  /** Answers nothing any more, or nothing of these paths. */
+  down: boolean | RegExp | undefined;
   close(): void;
 }
 
-/** `isolated`: with the headers that isolate a page. `shared`: for pages of other origins too, as a CDN is. */
+/** `isolated`: with the headers that isolate a page. `shared`: for pages of other origins too, as a CDN is. `script`: one more of /page. */
 export async function staticServer(
   root: string,
-  { isolated, shared = false }: { isolated: boolean; shared?: boolean },
+  { isolated, shared = false, script }: { isolated: boolean; shared?: boolean; script?: string },
 ): Promise<StaticServer> {
   const asked: StaticServer['asked'] = [];
   const server = createServer((request, response) => {
     const path = normalize(new URL(request.url!, 'http://x').pathname);
     const { range } = request.headers;
-    if (result.down) {
+    if (typeof result.down === 'object' ? result.down.test(path) : result.down) {
       request.socket.destroy();
       return;
     }
@@ -51,7 +51,8 @@ export async function staticServer(
       response.setHeader('content-type', 'text/html');
       response.end(
         `<!doctype html><title>page</title><link rel="icon" href="data:,"><input type="file" multiple>
-         <script type="module">import * as openelm from '/dist/bundle/browser.js'; globalThis.openelm = openelm;</script>`,
+         <script type="module">import * as openelm from '/dist/bundle/browser.js'; globalThis.openelm = openelm;</script>
+         ${script ? `<script type="module" src="${script}"></script>` : ''}`,
       );
       return;
     }
