@@ -9,9 +9,13 @@ export type Decompress = (input: Uint8Array, length: number) => Uint8Array;
 export async function pageDecompressors(usesZstd: boolean): Promise<Record<string, Decompress>> {
   const { compressors } = await import('hyparquet-compressors');
   const decompressors = { ...compressors, GZIP: checkedGzip(compressors.GZIP as Decompress) } as Record<string, Decompress>;
-  if (!usesZstd) return decompressors;
-  const { blockDecoder } = await import('./zstd-wasm.js');
-  return { ...decompressors, ZSTD: await blockDecoder() };
+  if (usesZstd) decompressors.ZSTD = await (await import('./zstd-wasm.js')).blockDecoder();
+  return Object.fromEntries(Object.entries(decompressors).map(([codec, undo]) => [codec, unlessEmpty(undo)]));
+}
+
+/** A page of nothing but missing values holds no bytes, which no codec knows. */
+function unlessEmpty(undo: Decompress): Decompress {
+  return (input, length) => (length === 0 ? new Uint8Array(0) : undo(input, length));
 }
 
 // A page may be several gzip members end to end; each ends in the checksum and the length of what it holds.

@@ -52,13 +52,17 @@ function count(value: bigint | number | undefined): number | undefined {
   return Number.isSafeInteger(number) && number >= 0 ? number : undefined;
 }
 
-/** Checks the chunks that lie within bytes of the file from `start` on. Throws a plain error, to be told with the file's name. */
+/**
+ * Checks the chunks that lie within bytes of the file from `start` on, and writes into them how many values pages are without, where
+ * their headers say it wrongly. Throws a plain error, to be told with the file's name.
+ */
 export async function pageChecker(
   chunks: readonly Chunk[],
   schema: SchemaTree,
   decompressors: Record<string, Decompress>,
 ): Promise<(bytes: Uint8Array, start: number) => void> {
   const { parquetHeader } = await import('hyparquet/src/column.js');
+  const { Encodings } = await import('hyparquet/src/constants.js');
   const { getTreePath, getMaxDefinitionLevel, getMaxRepetitionLevel } = await import('hyparquet/src/schema.js');
 
   const checkChunk = ({ meta }: Chunk, bytes: Uint8Array): void => {
@@ -67,6 +71,7 @@ export async function pageChecker(
     const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset: 0 };
     let values = 0;
     while (reader.offset < bytes.length) {
+      const place = reader.offset;
       const header = parquetHeader(reader);
       const { compressed_page_size: size, uncompressed_page_size: claimed, crc } = header;
       const page = bytes.subarray(reader.offset, reader.offset + size);
@@ -78,7 +83,11 @@ export async function pageChecker(
       if (held < 0 || held > maxPageValues) throw new Error(`a page claims ${held} values`);
       if (v1 || v2) {
         values += held;
-        checkRuns(page, header, meta, levels, decompressors[meta.codec]);
+        const nulls = checkRuns(page, header, meta, levels, decompressors[meta.codec]);
+        if (v2 && nulls !== v2.num_nulls) {
+          const numbers = [v2.num_values, nulls, v2.num_rows, Encodings.indexOf(v2.encoding)];
+          mend(bytes.subarray(place, reader.offset), header, numbers);
+        }
       }
       reader.offset += size;
     }
@@ -102,14 +111,42 @@ interface Levels {
   readonly definition: number;
 }
 
-// Levels and dictionary indices are runs in Parquet's hybrid of run lengths and packed bits (Encodings.md of apache/parquet-format).
+/**
+ * Writes a header of a page of version 2 anew in its own place, without its statistics: Arrow's C++ says that no value is missing in
+ * all fields of a list's structs but the first, empty lists or not, and counts them right in the levels.
+ */
+function mend(place: Uint8Array, header: PageHeader, numbers: readonly number[]): void {
+  const v2 = header.data_page_header_v2!;
+  const bytes: number[] = [];
+  const field = (value: number): void => {
+    bytes.push(0x15); // the next field, a 32-bit number
+    let rest = value * 2;
+    for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push(128 + (rest % 128));
+    bytes.push(rest);
+  };
+  for (const value of [3, header.uncompressed_page_size, header.compressed_page_size]) field(value);
+  bytes.push(0x5c); // field 8, a struct
+  for (const value of [...numbers, v2.definition_levels_byte_length, v2.repetition_levels_byte_length]) field(value);
+  bytes.push(v2.is_compressed === false ? 0x12 : 0x11, 0);
+  if (bytes.length >= place.length) throw new Error(`a page claims ${v2.num_nulls} missing values, its levels ${numbers[1]}`);
+  // Fields that nobody knows fill what is left: texts of up to 127 bytes, or a single true.
+  while (bytes.length < place.length - 1) {
+    const left = Math.min(129, place.length - 1 - bytes.length);
+    if (left === 1) bytes.push(0x11);
+    else bytes.push(0x18, left - 2, ...new Array<number>(left - 2).fill(0));
+  }
+  bytes.push(0);
+  place.set(bytes);
+}
+
+// The values that a page is without, by its levels. Levels and dictionary indices are runs in Parquet's hybrid of run lengths and packed bits (Encodings.md of apache/parquet-format).
 function checkRuns(
   page: Uint8Array,
   { data_page_header: v1, data_page_header_v2: v2, uncompressed_page_size: claimed }: PageHeader,
   { codec, type }: ColumnMetaData,
   levels: Levels,
   decompress: Decompress | undefined,
-): void {
+): number {
   const undo = (bytes: Uint8Array, length: number): Uint8Array => {
     if (codec === 'UNCOMPRESSED') return bytes;
     if (!decompress) throw new Error(`its compression ${codec} is not known here`);
@@ -123,20 +160,22 @@ function checkRuns(
     if (repetition < 0 || definition < 0 || before > page.length || v2.num_nulls < 0)
       throw new Error('the levels of a page lie outside it');
     if (levels.repetition > 0) new Runs(page.subarray(0, repetition)).pass(levels.repetition, v2.num_values);
-    if (levels.definition > 0) new Runs(page.subarray(repetition, before)).pass(levels.definition, v2.num_values);
+    held = v2.num_values;
+    if (levels.definition > 0) held = new Runs(page.subarray(repetition, before)).pass(levels.definition, held);
     const data = page.subarray(before);
     values = new Runs(v2.is_compressed === false ? data : undo(data, claimed - before));
-    held = v2.num_values - v2.num_nulls;
   } else {
     values = new Runs(undo(page, claimed));
     held = v1!.num_values;
     if (levels.repetition > 0) values.section().pass(levels.repetition, held);
     if (levels.definition > 0) held = values.section().pass(levels.definition, held);
   }
-  const { encoding } = (v2 ?? v1)!;
-  if (encoding !== 'RLE' && !encoding.endsWith('_DICTIONARY')) return;
+  const { encoding, num_values: all } = (v2 ?? v1)!;
+  const nulls = all - held;
+  if (encoding !== 'RLE' && !encoding.endsWith('_DICTIONARY')) return nulls;
   if (encoding === 'RLE' ? v2 || type === 'BOOLEAN' : !v2 && type === 'BOOLEAN') values.section().pass(1, held);
   else if (held > 0) values.pass(2 ** Math.min(32, values.byte()) - 1, held);
+  return nulls;
 }
 
 /** A walk over runs. */

@@ -1,7 +1,7 @@
 // Parquet files over a byte source: opened to be read in parts (the corpora of data/readers.ts, row group by row group), or whole
 // with plain values, for data sets that fit in memory: texts, numbers, booleans, null, lists and objects.
 
-import type { FileMetaData, SchemaTree } from 'hyparquet';
+import type { FileMetaData, ParquetParsers, SchemaTree } from 'hyparquet';
 import { InputError, messageOf } from '../errors.js';
 import { floatOf } from '../python-float.js';
 import type { ByteSource } from './bytes.js';
@@ -45,9 +45,9 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
     let isGivenUp = false;
     const read = async (start: number, end: number): Promise<ArrayBuffer> => {
       await new Promise<void>((resolve) => setTimeout(() => !isGivenUp && resolve()));
-      const bytes = await source.read(start, end - start);
-      check(bytes, start);
-      return bufferOf(bytes);
+      const buffer = bufferOf(await source.read(start, end - start));
+      check(new Uint8Array(buffer), start);
+      return buffer;
     };
     const slice = (start: number, end = source.size): Promise<ArrayBuffer> => {
       const reading = read(start, end);
@@ -56,7 +56,7 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
     };
     try {
       const file = { byteLength: source.size, slice };
-      return await parquet.parquetReadObjects({ file, metadata, compressors, ...part });
+      return await parquet.parquetReadObjects({ file, metadata, compressors, parsers, ...part });
     } catch (error) {
       isGivenUp = true;
       throw error;
@@ -64,6 +64,16 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
   };
   return { metadata, schema, columns: schema.children.map(({ element }) => element.name), rows };
 }
+
+/** Days and microseconds as Python prints them: a day has no hours, and a `Date` no microseconds. */
+const parsers: Partial<ParquetParsers> = {
+  dateFromDays: (days: number) => new Date(days * 86_400_000).toISOString().slice(0, 10),
+  timestampFromMicroseconds(micros: bigint) {
+    const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n;
+    const second = new Date(Number((micros - rest) / 1000n)).toISOString().slice(0, 19).replace('T', ' ');
+    return rest === 0n ? second : `${second}.${String(rest).padStart(6, '0')}`;
+  },
+};
 
 function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): ArrayBuffer {
   return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
@@ -95,6 +105,7 @@ function plain(value: unknown, where: string, column?: SchemaTree): unknown {
     if (!Number.isSafeInteger(number)) throw new InputError(`${where}: the whole number ${value} is too large`);
     return number;
   }
+  if (value === undefined) return null;
   if (value === null || typeof value !== 'object' || value instanceof Date) return value;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
     const inner = itemOf(column);
@@ -104,7 +115,8 @@ function plain(value: unknown, where: string, column?: SchemaTree): unknown {
 }
 
 function isFloat(column: SchemaTree | undefined): boolean {
-  return column?.element.type === 'DOUBLE' || column?.element.type === 'FLOAT';
+  const { type, logical_type: logical } = column?.element ?? {};
+  return type === 'DOUBLE' || type === 'FLOAT' || logical?.type === 'FLOAT16';
 }
 
 function childOf(column: SchemaTree | undefined, name: string): SchemaTree | undefined {
