@@ -197,8 +197,9 @@ export function groupMean(metrics: readonly number[], sizes: readonly number[], 
   return sum(metrics.map((metric, i) => metric * weights[i])) / sum(weights);
 }
 
-/** Standard error over a group's documents from those of its tasks. */
-export function pooledStderr(stderrs: readonly number[], sizes: readonly number[]): number {
+/** Standard error of a group from those of its tasks: over all their documents, or of the mean of the tasks' means. */
+export function groupStderr(stderrs: readonly number[], sizes: readonly number[], weightBySize = true): number {
+  if (!weightBySize) return Math.sqrt(sum(stderrs.map((stderr) => stderr ** 2))) / stderrs.length;
   const total = sum(sizes);
   const variance = sum(sizes.map((size, i) => (size - 1) * stderrs[i] ** 2 * size)) / (total - sizes.length);
   return Math.sqrt(variance / total);

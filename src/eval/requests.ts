@@ -299,9 +299,9 @@ function checkTarget(target: Target, choices: readonly string[]): void {
 /** generation_kwargs with the harness's defaults: greedy, 256 tokens, up to the few-shot delimiter. */
 export function generation(task: Task): Omit<GenerateRequest, 'context' | 'sample'> {
   const given = task.generation_kwargs ?? {};
-  const until = given.until ?? task.fewshot_delimiter ?? '\n\n';
+  const until = given.until === undefined ? (task.fewshot_delimiter ?? '\n\n') : (given.until ?? []); // null: only the end of the text
   return {
-    until: (Array.isArray(until) ? until : [until]).map(String),
+    until: [until].flat().map(String),
     maxTokens: Number(given.max_gen_toks ?? 256),
     temperature: given.do_sample ? Number(given.temperature ?? 1) : 0,
     ...(given.do_sample && given.top_p != null ? { topP: Number(given.top_p) } : {}),

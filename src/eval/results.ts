@@ -2,7 +2,7 @@
 // shots, numbers of samples (evaluator_utils.py and api/group.py there). Key by key the same; no files and no tables.
 
 import { fewshotSplit } from './dataset.js';
-import { aggregate, groupMean, higherIsBetter, pooledStderr } from './metrics.js';
+import { aggregate, groupMean, groupStderr, higherIsBetter } from './metrics.js';
 import { exampleTask, type Metric, type MetricValue, type Task, type TaskGroup } from './task.js';
 
 /** What is known of a task after a run: the metrics of its documents, in document order. */
@@ -43,6 +43,8 @@ export function collectResults(
   const groups: Record<string, MetricsEntry> = {};
   for (const group of bottomUp(selected)) groups[group.group] = groupEntry(group, results);
   const topDown = groupsOf(selected);
+  const isAggregated = new Set(topDown.filter((group) => group.aggregate_metric_list.length > 0).map(({ group }) => group));
+  const aggregated = Object.fromEntries(Object.entries(groups).filter(([name]) => isAggregated.has(name)));
   const names = topDown.map((group): [string, string[]] => [group.group, group.task.map((item) => nameOf(item))]);
   const shots = Object.fromEntries(scores.map(({ task, numFewshot }) => [task.task, numFewshot]));
   const better: Record<string, Record<string, boolean | null>> = Object.fromEntries(
@@ -65,13 +67,13 @@ export function collectResults(
   }
   return {
     results: { ...results, ...groups },
-    ...(topDown.length > 0 ? { groups } : {}),
+    ...(Object.keys(aggregated).length > 0 ? { groups: aggregated } : {}),
     group_subtasks: Object.fromEntries(names),
     configs: sorted(Object.fromEntries(scores.map(({ task, numFewshot }) => [task.task, taskConfig(task, numFewshot)]))),
     versions: sorted(
       Object.fromEntries([
         ...scores.map(({ task }) => [task.task, task.metadata.version]),
-        ...topDown.map((group) => [group.group, String(group.metadata.version)]),
+        ...topDown.map((group) => [group.group, String(group.metadata.version ?? 'N/A')]),
       ]),
     ),
     'n-shot': sorted(shots),
@@ -124,30 +126,36 @@ function taskEntry({ task, metrics }: TaskScores, bootstrapIterations: number): 
 }
 
 function groupEntry(group: TaskGroup, results: Readonly<Record<string, MetricsEntry>>): MetricsEntry {
-  const tasks = leafNames(group).flatMap((name) => (name in results ? [results[name]] : []));
   const entry: Record<string, number | string | Record<string, number>> = {
     alias: group.group_alias ?? group.group,
     name: group.group,
-    sample_len: tasks.reduce((total, task) => total + Number(task.sample_len), 0),
   };
+  if (group.aggregate_metric_list.length === 0) return entry;
+  const tasks = leafNames(group).flatMap((name) => (name in results ? [results[name]] : []));
+  entry.sample_len = tasks.reduce((total, task) => total + Number(task.sample_len), 0);
   const counts: Record<string, number> = {};
-  for (const { metric, weight_by_size } of group.aggregate_metric_list) {
-    const key = `${metric},none`;
-    const having = tasks.filter((task) => key in task);
-    if (having.length === 0) continue;
-    const sizes = having.map((task) => Number(task.sample_len));
-    const stderrs = having.map((task) => task[`${metric}_stderr,none`]);
-    entry[key] = groupMean(
-      having.map((task) => Number(task[key])),
-      sizes,
-      weight_by_size,
-    );
-    entry[`${metric}_stderr,none`] = stderrs.every((item) => typeof item === 'number')
-      ? pooledStderr(stderrs as number[], sizes)
-      : 'N/A';
-    counts[key] = sizes.reduce((a, b) => a + b, 0);
+  for (const { metric, weight_by_size, filter_list } of group.aggregate_metric_list) {
+    for (const filter of filter_list ?? filtersOf(metric, tasks)) {
+      const key = `${metric},${filter}`;
+      const having = tasks.filter((task) => key in task);
+      if (having.length === 0) continue;
+      const sizes = having.map((task) => Number(task.sample_len));
+      const values = having.map((task) => Number(task[key]));
+      const stderrs = having.map((task) => task[`${metric}_stderr,${filter}`]);
+      entry[key] = groupMean(values, sizes, weight_by_size);
+      entry[`${metric}_stderr,${filter}`] = stderrs.every((item) => typeof item === 'number')
+        ? groupStderr(stderrs as number[], sizes, weight_by_size)
+        : 'N/A';
+      counts[key] = sizes.reduce((a, b) => a + b, 0);
+    }
   }
   return Object.keys(counts).length > 0 ? { ...entry, sample_count: counts } : entry;
+}
+
+/** The pipelines of filters behind which tasks have a metric, sorted. */
+function filtersOf(metric: string, tasks: readonly MetricsEntry[]): string[] {
+  const keys = tasks.flatMap((task) => Object.keys(task)).filter((key) => key.startsWith(`${metric},`));
+  return [...new Set(keys)].map((key) => key.slice(metric.length + 1)).sort();
 }
 
 /** A function has no place in JSON: its field's name stands for it. */

@@ -31,8 +31,9 @@ export class TaskRegistry {
     private readonly others: (name: string) => readonly (Task | TaskGroup)[] | undefined,
   ) {
     for (const { file, fields } of files) {
-      // Before tags there were groups: a task with a group bears its name.
-      const kind = fields.group !== undefined && typeof fields.task !== 'string' ? 'group' : 'task';
+      // Before tags there were groups: a task with a group bears its name. A group of one task may list it as a text.
+      const isTask = fields.group === undefined || (typeof fields.task === 'string' && fields.dataset_path !== undefined);
+      const kind = isTask ? 'task' : 'group';
       const name = fields[kind];
       const other = typeof name === 'string' ? this.entries.get(name) : undefined;
       if (typeof name !== 'string' || name === '') problems.push(new InputError(`${file}: ${kind} is missing`));
@@ -92,7 +93,7 @@ export class TaskRegistry {
       ...(typeof alias === 'string' ? { group_alias: alias } : {}),
       task: members,
       aggregate_metric_list: aggregations(fields.aggregate_metric_list, file, name),
-      metadata: { version: 'Yaml', ...(fields.metadata as Fields | undefined) },
+      metadata: { ...(fields.metadata as Fields | undefined) },
     };
   }
 
@@ -128,12 +129,15 @@ export class TaskRegistry {
 
 function aggregations(list: unknown, file: string, group: string): TaskGroup['aggregate_metric_list'] {
   return [list ?? []].flat().map((item) => {
-    const { metric, aggregation = 'mean', weight_by_size: weighs = true } = (item ?? {}) as Fields;
+    const { metric, aggregation = 'mean', weight_by_size: weighs = true, filter_list } = (item ?? {}) as Fields;
     if (typeof metric !== 'string')
       throw new InputError(`${file}: aggregate_metric_list of group "${group}" has an entry without metric`);
     if (aggregation !== 'mean')
       throw new InputError(`${file}: group "${group}" aggregates ${metric} by ${named(aggregation)}; only mean is there`);
-    return { metric, weight_by_size: weighs !== false };
+    const filters = filter_list === undefined || filter_list === null ? undefined : [filter_list].flat();
+    if (filters?.some((filter) => typeof filter !== 'string'))
+      throw new InputError(`${file}: filter_list of group "${group}" must be names of filter pipelines`);
+    return { metric, weight_by_size: weighs !== false, ...(filters ? { filter_list: filters as string[] } : {}) };
   });
 }
 

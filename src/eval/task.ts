@@ -88,8 +88,16 @@ export interface TaskGroup {
   readonly group: string;
   readonly group_alias?: string;
   readonly task: readonly (Task | TaskGroup)[];
-  readonly aggregate_metric_list: readonly { readonly metric: string; readonly weight_by_size: boolean }[];
+  readonly aggregate_metric_list: readonly GroupMetric[];
   readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+/** A metric that a group has of its tasks. */
+export interface GroupMetric {
+  readonly metric: string;
+  readonly weight_by_size: boolean;
+  /** The pipelines of filters whose values are taken; all that its tasks have unless given. */
+  readonly filter_list?: readonly string[];
 }
 
 export type HarnessVersion = '0.4.13' | 'pinned';

@@ -17,6 +17,14 @@ const METRICS: Readonly<Record<OutputType, readonly string[]>> = {
   generate_until: ['exact_match'],
 };
 
+/** How many of them a task has that lists none. */
+const defaults: Readonly<Record<OutputType, number>> = {
+  multiple_choice: 2,
+  loglikelihood: 2,
+  loglikelihood_rolling: 3,
+  generate_until: 1,
+};
+
 /** Fields of the harness's task files that are taken. */
 const FIELDS = [
   'task',
@@ -246,10 +254,10 @@ function refuseFunctions(value: unknown, path: string, fail: Fail): void {
   for (const [key, item] of Object.entries(value)) refuseFunctions(item, path === '' ? key : `${path}.${key}`, fail);
 }
 
-/** The metrics listed, or the first one of the output type. */
+/** The metrics listed, or the harness's own for the output type. */
 function metricsOf(list: unknown, outputType: OutputType, fail: Fail): Metric[] {
   const known = METRICS[outputType];
-  if (list === undefined || list === null) return [{ metric: known[0] }];
+  if (list === undefined || list === null) return known.slice(0, defaults[outputType]).map((metric) => ({ metric }));
   if (!Array.isArray(list) || list.length === 0) return fail('metric_list must be a list of entries such as {metric: acc}');
   return list.map((item: Metric | null) => {
     const name = item?.metric;

@@ -120,7 +120,7 @@ describe('openelm pretrain', () => {
     await expectSameModel(straight.out, killed.out, 8);
     const steps = (await readLog(killed.out)).flatMap((line) => (line.type === 'step' ? [line.step] : []));
     expect(steps).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
-  }, 60_000);
+  });
 
   it('ends with a checkpoint and 0 at SIGTERM', async () => {
     const { file, out } = await place('terminated', { steps: 100_000, checkpoints: { every: 50_000 } });
@@ -131,7 +131,7 @@ describe('openelm pretrain', () => {
     expect(stderr).toMatch(/ending after this step, with a checkpoint\n.*interrupted after step \d+; --resume goes on/);
     expect(code).toBe(0);
     expect(await listCheckpoints(out)).toHaveLength(1);
-  }, 60_000);
+  });
 
   it('ends with a checkpoint and 0 at Ctrl-C, and goes on from it to the bit', async () => {
     const straight = await place('straight-2');

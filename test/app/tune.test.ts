@@ -186,7 +186,7 @@ describe('openelm tune', () => {
     expect(await readFile(resumed)).toEqual(await readFile(whole));
     const steps = (await readLog(killed.out)).flatMap((line) => (line.type === 'step' ? [line.step] : []));
     expect(steps).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
-  }, 60_000);
+  });
 
   it('prefers the better answers, beside what the model thought before', async () => {
     const changes = { method: 'dpo', steps: 8, dpo: { beta: 0.5 }, data: { train: 'rows.jsonl', held_out: 2, prompt: 'chat' } };

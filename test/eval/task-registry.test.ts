@@ -84,7 +84,7 @@ aggregate_metric_list:
   - metric: acc
     weight_by_size: false
 `,
-      'outer.yaml': 'group: outer\ntask: [all]\n',
+      'outer.yaml': 'group: outer\ntask: all\n',
     });
     expect(names(tasks.find('wet'))).toEqual(['a', 'b', 'old']);
     const [all] = tasks.find('all') as [TaskGroup];

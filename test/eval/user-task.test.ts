@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { evaluate } from '../../src/eval/harness.js';
-import { buildRequests } from '../../src/eval/requests.js';
+import { buildRequests, generation } from '../../src/eval/requests.js';
 import type { GenerateRequest } from '../../src/eval/scorer.js';
 import { taskFromObject } from '../../src/eval/user-task.js';
 import { PythonFloat } from '../../src/python-float.js';
@@ -25,6 +25,20 @@ const base = {
 };
 
 describe('a task of the user', () => {
+  it("has the harness's metrics and stops where it gives none", () => {
+    const metrics = (output_type: string) =>
+      taskFromObject({ ...base, output_type, metric_list: undefined }, 'ponds.yaml').metric_list.map(({ metric }) => metric);
+    expect(metrics('multiple_choice')).toEqual(['acc', 'acc_norm']);
+    expect(metrics('loglikelihood')).toEqual(['perplexity', 'acc']);
+    expect(metrics('loglikelihood_rolling')).toEqual(['word_perplexity', 'byte_perplexity', 'bits_per_byte']);
+    expect(metrics('generate_until')).toEqual(['exact_match']);
+    const stops = (generation_kwargs?: object) => {
+      const fields = { ...base, output_type: 'generate_until', metric_list: undefined, generation_kwargs };
+      return generation(taskFromObject(fields, 'ponds.yaml')).until;
+    };
+    expect([stops(), stops({ max_gen_toks: 5 }), stops({ until: null }), stops({ until: [] })]).toEqual([['\n'], ['\n'], [], []]);
+  });
+
   it('is asked like a built-in one', async () => {
     const task = taskFromObject(base, 'ponds.yaml');
     const [instance] = buildRequests(task, samples['aps/super_glue|boolq']);

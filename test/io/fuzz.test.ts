@@ -143,7 +143,7 @@ test('12,000 damaged safetensors files are read or refused', async () => {
   }
   expect(refused).toBeGreaterThan(8_000);
   expect(refused).toBeLessThan(12_000); // some damage does no harm (metadata, names): then it must still be read
-}, 20_000);
+});
 
 test('4,000 damaged indexes are read or refused', async () => {
   const shard = safetensorsFile(HEADER, 23);
@@ -161,4 +161,4 @@ test('4,000 damaged indexes are read or refused', async () => {
   }
   expect(refused).toBeGreaterThan(2_500);
   expect(refused).toBeLessThan(4_000);
-}, 20_000);
+});

@@ -15,11 +15,11 @@ import {
   choiceMetrics,
   documentMetrics,
   groupMean,
+  groupStderr,
   mean,
   meanStderr,
   median,
   perplexity,
-  pooledStderr,
   weightedMean,
   weightedPerplexity,
 } from '../../src/eval/metrics.js';
@@ -235,7 +235,7 @@ function judgePrimitives(golden: GoldenPrimitives): JudgedEval {
   }
   judge.equal('group mean by size', groupMean(group.metrics, group.sizes), group.weight_by_size);
   judge.equal('group mean, unweighted', groupMean(group.metrics, group.sizes, false), group.unweighted);
-  judge.equal('pooled stderr', pooledStderr(group.stderrs, group.sizes), group.pooled_sample_stderr);
+  judge.equal('pooled stderr', groupStderr(group.stderrs, group.sizes), group.pooled_sample_stderr);
   golden.choice_cases.forEach((row, i) => {
     const answers = row.lls.map((logprob, j) => ({ logprob, greedy: row.greedy[j] }));
     const found = choiceMetrics(row.choices, row.gold, answers);
