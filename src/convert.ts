@@ -13,10 +13,9 @@ import {
   writeHuggingFace,
   writeMlx,
 } from './formats/write.js';
-import type { ByteSink } from './io/bytes.js';
-import { writeDirectory } from './io/node/checkpoints.js';
-import { makeDirectory, writeAtomic } from './io/node/files.js';
-import { kindOf, namesIn, parentOf } from './io/node/paths.js';
+import { makingAlone, writeDirectory } from './io/node/checkpoints.js';
+import { writeAtomic } from './io/node/files.js';
+import { kindOf, namesIn } from './io/node/paths.js';
 import type { ModelConfig } from './model/config.js';
 import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision, plainPrecision } from './model/parameters.js';
 
@@ -42,7 +41,8 @@ export interface Converted {
 
 /**
  * Writes a model to a file or folder, tensor by tensor. Throws `InputError` when something is there already, the format cannot hold
- * the model or the precision, or the place cannot be written; rethrows the signal's reason. Nothing is left half written.
+ * the model or the precision, or the place cannot be written; rethrows the signal's reason. Nothing is left half written; what
+ * a killed one left is removed.
  */
 export async function convertModel(checkpoint: Checkpoint, out: string, options: ConvertOptions = {}): Promise<Converted> {
   if (out === '') throw new InputError('the place to write to has no name');
@@ -65,21 +65,23 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
     const dtype = options.dtype ?? (to === 'hf' || to === 'corenet' ? checkpointTypeOf(own) : own);
     if (options.group !== undefined && !(to === 'mlx' && (dtype === 'q8' || dtype === 'q4')))
       throw new InputError(`--group is for mlx with q8 or q4: ${to} with ${dtype} has no groups to choose`);
-    if (to === 'gguf') {
-      const beside = {
-        tokenizer: await openTokenizer(checkpoint),
-        template: await openChatTemplate(checkpoint),
-        encode: nativeEncoder(),
-      };
-      await writeFile(out, (sink) => writeGgufFile(sink, model, dtype, beside, onProgress));
-    } else if (to === 'corenet') {
-      await writeFile(out, (sink) => writeCoreNetFile(sink, model, plainType(dtype, to), onProgress));
-    } else if (to === 'mlx' && (dtype === 'q8' || dtype === 'q4')) {
-      const format = { bits: dtype === 'q8' ? 8 : 4, groupSize: options.group ?? groupOf(config) };
-      await writeDirectory(out, (file) => writeMlx(file, model, own === 'bf16' ? 'bf16' : 'f16', format, onProgress));
-    } else {
-      await writeDirectory(out, (file) => writeHuggingFace(file, model, plainType(dtype, to), onProgress));
-    }
+    await makingAlone(out, async () => {
+      if (to === 'gguf') {
+        const beside = {
+          tokenizer: await openTokenizer(checkpoint),
+          template: await openChatTemplate(checkpoint),
+          encode: nativeEncoder(),
+        };
+        await writeAtomic(out, (sink) => writeGgufFile(sink, model, dtype, beside, onProgress));
+      } else if (to === 'corenet') {
+        await writeAtomic(out, (sink) => writeCoreNetFile(sink, model, plainType(dtype, to), onProgress));
+      } else if (to === 'mlx' && (dtype === 'q8' || dtype === 'q4')) {
+        const format = { bits: dtype === 'q8' ? 8 : 4, groupSize: options.group ?? groupOf(config) };
+        await writeDirectory(out, (file) => writeMlx(file, model, own === 'bf16' ? 'bf16' : 'f16', format, onProgress));
+      } else {
+        await writeDirectory(out, (file) => writeHuggingFace(file, model, plainType(dtype, to), onProgress));
+      }
+    });
     return { to, dtype };
   } finally {
     await weights.close();
@@ -115,9 +117,4 @@ function plainType(dtype: Precision, to: ModelFormat): CheckpointType {
 function groupOf({ modelDim, layers }: ModelConfig): number {
   const widths = [modelDim, ...layers.flatMap(({ queryHeads, headDim, ffnDim }) => [queryHeads * headDim, ffnDim])];
   return widths.every((width) => width % 64 === 0) ? 64 : 32;
-}
-
-async function writeFile(out: string, write: (sink: ByteSink) => Promise<void>): Promise<void> {
-  await makeDirectory(parentOf(out));
-  await writeAtomic(out, write);
 }

@@ -1,7 +1,7 @@
 // `openelm average`: the mean of several checkpoints' weights as a model of its own, as OpenELM was released (its last five), or
 // the moving average that a training checkpoint kept.
 
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { Command, Option } from 'commander';
 import { folder, sideFiles } from '../checkpoint.js';
 import { InputError } from '../errors.js';
@@ -52,7 +52,7 @@ async function average(terminal: Terminal, directories: readonly string[], optio
   if (ema && directories.length > 1) throw new UsageError('--ema takes one run or checkpoint');
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();
-  await makingAlone(resolve(out), () => (ema ? writeMovingAverage(models[0], out, dtype) : writeMean(models, out, dtype)));
+  await makingAlone(out, () => (ema ? writeMovingAverage(models[0], out, dtype) : writeMean(models, out, dtype)));
   writeLine(terminal, `${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}`);
 }
 

@@ -6,7 +6,7 @@ import { folder, openCheckpoint } from '../checkpoint.js';
 import { InputError } from '../errors.js';
 import { readFloat32 } from '../io/decode.js';
 import { TEXT_FILES } from '../io/hub-listing.js';
-import { writeDirectory } from '../io/node/checkpoints.js';
+import { makingAlone, writeDirectory } from '../io/node/checkpoints.js';
 import { kindOf } from '../io/node/paths.js';
 import { mergedWeight } from '../model/merge.js';
 import { type CheckpointType, checkpointTypeOf, checkpointTypes, checkWeights } from '../model/parameters.js';
@@ -60,14 +60,16 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
       const module = modules.get(parameter);
       return module ? mergedWeight(own, module, adapter) : own;
     };
-    await writeDirectory(out, async (write) => {
-      for (const file of TEXT_FILES) {
-        const bytes = (await folder(directory).text(file)) ?? (await base.text(file));
-        if (bytes) await write(file, (sink) => sink.write(bytes));
-      }
-      const onProgress = (done: number, total: number): void => bar.update('merging', done, total);
-      await writeModel(write, config, dtype, (parameter) => whole(values(parameter.name)), { onProgress });
-    });
+    await makingAlone(out, () =>
+      writeDirectory(out, async (write) => {
+        for (const file of TEXT_FILES) {
+          const bytes = (await folder(directory).text(file)) ?? (await base.text(file));
+          if (bytes) await write(file, (sink) => sink.write(bytes));
+        }
+        const onProgress = (done: number, total: number): void => bar.update('merging', done, total);
+        await writeModel(write, config, dtype, (parameter) => whole(values(parameter.name)), { onProgress });
+      }),
+    );
   } finally {
     bar.finish();
     await weights.close();

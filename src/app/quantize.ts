@@ -7,7 +7,7 @@ import { InputError } from '../errors.js';
 import { writeQuantized } from '../formats/write.js';
 import { type LoadOptions, load, openBackend } from '../index.js';
 import { scoreInWindows } from '../infer/windows.js';
-import { writeDirectory } from '../io/node/checkpoints.js';
+import { makingAlone, writeDirectory } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { ensureWritable } from '../io/node/files.js';
 import { kindOf, parentOf } from '../io/node/paths.js';
@@ -172,9 +172,11 @@ async function write(
     const byName = new Map(matrices.map((matrix) => [matrix.name, matrix.quantized]));
     const plain = checkpointTypeOf(checked.dtype);
     let bytes = 0;
-    await writeDirectory(out, async (file) => {
-      bytes = await writeQuantized(file, model, byName, plain === 'f32' ? 'f16' : plain);
-    });
+    await makingAlone(out, () =>
+      writeDirectory(out, async (file) => {
+        bytes = await writeQuantized(file, model, byName, plain === 'f32' ? 'f16' : plain);
+      }),
+    );
     const vectors = [...checked.tensors.values()].filter(({ shape }) => shape.length === 1);
     return { matrices, bytes, vectors: vectors.reduce((sum, { shape }) => sum + shape[0], 0) };
   } finally {

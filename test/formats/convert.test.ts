@@ -173,4 +173,19 @@ describe('convert', () => {
     await expect(stopped).rejects.toThrow();
     expect(readdirSync(folder).filter((name) => name.startsWith('y') || name.startsWith('.'))).toEqual([]);
   });
+
+  it('removes what was left by one that was killed, and gives way to one that runs', async () => {
+    const files = ['.left.gguf.12345-0123abcd.tmp', '.left.12345-0123abcd.tmp', '.other.gguf.12345-0123abcd.tmp'];
+    for (const name of files) writeFileSync(place(name), 'half');
+    const checkpoint = await openCheckpoint(place('model'));
+    await convertModel(checkpoint, place('left.gguf'));
+    await convertModel(checkpoint, place('left'));
+    expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([files[2]]);
+    rmSync(place(files[2]));
+    const both = [convertModel(checkpoint, place('both.gguf')), convertModel(checkpoint, place('both.gguf'))];
+    const failed = (await Promise.allSettled(both)).flatMap((of) => (of.status === 'rejected' ? [String(of.reason)] : []));
+    expect(failed).toEqual([
+      expect.stringMatching(/both\.gguf: another process is making it; choose another place, or wait for it$/),
+    ]);
+  });
 });

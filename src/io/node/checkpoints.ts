@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { InputError } from '../../errors.js';
 import { alone, type Collective } from '../../train/collective.js';
 import type { ByteSink } from '../bytes.js';
@@ -99,7 +99,9 @@ export async function removeLeftovers(directory: string, only?: string): Promise
  * `InputError` when another is at it.
  */
 export async function makingAlone<T>(path: string, task: () => Promise<T>): Promise<T> {
-  const [directory, name] = [dirname(path), basename(path)];
+  const whole = resolve(path);
+  const [directory, name] = [dirname(whole), basename(whole)];
+  await makeDirectory(directory);
   const onWait = (): never => {
     throw new InputError(`${path}: another process is making it; choose another place, or wait for it`);
   };
