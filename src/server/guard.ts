@@ -66,7 +66,7 @@ export async function checkKey(request: Request, { apiKeys = [] }: GuardOptions)
   });
 }
 
-/** The body, read to its end. Throws `ApiError` 413 past `most` bytes, before more is read. */
+/** The body, read to its end. Throws `ApiError` 413 past `most` bytes, before more is read, and 499 where the client goes before. */
 export async function readBytes(request: Request, most: number): Promise<Uint8Array> {
   const tooLarge = (): ApiError => new ApiError(413, `the body is larger than the ${most} bytes that this server takes`);
   if (Number(request.headers.get('content-length') ?? 0) > most) throw tooLarge();
@@ -74,7 +74,10 @@ export async function readBytes(request: Request, most: number): Promise<Uint8Ar
   const parts: Uint8Array[] = [];
   let length = 0;
   for (;;) {
-    const { value, done } = (await reader?.read()) ?? { value: undefined, done: true };
+    const read = await reader?.read().catch(() => {
+      throw new ApiError(499, 'the client has gone');
+    });
+    const { value, done } = read ?? { value: undefined, done: true };
     if (done) break;
     length += value!.length;
     if (length > most) {

@@ -63,6 +63,18 @@ describe('guards', () => {
     expect((await ask(handler, '/ready')).status).toBe(200);
   });
 
+  it('take a client that goes in the middle of its body for no defect', async () => {
+    const defects: unknown[] = [];
+    const handler = create({ onDefect: (defect) => defects.push(defect) });
+    const body = new ReadableStream({
+      pull(controller) {
+        controller.error(new Error('aborted'));
+      },
+    });
+    const response = await ask(handler, '/v1/completions', { body, duplex: 'half' } as RequestInit);
+    expect([response.status, await error(response), defects]).toEqual([499, 'the client has gone', []]);
+  });
+
   it('answer to names of this machine only', async () => {
     const handler = create({ hosts: loopbackHosts });
     const named = (host: string) => ask(handler, '/v1/models', { headers: { host } });
