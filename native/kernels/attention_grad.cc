@@ -67,6 +67,7 @@ struct Work {
   int64_t visible[kPairs];                                                                                                // keys that a pair sees
   int32_t rows[kKeys];
 };
+static_assert(sizeof(Work) + 8 * 1024 <= kChunkStack, "and some room for what is called");
 
 // The part of a chunk that one sequence is.
 struct Unit {

@@ -72,8 +72,10 @@ struct Record {
   void* scratch;           // of scratch() bytes, 64-byte aligned; shared by all chunks of the record
 };
 
+// Bytes of stack that a chunk may take; the largest is attention's gradient.
+constexpr size_t kChunkStack = 512 << 10;
+
 // How one op runs. Chunks depend on sizes and params only, never on the number of threads: same bits at any thread count.
-// A chunk needs up to 400 KiB of stack.
 struct OpKernel {
   int stages;                                               // run in order; all chunks of one before any of the next
   size_t (*scratch)(const Record&);                         // bytes, for the largest sizes; may be null
