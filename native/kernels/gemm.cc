@@ -70,7 +70,7 @@ struct Cut {
 Cut cut_of(const Product& p) {
   Cut cut = {p.m <= p.n, 1, 1};
   if (cut.left) cut.columns = up(p.n, up(p.n, kColumns) < kChunks ? kColumns / 2 : kColumns);
-  else cut.rows = up(p.m, kRows);
+  else cut.rows = p.m > kRows ? up(p.m, 2 * kRows) * 2 : 1;   // an even number: two threads end together
   if (p.m * p.n * p.k < 1 << 22) return cut;
   int64_t& other = cut.left ? cut.rows : cut.columns;
   while (cut.rows * cut.columns < kChunks / 2 && (cut.left ? p.m : p.n) / other >= 2 * kColumns) other *= 2;
