@@ -15,7 +15,7 @@ constexpr int64_t kRows = 192, kMostRows = 384, kVocabulary = 240, kDepth = 384,
 constexpr int64_t kHalf = kVocabulary / 2;   // rows of the weight that are packed at once for logits
 static_assert(kVocabulary % kProductRows == 0 && kHalf % kProductRows == 0 && kRows % kProductColumns == 0 && kMostRows % kProductColumns == 0, "whole tiles");
 
-enum Stage { kGather, kLogits, kLosses, kGradients, kReduce };
+enum Stage { kGather, kLogits, kLosses, kGradients, kReduce, kStages };
 
 struct Header { int64_t next, count, rows[kMostRows]; };   // where the next block begins; this block's rows
 
@@ -228,16 +228,24 @@ void reduce(const Record& r, const Layout& z, Range rows) {
 
 }  // namespace
 
-size_t cross_entropy_scratch(const Record& r) { return (size_t)layout_of(r).end; }
+// Over a frozen weight with many rows it is another (frozen_loss.cc); a run with fewer rows may be this one.
+size_t cross_entropy_scratch(const Record& r) {
+  const size_t bytes = (size_t)layout_of(r).end, other = frozen_loss_fits(r) ? frozen_loss_scratch(r) : 0;
+  return bytes > other ? bytes : other;
+}
 
-// How often the stages run.
-int cross_entropy_repeats(const Record& r) { return (int)larger(up(r.ints[i_rows_], rows_of(r)), 1); }
+// All stages of all blocks: one to the table.
+int cross_entropy_repeats(const Record& r) {
+  const int stages = (int)larger(up(r.ints[i_rows_], rows_of(r)), 1) * kStages, others = frozen_loss_fits(r) ? frozen_loss_stages(r) : 0;
+  return stages > others ? stages : others;
+}
 
 int cross_entropy_chunks(const Record& r, int stage) {
-  if (r.ints[i_rows_] <= stage / 5 * rows_of(r)) return 0;
+  if (frozen_loss_fits(r)) return frozen_loss_chunks(r, stage);
+  if (r.ints[i_rows_] <= stage / kStages * rows_of(r)) return 0;
   const bool gradient = floats(r, dx_) || floats(r, weightGrad_);
   const int64_t blocks = up(r.ints[i_vocabulary_], kVocabulary);
-  switch (stage % 5) {
+  switch (stage % kStages) {
     case kGather: return 1;
     case kLogits: return (int)blocks;
     case kLosses: return (int)(rows_of(r) / 16);
@@ -247,11 +255,12 @@ int cross_entropy_chunks(const Record& r, int stage) {
 }
 
 int cross_entropy_run(const Record& r, int stage, int chunk, int chunks) {
+  if (frozen_loss_fits(r)) return frozen_loss_run(r, stage, chunk, chunks);
   const Layout z = layout_of(r);
-  if (stage % 5 == kGather) return gather(r, z, stage / 5);
+  if (stage % kStages == kGather) return gather(r, z, stage / kStages);
   const int64_t count = z.header->count;
   if (count == 0) return kOk;
-  switch (stage % 5) {
+  switch (stage % kStages) {
     case kLogits: logits_of(r, z, chunk); break;
     case kLosses:
       for (int64_t i = chunk * 16; i < smaller(chunk * 16 + 16, count); i += W) losses_of(r, z, i);

@@ -146,6 +146,12 @@ int attention_grad_chunks(const Record&, int stage);
 int attention_grad_run(const Record&, int stage, int chunk, int chunks);
 int swiglu_grad_run(const Record&, int stage, int chunk, int chunks);
 int silu_grad_run(const Record&, int stage, int chunk, int chunks);
+// cross_entropy.cc; over frozen weights with many rows: frozen_loss.cc
+bool frozen_loss_fits(const Record&);
+size_t frozen_loss_scratch(const Record&);
+int frozen_loss_stages(const Record&);
+int frozen_loss_chunks(const Record&, int stage);
+int frozen_loss_run(const Record&, int stage, int chunk, int chunks);
 size_t cross_entropy_scratch(const Record&);
 int cross_entropy_repeats(const Record&);
 int cross_entropy_chunks(const Record&, int stage);

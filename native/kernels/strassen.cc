@@ -6,35 +6,15 @@
 // powers of two to be of one size, so that a row's error is of its own size, as in ordinary products.
 // Stage 0 packs the sums of x for all chunks; a chunk of stage 1 has columns of the result. Both are repeated for rounds of k, as in
 // gemm.cc, and for groups of rows.
-#include "gemm.h"
+#include "strassen.h"
 
 namespace openelm::OPENELM_ISA {
 
+using namespace strassen;
+
 namespace {
 
-constexpr int64_t kWidth = 32;        // columns of a block
-constexpr int64_t kRound = 2048;      // k in a round, at most
 constexpr int64_t kSlice = 32;        // k that are packed together
-constexpr int64_t kPlaces = 24;       // for blocks of b in the scratch: chunks, at most
-constexpr int64_t kMostRows = 528;    // of a group at two levels, twice as many at one: a chunk's part of the result is in the second cache
-constexpr int64_t kLeastRows = 384, kLeastDepth = 512;
-constexpr int64_t kTwoLevelRows = 448, kTwoLevelDepth = 768;
-#if defined(__AVX512F__)
-constexpr bool kTwoLevels = true;
-#else
-constexpr bool kTwoLevels = false;    // smaller tiles gain less than the sums cost
-#endif
-static_assert(kMostRows % (4 * kProductRows) == 0 && kWidth % kProductColumns == 0, "whole tiles");
-
-// Blocks, by row and column, each with its sign.
-struct Sum {
-  struct { int row, column, sign; } terms[4];
-  int count;
-};
-// A product of sums of blocks, and the blocks of the result that it goes to.
-struct Step {
-  Sum a, b, c;
-};
 
 // Of quarters in their bases.
 constexpr Step kQuarters[7] = {
@@ -88,7 +68,7 @@ NOINLINE void change_blocks(float* blocks, int64_t apart, int64_t count) {
 template <class Base>
 void change_blocks(int64_t grid, float* blocks, int64_t apart, int64_t count) {
   if (grid == 4) change_blocks<Base, 4>(blocks, apart, count);
-  else change_blocks<Base, 2>(blocks, apart, count);
+  else if (grid == 2) change_blocks<Base, 2>(blocks, apart, count);
 }
 
 // Each quarter cut again.
@@ -112,82 +92,30 @@ struct Sixteenths {
 };
 constexpr Sixteenths kSixteenths;
 
-// c [rows, columns] = x [rows, k] b (+ residual); b is the weight, turned if it goes forward. None: it is multiplied as integers.
-struct Product {
-  int64_t rows, k, columns;
-  const float* x;
-  const Weight* weight;
-  bool forward;
-  float* c;
-  const float* residual;
-};
+// An ordinary product.
+constexpr Step kWhole[1] = {{{{{0, 0, 1}}, 1}, {{{0, 0, 1}}, 1}, {{{0, 0, 1}}, 1}}};
 
 Product linear_product(const Record& r) {
   using namespace linear_op;
   const Weight* weight = r.ints[i_int8_] && r.operands[weight_].weight && quantized(r.operands[weight_].weight->dtype) ? nullptr : r.operands[weight_].weight;
-  return {r.ints[i_rows_], r.ints[i_inputs_], r.ints[i_outputs_], floats(r, x_), weight, true, floats(r, out_), floats(r, residual_)};
+  const int64_t inputs = r.ints[i_inputs_], outputs = r.ints[i_outputs_];
+  return {r.ints[i_rows_], inputs, outputs, floats(r, x_), weight, true, floats(r, out_), floats(r, residual_), inputs, outputs, 0, 0};
 }
 Product input_grad_product(const Record& r) {
   using namespace linearInputGrad_op;
-  return {r.ints[i_rows_], r.ints[i_outputs_], r.ints[i_inputs_], floats(r, dout_), r.operands[weight_].weight, false, floats(r, dx_), floats(r, residual_)};
+  const int64_t inputs = r.ints[i_inputs_], outputs = r.ints[i_outputs_];
+  return {r.ints[i_rows_], outputs, inputs, floats(r, dout_), r.operands[weight_].weight, false, floats(r, dx_), floats(r, residual_), outputs, inputs, 0, 0};
 }
 
-bool fits(const Product& p) {
-  return p.rows >= kLeastRows && p.weight && p.k >= kLeastDepth && p.k % (2 * kGroup) == 0 && p.columns % (2 * kWidth) == 0;
-}
-
-bool may_nest(const Product& p) {
-  return kTwoLevels && p.k >= kTwoLevelDepth && p.columns >= kTwoLevelDepth && p.k % (4 * kGroup) == 0 && p.columns % (4 * kWidth) == 0;
-}
 // Two levels?
-bool nests(const Product& p) { return may_nest(p) && p.rows / up(p.rows, kMostRows) >= kTwoLevelRows; }
+bool nests(const Product& p) { return may_nest(p.k, p.columns) && p.rows / up(p.rows, kMostRows) >= kTwoLevelRows; }
 int64_t groups_of(const Product& p) { return up(p.rows, nests(p) ? kMostRows : 2 * kMostRows); }
-int64_t rounds_of(const Product& p) { return up(p.k, kRound); }
+Range group_of(const Product& p, int64_t group) { return part(p.rows, group, groups_of(p)); }
+Cut cut_of(const Product& p, int64_t rows) { return strassen::cut_of(p, rows, nests(p) ? 4 : 2); }
+int64_t chunks_of(const Product& p, const Cut& z) { return smaller(p.columns / (z.grid * kWidth), kPlaces); }
 
 // Blocks of b lie apart so that they do not meet in the first cache.
 INLINE int64_t block_step(int64_t depth) { return depth * kWidth + kSlack; }
-
-// A group of rows, how it is cut, and the scratch: of each row 1 / its scale, which places are taken, the packed sums
-// [products][tiles], and places for b's blocks. Sizes in floats; depth is that of a block, at most.
-struct Cut {
-  const Step* steps;
-  int products;
-  int64_t grid, rows, height, tiles, depth, taken, sums, places, place_size, chunks;
-};
-Cut cut_of(const Product& p, int64_t rows, bool two) {
-  Cut z;
-  z.steps = two ? kSixteenths.steps : kQuarters;
-  z.products = two ? 49 : 7;
-  z.grid = two ? 4 : 2;
-  z.rows = rows;
-  z.height = up(rows, z.grid);
-  z.tiles = up(z.height, kProductRows);
-  z.depth = up(p.k / (z.grid * kGroup), rounds_of(p)) * kGroup;
-  z.taken = up(z.grid * z.tiles * kProductRows, kPanel) * kPanel;
-  z.sums = z.taken + kPanel;
-  z.places = z.sums + z.products * z.tiles * tile_step(z.depth);
-  z.place_size = z.grid * z.grid * block_step(z.depth);
-  z.chunks = smaller(p.columns / (z.grid * kWidth), kPlaces);
-  return z;
-}
-
-Range group_of(const Product& p, int64_t group) { return part(p.rows, group, groups_of(p)); }
-// Of whole groups in all blocks.
-Range round_of(const Product& p, const Cut& z, int64_t round) {
-  const int64_t unit = z.grid * kGroup;
-  const Range units = part(p.k / unit, round, rounds_of(p));
-  return {units.begin * unit, units.end * unit};
-}
-
-// A place for a chunk while it runs: the first that is free, so that few threads stay in few, which are still in the cache.
-int take_place(uint32_t* taken) {
-  uint32_t seen = __atomic_load_n(taken, __ATOMIC_RELAXED);
-  for (;;) {
-    const int place = __builtin_ctz(~seen);
-    if (__atomic_compare_exchange_n(taken, &seen, seen | 1u << place, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return place;
-  }
-}
-void leave_place(uint32_t* taken, int place) { __atomic_fetch_and(taken, ~(1u << place), __ATOMIC_RELEASE); }
 
 // A power of two that takes `x` to about 1, by the bits of its inverse.
 INLINE float scale_of(uint32_t inverse) { return float_of((254u << 23) - inverse); }
@@ -228,8 +156,9 @@ void add_blocks(const Sum& sum, int64_t grid, const float* blocks, int64_t apart
   else add_blocks<4>(sum, grid, blocks, apart, count, out, ahead);
 }
 
-// A tile of the rows of all sums.
-void pack_tile(const Product& p, const Cut& z, Range k, int64_t tile, float* scratch) {
+}  // namespace
+
+void strassen::pack_tile(const Product& p, const Cut& z, Range k, int64_t tile, int64_t half, float* packed) {
   constexpr int64_t kBlock = up(kSlice * kProductRows + kSlack, kPanel) * kPanel;
   alignas(64) float blocks[16 * kBlock];
   float scales[4][kProductRows];
@@ -238,25 +167,27 @@ void pack_tile(const Product& p, const Cut& z, Range k, int64_t tile, float* scr
   for (int64_t row = 0; row < z.grid; row++) {
     counts[row] = clamp(smaller(z.height, z.rows - row * z.height) - first, 0, kProductRows);
     for (int64_t i = 0; i < counts[row]; i++) {
-      const uint32_t inverse = inverse_of(p.x + (row * z.height + first + i) * p.k + k.begin, k.end - k.begin);
+      const uint32_t inverse = inverse_of(p.x + (row * z.height + first + i) * p.x_step + k.begin, k.end - k.begin);
       scales[row][i] = scale_of(inverse);
-      scratch[(row * z.tiles + tile) * kProductRows + i] = float_of(inverse);
+      if (half == 0) packed[(row * z.tiles + tile) * kProductRows + i] = float_of(inverse);
     }
   }
-  if (tile == 0) *(uint32_t*)(scratch + z.taken) = 0;
-  float* sums = scratch + z.sums + tile * step;
-  for (int64_t i = 0; i < depth; i += kSlice) {
+  float* sums = packed + z.sums + tile * step;
+  const Range slices = part(up(depth, kSlice), half, 2);
+  for (int64_t i = slices.begin * kSlice; i < smaller(slices.end * kSlice, depth); i += kSlice) {
     const int64_t count = smaller(kSlice, depth - i);
     for (int64_t b = 0; b < z.grid * z.grid; b++) {
       const int64_t row = b / z.grid, column = b % z.grid;
-      pack_inner<kProductRows>(p.x + (row * z.height + first) * p.k + k.begin + column * depth + i, p.k, counts[row], count, blocks + b * kBlock,
-                               Scaled{scales[row]});
+      pack_inner<kProductRows>(p.x + (row * z.height + first) * p.x_step + k.begin + column * depth + i, p.x_step, counts[row], count,
+                               blocks + b * kBlock, Scaled{scales[row]});
     }
     change_blocks<BaseA>(z.grid, blocks, kBlock, count * kProductRows);
     for (int s = 0; s < z.products; s++)
       add_blocks(z.steps[s].a, z.grid, blocks, kBlock, count * kProductRows, sums + s * z.tiles * step + i * kProductRows, z.tiles * step);
   }
 }
+
+namespace {
 
 // kGroup inputs of a panel of the weight, and as many columns from `column` on of panels side by side that have them.
 void copy_panel(const float* from, int64_t depth, int64_t column, float* out) {
@@ -280,7 +211,7 @@ void turn_blocks(const Product& p, const Cut& z, Range k, int64_t column, float*
   };
   for (int64_t i = 0; i < depth; i += kGroup) {
     for (int64_t b = 0; b < grid * grid; b++) {
-      const int64_t from = k.begin + b / grid * depth + i, at = column + b % grid * kWidth;
+      const int64_t from = p.first_k + k.begin + b / grid * depth + i, at = p.first_column + column + b % grid * kWidth;
       for (int64_t j = 0; j < kGroup; j += kPanel) {
         float* to = out + b * apart;
         if (p.forward) {
@@ -337,7 +268,7 @@ void settle(const Product& p, const Cut& z, const float* inverses, bool first, i
   const int64_t apart = z.tiles * kProductRows * kWidth;
   for (int64_t row = 0; row < z.height; row++) {
     for (int64_t down = 0, next = row + 2; down < G && down * z.height + next < z.rows; down++)
-      for (int64_t j = 0; j < G * kWidth; j += kPanel) __builtin_prefetch(p.c + (down * z.height + next) * p.columns + column + j, 1);
+      for (int64_t j = 0; j < G * kWidth; j += kPanel) __builtin_prefetch(p.c + (down * z.height + next) * p.c_step + column + j, 1);
     for (int64_t j = 0; j < kWidth; j += W) {
       const int64_t tile = row / kProductRows * kWidth + j / kProductColumns * kProductColumns, lane = row % kProductRows;
       const float* from = blocks + tile * kProductRows + lane * kProductColumns + j % kProductColumns;
@@ -349,7 +280,7 @@ void settle(const Product& p, const Cut& z, const float* inverses, bool first, i
       for (int down = 0; down < G; down++) {
         if (down * z.height + row >= z.rows) break;
         const vf inverse = splat(inverses[down * z.tiles * kProductRows + row]);
-        const int64_t at = (down * z.height + row) * p.columns + column + j;
+        const int64_t at = (down * z.height + row) * p.c_step + column + j;
         UNROLL
         for (int right = 0; right < G; right++) {
           float* c = p.c + at + right * kWidth;
@@ -361,18 +292,19 @@ void settle(const Product& p, const Cut& z, const float* inverses, bool first, i
   }
 }
 
-// The k of a round times kWidth columns of each block.
-void multiply(const Product& p, const Cut& z, Range k, bool first, int64_t column, const float* scratch, float* turned) {
+}  // namespace
+
+void strassen::multiply(const Product& p, const Cut& z, Range k, bool first, int64_t column, const float* packed, float* place) {
   constexpr int64_t kTile = kProductRows * kWidth;
   alignas(64) float sum[kRound / 2 * kWidth], result[4 * kMostRows * kWidth];
   const int64_t grid = z.grid, depth = (k.end - k.begin) / grid, step = tile_step(depth);
-  turn_blocks(p, z, k, column, turned);
+  turn_blocks(p, z, k, column, place);
   bool made[4][4] = {};
   for (int s = 0; s < z.products; s++) {
     const Sum &of = z.steps[s].b, &to = z.steps[s].c;
     const float* b = sum;
-    if (of.count == 1) b = turned + (of.terms[0].row * grid + of.terms[0].column) * block_step(depth);
-    else add_blocks(of, grid, turned, block_step(depth), depth * kWidth, sum);
+    if (of.count == 1) b = place + (of.terms[0].row * grid + of.terms[0].column) * block_step(depth);
+    else add_blocks(of, grid, place, block_step(depth), depth * kWidth, sum);
     Place places[4];
     for (int i = 0; i < to.count; i++) {
       const auto& t = to.terms[i];
@@ -380,7 +312,7 @@ void multiply(const Product& p, const Cut& z, Range k, bool first, int64_t colum
       made[t.row][t.column] = true;
     }
     for (int64_t tile = 0; tile < z.tiles; tile++) {
-      const float* a = scratch + z.sums + (s * z.tiles + tile) * step;
+      const float* a = packed + z.sums + (s * z.tiles + tile) * step;
       const int64_t rows = smaller(kProductRows, z.height - tile * kProductRows);
       for (int64_t j = 0; j < kWidth; j += kProductColumns) {
         int64_t row = 0;
@@ -393,47 +325,94 @@ void multiply(const Product& p, const Cut& z, Range k, bool first, int64_t colum
       }
     }
   }
-  if (grid == 4) settle<4>(p, z, scratch, first, column, result);
-  else settle<2>(p, z, scratch, first, column, result);
+  if (grid == 4) settle<4>(p, z, packed, first, column, result);
+  else if (grid == 2) settle<2>(p, z, packed, first, column, result);
+  else settle<1>(p, z, packed, first, column, result);
 }
+
+bool strassen::may_nest(int64_t k, int64_t columns) {
+  return kTwoLevels && k >= kTwoLevelDepth && columns >= kTwoLevelDepth && k % (4 * kGroup) == 0 && columns % (4 * kWidth) == 0;
+}
+
+int64_t strassen::rounds_of(int64_t k) { return up(k, kRound); }
+
+strassen::Cut strassen::cut_of(const Product& p, int64_t rows, int64_t grid) {
+  Cut z;
+  z.steps = grid == 4 ? kSixteenths.steps : grid == 2 ? kQuarters : kWhole;
+  z.products = grid == 4 ? 49 : grid == 2 ? 7 : 1;
+  z.grid = grid;
+  z.rows = rows;
+  z.height = up(rows, grid);
+  z.tiles = up(z.height, kProductRows);
+  z.depth = up(p.k / (grid * kGroup), rounds_of(p.k)) * kGroup;
+  z.sums = up(grid * z.tiles * kProductRows, kPanel) * kPanel;
+  z.packed = z.sums + z.products * z.tiles * tile_step(z.depth);
+  z.place = grid * grid * block_step(z.depth);
+  return z;
+}
+
+Range strassen::round_of(const Product& p, const Cut& z, int64_t round) {
+  const int64_t unit = z.grid * kGroup;
+  const Range units = part(p.k / unit, round, rounds_of(p.k));
+  return {units.begin * unit, units.end * unit};
+}
+
+int strassen::take_place(uint32_t* taken) {
+  uint32_t seen = __atomic_load_n(taken, __ATOMIC_RELAXED);
+  for (;;) {
+    const int place = __builtin_ctz(~seen);
+    if (__atomic_compare_exchange_n(taken, &seen, seen | 1u << place, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return place;
+  }
+}
+void strassen::leave_place(uint32_t* taken, int place) { __atomic_fetch_and(taken, ~(1u << place), __ATOMIC_RELEASE); }
+
+namespace {
+
+// The scratch: which places are taken, the packed sums, the places.
+float* packed_of(const Record& r) { return (float*)r.scratch + kPanel; }
 
 // Of any number of rows up to those of the record.
 size_t scratch_of(const Product& p) {
-  const Cut one = cut_of(p, smaller(p.rows, 2 * kMostRows), false);
-  const Cut two = may_nest(p) ? cut_of(p, smaller(p.rows, kMostRows), true) : one;
-  return (size_t)larger(one.places + one.chunks * one.place_size, two.places + two.chunks * two.place_size) * sizeof(float);
+  const auto of = [&](const Cut& z) { return kPanel + z.packed + chunks_of(p, z) * z.place; };
+  const int64_t one = of(strassen::cut_of(p, smaller(p.rows, 2 * kMostRows), 2));
+  return (size_t)larger(one, may_nest(p.k, p.columns) ? of(strassen::cut_of(p, smaller(p.rows, kMostRows), 4)) : 0) * sizeof(float);
+}
+
+bool fits(const Product& p) {
+  return p.rows >= kLeastRows && p.weight && p.k >= kLeastDepth && p.k % (2 * kGroup) == 0 && p.columns % (2 * kWidth) == 0;
 }
 
 // Fewer rows may make more groups, but no more than these.
-int repeats_of(const Product& p) { return (int)(up(p.rows, kMostRows) * rounds_of(p)); }
+int repeats_of(const Product& p) { return (int)(up(p.rows, kMostRows) * rounds_of(p.k)); }
 
 int chunks_of(const Product& p, int stage) {
-  const int64_t group = stage / 2 / rounds_of(p);
+  const int64_t group = stage / 2 / rounds_of(p.k);
   if (group >= groups_of(p)) return 0;
   const Range rows = group_of(p, group);
-  const Cut z = cut_of(p, rows.end - rows.begin, nests(p));
-  return (int)(stage % 2 ? z.chunks : z.tiles);
+  const Cut z = cut_of(p, rows.end - rows.begin);
+  return (int)(stage % 2 ? chunks_of(p, z) : 2 * z.tiles);
 }
 
 int run_of(Product p, const Record& r, int stage, int chunk) {
-  const int64_t round = stage / 2 % rounds_of(p);
-  const Range rows = group_of(p, stage / 2 / rounds_of(p));
-  const Cut z = cut_of(p, rows.end - rows.begin, nests(p));
-  p.x += rows.begin * p.k;
-  p.c += rows.begin * p.columns;
-  if (p.residual) p.residual += rows.begin * p.columns;
+  const int64_t round = stage / 2 % rounds_of(p.k);
+  const Range rows = group_of(p, stage / 2 / rounds_of(p.k));
+  const Cut z = cut_of(p, rows.end - rows.begin);
+  p.x += rows.begin * p.x_step;
+  p.c += rows.begin * p.c_step;
+  if (p.residual) p.residual += rows.begin * p.c_step;
   const Range k = round_of(p, z, round);
-  float* scratch = (float*)r.scratch;
+  uint32_t* taken = (uint32_t*)r.scratch;
+  float* packed = packed_of(r);
   if (stage % 2 == 0) {
-    pack_tile(p, z, k, chunk, scratch);
+    if (chunk == 0) *taken = 0;
+    pack_tile(p, z, k, chunk / 2, chunk % 2, packed);
     return kOk;
   }
   const int64_t wide = z.grid * kWidth;
-  const Range columns = part(p.columns / wide, chunk, z.chunks);
-  uint32_t* taken = (uint32_t*)(scratch + z.taken);
+  const Range columns = part(p.columns / wide, chunk, chunks_of(p, z));
   const int place = take_place(taken);
   for (int64_t i = columns.begin; i < columns.end; i++)
-    multiply(p, z, k, round == 0, i * wide, scratch, scratch + z.places + place * z.place_size);
+    multiply(p, z, k, round == 0, i * wide, packed, packed + z.packed + place * z.place);
   leave_place(taken, place);
   return kOk;
 }

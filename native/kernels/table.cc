@@ -66,7 +66,7 @@ static constexpr KernelTable filled() {
   t.ops[op_siluGrad] = {1, nullptr, ROWS_OF(siluGrad), silu_grad_run, nullptr};
   t.ops[op_scaleColumnsGrad] = {1, nullptr, scale_columns_grad_chunks, scale_columns_grad_run, nullptr};
   t.ops[op_doraFactorsGrad] = {1, nullptr, dora_factors_grad_chunks, dora_factors_grad_run, nullptr};
-  t.ops[op_crossEntropy] = {5, cross_entropy_scratch, cross_entropy_chunks, cross_entropy_run, cross_entropy_repeats};
+  t.ops[op_crossEntropy] = {1, cross_entropy_scratch, cross_entropy_chunks, cross_entropy_run, cross_entropy_repeats};
   t.ops[op_preferenceLoss] = {1, nullptr, preference_loss_chunks, preference_loss_run, nullptr};
   t.ops[op_globalNorm] = {2, global_norm_scratch, global_norm_chunks, global_norm_run, nullptr};
   t.ops[op_adamw] = {1, nullptr, adamw_chunks, adamw_run, nullptr};

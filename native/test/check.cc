@@ -410,6 +410,67 @@ static void check_frozen(const KernelTable& t) {
   }
 }
 
+// The loss over frozen weights: rows in one group and in several, of which some have no target; pieces of the vocabulary; columns in rounds.
+static void check_frozen_loss(const KernelTable& t) {
+  using namespace crossEntropy_op;
+  const int shapes[][3] = {{450, 768, 1024}, {384, 512, 2112}, {1100, 576, 2624}, {500, 2304, 2176}, {400, 640, 576}};
+  int number = 0;
+  for (auto& s : shapes) {
+    const DType dtype = number % 2 ? kWeights[1 + number / 2 % 4] : kF32;
+    const int rows = s[0], columns = s[1], vocabulary = s[2], none = number++ % 3;   // every so many rows have no target
+    if (quick && number > 2) continue;
+    const size_t M = (size_t)rows, K = (size_t)columns, V = (size_t)vocabulary;
+    Source from = source_of(kF32, random_floats(V * K, 1.5 / std::sqrt(columns)));
+    Packed w(t, dtype, from, vocabulary, columns);
+    const Expected e = expected_of(dtype, from.values, vocabulary, columns);
+    auto x = random_floats(M * K), scale = vector<float>{0.01f}, weights = random_floats(M), losses = guarded(2 * M), dx = guarded(M * K);
+    for (size_t j = 0; j < K; j++) x[5 * K + j] *= 30;   // the largest logit weighs all
+    vector<int> targets(M);
+    for (size_t r = 0; r < M; r++) targets[r] = none && r % (size_t)(none + 1) == 1 ? -1 : pick(0, vocabulary - 1);
+    targets[9] = targets[11] = vocabulary - 1;
+    for (size_t j = 0; j < K; j++) x[9 * K + j] = 8 * e.values[(V - 1) * K + j];   // the target does
+    const bool weighted = pick(0, 1), gradient = number != 5;
+    Call c(t, op_crossEntropy);
+    c.rows(x_, x.data()).weight(weight_, &w).rows(targets_, targets.data(), kI32).rows(scale_, scale.data()).rows(losses_, losses.data());
+    if (weighted) c.rows(rowWeights_, weights.data());
+    if (gradient) c.rows(dx_, dx.data());
+    c.r.floats[f_zLoss_] = 1e-4f;
+    expect("code", c.ints({rows, columns, vocabulary}).run(pick(0, 1) ? rows + pick(0, 1200) : 0), kOk, 1, 0);
+    vector<double> logits(V);
+    for (size_t r = 0; r < M; r += r < 12 ? 1 : 37) {
+      if (targets[r] < 0) {
+        expect("no loss", losses[2 * r], 0, 1, 0);
+        for (size_t k = 0; k < K && gradient; k++) expect("no gradient", dx[r * K + k], 0, 1, 0);
+        continue;
+      }
+      double top = -INFINITY, total = 0, spread = 0;
+      for (size_t v = 0; v < V; v++) {
+        double sum = 0, size = 0;
+        for (size_t k = 0; k < K; k++) sum += (double)x[r * K + k] * e.values[v * K + k], size += std::pow((double)x[r * K + k] * e.values[v * K + k], 2);
+        logits[v] = sum;
+        spread = std::max(spread, std::sqrt(size));
+        top = std::max(top, sum);
+      }
+      for (double logit : logits) total += std::exp(logit - top);
+      const double lse = top + std::log(total), factor = (double)scale[0] * (weighted ? (double)weights[r] : 1), slack = 2e-5 * (spread + 1);
+      expect("frozen loss", losses[2 * r], lse - logits[(size_t)targets[r]], 1, slack);
+      expect("square", losses[2 * r + 1], lse * lse, 1, slack * 2 * (std::fabs(lse) + 1));
+      for (size_t k = 0; k < K && gradient; k += 13) {
+        double want = 0, size = 0;
+        for (size_t v = 0; v < V; v++) {
+          const double d = factor * ((1 + 2e-4 * lse) * std::exp(logits[v] - lse) - ((int)v == targets[r]));
+          want += d * e.values[v * K + k], size += std::pow(d * e.values[v * K + k], 2);
+        }
+        expect("frozen dx", dx[r * K + k], want, std::sqrt(size), slack * 2);
+      }
+    }
+    check_guard(losses, 2 * M);
+    check_guard(dx, M * K);
+    targets[3] = vocabulary;
+    expect("bad target", c.run(), kIndexOutOfRange, 1, 0);
+  }
+}
+
 // Products of random sizes, of which some are cut into several blocks; the other ops of training, whose results the conformance
 // suite judges, are run for what they write beyond their operands and their scratch.
 static void check_training(const KernelTable& t) {
@@ -500,7 +561,7 @@ int main(int argc, char** argv) {
     else only = argv[i];
   }
   const std::pair<const char*, void (*)(const KernelTable&)> checks[] = {
-      {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}, {"frozen", check_frozen}, {"training", check_training}};
+      {"pack", check_pack}, {"linear", check_linear}, {"attention", check_attention}, {"rope", check_rope}, {"rows", check_rows}, {"frozen", check_frozen}, {"loss", check_frozen_loss}, {"training", check_training}};
   bool any = false, found = false;
   for (auto* t : kernels_of_this_cpu()) {
     if (!only.empty() && only != t->isa) continue;
