@@ -9,6 +9,7 @@ import {
   type CoreOptions,
   canonical,
   checkRanges,
+  checkTools,
   coreOptions,
   type Dictionary,
   defaultTemperature,
@@ -147,6 +148,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
       const given = dictionary(options, 'the options of create');
       const core = coreOptions(given);
       checkRanges(core);
+      checkTools(core);
       const { initialPrompts, monitor: tell } = given;
       const prompts = initialPrompts === undefined ? [] : sequence(initialPrompts, 'initialPrompts');
       const initial = prompts.length === 0 ? [] : canonical(givenMessages(prompts), false);

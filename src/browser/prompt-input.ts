@@ -130,7 +130,12 @@ export interface CoreOptions {
   readonly samplingMode: SamplingMode | null;
   readonly expectedInputs: readonly Expected[];
   readonly expectedOutputs: readonly Expected[];
-  readonly hasTools: boolean;
+  readonly tools: readonly Tool[];
+}
+interface Tool {
+  readonly name: string;
+  readonly description: string;
+  readonly inputSchema: Dictionary;
 }
 interface Expected {
   readonly type: LanguageModelMessageType;
@@ -154,7 +159,7 @@ export function coreOptions(options: Dictionary): CoreOptions {
     samplingMode: numbers ? null : mode,
     expectedInputs: expected(options.expectedInputs, 'expectedInputs'),
     expectedOutputs: expected(options.expectedOutputs, 'expectedOutputs'),
-    hasTools: tools !== undefined && sequence(tools, 'tools').length > 0,
+    tools: tools === undefined ? [] : sequence(tools, 'tools').map(tool),
   };
 }
 
@@ -162,6 +167,30 @@ export function coreOptions(options: Dictionary): CoreOptions {
 export function checkRanges({ temperature, topK }: CoreOptions): void {
   if (!(temperature >= 0)) throw new RangeError(`temperature is ${temperature}; it must be 0 or more`);
   if (!(topK >= 1)) throw new RangeError(`topK is ${topK}; it must be 1 or more`);
+}
+
+function tool(value: unknown): Tool {
+  const given = dictionary(value, 'a tool');
+  const [name, description] = ['name', 'description'].map((key) => text(required(given, key, 'a tool')));
+  const inputSchema = required(given, 'inputSchema', 'a tool');
+  if (!isRecord(inputSchema)) throw new TypeError(`the inputSchema of the tool "${name}" is no object`);
+  return { name, description, inputSchema };
+}
+
+/** Throws `TypeError` on tools that no model could call, and what their schemas throw when they are read. */
+export function checkTools({ tools, expectedOutputs }: CoreOptions): void {
+  if (tools.length > 0 && !expectedOutputs.some(({ type }) => type === 'tool-call'))
+    throw new TypeError('there are tools, and expectedOutputs has no member of the type "tool-call"');
+  const names = new Set<string>();
+  for (const { name, description, inputSchema } of tools) {
+    if (name === '' || description === '') throw new TypeError('a tool has an empty name or description');
+    if (names.has(name)) throw new TypeError(`two tools are called "${name}"`);
+    names.add(name);
+    const { type, properties = {}, required = [] } = inputSchema;
+    if (type !== 'object' || !isRecord(properties) || !Array.isArray(required))
+      throw new TypeError(`the inputSchema of the tool "${name}" is no JSON schema of an object`);
+    JSON.stringify(inputSchema);
+  }
 }
 
 function expected(value: unknown, name: string): Expected[] {
@@ -176,10 +205,10 @@ function expected(value: unknown, name: string): Expected[] {
 
 /** Why a session cannot be had with these options, if it cannot. `languages`: those that the model speaks. */
 export function unsupported(
-  { expectedInputs, expectedOutputs, hasTools }: CoreOptions,
+  { expectedInputs, expectedOutputs, tools }: CoreOptions,
   languages: readonly string[],
 ): string | undefined {
-  if (hasTools) return 'tools are not supported: this model calls none';
+  if (tools.length > 0) return 'tools are not supported: this model calls none';
   const base = (tag: string): string => tag.split('-')[0];
   const spoken = new Set(languages.map(base));
   for (const [list, what] of [[expectedInputs, 'inputs'] as const, [expectedOutputs, 'outputs'] as const]) {
@@ -239,6 +268,10 @@ export function sequence(value: unknown, what: string): unknown[] {
 function required(from: Dictionary, name: string, what: string): unknown {
   if (from[name] === undefined) throw new TypeError(`${what} has no ${name}`);
   return from[name];
+}
+
+function isRecord(value: unknown): value is Dictionary {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isIterable(value: unknown): value is Iterable<unknown> {

@@ -208,6 +208,8 @@ describe('LanguageModel.create', () => {
     await expect(failing).rejects.toBeInstanceOf(DOMException);
   });
 
+  const tool = { name: 'a', description: 'what it does', inputSchema: { type: 'object', properties: {} } };
+
   it('knows languages and kinds of content [create, availability, availability-available]', async () => {
     const { provider } = fake();
     const LanguageModel = languageModelOver(provider);
@@ -225,15 +227,41 @@ describe('LanguageModel.create', () => {
       { expectedOutputs: [{ type: 'text', languages: ['en', 'ja'] }] },
       { expectedOutputs: [{ type: 'image' }] },
       { expectedInputs: [{ type: 'audio' }] },
-      { tools: [{ name: 'a' }] },
+      { tools: [tool], expectedOutputs: [{ type: 'tool-call' }] },
     ]) {
       expect(await asked(options)).toBe('unavailable');
       await rejects(LanguageModel.create(options as never), 'NotSupportedError');
     }
-    await expect(LanguageModel.create({ tools: [{}] })).rejects.toThrow('tools are not supported: this model calls none');
+    await expect(LanguageModel.create({ tools: [tool], expectedOutputs: [{ type: 'tool-call' }] })).rejects.toThrow(
+      'tools are not supported: this model calls none',
+    );
     await expect(asked({ expectedInputs: [{ type: 'soup' }] })).rejects.toThrow(TypeError);
     for (const ask of [LanguageModel.create, LanguageModel.availability])
       await expect(ask({ expectedInputs: [{ type: 'text', languages: ['en-abc-invalid'] }] })).rejects.toThrow(RangeError);
+  });
+
+  it('refuses tools that none could call before it says that it calls none [tool-use]', async () => {
+    const LanguageModel = languageModelOver(fake().provider);
+    const create = (...tools: object[]) => LanguageModel.create({ tools, expectedOutputs: [{ type: 'tool-call' }] } as never);
+    const circular: Record<string, unknown> = { type: 'object' };
+    circular.self = circular;
+    for (const wrong of [
+      ...['name', 'description', 'inputSchema'].map((key) => ({ ...tool, [key]: undefined })),
+      ...[null, 'text', [], {}, { type: 'string' }, { properties: {} }].map((inputSchema) => ({ ...tool, inputSchema })),
+      ...[{ properties: 'none' }, { required: 'none' }].map((more) => ({ ...tool, inputSchema: { type: 'object', ...more } })),
+      ...[{ name: '' }, { description: '' }, { inputSchema: circular }].map((more) => ({ ...tool, ...more })),
+    ]) {
+      await expect(create(wrong)).rejects.toThrow(TypeError);
+      await expect(create({ ...tool, name: 'other' }, wrong)).rejects.toThrow(TypeError);
+    }
+    await expect(create(tool, tool)).rejects.toThrow('two tools are called "a"');
+    await expect(LanguageModel.create({ tools: [tool] } as never)).rejects.toThrow(TypeError);
+    const reason = new Error('this is what it says');
+    const toJSON = (): never => {
+      throw reason;
+    };
+    await expect(create({ ...tool, inputSchema: { type: 'object', toJSON } })).rejects.toBe(reason);
+    expect(await LanguageModel.availability({ tools: [] })).toBe('downloadable');
   });
 
   it('says why a model cannot be had', async () => {
