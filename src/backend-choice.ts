@@ -17,6 +17,7 @@ export const backendNames = ['auto', 'native', 'webgpu', 'wasm', 'reference'] as
  */
 export type BackendChoice = (typeof backendNames)[number];
 
+/** How a backend is opened. */
 export interface BackendOptions {
   /** Threads of the backend; default all that this process may use. */
   readonly threads?: number;

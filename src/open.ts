@@ -32,6 +32,7 @@ import type { Backend } from './tensor/backend.js';
 import { ExecutionError } from './tensor/execution.js';
 import type { Tokenizer } from './tokenizer/tokenizer.js';
 
+/** How a model is opened: its precision, what computes, its adapters, and who is told. */
 export interface OpenOptions extends WeightOptions, BackendOptions {
   readonly backend?: BackendChoice | Backend;
   /** For models from the hub. */

@@ -197,6 +197,21 @@ describe('architecture', () => {
     expect(files.filter(({ text }) => !/^(#!.*\n)?\/\/ /.test(text)).map(({ name }) => name)).toEqual([]);
   });
 
+  it('says of all that a door exports what it is', () => {
+    const undocumented: string[] = [];
+    for (const { path, name: door, text } of files.filter(({ name }) => roomOf(name) === 'door')) {
+      for (const [, names, from] of text.matchAll(/^export (?:type )?\{([^}]*)\} from '(\.[^']+)'/gm)) {
+        const folder = dirname(target(path, from));
+        const texts = files.filter(({ name }) => dirname(name) === folder).map(({ text }) => text);
+        for (const name of names.split(',').flatMap((item) => /(?:type )?(\w+)/.exec(item.trim())?.[1] ?? [])) {
+          const declared = new RegExp(`\\*/\nexport (?:abstract |async )?(?:function\\*?|class|interface|type|const) ${name}\\b`);
+          if (!texts.some((text) => declared.test(text))) undocumented.push(`${door}: ${name}`);
+        }
+      }
+    }
+    expect(undocumented).toEqual([]);
+  });
+
   it('exports nothing by default and names no any', () => {
     const code = (text: string): string => text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '');
     expect(files.filter(({ text }) => /^export default|:\s*any\b|<any>/m.test(code(text))).map(({ name }) => name)).toEqual([]);

@@ -8,6 +8,7 @@ import type { NamedBlob } from './model-files.js';
 import { configOf, type TrainOptions } from './training-options.js';
 import { type TrainingHistory, type TrainingJob, TrainingStore, trainingLock } from './training-store.js';
 
+/** A training that this browser keeps. */
 export interface KeptTraining extends TrainingJob {
   /** Steps done at the newest checkpoint; `options.steps` when it is finished. */
   readonly step: number;
@@ -52,6 +53,7 @@ export function removeTraining(name: string): Promise<void> {
   return alone(trainingLock(name), otherwise, () => TrainingStore.remove(name));
 }
 
+/** What a training would take. */
 export interface TrainingEstimate {
   readonly config: ModelConfig;
   readonly parameters: number;

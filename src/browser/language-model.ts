@@ -32,6 +32,7 @@ import {
 import type { LoadProgress } from './session.js';
 import { type ModelProvider, SharedModel } from './shared-model.js';
 
+/** Whether sessions can be made, and whether the model must be downloaded for them. */
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
 
 /** Tells of a download: `downloadprogress` events, whose `loaded` goes from 0 to 1. */
@@ -45,6 +46,7 @@ export interface CreateMonitor extends EventTarget {
   addEventListener(...listener: Parameters<EventTarget['addEventListener']>): void;
 }
 
+/** What `LanguageModel.create()` takes. */
 export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
   signal?: AbortSignal;
   monitor?: (monitor: CreateMonitor) => unknown;

@@ -4,6 +4,7 @@
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
 import { WEIGHTS_FILE } from '../io/weights-files.js';
 
+/** Where a model of the hub is taken from. */
 export interface HubOptions {
   /** Default `main`. */
   readonly revision?: string;
@@ -13,6 +14,7 @@ export interface HubOptions {
   readonly token?: string;
 }
 
+/** Which files a model has, and whether they are kept. */
 export interface FileOptions {
   readonly hub?: HubOptions;
   /** Names of the files at an address, or where each of them lies; without it each that a model may have is asked for. */

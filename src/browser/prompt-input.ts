@@ -11,6 +11,7 @@ const samplingModes = {
   creative: { temperature: 1, topK: 40 },
   'most-creative': { temperature: 1.3, topK: 40 },
 } as const;
+/** How bold sampling is, in words. */
 export type SamplingMode = keyof typeof samplingModes;
 
 export const { temperature: defaultTemperature, topK: defaultTopK } = samplingModes.balanced;
@@ -18,26 +19,33 @@ export const [maxTemperature, maxTopK] = [2, 128];
 
 const roles = ['system', 'user', 'assistant'] as const;
 const types = ['text', 'image', 'audio', 'tool-call', 'tool-response'] as const;
+/** Who speaks. */
 export type LanguageModelMessageRole = (typeof roles)[number];
+/** What a content is: only `text` is understood. */
 export type LanguageModelMessageType = (typeof types)[number];
 
+/** A part of a message. */
 export interface LanguageModelMessageContent {
   type: LanguageModelMessageType;
   value: unknown;
 }
+/** A message of a prompt; contents are text. */
 export interface LanguageModelMessage {
   role: LanguageModelMessageRole;
   content: string | Iterable<LanguageModelMessageContent>;
   /** Of a last message of the assistant: the answer goes on from here. */
   prefix?: boolean;
 }
+/** A text from the user, or messages. */
 export type LanguageModelPrompt = string | Iterable<LanguageModelMessage>;
 
+/** What a session will read or write, and in which languages. */
 export interface LanguageModelExpected {
   type: LanguageModelMessageType;
   languages?: Iterable<string>;
 }
 
+/** How sessions sample, and what they are expected to read and write. */
 export interface LanguageModelCoreOptions {
   temperature?: number;
   topK?: number;
@@ -48,6 +56,7 @@ export interface LanguageModelCoreOptions {
   tools?: Iterable<object>;
 }
 
+/** What `prompt` and `promptStreaming` take. */
 export interface LanguageModelPromptOptions {
   /** A JSON schema, or a regular expression: what the answer must be. */
   responseConstraint?: object;

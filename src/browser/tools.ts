@@ -14,6 +14,7 @@ export interface ShapeLayer {
   readonly ffnParameters: number;
 }
 
+/** A model in numbers: its layers, parameters and bytes. */
 export interface ModelShape {
   readonly modelDim: number;
   readonly headDim: number;

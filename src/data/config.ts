@@ -49,6 +49,7 @@ export const dataSchema = z.strictObject({
   skip_bad_rows: count(0).default(0),
 });
 
+/** The settings of corpora, defaults filled in: what `dataConfigFrom` and `parseDataConfig` give. */
 export type DataConfig = z.output<typeof dataSchema>;
 export type CorpusConfig = z.output<typeof corpusSchema>;
 

@@ -49,6 +49,7 @@ export async function loadExamples<Example extends object>(
   return { examples, rows, dropped };
 }
 
+/** How examples are put into batches, and in which order. */
 export interface ExampleSourceOptions<Example> {
   /** Examples of a batch at most. */
   readonly batchSize: number;

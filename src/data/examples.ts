@@ -33,8 +33,10 @@ export interface Example {
 
 /** How plain texts are put to the model: as they are, as turns of a conversation, or in the prompt of commonsense_170k. */
 export const promptFormats = ['auto', 'text', 'chat', 'commonsense'] as const;
+/** One of `promptFormats`. */
 export type PromptFormat = (typeof promptFormats)[number];
 
+/** How rows become examples. */
 export interface ExampleOptions {
   /** `auto`: prompt and completion as they are (TRL's standard format), instruction and output as a conversation. */
   readonly prompt: PromptFormat;

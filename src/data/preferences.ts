@@ -28,6 +28,7 @@ export interface Pair {
   readonly cut: boolean;
 }
 
+/** How rows become pairs, by TRL's rules of lengths. */
 export interface PairOptions {
   /** How pairs of plain texts are put to the model; `auto` and `text`: as they are (TRL's standard format). */
   readonly prompt: PromptFormat;

@@ -11,6 +11,7 @@ import type { CorpusFiles } from './readers.js';
 import { Packer, packedRow, type Row, rowOf, type Sequence } from './rows.js';
 import { type Counts, noCounts, SequenceSource, type SourceOptions } from './source.js';
 
+/** Which corpora become which batches. */
 export interface StreamOptions {
   readonly config: DataConfig;
   /** Training draws from `train_data_info` without end; validation goes through `val_data_info` once. */
@@ -75,6 +76,10 @@ const stateSchema = z.strictObject({
 /** Everything that decides which batch is next, as JSON holds it. */
 export type StreamState = z.output<typeof stateSchema>;
 
+/**
+ * Batches of documents from corpora, by CoreNet's rules: mixed by weight, filtered, packed or cut into rows. `state()` is JSON that goes
+ * on with the same batches.
+ */
 export class BatchStream {
   /** What was read so far, in this stream and before its state. */
   readonly counts: Counts;

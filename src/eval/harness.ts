@@ -14,6 +14,7 @@ import type { GenerateRequest, Scorer } from './scorer.js';
 import { leafTasks, type MetricValue, type Task, type TaskGroup, taskOfVersion } from './task.js';
 import { watched } from './watched.js';
 
+/** What is asked, and what is kept of the answers. */
 export interface EvaluateOptions extends Omit<RequestOptions, 'numFewshot'> {
   /** For all tasks, or by name of a task or group. */
   readonly numFewshot?: number | Readonly<Record<string, number>>;
@@ -64,6 +65,7 @@ export interface PartialResults {
   readonly tasks: readonly TaskRecord[];
 }
 
+/** What an evaluation found. */
 export interface Evaluation {
   readonly results: EvalResults;
   /** By task, in document order; absent when not kept. */

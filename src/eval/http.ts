@@ -17,6 +17,7 @@ import {
 } from './encoding.js';
 import type { GenerateRequest, Loglikelihood, Scorer, ScorerOptions } from './scorer.js';
 
+/** Which server is asked, and how. */
 export interface HttpScorerOptions extends PostOptions {
   /** The server: `http://localhost:8000`, with or without `/v1` or `/v1/completions`. */
   readonly baseUrl: string;

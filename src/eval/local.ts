@@ -17,6 +17,7 @@ import {
 } from './encoding.js';
 import type { GenerateRequest, Loglikelihood, Scorer } from './scorer.js';
 
+/** A loaded model to be scored. */
 export interface LocalScorerParts {
   /** What the scorer is called, e.g. after the model's hash and precision; BOS and context are added to it. */
   readonly name: string;
@@ -25,6 +26,7 @@ export interface LocalScorerParts {
   readonly tokenizer: EvalTokenizer;
 }
 
+/** How a model is shown texts, and what it may take for them. */
 export interface LocalScorerOptions {
   /** Put a BOS in front of every text, as OpenELM was evaluated; the harness calls it `add_bos_token`. Default true. */
   readonly addBos?: boolean;
@@ -38,6 +40,7 @@ export interface LocalScorerOptions {
   readonly slots?: number;
 }
 
+/** A scorer on a model in this process. */
 export interface LocalScorer extends Scorer {
   /** Frees what the scorer holds; the model stays. */
   dispose(): Promise<void>;

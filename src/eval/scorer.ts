@@ -7,6 +7,7 @@ export interface LoglikelihoodRequest {
   readonly continuation: string;
 }
 
+/** How likely a continuation was. */
 export interface Loglikelihood {
   /** Sum of the continuation's token log-probabilities, natural logarithm. */
   readonly logprob: number;
@@ -16,6 +17,7 @@ export interface Loglikelihood {
   readonly truncated?: number;
 }
 
+/** A text to go on with. */
 export interface GenerateRequest {
   readonly context: string;
   /** The answer ends before the first of these. */
@@ -29,12 +31,14 @@ export interface GenerateRequest {
   readonly sample?: number;
 }
 
+/** How a call of a scorer is followed and ended. */
 export interface ScorerOptions {
   /** Called as requests are done; requests may be done in any order. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
 
+/** What is evaluated: a model here, or one at a server. */
 export interface Scorer {
   /** For reports and caches: what is being measured, down to precision. */
   readonly name: string;

@@ -15,6 +15,7 @@ export interface SuiteTask {
   readonly documents: number;
 }
 
+/** A table of OpenELM's: its tasks, and the numbers that Apple published. */
 export interface Suite {
   readonly name: string;
   readonly tasks: readonly SuiteTask[];
@@ -29,6 +30,7 @@ const winogrande = { task: 'winogrande', title: 'WinoGrande', metrics: ['acc'], 
 const mmlu = { task: 'mmlu', numFewshot: 5, title: 'MMLU', metrics: ['acc'], documents: 14042 };
 const truthfulqa = { task: 'truthfulqa_mc2', numFewshot: 0, title: 'TruthfulQA', metrics: ['acc'], documents: 817 };
 
+/** The tables of OpenELM's model cards: zero-shot, five-task, eight-task. */
 export const suites: readonly Suite[] = [
   {
     name: 'zero-shot',

@@ -17,6 +17,7 @@ type Entry = { readonly kind: 'task' | 'group'; readonly file: string; readonly 
 
 const GROUP_FIELDS = ['group', 'group_alias', 'task', 'aggregate_metric_list', 'metadata'];
 
+/** The tasks that files define, to be found by name. */
 export class TaskRegistry {
   private readonly entries = new Map<string, Entry>();
   private readonly tags = new Map<string, string[]>();

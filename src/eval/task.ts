@@ -22,6 +22,7 @@ export type OutputType = 'multiple_choice' | 'loglikelihood' | 'loglikelihood_ro
 /** A metric of one document: a number, or a sum and its weight. */
 export type MetricValue = number | readonly [number, number];
 
+/** A metric of a task, in lm-evaluation-harness's field names. */
 export interface Metric {
   readonly metric: string;
   readonly aggregation?: string;
@@ -47,6 +48,7 @@ export interface FewshotConfig
   readonly samples?: readonly Doc[];
 }
 
+/** A task, in lm-evaluation-harness's field names (TaskConfig in config/task.py there). */
 export interface Task {
   readonly task: string;
   readonly task_alias?: string;

@@ -7,6 +7,7 @@ import { InputError, shown } from '../errors.js';
 import { decodeUtf8, parseJson } from '../io/json.js';
 import { anyOf, applyRules, findTokens, placesOf, type TokenRule, type TokenStretch } from '../tokenizer/stretches.js';
 
+/** A turn of a conversation. */
 export interface ChatMessage {
   /** `tool`: what a tool gave back; for templates that define tools. */
   role: 'system' | 'user' | 'assistant' | 'tool';

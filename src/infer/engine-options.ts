@@ -7,6 +7,7 @@ import type { IdLogprob } from './logprobs.js';
 import type { Speculation } from './request.js';
 import type { LogitBias, SamplingOptions } from './sampler.js';
 
+/** What an engine keeps room for. */
 export interface EngineOptions {
   /** Tokens a sequence may have; at most the config's `ropeMaxLength`; default its `maxContextLength`. */
   readonly context?: number;
@@ -18,8 +19,10 @@ export interface EngineOptions {
   readonly assistant?: OpenELM;
 }
 
+/** Why an answer ended: an end-of-sequence token or stop text, its length or the context's, the caller's signal. */
 export type FinishReason = 'stop' | 'length' | 'abort';
 
+/** How ids are drawn, and until when. */
 export interface GenerateOptions extends SamplingOptions {
   /** Default: until the context is full. */
   readonly maxTokens?: number;
@@ -43,6 +46,7 @@ export interface GenerateOptions extends SamplingOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How an answer ended, and what it took. */
 export interface GenerateResult {
   readonly reason: FinishReason;
   /** Prompt tokens that were still in the cache. */
@@ -54,6 +58,7 @@ export interface GenerateResult {
   readonly speculation?: Speculation & { readonly plainMs: number };
 }
 
+/** How likely each token was, given all before it. */
 export interface ScoreResult {
   /** Log-probability of each token after those before it; null for the first. */
   readonly logprobs: (number | null)[];
@@ -63,12 +68,14 @@ export interface ScoreResult {
   readonly top?: (readonly IdLogprob[] | null)[];
 }
 
+/** How the inside of a model is looked at. */
 export interface HiddenOptions {
   /** As `GenerateOptions.adapter`. */
   readonly adapter?: string | null;
   readonly signal?: AbortSignal;
 }
 
+/** How sequences are embedded. */
 export interface EmbedOptions extends HiddenOptions {
   /** Called with the number of sequences that are done. */
   readonly onProgress?: (done: number, total: number) => void;

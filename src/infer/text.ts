@@ -23,6 +23,7 @@ import { StopMatcher } from './stop.js';
 /** A prompt: text (a BOS is put in front unless the tokenizer's files say otherwise), ids as they are, or a conversation for the chat template. */
 export type Prompt = string | readonly number[] | Int32Array | readonly ChatMessage[];
 
+/** How a text is continued: the engine's options, and those of texts. */
 export interface TextOptions extends Omit<GenerateOptions, 'constraint'>, ConstraintOptions {
   /** Ends the text before the first of these that appears. */
   readonly stop?: string | readonly string[];
@@ -45,11 +46,13 @@ export interface TurnOptions {
   readonly begun?: string;
 }
 
+/** How texts are embedded. */
 export interface TextEmbedOptions extends EmbedOptions {
   /** Takes of a text that is longer than the context what fits, its beginning; without it such a text is refused. */
   readonly truncate?: boolean;
 }
 
+/** Which hidden states are wanted. */
 export interface HiddenStatesOptions extends HiddenOptions {
   /** 0: the embedding; i: what layer i leaves; the last, also -1: what the output layer gets, through the last norm. Default all. */
   readonly layers?: readonly number[];
@@ -125,6 +128,7 @@ export interface TextPiece {
   readonly milliseconds: number;
 }
 
+/** What an answer took: tokens and milliseconds. */
 export interface Timings {
   readonly promptTokens: number;
   /** Prompt tokens found in the cache, not computed. */

@@ -32,6 +32,7 @@ export const checkpointTypes = {
   bf16: { stored: 'BF16', torch: 'bfloat16' },
 } as const;
 
+/** What a checkpoint's weights can be written as. */
 export type CheckpointType = keyof typeof checkpointTypes;
 
 /** Bytes of 32 weights along the input: q8 and q4 keep one f16 scale with them, as GGUF's Q8_0 and Q4_0. */
@@ -103,6 +104,7 @@ const affineBits: Readonly<Record<AffineType, number>> = { affine8: 8, affine4: 
 
 /** What keys and values are kept in: q8 has codes of 8 bits, with a scale a head. */
 export const cacheTypes = ['f32', 'f16', 'q8'] as const;
+/** What keys and values are kept in. */
 export type CacheType = (typeof cacheTypes)[number];
 
 /** Bytes that one position of one sequence takes in the KV cache, over all layers. */

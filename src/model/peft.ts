@@ -7,6 +7,7 @@ import { readFloat32 } from '../io/decode.js';
 import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
 import { type Adapter, type AdapterModule, adapterParameters, transposed } from './adapter.js';
 
+/** Names of an adapter's files in PEFT's layout. */
 export const peftFiles = { config: 'adapter_config.json', weights: 'adapter_model.safetensors' } as const;
 
 const prefix = 'base_model.model.';

@@ -17,6 +17,7 @@ export type WriteFile = (name: string, write: (sink: ByteSink) => Promise<void>)
 /** A parameter's values in order, in pieces; a piece may be overwritten once the next is asked for. */
 export type ParameterValues = (parameter: Parameter) => Iterable<Float32Array> | AsyncIterable<Float32Array>;
 
+/** What goes with the weights of a model that is written, and how they are split. */
 export interface WriteModelOptions {
   /** What lies beside the weights, as it is: a tokenizer, a chat template. */
   readonly beside?: readonly NamedBytes[];

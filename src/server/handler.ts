@@ -39,6 +39,7 @@ export interface RequestLog {
   readonly body?: Body;
 }
 
+/** What is served, and to whom. */
 export interface HandlerOptions extends GuardOptions {
   /** The first one answers where none is named. */
   readonly models: readonly ModelSource[];
@@ -66,6 +67,7 @@ export interface HandlerOptions extends GuardOptions {
   readonly version?: string;
 }
 
+/** A server without a socket. */
 export interface Handler {
   fetch(request: Request): Promise<Response>;
   /** Answers under way. */
@@ -79,6 +81,7 @@ type Endpoint = (call: Call, body: Body) => Promise<Reply>;
 
 const defaults = { queue: 64, timeout: 600_000, maxBody: 8 << 20 };
 
+/** A server of models that are found already. */
 export function createHandler(options: HandlerOptions): Handler {
   return new Server(options);
 }

@@ -22,6 +22,7 @@ export interface ModelSource {
   open(): Promise<OpenModel>;
 }
 
+/** What clients are told of a model. */
 export interface ModelDetails {
   readonly parameters: number;
   readonly dtype: string;
@@ -31,6 +32,7 @@ export interface ModelDetails {
   readonly info?: Readonly<Record<string, unknown>>;
 }
 
+/** A model that is loaded. */
 export interface OpenModel {
   readonly model: TextModel;
   /** Answers that are computed at once. */

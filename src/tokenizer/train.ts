@@ -6,6 +6,7 @@ import { InputError } from '../errors.js';
 import { SPACE } from './vocabulary.js';
 import { type ModelPiece, writeTokenizerModel } from './write.js';
 
+/** Which vocabulary is learned. */
 export interface TrainOptions {
   /** Pieces in all: 3 control pieces, 256 bytes, characters and merges. */
   readonly vocabSize: number;

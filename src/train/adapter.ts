@@ -9,6 +9,10 @@ import type { Backend, DeviceBuffer } from '../tensor/backend.js';
 import { Ops } from '../tensor/ops.js';
 import { TrainingParameters } from './parameters.js';
 
+/**
+ * What an adapter adds to a model (LoRA, Hu et al. 2021; DoRA, Liu et al. 2024), to be trained beside its frozen weights: load the model
+ * with `wrapping`, then `begin`.
+ */
 export class AdapterParameters extends TrainingParameters {
   private readonly constants = new Map<string, DeviceBuffer>();
   /** The frozen weights of adapted linears, known once the model is loaded. */

@@ -47,6 +47,7 @@ export interface JudgedPair extends Pair {
   readonly reference: Float32Array;
 }
 
+/** A pair is three sequences: the prompt, and both answers, which go on from it. */
 export const pairBatching: Batching<JudgedPair, PreferenceBatch> = {
   rowsOf: pairRows.rows,
   positionsOf: pairRows.positions,
@@ -69,6 +70,7 @@ export interface PlannedBatches<Batch> {
   readonly mostItems: number;
 }
 
+/** How large batches are, and how many. */
 export interface PlanOptions {
   /** Examples of a batch at most, and its rows (tokens); as many in turn as fit. Default: no limit. */
   readonly batchSize?: number;

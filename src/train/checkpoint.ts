@@ -45,6 +45,7 @@ export interface TrainingRecord extends Progress {
   readonly files: Readonly<Record<string, number>>;
 }
 
+/** What a checkpoint of a run holds. */
 export interface CheckpointContents {
   readonly parameters: ModelParameters;
   readonly dtype: CheckpointType;

@@ -13,11 +13,16 @@ export interface TrainingBatch {
   readonly sequences: readonly SequenceRows[];
 }
 
+/**
+ * What a batch takes at most, and the loss: `zLoss` times the mean square of the log-partition is added (PaLM, Chowdhery et al. 2022);
+ * `labelSmoothing` is the share of a target that all ids get.
+ */
 export interface LanguageModellingOptions extends BatchLimits {
   readonly zLoss: number;
   readonly labelSmoothing: number;
 }
 
+/** The mean cross-entropy, in nats, of the targets of a batch that are not below 0. */
 export function languageModelling(options: LanguageModellingOptions): Objective<TrainingBatch> {
   return { limits: options, count: validTokens, encode: (encoder) => encode(encoder, options) };
 }

@@ -25,6 +25,7 @@ export interface Report {
   readonly means: Means;
 }
 
+/** What is learned from batches of a kind. */
 export interface Objective<Batch> {
   readonly limits: BatchLimits;
   /** How many things of a batch count, known before it is computed. */

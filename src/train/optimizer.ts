@@ -5,6 +5,10 @@ import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
 import { Ops } from '../tensor/ops.js';
 import type { TrainingParameters } from './parameters.js';
 
+/**
+ * AdamW (Loshchilov and Hutter 2019); gradients longer than `maxGradNorm`, all parameters together, are shortened to it. Matrices decay,
+ * vectors do not.
+ */
 export interface OptimizerOptions {
   readonly maxGradNorm: number;
   readonly beta1: number;
@@ -13,6 +17,7 @@ export interface OptimizerOptions {
   readonly weightDecay: number;
 }
 
+/** What a step of the optimizer did. */
 export interface Update {
   /** Before clipping. */
   readonly gradNorm: number;

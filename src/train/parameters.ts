@@ -21,6 +21,7 @@ export const alignedElements = 64;
 const stateNames = ['parameters', 'grad', 'firstMoment', 'secondMoment'] as const;
 export type ParameterState = Record<(typeof stateNames)[number], DeviceBuffer<'f32'>>;
 
+/** The parameters that are trained, with their gradients and moments. */
 export class TrainingParameters {
   /** In the flat order: matrices, which decay, then norms, which do not. */
   readonly list: readonly (Parameter & { readonly offset: number })[];

@@ -10,6 +10,7 @@ import { type BatchLimits, RaggedInputs, type SequenceRows } from './ragged.js';
 
 /** In the order of `preferenceLoss`'s kinds. */
 export const preferenceLosses = ['sigmoid', 'robust', 'hinge', 'ipo'] as const;
+/** `sigmoid`: DPO, with label smoothing cDPO; `robust` (Chowdhury et al. 2024); `hinge` (SLiC, Zhao et al. 2023); `ipo` (Azar et al. 2023). */
 export type PreferenceLossName = (typeof preferenceLosses)[number];
 
 /** A prompt and two ways to go on, the first one better; each has a token at least. */
@@ -19,6 +20,7 @@ export interface PreferencePair {
   readonly rejected: Int32Array;
 }
 
+/** Pairs as rows of one ragged batch: `preferenceBatch` makes it. */
 export interface PreferenceBatch {
   readonly tokens: Int32Array;
   readonly targets: Int32Array;
@@ -29,6 +31,7 @@ export interface PreferenceBatch {
   readonly reference: Float32Array;
 }
 
+/** What a batch takes at most, and the loss; `beta` is its inverse temperature (for `ipo` the regularization). */
 export interface PreferenceOptions extends BatchLimits {
   readonly maxPairs: number;
   readonly loss: PreferenceLossName;

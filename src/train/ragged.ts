@@ -15,6 +15,7 @@ export interface BatchLimits {
 /** First row and rows of a sequence, and the index of the earlier sequence that it goes on from, if any. */
 export type SequenceRows = readonly [start: number, length: number, continues?: number];
 
+/** The params of a program that say which rows a batch has: an objective makes one and fills it before each run. */
 export class RaggedInputs extends RaggedParams {
   constructor(ops: Ops, { maxRows, maxSequences, maxSegments = maxSequences }: BatchLimits) {
     super(ops, { maxRows, maxSequences, maxSegments });

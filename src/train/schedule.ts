@@ -1,6 +1,7 @@
 // Learning rates by iteration: linear warm-up, then cosine, linear or constant, as CoreNet's optim/scheduler does it (its cosine
 // has a period of one iteration more than are left, and the rate that is applied is rounded to 8 decimals).
 
+/** From `warmupInitLearningRate` to `maxLearningRate` in `warmupIterations`, then as `name` says to the end at `maxIterations`. */
 export interface ScheduleOptions {
   readonly name: 'cosine' | 'linear' | 'constant';
   readonly maxIterations: number;

@@ -30,6 +30,7 @@ interface Encoded<Batch> {
   readonly computation: Computation<Batch>;
 }
 
+/** Gradients of batches, and updates with their sum, on a backend. Throws `ExecutionError` when memory is short. */
 export class TrainingStep<Batch> {
   private readonly rope: DeviceBuffer;
   private readonly training: Encoded<Batch>;

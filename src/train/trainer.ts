@@ -40,6 +40,7 @@ export interface Learner<Batch> {
   readonly waited?: number;
 }
 
+/** How long to train, and how a step is put together. */
 export interface TrainerOptions {
   /** Where to stop: the number of the last step, counted from 1. */
   readonly steps: number;
@@ -95,6 +96,7 @@ export interface StepReport {
   readonly skipped?: boolean;
 }
 
+/** What validation found. */
 export interface ValidationReport {
   readonly step: number;
   /** The objective's numbers: means over all that counted in the validation batches. */
@@ -121,6 +123,7 @@ export interface TrainerHooks<Batch> {
   readonly signal?: AbortSignal;
 }
 
+/** Where training ended. */
 export interface TrainingResult {
   readonly step: number;
   readonly tokens: number;
@@ -140,6 +143,7 @@ interface Pending {
   readonly at: Promise<number>;
 }
 
+/** Walks a learner through the batches of a source, and tells what happens. */
 export class Trainer<Batch> {
   private step: number;
   private tokens: number;

@@ -10,6 +10,7 @@ import { arcChallenge, arcEasy, openbookqa, sciq } from './science.js';
 import { crowsPairsEnglish, truthfulqaMc1, truthfulqaMc2 } from './truth-and-bias.js';
 import { wikitext } from './wikitext.js';
 
+/** All tasks and groups that need no file. */
 export const builtinTasks: readonly (Task | TaskGroup)[] = [
   arcChallenge,
   arcEasy,

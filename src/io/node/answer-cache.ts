@@ -11,6 +11,7 @@ import type { EvalStore } from '../../eval/cache.js';
 import { crc32 } from '../crc32.js';
 import { fileError, makeDirectory } from './files.js';
 
+/** Answers kept in a file. */
 export interface EvalFileStore extends EvalStore {
   /** Answers that were there when it was opened. */
   readonly loaded: number;

@@ -16,6 +16,7 @@ const NAME = /^step-(\d{8,})$/;
 const LEFTOVER = /^\.(.+)\.\d+-[0-9a-f]+\.tmp$/;
 const RECORD = 'training.json';
 
+/** A checkpoint of a run: the step after which it was written, and its directory. */
 export interface CheckpointPlace {
   readonly step: number;
   readonly path: string;

@@ -20,6 +20,7 @@ export interface DownloadProgress {
   readonly overallTotalBytes: number;
 }
 
+/** Where a repository is taken from and kept, and how its download is followed. */
 export interface DownloadOptions {
   /** Branch, tag or commit; default `main`. */
   readonly revision?: string;

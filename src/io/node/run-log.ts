@@ -14,6 +14,7 @@ export const LOG_FILE = 'log.jsonl';
 type Flat<Report extends { readonly means: Means }> = Omit<Report, 'means'> & Pick<Means, 'loss'> & Numbers;
 type Numbers = { readonly [name: string]: unknown };
 
+/** A line of a run's `log.jsonl`. */
 export type LogLine =
   | ({ readonly type: 'step' } & Flat<StepReport>)
   | ({ readonly type: 'validation' } & Flat<ValidationReport>)

@@ -43,6 +43,7 @@ const unsupported = {
 
 type Finish = 'stop' | 'length' | 'tool_calls';
 
+/** A whole answer of `/v1/chat/completions`. */
 export interface ChatCompletion {
   readonly id: string;
   readonly object: 'chat.completion';
@@ -62,6 +63,7 @@ export interface ChatCompletion {
   readonly usage: Usage;
 }
 
+/** A piece of a streamed answer. */
 export interface ChatCompletionChunk {
   readonly id: string;
   readonly object: 'chat.completion.chunk';

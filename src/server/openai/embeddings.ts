@@ -6,6 +6,7 @@ import { badField } from '../errors.js';
 import { anything, type Body, readFields, refuse, text } from '../fields.js';
 import { readPrompts } from './prompts.js';
 
+/** The answer of `/v1/embeddings`; vectors as numbers, or as base64 of their f32 bytes. */
 export interface Embeddings {
   readonly object: 'list';
   readonly data: readonly {
