@@ -73,22 +73,25 @@ interface Marked {
   readonly answers: readonly boolean[];
 }
 
-async function wholeExample(row: FileRow, encoders: RowEncoders, { prompt }: ExampleOptions): Promise<Marked | Dropped> {
+async function wholeExample(row: FileRow, encoders: RowEncoders, options: ExampleOptions): Promise<Marked | Dropped> {
+  const { prompt } = options;
+  const markedChat = (messages: readonly Message[], first = 0): Promise<Marked | Dropped> =>
+    markChat(row, messages, encoders, first, options.loss === 'all');
   const { value } = row;
   const { tokenizer } = encoders;
   if (callTools(row)) return 'with calls of tools';
   const chat = conversationField(row);
-  if (chat) return markedChat(row, messagesAt(row, chat), encoders);
+  if (chat) return markedChat(messagesAt(row, chat));
   if (value.prompt !== undefined && value.completion !== undefined) {
     // KTO's data: single answers, good and bad ones.
     if (value.label === false) return 'labelled as bad answers';
     if (Array.isArray(value.prompt) || Array.isArray(value.completion)) {
       const asked = messagesAt(row, 'prompt');
-      return markedChat(row, [...asked, ...messagesAt(row, 'completion', 'assistant')], encoders, asked.length);
+      return markedChat([...asked, ...messagesAt(row, 'completion', 'assistant')], asked.length);
     }
     const [asked, answer] = [textAt(row, 'prompt'), textAt(row, 'completion')];
     if (answer.trim() === '') return 'an empty answer';
-    return prompt === 'chat' ? markedChat(row, turns(asked, answer), encoders) : markedText(asked, answer, tokenizer);
+    return prompt === 'chat' ? markedChat(turns(asked, answer)) : markedText(asked, answer, tokenizer);
   }
   if (value.instruction !== undefined && value.output !== undefined) {
     const [instruction, output] = [textAt(row, 'instruction'), textAt(row, 'output')];
@@ -96,7 +99,7 @@ async function wholeExample(row: FileRow, encoders: RowEncoders, { prompt }: Exa
     if (output.trim() === '') return 'an empty answer';
     if (prompt === 'commonsense') return markedText(commonsensePrompt({ instruction, input }), output, tokenizer);
     const asked = input === '' ? instruction : `${instruction}\n\n${input}`;
-    return prompt === 'text' ? markedText(`${asked}\n`, output, tokenizer) : markedChat(row, turns(asked, output), encoders);
+    return prompt === 'text' ? markedText(`${asked}\n`, output, tokenizer) : markedChat(turns(asked, output));
   }
   if (typeof value.text === 'string') return markedText('', value.text, tokenizer);
   throw missing(row, 'messages (or conversations), prompt and completion, instruction and output, or text');
@@ -124,13 +127,14 @@ export function splitText(prompt: string, answer: string, tokenizer: Tokenizer):
   return { prompt: whole.slice(0, end), answer: whole.slice(end) };
 }
 
-// The ids of the whole conversation; every assistant's turn (from the `first` on) is found between the ids of what comes before it (ending where an
-// answer begins) and the ids up to its end. What the template writes behind the end token is not the assistant's.
-async function markedChat(
+// The ids of the whole conversation; every assistant's turn (from the `first` on, or the last alone) is found between the ids of what comes
+// before it (ending where an answer begins) and the ids up to its end. What the template writes behind the end token is not the assistant's.
+async function markChat(
   row: FileRow,
   messages: readonly Message[],
   encoders: RowEncoders,
-  first = 0,
+  first: number,
+  onlyLast: boolean,
 ): Promise<Marked | Dropped> {
   const where = `${row.file}: row ${row.row}`;
   const { eosId } = encoders.tokenizer;
@@ -143,13 +147,13 @@ async function markedChat(
   const answers = ids.map(() => false);
   let end = 0;
   for (const [i, { role }] of kept.entries()) {
-    if (role !== 'assistant' || i < first) continue;
+    if (role !== 'assistant' || i < first || (onlyLast && i < last)) continue;
     const before = await encoders.chat(kept.slice(0, i), true);
     const upTo = i === last ? ids : await encoders.chat(kept.slice(0, i + 1), false);
     const start = commonPrefix(before, ids);
     if (start < before.length - 1 || commonPrefix(upTo, ids) < upTo.length - 1) {
       throw new InputError(
-        `${where}: the chat template writes a turn otherwise once another follows, so answers cannot be told apart`,
+        `${where}: the chat template writes a turn otherwise once another follows, so answers cannot be told apart: take data.loss all, or another data.chat_template`,
       );
     }
     const eos = eosId < 0 ? -1 : ids.indexOf(eosId, start);

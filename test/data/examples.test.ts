@@ -72,6 +72,19 @@ describe('exampleOf', () => {
     expect(await made({ ...alpaca, text: 'One? Uno.' })).toEqual(await made(alpaca));
   });
 
+  it('learns all of a conversation whose template drops the thoughts of earlier turns', async () => {
+    const template =
+      "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] if loop.last else m['content'].split('|')[-1] }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    const messages = [say('user', 'One?'), say('assistant', 'hm|Uno.'), say('user', 'Two?'), say('assistant', 'hm|Dos.')];
+    const thinking = encodersOf(template);
+    await expect(made({ messages }, {}, thinking)).rejects.toThrow(
+      'told apart: take data.loss all, or another data.chat_template',
+    );
+    const { tokens, learned } = await made({ messages }, { loss: 'all' }, thinking);
+    expect(learned.filter((one) => !one)).toHaveLength(1);
+    expect(tokenizer.decode(tokens).replaceAll(' ', '')).toBe('[user]One?[assistant]Uno.[user]Two?[assistant]hm|Dos.');
+  });
+
   it('finds fields by the names that a row has for them', async () => {
     const given = row({ question: 'One?', answer: 'Uno.' });
     const named = withFields(given, { prompt: 'question', completion: 'answer', text: 'nothing' });
