@@ -110,8 +110,6 @@ static void few_rows_panels(const Record& r, const LinearPlan& p, int64_t p0, in
   constexpr int B = R == 1 ? (sizeof(T) == 4 ? 2 : 4) : R == 2 ? 2 : 1;
 #elif defined(__aarch64__)
   constexpr int B = R == 1 ? 4 : R < 4 ? 2 : 1;
-#elif defined(__wasm_simd128__)
-  constexpr int B = R == 1 ? 2 : 1;
 #else
   constexpr int B = 1;
 #endif
