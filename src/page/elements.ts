@@ -28,6 +28,19 @@ export function saveFile(name: string, content: Blob): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
+/** Keeps it as high as its text where the style cannot (`field-sizing`), up to the style's own end. */
+export function fitted(area: HTMLTextAreaElement): HTMLTextAreaElement {
+  const adjust = (): void => {
+    area.style.minHeight = '';
+    area.style.minHeight = `min(40dvh, ${area.scrollHeight + area.offsetHeight - area.clientHeight}px)`;
+  };
+  if (!CSS.supports('field-sizing', 'content')) {
+    area.addEventListener('input', adjust);
+    requestAnimationFrame(adjust); // it lies in the page then
+  }
+  return area;
+}
+
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

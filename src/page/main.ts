@@ -2,7 +2,7 @@
 // is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts, and its tokens tokens.ts.
 
 import { answer, computesHere, models, type Speed } from './client.js';
-import { at, button, element, reasonOf, saveFile } from './elements.js';
+import { at, button, element, fitted, reasonOf, saveFile } from './elements.js';
 import { rendered } from './markdown.js';
 import { tell } from './notices.js';
 import { type Conversation, defaults, type Settings, Store, type Turn, toMarkdown } from './store.js';
@@ -10,7 +10,7 @@ import { tokenView } from './tokens.js';
 
 const [messages, list, drawer, shade, status] = ['messages', 'conversations', 'drawer', 'shade', 'status'].map((id) => at(id));
 const [menu, send, stop] = ['menu', 'send', 'stop'].map((id) => at<HTMLButtonElement>(id));
-const question = at<HTMLTextAreaElement>('question');
+const question = fitted(at('question'));
 const modelChoice = at<HTMLSelectElement>('model');
 const dialog = at<HTMLDialogElement>('settings');
 const form = dialog.querySelector('form')!;
@@ -107,7 +107,7 @@ function tokensButton(): HTMLButtonElement {
 /** The question again, to be changed: what came after it goes. */
 function edit(turn: Turn, index: number, article: HTMLElement): void {
   if (answering) return;
-  const text = element('textarea', { value: turn.content, rows: 2 });
+  const text = fitted(element('textarea', { value: turn.content, rows: 2 }));
   text.setAttribute('aria-label', 'Edit your message');
   const done = (): void => {
     if (text.value.trim() === '') return;
@@ -288,6 +288,7 @@ at<HTMLFormElement>('composer').onsubmit = (event) => {
   const text = question.value.trim();
   if (text === '' || answering) return;
   question.value = '';
+  question.style.minHeight = '';
   void say(text);
 };
 question.onkeydown = (event) => {

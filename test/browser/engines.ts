@@ -370,13 +370,17 @@ async function chats({ page, isolated, engine }: Tried, isPrivate: boolean): Pro
         },
       });
     }, `${isolated.url}/web/`);
-  const answers = (): Promise<{ text: string; computes: string; notices: string; wide: number[] }> =>
+  const answers = (): Promise<{ text: string; computes: string; notices: string; wide: number[]; grew: number }> =>
     page.evaluate(async () => {
       const { site, until } = globalThis as unknown as { site: Document; until(holds: () => unknown): Promise<unknown> };
       const text = (selector: string): string => site.querySelector(selector)?.textContent ?? '';
       const question = site.querySelector<HTMLTextAreaElement>('#question')!;
       await until(() => site.querySelectorAll('#model option').length > 0);
       const before = site.querySelectorAll('article.assistant').length;
+      const low = question.offsetHeight;
+      question.value = 'A line\nand another\nand a third\nand a fourth';
+      question.dispatchEvent(new InputEvent('input', { bubbles: true }));
+      const high = question.offsetHeight;
       question.value = 'Write a short story about a dog and a ball.';
       question.dispatchEvent(new InputEvent('input', { bubbles: true }));
       question.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }));
@@ -395,7 +399,7 @@ async function chats({ page, isolated, engine }: Tried, isPrivate: boolean): Pro
         await new Promise((resolve) => setTimeout(resolve, 50));
         wide.push(site.documentElement.scrollWidth - width);
       }
-      return { text: said(), computes: text('.computes'), notices: text('.notices'), wide };
+      return { text: said(), computes: text('.computes'), notices: text('.notices'), wide, grew: high / low };
     });
   await frame();
   const first = await answers();
@@ -404,6 +408,7 @@ async function chats({ page, isolated, engine }: Tried, isPrivate: boolean): Pro
     [],
     'the page is wider than its window',
   );
+  ok(first.grew > 2, `the question's box grows ${first.grew} times for four lines`);
   const keeps = engine.keeps && !isPrivate;
   match(first.notices, keeps ? /^$/ : /this browser keeps no files here \(.*\): the model is downloaded anew each time/);
   console.log(
