@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { InputError } from '../../errors.js';
 import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../../eval/dataset.js';
 import { type Doc, leafTasks, type Task, type TaskGroup } from '../../eval/task.js';
+import { floatOf } from '../../python-float.js';
 import { decodeUtf8, parsePythonJson } from '../json.js';
 import { readParquet } from '../parquet.js';
 import { corpusBytes } from './corpora.js';
@@ -158,7 +159,7 @@ function asDoc(value: unknown, where: string): Doc {
   return value as Doc;
 }
 
-/** RFC 4180 with a header line; all values are texts, except that whole numbers become numbers as `datasets` reads them. */
+/** RFC 4180 with a header line; columns of numbers, booleans or texts as `datasets` reads them. */
 function parseCsv(text: string, file: string): Doc[] {
   const rows: string[][] = [[]];
   let at = text.startsWith('\ufeff') ? 1 : 0;
@@ -191,10 +192,35 @@ function parseCsv(text: string, file: string): Doc[] {
   }
   const [header, ...body] = rows.filter((row) => row.length > 1 || (row.length === 1 && row[0] !== ''));
   if (!header) throw new InputError(`${file}: there is no header line`);
-  return body.map((row, i) => {
-    if (row.length !== header.length) {
-      throw new InputError(`${file}: row ${i + 1} has ${row.length} cells, but the header has ${header.length}`);
-    }
-    return Object.fromEntries(header.map((name, j) => [name, /^-?\d{1,15}$/.test(row[j]) ? Number(row[j]) : row[j]]));
+  for (const [i, row] of body.entries()) {
+    if (row.length === header.length) continue;
+    throw new InputError(`${file}: row ${i + 1} has ${row.length} cells, but the header has ${header.length}`);
+  }
+  const names = header.map((name, j) => {
+    const before = header.slice(0, j).filter((other) => other === name).length;
+    return before === 0 ? name : `${name}.${before}`;
   });
+  const columns = names.map((_, j) => typedColumn(body.map((row) => row[j])));
+  return body.map((_, i) => Object.fromEntries(names.map((name, j) => [name, columns[j][i]])));
+}
+
+// What pandas takes for no value, and for values that are no texts: a column is of one kind.
+const noValue = new Set(
+  ',#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null'.split(','),
+);
+const kinds: readonly (readonly [is: RegExp, read: (cell: string) => unknown])[] = [
+  [/^\s*[-+]?\d{1,18}\s*$/, (cell) => (Number.isSafeInteger(Number(cell)) ? Number(cell) + 0 : BigInt(cell.trim()))],
+  [
+    /^\s*[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf|infinity)\s*$/i,
+    (cell) => floatOf(Number(cell.trim().replace(/inf(?:inity)?$/i, 'Infinity'))),
+  ],
+  [/^(?:True|TRUE|true|False|FALSE|false)$/, (cell) => cell.toLowerCase() === 'true'],
+];
+
+/** The cells of a column as `datasets` has them, which reads by pandas; a whole number beside a missing one is a float there. */
+function typedColumn(cells: readonly string[]): unknown[] {
+  const given = cells.filter((cell) => !noValue.has(cell));
+  const first = given.length < cells.length ? 1 : 0;
+  const kind = kinds.slice(first).find(([is]) => given.every((cell) => is.test(cell)));
+  return cells.map((cell) => (noValue.has(cell) ? null : kind ? kind[1](cell) : cell));
 }

@@ -9,6 +9,7 @@ import { buildRequests } from '../../../src/eval/requests.js';
 import type { Task } from '../../../src/eval/task.js';
 import { findTasks } from '../../../src/eval/tasks/index.js';
 import { loadDatasets, parseRows } from '../../../src/io/node/datasets.js';
+import { floatOf } from '../../../src/python-float.js';
 
 let dir = '';
 beforeAll(() => {
@@ -36,7 +37,7 @@ describe('datasets from a folder', () => {
     expect(datasets['aps/super_glue|boolq']).toEqual({
       validation: [
         { question: 'is "a", b', passage: 'two\nlines', label: 1 },
-        { question: 'q', passage: '', label: 0 },
+        { question: 'q', passage: null, label: 0 },
       ],
     });
   });
@@ -49,6 +50,24 @@ describe('datasets from a folder', () => {
     expect(await datasets()).toEqual({ validation: rows, train: rows });
     write('encoded/baber/piqa/validation.jsonl', Uint8Array.of(0x7b, 0xff, 0x0a));
     await expect(datasets()).rejects.toThrow(/validation\.jsonl: not valid UTF-8 text$/);
+  });
+
+  // What `datasets` 5.0 gives, by pandas.
+  it.each([
+    [
+      'i,f,b,s,e\n1,1.5,True,x,\n2,2.0,False,y,\n',
+      { i: [1, 2], f: [1.5, floatOf(2)], b: [true, false], s: ['x', 'y'], e: [null, null] },
+    ],
+    ['a,b\n1,x\nzz,y\n', { a: ['1', 'zz'], b: ['x', 'y'] }],
+    ['a,b\n1,2\n,3\n', { a: [floatOf(1), null], b: [2, 3] }],
+    ['a,b\n007,1e5\n010,2\n', { a: [7, 10], b: [floatOf(1e5), floatOf(2)] }],
+    ['a,b\nNA,-1\n"x",+2\nnull, 4\n', { a: [null, 'x', null], b: [-1, 2, 4] }],
+    ['a,a\n123456789012345678,x\n5,"1_0"\n', { a: [123456789012345678n, 5], 'a.1': ['x', '1_0'] }],
+    ['a,b\ntrue,inf\nfalse,-Infinity\n', { a: [true, false], b: [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY] }],
+  ])('have a kind for each column of CSV: %j', (text, columns) => {
+    const rows = parseRows(text, 'x.csv');
+    const names = Object.keys(rows[0]);
+    expect(Object.fromEntries(names.map((name) => [name, rows.map((row) => row[name])]))).toEqual(columns);
   });
 
   it('name what is wrong with them', async () => {
