@@ -49,6 +49,7 @@ INLINE vf word(const scaled_half_t* p, Mask mask) { return load(p, mask); }
 template <class T, int R, int B>
 NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __restrict w, int64_t stride, TileOut out) {
   constexpr int C = B * NV, U = 64 / (kPanel * sizeof(T)) * 2;   // inputs of two cache lines
+  constexpr int kAhead = 2048;   // bytes of each panel's stream. One row, which is as fast as memory, leaves that to the CPU
   const Mask mask = mask_of();
   for (int64_t k0 = 0; k0 < inputs; k0 += kBlock) {
     const int64_t end = smaller(k0 + kBlock, inputs);
@@ -66,7 +67,9 @@ NOINLINE void few_rows(int64_t inputs, const float* __restrict x, const T* __res
       for (int u = 0; u < U; u++) {
         UNROLL
         for (int j = 0; j < C; j++) {
-          vf v = word(w + j / NV * stride + u * kPanel + j % NV * W, mask);
+          const T* p = w + j / NV * stride + u * kPanel + j % NV * W;
+          if (R > 1 && j % NV == 0 && u * kPanel * sizeof(T) % 64 == 0) __builtin_prefetch((const char*)p + kAhead);
+          vf v = word(p, mask);
           UNROLL
           for (int r = 0; r < R; r++) acc[r][j] = fma(splat(x[r * inputs + k + u] * Scaling<T>::x), v, acc[r][j]);
         }
