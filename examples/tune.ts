@@ -4,7 +4,7 @@ import * as training from 'openelm/train';
 
 const steps = 6;
 const { backend } = await training.openBackend();
-const { config } = await training.openCheckpoint();
+const { config, name } = await training.openCheckpoint();
 const rule = { pattern: '.*proj.*', r: 8, alpha: 16, dropout: 0, use_rslora: false, use_dora: false, init: true } as const;
 const modules = training.chooseModules(config, [rule]);
 const parameters = new training.AdapterParameters(backend, modules);
@@ -31,7 +31,7 @@ await new training.Trainer(step, plan.source(), { steps, schedule, accumulation:
 
 const out = process.argv[2];
 const adapter = await parameters.adapter();
-if (out) await training.writeDirectory(out, (write) => training.writePeft(write, adapter, 'openelm'));
+if (out) await training.writeDirectory(out, (write) => training.writePeft(write, adapter, name));
 step.dispose();
 await close();
 await backend.dispose();

@@ -13,7 +13,8 @@ import { configNames } from './model/config.js';
 export const defaultModel = 'tales-6m';
 /** The one that is talked to when none is named: the same model, taught to tell stories by instruction. */
 export const defaultChatModel = 'tales-6m-instruct';
-const embeddedModels: readonly string[] = [defaultModel, defaultChatModel];
+/** Those that lie in the package. */
+export const embeddedModels: readonly string[] = [defaultModel, defaultChatModel];
 
 /** Files that hold weights of other programs, by their ending. */
 const foreign: readonly (readonly [ending: RegExp, what: string])[] = [

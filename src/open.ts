@@ -14,6 +14,8 @@ import { type Checkpoint, folder, openChatTemplate, openCheckpoint, openTokenize
 import { InputError } from './errors.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
+import { kindOf } from './io/node/paths.js';
+import { embeddedModels } from './locate.js';
 import { AdapterSet } from './model/adapter-set.js';
 import type { ModelConfig } from './model/config.js';
 import { type LoadedModel, loadModel, type LoadOptions as WeightOptions } from './model/load.js';
@@ -114,7 +116,9 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
   const { onNotice, backend: asked = 'auto' } = options;
   if (options.hub) checkOptions('the options of the hub', options.hub, hubRules);
   const base = options.adapter === undefined ? undefined : await baseOfAdapter(options.adapter);
-  const checkpoint = await openCheckpoint(model ?? base, { onNotice, ...options.hub });
+  const hub = { onNotice, ...options.hub };
+  const checkpoint =
+    model === undefined && base !== undefined ? await openBase(base, options.adapter!, hub) : await openCheckpoint(model, hub);
   if (base !== undefined && nameOf(base) !== nameOf(checkpoint.name))
     onNotice?.(`note: the adapter ${options.adapter} was tuned for ${base}, and is put around ${checkpoint.name}`);
   const files = await checkpoint.openWeights();
@@ -202,6 +206,18 @@ async function putOn(backend: Backend, { checkpoint, checked, weightBytes, optio
       `not enough memory on the GPU for ${needed(checkpoint, { dtype, bytes: weightBytes }, needs)}; try ${hints.join(', or ')}`,
     );
   }
+}
+
+/** The base that an adapter names, which may have been somewhere else where that was made. */
+async function openBase(base: string, adapter: string, hub: DownloadOptions): Promise<Checkpoint> {
+  const name = nameOf(base);
+  const found = embeddedModels.includes(name) && !(await kindOf(base)) ? name : base;
+  return openCheckpoint(found, hub).catch((error: unknown) => {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(
+      `the adapter ${adapter} is for ${base}, which cannot be opened (${error.message}): name its base model where it is`,
+    );
+  });
 }
 
 /** A model's name without the folders, the run's checkpoint or the owner that it is found under. */

@@ -2,7 +2,7 @@
 // said about bad data.
 
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -170,6 +170,19 @@ describe('openelm tune', () => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toBe((await score('-m', base, '--adapter', whole)).stdout);
     expect((await score('-m', straight.out)).stderr).toContain(`${whole} holds an adapter, no model`);
+    // A base that was somewhere else is named, and the embedded one is known everywhere.
+    const moved = join(root, `moved-${kind}`);
+    await cp(whole, moved, { recursive: true });
+    const tunedFor = (name: string) =>
+      writeFile(join(moved, 'adapter_config.json'), JSON.stringify({ ...config, base_model_name_or_path: name }));
+    await tunedFor('/gone/llm');
+    const gone = await score('--adapter', moved);
+    expect(gone.code).toBe(1);
+    expect(gone.stderr).toContain(`the adapter ${moved} is for /gone/llm, which cannot be opened (/gone/llm: no such`);
+    await tunedFor('/gone/tales-6m');
+    expect((await score('--adapter', moved)).stderr).toContain(
+      'an adapter for another base: its layers.0.attn.out_proj takes 16',
+    );
   });
 
   it('goes on to the bit after kill -9', async () => {
