@@ -11,10 +11,8 @@ import { sourcesHash } from './sources.mjs';
 
 const native = dirname(fileURLToPath(import.meta.url));
 const newestGlibc = '2.28';
-const wrapped = ['create', 'detach', 'join', 'once', 'key_create', 'key_delete', 'getspecific', 'setspecific'].map(
-  (name) => `pthread_${name}`,
-);
-wrapped.push('exp', 'log', 'pow');
+const threads = 'create detach join once attr_setstacksize key_create key_delete getspecific setspecific'.split(' ');
+const wrapped = [...threads.map((name) => `pthread_${name}`), 'exp', 'log', 'pow'];
 
 const here = `${process.platform}-${process.arch}`;
 const targets = {

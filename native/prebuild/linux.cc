@@ -25,6 +25,7 @@ FORWARD(pthread_create, int, (pthread_t* thread, const pthread_attr_t* how, void
 FORWARD(pthread_detach, int, (pthread_t thread), (thread))
 FORWARD(pthread_join, int, (pthread_t thread, void** result), (thread, result))
 FORWARD(pthread_once, int, (pthread_once_t* once, void (*run)()), (once, run))
+FORWARD(pthread_attr_setstacksize, int, (pthread_attr_t* how, size_t bytes), (how, bytes))
 FORWARD(pthread_key_create, int, (pthread_key_t* key, void (*end)(void*)), (key, end))
 FORWARD(pthread_key_delete, int, (pthread_key_t key), (key))
 FORWARD(pthread_getspecific, void*, (pthread_key_t key), (key))
