@@ -6,7 +6,8 @@ import type { Message } from '../data/examples.js';
 import type { FileRow } from '../data/readers.js';
 import { InputError, messageOf, shown } from '../errors.js';
 import { load } from '../index.js';
-import { type PostOptions, pause, postJson, targetOf } from '../io/post.js';
+import { pause } from '../io/pause.js';
+import { type PostOptions, postJson, targetOf } from '../io/post.js';
 
 /** An answer to be scored, and whether it ended by itself. */
 export interface Answer {

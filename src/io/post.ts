@@ -3,6 +3,7 @@
 
 import { InputError, messageOf, shown } from '../errors.js';
 import { shownAddress, withShownAddresses } from './address.js';
+import { pause } from './pause.js';
 
 export interface PostOptions {
   /** Sent as a bearer token. */
@@ -140,19 +141,4 @@ function reasonOf(text: string): string {
     // no JSON
   }
   return text.slice(0, 200).trim();
-}
-
-/** Rejects with the signal's reason once that is aborted. */
-export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      reject(signal.reason as Error);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', stop);
-      resolve();
-    }, milliseconds);
-    signal.addEventListener('abort', stop, { once: true });
-  });
 }

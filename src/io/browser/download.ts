@@ -2,6 +2,7 @@
 // again once it is whole. Which files, and how many tabs want them, is the caller's.
 
 import { InputError, messageOf } from '../../errors.js';
+import { pause } from '../pause.js';
 import { Arriving } from './arriving.js';
 import { bytesOf } from './blob-source.js';
 import { Checksum } from './checksum.js';
@@ -327,19 +328,4 @@ async function empty(place: Place, { name }: WantedFile): Promise<void> {
 async function readState(place: Place, file: WantedFile): Promise<State | undefined> {
   const state = (await readJson(place, stateName(file.name)).catch(() => undefined)) as State | undefined;
   return state?.url === file.url ? state : undefined;
-}
-
-function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, milliseconds);
-    function done(): void {
-      signal?.removeEventListener('abort', stop);
-      resolve();
-    }
-    function stop(): void {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    }
-    signal?.addEventListener('abort', stop, { once: true });
-  });
 }
