@@ -279,6 +279,7 @@ function required(from: Dictionary, name: string, what: string): unknown {
   return from[name];
 }
 
+/** io/json.ts's isObject would bring its parser along, onto every page. */
 function isRecord(value: unknown): value is Dictionary {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
