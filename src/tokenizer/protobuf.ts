@@ -6,7 +6,7 @@ import { InputError } from '../errors.js';
 /** Wire types. */
 export const Wire = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
 
-/** Walks the fields of one message: call `next`, look at `field` and `wire`, then read the value from the members named below. */
+/** Walks the fields of one message: call `next`, look at `field`, then take the value as what the message's definition says it is. */
 export class ProtoReader {
   field = 0;
   wire = 0;
@@ -17,12 +17,15 @@ export class ProtoReader {
   end = 0;
   private at = 0;
   private limit = 0;
+  private readonly view: DataView;
+  private readonly decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
   constructor(
     readonly bytes: Uint8Array,
-    private readonly name: string,
+    readonly name: string,
   ) {
     this.limit = bytes.length;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /** Starts over at a message in [start, end), which must lie within the bytes. */
@@ -52,6 +55,26 @@ export class ProtoReader {
     this.start = this.at;
     this.end = this.at = this.at + length;
     return true;
+  }
+
+  /** The current field as an int32 or an enum, a bool, a float, a string. Each throws if it is not of that wire type. */
+  int(): number {
+    this.expect(Wire.varint);
+    return this.value;
+  }
+
+  bool(): boolean {
+    return this.int() !== 0;
+  }
+
+  float(): number {
+    this.expect(Wire.fixed32);
+    return this.view.getFloat32(this.start, true);
+  }
+
+  string(): string {
+    this.expect(Wire.bytes);
+    return this.decoder.decode(this.bytes.subarray(this.start, this.end));
   }
 
   /** Throws unless the current field has this wire type. */
