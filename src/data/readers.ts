@@ -48,11 +48,23 @@ export const START: Position = { row: 0, offset: 0 };
 // A claim in a file never makes one document larger than this.
 const MAX_DOCUMENT_BYTES = 256 << 20;
 
-const formats = [
-  { ending: /\.parquet$/, read: readParquet },
-  { ending: /\.(jsonl|ndjson|json)(\.gz|\.zst)?$/, read: readJsonLines },
-  { ending: /\.(txt|text)(\.gz|\.zst)?$/, read: readText },
+interface Format {
+  /** Of a file's name. */
+  readonly ending: RegExp;
+  readonly documents: (files: CorpusFiles, file: CorpusFile, from: Position, onBadRow: OnBadRow) => AsyncGenerator<Document>;
+  /** Where a file of it holds objects. */
+  readonly rows?: (files: CorpusFiles, path: string, onBadRow: OnBadRow) => AsyncGenerator<FileRow>;
+}
+
+const formats: readonly Format[] = [
+  { ending: /\.parquet$/, documents: readParquet, rows: (files, path) => parquetRows(files, path) },
+  { ending: /\.(jsonl|ndjson|json)(\.gz|\.zst)?$/, documents: readJsonLines, rows: readJsonRows },
+  { ending: /\.(txt|text)(\.gz|\.zst)?$/, documents: readText },
 ];
+
+function formatOf(path: string): Format | undefined {
+  return formats.find(({ ending }) => ending.test(path));
+}
 
 /** Hears of a row that holds no document; the file is read on unless it throws. */
 export type OnBadRow = (reason: InputError) => void;
@@ -83,18 +95,18 @@ export function readDocuments(
   from: Position = START,
   onBadRow: OnBadRow = refuseRow,
 ): AsyncGenerator<Document> {
-  const format = formats.find(({ ending }) => ending.test(file.path));
+  const format = formatOf(file.path);
   if (!format) {
     throw new InputError(
       `${file.path}: not a corpus format known here; names end in .parquet, .jsonl, .json or .txt, the last three also with .gz or .zst behind`,
     );
   }
-  return format.read(files, file, from, onBadRow);
+  return format.documents(files, file, from, onBadRow);
 }
 
 /** Whether a file of this name can hold rows. */
 export function isRowFile(path: string): boolean {
-  return formats.slice(0, 2).some(({ ending }) => ending.test(path));
+  return formatOf(path)?.rows !== undefined;
 }
 
 async function* readJsonLines(
@@ -185,15 +197,16 @@ export interface FileRow {
  * name and the row when it is missing, cut or damaged, or of no such format; `onBadRow` decides on what is wrong with one row alone.
  */
 export async function* readRows(files: CorpusFiles, path: string, onBadRow: OnBadRow = refuseRow): AsyncGenerator<FileRow> {
-  if (/\.parquet$/.test(path)) {
-    yield* parquetRows(files, path);
-    return;
-  }
-  if (!isRowFile(path)) {
+  const rows = formatOf(path)?.rows;
+  if (!rows) {
     throw new InputError(
       `${path}: not a format of rows; names end in .parquet, .jsonl or .json, the last two also with .gz or .zst behind`,
     );
   }
+  yield* rows(files, path, onBadRow);
+}
+
+async function* readJsonRows(files: CorpusFiles, path: string, onBadRow: OnBadRow): AsyncGenerator<FileRow> {
   if (!(await beginsWithList(files, path))) {
     yield* jsonLines(files, path, START, onBadRow);
     return;
