@@ -5,9 +5,9 @@ import { type LanguageModelStatic, languageModelOver } from './browser/language-
 import { isAddress } from './browser/model-source.js';
 import { type LoadOptions, load, type ModelSource } from './browser.js';
 
+export type { CreateMonitor } from './browser/create-monitor.js';
 export type {
   Availability,
-  CreateMonitor,
   LanguageModel,
   LanguageModelCreateOptions,
   LanguageModelParams,

@@ -1,9 +1,9 @@
 // `LanguageModel`, the interface of browsers' Prompt API, over a model of ours: https://webmachinelearning.github.io/prompt-api, and where
-// that and browsers differ, what web-platform-tests ask. Sessions, their queues, aborting and events; texts only. What a conversation
-// does is conversation.ts, what values may be prompt-input.ts.
+// that and browsers differ, what web-platform-tests ask. The interface alone; texts only. What a conversation does is conversation.ts,
+// what a session queues and how it ends session-life.ts, what values may be prompt-input.ts.
 
-import { InputError, messageOf } from '../errors.js';
 import { Conversation } from './conversation.js';
+import { type CreateMonitor, Monitor } from './create-monitor.js';
 import { addEventHandlers } from './event-handlers.js';
 import {
   type CoreOptions,
@@ -29,22 +29,12 @@ import {
   signalFrom,
   unsupported,
 } from './prompt-input.js';
-import type { LoadProgress } from './session.js';
-import { type ModelProvider, SharedModel } from './shared-model.js';
+import { combined, failure, SessionLife, until } from './session-life.js';
+import { type ModelProvider, type OpenedModel, SharedModel } from './shared-model.js';
+import { textStream } from './text-stream.js';
 
 /** Whether sessions can be made, and whether the model must be downloaded for them. */
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
-
-/** Tells of a download: `downloadprogress` events, whose `loaded` goes from 0 to 1. */
-export interface CreateMonitor extends EventTarget {
-  ondownloadprogress: ((event: ProgressEvent) => unknown) | null;
-  addEventListener(
-    type: 'downloadprogress',
-    listener: ((event: ProgressEvent) => unknown) | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void;
-  addEventListener(...listener: Parameters<EventTarget['addEventListener']>): void;
-}
 
 /** What `LanguageModel.create()` takes. */
 export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
@@ -95,37 +85,6 @@ export interface LanguageModelStatic {
   params(): Promise<LanguageModelParams>;
 }
 
-/** Between two events of a download. */
-const progressMs = 50;
-const progressSteps = 0x10000;
-
-class Monitor extends EventTarget {
-  private last = -1;
-  private at = 0;
-
-  /** `loaded`: from 0 to 1. */
-  fire(loaded: number): void {
-    const rounded = Math.floor(loaded * progressSteps) / progressSteps;
-    const now = performance.now();
-    if (rounded <= this.last || (rounded > 0 && rounded < 1 && now - this.at < progressMs)) return;
-    [this.last, this.at] = [rounded, now];
-    this.dispatchEvent(progressEvent(rounded));
-  }
-
-  hear({ phase, bytes, total }: LoadProgress): void {
-    if (phase === 'load') this.fire(1);
-    else if (bytes < total) this.fire(bytes / total); // files become known one by one: the end is when loading begins
-  }
-}
-addEventHandlers(Monitor.prototype, 'downloadprogress');
-Object.defineProperty(Monitor.prototype, Symbol.toStringTag, { value: 'CreateMonitor', configurable: true });
-
-function progressEvent(loaded: number): Event {
-  const about = { loaded, total: 1, lengthComputable: true };
-  if (typeof ProgressEvent === 'function') return new ProgressEvent('downloadprogress', about);
-  return Object.assign(new Event('downloadprogress'), about);
-}
-
 interface SessionParts {
   readonly core: CoreOptions;
   readonly conversation: (onOverflow: () => void) => Conversation;
@@ -147,28 +106,13 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
 
   class LanguageModel extends EventTarget {
     static async create(options?: unknown): Promise<LanguageModel> {
-      const given = dictionary(options, 'the options of create');
-      const core = coreOptions(given);
-      checkRanges(core);
-      checkTools(core);
-      const { initialPrompts, monitor: tell } = given;
-      const prompts = initialPrompts === undefined ? [] : sequence(initialPrompts, 'initialPrompts');
-      const initial = prompts.length === 0 ? [] : canonical(givenMessages(prompts), false);
-      const signal = signalFrom(given);
-      if (tell !== undefined && typeof tell !== 'function') throw new TypeError('monitor is no function');
+      const { core, initial, signal, tell } = requestOf(options);
       signal?.throwIfAborted();
       const monitor = new Monitor();
       tell?.(monitor);
       const reason = refusal(core);
       if (reason) throw new DOMException(reason, 'NotSupportedError');
-      const wasHere = (await shared.availability()) === 'available';
-      signal?.throwIfAborted();
-      monitor.fire(0);
-      const model = await shared
-        .take(signal, (progress) => monitor.hear(progress))
-        .catch((error: unknown) => {
-          throw signal?.aborted ? signal.reason : failure(error, wasHere ? 'OperationError' : 'NetworkError');
-        });
+      const model = await taken(shared, monitor, signal);
       try {
         monitor.fire(1);
         await new Promise((resolve) => setTimeout(resolve)); // who hears of the end may still abort
@@ -176,7 +120,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
         const conversation = (onOverflow: () => void): Conversation => new Conversation(model, model.contextWindow, onOverflow);
         const session = new LanguageModel(made, { core, conversation, release });
         if (initial.length > 0) await until(signal, session.#conversation.begin(initial, signal));
-        signal?.addEventListener('abort', () => session.#end(signal.reason), { once: true, signal: session.#destruction.signal });
+        signal?.addEventListener('abort', () => session.#end(signal.reason), { once: true, signal: session.#life.ended });
         return session;
       } catch (error) {
         release();
@@ -196,8 +140,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
     readonly #core: CoreOptions;
     readonly #conversation: Conversation;
     readonly #release: () => void;
-    readonly #destruction = new AbortController();
-    #last: Promise<unknown> = Promise.resolve();
+    readonly #life = new SessionLife();
 
     constructor(key: unknown, parts: SessionParts) {
       if (key !== made) throw new TypeError('Illegal constructor: sessions are made by LanguageModel.create()');
@@ -246,39 +189,18 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
       const messages = messagesOf(given);
       const options = dictionary(given[1], 'the options of promptStreaming');
       const signal = signalFrom(options);
-      this.#destruction.signal.throwIfAborted();
+      this.#life.ended.throwIfAborted();
       signal?.throwIfAborted();
-      const left = new AbortController();
-      const cancelled = combined([signal, left.signal]);
-      let over = false;
-      const stream = new ReadableStream<string>({
-        start: (controller) => {
-          const onText = (text: string): void => {
-            if (!over) controller.enqueue(text);
-          };
-          const end = (how: () => void) => (): void => {
-            if (!over) how();
-            over = true;
-            cancelled.release();
-          };
-          const { responseConstraint, omitResponseConstraintInput } = options;
-          this.#ask(messages, { responseConstraint, omitResponseConstraintInput, signal: cancelled.signal }, onText).then(
-            end(() => controller.close()),
-            (error: unknown) => end(() => controller.error(error))(),
-          );
-        },
-        cancel: () => {
-          over = true;
-          left.abort();
-        },
-      });
-      return iterable(stream);
+      const { responseConstraint, omitResponseConstraintInput } = options;
+      return textStream(signal, (cancelled, onText) =>
+        this.#ask(messages, { responseConstraint, omitResponseConstraintInput, signal: cancelled }, onText),
+      );
     }
 
     async append(...given: [input?: unknown, options?: unknown]): Promise<undefined> {
       const messages = messagesOf(given);
       const signal = signalFrom(dictionary(given[1], 'the options of append'));
-      await this.#queue(signal, 'UnknownError', (composite) =>
+      await this.#life.queue(signal, 'UnknownError', (composite) =>
         this.#conversation.add(canonical(messages, !this.#conversation.isEmpty), composite),
       );
     }
@@ -287,15 +209,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
       const messages = messagesOf(given);
       const options = dictionary(given[1], 'the options of measureContextUsage');
       givenConstraint(options);
-      const signals = combined([this.#destruction.signal, signalFrom(options)]);
-      try {
-        signals.signal.throwIfAborted();
-        return await until(signals.signal, this.#conversation.measure(canonical(messages, false)));
-      } catch (error) {
-        throw signals.signal.aborted ? signals.signal.reason : failure(error, 'UnknownError');
-      } finally {
-        signals.release();
-      }
+      return this.#life.now(signalFrom(options), 'UnknownError', () => this.#conversation.measure(canonical(messages, false)));
     }
 
     async measureInputUsage(...given: [input?: unknown, options?: unknown]): Promise<number> {
@@ -304,9 +218,9 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
 
     async clone(options?: unknown): Promise<LanguageModel> {
       const signal = signalFrom(dictionary(options, 'the options of clone'));
-      this.#destruction.signal.throwIfAborted();
+      this.#life.ended.throwIfAborted();
       signal?.throwIfAborted();
-      const signals = combined([this.#destruction.signal, signal]);
+      const signals = combined([this.#life.ended, signal]);
       // As it is now; the model is taken before anybody can put it away.
       const copy = shared.take(signals.signal, () => {});
       const conversation = (onOverflow: () => void): Conversation => this.#conversation.clone(onOverflow);
@@ -327,8 +241,8 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
     }
 
     #end(reason: unknown): void {
-      if (this.#destruction.signal.aborted) return;
-      this.#destruction.abort(reason);
+      if (this.#life.ended.aborted) return;
+      this.#life.end(reason);
       forgotten.unregister(this);
       this.#release();
     }
@@ -336,7 +250,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
     async #ask(messages: GivenMessages, options: Dictionary, onText: (text: string) => void): Promise<string> {
       const constraint = givenConstraint(options);
       const { temperature, topK } = this.#core;
-      return this.#queue(signalFrom(options), constraint ? 'NotSupportedError' : 'UnknownError', (signal) =>
+      return this.#life.queue(signalFrom(options), constraint ? 'NotSupportedError' : 'UnknownError', (signal) =>
         this.#conversation.ask(canonical(messages, !this.#conversation.isEmpty), {
           temperature,
           topK,
@@ -346,25 +260,6 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
         }),
       );
     }
-
-    /** After all that was asked before. Rejects at once when the signal aborts or the session is destroyed. */
-    async #queue<T>(signal: AbortSignal | undefined, refused: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-      const signals = combined([this.#destruction.signal, signal]);
-      const composite = signals.signal;
-      try {
-        composite.throwIfAborted();
-        const result = this.#last.then(() => {
-          composite.throwIfAborted();
-          return work(composite);
-        });
-        this.#last = result.catch(() => {});
-        return await until(composite, result);
-      } catch (error) {
-        throw composite.aborted ? composite.reason : failure(error, refused);
-      } finally {
-        signals.release();
-      }
-    }
   }
 
   addEventHandlers(LanguageModel.prototype, 'contextoverflow', 'quotaoverflow');
@@ -372,49 +267,33 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
   return LanguageModel as unknown as LanguageModelStatic;
 }
 
+/** What `create` is asked for, checked as far as it can be without a model. */
+function requestOf(options: unknown) {
+  const given = dictionary(options, 'the options of create');
+  const core = coreOptions(given);
+  checkRanges(core);
+  checkTools(core);
+  const { initialPrompts, monitor: tell } = given;
+  const prompts = initialPrompts === undefined ? [] : sequence(initialPrompts, 'initialPrompts');
+  const initial = prompts.length === 0 ? [] : canonical(givenMessages(prompts), false);
+  const signal = signalFrom(given);
+  if (tell !== undefined && typeof tell !== 'function') throw new TypeError('monitor is no function');
+  return { core, initial, signal, tell };
+}
+
+/** The model for one more session. The monitor tells of its download from the beginning on. */
+async function taken(shared: SharedModel, monitor: Monitor, signal: AbortSignal | undefined): Promise<OpenedModel> {
+  const wasHere = (await shared.availability()) === 'available';
+  signal?.throwIfAborted();
+  monitor.fire(0);
+  return shared
+    .take(signal, (progress) => monitor.hear(progress))
+    .catch((error: unknown) => {
+      throw signal?.aborted ? signal.reason : failure(error, wasHere ? 'OperationError' : 'NetworkError');
+    });
+}
+
 function messagesOf(given: readonly unknown[]): GivenMessages {
   if (given.length === 0) throw new TypeError('1 argument required, but only 0 present');
   return givenMessages(given[0]);
-}
-
-/** What the specification says an error is: its own kinds as they are, a refusal of the engine's by the name that is given. */
-function failure(error: unknown, refused: string): unknown {
-  if (error instanceof DOMException || error instanceof TypeError || error instanceof RangeError) return error;
-  return new DOMException(messageOf(error), error instanceof InputError ? refused : 'UnknownError');
-}
-
-/** A signal that aborts with the first of several, and what takes it off them. */
-function combined(signals: readonly (AbortSignal | undefined)[]): { readonly signal: AbortSignal; release(): void } {
-  const controller = new AbortController();
-  const released = new AbortController();
-  for (const signal of signals) {
-    if (signal?.aborted) controller.abort(signal.reason);
-    signal?.addEventListener('abort', () => controller.abort(signal.reason), { once: true, signal: released.signal });
-  }
-  return { signal: controller.signal, release: () => released.abort() };
-}
-
-/** The work's outcome, or the signal's reason as soon as it aborts. */
-function until<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal?.reason);
-    signal?.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));
-  });
-}
-
-/** For browsers whose streams cannot be iterated. */
-function iterable(stream: ReadableStream<string>): ReadableStream<string> {
-  if (Symbol.asyncIterator in stream) return stream;
-  return Object.defineProperty(stream as ReadableStream<string>, Symbol.asyncIterator, {
-    async *value() {
-      const reader = (stream as ReadableStream<string>).getReader();
-      try {
-        for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-      } finally {
-        await reader.cancel().catch(() => {});
-        reader.releaseLock();
-      }
-    },
-  });
 }
