@@ -4,6 +4,7 @@
 import { join } from 'node:path';
 import { type ByteSink, bytesInMemory, type StoredTensor } from '../../src/io/bytes.js';
 import { readFloat32 } from '../../src/io/decode.js';
+import { isObject } from '../../src/io/json.js';
 import { openFile, readJson } from '../../src/io/node/files.js';
 import { kindOf } from '../../src/io/node/paths.js';
 import { openWeights } from '../../src/io/node/weights.js';
@@ -87,7 +88,7 @@ async function corenetValue(
 /** Judges a directory in that format; the base is looked up from `parent`. */
 export async function judgePeft(backend: Backend, dir: string, parent: string): Promise<Judgement> {
   const golden = (await readJson(join(dir, 'peft.json'))) as Golden;
-  const kinds = (['lora', 'dora'] as const).filter((kind) => golden[kind]);
+  const kinds = Object.keys(golden).filter((kind) => isKind(golden[kind]));
   const hf = (kind: string): string => join(dir, `${kind}_hf`);
   const { base_model_name_or_path: name } = (await readJson(join(hf(kinds[0]), peftFiles.config))) as Record<string, string>;
   const modelDir = join(parent, 'models', name);
@@ -115,6 +116,8 @@ export async function judgePeft(backend: Backend, dir: string, parent: string): 
   }
   return { item: dir, checks, skipped: [] };
 }
+
+const isKind = (value: unknown): value is GoldenKind => isObject(value) && Array.isArray(value.steps);
 
 function rulesOf(config: GoldenKind['config']): AdapterRule[] {
   return config.map(({ regex, params }) => ({
@@ -163,7 +166,7 @@ async function judgeKind(backend: Backend, golden: Golden, kind: string, dir: st
       const { gradNorm } = await step.update(golden.lr, i + 1);
       checks.push({ name: `gradient norm ${i}`, error: relative(gradNorm, grad_norm_before_clip), bound: gradientBound });
     }
-    await compare('after3.', 'parameters', absoluteError, parameterBound);
+    await compare(`after${steps.length}.`, 'parameters', absoluteError, parameterBound);
 
     async function compare(
       prefix: string,
