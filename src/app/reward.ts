@@ -1,12 +1,11 @@
 // Where the rewards of sampled answers come from: a JavaScript module's function, an HTTP endpoint, or how likely another model finds
 // the answer.
 
-import { pathToFileURL } from 'node:url';
 import type { Message } from '../data/examples.js';
 import type { FileRow } from '../data/readers.js';
 import { InputError, messageOf, shown } from '../errors.js';
 import { load } from '../index.js';
-import { pause } from '../io/pause.js';
+import { startWorker } from '../io/node/workers.js';
 import { type PostOptions, postJson, targetOf } from '../io/post.js';
 
 /** An answer to be scored, and whether it ended by itself. */
@@ -48,41 +47,89 @@ export async function openReward({ module, url, model }: RewardSource, options: 
   return url === undefined ? modelReward(model!) : httpReward(url, patience);
 }
 
-const never = new AbortController().signal;
+/** What the thread of a module is asked, and what it says: once that the module is there, then of each call that it begins, and its end. */
+export interface RewardCall {
+  readonly id: number;
+  readonly input: RewardInput;
+}
+export type RewardAnswer =
+  | { readonly ready: boolean }
+  | { readonly failed: string }
+  | { readonly id: number; readonly begun: true }
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: string };
 
-/** What a promise gives, unless it is waited for in vain. */
-async function within<T>(promise: Promise<T>, timeout: number, signal: AbortSignal): Promise<T> {
-  const settled = new AbortController();
-  const late = pause(timeout, AbortSignal.any([signal, settled.signal])).then(() => {
-    throw new Error(`no reward within ${timeout / 1000} s`);
-  });
-  return Promise.race([promise, late]).finally(() => settled.abort());
+interface Waiting {
+  begun(): void;
+  resolve(value: unknown): void;
+  reject(error: Error): void;
 }
 
+/** In a thread of its own: a function that never comes back would hold up all else, Ctrl-C too. */
 async function moduleReward(path: string, timeout: number): Promise<Reward> {
-  let loaded: Record<string, unknown>;
-  try {
-    loaded = (await import(pathToFileURL(path).href)) as Record<string, unknown>;
-  } catch (error) {
-    throw new InputError(`${path}: cannot be loaded as a module: ${messageOf(error)}`);
-  }
-  const score = loaded.reward;
-  if (typeof score !== 'function')
+  const worker = startWorker(import.meta.url, 'reward-worker', path);
+  const waiting = new Map<number, Waiting>();
+  let ended: Error | undefined;
+  const end = (error: Error): void => {
+    ended ??= error;
+    for (const { reject } of waiting.values()) reject(ended);
+  };
+  worker.on('error', (error) => end(new Error(messageOf(error))));
+  worker.on('exit', (code) => end(new Error(`the module ended its thread (code ${code})`)));
+  const ready = await new Promise<boolean>((resolve, reject) => {
+    const fail = (why: string): void => reject(new InputError(`${path}: cannot be loaded as a module: ${why}`));
+    worker.on('error', (error) => fail(messageOf(error)));
+    worker.on('exit', () => fail('it ended its thread'));
+    worker.on('message', (answer: RewardAnswer) => {
+      if ('ready' in answer) resolve(answer.ready);
+      else if ('failed' in answer) fail(answer.failed);
+      else if ('begun' in answer) waiting.get(answer.id)?.begun();
+      else if ('error' in answer) waiting.get(answer.id)?.reject(new Error(answer.error));
+      else waiting.get(answer.id)?.resolve(answer.value);
+    });
+  }).catch(async (error: unknown) => {
+    await worker.terminate();
+    throw error;
+  });
+  if (!ready) {
+    await worker.terminate();
     throw new InputError(`${path}: exports no function "reward"; it is given {messages, text, ended, row}`);
+  }
+  worker.unref();
+  let calls = 0;
+  const ask = (input: RewardInput, signal?: AbortSignal): Promise<unknown> => {
+    const id = calls++;
+    let late: NodeJS.Timeout | undefined;
+    const stop = new AbortController();
+    return new Promise((resolve, reject) => {
+      if (ended) throw ended;
+      signal?.throwIfAborted();
+      signal?.addEventListener('abort', () => reject(signal.reason as Error), { signal: stop.signal });
+      const begun = (): void => {
+        late = setTimeout(() => reject(new Error(`no reward within ${timeout / 1000} s`)), timeout);
+      };
+      waiting.set(id, { begun, resolve, reject });
+      worker.ref();
+      worker.postMessage({ id, input } satisfies RewardCall);
+    }).finally(() => {
+      clearTimeout(late);
+      stop.abort();
+      waiting.delete(id);
+      if (waiting.size === 0) worker.unref();
+    });
+  };
   return {
-    of: (messages, answers, row, signal = never) =>
+    of: (messages, answers, row, signal) =>
       Promise.all(
         answers.map(async (answer) => {
-          const input: RewardInput = { ...answer, messages, row: row.value };
-          const asked = (async (): Promise<unknown> => score(input))();
-          const found = await within(asked, timeout, signal).catch((error: unknown) => {
-            signal.throwIfAborted();
+          const found = await ask({ ...answer, messages, row: row.value }, signal).catch((error: unknown) => {
+            signal?.throwIfAborted();
             throw new InputError(`${path}: reward fails on ${row.file}, row ${row.row}: ${messageOf(error)}`);
           });
           return number(found, path, row);
         }),
       ),
-    async close() {},
+    close: async () => void (await worker.terminate()),
   };
 }
 
@@ -90,7 +137,7 @@ async function moduleReward(path: string, timeout: number): Promise<Reward> {
 function httpReward(url: string, options: PostOptions): Reward {
   const target = targetOf(url);
   return {
-    async of(messages, answers, row, signal = never) {
+    async of(messages, answers, row, signal = new AbortController().signal) {
       const { rewards } = await postJson(target, { messages, answers, row: row.value }, options, signal).catch(
         (error: unknown) => {
           if (!(error instanceof InputError)) throw error;

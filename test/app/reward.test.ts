@@ -64,6 +64,22 @@ it('a module that never answers is not waited for', async () => {
   await expect(asked).rejects.toBe(stop.signal.reason);
 });
 
+it('a module that keeps its thread busy, or ends it, stops nothing else', async () => {
+  const file = join(directory, 'busy.mjs');
+  await writeFile(file, 'export const reward = ({ ended }) => { for (;;) if (!ended) process.exit(3); };');
+  const busy = await openReward({ module: file }, { timeout: 5 });
+  await expect(busy.of(messages, answers.slice(0, 1), row)).rejects.toThrow(/row 3: no reward within 0\.005 s/);
+  await busy.close();
+  const gone = await openReward({ module: file });
+  await expect(gone.of(messages, answers.slice(1), row)).rejects.toThrow(/row 3: the module ended its thread \(code 3\)/);
+  await expect(gone.of(messages, answers, row)).rejects.toThrow(/ended its thread/);
+  await writeFile(file, 'throw new Error("no key");');
+  await expect(openReward({ module: file })).rejects.toThrow(/busy\.mjs: cannot be loaded as a module: no key/);
+  await writeFile(join(directory, 'odd.mjs'), 'export const reward = async () => () => 1;');
+  const odd = await openReward({ module: join(directory, 'odd.mjs') });
+  await expect(odd.of(messages, answers, row)).rejects.toThrow(/row 3, is "\(\) => 1", expected a finite number/);
+});
+
 it('an endpoint is asked once for all answers to a prompt', async () => {
   const reward = await openReward({ url: address }, { retries: 1, retryDelay: 1 });
   reply = ({ answers: given, row: asked }) => [
