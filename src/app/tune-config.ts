@@ -65,7 +65,7 @@ export const tuneSchema = z.strictObject({
   model: z.string().min(1).optional().describe('A directory, a weights file or a hub id; default the embedded model.'),
   out: z.string().min(1).describe('The directory for checkpoints, the log and these settings.'),
   data: z.strictObject({
-    train: files.describe('Parquet, JSON lines or JSON lists, or a folder of them.'),
+    train: files.describe('Parquet, JSON lines, JSON lists or CSV, or a folder of them.'),
     validation: files.optional().describe('Judged now and then, and at the end.'),
     held_out: count(0).default(0).describe('Rows at the end of the training files that are held out instead.'),
     fields: z
@@ -245,7 +245,7 @@ export async function readTuneConfig(file: string, overrides: readonly string[] 
 async function rowFiles(path: string): Promise<string[]> {
   if ((await kindOf(path)) !== 'directory') return [path];
   const names = (await namesIn(path)).filter(isRowFile);
-  if (names.length === 0) throw new InputError(`${path}: no .parquet, .jsonl or .json file in this folder`);
+  if (names.length === 0) throw new InputError(`${path}: no .parquet, .jsonl, .json or .csv file in this folder`);
   return names.map((name) => join(path, name));
 }
 

@@ -4,6 +4,7 @@
 
 import { InputError, messageOf } from '../errors.js';
 import type { ByteSource } from '../io/bytes.js';
+import { readCsv } from '../io/csv.js';
 import { withRoom } from '../io/grow.js';
 import { isObject, parseJson, parsePythonJson, quoted } from '../io/json.js';
 import { openParquet } from '../io/parquet.js';
@@ -51,7 +52,8 @@ const MAX_DOCUMENT_BYTES = 256 << 20;
 interface Format {
   /** Of a file's name. */
   readonly ending: RegExp;
-  readonly documents: (files: CorpusFiles, file: CorpusFile, from: Position, onBadRow: OnBadRow) => AsyncGenerator<Document>;
+  /** What a corpus of it has: files that are read piece by piece, from any place on. */
+  readonly documents?: (files: CorpusFiles, file: CorpusFile, from: Position, onBadRow: OnBadRow) => AsyncGenerator<Document>;
   /** Where a file of it holds objects. */
   readonly rows?: (files: CorpusFiles, path: string, onBadRow: OnBadRow) => AsyncGenerator<FileRow>;
 }
@@ -59,6 +61,7 @@ interface Format {
 const formats: readonly Format[] = [
   { ending: /\.parquet$/, documents: readParquet, rows: (files, path) => parquetRows(files, path) },
   { ending: /\.(jsonl|ndjson|json)(\.gz|\.zst)?$/, documents: readJsonLines, rows: readJsonRows },
+  { ending: /\.csv(\.gz|\.zst)?$/, rows: readCsvRows },
   { ending: /\.(txt|text)(\.gz|\.zst)?$/, documents: readText },
 ];
 
@@ -95,13 +98,13 @@ export function readDocuments(
   from: Position = START,
   onBadRow: OnBadRow = refuseRow,
 ): AsyncGenerator<Document> {
-  const format = formatOf(file.path);
-  if (!format) {
+  const documents = formatOf(file.path)?.documents;
+  if (!documents) {
     throw new InputError(
       `${file.path}: not a corpus format known here; names end in .parquet, .jsonl, .json or .txt, the last three also with .gz or .zst behind`,
     );
   }
-  return format.documents(files, file, from, onBadRow);
+  return documents(files, file, from, onBadRow);
 }
 
 /** Whether a file of this name can hold rows. */
@@ -193,14 +196,14 @@ export interface FileRow {
 }
 
 /**
- * The rows of a file of objects: Parquet, JSON lines, or one JSON list (`.json` may be either). Throws `InputError` with the file's
+ * The rows of a file of objects: Parquet, JSON lines, one JSON list (`.json` may be either), or CSV, whose cells are texts. Throws `InputError` with the file's
  * name and the row when it is missing, cut or damaged, or of no such format; `onBadRow` decides on what is wrong with one row alone.
  */
 export async function* readRows(files: CorpusFiles, path: string, onBadRow: OnBadRow = refuseRow): AsyncGenerator<FileRow> {
   const rows = formatOf(path)?.rows;
   if (!rows) {
     throw new InputError(
-      `${path}: not a format of rows; names end in .parquet, .jsonl or .json, the last two also with .gz or .zst behind`,
+      `${path}: not a format of rows; names end in .parquet, .jsonl, .json or .csv, the last three also with .gz or .zst behind`,
     );
   }
   yield* rows(files, path, onBadRow);
@@ -211,13 +214,23 @@ async function* readJsonRows(files: CorpusFiles, path: string, onBadRow: OnBadRo
     yield* jsonLines(files, path, START, onBadRow);
     return;
   }
-  for await (const { bytes } of splitBytes(files, path, new Uint8Array(0), START)) {
-    const list = parseJson(decode(bytes, path), path) as unknown[];
-    for (const [row, value] of list.entries()) {
-      if (isObject(value)) yield { value, file: path, row };
-      else onBadRow(new InputError(`${path}: row ${row}: expected an object, found ${quoted(JSON.stringify(value))}`));
-    }
+  const list = parseJson(await wholeText(files, path), path) as unknown[];
+  for (const [row, value] of list.entries()) {
+    if (isObject(value)) yield { value, file: path, row };
+    else onBadRow(new InputError(`${path}: row ${row}: expected an object, found ${quoted(JSON.stringify(value))}`));
   }
+}
+
+async function* readCsvRows(files: CorpusFiles, path: string, onBadRow: OnBadRow): AsyncGenerator<FileRow> {
+  const { names, rows } = readCsv(await wholeText(files, path), path, onBadRow);
+  for (const { row, cells } of rows) {
+    yield { value: Object.fromEntries(names.map((name, j) => [name, cells[j]])), file: path, row };
+  }
+}
+
+async function wholeText(files: CorpusFiles, path: string): Promise<string> {
+  for await (const { bytes } of splitBytes(files, path, new Uint8Array(0), START)) return decode(bytes, path);
+  return '';
 }
 
 async function beginsWithList(files: CorpusFiles, path: string): Promise<boolean> {

@@ -112,6 +112,20 @@ describe('readDocuments', () => {
     await expect(readRows(corpora, 'a.json').next()).resolves.toMatchObject({ value: { row: 0 } });
   });
 
+  it('reads tables of comma-separated values as texts', async () => {
+    const table = '\ufeffprompt,completion\r\n"a, ""b""\nc",07\r\n\nx\nNA,\n';
+    const corpora = memoryCorpora({ 'a.csv': table, 'b.csv': '' });
+    const bad: string[] = [];
+    const found: unknown[] = [];
+    for await (const { row, value } of readRows(corpora, 'a.csv', ({ message }) => bad.push(message))) found.push([row, value]);
+    expect(found).toEqual([
+      [0, { prompt: 'a, "b"\nc', completion: '07' }],
+      [2, { prompt: 'NA', completion: '' }],
+    ]);
+    expect(bad).toEqual(['a.csv: row 1: 1 cells, but the header has 2']);
+    await expect(readRows(corpora, 'b.csv').next()).rejects.toThrow('b.csv: there is no header line');
+  });
+
   it('goes on behind bad rows when told to', async () => {
     const good = (i: number) => `{"text":"${i}"}`;
     const lines = [good(0), '{"text":null}', good(2), '{"text":["a"]}', '{"te', good(5), '7', '{"a":1}', good(8), '{"text":"cut'];

@@ -8,6 +8,7 @@ import { InputError } from '../../errors.js';
 import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../../eval/dataset.js';
 import { type Doc, leafTasks, type Task, type TaskGroup } from '../../eval/task.js';
 import { floatOf } from '../../python-float.js';
+import { readCsv } from '../csv.js';
 import { decodeUtf8, parsePythonJson } from '../json.js';
 import { readParquet } from '../parquet.js';
 import { corpusBytes } from './corpora.js';
@@ -159,48 +160,10 @@ function asDoc(value: unknown, where: string): Doc {
   return value as Doc;
 }
 
-/** RFC 4180 with a header line; columns of numbers, booleans or texts as `datasets` reads them. */
+/** Columns of numbers, booleans or texts as `datasets` reads them. */
 function parseCsv(text: string, file: string): Doc[] {
-  const rows: string[][] = [[]];
-  let at = text.startsWith('\ufeff') ? 1 : 0;
-  while (at < text.length) {
-    let cell = '';
-    if (text[at] === '"') {
-      const start = at++;
-      for (; ; at++) {
-        if (at >= text.length) throw new InputError(`${file}: the quote at character ${start} is not closed`);
-        if (text[at] !== '"') cell += text[at];
-        else if (text[at + 1] === '"') cell += text[at++];
-        else break;
-      }
-      at++;
-    } else {
-      const start = at;
-      while (at < text.length && !',\r\n'.includes(text[at])) at++;
-      cell = text.slice(start, at);
-    }
-    rows.at(-1)!.push(cell);
-    if (text[at] === ',') {
-      at++;
-      if (at === text.length || text[at] === '\n' || text[at] === '\r') rows.at(-1)!.push('');
-    }
-    if (text[at] === '\r') at++;
-    if (text[at] === '\n') {
-      at++;
-      rows.push([]);
-    }
-  }
-  const [header, ...body] = rows.filter((row) => row.length > 1 || (row.length === 1 && row[0] !== ''));
-  if (!header) throw new InputError(`${file}: there is no header line`);
-  for (const [i, row] of body.entries()) {
-    if (row.length === header.length) continue;
-    throw new InputError(`${file}: row ${i + 1} has ${row.length} cells, but the header has ${header.length}`);
-  }
-  const names = header.map((name, j) => {
-    const before = header.slice(0, j).filter((other) => other === name).length;
-    return before === 0 ? name : `${name}.${before}`;
-  });
-  const columns = names.map((_, j) => typedColumn(body.map((row) => row[j])));
+  const { names, rows: body } = readCsv(text, file);
+  const columns = names.map((_, j) => typedColumn(body.map(({ cells }) => cells[j])));
   return body.map((_, i) => Object.fromEntries(names.map((name, j) => [name, columns[j][i]])));
 }
 

@@ -77,7 +77,7 @@ describe('datasets from a folder', () => {
     expect(() => parseRows('{"a":1}\n{"a":', 'x.jsonl')).toThrow('x.jsonl, line 2: expected a value');
     expect(() => parseRows('[1]', 'x.json')).toThrow('x.json, row 0: expected a JSON object');
     expect(() => parseRows('{}', 'x.json')).toThrow('expected a JSON array');
-    expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('row 1 has 1 cells, but the header has 2');
+    expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('x.csv: row 0: 1 cells, but the header has 2');
     expect(() => parseRows('a,b\n"1', 'x.csv')).toThrow('is not closed');
     write('data/allenai/sciq/test.jsonl.gz', 'no gzip');
     await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow('test.jsonl.gz: the gzip data break off');
