@@ -1,7 +1,8 @@
 // Opening an adapter: a directory in PEFT's layout, or a run's last checkpoint, checked against the model that it is for. Part of the library's door, as it joins
 // files and model.
 
-import { InputError } from './errors.js';
+import { InputError, shown } from './errors.js';
+import type { ByteSource, StoredTensor } from './io/bytes.js';
 import { newestCheckpoint } from './io/node/checkpoints.js';
 import { openFile, readJson } from './io/node/files.js';
 import { kindOf } from './io/node/paths.js';
@@ -25,24 +26,49 @@ export async function baseOfAdapter(directory: string): Promise<string | undefin
 }
 
 /**
+ * The two files of an adapter; `place` as `locateAdapter` takes it. Weights as PEFT wrote them before 0.6 (`adapter_model.bin`) are taken where
+ * there are no others. Throws `InputError` when one is not there.
+ */
+export async function adapterFiles(place: string): Promise<{ directory: string; config: string; weights: string }> {
+  const directory = await locateAdapter(place);
+  const there = async (name: string): Promise<boolean> => (await kindOf(`${directory}/${name}`)) !== undefined;
+  const weights = (await there(peftFiles.weights)) || !(await there(torchWeights)) ? peftFiles.weights : torchWeights;
+  for (const name of [peftFiles.config, weights]) {
+    if (await there(name)) continue;
+    throw new InputError(
+      `${directory}: no adapter: ${name} is missing (PEFT's adapter_config.json and adapter_model.safetensors are read)`,
+    );
+  }
+  return { directory, config: `${directory}/${peftFiles.config}`, weights: `${directory}/${weights}` };
+}
+
+const torchWeights = 'adapter_model.bin';
+
+/**
  * Reads an adapter whole; `place` as `locateAdapter` takes it. Throws `InputError` when it is not there, damaged, of a kind that is not
  * known, or for another base.
  */
 export async function openAdapter(place: string, config: ModelConfig): Promise<Adapter> {
-  const directory = await locateAdapter(place);
-  const [configFile, weightsFile] = [peftFiles.config, peftFiles.weights].map((name) => `${directory}/${name}`);
-  for (const file of [configFile, weightsFile]) {
-    if (await kindOf(file)) continue;
-    throw new InputError(
-      `${directory}: no adapter: ${file.slice(directory.length + 1)} is missing (PEFT's adapter_config.json and adapter_model.safetensors are read)`,
-    );
-  }
-  const source = await openFile(weightsFile);
+  const { directory, ...files } = await adapterFiles(place);
+  const source = await openFile(files.weights);
   try {
-    const adapter = await readPeft(await readJson(configFile), (await readSafetensors(source)).tensors, directory);
+    const tensors = files.weights.endsWith('.bin') ? await torchTensors(source) : (await readSafetensors(source)).tensors;
+    const adapter = await readPeft(await readJson(files.config), tensors, directory);
     checkAdapter(adapter, config, directory);
     return adapter;
   } finally {
     await source.close();
   }
+}
+
+async function torchTensors(source: ByteSource): Promise<ReadonlyMap<string, StoredTensor>> {
+  const { readTorch, TorchTensor } = await import('./io/torch.js');
+  const { root } = await readTorch(source);
+  if (!(root instanceof Map)) throw new InputError(`${source.name}: not a dict of tensors`);
+  return new Map(
+    [...root].map(([name, tensor]: [unknown, unknown]) => {
+      if (typeof name === 'string' && tensor instanceof TorchTensor) return [name, tensor.stored(name)] as const;
+      throw new InputError(`${source.name}: ${shown(name)} is no tensor`);
+    }),
+  );
 }

@@ -2,6 +2,7 @@
 // model and engine. A file is never trusted: it names the model, precision and arithmetic that it was made with, holds a hash of its
 // content, and its last token is computed anew and must come out the same to the bit.
 
+import { adapterFiles } from './adapters.js';
 import type { Checkpoint } from './checkpoint.js';
 import { InputError, messageOf } from './errors.js';
 import type { Engine } from './infer/engine.js';
@@ -87,11 +88,10 @@ async function originOf(parts: PromptCacheParts, adapter: string | null | undefi
   await weights.close();
   const name = adapter === undefined ? usualAdapter : adapter;
   const directory = name === undefined || name === null ? undefined : adapters[name];
-  const ofAdapter =
-    directory === undefined ? [] : ['adapter_model.safetensors', 'adapter_config.json'].map((own) => `${directory}/${own}`);
+  const ofAdapter = directory === undefined ? undefined : await adapterFiles(directory);
   return {
     model: await fingerprint(files, JSON.stringify(checkpoint.config)),
-    adapter: directory === undefined ? 'none' : await fingerprint(ofAdapter),
+    adapter: ofAdapter ? await fingerprint([ofAdapter.weights, ofAdapter.config]) : 'none',
     precision: `${precision} weights, ${cacheType} cache`,
     arithmetic: `${backend.name} ${backend.description.split(', ')[1] ?? ''}`.trim(),
   };

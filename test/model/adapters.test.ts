@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openAdapter } from '../../src/adapters.js';
 import { load } from '../../src/index.js';
+import { bytesInMemory } from '../../src/io/bytes.js';
 import { readJson } from '../../src/io/node/files.js';
+import { readSafetensors } from '../../src/io/safetensors.js';
+import { writeTorch } from '../../src/io/torch.js';
 import { type AdapterRule, chooseModules, initialValues } from '../../src/model/adapter.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
 
@@ -92,6 +95,27 @@ describe('an adapter that cannot be used', () => {
     ['that is no directory', () => join(temporary, 'nowhere'), /no adapter: adapter_config.json is missing/],
   ])('is refused in a sentence: %s', async (_, make, message) => {
     await expect(openAdapter(make(), config)).rejects.toThrow(message);
+  });
+
+  it('is read as PyTorch wrote it, where there is no other file', async () => {
+    const file = join(lora, 'adapter_model.safetensors');
+    const { tensors } = await readSafetensors(bytesInMemory(file, readFileSync(file)));
+    const bytes: Uint8Array[] = [];
+    const data = async function* ({ name }: { name: string }) {
+      const { source, offset, bytes: length } = tensors.get(name)!;
+      yield await source.read(offset, length);
+    };
+    const specs = [...tensors.values()].map(({ name, shape }) => ({ name, dtype: 'F32' as const, shape }));
+    await writeTorch({ write: async (chunk) => void bytes.push(chunk.slice()) }, specs, data);
+    const old = changed('torch', (d) => {
+      rmSync(join(d, 'adapter_model.safetensors'));
+      writeFileSync(join(d, 'adapter_model.bin'), Buffer.concat(bytes));
+    });
+    const [read, written] = [await openAdapter(old, config), await openAdapter(lora, config)];
+    expect(read.modules.map(({ name }) => name).sort()).toEqual(written.modules.map(({ name }) => name).sort());
+    for (const [name, values] of written.values) expect(read.values.get(name)).toEqual(values);
+    writeFileSync(join(old, 'adapter_model.bin'), 'no zip');
+    await expect(openAdapter(old, config)).rejects.toThrow(/adapter_model\.bin: /);
   });
 
   it('is taken where what it asks for changes nothing here', async () => {
