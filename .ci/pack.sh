@@ -38,7 +38,7 @@ tried() {
   echo "ok: $PWD on $("$node" --version), $1"
 }
 
-(install usual && npx openelm --version && tried native)
+(install usual && npx openelm --version && tried native && sh node_modules/openelm/recipes/tune-tiny.sh "$work/tuned")
 
 # Strict projects that check declarations too: Node's doors and the examples without a page's types, those of pages without Node's.
 examples=$PWD/examples

@@ -5,7 +5,7 @@ set -eu
 recipes=$(cd "$(dirname "$0")" && pwd)
 out=${1:-runs/tiny}
 [ $# -gt 0 ] && shift
-openelm() { node --import "file://$recipes/../node_modules/tsx/dist/loader.mjs" "$recipes/../src/app/cli.ts" "$@"; }
+. "$recipes/openelm.sh"
 
 mkdir -p "$out"
 openelm tokenizer train "$recipes/data/tales.txt" --separator '<|endoftext|>' --vocab-size 1024 --out "$out/tokenizer.model"

@@ -5,7 +5,7 @@ set -eu
 recipes=$(cd "$(dirname "$0")" && pwd)
 out=${1:-runs/tune-tiny}
 [ $# -gt 0 ] && shift
-openelm() { node --import "file://$recipes/../node_modules/tsx/dist/loader.mjs" "$recipes/../src/app/cli.ts" "$@"; }
+. "$recipes/openelm.sh"
 last() { ls -d "$1"/step-* | tail -n 1; }
 
 openelm tune "$recipes/tune-tiny/sft.yaml" --out "$out/sft" "$@"
