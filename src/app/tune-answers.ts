@@ -3,7 +3,7 @@
 // ended; the pairs are then tuned on like any others. The rule itself is data/rejection.ts, rewards are reward.ts.
 
 import { setMaxListeners } from 'node:events';
-import { appendFile } from 'node:fs/promises';
+import { appendFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { limitBadRows } from '../data/bad-rows.js';
 import type { Message } from '../data/examples.js';
@@ -13,22 +13,27 @@ import { rankedPairs, rejectionSample } from '../data/rejection.js';
 import { InputError } from '../errors.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
+import { isObject, jsonBytes, parseJson } from '../io/json.js';
 import { localCorpora } from '../io/node/corpora.js';
-import { fileError, writeAtomic } from '../io/node/files.js';
-import { readIfThere } from '../io/node/paths.js';
+import { fileError, readJson, writeAtomic } from '../io/node/files.js';
+import { sha256 } from '../io/node/fingerprint.js';
+import { kindOf, readIfThere } from '../io/node/paths.js';
 import type { OpenELM } from '../model/openelm.js';
 import { PythonRandom } from '../python-random.js';
 import type { Backend } from '../tensor/backend.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
+import { difference } from '../train/checkpoint.js';
 import { progressBar } from './progress.js';
 import type { Answer, Reward } from './reward.js';
-import { type Terminal, tell, writeLine } from './terminal.js';
+import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
 import { onStop } from './training-run.js';
 import type { TuneConfig } from './tune-config.js';
 
 /** Sampled so far, a line a prompt. */
 const ANSWERS = 'answers.jsonl';
 const PAIRS = 'pairs.jsonl';
+/** How they were sampled. */
+const SAMPLING = 'sampling.json';
 
 /** Settings that say how to sample. */
 export type SamplingConfig = TuneConfig & { readonly rso: NonNullable<TuneConfig['rso']> };
@@ -39,33 +44,93 @@ interface Sampled {
   readonly answers: readonly { readonly text: string; readonly ended: boolean; readonly reward: number }[];
 }
 
-/** The model that answers, and what it is talked to with. */
+/** The model that answers, what it is talked to with, and what the answers are worth. */
 export interface Policy {
   readonly backend: Backend;
   readonly model: OpenELM;
   readonly tokenizer: Tokenizer;
   readonly template: string;
+  readonly reward: Reward;
+  close(): Promise<void>;
 }
 
 /** The pairs of a run, once they were sampled; undefined before. */
 export async function sampledPairs(out: string): Promise<string | undefined> {
-  return (await readIfThere(join(out, PAIRS), 1 << 30)) ? join(out, PAIRS) : undefined;
+  return (await kindOf(join(out, PAIRS))) && join(out, PAIRS);
 }
 
 /**
- * Samples answers to every prompt and writes the pairs; returns their file, or undefined when Ctrl-C ended it first. Throws
- * `InputError` when a row has no prompt, a reward is no number, or no pair is left.
+ * Samples answers to every prompt that has none yet, and writes the pairs, unless Ctrl-C ends it first. `weights` tells the model from
+ * others; `open` is called when there is something to sample. Throws `InputError` when a row has no prompt, a reward is no number, no pair
+ * is left, or the answers so far are to other prompts or were sampled otherwise.
  */
 export async function samplePairs(
   terminal: Terminal,
   config: SamplingConfig,
-  policy: Policy,
-  reward: Reward,
-): Promise<string | undefined> {
-  const { out, rso, seed, data } = config;
+  weights: string,
+  template: string,
+  open: () => Promise<Policy>,
+): Promise<void> {
+  const { out, data } = config;
   const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => tell(terminal, `passed over: ${reason}`));
   const rows = await promptRows(data, onBadRow);
-  const done = await readSampled(out);
+  const done = (await readSampled(out)).slice(0, rows.length);
+  await checkSampled(config, done, rows, await samplingOf(config, weights, template));
+  if (done.length < rows.length) {
+    await rm(join(out, PAIRS), { force: true });
+    const policy = await open();
+    const ended = await sample(terminal, config, policy, rows, done).finally(() => policy.close());
+    if (!ended) return;
+  }
+  await writePairs(terminal, config, done);
+}
+
+/** What answers depend on besides their prompts. */
+async function samplingOf({ seed, rso }: SamplingConfig, weights: string, template: string): Promise<Record<string, unknown>> {
+  const { candidates, max_tokens, temperature, top_p, reward } = rso;
+  const hashed = (text: string): string => sha256([new TextEncoder().encode(text)]);
+  const judge = 'module' in reward ? { module: hashed(await readTextFile(reward.module)) } : reward;
+  return {
+    weights,
+    template: hashed(template),
+    seed,
+    candidates,
+    max_tokens,
+    temperature,
+    top_p,
+    reward: judge,
+  };
+}
+
+/** Answers of another model or temperature, or to other prompts, must not become pairs with these. */
+async function checkSampled(
+  { out }: SamplingConfig,
+  done: readonly Sampled[],
+  rows: readonly FileRow[],
+  sampling: Record<string, unknown>,
+): Promise<void> {
+  const [answers, settings] = [join(out, ANSWERS), join(out, SAMPLING)];
+  const advice = 'set it back, or remove the file to sample anew';
+  if (done.length > 0 && (await kindOf(settings))) {
+    const differs = difference(sampling, await readJson(settings))?.replace('in the checkpoint', 'when they were sampled');
+    if (differs) throw new InputError(`${answers}: its answers were sampled otherwise: ${differs}; ${advice}`);
+  }
+  const other = done.findIndex(({ messages }, i) => JSON.stringify(messages) !== JSON.stringify(promptOf(rows[i])));
+  if (other >= 0) {
+    const { file, row } = rows[other];
+    throw new InputError(`${answers}: line ${other + 1} answers another prompt than ${file}, row ${row}, has now: ${advice}`);
+  }
+  await writeAtomic(settings, (sink) => sink.write(jsonBytes(sampling)));
+}
+
+/** Samples what is missing in `done`, and writes it down as it comes; false when Ctrl-C ended it first. */
+async function sample(
+  terminal: Terminal,
+  { out, rso, seed }: SamplingConfig,
+  policy: Policy,
+  rows: readonly FileRow[],
+  done: Sampled[],
+): Promise<boolean> {
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // every answer under way listens
   const forget = onStop(terminal, () => stop.abort(), 'ending; the answers so far are kept');
@@ -86,7 +151,7 @@ export async function samplePairs(
       ),
     );
     const answers = texts.map(({ text, finishReason }): Answer => ({ text, ended: finishReason === 'stop' }));
-    const asked = stop.signal.aborted ? [] : reward.of(messages, answers, row, stop.signal);
+    const asked = stop.signal.aborted ? [] : policy.reward.of(messages, answers, row, stop.signal);
     const rewards = await Promise.resolve(asked).catch((error: unknown) => {
       if (stop.signal.aborted) return [];
       throw error;
@@ -128,11 +193,10 @@ export async function samplePairs(
     forget();
     await engine.dispose();
   }
-  if (stop.signal.aborted) return undefined;
-  return writePairs(terminal, config, done);
+  return !stop.signal.aborted;
 }
 
-async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig, sampled: readonly Sampled[]): Promise<string> {
+async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig, sampled: readonly Sampled[]): Promise<void> {
   const random = new PythonRandom(seed);
   const lines: string[] = [];
   for (const { document, messages, answers } of sampled) {
@@ -157,7 +221,6 @@ async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig
     terminal,
     `# ${sampled.length} prompts, ${all.length} answers of mean reward ${mean.toFixed(3)}: ${lines.length} pairs in ${path}`,
   );
-  return path;
 }
 
 async function promptRows(
@@ -206,9 +269,21 @@ async function readSampled(out: string): Promise<Sampled[]> {
   if (!bytes) return [];
   const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
   if (whole.length < bytes.length) await writeAtomic(path, (sink) => sink.write(whole));
-  return new TextDecoder()
-    .decode(whole)
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Sampled);
+  const lines = new TextDecoder().decode(whole).trimEnd().split('\n');
+  return whole.length === 0 ? [] : lines.map((line, i) => sampledIn(line, `${path}: line ${i + 1}`));
+}
+
+/** A line of the answers' file. Throws `InputError` when it is none. */
+function sampledIn(line: string, where: string): Sampled {
+  const value = parseJson(line, where);
+  const { document, messages, answers } = (isObject(value) ? value : {}) as Partial<Sampled>;
+  const whole = Array.isArray(answers) && answers.every((each) => isObject(each) && typeof each.text === 'string');
+  if (
+    typeof document !== 'string' ||
+    !Array.isArray(messages) ||
+    !whole ||
+    answers.some(({ reward }) => !Number.isFinite(reward))
+  )
+    throw new InputError(`${where}: not answers as this program writes them; remove the line, or the file to sample anew`);
+  return { document, messages, answers };
 }

@@ -1,7 +1,6 @@
 // What the model thinks of all pairs before it is tuned: log-probabilities of both answers, computed once and kept beside the run, so that
 // no second copy of the model is held and a run that is resumed goes on with the same numbers.
 
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { bytesInMemory } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
@@ -13,10 +12,14 @@ import type { PreferenceBatch } from '../train/preference-optimization.js';
 import type { TrainingStep } from '../train/step.js';
 import { progressBar } from './progress.js';
 import type { Terminal } from './terminal.js';
+import { contentOf } from './tune-origin.js';
 
 const FILE = 'reference.safetensors';
 
-/** Fills in what the model of `step` thinks of each pair, from the run's file if it is of these pairs, else computed and written there. */
+/**
+ * Fills in what the model of `step` thinks of each pair, from the run's file if it is of these pairs and of this `model` (what tells it
+ * from others), else computed and written there.
+ */
 export async function judgeByReference(
   terminal: Terminal,
   out: string,
@@ -25,7 +28,7 @@ export async function judgeByReference(
   step: TrainingStep<PreferenceBatch>,
 ): Promise<void> {
   const path = join(out, FILE);
-  const key = keyOf(pairs, model);
+  const key = `${contentOf(pairs.map(({ prompt, chosen, rejected }) => [prompt, chosen, rejected]))} ${model}`;
   const saved = await readSaved(path, key);
   const logps = saved ?? (await compute(terminal, pairs, step));
   if (!saved) {
@@ -51,15 +54,6 @@ async function compute(
   const bar = progressBar(terminal.stderr, { format: (count) => `${Number(count.toFixed(1))} pairs` });
   const show = (done: number): void => bar.update('judging pairs by the reference', done, pairs.length);
   return judgePairs(step, pairs, show).finally(() => bar.finish());
-}
-
-/** Of these pairs and this model, and no others. */
-function keyOf(pairs: readonly JudgedPair[], model: string): string {
-  const hash = createHash('sha256').update(model);
-  for (const { prompt, chosen, rejected } of pairs) {
-    for (const ids of [prompt, chosen, rejected]) hash.update(Int32Array.of(ids.length)).update(ids);
-  }
-  return hash.digest('hex');
 }
 
 async function readSaved(path: string, key: string): Promise<Float32Array | undefined> {

@@ -45,6 +45,7 @@ import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.j
 import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule, tuneSchema } from './tune-config.js';
 import { loadTuningData, makeExample, makePair, planOptions, type TuningData } from './tune-data.js';
 import { asksReference, type Learning, learningSize, openLearning } from './tune-learner.js';
+import { checkOrigin, contentOf, type Origin, weightsOf } from './tune-origin.js';
 import { judgeByReference } from './tune-reference.js';
 
 const help = `
@@ -140,11 +141,10 @@ async function tune(terminal: Terminal, file: string, config: TuneConfig, resume
   if (config.method === 'sft') await tuneOnAnswers(terminal, config, base, ranks, from);
   else if (config.method === 'dpo') await tuneOnPairs(terminal, config, base, ranks, from);
   else {
-    let pairs = await sampledPairs(config.out);
-    await ranks.first(async () => {
-      pairs ??= await sampleFrom(terminal, { ...config, rso: config.rso! }, base);
-    });
-    pairs ??= await sampledPairs(config.out);
+    // A run that has learned from its pairs goes on with them.
+    const begun = from !== undefined && (await sampledPairs(config.out)) !== undefined;
+    if (!begun) await ranks.first(() => sampleFrom(terminal, { ...config, rso: config.rso! }, base));
+    const pairs = await sampledPairs(config.out);
     if (pairs === undefined) return; // interrupted; --resume goes on
     await tuneOnPairs(
       terminal,
@@ -158,19 +158,18 @@ async function tune(terminal: Terminal, file: string, config: TuneConfig, resume
 }
 
 /** Lets the model answer the prompts of the data. */
-async function sampleFrom(terminal: Terminal, config: SamplingConfig, base: Base): Promise<string | undefined> {
-  const { backend, model, close } = await openModel(config.model, {
-    backend: config.backend,
-    threads: config.threads,
-    gpu: config.gpu,
-  });
-  try {
+async function sampleFrom(terminal: Terminal, config: SamplingConfig, { checkpoint, tokenizer, template }: Base): Promise<void> {
+  const { backend: choice, threads, gpu } = config;
+  await samplePairs(terminal, config, await weightsOf(checkpoint), template, async () => {
     const reward = await openReward(config.rso.reward);
-    const { tokenizer, template } = base;
-    return await samplePairs(terminal, config, { backend, model, tokenizer, template }, reward).finally(() => reward.close());
-  } finally {
-    await close();
-  }
+    const { backend, model, close } = await openModel(config.model, { backend: choice, threads, gpu }).catch((error: unknown) =>
+      reward.close().then(() => Promise.reject(error)),
+    );
+    return {
+      ...{ backend, model, tokenizer, template, reward },
+      close: () => reward.close().finally(close),
+    };
+  });
 }
 
 async function tuneOnAnswers(
@@ -192,6 +191,9 @@ async function tuneOnAnswers(
   const { z_loss: zLoss, label_smoothing: labelSmoothing } = config;
   const objective = (): Objective<TrainingBatch> => languageModelling({ ...plan.limits, zLoss, labelSmoothing });
   const steps = stepsOf(config, plan.batches);
+  const origin = await ranks.agree(() =>
+    originOf(config, base, from, contentOf(examples.map((example) => [example.tokens, example.learned]))),
+  );
   await train(terminal, config, base, ranks, {
     plan,
     objective,
@@ -199,6 +201,7 @@ async function tuneOnAnswers(
     averageLength: tokens / examples.length,
     counted: 'tokens',
     from,
+    origin,
     settings: config,
   });
 }
@@ -224,15 +227,32 @@ async function tuneOnPairs(
   const objective = ({ reference }: Learning): Objective<PreferenceBatch> =>
     preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing, reference });
   const steps = stepsOf(config, plan.batches);
+  const origin = await ranks.agree(() =>
+    originOf(config, base, from, contentOf(examples.map(({ prompt, chosen, rejected }) => [prompt, chosen, rejected]))),
+  );
   await train(terminal, config, base, ranks, {
-    ...{ plan, objective, steps, averageLength: tokens / examples.length, counted: 'pairs', from, settings },
+    ...{ plan, objective, steps, averageLength: tokens / examples.length, counted: 'pairs', from, origin, settings },
     prepare: async (step) => {
       if (asksReference(config)) return;
-      const judge = () => judgeByReference(terminal, config.out, [...examples, ...data.validation], base.checkpoint.name, step);
+      const judged = [...examples, ...data.validation];
+      const model = `${origin.base} ${config.adapter === 'none' ? 'f32' : config.adapter.dtype}`;
+      const judge = () => judgeByReference(terminal, config.out, judged, model, step);
       await ranks.first(judge);
       if (ranks.rank > 0) await judge(); // reads what rank 0 wrote
     },
   });
+}
+
+/** What the run is of, after a look at whether a checkpoint is of the same. */
+async function originOf(
+  { adapter, method }: TuneConfig,
+  { checkpoint }: Base,
+  from: StartingPoint | undefined,
+  examples: string,
+): Promise<Origin> {
+  const base = adapter === 'none' && method === 'sft' ? undefined : await weightsOf(checkpoint);
+  checkOrigin(from, { examples, base }, checkpoint.name);
+  return { examples, base };
 }
 
 function stepsOf({ steps, accumulation }: TuneConfig, batches: number): number {
@@ -253,6 +273,7 @@ interface Task<Batch> {
   readonly averageLength: number;
   readonly counted: 'tokens' | 'pairs';
   readonly from?: StartingPoint;
+  readonly origin: Origin;
   /** Saved with every checkpoint. */
   readonly settings: TuneConfig;
   /** Done with the model as it is before it is tuned. */
@@ -306,6 +327,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
         checkpoints: {
           ...checkpoints,
           write: learning.save,
+          state: (data) => ({ data: { ...(data as object), ...task.origin }, own: [] }),
         },
       });
     } finally {

@@ -96,7 +96,7 @@ describe('openelm tune', () => {
     const empty = join(root, 'empty');
     await mkdir(empty);
     await expect(readTuneConfig(file, ['--data.train', empty])).rejects.toThrow(
-      `${empty}: no .parquet, .jsonl or .json file in this folder`,
+      `${empty}: no .parquet, .jsonl, .json or .csv file in this folder`,
     );
   });
 
@@ -194,6 +194,20 @@ describe('openelm tune', () => {
     await reached(killed.out, 3);
     first.child.kill('SIGKILL');
     await first.ended;
+    // Not with other rows, nor around another base.
+    const rows = join(killed.directory, 'rows.jsonl');
+    await writeFile(rows, lines([...chats].reverse()));
+    const other = await run(['tune', killed.file, '--resume']);
+    expect(other.code).toBe(1);
+    expect(other.stderr).toMatch(/step-\d+ was made with other rows than the training files have now: put back/);
+    await writeFile(rows, lines(chats));
+    const { path } = (await listCheckpoints(killed.out)).at(-1)!;
+    const record = JSON.parse(await readFile(join(path, 'training.json'), 'utf8'));
+    const withBase = (weights: string) =>
+      writeFile(join(path, 'training.json'), JSON.stringify({ ...record, data: { ...record.data, base: weights } }));
+    await withBase('0');
+    expect((await run(['tune', killed.file, '--resume'])).stderr).toContain(`made with other weights than ${base} has now`);
+    await withBase(record.data.base);
     expect((await run(['tune', killed.file, '--resume'])).code).toBe(0);
     const [resumed, whole] = [killed, straight].map(({ out }) => join(out, checkpointName(12), 'adapter_model.safetensors'));
     expect(await readFile(resumed)).toEqual(await readFile(whole));
@@ -245,6 +259,17 @@ describe('openelm tune', () => {
     );
     await mkdir(resumed.out, { recursive: true });
     await writeFile(join(resumed.out, 'answers.jsonl'), `${answers.slice(0, 2).join('\n')}\n${answers[2].slice(0, 20)}`);
+    await copyFile(join(out, 'sampling.json'), join(resumed.out, 'sampling.json'));
+    const otherwise = await run(['tune', resumed.file, '--rso.temperature', '0.5']);
+    expect(otherwise.stderr).toMatch(
+      /answers\.jsonl: its answers were sampled otherwise: temperature is 0\.5, but 1 when they were/,
+    );
+    const rows = join(resumed.directory, 'rows.jsonl');
+    await writeFile(rows, lines(pairs.slice(1, 6)));
+    expect((await run(['tune', resumed.file])).stderr).toMatch(
+      /line 1 answers another prompt than \S+rows\.jsonl, row 0, has now/,
+    );
+    await writeFile(rows, lines(pairs.slice(0, 5)));
     expect((await run(['tune', resumed.file, '--resume'])).code).toBe(0);
     const withoutSource = (text: string): unknown[] =>
       text

@@ -16,15 +16,19 @@ const pieces = 64;
 
 /**
  * Tells files from others by size, time and pieces spread over their bytes, with a text that belongs to them: for files that take too
- * long to be read as a whole. Throws `InputError` when one is missing.
+ * long to be read as a whole. `copies`: those of another time are the same. Throws `InputError` when one is missing.
  */
-export async function fingerprint(files: readonly string[], about = ''): Promise<string> {
+export async function fingerprint(
+  files: readonly string[],
+  about = '',
+  { copies = false }: { readonly copies?: boolean } = {},
+): Promise<string> {
   const hash = createHash('sha256').update(about);
   for (const file of files) {
     const { size, mtimeMs } = await stat(file).catch((error: unknown) => {
       throw fileError(error, file, 'read');
     });
-    hash.update(`${size} ${mtimeMs}\n`);
+    hash.update(`${size} ${copies ? 0 : mtimeMs}\n`);
     const source = await openFile(file);
     try {
       const step = Math.max(piece, Math.floor((size - piece) / (pieces - 1)));
