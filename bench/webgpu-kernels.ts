@@ -1,4 +1,4 @@
-// Each fast kernel beside the plain one, on one product or attention of the 270M at a time: milliseconds, and on a GPU in software of all
+// Each fast kernel beside itself without subgroups and beside the plain one, on one product or attention of the 270M at a time: milliseconds, and on a GPU in software of all
 // its threads' CPU time, since others may want the CPU too. The least of a few runs.
 
 import type { WebgpuBackend } from '../src/backends/webgpu/backend.js';
@@ -13,24 +13,37 @@ interface Kernel {
   readonly encode: (ops: Ops) => Promise<void> | void;
 }
 
+/** Kernels of one backend that are set beside each other. */
+export interface KernelKind {
+  readonly name: 'fast' | 'lone' | 'plain';
+  readonly traits: Pick<DeviceTraits, 'plain' | 'subgroups'>;
+}
+
+/** `lone`: without subgroups, where the device has some. */
+export function kernelKinds({ subgroups }: DeviceTraits): KernelKind[] {
+  const lone: KernelKind[] = subgroups ? [{ name: 'lone', traits: { plain: false, subgroups: false } }] : [];
+  return [{ name: 'fast', traits: { plain: false, subgroups } }, ...lone, { name: 'plain', traits: { plain: true, subgroups } }];
+}
+
 /** `tensor` makes a weight of random codes. */
 export async function* kernelRows(
   backend: WebgpuBackend,
   software: boolean,
   tensor: (shape: readonly number[], precision: Precision) => StoredTensor,
 ): AsyncGenerator<Row> {
-  const traits = backend.traits as { plain?: DeviceTraits['plain'] };
-  const usual = traits.plain;
+  const usual = { ...backend.traits };
+  const kinds = kernelKinds(usual);
   for (const { name, encode } of kernels(backend, software, tensor)) {
-    const [fast, plain] = [await time(false), await time(true)];
-    yield { kernel: name, fast, plain, 'plain / fast': plain / fast };
+    const least: Record<string, number> = {};
+    for (const kind of kinds) least[kind.name] = await time(kind);
+    yield { kernel: name, ...least, 'plain / fast': least.plain / least.fast };
 
-    async function time(isPlain: boolean): Promise<number> {
-      traits.plain = isPlain;
+    async function time({ traits }: KernelKind): Promise<number> {
+      Object.assign(backend.traits, traits);
       const ops = new Ops();
       await encode(ops);
       const executable = backend.compile(ops.finish());
-      traits.plain = usual;
+      Object.assign(backend.traits, usual);
       const params = new Int32Array(executable.program.paramsLength);
       await backend.submit(executable, params).done;
       const times = software ? 5 : 20;

@@ -1,9 +1,8 @@
 // Inference on a GPU: tokens a second of models with random weights of the true sizes, beside what the GPU reads and computes at best,
-// measured in the same run, and beside the plain kernels. `alone`: the products of a token one after another, without what comes
+// measured in the same run, beside the same kernels without subgroups and beside the plain ones. `alone`: the products of a token one after another, without what comes
 // between them. Needs the package `webgpu`; a software GPU is told apart and gets less work.
 import { parseArgs } from 'node:util';
 import type { WebgpuBackend } from '../src/backends/webgpu/backend.js';
-import type { DeviceTraits } from '../src/backends/webgpu/dispatch.js';
 import { WebgpuExecutable } from '../src/backends/webgpu/executable.js';
 import { findGpu, nodeWebgpuBackend } from '../src/backends/webgpu/node.js';
 import { messageOf } from '../src/errors.js';
@@ -18,7 +17,7 @@ import { type Precision, parameterShapes, weightBytes } from '../src/model/param
 import type { DeviceBuffer, Executable, Program } from '../src/tensor/backend.js';
 import { Ops } from '../src/tensor/ops.js';
 import { type Row, report } from './report.js';
-import { kernelRows } from './webgpu-kernels.js';
+import { type KernelKind, kernelKinds, kernelRows } from './webgpu-kernels.js';
 import { measurePeaks, type Peaks } from './webgpu-probe.js';
 
 const usage = `npm run bench -- webgpu [options]
@@ -28,8 +27,9 @@ const usage = `npm run bench -- webgpu [options]
   --prefill N        tokens of a prompt (default: 512)
   --seconds N        stop after about so long (default: 150)
   --no-plain         leave out the plain kernels
+  --no-lone          leave out the fast kernels without subgroups
   --least-limits     a device with no more than WebGPU's least limits: five dispatches a layer instead of four
-  --kernels          instead of models each fast kernel beside the plain one`;
+  --kernels          instead of models each fast kernel beside itself without subgroups and beside the plain one`;
 
 /** The command: measures, prints the table and writes bench/results/webgpu.json. */
 export async function run(args: string[]): Promise<void> {
@@ -42,6 +42,7 @@ export async function run(args: string[]): Promise<void> {
       prefill: { type: 'string', default: '512' },
       seconds: { type: 'string', default: '150' },
       'no-plain': { type: 'boolean', default: false },
+      'no-lone': { type: 'boolean', default: false },
       'least-limits': { type: 'boolean', default: false },
       kernels: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -77,7 +78,9 @@ export async function run(args: string[]): Promise<void> {
       const measured = bench.rows({
         contexts: values.contexts.split(',').map(Number),
         prefill: Number(values.prefill),
-        plain: !values['no-plain'],
+        kinds: kernelKinds(backend.traits).filter(
+          ({ name }) => !(values['no-plain'] && name === 'plain') && !(values['no-lone'] && name === 'lone'),
+        ),
         end,
       });
       for await (const row of measured) {
@@ -101,7 +104,7 @@ function sentence({ read, copy, f32, f16, int8, roundTrip, dispatch }: Peaks): s
 interface Wanted {
   readonly contexts: readonly number[];
   readonly prefill: number;
-  readonly plain: boolean;
+  readonly kinds: readonly KernelKind[];
   /** When to stop. */
   readonly end: number;
 }
@@ -120,8 +123,9 @@ class ModelBench {
   ) {}
 
   /** Rows of the table; what fails is told, and the rest goes on. */
-  async *rows({ contexts, prefill, plain, end }: Wanted): AsyncGenerator<Row> {
+  async *rows({ contexts, prefill, kinds, end }: Wanted): AsyncGenerator<Row> {
     const { backend, config, precision } = this;
+    const usual = { ...backend.traits };
     try {
       const began = performance.now();
       const tensors = new Map(parameterShapes(config).map(({ name, shape }) => [name, randomTensor(name, shape, precision)]));
@@ -129,9 +133,8 @@ class ModelBench {
       const room = Math.max(...contexts) + 64 + prefill;
       this.cache = createCache(backend, config, room, Math.max(room, config.ropeMaxLength), 'f16');
       console.error(`${precision} made in ${((performance.now() - began) / 1000).toFixed(1)} s`);
-      const kinds = plain ? (['fast', 'plain'] as const) : (['fast'] as const);
-      for (const kind of kinds) {
-        (backend.traits as { plain?: DeviceTraits['plain'] }).plain = kind === 'plain';
+      for (const { name: kind, traits } of kinds) {
+        Object.assign(backend.traits, traits);
         const parts: [name: string, row: () => Promise<Row>][] = [
           ...contexts.map((past): [string, () => Promise<Row>] => [`decode at ${past}`, () => this.decode(past)]),
           [`prefill ${prefill}`, () => this.prefill(prefill)],
@@ -145,7 +148,7 @@ class ModelBench {
     } catch (error) {
       console.log(`${config.layers.length} layers in ${precision}: ${messageOf(error)}`);
     } finally {
-      (backend.traits as { plain?: boolean }).plain = false;
+      Object.assign(backend.traits, usual);
       this.cache?.free();
       this.loaded?.free();
     }

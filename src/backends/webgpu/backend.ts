@@ -136,9 +136,7 @@ export class WebgpuBackend implements Backend {
     const { limits, features } = device;
     this.traits = {
       f16: features.has('shader-f16'),
-      subgroups: (features as ReadonlySet<string>).has('subgroups')
-        ? { least: info.subgroupMinSize, most: info.subgroupMaxSize }
-        : undefined,
+      subgroups: (features as ReadonlySet<string>).has('subgroups') && language.has('subgroup_id'),
       dot4: language.has('packed_4x8_integer_dot_product'),
       bindingBytes: Math.floor(limits.maxStorageBufferBindingSize / 256) * 256,
       storageBuffers: limits.maxStorageBuffersPerShaderStage - 1,
@@ -154,7 +152,7 @@ export class WebgpuBackend implements Backend {
     const { bufferBytes, bindingBytes } = this.traits;
     this.limits = { maxBufferBytes: bufferBytes, maxBindingBytes: Math.min(bufferBytes, bindingBytes), threads: 1 };
     this.description = `webgpu, ${info.description || info.device || info.architecture || info.vendor || 'unknown GPU'}`;
-    this.pipelines = new Pipelines(device, this.traits.dot4, onProgress);
+    this.pipelines = new Pipelines(device, this.traits, onProgress);
     this.allocator = new WebgpuMemory(device, this.pipelines, this.traits);
     this.queue = new WebgpuQueue(device, this.allocator, (blocks) => this.arenaFor(blocks));
   }

@@ -10,8 +10,8 @@ import type { ShaderName } from './wgsl.js';
 export interface DeviceTraits {
   /** `enable f16` is possible. */
   readonly f16: boolean;
-  /** `enable subgroups` is possible, and the sizes that subgroups may have (4 to 128). */
-  readonly subgroups: { readonly least: number; readonly most: number } | undefined;
+  /** `enable subgroups` is possible, of whatever size, and the language numbers them (subgroup_id). */
+  readonly subgroups: boolean;
   /** The language has dot4I8Packed and dot4U8Packed; `dot4(a, b)` is the former, or the same from plain parts. */
   readonly dot4: boolean;
   /** Bytes of one binding; storage buffers of a shader, the status buffer not counted. */
@@ -100,7 +100,7 @@ export interface Dispatch {
   readonly bindings: Readonly<Record<string, Binding>>;
   readonly uniforms?: Readonly<Record<string, Uniform>>;
   /** Extensions of the language that the device has (`DeviceTraits`); with f16 the type `real` of shaders is that, else f32. */
-  readonly enable?: readonly ('f16' | 'subgroups')[];
+  readonly enable?: readonly 'f16'[];
   /**
    * Workgroups; none where one is 0. Past the limit of a dimension [n, 1, 1] is folded into [m, ceil(n / m), 1]: such shaders
    * take their number from `workgroup_index(workgroup_id, num_workgroups)` and return where it is past the end.

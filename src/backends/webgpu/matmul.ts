@@ -131,7 +131,7 @@ export function headProduct(product: Product, headDim: number) {
       indices: read(null, 'i32'),
     },
     uniforms: { ...uniforms, source_rows: rows, eps: { f32: norm.eps } },
-    workgroupBytes: chunk * (int8 ? 1 : 4) + (weight.group > 0 ? chunk / 4 : 8) + 4 * size * (outs + 1) + 64,
+    workgroupBytes: chunk * (int8 ? 1 : 4) + (weight.group > 0 ? chunk / 4 : 8) + 4 * size * (outs + 2) + 64,
   } as const;
 }
 

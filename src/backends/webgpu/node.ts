@@ -30,12 +30,14 @@ let dawn: Promise<Dawn> | undefined;
 const instances = new Map<string, GPU>();
 
 /**
- * A backend on a GPU. The process ends as ever with it, disposed of or not: nothing of Dawn's waits while nothing is computed.
+ * A backend on a GPU. The process ends as ever with it, disposed of or not: nothing of Dawn's waits while nothing is computed. With
+ * `OPENELM_GPU_SUBGROUPS=0` it does without subgroups, though the device has them.
  * @throws InputError when the package, a driver, a GPU or its device is missing.
  */
-export async function nodeWebgpuBackend({ gpu, ...options }: NodeWebgpuOptions = {}): Promise<WebgpuBackend> {
+export async function nodeWebgpuBackend({ gpu, traits, ...options }: NodeWebgpuOptions = {}): Promise<WebgpuBackend> {
   const { adapter, language } = await findGpu(gpu);
-  return webgpuBackend(adapter, { language, ...options });
+  const withheld = process.env.OPENELM_GPU_SUBGROUPS === '0' ? { subgroups: false } : {};
+  return webgpuBackend(adapter, { language, ...options, traits: { ...withheld, ...traits } });
 }
 
 /** The GPU that is chosen. @throws InputError as `nodeWebgpuBackend`. */

@@ -1,9 +1,9 @@
 // Shaders and their pipelines: what is declared before a shader's text (uniforms, bindings, constants), and compiled pipelines, each
 // made once, asynchronously. How bindings become variables is in layout.ts.
 
-import type { Dispatch, Uniform } from './dispatch.js';
+import type { DeviceTraits, Dispatch, Uniform } from './dispatch.js';
 import type { Layout } from './layout.js';
-import { common, shaders } from './wgsl.js';
+import { common, noSubgroups, shaders, subgroups } from './wgsl.js';
 
 /** A pipeline on its way. Bind group 0: uniforms, the status buffer where `reports`, then the layout's variables. */
 export interface Pipeline {
@@ -19,6 +19,11 @@ const compute = 4; // GPUShaderStage.COMPUTE: Node has no such global
 /** Whether a shader writes to the status buffer. */
 function reportsStatus(shader: Dispatch['shader']): boolean {
   return shaders[shader].includes('index_out_of_range()');
+}
+
+/** Whether its invocations make sums together (shaders/include/subgroups.wgsl). */
+function sumsTogether(shader: Dispatch['shader']): boolean {
+  return shaders[shader].includes('own_place(');
 }
 
 /** A dispatch's uniforms in their order, a word each: the record's number, its own, where its bindings begin. */
@@ -39,12 +44,18 @@ function dot4Function(packed: boolean): string {
   return `fn dot4(a: u32, b: u32) -> i32 { return ${product}; }`;
 }
 
-/** The whole text of a dispatch's shader. `dot4`: the language has packed products. */
-export function shaderSource<Memory>(dispatch: Dispatch, { variables, bindings }: Layout<Memory>, dot4: boolean): string {
+/** The whole text of a dispatch's shader. */
+export function shaderSource<Memory>(
+  dispatch: Dispatch,
+  { variables, bindings }: Layout<Memory>,
+  traits: Pick<DeviceTraits, 'dot4' | 'subgroups'>,
+): string {
   const { shader, constants = {}, enable = [] } = dispatch;
   const reports = reportsStatus(shader);
   const first = reports ? 2 : 1;
+  const together = sumsTogether(shader);
   const lines = [
+    ...(together && traits.subgroups ? ['enable subgroups;', 'requires subgroup_id;'] : []),
     ...enable.map((extension) => `enable ${extension};`),
     `alias real = ${enable.includes('f16') ? 'f16' : 'f32'};`,
     'struct Uniforms {',
@@ -66,7 +77,8 @@ export function shaderSource<Memory>(dispatch: Dispatch, { variables, bindings }
           'fn index_out_of_range() { atomicMax(&status_of_run, ~p.record); }',
         ]
       : []),
-    ...(shaders[shader].includes('dot4(') ? [dot4Function(dot4)] : []),
+    ...(shaders[shader].includes('dot4(') ? [dot4Function(traits.dot4)] : []),
+    ...(together ? [traits.subgroups ? subgroups : noSubgroups] : []),
     common,
   ];
   let text: string = shaders[shader];
@@ -77,11 +89,11 @@ export function shaderSource<Memory>(dispatch: Dispatch, { variables, bindings }
 }
 
 /** What a pipeline differs by from others of the same shader. */
-function keyOf<Memory>(dispatch: Dispatch, { variables, bindings }: Layout<Memory>): string {
+function keyOf<Memory>(dispatch: Dispatch, { variables, bindings }: Layout<Memory>, subgroups: boolean): string {
   const { shader, constants, enable } = dispatch;
   const bound = bindings.map(({ name, variable }) => `${name}=${variable}`);
   const types = variables.map(({ element, writable }) => element + (writable ? '!' : ''));
-  return JSON.stringify([shader, constants, enable, uniformFields(dispatch), bound, types]);
+  return JSON.stringify([shader, constants, enable, subgroups, uniformFields(dispatch), bound, types]);
 }
 
 /** All pipelines of a device. */
@@ -93,17 +105,17 @@ export class Pipelines {
   /** `onProgress` is told how many pipelines are compiled, of how many that were asked for. */
   constructor(
     private readonly device: GPUDevice,
-    private readonly dot4: boolean,
+    private readonly traits: Pick<DeviceTraits, 'dot4' | 'subgroups'>,
     private readonly onProgress: (compiled: number, wanted: number) => void = () => {},
   ) {}
 
   get<Memory>(dispatch: Dispatch, layout: Layout<Memory>): Pipeline {
-    const key = keyOf(dispatch, layout);
+    const key = keyOf(dispatch, layout, this.traits.subgroups);
     const known = this.made.get(key);
     if (known) return known;
     const reports = reportsStatus(dispatch.shader);
     const { bindings, pipeline } = this.layoutOf(layout, reports);
-    const source = shaderSource(dispatch, layout, this.dot4);
+    const source = shaderSource(dispatch, layout, this.traits);
     const made: Pipeline = {
       pipeline: undefined,
       bindings,

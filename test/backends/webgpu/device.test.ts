@@ -129,7 +129,7 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
     };
     // WebGPU's default limits, and none of what is optional. 7: one of 8 is for the status.
     const least = { ...{ storageBuffers: 7, bindingBytes: 128 << 20, workgroupBytes: 16384, workgroupSize: 256 } };
-    const traits = { ...least, dot4: false, f16: false, subgroups: undefined };
+    const traits = { ...least, dot4: false, f16: false, subgroups: false };
     const reference = referenceBackend();
     const expected = (await execute(reference, build)).results[0];
     for (const plain of [true, false]) {

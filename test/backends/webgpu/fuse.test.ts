@@ -20,7 +20,7 @@ import { Ops } from '../../../src/tensor/ops.js';
 /** The least that WebGPU has. */
 const least: DeviceTraits = {
   f16: false,
-  subgroups: undefined,
+  subgroups: false,
   dot4: false,
   bindingBytes: 2 ** 27,
   storageBuffers: 7,

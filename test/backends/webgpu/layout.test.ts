@@ -78,7 +78,7 @@ describe('bindings as variables', () => {
       uniforms: { rows: 1, columns: 16, eps: { f32: 1 } },
       workgroups: () => [1, 1, 1],
     };
-    const source = shaderSource(dispatch, layOut(dispatch, placeOf, limits), false);
+    const source = shaderSource(dispatch, layOut(dispatch, placeOf, limits), { dot4: false, subgroups: false });
     expect(source).toContain('@group(0) @binding(1) var<storage, read_write> x: array<f32>;');
     expect(source).toContain('x[p.out_at + i] = x[p.x_at + i];');
     for (const line of ['const tile = 64;', 'const wide = true;', 'eps: f32,', 'rows: u32,', 'const has_out = true;']) {

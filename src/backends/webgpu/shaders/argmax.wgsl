@@ -3,13 +3,12 @@
 // Elements are compared as bits, ordered as their values are: a shader compiler may take it that there are no NaN and infinities.
 
 const ahead = 8u;
-
-var<workgroup> keys: array<u32, 256>;
-var<workgroup> places: array<u32, 256>;
+const reduce_lanes = 256u;
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = workgroup_index(group, groups);
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
+  let row = workgroup_index(workgroup.id, groups);
   if (row >= p.rows) {
     return;
   }
@@ -33,20 +32,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       }
     }
   }
-  keys[lane] = largest;
-  places[lane] = place;
-  for (var half = 128u; half > 0; half /= 2) {
-    workgroupBarrier();
-    if (lane < half) {
-      let other = keys[lane + half];
-      let at = places[lane + half];
-      if (other > keys[lane] || (other == keys[lane] && at < places[lane])) {
-        keys[lane] = other;
-        places[lane] = at;
-      }
-    }
-  }
+  let found = workgroup_first(lane, vec2u(largest, place));
   if (lane == 0) {
-    out[p.out_at + row] = select(i32(places[0]), -1, keys[0] == 0xffffffffu);
+    out[p.out_at + row] = select(i32(found.y), -1, found.x == 0xffffffffu);
   }
 }

@@ -9,6 +9,7 @@
 // include attend
 
 const makes = true;
+const reduce_lanes = size;
 const results = teams * outs;
 
 var<workgroup> raw: array<f32, 3 * head_dim>; // query, key, value
@@ -45,16 +46,17 @@ fn point(piece: u32, head: u32, kv_head: u32, team: u32) {
 }
 
 // raw = x times the first `count` of these heads. The next words of the weight are asked for before sums of these meet.
-fn multiply_heads(count: u32, head: u32, kv_head: u32, local: u32) {
+fn multiply_heads(count: u32, head: u32, kv_head: u32, local: u32, folding: u32) {
   let lane = local % lanes;
   let team = local / lanes;
+  let folded = min(lanes, folding);
   let blocks = (p.inputs + block - 1) / block;
   let steps = (blocks + lanes * depth - 1) / (lanes * depth);
   let turns = count * (head_dim / results) * steps;
   point(0, head, kv_head, team);
   ask(0, 0, blocks, lane);
   measure(1, 0, local);
-  prepare(1, 0, 0, local);
+  prepare(1, 0, 0, local, folded);
   workgroupBarrier();
   for (var turn = 0u; turn < turns; turn++) {
     multiply(turn % steps * lanes * depth, blocks, lane);
@@ -68,17 +70,27 @@ fn multiply_heads(count: u32, head: u32, kv_head: u32, local: u32) {
       ask(0, (turn + 1) % steps * lanes * depth, blocks, lane);
     }
     if (ends) {
-      workgroupBarrier();
-      for (var j = 0u; j < outs; j++) {
-        sums[lane * results + team * outs + j] = done[j];
+      let at = turn / steps * results;
+      if (folded < lanes) {
+        workgroupBarrier();
       }
-      workgroupBarrier();
-      if (local < results) {
-        var value = 0.0;
-        for (var i = 0u; i < lanes; i++) {
-          value += sums[i * results + local];
+      for (var j = 0u; j < outs; j++) {
+        let sum = folded_sum(done[j], folded);
+        if (folded == lanes && lane == 0) {
+          raw[at + team * outs + j] = sum;
+        } else if (lane % folded == 0) {
+          sums[lane / folded * results + team * outs + j] = sum;
         }
-        raw[turn / steps * results + local] = value;
+      }
+      if (folded < lanes) {
+        workgroupBarrier();
+        if (local < results) {
+          var value = 0.0;
+          for (var i = 0u; i < lanes / folded; i++) {
+            value += sums[i * results + local];
+          }
+          raw[at + local] = value;
+        }
       }
     }
   }
@@ -86,7 +98,10 @@ fn multiply_heads(count: u32, head: u32, kv_head: u32, local: u32) {
 }
 
 @compute @workgroup_size(size)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+fn main(workgroup: Workgroup, invocation: Invocation) {
+  let local = own_place(workgroup, invocation);
+  let folded = folding(workgroup);
+  let group = workgroup.id;
   const sharing: u32 = query_heads / kv_heads;
   let head = group.x / splits;
   let kv_head = head / sharing;
@@ -105,10 +120,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let has_new = select(share.split == 0, place >= share.begin && place < share.end, place != nowhere);
   if (share.begin < share.end || has_new) {
     ask_for_heads(kv_head, local);
-    multiply_heads(select(1u, 3u, has_new), head, kv_head, local);
+    multiply_heads(select(1u, 3u, has_new), head, kv_head, local, folded);
     make_heads(kv_head, has_new && head % sharing == 0, local);
   }
   if (here.rows > 0) {
-    attend(here, 0, kv_head, head, share, local);
+    attend(here, 0, kv_head, head, share, local, folded);
   }
 }

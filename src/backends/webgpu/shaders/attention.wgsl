@@ -12,6 +12,7 @@
 // include attend
 
 const makes = has_qkv;
+const reduce_lanes = size;
 
 fn new_quad(kv_head: u32, h: u32, quad: u32) -> vec4f {
   let head = select(select(query_heads + kv_heads + kv_head, query_heads + kv_head, h == queries), kv_head * queries + h, h < queries);
@@ -19,7 +20,9 @@ fn new_quad(kv_head: u32, h: u32, quad: u32) -> vec4f {
 }
 
 @compute @workgroup_size(size)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+fn main(workgroup: Workgroup, invocation: Invocation) {
+  let local = own_place(workgroup, invocation);
+  let group = workgroup.id;
   let kv_head = group.x / splits;
   let split = group.x % splits;
   // By the last invocation, which has least to do while heads are made.
@@ -37,6 +40,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   }
   let here = workgroupUniformLoad(&sequence);
   if (here.rows > 0 && here.rows <= most_rows) {
-    attend(here, group.y, kv_head, kv_head * queries, share_of(here, group.y, split), local);
+    attend(here, group.y, kv_head, kv_head * queries, share_of(here, group.y, split), local, folding(workgroup));
   }
 }

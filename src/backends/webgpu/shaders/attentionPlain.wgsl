@@ -3,7 +3,6 @@
 
 const reduce_lanes = 64u;
 
-// include reduce
 // include cache
 // include ragged
 
@@ -14,8 +13,9 @@ var<workgroup> weights: array<f32, 64>;
 var<workgroup> heads_here: array<u32, 64>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let g = workgroup_index(group, groups);
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
+  let g = workgroup_index(workgroup.id, groups);
   if (g == 0) {
     for (var s = lane; s < p.sequence_count; s += 64) {
       _ = sequence_at(s);

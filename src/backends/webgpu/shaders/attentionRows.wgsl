@@ -12,6 +12,7 @@
 
 const dims: u32 = (head_dim + 31) / 32;
 const lowest = -3.0e38;
+const reduce_lanes = 64;
 
 var<workgroup> tiles: array<vec4f, 256>; // queries, keys: [32][16 dims / 4] each; or values: [32][32 dims / 4]
 var<workgroup> factors: array<vec4f, 256>; // weights: [32 keys][32 rows / 4]
@@ -63,21 +64,45 @@ fn scaled(sum: mat4x4f, by: vec4f) -> mat4x4f {
   return mat4x4f(sum[0] * by.x, sum[1] * by.y, sum[2] * by.z, sum[3] * by.w);
 }
 
-// Of rows 4 ty and on, over all keys of a block.
-fn largest_of(ty: u32) -> vec4f {
-  var largest = vec4f(lowest);
-  for (var t = 0u; t < p.parts; t++) {
-    largest = max(largest, vec4f(parts[32u * ty + t], parts[32u * ty + 8u + t], parts[32u * ty + 16u + t], parts[32u * ty + 24u + t]));
-  }
-  return largest;
-}
-
 fn tell(thread: u32, each: vec4f) {
   let at = 32u * (thread / 8u) + thread % 8u;
   parts[at] = each.x;
   parts[at + 8u] = each.y;
   parts[at + 16u] = each.z;
   parts[at + 24u] = each.w;
+}
+
+fn told(thread: u32, by: u32) -> vec4f {
+  let at = 32u * (thread / 8u) + by;
+  return vec4f(parts[at], parts[at + 8u], parts[at + 16u], parts[at + 24u]);
+}
+
+// Of rows 4 ty and on, over all keys of a block.
+fn largest_of(thread: u32, each: vec4f, folded: u32) -> vec4f {
+  if (folded == 8u) {
+    return vec4f(folded_max(each.x, 8u), folded_max(each.y, 8u), folded_max(each.z, 8u), folded_max(each.w, 8u));
+  }
+  tell(thread, each);
+  workgroupBarrier();
+  var largest = vec4f(lowest);
+  for (var t = 0u; t < p.parts; t++) {
+    largest = max(largest, told(thread, t));
+  }
+  return largest;
+}
+
+fn total_of(thread: u32, each: vec4f, folded: u32) -> vec4f {
+  if (folded == 8u) {
+    return vec4f(folded_sum(each.x, 8u), folded_sum(each.y, 8u), folded_sum(each.z, 8u), folded_sum(each.w, 8u));
+  }
+  workgroupBarrier();
+  tell(thread, each);
+  workgroupBarrier();
+  var total = vec4f();
+  for (var t = 0u; t < p.parts; t++) {
+    total += told(thread, t);
+  }
+  return total;
 }
 
 fn store(thread: u32, here: Rows, head: u32, slice: u32, sum: mat4x4f) {
@@ -91,16 +116,18 @@ fn store(thread: u32, here: Rows, head: u32, slice: u32, sum: mat4x4f) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
-  let head = group.y;
+fn main(workgroup: Workgroup, invocation: Invocation) {
+  let thread = own_place(workgroup, invocation);
+  let folded = min(8u, folding(workgroup));
+  let head = workgroup.id.y;
   let kv_head = head / (query_heads / kv_heads);
-  if (group.x == 0u && group.y == 0u) {
+  if (workgroup.id.x == 0u && workgroup.id.y == 0u) {
     for (var s = thread; s < p.sequence_count; s += 64u) {
       _ = sequence_at(s);
     }
   }
   if (thread == 0u) {
-    place = place_of(group.x);
+    place = place_of(workgroup.id.x);
   }
   let here = workgroupUniformLoad(&place);
   if (here.count == 0u || here.sequence.rows <= few) {
@@ -153,9 +180,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       scores[i] = select(vec4f(lowest), scores[i] * p.scale, seen);
       peaks[i] = max(max(scores[i].x, scores[i].y), max(scores[i].z, scores[i].w));
     }
-    tell(thread, peaks);
-    workgroupBarrier();
-    let now = max(largest, largest_of(ty));
+    let now = max(largest, largest_of(thread, peaks, folded));
     let shrink = exp(largest - now);
     largest = now;
     var weights = mat4x4f();
@@ -174,13 +199,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     if (dims > 2u) { sum2 = add(thread, v, 2u, scaled(sum2, shrink), &v); }
     if (dims > 3u) { sum3 = add(thread, v, 3u, scaled(sum3, shrink), &v); }
   }
-  workgroupBarrier();
-  tell(thread, total);
-  workgroupBarrier();
-  total = vec4f();
-  for (var t = 0u; t < p.parts; t++) {
-    total += vec4f(parts[32u * ty + t], parts[32u * ty + 8u + t], parts[32u * ty + 16u + t], parts[32u * ty + 24u + t]);
-  }
+  total = total_of(thread, total, folded);
   let inverse = 1.0 / total;
   store(thread, here, head, 0u, scaled(sum0, inverse));
   if (dims > 1u) { store(thread, here, head, 1u, scaled(sum1, inverse)); }

@@ -2,14 +2,14 @@
 // `gradient` the row becomes its gradient in a second one, its padding zeros. A row with a target below 0 gives losses and gradient 0.
 // Reads each logit twice, writes it once.
 const reduce_lanes = 256u;
-// include reduce
 const lanes = 256u;
 
 var<workgroup> own_target: i32;
 
 @compute @workgroup_size(lanes)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let number = workgroup_index(group, groups);
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
+  let number = workgroup_index(workgroup.id, groups);
   let row = p.first_row + number;
   if (number >= p.block_rows || row >= p.rows) { return; }
   if (lane == 0u) {
@@ -43,8 +43,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     sum += logit;
   }
   let highest = workgroup_max(lane, top);
-  let lse = highest + log(workgroup_sum(lane, exponentials * exp(top - highest)));
-  let mean = workgroup_sum(lane, sum) / f32(p.vocabulary);
+  let sums = workgroup_sums(lane, vec2f(exponentials * exp(top - highest), sum));
+  let lse = highest + log(sums.x);
+  let mean = sums.y / f32(p.vocabulary);
   let smoothing = p.label_smoothing;
   if (lane == 0u) {
     let own = lse - logits[start + u32(expected)];

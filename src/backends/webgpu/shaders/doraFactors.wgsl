@@ -1,11 +1,10 @@
 // norms[n] = |weight[n] + scaling b[n] a|, out[n] = magnitude[n] / norms[n], a workgroup an output: of rows [first_row, first_row +
 // part_rows) of the weight, which lie in f32 rows. a [rank, inputs] is read once an output, from caches.
 const reduce_lanes = 256u;
-// include reduce
-
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let number = workgroup_index(group, groups);
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
+  let number = workgroup_index(workgroup.id, groups);
   if (number >= p.part_rows) { return; }
   let n = p.first_row + number;
   var sum = 0.0;

@@ -4,20 +4,7 @@
 // are added to exponents, since compilers multiply constants first, and 2^-80 times 2^-80 is no f32.
 // A workgroup makes a part. Then one workgroup adds the parts up and writes norms. Reads each element once.
 const reduce_lanes = 256u;
-// include reduce
 const lanes = 256u;
-
-var<workgroup> largest: array<u32, lanes>;
-
-fn largest_of(lane: u32, bits: u32) -> u32 {
-  largest[lane] = bits;
-  for (var distance = lanes / 2u; distance > 0u; distance /= 2u) {
-    workgroupBarrier();
-    if (lane < distance) { largest[lane] = max(largest[lane], largest[lane + distance]); }
-  }
-  workgroupBarrier();
-  return largest[0];
-}
 
 const power_80 = 80u << 23u;
 
@@ -28,15 +15,16 @@ fn far_below(x: f32) -> f32 {
 }
 
 fn sum_of(lane: u32, sums: vec3f) -> vec3f {
-  return vec3f(workgroup_sum(lane, sums.x), workgroup_sum(lane, sums.y), workgroup_sum(lane, sums.z));
+  return vec3f(workgroup_sums(lane, sums.xy), workgroup_sum(lane, sums.z));
 }
 
 @compute @workgroup_size(lanes)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
   var sums = vec3f(); // large, others, small
   var worst = 0u;
   if (!last) {
-    for (var i = group.x * lanes + lane; i < p.count; i += groups.x * lanes) {
+    for (var i = workgroup.id.x * lanes + lane; i < p.count; i += groups.x * lanes) {
       let value = x[p.x_at + i];
       let bits = bitcast<u32>(value) & 0x7fffffffu;
       worst = max(worst, bits);
@@ -52,8 +40,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       }
     }
     sums = sum_of(lane, sums);
-    worst = largest_of(lane, worst);
-    if (lane == 0u) { parts[p.parts_at + group.x] = vec4u(bitcast<vec3u>(sums), worst); }
+    worst = workgroup_first(lane, vec2u(worst, 0u)).x;
+    if (lane == 0u) { parts[p.parts_at + workgroup.id.x] = vec4u(bitcast<vec3u>(sums), worst); }
     return;
   }
   for (var i = lane; i < p.count; i += lanes) {
@@ -62,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     worst = max(worst, part.w);
   }
   sums = sum_of(lane, sums);
-  worst = largest_of(lane, worst);
+  worst = workgroup_first(lane, vec2u(worst, 0u)).x;
   if (lane > 0u) { return; }
   var norm = sqrt(sums.y + far_below(sums.z));
   if (sums.x > 0.0) {

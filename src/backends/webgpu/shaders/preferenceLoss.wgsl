@@ -1,7 +1,6 @@
 // The losses of pairs and how they change with each row's cross-entropy (see the op table). With `clears` every row's weight is set
 // to 0 first, an invocation a row; then a workgroup takes a pair: 256 invocations sum its answers' rows and write their weights.
 const reduce_lanes = 256u;
-// include reduce
 const lanes = 256u;
 
 fn softplus(x: f32) -> f32 { // ln(1 + exp(-x))
@@ -27,8 +26,9 @@ fn preference(difference: f32, of_means: f32) -> vec2f {
 }
 
 @compute @workgroup_size(lanes)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let number = workgroup_index(group, groups);
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
+  let number = workgroup_index(workgroup.id, groups);
   if (clears) {
     let row = number * lanes + lane;
     if (row < p.rows) { row_weights[p.row_weights_at + row] = 0.0; }
@@ -47,7 +47,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var sums = vec2f();
   for (var r = lane; r < chosen.y; r += lanes) { sums.x -= losses[p.losses_at + 2u * (chosen.x + r)]; }
   for (var r = lane; r < rejected.y; r += lanes) { sums.y -= losses[p.losses_at + 2u * (rejected.x + r)]; }
-  let logp = vec2f(workgroup_sum(lane, sums.x), workgroup_sum(lane, sums.y));
+  let logp = workgroup_sums(lane, sums);
   let ratios = logp - vec2f(reference[p.reference_at + 2u * number], reference[p.reference_at + 2u * number + 1u]);
   let counts = vec2f(f32(chosen.y), f32(rejected.y));
   let means = ratios / counts;

@@ -3,10 +3,7 @@
 
 const reduce_lanes = 64u;
 
-// include reduce
-
 var<workgroup> head: array<f32, head_dim>;
-var<workgroup> peaks: array<u32, 64>;
 
 fn store(which: u32, word: u32, bits: u32) {
   if (which == 1) {
@@ -17,9 +14,10 @@ fn store(which: u32, word: u32, bits: u32) {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
   let heads: u32 = query_heads + 2 * kv_heads;
-  let g = workgroup_index(group, groups);
+  let g = workgroup_index(workgroup.id, groups);
   if (g >= p.rows * heads) {
     return;
   }
@@ -71,15 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var d = lane; d < head_dim; d += 64) {
       peak_bits = max(peak_bits, bitcast<u32>(head[d]) & 0x7fffffff);
     }
-    peaks[lane] = peak_bits;
-    for (var half = 32u; half > 0; half /= 2) {
-      workgroupBarrier();
-      if (lane < half) {
-        peaks[lane] = max(peaks[lane], peaks[lane + half]);
-      }
-    }
-    workgroupBarrier();
-    peak_bits = peaks[0];
+    peak_bits = workgroup_first(lane, vec2u(peak_bits, 0)).x;
   }
   if (!inside) {
     index_out_of_range();

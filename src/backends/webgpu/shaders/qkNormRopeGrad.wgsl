@@ -3,15 +3,18 @@
 // at once; each sums its share of the norm's gradient over its rows: parts[block][head][row of 4][headDim], which columnTotals.wgsl
 // adds up. All is read and written once.
 const lanes = 128u;
+const reduce_lanes = lanes;
 const pairs = (head_dim / 2u + 31u) / 32u; // of an invocation: dims i and i + head_dim / 2 turn together
 const mid = head_dim / 2u;
 
 var<workgroup> sums: array<vec2f, lanes>;
 
 // The sums of a row's 32 invocations.
-fn row_sum(lane: u32, value: vec2f) -> vec2f {
-  sums[lane] = value;
-  for (var distance = 16u; distance > 0u; distance /= 2u) {
+fn row_sum(lane: u32, value: vec2f, folded: u32) -> vec2f {
+  let part = vec2f(folded_sum(value.x, folded), folded_sum(value.y, folded));
+  if (folded == 32u) { return part; }
+  sums[lane] = part;
+  for (var distance = 16u; distance >= folded; distance /= 2u) {
     workgroupBarrier();
     if (lane % 32u < distance) { sums[lane] += sums[lane + distance]; }
   }
@@ -26,11 +29,13 @@ fn weight_of(i: u32) -> vec2f {
 }
 
 @compute @workgroup_size(lanes)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let head = group.x;
+fn main(workgroup: Workgroup, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
+  let folded = min(32u, folding(workgroup));
+  let head = workgroup.id.x;
   var weight_sums: array<vec2f, pairs>;
   for (var step = 0u; step < p.block_rows; step += 4u) {
-    let row = group.y * p.block_rows + step + lane / 32u;
+    let row = workgroup.id.y * p.block_rows + step + lane / 32u;
     let counts = row < p.rows;
     var source = 0u; // of the head's gradient
     var turn = 0u;
@@ -63,7 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       }
     }
     if (!has_norm) { continue; }
-    let means = row_sum(lane, products) / f32(head_dim);
+    let means = row_sum(lane, products, folded) / f32(head_dim);
     let inverse = inverseSqrt(means.x + p.eps);
     let projection = means.y * inverse * inverse;
     for (var j = 0u; j < pairs; j++) {
@@ -76,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
   }
   if (!has_parts) { return; }
-  let line = p.parts_at + ((group.y * heads + head) * 4u + lane / 32u) * head_dim;
+  let line = p.parts_at + ((workgroup.id.y * heads + head) * 4u + lane / 32u) * head_dim;
   for (var j = 0u; j < pairs; j++) {
     let i = lane % 32u + 32u * j;
     if (i >= mid) { continue; }

@@ -2,11 +2,10 @@
 
 const reduce_lanes = 256u;
 
-// include reduce
-
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = workgroup_index(group, groups);
+fn main(workgroup: Workgroup, @builtin(num_workgroups) groups: vec3u, invocation: Invocation) {
+  let lane = own_place(workgroup, invocation);
+  let row = workgroup_index(workgroup.id, groups);
   if (row >= p.rows) {
     return;
   }

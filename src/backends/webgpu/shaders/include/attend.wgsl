@@ -153,8 +153,8 @@ fn share_of(here: Sequence, row: u32, split: u32) -> Share {
   return Share(split, min(most, split * each), min(most, (split + 1) * each));
 }
 
-// Row `row`, which is of this sequence, and the heads from `first_head` on.
-fn attend(here: Sequence, row: u32, kv_head: u32, first_head: u32, share: Share, local: u32) {
+// Row `row`, which is of this sequence, and the heads from `first_head` on. Of `folded` neighbouring invocations scores meet without workgroup memory.
+fn attend(here: Sequence, row: u32, kv_head: u32, first_head: u32, share: Share, local: u32, folded: u32) {
   if (!makes) {
     for (var at = local; at < queries * quads; at += size) {
       q[at] = query[p.query_at + (row * query_heads + first_head) * quads + at];
@@ -203,22 +203,35 @@ fn attend(here: Sequence, row: u32, kv_head: u32, first_head: u32, share: Share,
         }
       }
     }
+    var each = peak_lanes; // peaks of a query
+    if (folded >= max(queries, 8)) {
+      each = size / folded;
+    }
     for (var c = 0u; c < queries; c++) {
-      weights[c * size + local] = select(-3.0e38, scores[c] * p.scale, local < count);
-    }
-    workgroupBarrier();
-    if (local < queries * peak_lanes) {
-      var peak = -3.0e38;
-      for (var i = local % peak_lanes; i < count; i += peak_lanes) {
-        peak = max(peak, weights[local / peak_lanes * size + i]);
+      let score = select(-3.0e38, scores[c] * p.scale, local < count);
+      weights[c * size + local] = score;
+      if (folded >= max(queries, 8)) {
+        let peak = folded_max(score, folded);
+        if (local % folded == 0) {
+          tops[c * each + local / folded] = peak;
+        }
       }
-      tops[local] = peak;
     }
     workgroupBarrier();
+    if (folded < max(queries, 8)) {
+      if (local < queries * peak_lanes) {
+        var peak = -3.0e38;
+        for (var i = local % peak_lanes; i < count; i += peak_lanes) {
+          peak = max(peak, weights[local / peak_lanes * size + i]);
+        }
+        tops[local] = peak;
+      }
+      workgroupBarrier();
+    }
     if (local < queries) {
       var peak = largest[local];
-      for (var i = 0u; i < peak_lanes; i++) {
-        peak = max(peak, tops[local * peak_lanes + i]);
+      for (var i = 0u; i < each; i++) {
+        peak = max(peak, tops[local * each + i]);
       }
       factors[local] = exp(largest[local] - peak);
       largest[local] = peak;

@@ -24,3 +24,8 @@ fn divide(a: f32, b: f32) -> f32 {
 fn signed_bytes(word: u32) -> vec4f {
   return vec4f((vec4i(bitcast<i32>(word)) << vec4u(24, 16, 8, 0)) >> vec4u(24));
 }
+
+// Which of two has the larger x, or the smaller y where these are equal.
+fn first_of(a: vec2u, b: vec2u) -> vec2u {
+  return select(a, b, b.x > a.x || (b.x == a.x && b.y < a.y));
+}

@@ -1,5 +1,5 @@
 // Rows of x, few, in workgroup memory, and their products with rows of the weight, `outs` of them a team of `lanes` invocations. How it is laid out,
-// and the constants: matvec.wgsl. `acc` begins with zeros.
+// and the constants: matvec.wgsl. `acc` begins with zeros; of `folded` neighbouring invocations values meet without workgroup memory.
 
 const block = array<u32, 7>(4, 8, 8, 16, 32, 16, 32)[weight_type]; // elements in a vec4u
 const is_f32 = weight_type == 0;
@@ -21,7 +21,7 @@ var<workgroup> x_scale: array<f32, x_groups>;
 var<workgroup> x_sum: array<f32, x_groups>; // of the group's elements, where minimums or codes without a sign want it
 var<workgroup> peaks: array<u32, size>; // bits of max|x|, which as integers order as numbers do, and what is no number above all
 var<workgroup> sums: array<f32, size * outs>;
-var<workgroup> inverse: array<f32, rows>;
+var<private> inverse: array<f32, rows>;
 var<workgroup> share_factors: array<f32, heads * splits>;
 
 fn row_of_x(row: u32) -> u32 {
@@ -81,27 +81,7 @@ fn measure(count: u32, first_row: u32, local: u32) {
       let v = quad_of_x(row, quad);
       sum += dot(v, v);
     }
-    sums[local] = sum;
-    workgroupBarrier();
-    sum = 0.0;
-    if (local < 16) {
-      for (var i = local; i < size; i += 16) {
-        sum += sums[i];
-      }
-    }
-    workgroupBarrier();
-    if (local < 16) {
-      sums[local] = sum;
-    }
-    workgroupBarrier();
-    if (local == 0) {
-      sum = 0.0;
-      for (var i = 0u; i < 16; i++) {
-        sum += sums[i];
-      }
-      inverse[m] = 1.0 / sqrt(sum / f32(p.inputs) + p.eps);
-    }
-    workgroupBarrier();
+    inverse[m] = 1.0 / sqrt(workgroup_sum(local, sum) / f32(p.inputs) + p.eps);
   }
 }
 
@@ -114,7 +94,7 @@ fn prepared(m: u32, row: u32, quad: u32) -> vec4f {
 }
 
 // Elements [first, first + chunk) of all rows into workgroup memory, those past the end as zeros.
-fn prepare(count: u32, first_row: u32, first: u32, local: u32) {
+fn prepare(count: u32, first_row: u32, first: u32, local: u32, folded: u32) {
   let left = min(chunk, p.inputs - first);
   for (var m = 0u; m < count; m++) {
     let row = row_of_x(first_row + m);
@@ -136,9 +116,12 @@ fn prepare(count: u32, first_row: u32, first: u32, local: u32) {
           bits = max(bits, max(max(a.x, a.y), max(a.z, a.w)));
         }
       }
-      peaks[local] = bits;
-      workgroupBarrier();
-      let peak = bitcast<f32>(max(bits, peaks[local ^ 1]));
+      if (folded == 1) {
+        peaks[local] = bits;
+        workgroupBarrier();
+        bits = max(bits, peaks[local ^ 1]);
+      }
+      let peak = bitcast<f32>(folded_max_bits(bits, min(folded, 2)));
       var total = 0;
       if (half < left / 16) {
         let factor = select(0.0, divide(127.0, peak), peak > 0.0);
@@ -155,13 +138,19 @@ fn prepare(count: u32, first_row: u32, first: u32, local: u32) {
         }
       }
       if (minimums) {
-        sums[local] = f32(total);
-        workgroupBarrier();
+        var sum = folded_sum(f32(total), min(folded, 2));
+        if (folded == 1) {
+          sums[local] = sum;
+          workgroupBarrier();
+          sum += sums[local ^ 1];
+        }
         if (half < left / 16 && half % 2 == 0) {
-          x_sum[m * (chunk / 32) + half / 2] = sums[local] + sums[local + 1];
+          x_sum[m * (chunk / 32) + half / 2] = sum;
         }
       }
-      workgroupBarrier();
+      if (folded == 1) {
+        workgroupBarrier();
+      }
     }
   }
 }
