@@ -18,11 +18,12 @@ fi
 eval "$environment"
 npx tsx src/app/cli.ts info 2>/dev/null | grep '^gpu'
 npx vitest run test/backends/webgpu test/train/webgpu
+OPENELM_GPU_SUBGROUPS=0 npx vitest run test/backends/webgpu/backend.test.ts
 npx vitest run --config test/webgpu/vitest.config.ts
 npm run -s golden -- test/golden/{dpo,eval,generate,models,peft,train} --backend webgpu
 if npx tsx src/app/cli.ts info --json 2>/dev/null | grep -q shader-f16; then
   npm run -s golden -- test/golden/models --backend webgpu:f16
 fi
 if swiftshader=$(.ci/software-gpu.sh swiftshader); then # subgroups of 4 and no f16, where lavapipe has 8 and f16
-  (eval "$swiftshader" && unset LD_LIBRARY_PATH && npx vitest run test/backends/webgpu/models.test.ts -t 'same ids')
+  (eval "$swiftshader" && unset LD_LIBRARY_PATH && npx vitest run test/backends/webgpu/{models,subgroups}.test.ts -t 'same ids|together')
 fi
