@@ -47,15 +47,19 @@ const extentUniforms = (name: 'm' | 'k', { size, first, most }: Extent): Record<
 
 /** So many tiles keep the largest devices busy: of 256 invocations, and of 64. */
 const enough = { large: 160, small: 512 };
+/** Of large tiles at least so much is to be filled: they read half as much for a product as small ones. */
+const leastFilled = 0.75;
 /** What a part of the inner dimension is worth a pass over its sums. */
 const leastPart = 128;
 const mostParts = 16;
 
 export function tilesOf(m: number, n: number, k: number): { tile: 64 | 128; splits: number } {
   const tiles = (size: number): number => Math.ceil(m / size) * Math.ceil(n / size);
-  if (tiles(128) >= enough.large) return { tile: 128, splits: 1 };
-  const wanted = Math.ceil(enough.small / tiles(64));
-  return { tile: 64, splits: Math.max(1, Math.min(wanted, mostParts, Math.floor(k / leastPart))) };
+  const most = Math.min(mostParts, Math.floor(k / leastPart));
+  const large = Math.ceil(enough.large / tiles(128));
+  if (large === 1) return { tile: 128, splits: 1 };
+  if (large <= most && m * n >= leastFilled * tiles(128) * 128 ** 2) return { tile: 128, splits: large };
+  return { tile: 64, splits: Math.max(1, Math.min(Math.ceil(enough.small / tiles(64)), most)) };
 }
 
 export function product(call: Pick<OpCall, 'scratch'>, { a, b, c, residual, accumulate = false, m, n, k }: Product): Dispatch[] {

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { referenceBackend } from '../../../src/backends/reference.js';
 import { type WebgpuBackend, type WebgpuOptions, webgpuBackend } from '../../../src/backends/webgpu/backend.js';
 import { nodeWebgpuBackend } from '../../../src/backends/webgpu/node.js';
+import { tilesOf } from '../../../src/backends/webgpu/products.js';
 import { createCache } from '../../../src/model/cache.js';
 import { configFromName } from '../../../src/model/config.js';
 import type { Backend, DeviceBuffer, Executable } from '../../../src/tensor/backend.js';
@@ -195,6 +196,26 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
       expect(relativeError((await execute(backend, build)).results[0], expected)).toBeLessThan(2e-6);
     });
   });
+
+  it('makes a gradient of large tiles in parts of the rows', () =>
+    withBackend({}, async (backend) => {
+      const [count, outputs, inputs] = [650, 1000, 500];
+      const [dout, x, before] = [random(count * outputs, 1), random(count * inputs, 2), random(outputs * inputs, 3)];
+      const grad = rows(backend, before, inputs).buffer;
+      const ops = new Ops();
+      const operands = [rows(backend, dout, outputs).buffer, rows(backend, x, inputs).buffer, grad];
+      ops.derivative('linearWeightGrad', operands, [count, inputs, outputs]);
+      const program = backend.compile(ops.finish());
+      await backend.submit(program, new Int32Array(0)).done;
+      const found = await backend.read(grad);
+      expect(tilesOf(outputs, inputs, count)).toEqual({ tile: 128, splits: 5 });
+      for (let at = 0; at < found.length; at += 7919) {
+        const [n, k] = [Math.floor(at / inputs), at % inputs];
+        let sum = before[at];
+        for (let row = 0; row < count; row++) sum += dout[row * outputs + n] * x[row * inputs + k];
+        expect(Math.abs(found[at] - sum)).toBeLessThan(2e-5);
+      }
+    }));
 
   it('quantizes as the reference does, to the last bit', () =>
     withBackend({}, async (backend) => {
