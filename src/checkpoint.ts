@@ -131,8 +131,10 @@ export async function explained<T>(checkpoint: Checkpoint, dtype: WeightType, wo
     try {
       const { tensors } = checkWeights(checkpoint.config, files.tensors, checkpoint.place);
       const why = await findBadTensor(tensors.values(), dtype);
-      const advice = dtype === 'f32' ? '' : ' (try --dtype f32)';
-      throw new InputError(`${error.message}: ${why ?? `the weights are finite, so they overflow at ${dtype}${advice}`}`);
+      throw new InputError((option) => {
+        const advice = dtype === 'f32' ? '' : ` (try ${option('dtype', 'f32')})`;
+        return `${error.message}: ${why ?? `the weights are finite, so they overflow at ${dtype}${advice}`}`;
+      });
     } finally {
       await files.close();
     }

@@ -64,7 +64,9 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
     };
     const dtype = options.dtype ?? (to === 'hf' || to === 'corenet' ? checkpointTypeOf(own) : own);
     if (options.group !== undefined && !(to === 'mlx' && (dtype === 'q8' || dtype === 'q4')))
-      throw new InputError(`--group is for mlx with q8 or q4: ${to} with ${dtype} has no groups to choose`);
+      throw new InputError(
+        (option) => `${option('group')} is for mlx with q8 or q4: ${to} with ${dtype} has no groups to choose`,
+      );
     await makingAlone(out, async () => {
       if (to === 'gguf') {
         const beside = {
@@ -100,7 +102,10 @@ async function checkPlace(out: string, to: ModelFormat, force = false): Promise<
   if (there === undefined) return;
   const wanted = to === 'gguf' || to === 'corenet' ? 'file' : 'directory';
   if (there !== wanted) throw new InputError(`${out} is a ${there}, and ${to} is written as a ${wanted}; choose another name`);
-  if (!force) throw new InputError(`${out}: something is there already; choose another name, or --force to replace it`);
+  if (!force)
+    throw new InputError(
+      (option) => `${out}: something is there already; choose another name, or ${option('force', true)} to replace it`,
+    );
   // A folder goes whole: never one of other things.
   const names = there === 'directory' ? await namesIn(out) : [];
   if (names.length > 0 && !names.includes('config.json'))

@@ -2,9 +2,34 @@
 // clear sentence that says what is wrong, where, and what to do; the command line prints it alone and exits with 1.
 // Anything else that is thrown is a defect of this program. A leaf: every room may import it.
 
-/** Bad input from outside: the message is one sentence meant for the user, shown without a stack trace. */
+/** How whoever reads a message calls an option, with the value that is proposed for it, if one is. */
+export type OptionNamer = (option: string, value?: string | number | true) => string;
+
+/** A message, or what makes it of the reader's names for options: `(option) => `try ${option('dtype', 'f32')}``. */
+export type Sentence = string | ((option: OptionNamer) => string);
+
+/** As programs give options: `dtype`, or `dtype: 'f32'`. */
+const asProperty: OptionNamer = (option, value) =>
+  value === undefined ? option : `${option}: ${typeof value === 'string' ? `'${value}'` : value}`;
+
+/** Bad input from outside: the message is one sentence meant for the user, shown without a stack trace. It names options as programs do. */
 export class InputError extends Error {
   override readonly name = 'InputError';
+  readonly #sentence: Sentence;
+
+  constructor(sentence: Sentence) {
+    super(said(sentence, asProperty));
+    this.#sentence = sentence;
+  }
+
+  /** The message for readers who give options otherwise. */
+  naming(option: OptionNamer): string {
+    return said(this.#sentence, option);
+  }
+}
+
+function said(sentence: Sentence, option: OptionNamer): string {
+  return typeof sentence === 'string' ? sentence : sentence(option);
 }
 
 /** The message of whatever was thrown. */

@@ -106,9 +106,9 @@ async function locateDirectory(path: string, onNotice?: (message: string) => voi
   const names = await namesIn(path);
   if (names.length === 0) throw new InputError(`${path} is an empty directory: there is no model in it`);
   if (names.includes('config.yaml') && names.includes('log.jsonl'))
-    throw new InputError(`${path} is a training run that has no checkpoint yet: wait for the first, or go on with it (--resume)`);
+    throw new InputError(`${path} is a training run that has no checkpoint yet: wait for the first, or go on with it`);
   if (names.includes('adapter_config.json'))
-    throw new InputError(`${path} holds an adapter, no model: --adapter ${path} puts it around its base`);
+    throw new InputError((option) => `${path} holds an adapter, no model: ${option('adapter', path)} puts it around its base`);
   const files = wholeModels(names);
   if (files.length === 1) return absolutePath(`${path}/${files[0]}`);
   if (files.length > 1) {

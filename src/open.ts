@@ -11,7 +11,7 @@ import {
   openBackend,
 } from './backend-choice.js';
 import { type Checkpoint, folder, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
-import { InputError } from './errors.js';
+import { InputError, type OptionNamer, type Sentence } from './errors.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
 import { kindOf } from './io/node/paths.js';
@@ -139,7 +139,7 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
       return { ...(await putOn(chosen.backend, parts)), onCpu: () => openOnCpu(model, options, cache) };
     } catch (error) {
       if (!(error instanceof InputError || error instanceof ExecutionError)) throw error;
-      onNotice?.(`the CPU computes: ${error.message}`);
+      onNotice?.(`the CPU computes: ${error instanceof InputError ? error.naming(plainly) : error.message}`);
       return await putOn((await open(0)).backend, parts);
     }
   } finally {
@@ -199,12 +199,12 @@ async function putOn(backend: Backend, { checkpoint, checked, weightBytes, optio
     await own?.dispose();
     if (backend.name !== 'webgpu' || !(error instanceof ExecutionError) || error.code !== 'out-of-memory') throw error;
     const smaller = precisions.filter((type) => memoryBytes(checked, type) < weightBytes);
-    const ofWeights = smaller.map((type) => `--dtype ${type} (${gigabytes(memoryBytes(checked, type))})`);
-    const ofCache = ['a smaller --context', ...(cacheType === 'q8' ? [] : ['--cache q8'])];
-    const hints = cacheSize(checkpoint, needs)[0] > weightBytes ? [...ofCache, ...ofWeights] : [...ofWeights, ...ofCache];
-    throw new InputError(
-      `not enough memory on the GPU for ${needed(checkpoint, { dtype, bytes: weightBytes }, needs)}; try ${hints.join(', or ')}`,
-    );
+    throw new InputError((option) => {
+      const ofWeights = smaller.map((type) => `${option('dtype', type)} (${gigabytes(memoryBytes(checked, type))})`);
+      const ofCache = [`a smaller ${option('context')}`, ...(cacheType === 'q8' ? [] : [option('cacheType', 'q8')])];
+      const hints = cacheSize(checkpoint, needs)[0] > weightBytes ? [...ofCache, ...ofWeights] : [...ofWeights, ...ofCache];
+      return `not enough memory on the GPU for ${needed(checkpoint, { dtype, bytes: weightBytes }, needs)}; try ${hints.join(', or ')}`;
+    });
   }
 }
 
@@ -250,6 +250,11 @@ async function openAdapters(
 
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
+/** For a notice, which a program's user reads as well as a command's. */
+const plainly: OptionNamer = (option, value) => (value === undefined ? option : `${option} ${value}`);
+
+const smallerBy = (option: OptionNamer): string => `try a smaller ${option('dtype')} (q8, q4) or ${option('context')}`;
+
 type WeightSize = Pick<LoadedModel, 'dtype' | 'bytes'>;
 
 function cacheSize(
@@ -273,16 +278,18 @@ function slotsFor(checkpoint: Checkpoint, weights: WeightSize, needs: CacheNeeds
   const all = weights.bytes + cache;
   if (all > most) {
     throw new InputError(
-      `${checkpoint.name} is too large for WebAssembly, whose memory ends at ${(most / 1e9).toFixed(1)} GB: ${(all / 1e9).toFixed(1)} GB ` +
-        `of ${weights.dtype} weights and cache; try a smaller --dtype (q8, q4) or --context, or build the native backend`,
+      (option) =>
+        `${checkpoint.name} is too large for WebAssembly, whose memory ends at ${(most / 1e9).toFixed(1)} GB: ${(all / 1e9).toFixed(1)} GB ` +
+        `of ${weights.dtype} weights and cache; ${smallerBy(option)}, or build the native backend`,
     );
   }
   // How much memory a GPU has WebGPU does not tell: what is wanted beside is little, and what is too much is found out.
   let free = weights.bytes / 4;
   if (name !== 'webgpu') {
-    const say = (available: number): string =>
-      `not enough memory for ${needed(checkpoint, weights, needs)}, ` +
-      `${gigabytes(available)} are free; try a smaller --dtype (q8, q4) or --context`;
+    const say =
+      (available: number): Sentence =>
+      (option) =>
+        `not enough memory for ${needed(checkpoint, weights, needs)}, ${gigabytes(available)} are free; ${smallerBy(option)}`;
     checkMemory(all, say);
     free = Math.min(availableMemory(), most * 0.9) - all;
   }

@@ -87,7 +87,7 @@ describe('load', () => {
     const { directory, remove } = hollowCheckpoint('OpenELM-3B');
     const before = process.memoryUsage().rss;
     await expect(load(directory, { dtype: 'f32', slots: 256, context: 4096 })).rejects.toThrow(
-      /^not enough memory for .*: 12\.15 GB of f32 weights and 176\.09 GB for a context of 4096 tokens, [\d.]+ GB are free; try a smaller --dtype \(q8, q4\) or --context$/,
+      /^not enough memory for .*: 12\.15 GB of f32 weights and 176\.09 GB for a context of 4096 tokens, [\d.]+ GB are free; try a smaller dtype \(q8, q4\) or context$/,
     );
     expect(process.memoryUsage().rss - before).toBeLessThan(500e6);
     remove();

@@ -37,7 +37,7 @@ describe('a GPU that fails', () => {
     expect(notices).toEqual([
       'the GPU computes (a test): it is there',
       expect.stringMatching(
-        /^the CPU computes: not enough memory on the GPU for tales-6m: 0\.01 GB of f16 weights and .* for a context of 1024 tokens; try --dtype q8 \(0\.01 GB\), or --dtype q4 \(0\.00 GB\), or a smaller --context, or --cache q8$/,
+        /^the CPU computes: not enough memory on the GPU for tales-6m: 0\.01 GB of f16 weights and .* for a context of 1024 tokens; try dtype q8 \(0\.01 GB\), or dtype q4 \(0\.00 GB\), or a smaller context, or cacheType q8$/,
       ),
     ]);
     expect((await model.complete(prompt, options)).ids).toHaveLength(6);

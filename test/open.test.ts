@@ -46,7 +46,7 @@ describe('without the native backend', () => {
 
   it('a model beyond the memory of WebAssembly is refused before it is loaded', async () => {
     await expect(load(hollow.directory, { backend: 'wasm' })).rejects.toThrow(
-      /too large for WebAssembly, whose memory ends at 4.3 GB: 6.\d GB of f16 weights and cache; try a smaller --dtype/,
+      /too large for WebAssembly, whose memory ends at 4.3 GB: 6.\d GB of f16 weights and cache; try a smaller dtype/,
     );
   });
 

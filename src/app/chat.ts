@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { InputError, nearest } from '../errors.js';
 import { type ChatMessage, defaultChatModel, defaultModel, type Model, type TextResult } from '../index.js';
 import type { ConstraintOptions } from '../infer/constraint.js';
+import { sentenceOf } from './failure.js';
 import { openModel } from './loading.js';
 import {
   addGenerationOptions,
@@ -104,7 +105,7 @@ async function converse(terminal: Terminal, model: Model, options: ChatOptions, 
         if (end !== undefined || interactive) stderr.write(`(${end ?? 'it ended by itself'})\n`);
       } catch (error) {
         if (!(error instanceof InputError)) throw error;
-        tell(terminal, error.message);
+        tell(terminal, sentenceOf(error));
         failure = error;
       } finally {
         answering = undefined;

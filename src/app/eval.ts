@@ -179,7 +179,10 @@ async function readDatasets(terminal: Terminal, { tasks, numFewshot }: Selection
   const wantsPool = (task: Task): boolean => shotsOf(task, shots.get(task.task)) > 0;
   if (folder !== undefined) return loadDatasets(folder, tasks, wantsPool);
   const bar = progressBar(terminal.stderr);
-  return interruptible(terminal, (signal) => downloadDatasets(tasks, { ...hubOptions(bar), signal }, wantsPool)).finally(() =>
-    bar.finish(),
-  );
+  return interruptible(terminal, (signal) => downloadDatasets(tasks, { ...hubOptions(bar), signal }, wantsPool))
+    .catch((error: unknown) => {
+      if (!(error instanceof InputError)) throw error;
+      throw new InputError(`${error.message}; --data DIR reads datasets from a folder instead`);
+    })
+    .finally(() => bar.finish());
 }

@@ -1,7 +1,7 @@
 // What a failure is to whoever called: one sentence on stderr, and an exit code. Who it is thrown to is main.ts's.
 
 import { CommanderError } from 'commander';
-import { InputError, messageOf } from '../errors.js';
+import { InputError, messageOf, type OptionNamer } from '../errors.js';
 import { ExecutionError, isOutOfMemory } from '../tensor/execution.js';
 import { fewFiles, isFewFiles } from './few-files.js';
 import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
@@ -17,7 +17,7 @@ export function tellFailure(error: unknown, terminal: Terminal): number {
     tell(terminal, oneLine(error.message));
     return 2;
   }
-  const message = oneLine(messageOf(error));
+  const message = oneLine(sentenceOf(error));
   if (error instanceof InputError) tell(terminal, message);
   else if (isFewFiles(error)) tell(terminal, fewFiles);
   else if (error instanceof ExecutionError && error.code === 'device-lost') tell(terminal, message);
@@ -25,6 +25,17 @@ export function tellFailure(error: unknown, terminal: Terminal): number {
   else tell(terminal, `${message} (a defect of this program${debug ? '' : '; OPENELM_DEBUG=1 shows where'})`);
   return 1;
 }
+
+/** The message of what was thrown, with options as they are on the command line. */
+export function sentenceOf(error: unknown): string {
+  return error instanceof InputError ? error.naming(asFlag) : messageOf(error);
+}
+
+/** `--cache-type`, or `--cache-type q8`. */
+const asFlag: OptionNamer = (option, value) => {
+  const flag = `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return value === undefined || value === true ? flag : `${flag} ${value}`;
+};
 
 export function oneLine(text: string): string {
   return text.trim().replace(/\s*[\r\n]+\s*/g, ' ');

@@ -244,7 +244,8 @@ function textOf(content: unknown): string | undefined {
 export function missing({ value, file, row }: FileRow, needed: string): InputError {
   const there = Object.keys(value).map(quoted).join(', ') || 'no fields at all';
   return new InputError(
-    `${file}: row ${row}: expected ${needed}; it has ${there} (data.fields maps names, as in --data.fields.prompt question)`,
+    (option) =>
+      `${file}: row ${row}: expected ${needed}; it has ${there} (data.fields maps names, as in ${option('data.fields.prompt', 'question')})`,
   );
 }
 

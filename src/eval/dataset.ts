@@ -51,7 +51,7 @@ export function evaluatedDocs(task: Task, datasets: Datasets): readonly Doc[] {
   const dataset = datasets[datasetKey(task)];
   const split = evaluatedSplit(task);
   if (dataset === undefined) {
-    throw new InputError(`task ${task.task}: there is no dataset ${datasetLabel(task)}; give a folder that has it with --data`);
+    throw new InputError(`task ${task.task}: there is no dataset ${datasetLabel(task)} among those that were given`);
   }
   return nonEmpty(dataset[split], `task ${task.task}: dataset ${datasetLabel(task)} has no documents in split "${split}"`);
 }

@@ -75,7 +75,11 @@ export function shotsOf(task: Task, asked: number | undefined): number {
 /** How many of `total` documents `limit` leaves. Throws `InputError` unless it is a positive number. */
 export function limited(total: number, limit: number | undefined): number {
   if (limit === undefined) return total;
-  if (!(limit > 0)) throw new InputError(`--limit is ${limit}; it must be a positive number of documents, or a fraction below 1`);
+  if (!(limit > 0)) {
+    throw new InputError(
+      (option) => `${option('limit')} is ${limit}; it must be a positive number of documents, or a fraction below 1`,
+    );
+  }
   return Math.min(total, limit < 1 ? Math.ceil(total * limit) : Math.floor(limit));
 }
 

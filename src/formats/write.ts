@@ -75,7 +75,7 @@ export async function writeGgufFile(
   const { values } = blockTypes[type];
   for (const { name: own, type: its, shape } of specs) {
     if (its === type && shape.at(-1)! % values !== 0) {
-      throw new InputError(`${own} has rows of ${shape.at(-1)}, no multiple of ${values} as ${type} takes; choose --dtype f16`);
+      throw new InputError(`${own} has rows of ${shape.at(-1)}, no multiple of ${values} as ${type} takes; choose f16`);
     }
   }
   const total = specs.reduce((sum, spec) => sum + ggufBytes(spec), 0);
@@ -131,7 +131,7 @@ export async function writeMlx(
     if (shape.length === 1) return [{ name, dtype: type, shape, data: () => encoded(valuesOf(tensor), dtype) }];
     const [rows, columns] = shape;
     if (columns % groupSize !== 0) {
-      throw new InputError(`${name} has rows of ${columns}, no multiple of the group of ${groupSize}; choose a smaller --group`);
+      throw new InputError(`${name} has rows of ${columns}, no multiple of the group of ${groupSize}; choose a smaller group`);
     }
     const module = name.replace(/\.weight$/, '');
     const groups = columns / groupSize;

@@ -129,7 +129,8 @@ export function greedy(logits: Float32Array): number {
 
 function notFinite(what: string): InputError {
   return new InputError(
-    `the model's output cannot be sampled, because ${what}: the weights are damaged or overflow at this precision (try --dtype f32)`,
+    (option) =>
+      `the model's output cannot be sampled, because ${what}: the weights are damaged or overflow at this precision (try ${option('dtype', 'f32')})`,
   );
 }
 

@@ -27,7 +27,9 @@ export async function* windowScores(
   { window, stride, signal }: Windows,
 ): AsyncGenerator<WindowScores> {
   if (window > engine.context)
-    throw new InputError(`a window of ${window} tokens does not fit the context of ${engine.context}; raise --context`);
+    throw new InputError(
+      (option) => `a window of ${window} tokens does not fit the context of ${engine.context}; raise ${option('context')}`,
+    );
   if (stride > window) throw new InputError(`a stride of ${stride} tokens leaves out tokens: the window has only ${window}`);
   let held: number[] = [];
   let start = 0; // where in them the next window begins

@@ -138,7 +138,7 @@ export async function findBadTensor(tensors: Iterable<StoredTensor>, dtype: Weig
     const problem = problemOf(check);
     if (problem) return problem;
     if (dtype === 'f16' && check.largest > largestHalf) {
-      beyond ??= `${check.file}: tensor ${check.name} reaches ${check.largest.toPrecision(3)}, more than f16 holds (try --dtype f32 or bf16)`;
+      beyond ??= `${check.file}: tensor ${check.name} reaches ${check.largest.toPrecision(3)}, more than f16 holds (f32 and bf16 do)`;
     }
   }
   return beyond;

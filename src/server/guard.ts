@@ -22,11 +22,17 @@ export function checkSource(request: Request, { origins = [], hosts }: GuardOpti
   const given = (request.headers.get('host') ?? host).toLowerCase();
   const name = given.replace(/:\d*$/, '');
   if (hosts && !hosts.includes(name))
-    throw new ApiError(403, `this server does not answer to the name ${shown(name)} (--allow-host adds one)`);
+    throw new ApiError(
+      403,
+      `this server does not answer to the name ${shown(name)}: it must be told of it when it starts (hosts, --allow-host)`,
+    );
   const origin = request.headers.get('origin');
   if (origin === null || isAllowed(origin, origins)) return;
   if (origin === `${protocol}//${given}` || origin === `http://${given}` || origin === `https://${given}`) return;
-  throw new ApiError(403, 'pages of other origins may not ask this server (--cors lists those that may)');
+  throw new ApiError(
+    403,
+    'pages of other origins may not ask this server: it must be told of them when it starts (origins, --cors)',
+  );
 }
 
 function isAllowed(origin: string, origins: readonly string[]): boolean {

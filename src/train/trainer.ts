@@ -293,7 +293,7 @@ export class Trainer<Batch> {
     if (other < 0) return;
     throw new InputError(
       `step ${step}: the gradient's norm is ${norms[other]} on rank ${other}, but ${norms[0]} on rank 0: one of them computes or hears wrongly; ` +
-        `look at its machine, and go on (--resume) from ${this.lastCheckpoint ?? 'the beginning'}`,
+        `look at its machine, and go on from ${this.lastCheckpoint ?? 'the beginning'}`,
     );
   }
 

@@ -62,8 +62,10 @@ export function findTasks(names: readonly string[], own?: OwnTasks): (Task | Tas
     const item = known.find((candidate) => nameOf(candidate) === name);
     if (item) return [item];
     if (own && own.problems.length > 0) throw own.problems[0];
-    const guess = nearest(name, [...(own?.names() ?? []), ...known.map(nameOf)]);
-    throw new InputError(`there is no task "${name}"${guess ? `; did you mean "${guess}"?` : '; list them with --tasks list'}`);
+    const ownNames = own?.names() ?? [];
+    const guess = nearest(name, [...ownNames, ...known.map(nameOf)]);
+    const way = guess ? `did you mean "${guess}"?` : `known are ${[...ownNames, ...builtinTasks.map(nameOf)].join(', ')}`;
+    throw new InputError(`there is no task "${name}"; ${way}`);
   });
   return found.filter((item, i) => found.indexOf(item) === i);
 }

@@ -87,8 +87,8 @@ async function loadParquet(files: readonly string[]): Promise<Doc[]> {
 }
 
 /**
- * Reads what the tasks need from the hub, downloading what is not in its cache. Throws `InputError` when that fails, with the way
- * around it, `--data`; rethrows the signal's reason.
+ * Reads what the tasks need from the hub, downloading what is not in its cache. Throws `InputError` when that fails (`loadDatasets`
+ * reads a folder instead); rethrows the signal's reason.
  */
 export async function downloadDatasets(
   tasks: readonly (Task | TaskGroup)[],
@@ -110,9 +110,7 @@ export async function downloadDatasets(
     const found = await downloadDataset(repository, wanted, options).catch((error: unknown) => {
       if (!(error instanceof InputError)) throw error;
       const task = [...configs.values()][0].task.task;
-      throw new InputError(
-        `task ${task}: dataset ${repository}: ${error.message}; --data DIR reads datasets from a folder instead`,
-      );
+      throw new InputError(`task ${task}: dataset ${repository}: ${error.message}`);
     });
     for (const [i, key] of [...configs.keys()].entries()) {
       const splits = await Promise.all(
