@@ -1,7 +1,7 @@
 // The conformance suite's cases for what adapters add: dropout, factors by column, DoRA's norms, and their derivatives. The suite
 // itself is backend.suite.ts.
 
-import type { Case, Failure } from './backend.suite.js';
+import type { Case, Failure } from './op-bench.js';
 import { inputsOf, weightTypes } from './weight-types.js';
 
 const rounding = 2e-6;

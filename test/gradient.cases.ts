@@ -3,7 +3,7 @@
 
 import type { Dim } from '../src/tensor/backend.js';
 import type { HeadShape, Ragged } from '../src/tensor/ops.js';
-import type { Bench, Case, Failure } from './backend.suite.js';
+import type { Bench, Case, Failure } from './op-bench.js';
 import { inputsOf, isAffine, weightTypes } from './weight-types.js';
 
 /** A few roundings of sums in f32, relative to the largest magnitude. */

@@ -8,8 +8,9 @@ import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { elementsOf } from '../../src/io/bytes.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
-import { backendSuite, bitsOf, conformanceSuite, execute, randomNumbers, storedCodes, storedMatrix } from '../backend.suite.js';
+import { backendSuite, conformanceSuite } from '../backend.suite.js';
 import { gradientCases } from '../gradient.cases.js';
+import { bitsOf, execute, randomNumbers, storedCodes, storedMatrix } from '../op-bench.js';
 import { isAffine, weightTypes } from '../weight-types.js';
 
 const native = loadNative();

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { referenceBackend } from '../../src/backends/reference.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { quantizeActivations, quantizeWeights } from '../../src/tensor/quantize.js';
-import { backendSuite, storedMatrix } from '../backend.suite.js';
+import { backendSuite } from '../backend.suite.js';
+import { storedMatrix } from '../op-bench.js';
 
 backendSuite('reference', referenceBackend);
 

@@ -16,9 +16,9 @@ import {
 } from '../../src/backends/wasm.js';
 import { nodeHost, nodeWasmBackend, readWasmModule } from '../../src/backends/wasm-node.js';
 import { Ops } from '../../src/tensor/ops.js';
-import { bitsOf, execute, storedMatrix } from '../backend.suite.js';
 import { behaviourSuite } from '../behaviour.suite.js';
 import { gradientCases } from '../gradient.cases.js';
+import { bitsOf, execute, storedMatrix } from '../op-bench.js';
 
 const native = fileURLToPath(new URL('../../native/', import.meta.url));
 const load = async (name: WasmModule): Promise<WasmBytes> => readWasmModule(name);

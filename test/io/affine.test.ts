@@ -13,7 +13,7 @@ import { openFile } from '../../src/io/node/files.js';
 import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { affineType } from '../../src/tensor/quantize.js';
-import { relativeError, storedCodes } from '../backend.suite.js';
+import { relativeError, storedCodes } from '../op-bench.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'openelm-affine-'));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -17,7 +17,7 @@ import { dequantize, quantizeCompensated, quantizeGroups, squaredError } from '.
 import { fittedGrid, rangeGrid } from '../../src/quantize/grid.js';
 import { quantizeModel } from '../../src/quantize/quantize.js';
 import { run } from '../app/terminal.js';
-import { randomNumbers } from '../backend.suite.js';
+import { randomNumbers } from '../op-bench.js';
 
 const tinyElm = fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'openelm-quantize-'));

@@ -8,7 +8,7 @@ import type { DeviceBuffer } from '../../src/tensor/backend.js';
 import { gradientRules, parameterGrads, Tape } from '../../src/tensor/gradients.js';
 import { Ops, type Tensor } from '../../src/tensor/ops.js';
 import type { OpName } from '../../src/tensor/optable.js';
-import { randomNumbers } from '../backend.suite.js';
+import { randomNumbers } from '../op-bench.js';
 
 /** Half the distance of a difference: its error is about step^2, and that of f32 results about 1e-7 / step. */
 const step = 4e-3;

@@ -13,7 +13,7 @@ import { AdapterParameters } from '../../src/train/adapter.js';
 import type { KeepOptions } from '../../src/train/backward.js';
 import { languageModelling } from '../../src/train/language-modelling.js';
 import { TrainingStep } from '../../src/train/step.js';
-import { storedMatrix } from '../backend.suite.js';
+import { storedMatrix } from '../op-bench.js';
 import { randomSource, tinyConfig } from './tiny.js';
 
 const native = nativeBackend({ threads: 2 });

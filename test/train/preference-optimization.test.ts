@@ -10,8 +10,8 @@ import { AdapterParameters } from '../../src/train/adapter.js';
 import { judgePairs } from '../../src/train/batching.js';
 import { type PreferencePair, preferenceBatch, preferenceOptimization } from '../../src/train/preference-optimization.js';
 import { TrainingStep } from '../../src/train/step.js';
-import { storedMatrix } from '../backend.suite.js';
 import { judgePreferences } from '../judge/dpo.js';
+import { storedMatrix } from '../op-bench.js';
 import { stateOf, tinyConfig, tinyParameters } from './tiny.js';
 
 const golden = (name: string): string => fileURLToPath(new URL(`../golden/${name}`, import.meta.url));

@@ -13,7 +13,7 @@ import type { Backend } from '../../src/tensor/backend.js';
 import { AdapterParameters } from '../../src/train/adapter.js';
 import { languageModelling, type TrainingBatch } from '../../src/train/language-modelling.js';
 import { TrainingStep } from '../../src/train/step.js';
-import { storedMatrix } from '../backend.suite.js';
+import { storedMatrix } from '../op-bench.js';
 import { randomSource, tinyConfig, tinyParameters, tinyStep } from './tiny.js';
 
 const gpu = await nodeWebgpuBackend().catch(() => undefined);

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { referenceBackend } from '../../src/backends/reference.js';
 import { nodeWebgpuBackend } from '../../src/backends/webgpu/node.js';
 import { cacheTypes } from '../../src/model/parameters.js';
-import { type Case, execute, randomNumbers, relativeError } from '../backend.suite.js';
+import { type Case, execute, randomNumbers, relativeError } from '../op-bench.js';
 import { inputsOf, isQuantized, weightTypes } from '../weight-types.js';
 
 const each = 250;

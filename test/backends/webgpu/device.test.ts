@@ -11,8 +11,8 @@ import { configFromName } from '../../../src/model/config.js';
 import type { Backend, DeviceBuffer, Executable } from '../../../src/tensor/backend.js';
 import { Ops } from '../../../src/tensor/ops.js';
 import { view } from '../../../src/tensor/plan.js';
-import { type Case, execute, relativeError, storedMatrix } from '../../backend.suite.js';
 import { failure, gather, random, rows } from '../../behaviour.suite.js';
+import { type Case, execute, relativeError, storedMatrix } from '../../op-bench.js';
 
 const first = await nodeWebgpuBackend().catch(() => undefined);
 await first?.dispose();
