@@ -200,6 +200,7 @@ export function scheduleOf({ learning_rate: rate, steps }: PretrainConfig): Sche
     warmupInitLearningRate: rate.warmup_start,
     maxLearningRate: rate.max,
     minLearningRate: rate.min!,
+    decimals: 8,
   };
 }
 

@@ -1,5 +1,5 @@
 // Learning rates by iteration: linear warm-up, then cosine, linear or constant, as CoreNet's optim/scheduler does it (its cosine
-// has a period of one iteration more than are left, and the rate that is applied is rounded to 8 decimals).
+// has a period of one iteration more than are left).
 
 /** From `warmupInitLearningRate` to `maxLearningRate` in `warmupIterations`, then as `name` says to the end at `maxIterations`. */
 export interface ScheduleOptions {
@@ -10,6 +10,8 @@ export interface ScheduleOptions {
   readonly maxLearningRate: number;
   /** Where cosine and linear end; `constant` does not use it. */
   readonly minLearningRate: number;
+  /** Of the rate that is applied: CoreNet sets it with 8. Default: it is as it comes; the rates of preference tuning are that small themselves. */
+  readonly decimals?: number;
 }
 
 /** The rate of an iteration, counted from 0, before rounding. */
@@ -22,7 +24,10 @@ export function scheduledRate(options: ScheduleOptions, iteration: number): numb
   return Math.max(0, min + 0.5 * (max - min) * (1 + Math.cos(Math.PI * done)));
 }
 
-/** The rate that is applied: rounded to 8 decimals, as CoreNet sets it. */
+/** The rate that is applied. */
 export function learningRate(options: ScheduleOptions, iteration: number): number {
-  return Math.round(scheduledRate(options, iteration) * 1e8) / 1e8;
+  const rate = scheduledRate(options, iteration);
+  if (options.decimals === undefined) return rate;
+  const scale = 10 ** options.decimals;
+  return Math.round(rate * scale) / scale;
 }

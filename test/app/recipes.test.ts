@@ -8,6 +8,7 @@ import { modelOf, readPretrainConfig, scheduleOf, stepPartsOf } from '../../src/
 import { readTuneConfig, tuneSchedule } from '../../src/app/tune-config.js';
 import { countParameters } from '../../src/model/config.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
+import { learningRate } from '../../src/train/schedule.js';
 
 const recipes = fileURLToPath(new URL('../../recipes', import.meta.url));
 const paper = [
@@ -35,6 +36,7 @@ describe('the recipes', () => {
       warmupInitLearningRate: 1e-6,
       maxLearningRate: rate,
       minLearningRate: least,
+      decimals: 8,
     });
     expect(stepPartsOf(config)).toMatchObject({
       optimizer: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, maxGradNorm: 1 },
@@ -63,6 +65,9 @@ describe('the recipes of tuning', () => {
     const lora = await readTuneConfig(join(recipes, `peft/openelm-${size}.yaml`));
     expect(lora.adapter).toMatchObject({ r: 32, alpha: 32, dropout: 0.1, use_dora: false, dtype: 'f32' });
     expect(tuneSchedule(lora, 4375)).toMatchObject({ maxLearningRate: 3e-4, minLearningRate: 3e-5, warmupIterations: 1000 });
+    // Not rounded to nothing.
+    const small = { ...lora, learning_rate: { ...lora.learning_rate, max: 4e-9, min: 0 } };
+    expect(learningRate(tuneSchedule(small, 4375), 500) * 1e9).toBeCloseTo(2, 6);
     const dora = await readTuneConfig(join(recipes, `peft/openelm-${size}.yaml`), ['--adapter', 'dora']);
     expect(dora.adapter).toMatchObject({ use_dora: true });
   });

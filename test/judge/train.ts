@@ -317,6 +317,7 @@ export async function judgeLearningRates(file: string): Promise<Judgement> {
       warmupInitLearningRate: rates.warmup_init_lr,
       maxLearningRate: rates.max_lr,
       minLearningRate: rates.min_lr,
+      decimals: 8,
     };
     for (const [iteration, { get_lr, applied }] of Object.entries(rates.values ?? {})) {
       checks.push({
