@@ -34,7 +34,7 @@ struct Weight {
   uint16_t* scales;
   uint16_t* minimums;
   int32_t group;
-  mutable int32_t infinite = 0;   // f16, q8 and q4 in WASM: set by pack_rows where an element or a scale is infinite or not a number
+  mutable int32_t unusual = 0;   // in WASM set by pack_rows: an element (f16) or a scale (q8, q4) is infinite or not a number, or one of q8 is negative
   int64_t groups() const { return (columns + group - 1) / group; }
 };
 static inline bool quantized(DType dtype) { return dtype == kQ8 || dtype == kQ4 || dtype >= kAffine8; }

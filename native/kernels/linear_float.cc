@@ -156,7 +156,7 @@ void float_few_rows(const Record& r, const LinearPlan& p, int64_t p0, int64_t p1
     case kF32: return few_rows_of<float>(r, p, p0, p1);
     case kF16:
 #if defined(__wasm_simd128__)
-      if (!__atomic_load_n(&r.operands[weight_].weight->infinite, __ATOMIC_RELAXED)) return few_rows_of<scaled_half_t>(r, p, p0, p1);
+      if (!__atomic_load_n(&r.operands[weight_].weight->unusual, __ATOMIC_RELAXED)) return few_rows_of<scaled_half_t>(r, p, p0, p1);
 #endif
       return few_rows_of<half_t>(r, p, p0, p1);
     default: return few_rows_of<bfloat_t>(r, p, p0, p1);

@@ -244,7 +244,7 @@ struct QuantTile {
   const float* scales;
   const int32_t* sums;
   TileOut out;
-  bool finite;     // all scales are, as far as is known
+  bool usual;      // all scales are, as far as is known: see Weight
 };
 
 #if defined(__AVX2__)
@@ -468,7 +468,7 @@ static void quant_panels(const Record& r, const LinearPlan& p, int64_t p0, int64
     z.weights = w.data + panel * z.panel_bytes;
     z.weight_scales = w.scales + panel * z.panel_scales;
     z.weight_minimums = affine(T) ? w.minimums + panel * z.panel_scales : nullptr;
-    z.finite = !__atomic_load_n(&w.infinite, __ATOMIC_RELAXED);
+    z.usual = !__atomic_load_n(&w.unusual, __ATOMIC_RELAXED);
     for (int64_t m = m0; m < m1; m += kRows) {
       const int64_t rows = smaller(kRows, p.rows - m), at = m * p.outputs + column;
       z.ahead = m == m0 && panel + 2 * at_once <= p1 ? at_once : 0;

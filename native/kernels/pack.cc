@@ -173,11 +173,11 @@ static void pack_panel(const Weight& w, const T* const* rows, int64_t panel) {
 
 #if defined(__wasm_simd128__)
 // Numbers of a panel as kernels read them, elements of f16 or scales of codes.
-static void note_infinite(const Weight& w, const uint16_t* panel, int64_t count) {
+static void note_unusual(const Weight& w, const uint16_t* panel, int64_t count) {
+  const v128_t mask = wasm_i16x8_splat(w.dtype == kQ8 ? (int16_t)0xfc00 : 0x7c00);   // with the sign: what is negative is above, too
   v128_t largest = wasm_i32x4_const_splat(0);
-  for (int64_t i = 0; i < count; i += 8)
-    largest = wasm_u16x8_max(largest, wasm_v128_and(wasm_v128_load(panel + i), wasm_i16x8_const_splat(0x7c00)));
-  if (wasm_v128_any_true(wasm_i16x8_eq(largest, wasm_i16x8_const_splat(0x7c00)))) __atomic_store_n(&w.infinite, 1, __ATOMIC_RELAXED);
+  for (int64_t i = 0; i < count; i += 8) largest = wasm_u16x8_max(largest, wasm_v128_and(wasm_v128_load(panel + i), mask));
+  if (wasm_v128_any_true(wasm_u16x8_ge(largest, wasm_i16x8_const_splat(0x7c00)))) __atomic_store_n(&w.unusual, 1, __ATOMIC_RELAXED);
 }
 #endif
 
@@ -308,8 +308,8 @@ void pack_rows(const Weight& w, Stored source, const void* src, int64_t row, int
       pack_elements(w, source.dtype, src, row, count);
 #if defined(__wasm_simd128__)
       for (int64_t panel = row / kPanel; panel < up(row + count, kPanel); panel++) {
-        if (w.dtype == kF16) note_infinite(w, (const uint16_t*)w.data + panel * w.columns * kPanel, w.columns * kPanel);
-        if (quantized(w.dtype)) note_infinite(w, w.scales + panel * w.groups() * kPanel, w.groups() * kPanel);
+        if (w.dtype == kF16) note_unusual(w, (const uint16_t*)w.data + panel * w.columns * kPanel, w.columns * kPanel);
+        if (quantized(w.dtype)) note_unusual(w, w.scales + panel * w.groups() * kPanel, w.groups() * kPanel);
       }
 #endif
       return;

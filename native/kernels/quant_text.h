@@ -57,8 +57,8 @@
 
 // ---- One row by a panel. Parameters: 0 weights and 5 their scales, of panels; 1 words [groups][steps][2 or 4]; 2 groups; 3 the row's
 // scales and 4 what its sums start with [groups]; 6 sixteen sums of floats, which begin at zero; 7 the masks below. Locals: 8 to 11 sums of
-// integers, 12 to 15 of floats; 16 the mask of codes, 17 that of scales, 18 2^112; 19 to 22 words; 23 weights.
-// A scale that is infinite or not a number would come out as a number. Once a page (`within`: the bits of an address in it, by groups) weights
+// integers, 12 to 15 of floats; 16 to 18 and 24 the masks: that of codes, then what scales take; 19 to 22 words; 23 weights.
+// Once a page (`within`: the bits of an address in it, by groups) weights
 // of the page before are read again: page_behind() of simd.h says why.
 #define PAGE_BEHIND(n, within) GET(n) "i32.const " #within "\ni32.and\ni32.eqz\nif\n" GET(n) "i32.const -4096\ni32.add\ni32.load 0\ndrop\nend_if\n"
 #define ROW_START(a, b, c, d) SPLAT(4, 0) "local.tee " #a "\nlocal.tee " #b "\nlocal.tee " #c "\n" SET(d)
@@ -83,32 +83,37 @@
   STEP(0, 16, 32, 48) STEP(64, 80, 96, 112) STEP(128, 144, 160, 176) STEP(192, 208, 224, 240)
 #define EIGHT_LINES(STEP)                                                                                        \
   FOUR_LINES(STEP) STEP(256, 272, 288, 304) STEP(320, 336, 352, 368) STEP(384, 400, 416, 432) STEP(448, 464, 480, 496)
-#define ROW_FINISH(WIDEN, sum, f, at)                                                                            \
-  GET(sum) WIDEN "f32x4.convert_i32x4_s\n"                                                                       \
-  GET(5) "i32x4.load16x4_s " #at ":p2align=1\ni32.const 13\ni32x4.shl\n" GET(17) "v128.and\n" GET(18) "f32x4.mul\n" GET(19) "f32x4.mul\n" \
-  MULTIPLY_ADD(GET(f)) SET(f)
+// Scales, which are finite: the bits of f16 moved to those of f32, times 2^112. An operand below f32's normal numbers costs an x86 a dozen
+// cycles, and q8 has such scales. As they are not negative, 112 is added to the exponent instead, which makes of m 2^-24, below f16's normal
+// numbers, 2^-15 + m 2^-25; twice that less 2^-14 is the smaller one there and nowhere else, and right.
+#define SCALE(at) GET(5) "i32x4.load16x4_s " #at ":p2align=1\ni32.const 13\ni32x4.shl\n" GET(17)
+#define ANY_SCALE(at) SCALE(at) "v128.and\n" GET(18) "f32x4.mul\n"
+#define POSITIVE_SCALE(at) SCALE(at) "i32x4.add\nlocal.tee 20\n" GET(18) MULTIPLY_ADD(GET(24)) GET(20) "f32x4.pmin\n"
+#define ROW_FINISH(WIDEN, SCALE_OF, sum, f, at)                                                                  \
+  GET(sum) WIDEN "f32x4.convert_i32x4_s\n" SCALE_OF(at) GET(19) "f32x4.mul\n" MULTIPLY_ADD(GET(f)) SET(f)
 #define ROW_OUT(f, at) GET(6) GET(f) STORE(at)
-#define ONE_ROW(name, LINES, WIDEN, bytes, within)                                                                       \
+#define ONE_ROW(name, LINES, WIDEN, SCALE_OF, bytes, within)                                                     \
   FUNCTION(name, "i32, i32, i32, i32, i32, i32, i32, i32",                                                       \
-           "v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128")     \
-  LOAD(7, 0) SET(16) LOAD(7, 16) SET(17) LOAD(7, 32) SET(18) "loop\n"                                            \
+           "v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128, v128") \
+  LOAD(7, 0) SET(16) LOAD(7, 16) SET(17) LOAD(7, 32) SET(18) LOAD(7, 48) SET(24) "loop\n"                        \
   PAGE_BEHIND(0, within) PAGE_BEHIND(5, 0xfe0)                                                                   \
   ROW_START(8, 9, 10, 11) LINES                                                                                  \
   SPLAT(3, 0) SET(19)                                                                                            \
-  ROW_FINISH(WIDEN, 8, 12, 0) ROW_FINISH(WIDEN, 9, 13, 8) ROW_FINISH(WIDEN, 10, 14, 16) ROW_FINISH(WIDEN, 11, 15, 24) \
+  ROW_FINISH(WIDEN, SCALE_OF, 8, 12, 0) ROW_FINISH(WIDEN, SCALE_OF, 9, 13, 8)                                    \
+  ROW_FINISH(WIDEN, SCALE_OF, 10, 14, 16) ROW_FINISH(WIDEN, SCALE_OF, 11, 15, 24)                                \
   ADVANCE(0, bytes) ADVANCE(3, 4) ADVANCE(4, 4) ADVANCE(5, 32)                                                   \
   AGAIN ROW_OUT(12, 0) ROW_OUT(13, 16) ROW_OUT(14, 32) ROW_OUT(15, 48) "end_function\n"
 
 asm(FIVE_ROWS("openelm_five_rows_pairs",
               EIGHT_PARTS(PAIRS, ADD_PAIRS, FIRST_PART(PAIRS, ADD_PAIRS, )) EIGHT_PARTS(PAIRS, ADD_PAIRS, PART(PAIRS, ADD_PAIRS)),
               ADD_PAIRS, NO_WIDENING)
-    ONE_ROW("openelm_row_q8", EIGHT_LINES(ROW_PAIRS_STEP), NO_WIDENING, 512, 0xe00));
+    ONE_ROW("openelm_row_q8", EIGHT_LINES(ROW_PAIRS_STEP), NO_WIDENING, POSITIVE_SCALE, 512, 0xe00));
 #if defined(__wasm_relaxed_simd__)
 asm(FIVE_ROWS("openelm_five_rows_nibbles", EIGHT_PARTS(NIBBLES, ADD_NIBBLES, FIRST_PART(NIBBLES, ADD_NIBBLES, )), ADD_NIBBLES,
               WIDEN_NIBBLES)
-    ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_NIBBLES_STEP), WIDEN_NIBBLES, 256, 0xf00));
+    ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_NIBBLES_STEP), WIDEN_NIBBLES, ANY_SCALE, 256, 0xf00));
 #else
-asm(ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_WORDS_STEP), NO_WIDENING, 256, 0xf00));
+asm(ONE_ROW("openelm_row_q4", FOUR_LINES(ROW_WORDS_STEP), NO_WIDENING, ANY_SCALE, 256, 0xf00));
 #endif
 
 extern "C" {

@@ -58,8 +58,11 @@ template <DType T, int R> INLINE v128_t dot(v128_t a, const Split<T>& w, int i, 
 template <DType T>
 static void one_row(const QuantTile& z, int b) {
   constexpr int32_t codes = T == kQ8 ? 0x00ff00ff : products<T>() == Products::nibbles ? 0x0f0f0f0f : 0x000f000f;
-  constexpr int32_t scales = (int32_t)0x8fffe000, power = 0x77800000;   // 2^112
-  alignas(16) static const int32_t masks[3][4] = {{codes, codes, codes, codes}, {scales, scales, scales, scales}, {power, power, power, power}};
+  // Of scales: for q8 what is added to an exponent, 2, -2^-14; for q4 a mask, 2^112.
+  constexpr int32_t scales[3] = {T == kQ8 ? 0x38000000 : (int32_t)0x8fffe000, T == kQ8 ? 0x40000000 : 0x77800000, (int32_t)0xb8800000};
+#define ALL(v) {v, v, v, v}
+  alignas(16) static const int32_t masks[4][4] = {ALL(codes), ALL(scales[0]), ALL(scales[1]), ALL(scales[2])};
+#undef ALL
   alignas(16) float sums[kPanel];
   (T == kQ8 ? openelm_row_q8 : openelm_row_q4)(z.weights + b * z.panel_bytes, z.codes, (int)z.groups, z.scales, z.sums,
                                                z.weight_scales + b * z.panel_scales, sums, masks);
@@ -131,7 +134,7 @@ template <int R, int B, DType T>
 NOINLINE void quant_tile(const QuantTile& z) {
 #if !defined(OPENELM_DOT)
   if constexpr (R == 1 && !affine(T)) {
-    if (z.finite) {
+    if (z.usual) {
       for (int b = 0; b < B; b++) one_row<T>(z, b);
       return;
     }

@@ -44,7 +44,7 @@ void unpack_panel(const Weight& w, int64_t panel, int64_t k0, int64_t count, flo
     case kF32: return unpack_floats((const float*)w.data + at, count, out);
     case kF16:
 #if defined(__wasm_simd128__)
-      if (!__atomic_load_n(&w.infinite, __ATOMIC_RELAXED)) return unpack_finite((const half_t*)w.data + at, count, out);
+      if (!__atomic_load_n(&w.unusual, __ATOMIC_RELAXED)) return unpack_finite((const half_t*)w.data + at, count, out);
 #endif
       return unpack_floats((const half_t*)w.data + at, count, out);
     case kBF16: return unpack_floats((const bfloat_t*)w.data + at, count, out);

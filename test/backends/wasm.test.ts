@@ -15,6 +15,9 @@ import {
   wasmIsas,
 } from '../../src/backends/wasm.js';
 import { nodeHost, nodeWasmBackend, readWasmModule } from '../../src/backends/wasm-node.js';
+import { ggufTensor } from '../../src/formats/gguf.js';
+import { bytesInMemory } from '../../src/io/bytes.js';
+import { encodeFloat16 } from '../../src/io/float16.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { behaviourSuite } from '../behaviour.suite.js';
 import { gradientCases } from '../gradient.cases.js';
@@ -103,6 +106,43 @@ describe('wasm', () => {
     expect(all.every(Number.isFinite)).toBe(true);
     expect(some[20]).toBe(Number.POSITIVE_INFINITY);
     expect(some.map((value, i) => (i === 20 ? 0 : value))).toEqual(all.map((value, i) => (i === 20 ? 0 : value)));
+    await backend.dispose();
+  });
+
+  // As GGUF's blocks, whose scales may be anything: one row has kernels of its own, which take them in two ways.
+  it.each([
+    ['the smallest', (i: number) => (i % 2049) * 2 ** -24],
+    ['negative', (i: number) => (i % 3 === 0 ? -1 : 1) * (i % 2049) * 2 ** -24],
+  ])('multiplies one row of int8 by %s scales', async (_, scaleOf) => {
+    const [rows, columns, groups] = [48, 96, 3];
+    const scales = Float32Array.from({ length: rows * groups }, (_, i) => scaleOf(i * 331));
+    const halves = encodeFloat16(scales);
+    const bytes = new Uint8Array(rows * groups * 34);
+    for (let g = 0; g < rows * groups; g++) {
+      new DataView(bytes.buffer).setUint16(g * 34, halves[g], true);
+      for (let k = 0; k < 32; k++) bytes[g * 34 + 2 + k] = ((g * 7 + k * 5) % 16) - 8;
+    }
+    const x = Float32Array.from({ length: columns }, (_, k) => (k % 32 === 0 ? 127 : (k % 7) - 3)); // their scale is 1
+    const expected = Array.from({ length: rows }, (_, row) => {
+      let sum = 0;
+      for (let k = 0; k < columns; k++) {
+        const group = row * groups + Math.floor(k / 32);
+        sum += x[k] * scales[group] * ((bytes[group * 34 + 2 + (k % 32)] << 24) >> 24);
+      }
+      return sum;
+    });
+    const backend = nodeWasmBackend({ threads: 1 });
+    const part = { name: 'test', type: 'Q8_0' as const, shape: [rows, columns], offset: 0, bytes: bytes.length };
+    const weight = await backend.upload(ggufTensor('test', [part], bytesInMemory('test', bytes)), 'q8');
+    const row = { buffer: backend.create('f32', [1, columns]), rows: 1, columns };
+    const out = backend.create('f32', [1, rows]);
+    backend.write(row.buffer, x);
+    const ops = new Ops();
+    ops.copy(ops.linear(row, weight, { int8: true }), out);
+    const program = ops.finish();
+    await backend.submit(backend.compile(program), new Int32Array(program.paramsLength)).done;
+    // Whole multiples of 2^-24, as are all sums on the way: floats hold them.
+    expect([...(await backend.read(out))]).toEqual(expected);
     await backend.dispose();
   });
 
