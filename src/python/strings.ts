@@ -4,7 +4,7 @@ import { InputError } from '../errors.js';
 import { builtin, intArgument, textArgument } from './arguments.js';
 import { STEP, spend } from './budget.js';
 import { formatFields } from './format.js';
-import { capitalize, SPACE } from './text.js';
+import { capitalize, SPACE, titleCase } from './text.js';
 import {
   Callable,
   codePointCount,
@@ -237,18 +237,43 @@ export function isCase(text: string, upper: boolean): boolean {
     : /\p{Lowercase}/u.test(text) && !upperOrTitle.test(text);
 }
 
+/** By character, `at` being where it stands; JavaScript knows the sigma that ends a word by what is around it only. */
+function lower(character: string, text: string, at: number): string {
+  if (character !== 'Σ') return character.toLowerCase();
+  spend(text.length);
+  const ends =
+    /\p{Cased}\p{Case_Ignorable}*$/u.test(text.slice(0, at)) && !/^\p{Case_Ignorable}*\p{Cased}/u.test(text.slice(at + 1));
+  return ends ? 'ς' : 'σ';
+}
+
+function byCharacter(text: string, change: (character: string, at: number) => string): string {
+  spend(16 * text.length);
+  let [result, at] = ['', 0];
+  for (const character of text) {
+    result += change(character, at);
+    at += character.length;
+  }
+  return made(result);
+}
+
 function title(text: string): string {
   let after = false;
-  spend(16 * text.length);
-  return made(
-    [...text]
-      .map((character) => {
-        const changed = after ? character.toLowerCase() : capitalize(character);
-        after = cased.test(character);
-        return changed;
-      })
-      .join(''),
-  );
+  return byCharacter(text, (character, at) => {
+    const changed = after ? lower(character, text, at) : titleCase(character);
+    after = cased.test(character);
+    return changed;
+  });
+}
+
+/** Cherokee's small letters are the younger ones, and fold to the capitals; the dotless i stays. */
+const foldsOtherwise = /[\u0131\u13a0-\u13fd\uab70-\uabbf]/;
+
+function caseFold(text: string): string {
+  return byCharacter(text, (character) => {
+    if (character === '\u0131') return character;
+    if (foldsOtherwise.test(character)) return character.toUpperCase();
+    return character.toLowerCase().toUpperCase().toLowerCase();
+  });
 }
 
 function isTitle(text: string): boolean {
@@ -267,8 +292,10 @@ function isTitle(text: string): boolean {
 }
 
 function swapCase(text: string): string {
-  spend(8 * text.length);
-  return made([...text].map((c) => (upperOrTitle.test(c) ? c.toLowerCase() : c.toUpperCase())).join(''));
+  return byCharacter(text, (character, at) => {
+    if (/\p{Uppercase}/u.test(character)) return lower(character, text, at);
+    return /\p{Lowercase}/u.test(character) ? character.toUpperCase() : character;
+  });
 }
 
 function expandTabs(text: string, size: number): string {
@@ -291,7 +318,7 @@ function zeroFill(text: string, width: Value | undefined): string {
 /** By name: the signature and what it does. */
 const methods: Readonly<Record<string, readonly [string, Method]>> = {
   capitalize: ['', (text) => made(capitalize(text))],
-  casefold: ['', (text) => made(text.toLowerCase().replaceAll('ß', 'ss').replaceAll('ς', 'σ'))],
+  casefold: ['', caseFold],
   center: ['width, fillchar?', centered],
   count: ['sub, start?, end?', count],
   endswith: ['suffix, start?, end?', (text, ...args) => affixed(text, args[0], args[1], args[2], true)],
@@ -306,7 +333,7 @@ const methods: Readonly<Record<string, readonly [string, Method]>> = {
   isdigit: ['', (text) => isDigit(text)],
   isidentifier: ['', (text) => all(text, /^[\p{XIDS}_]\p{XIDC}*$/u)],
   islower: ['', (text) => isCase(text, false)],
-  isnumeric: ['', (text) => all(text, /^\p{N}+$/u)],
+  isnumeric: ['', (text) => all(text, numeric)],
   isprintable: ['', (text) => text === '' || all(text, /^(?: |[^\p{C}\p{Z}])+$/u)],
   isspace: ['', (text) => all(text, new RegExp(`^[${SPACE}]+$`))],
   istitle: ['', isTitle],
@@ -342,11 +369,15 @@ const methods: Readonly<Record<string, readonly [string, Method]>> = {
   zfill: ['width', zeroFill],
 };
 
+/** Chinese writes numbers by words, which count as numbers too. */
+const numeric =
+  /^[\p{N}㐅㒃㠪㭍一七万三九二五亖亿什仟仨伍佰億兆兩八六十千卄卅卌叁参參叄四壱壹幺廾廿弌弍弎弐拾捌柒漆玖百肆萬貮貳贰阡陆陌陸零\uf96b\uf973\uf978\uf9b2\uf9d1\uf9d3\uf9fd𠀁𠁤𠃢𠄡𠤪𠦃𠦌𠦜𠫪𠫽𠬙𢎐𢦘𣬛𦉭\u{2f890}]+$/u;
+
 /** Digits that have a value, superscripts and circled ones among them, but no fractions. */
 function isDigit(text: string): boolean {
   return all(
     text,
-    /^[\p{Nd}\u00b2\u00b3\u00b9\u1369-\u1371\u19da\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792]+$/u,
+    /^[\p{Nd}\u00b2\u00b3\u00b9\u1369-\u1371\u19da\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792\u{10a40}-\u{10a43}\u{10e60}-\u{10e68}\u{11052}-\u{1105a}\u{1f100}-\u{1f10a}]+$/u,
   );
 }
 

@@ -42,29 +42,26 @@ export function codePoints(text: string): number {
 
 /** Letters whose title case is neither their upper case nor its first letter with the rest small. */
 const titles: Readonly<Record<string, string>> = {
-  ŉ: 'ʼN',
-  Ǆ: 'ǅ',
-  ǅ: 'ǅ',
-  ǆ: 'ǅ',
-  Ǉ: 'ǈ',
-  ǈ: 'ǈ',
-  ǉ: 'ǈ',
-  Ǌ: 'ǋ',
-  ǋ: 'ǋ',
-  ǌ: 'ǋ',
+  ...{ ŉ: 'ʼN', Ǆ: 'ǅ', ǅ: 'ǅ', ǆ: 'ǅ', Ǉ: 'ǈ', ǈ: 'ǈ', ǉ: 'ǈ' },
+  ...{ Ǌ: 'ǋ', ǋ: 'ǋ', ǌ: 'ǋ', Ǳ: 'ǲ', ǲ: 'ǲ', ǳ: 'ǲ' },
 };
-const moreTitles: Readonly<Record<string, string>> = { Ǳ: 'ǲ', ǲ: 'ǲ', ǳ: 'ǲ' };
+
+/** A character in title case. */
+export function titleCase(character: string): string {
+  const [first, ...more] = character.toUpperCase();
+  if (/^[\u10d0-\u10ff]$/.test(character)) return character; // Georgian has capitals for whole words only
+  if (/^[\u1f80-\u1fff]$/.test(character) && more.at(-1) === 'Ι') {
+    const below = `${[first, ...more.slice(0, -1)].join('')}\u0345`; // a Greek iota below stays there
+    return more.length === 1 ? below.normalize() : below;
+  }
+  return titles[character] ?? first + more.join('').toLowerCase();
+}
 
 /** `str.capitalize`: the first character in title case, all others in lower case. */
 export function capitalize(text: string): string {
   const first = text.match(/^./su)?.[0];
   if (first === undefined) return text;
-  const rest = text.toLowerCase().slice(first.toLowerCase().length);
-  const upper = first.toUpperCase();
-  const georgian = /^[\u10d0-\u10ff]$/.test(first);
-  const expanded = upper[0] + upper.slice(1).toLowerCase();
-  const title = titles[first] ?? moreTitles[first] ?? (georgian ? first : [...upper].length > 1 ? expanded : upper);
-  return title + rest;
+  return titleCase(first) + text.toLowerCase().slice(first.toLowerCase().length);
 }
 
 /** `str(value)` of data: what JSON can hold, and `PythonFloat`s. */
