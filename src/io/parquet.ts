@@ -79,7 +79,7 @@ function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): ArrayBuffer {
   return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
 }
 
-/** All rows. Throws `InputError` when it is no Parquet file, is cut or damaged, or a whole number is too large for a double. */
+/** All rows. Throws `InputError` when it is no Parquet file, is cut or damaged. */
 export async function readParquet(source: ByteSource): Promise<Record<string, unknown>[]> {
   const { metadata, schema, rows: read } = await openParquet(source);
   const rows = await read().catch((error: unknown) => {
@@ -91,27 +91,23 @@ export async function readParquet(source: ByteSource): Promise<Record<string, un
       `${source.name}: ${rows.length} rows are there, its footer says ${metadata.num_rows}; it was cut or damaged`,
     );
   }
-  return rows.map((row, i) => plain(row, `${source.name}, row ${i}`, schema) as Record<string, unknown>);
+  return rows.map((row) => plain(row, schema) as Record<string, unknown>);
 }
 
 /**
- * 64-bit integers become numbers, typed arrays lists, whole values of float columns `PythonFloat`s. `column` is the schema's node of the
- * value, as far as it is known.
+ * 64-bit integers become numbers unless those cannot hold them, typed arrays lists, whole values of float columns `PythonFloat`s.
+ * `column` is the schema's node of the value, as far as it is known.
  */
-function plain(value: unknown, where: string, column?: SchemaTree): unknown {
+function plain(value: unknown, column?: SchemaTree): unknown {
   if (typeof value === 'number') return isFloat(column) ? floatOf(value) : value;
-  if (typeof value === 'bigint') {
-    const number = Number(value);
-    if (!Number.isSafeInteger(number)) throw new InputError(`${where}: the whole number ${value} is too large`);
-    return number;
-  }
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
   if (value === undefined) return null;
   if (value === null || typeof value !== 'object' || value instanceof Date) return value;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
     const inner = itemOf(column);
-    return Array.from(value as ArrayLike<unknown>, (item) => plain(item, where, inner));
+    return Array.from(value as ArrayLike<unknown>, (item) => plain(item, inner));
   }
-  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plain(item, where, childOf(column, name))]));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plain(item, childOf(column, name))]));
 }
 
 function isFloat(column: SchemaTree | undefined): boolean {

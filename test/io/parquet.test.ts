@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { bytesInMemory } from '../../src/io/bytes.js';
+import { stringifyData } from '../../src/io/json.js';
 import { readParquet } from '../../src/io/parquet.js';
 import { floatOf } from '../../src/python-float.js';
 
@@ -31,9 +32,6 @@ describe('a Parquet file', () => {
     const bytes = bytesOf('part-0');
     await expect(read(new TextEncoder().encode('{"not": "parquet"}'))).rejects.toThrow(/^x\.parquet: no Parquet file/);
     await expect(read(bytes.subarray(0, bytes.length - 50))).rejects.toThrow(/^x\.parquet: no Parquet file, or it was cut/);
-    await expect(read(bytesOf('too-large'))).rejects.toThrow(
-      'x.parquet, row 0: the whole number 1152921504606846976 is too large',
-    );
     // Whatever byte is wrong: rows, or one sentence with the file's name.
     for (let at = 0; at < bytes.length; at += 7) {
       const wrong = Uint8Array.from(bytes);
@@ -44,6 +42,10 @@ describe('a Parquet file', () => {
       );
       expect(outcome).toMatch(/^(InputError )?x\.parquet/);
     }
+  });
+
+  it('keeps whole numbers that a double cannot hold', async () => {
+    expect(Object.values((await read(bytesOf('too-large')))[0])).toContain(1152921504606846976n);
   });
 
   it('of any compression and page format gives the same rows', async () => {
@@ -80,7 +82,7 @@ describe('a Parquet file', () => {
       const wrong = Uint8Array.from(bytes);
       wrong[at] ^= at % 3 === 0 ? 0xff : 1 << (at & 7);
       const outcome = await read(wrong).then(
-        (rows) => JSON.stringify(rows),
+        (rows) => stringifyData(rows),
         (error: Error) => error,
       );
       if (outcome instanceof Error) expect(`${outcome.name} ${outcome.message}`).toMatch(/^InputError x\.parquet[^\n]{5,400}$/);
