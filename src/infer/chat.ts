@@ -34,6 +34,8 @@ export interface ChatOptions {
   bosToken?: string | null;
   /** What `eos_token` stands for in the template; `</s>` unless given, nothing for null. */
   eosToken?: string | null;
+  /** Other special tokens by the names that the template has for them: `pad_token`, `unk_token`. */
+  tokenNames?: Readonly<Record<string, string>>;
   /** Only for templates that define them. */
   tools?: Tools;
   /** Ends with the opening of the assistant's answer; true unless given. */
@@ -155,6 +157,8 @@ export function encodeChat(
 /** What a conversation needs of a tokenizer to become ids. */
 export interface ConversationTokenizer extends ChatTokenizer {
   readonly eosId: number;
+  /** Special tokens by the names that templates have for them, but for BOS and EOS. */
+  readonly names?: Readonly<Record<string, string>>;
   piece(id: number): string | undefined;
 }
 
@@ -178,6 +182,7 @@ export async function encodeConversation(
     template,
     bosToken: tokenizer.piece(tokenizer.bosId) ?? null,
     eosToken: tokenizer.piece(tokenizer.eosId) ?? null,
+    tokenNames: tokenizer.names,
     specialTokens: [...tokenizer.specialTokens.keys()],
     addGenerationPrompt: answering,
     tools,
@@ -263,7 +268,11 @@ async function compile(options: ChatOptions): Promise<(messages: readonly ChatMe
   const { compileChat } = await import('./chat-template.js');
   const render = compileChat(options.template ?? defaultChatTemplate);
   const { bosToken = '<s>', eosToken = '</s>' } = options;
-  const tokens = { ...(bosToken === null ? {} : { bos_token: bosToken }), ...(eosToken === null ? {} : { eos_token: eosToken }) };
+  const tokens = {
+    ...options.tokenNames,
+    ...(bosToken === null ? {} : { bos_token: bosToken }),
+    ...(eosToken === null ? {} : { eos_token: eosToken }),
+  };
   return (messages) => render(messages, options.addGenerationPrompt ?? true, tokens, options.tools);
 }
 

@@ -22,9 +22,11 @@ export interface TokenizerDecisions {
   readonly addEos?: boolean;
   /** By id, each once. */
   readonly added: readonly AddedToken[];
+  /** Special tokens by the names that templates have for them, `unk_token` and the like, but for those of BOS and EOS. */
+  readonly names?: Readonly<Record<string, string>>;
   /** All special tokens that are named (bos_token to mask_token, extra_special_tokens): those in no vocabulary follow in this order. */
   readonly named?: readonly string[];
-  /** Their rules, for those that are not in the vocabulary yet. */
+  /** Their rules, where no file of added tokens has others. */
   readonly namedRules?: ReadonlyMap<string, TokenRule>;
   /** A list of extra tokens stands in place of the control pieces of a `tokenizer.model`: those that nobody names are plain text then. */
   readonly namedOnly?: boolean;
@@ -66,13 +68,16 @@ export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | u
   const hasJson = files['tokenizer.json'] !== undefined;
   const namedRules = new Map<string, TokenRule>();
   const note = (token: unknown, file: string, key: string): void => {
+    if (typeof token === 'string') namedRules.delete(token);
     if (typeof token !== 'object' || token === null) return;
     const rule = tokenRule(token as Json, (option, value) => fail(file, `${key}.${option}`, value, 'true or false'));
     if (rule) namedRules.set(tokenText(token, file, key)!, rule);
   };
   for (const key of NAMED)
     note(map[key] ?? config[key], map[key] === undefined ? 'tokenizer_config.json' : 'special_tokens_map.json', key);
-  const extra = extraTokens(map) ?? extraTokens(config) ?? [];
+  // In special_tokens_map.json only the newer name of the list makes tokens; those of the older one are special where they are.
+  const extra = [...(extraTokens(config) ?? []), ...(extraTokens({ extra_special_tokens: map.extra_special_tokens }) ?? [])];
+  const marked = extraTokens({ additional_special_tokens: map.additional_special_tokens }) ?? [];
   for (const token of extra) note(token, 'tokenizer_config.json', 'extra_special_tokens');
   const names = NAMED.map(named);
   const listed = [...names, ...extra.map((token) => tokenText(token, 'tokenizer_config.json', 'extra_special_tokens'))].filter(
@@ -83,12 +88,16 @@ export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | u
     // A tokenizer.json says itself what is added, and transformers then listens to nothing else.
     addBos: begins ?? flag('add_bos_token'),
     addEos: ends ?? flag('add_eos_token'),
-    added: addedTokens(config, files['added_tokens.json'], whole, new Set(listed)),
-    named: listed,
-    namedRules,
-    namedOnly: [map, config].some(({ extra_special_tokens: list, additional_special_tokens: before }) =>
-      Array.isArray(list ?? before),
+    added: addedTokens(
+      config,
+      files['added_tokens.json'],
+      whole,
+      new Set([...listed, ...marked.map((token) => tokenText(token, 'special_tokens_map.json', 'additional_special_tokens'))]),
     ),
+    named: listed,
+    names: Object.fromEntries(NAMED.flatMap((key, i) => (i > 1 && typeof names[i] === 'string' ? [[key, names[i]]] : []))),
+    namedRules,
+    namedOnly: [map.extra_special_tokens, config.extra_special_tokens ?? config.additional_special_tokens].some(Array.isArray),
     prefix: hasJson ? writtenPrefix(whole) : prefixOf(files['tokenizer_config.json'], flag),
   };
 }

@@ -100,6 +100,7 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     rawTokens,
     normalizedTokens,
     tokenRules,
+    names: special.names,
   });
 }
 

@@ -67,13 +67,14 @@ export function tokenizerFromModel(bytes: Uint8Array, name = 'tokenizer.model', 
     prefixUnlessSpace: decisions?.prefix !== undefined,
     removeExtraSpaces: model.removeExtraSpaces,
     escapeSpaces: model.escapeSpaces,
-    stripPrefix: model.dummyPrefix,
-    stripLeadingSpaces: model.removeExtraSpaces,
+    stripPrefix: model.dummyPrefix && decisions?.prefix !== 'never',
+    stripLeadingSpaces: model.removeExtraSpaces && decisions?.prefix !== 'never',
     unknownSurface: model.unknownSurface,
     specialTokens,
     rawTokens,
     normalizedTokens,
     tokenRules,
+    names: { unk_token: vocabulary.text(vocabulary.unknownId)!, ...decisions?.names },
   });
 }
 
@@ -165,7 +166,10 @@ function appendTokens(model: SentencePieceModel, decisions: TokenizerDecisions |
         id: id < 0 ? next++ : id,
         content,
         special: true,
-        ...(id < 0 && { rule: decisions.namedRules?.get(content) }),
+        // Control pieces that the model file itself has are plain ones, unless a list stands in their place.
+        ...((id < 0 || decisions.namedOnly || model.kinds[id] === PieceKind.unknown) && {
+          rule: decisions.namedRules?.get(content),
+        }),
       });
   }
   const encoder = new TextEncoder();

@@ -55,6 +55,8 @@ export interface TokenizerParts extends EncoderRules, DecoderRules {
   readonly normalizedTokens: ReadonlyMap<string, number>;
   /** What some of these tokens ask of their surroundings, by the same texts. */
   readonly tokenRules?: ReadonlyMap<string, TokenRule>;
+  /** Texts of special tokens by the names that chat templates have for them, but for BOS and EOS. */
+  readonly names?: Readonly<Record<string, string>>;
 }
 
 /** A SentencePiece BPE tokenizer. Stateless between calls; one may serve many texts, on one thread. */
@@ -72,6 +74,8 @@ export class Tokenizer {
   /** Tokens that only template text may name: text -> id. */
   readonly specialTokens: ReadonlyMap<string, number>;
   readonly tokenRules: ReadonlyMap<string, TokenRule> | undefined;
+  /** Texts of special tokens by the names that chat templates have for them (`unk_token`), but for BOS and EOS. */
+  readonly names: Readonly<Record<string, string>>;
   private readonly parts: TokenizerParts;
   private readonly encoder: WordEncoder;
   private readonly surfaces: (string | undefined)[] = [];
@@ -91,6 +95,7 @@ export class Tokenizer {
     this.addEos = (parts.addEos ?? false) && parts.eosId >= 0;
     this.specialTokens = parts.specialTokens;
     this.tokenRules = parts.tokenRules;
+    this.names = parts.names ?? {};
     this.encoder = new WordEncoder(parts.vocabulary, parts.characters, parts.pairs, parts);
     this.userPattern = anyOf(parts.rawTokens.keys());
     this.templatePattern = anyOf([...parts.rawTokens.keys(), ...parts.specialTokens.keys()]);

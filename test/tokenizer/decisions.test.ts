@@ -68,6 +68,12 @@ describe('what travels with a tokenizer', () => {
     expect(encodeChat(tokenizer, segments, { bos: false })).toEqual(plain);
   });
 
+  it('keeps the spaces of a text that gets none in front', async () => {
+    const files = { 'tokenizer_config.json': { tokenizer_class: 'LlamaTokenizer', add_prefix_space: false } };
+    const tokenizer = (await openTokenizer(await write('unprefixed', files)))!;
+    for (const text of [' leading', '  two  spaces', 'none']) expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
+  });
+
   it('puts spaces in front as the tokenizer.json beside does', () => {
     const prefix = (pre_tokenizer: unknown) => tokenizerDecisions({ 'tokenizer.json': { pre_tokenizer } })?.prefix;
     expect(prefix({ type: 'Metaspace', prepend_scheme: 'first' })).toBe('first');
@@ -125,6 +131,7 @@ function parts(tokenizer: NonNullable<Awaited<ReturnType<typeof openTokenizer>>>
     bosId: tokenizer.bosId,
     eosId: tokenizer.eosId,
     addBos: tokenizer.addBos,
+    names: tokenizer.names,
     piece: (id: number) => tokenizer.piece(id),
     encode: (text: string, options?: { continued?: boolean }) => tokenizer.encode(text, options),
     encodeTemplate: (text: string) => tokenizer.encodeTemplate(text),
