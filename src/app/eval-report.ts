@@ -47,7 +47,12 @@ function printEvaluation(
   const truncated = Object.fromEntries(Object.entries(evaluation.truncated).filter(([, { documents }]) => documents > 0));
   const rows = suite && compareWithPublished(suite, evaluation.results, published);
   if (json) {
-    writeJson(terminal, { ...results, truncated, ...(suite ? { suite: { name: suite.name, rows } } : {}) });
+    writeJson(terminal, {
+      ...results,
+      truncated,
+      stray: evaluation.stray,
+      ...(suite ? { suite: { name: suite.name, rows } } : {}),
+    });
     return;
   }
   const lines = [rows ? suiteTable(rows) : makeTable(evaluation.results)];
@@ -55,6 +60,7 @@ function printEvaluation(
   const notes = [
     ...(info.limit === undefined ? [] : [`Only the first documents of each task were evaluated (--limit ${info.limit}).`]),
     ...truncationNote(truncated, info.maxLength),
+    ...strayNote(evaluation.stray),
   ];
   if (notes.length > 0) lines.push(notes.join('\n'));
   terminal.stdout.write(`${lines.join('\n\n')}\n`);
@@ -86,6 +92,13 @@ function truncationNote(truncated: Evaluation['truncated'], context: number | un
     `${documents} documents were longer than the context${context === undefined ? '' : ` of ${context} tokens`} and lost their ` +
       `beginning, ${tokens} tokens in all: ${where.join(', ')}${more}.`,
   ];
+}
+
+function strayNote(stray: Evaluation['stray']): string[] {
+  return Object.entries(stray).map(
+    ([task, documents]) =>
+      `${task}: the right answer of ${documents} document${documents === 1 ? ' is' : 's is'} none of the choices; counted as wrong.`,
+  );
 }
 
 /** Writes a file whole, with its folder. Throws `InputError` when that cannot be done. */

@@ -49,7 +49,8 @@ split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge o
 share out the documents, and the results are those of one process.
 
 With --json the output is the harness's results object, with "truncated" (by task: documents longer than the context, and the tokens
-they lost) and, for a suite, "suite" (the table's rows, in percent).
+they lost), "stray" (by task: documents whose right answer is none of the choices, which count as wrong) and, for a suite, "suite" (the
+table's rows, in percent).
 
 Examples:
   $ openelm eval apple/OpenELM-270M --suite zero-shot

@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.js';
 import { jsonText } from '../python/format.js';
-import { pythonFloat, pythonString } from '../python/text.js';
+import { pythonFloat } from '../python/text.js';
 import { fromData } from '../python/values.js';
 import { type Datasets, datasetKey, evaluatedDocs } from './dataset.js';
 import { filtered } from './filters.js';
@@ -47,6 +47,8 @@ export interface DocumentRecord {
   readonly metrics: Readonly<Record<string, MetricValue>>;
   /** Tokens that did not fit the model's context, over all requests of the document. */
   readonly truncated: number;
+  /** Its right answer is none of the choices, so that it counts as wrong whatever the model says. */
+  readonly stray?: true;
   /** One of each pipeline of filters. */
   readonly samples?: readonly Sample[];
 }
@@ -72,6 +74,8 @@ export interface Evaluation {
   readonly samples?: Readonly<Record<string, readonly Sample[]>>;
   /** By task: how many documents were longer than the model's context, and by how many tokens in all. */
   readonly truncated: Readonly<Record<string, { readonly documents: number; readonly tokens: number }>>;
+  /** By task: documents whose right answer is none of the choices, which count as wrong; tasks without any are left out. */
+  readonly stray: Readonly<Record<string, number>>;
 }
 
 /**
@@ -143,7 +147,8 @@ export async function evaluateShard(
         const sample = await sampleOf(task, instance, answers, own);
         samples.push(pipeline ? { ...sample, filter: pipeline.name, filtered_resps: [generated] } : sample);
       }
-      documents.push({ docId: instance.docId, metrics, truncated, ...(samples.length > 0 ? { samples } : {}) });
+      const more = { ...(instance.stray ? { stray: true as const } : {}), ...(samples.length > 0 ? { samples } : {}) };
+      documents.push({ docId: instance.docId, metrics, truncated, ...more });
     }
     records.push({ task: task.task, numFewshot, original, documents });
   }
@@ -271,7 +276,7 @@ export async function hashesOf({ doc, loglikelihood, rolling, generate, reading 
   return {
     doc_hash: await sha256(jsonText(fromData(doc), { indent: '  ' })),
     prompt_hash: await sha256(prompt),
-    target_hash: await sha256(pythonString(reading.target)),
+    target_hash: await sha256(reading.printed),
   };
 }
 
@@ -295,7 +300,7 @@ export async function sampleOf(
   return {
     doc_id: instance.docId,
     doc: instance.doc,
-    target: pythonString(instance.reading.target),
+    target: instance.reading.printed,
     arguments: Object.fromEntries(
       requests.map((list, i) => [`gen_args_${i}`, Object.fromEntries(list.map((item, j) => [`arg_${j}`, item]))]),
     ),
@@ -333,6 +338,7 @@ export function mergeShards(
   const version = parts[0].harnessVersion;
   const samples: Record<string, Sample[]> = {};
   const truncated: Record<string, { documents: number; tokens: number }> = {};
+  const stray: Record<string, number> = {};
   const scores = leafTasks(tasks).map((item) => {
     const records = parts.map((part) => part.tasks.find((record) => record.task === item.task));
     const [first] = records;
@@ -347,6 +353,8 @@ export function mergeShards(
     }
     const long = documents.filter((document) => document.truncated > 0);
     truncated[item.task] = { documents: long.length, tokens: long.reduce((total, document) => total + document.truncated, 0) };
+    const strays = documents.filter((document) => document.stray).length;
+    if (strays > 0) stray[item.task] = strays;
     const pipelines = Math.max(0, ...documents.map((document) => document.samples?.length ?? 0));
     const kept = Array.from({ length: pipelines }, (_, i) => documents.flatMap((document) => document.samples?.[i] ?? [])).flat();
     if (kept.length > 0) samples[item.task] = kept;
@@ -357,5 +365,6 @@ export function mergeShards(
     results: collectResults(scores, tasks, options.bootstrapIterations ?? BOOTSTRAP_ITERATIONS),
     ...(Object.keys(samples).length > 0 ? { samples } : {}),
     truncated,
+    stray,
   };
 }

@@ -29,22 +29,32 @@ export function argmax(values: readonly number[]): number {
 
 const utf8 = new TextEncoder();
 
-/** Multiple choice. Lengths are of the choices without the delimiter: code points for acc_norm, UTF-8 bytes for acc_bytes. */
+/** In place of the index of a right answer that is none of the choices, as the harness has it. */
+const NO_CHOICE = -100;
+
+/**
+ * Multiple choice. Lengths are of the choices without the delimiter: code points for acc_norm, UTF-8 bytes for acc_bytes. Behind the
+ * choices' answers may be those of each choice without a question. A right answer that is none of the choices makes all wrong.
+ */
 export function choiceMetrics(
   choices: readonly string[],
   gold: Target,
   answers: readonly Loglikelihood[],
-): Record<string, number> {
-  const logprobs = answers.map((answer) => answer.logprob);
-  const golds = (typeof gold === 'object' ? gold : [gold]).map((item) =>
-    typeof item === 'number' ? item : choices.indexOf(item),
-  );
+): Record<string, MetricValue> {
+  const logprobs = answers.slice(0, choices.length).map((answer) => answer.logprob);
+  const golds = [gold].flat().map((item) => {
+    const index = typeof item === 'number' ? item : choices.indexOf(item);
+    return typeof item === 'number' && index < choices.length ? index : index in choices ? index : NO_CHOICE;
+  });
   const right = (index: number) => (golds.includes(index) ? 1 : 0);
+  const best = argmax(logprobs);
   return {
-    acc: right(argmax(logprobs)),
+    acc: right(best),
     acc_norm: right(argmax(logprobs.map((value, i) => value / codePoints(choices[i])))),
     acc_bytes: right(argmax(logprobs.map((value, i) => value / utf8.encode(choices[i]).length))),
-    exact_match: golds.some((index) => answers[index]?.greedy) ? 1 : 0,
+    acc_mutual_info: right(argmax(logprobs.map((value, i) => value - (answers[choices.length + i]?.logprob ?? 0)))),
+    exact_match: golds.some((index) => answers.at(index)?.greedy) ? 1 : 0,
+    ...(typeof gold === 'object' ? {} : { f1: [golds[0], best] as const, mcc: [golds[0], best] as const }),
   };
 }
 
@@ -89,6 +99,10 @@ function pick(task: Task, compute: () => Record<string, MetricValue>): Record<st
   return Object.fromEntries(
     task.metric_list.map(({ metric }) => {
       if (!Object.hasOwn(all, metric)) {
+        if (metric === 'f1' || metric === 'mcc')
+          throw new InputError(
+            `task ${task.task}: ${metric} compares one right answer with the model's, and a document has several`,
+          );
         throw new InputError(
           `task ${task.task}: there is no metric "${metric}" for output_type ${task.output_type}; there are ${Object.keys(all).join(', ')}`,
         );
@@ -171,14 +185,45 @@ export function weightedPerplexity(items: readonly (readonly [number, number])[]
   return Math.exp(-weightedMean(items));
 }
 
+type Pairs = readonly (readonly [number, number])[];
+
+/** F1 of the class 1, from pairs of what is right and what was chosen. Throws `InputError` where there are other classes than 0 and 1. */
+export function f1(pairs: Pairs): number {
+  const other = pairs.flat().find((item) => item !== 0 && item !== 1);
+  if (other !== undefined)
+    throw new InputError(
+      `f1 is for the choices 0 and 1; there is ${other === NO_CHOICE ? 'a right answer that is none of the choices' : other}`,
+    );
+  const hits = pairs.filter(([gold, chosen]) => gold === 1 && chosen === 1).length;
+  const claims = sum(pairs.flat());
+  return claims === 0 ? 0 : (2 * hits) / claims;
+}
+
+/** Matthews' correlation coefficient of any number of classes (Gorodkin 2004); 0 where it has no value. */
+export function matthewsCorrelation(pairs: Pairs): number {
+  const counts = new Map<number, [number, number]>();
+  for (const pair of pairs) {
+    for (const [side, item] of pair.entries()) {
+      const both = counts.get(item) ?? [0, 0];
+      both[side]++;
+      counts.set(item, both);
+    }
+  }
+  const square = pairs.length ** 2;
+  const right = pairs.filter(([gold, chosen]) => gold === chosen).length;
+  const products = (a: 0 | 1, b: 0 | 1) => sum([...counts.values()].map((both) => both[a] * both[b]));
+  const scale = (square - products(0, 0)) * (square - products(1, 1));
+  return scale === 0 ? 0 : (right * pairs.length - products(0, 1)) / Math.sqrt(scale);
+}
+
 export function bitsPerByte(items: readonly (readonly [number, number])[]): number {
   return -weightedMean(items) / Math.log(2);
 }
 
 /** Deviation of a statistic over resamples; chunks of 1,000, each with its own stream of random numbers, as the harness has it. */
-export function bootstrapStderr(
-  statistic: (values: readonly number[]) => number,
-  values: readonly number[],
+export function bootstrapStderr<T>(
+  statistic: (values: readonly T[]) => number,
+  values: readonly T[],
   iterations: number,
 ): number {
   const chunk = Math.min(1000, iterations);
@@ -210,14 +255,29 @@ const defaults: Readonly<Record<string, { aggregation: string; higher_is_better:
   acc: { aggregation: 'mean', higher_is_better: true },
   acc_norm: { aggregation: 'mean', higher_is_better: true },
   acc_bytes: { aggregation: 'mean', higher_is_better: true },
+  acc_mutual_info: { aggregation: 'mean', higher_is_better: true },
   exact_match: { aggregation: 'mean', higher_is_better: true },
+  f1: { aggregation: 'f1', higher_is_better: true },
+  mcc: { aggregation: 'matthews_corrcoef', higher_is_better: true },
   perplexity: { aggregation: 'perplexity', higher_is_better: false },
   word_perplexity: { aggregation: 'weighted_perplexity', higher_is_better: false },
   byte_perplexity: { aggregation: 'weighted_perplexity', higher_is_better: false },
   bits_per_byte: { aggregation: 'bits_per_byte', higher_is_better: false },
 };
 
-export const AGGREGATIONS = ['mean', 'median', 'perplexity', 'weighted_perplexity', 'bits_per_byte'] as const;
+export const AGGREGATIONS = [
+  'mean',
+  'median',
+  'perplexity',
+  'weighted_perplexity',
+  'bits_per_byte',
+  'f1',
+  'matthews_corrcoef',
+] as const;
+
+/** Metrics of a document that are two numbers, and the aggregations that take such. */
+export const PAIRS: readonly string[] = ['word_perplexity', 'byte_perplexity', 'bits_per_byte', 'f1', 'mcc'];
+export const OF_PAIRS: readonly string[] = ['weighted_perplexity', 'bits_per_byte', 'f1', 'matthews_corrcoef'];
 
 /** Whether more is better. */
 export function higherIsBetter(metric: Metric): boolean {
@@ -241,6 +301,13 @@ export function aggregate(
       return { value: median(numbers), stderr: enough ? bootstrapStderr(median, numbers, bootstrapIterations) : 'N/A' };
     case 'perplexity':
       return { value: perplexity(numbers), stderr: enough ? bootstrapStderr(perplexity, numbers, bootstrapIterations) : 'N/A' };
+    case 'f1':
+      return { value: f1(pairs), stderr: enough ? bootstrapStderr(f1, pairs, bootstrapIterations) : 'N/A' };
+    case 'matthews_corrcoef':
+      return {
+        value: matthewsCorrelation(pairs),
+        stderr: enough ? bootstrapStderr(matthewsCorrelation, pairs, bootstrapIterations) : 'N/A',
+      };
     case 'weighted_perplexity':
       return { value: weightedPerplexity(pairs), stderr: 'N/A' };
     case 'bits_per_byte':

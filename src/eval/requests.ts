@@ -1,7 +1,7 @@
 // From a task and its documents to the very requests that lm-evaluation-harness sends: few-shot examples drawn as Python draws
 // them, prompts put together, answers to be scored (api/task.py and api/samplers.py there). Nothing is scored here.
 
-import { InputError, messageOf, shown } from '../errors.js';
+import { InputError, messageOf } from '../errors.js';
 import { jsonText } from '../python/format.js';
 import { lstrip, pythonString, rstrip } from '../python/text.js';
 import { fromData } from '../python/values.js';
@@ -29,6 +29,7 @@ import {
   type Target,
   type Task,
   taskOfVersion,
+  usesMutualInformation,
 } from './task.js';
 
 /** One document of a task with what is asked about it. */
@@ -41,7 +42,9 @@ export interface Instance {
   readonly reading: Reading;
   /** Rows of the few-shot pool in the order of the prompt. */
   readonly fewshot: readonly number[];
-  /** For multiple choice one a choice; for loglikelihood one; else none. */
+  /** The right answer is none of the choices, so that every answer counts as wrong. */
+  readonly stray?: true;
+  /** For multiple choice one a choice, and one more of each alone where a metric asks; for loglikelihood one; else none. */
   readonly loglikelihood: readonly LoglikelihoodRequest[];
   /** A whole text to be scored. */
   readonly rolling?: string;
@@ -256,8 +259,9 @@ function delimited(before: string, delimiter: string, after: string): string {
   return before + delimiter + after;
 }
 
+/** By index; from the end where it is negative, as in Python. */
 function choiceAt(choices: readonly string[] | undefined, index: number): string {
-  const choice = choices?.[index];
+  const choice = choices?.at(index);
   if (choice === undefined) throw new InputError(`the answer's index is ${index}, but there are ${choices?.length ?? 0} choices`);
   return choice;
 }
@@ -274,30 +278,31 @@ function ask(task: Task, doc: Doc, prefix: string, version: HarnessVersion): Pic
       if (!choices) throw new InputError('a multiple choice task needs doc_to_choice');
       if (typeof text === 'number') {
         choiceAt(choices, text);
-        const continuation = delimiter + pythonString(target);
+        const continuation = delimiter + reading.printed;
         return { reading, loglikelihood: choices.map((context) => ({ context: prefix + context + begun, continuation })) };
       }
-      checkTarget(target, choices);
       const context = prefix + question;
-      return { reading, loglikelihood: choices.map((choice) => ({ context, continuation: delimiter + choice })) };
+      const conditional = choices.map((choice) => ({ context, continuation: delimiter + choice }));
+      const alone = usesMutualInformation(task) ? conditional.map(({ continuation }) => ({ context: '', continuation })) : [];
+      const isStray = isNoChoice(target, choices);
+      return { reading, loglikelihood: [...conditional, ...alone], ...(isStray ? { stray: true as const } : {}) };
     }
     case 'loglikelihood':
       return { reading, loglikelihood: [{ context: prefix + question, continuation: pythonString(target) }] };
     case 'loglikelihood_rolling':
       return { reading, loglikelihood: [], rolling: pythonString(target) };
     case 'generate_until': {
+      if (choices) for (const item of [target].flat()) typeof item === 'number' && choiceAt(choices, item);
       return { reading, loglikelihood: [], generate: { context: prefix + question, ...generation(task) } };
     }
   }
 }
 
-type Asked = Pick<Instance, 'loglikelihood' | 'rolling' | 'generate'>;
+type Asked = Pick<Instance, 'loglikelihood' | 'rolling' | 'generate' | 'stray'>;
 
-function checkTarget(target: Target, choices: readonly string[]): void {
-  for (const item of typeof target === 'object' ? target : [target]) {
-    if (typeof item === 'number') choiceAt(choices, item);
-    else if (!choices.includes(item)) throw new InputError(`the answer is ${shown(item)}, which is none of the choices`);
-  }
+/** Whether a target names a choice that is not there. */
+function isNoChoice(target: Target, choices: readonly string[]): boolean {
+  return [target].flat().some((item) => (typeof item === 'number' ? !(item in choices) : !choices.includes(item)));
 }
 
 /** generation_kwargs with the harness's defaults: greedy, 256 tokens, up to the few-shot delimiter. */

@@ -110,6 +110,11 @@ export function leafTasks(tasks: readonly (Task | TaskGroup)[]): Task[] {
   return leaves.filter((task, i) => leaves.findIndex((other) => other.task === task.task) === i);
 }
 
+/** Whether each choice is asked about by itself too. */
+export function usesMutualInformation({ metric_list }: Task): boolean {
+  return metric_list.some(({ metric }) => metric === 'acc_mutual_info');
+}
+
 /** The task as a version of the harness has it. */
 export function taskOfVersion(task: Task, version: HarnessVersion): Task {
   return version === 'pinned' && task.pinned ? { ...task, ...task.pinned } : task;
@@ -128,6 +133,8 @@ export interface Reading {
   /** The answers to choose from; for tasks of several contexts, the contexts. */
   readonly choices?: readonly string[];
   readonly target: Target;
+  /** The target as Python prints it: `True` where it counts as the index 1. */
+  readonly printed: string;
 }
 
 /** What they say of an example, which may have no answer. */
@@ -136,8 +143,9 @@ export type ExampleReading = Omit<Reading, 'target'> & { readonly target: Target
 /** Reads a processed document. Throws `InputError` that names a missing column; the caller adds which document it was. */
 export function readDoc(task: Task, doc: Doc, version: HarnessVersion): Reading {
   const { target, ...reading } = readExample(task, doc, version);
-  if (target === null) throw new InputError('the answer is null');
-  return { ...reading, target };
+  if (target !== null) return { ...reading, target };
+  if (task.output_type === 'generate_until' && !reading.choices) return { ...reading, target: reading.printed };
+  throw new InputError('the answer is null');
 }
 
 /** As `readDoc`, for a document with or without an answer. */
@@ -145,13 +153,26 @@ export function readExample(task: Task, doc: Doc, version: HarnessVersion): Exam
   const choices = task.doc_to_choice === undefined ? undefined : readChoices(task.doc_to_choice, doc, version);
   const text = readField(task.doc_to_text, doc, version);
   const target = readField(task.doc_to_target, doc, version);
-  const question = typeof text === 'string' ? digits(text, choices, task.doc_to_text, doc) : indexOf(text, choices);
+  const question =
+    typeof text === 'string' ? digits(text, task.doc_to_choice !== undefined, task.doc_to_text, doc) : indexOf(text, choices);
   if (typeof question === 'object') throw new InputError(`the question is ${shown(text)}, no text`);
-  return {
-    text: question,
-    choices,
-    target: typeof target === 'string' ? readTarget(target, choices, task.doc_to_target, doc) : plainTarget(target, choices),
-  };
+  const read =
+    typeof target === 'string' ? readTarget(target, task.doc_to_choice !== undefined, task.doc_to_target, doc) : target;
+  if (task.output_type === 'multiple_choice' && typeof question === 'string' && !namesChoice(read))
+    throw new InputError(`the answer is ${shown(pythonString(read))}, neither the place of a choice nor its text`);
+  return { text: question, choices, target: plainTarget(read, choices), printed: pythonString(read) };
+}
+
+/** Whether a target can name a choice at all: by index, text, or several of either. */
+function namesChoice(target: unknown): boolean {
+  return (
+    target === null ||
+    target === undefined ||
+    Array.isArray(target) ||
+    typeof target === 'string' ||
+    typeof target === 'boolean' ||
+    Number.isInteger(target)
+  );
 }
 
 /** What names a choice by its index: Python takes a bool for a number. */
@@ -163,6 +184,7 @@ function indexOf(value: unknown, choices: readonly string[] | undefined): number
 /** A target that is no text; null where the document has none. */
 function plainTarget(value: unknown, choices: readonly string[] | undefined): Target | null {
   if (value === null || value === undefined) return null;
+  if (typeof value === 'string') return value;
   if (Array.isArray(value))
     return value.map((item) => (typeof item === 'string' ? item : (indexOf(item, choices) ?? pythonString(item))));
   return indexOf(value, choices) ?? pythonString(value);
@@ -217,20 +239,21 @@ function readChoices(field: Field<readonly string[]>, doc: Doc, version: Harness
 const isTemplate = (field: unknown, doc: Doc) => typeof field === 'string' && !Object.hasOwn(doc, field);
 
 /** A template that prints a number names a choice by its index. */
-function digits(text: string, choices: readonly string[] | undefined, field: unknown, doc: Doc): string | number {
-  return isTemplate(field, doc) && choices && /^\d+$/.test(text) ? Number(text) : text;
+function digits(text: string, chooses: boolean, field: unknown, doc: Doc): string | number {
+  return isTemplate(field, doc) && chooses && /^\d+$/.test(text) ? Number(text) : text;
 }
 
-function readTarget(text: string, choices: readonly string[] | undefined, field: unknown, doc: Doc): Target {
+/** What a text that a template made stands for. */
+function readTarget(text: string, chooses: boolean, field: unknown, doc: Doc): unknown {
   if (!isTemplate(field, doc)) return text;
   if (text.length >= 2 && text.startsWith('[') && text.endsWith(']')) {
     try {
-      return plainTarget(literalEval(text), choices) as Target;
+      return literalEval(text);
     } catch {
       return text;
     }
   }
-  return digits(text, choices, field, doc);
+  return digits(text, chooses, field, doc);
 }
 
 /** A column that must hold a text; for the functions of built-in tasks. */

@@ -4,14 +4,14 @@
 import { InputError, messageOf, nearest, shown } from '../errors.js';
 import { pythonRegex } from '../python/regex.js';
 import { checkFilters } from './filters.js';
-import { AGGREGATIONS } from './metrics.js';
+import { AGGREGATIONS, OF_PAIRS, PAIRS } from './metrics.js';
 import type { FewshotConfig, Metric, OutputType, Task } from './task.js';
 import { checkTemplate } from './template.js';
 
 const OUTPUT_TYPES: readonly OutputType[] = ['multiple_choice', 'loglikelihood', 'loglikelihood_rolling', 'generate_until'];
 
 const METRICS: Readonly<Record<OutputType, readonly string[]>> = {
-  multiple_choice: ['acc', 'acc_norm', 'acc_bytes', 'exact_match'],
+  multiple_choice: ['acc', 'acc_norm', 'acc_bytes', 'acc_mutual_info', 'exact_match', 'f1', 'mcc'],
   loglikelihood: ['perplexity', 'acc'],
   loglikelihood_rolling: ['word_perplexity', 'byte_perplexity', 'bits_per_byte'],
   generate_until: ['exact_match'],
@@ -268,6 +268,8 @@ function metricsOf(list: unknown, outputType: OutputType, fail: Fail): Metric[] 
     if (aggregation !== undefined && !(AGGREGATIONS as readonly string[]).includes(aggregation)) {
       fail(`metric_list: there is no aggregation "${aggregation}"; there are ${AGGREGATIONS.join(', ')}`);
     }
+    if (aggregation !== undefined && PAIRS.includes(name) !== OF_PAIRS.includes(aggregation))
+      fail(`metric_list: ${name} cannot be aggregated by ${aggregation}`);
     for (const option of ['ignore_case', 'ignore_punctuation', 'ignore_numbers'] as const) {
       const value: unknown = item?.[option];
       if (value != null && typeof value !== 'boolean')

@@ -30,7 +30,8 @@ it('reads several answers, and compares lists of them, as the harness', () => {
     expect(found(), line).toEqual(expected);
     const fields = { task: 'x', dataset_path: 'x', test_split: 'test', doc_to_text: 'q', doc_to_target: 'a' };
     const task = taskFromObject({ ...fields, metric_list: [{ metric: 'exact_match', ...options }] }, 'x.yaml');
-    const score = (): unknown => documentMetrics(task, {}, { text: '', target }, { loglikelihood: [], generated: expected });
+    const score = (): unknown =>
+      documentMetrics(task, {}, { text: '', target, printed: '' }, { loglikelihood: [], generated: expected });
     // There a number equals no text of a list, which is refused here.
     if (match === null || (Array.isArray(expected) && target === 4))
       expect(score, line).toThrow(/cannot be compared|leaves a list/);

@@ -116,8 +116,9 @@ describe('a task of the user', () => {
       });
     expect(ask({ q: null })).toThrow('task ponds, document 0 of split "test": the question is null, no text');
     expect(ask({ a: null })).toThrow('task ponds, document 0 of split "test": the answer is null');
-    expect(ask({ a: { b: 1 } })).toThrow('the answer is "{\'b\': 1}", which is none of the choices');
-    expect(ask({ a: true })()[0].reading.target).toBe(1);
+    expect(ask({ a: { b: 1 } })).toThrow('the answer is "{\'b\': 1}", neither the place of a choice nor its text');
+    expect(ask({ a: 1.5 })).toThrow('the answer is "1.5", neither');
+    expect(ask({ a: true })()[0].reading).toMatchObject({ target: 1, printed: 'True' });
   });
 
   it('may read its answers by several pipelines of filters', async () => {

@@ -184,7 +184,7 @@ function judgeRuns(runs: Readonly<Record<string, GoldenRun>>, rows: readonly Gol
         const samples = expected.samples?.[task.task];
         const metrics = samples
           ? samples.map(({ target, lls }) => {
-              const reading = { text: '', choices: ['A', 'B', 'C', 'D'], target: target as number };
+              const reading = { text: '', choices: ['A', 'B', 'C', 'D'], target: target as number, printed: '' };
               return documentMetrics(task, {}, reading, { loglikelihood: lls.map((logprob) => ({ logprob, greedy: false })) });
             })
           : rows
