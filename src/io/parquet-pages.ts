@@ -12,6 +12,9 @@ import type { Decompress } from './parquet-codecs.js';
 const maxPageBytes = 1 << 29;
 const maxPageValues = 1 << 24;
 
+/** Values behind a page's own, which fill its last run. */
+const maxFill = 1 << 12;
+
 /** A column's part of a row group, and its place in the file. */
 export interface Chunk {
   readonly meta: ColumnMetaData;
@@ -197,7 +200,10 @@ class Runs {
     return new Runs(this.bytes.subarray(this.at - length, this.at));
   }
 
-  /** Passes over `total` numbers up to `largest`; how many are the largest. No run may have more than that and what fills a byte. */
+  /**
+   * Passes over `total` numbers up to `largest`; how many are the largest. No run may have more than that and what fills a byte, but a
+   * packed one that is there: DuckDB fills its up to 256.
+   */
   pass(largest: number, total: number): number {
     const width = 32 - Math.clz32(largest);
     let found = 0;
@@ -205,7 +211,8 @@ class Runs {
       const head = this.varint();
       const isPacked = head % 2 === 1;
       const length = isPacked ? (head - 1) * 4 : head / 2;
-      if (length > total - seen + 7) throw new Error(`a run claims ${length} of ${total - seen} values`);
+      const more = isPacked && this.at + (length * width) / 8 <= this.bytes.length ? maxFill : 7;
+      if (length > total - seen + more) throw new Error(`a run claims ${length} of ${total - seen} values`);
       if (isPacked) found += this.packed(width, Math.min(length, total - seen), length, largest);
       else if (this.number(width) === largest) found += Math.min(length, total - seen);
       seen += length;

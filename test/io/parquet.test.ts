@@ -48,6 +48,11 @@ describe('a Parquet file', () => {
     expect(Object.values((await read(bytesOf('too-large')))[0])).toContain(1152921504606846976n);
   });
 
+  it('is read as DuckDB writes it, whose runs are longer than the page', async () => {
+    const rows = Array.from({ length: 40 }, (_, i) => ({ n: i % 3 === 0 ? null : `w${i % 2}`, l: [i, null], s: { a: i % 4 } }));
+    expect(await read(bytesOf('duckdb'))).toEqual(rows);
+  });
+
   it('of any compression and page format gives the same rows', async () => {
     const rows = Array.from({ length: 12 }, (_, i) => ({
       text: i === 5 ? null : `document ${i} ${'w'.repeat(i)}`,
