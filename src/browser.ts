@@ -36,7 +36,7 @@ import { InputError } from './errors.js';
 import type { ChatMessage } from './infer/chat.js';
 import type { ScoreResult } from './infer/engine.js';
 import type { Prompt, TextOptions, TextResult, TurnOptions } from './infer/text.js';
-import { removePlaces } from './io/browser/place.js';
+import { removePlaces } from './io/browser/kept-places.js';
 import type { ModelConfig } from './model/config.js';
 
 export type { Computing } from './browser/computing.js';
@@ -72,7 +72,7 @@ export interface LoadOptions extends OpenOptions, FileOptions, BackendOptions, W
 
 /**
  * Loads a model: an address (`./models/tales-6m/`, `https://…/model.safetensors`), a hub id, chosen or dropped files, or an opened
- * folder. What is downloaded is kept for the next time, in this origin's private files, and goes on where a reload left it.
+ * folder. What is downloaded is kept for the next time, in this origin's private files or its caches, and goes on where a reload left it.
  * @throws InputError in one sentence: not found, refused, damaged, no room, too large for this browser; the signal's reason.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<BrowserModel> {

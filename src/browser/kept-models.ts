@@ -1,6 +1,7 @@
 // Whether a downloaded model is here whole, as a page can tell without a worker. How it came is model-files.ts's.
 
-import { keptPlaces, type Place, readJson, stateName } from '../io/browser/place.js';
+import { keptPlaces } from '../io/browser/kept-places.js';
+import { type Place, readJson, stateName } from '../io/browser/place.js';
 import { onlyModelFile, readListing, repoFile } from '../io/hub-listing.js';
 import { INDEX_FILE, WEIGHTS_FILE } from '../io/weights-files.js';
 import { addressOf, type FileOptions, hubKey, isAddress } from './model-source.js';

@@ -3,11 +3,13 @@
 
 import { InputError } from '../errors.js';
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
+import { filesInMemory } from '../io/browser/blob-files.js';
 import { blobSource, bytesOf } from '../io/browser/blob-source.js';
 import { type DownloadSettings, download, NoRoomError, type WantedFile } from '../io/browser/download.js';
+import { openPlace } from '../io/browser/kept-places.js';
 import { keptSource } from '../io/browser/kept-source.js';
 import { locked } from '../io/browser/locks.js';
-import { filesInMemory, openPlace, type Place, readJson } from '../io/browser/place.js';
+import { type Place, readJson } from '../io/browser/place.js';
 import { rangeSource } from '../io/browser/range-source.js';
 import type { ByteSource } from '../io/bytes.js';
 import {
@@ -260,8 +262,8 @@ async function downloaded(
         unkept.add(name);
         try {
           const part = await place.append(name);
-          part.clear(); // others may fit
-          part.close();
+          await part.clear(); // others may fit
+          await part.close();
         } catch {
           // there is not even room for its name
         }

@@ -3,8 +3,10 @@
 // checkpoint holds is train/checkpoint.ts's; where the files lie, io/browser/place.ts's.
 
 import { InputError } from '../errors.js';
+import { filesInMemory } from '../io/browser/blob-files.js';
 import { blobSource } from '../io/browser/blob-source.js';
-import { filesInMemory, keptPlaces, openPlace, type Place, readJson, removePlaces } from '../io/browser/place.js';
+import { keptPlaces, openPlace, removePlaces } from '../io/browser/kept-places.js';
+import { type Place, readJson } from '../io/browser/place.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { isObject } from '../io/json.js';
 import type { WriteFile } from '../model/write.js';
@@ -49,7 +51,7 @@ export const trainingLock = (name: string): string => `openelm training ${name}`
 export class TrainingStore {
   private constructor(private readonly place: Pick<Place, 'read'> & Partial<Place>) {}
 
-  /** In this origin's private files, or in memory where there are none: `notKept` is told why. */
+  /** In what this browser keeps, or in memory where it keeps nothing: `notKept` is told why. */
   static async open(name: string, notKept: (reason: string) => void): Promise<TrainingStore> {
     return new TrainingStore(await openPlace(root, name, notKept));
   }
@@ -132,14 +134,14 @@ export class TrainingStore {
     await place.write(slot + checkpointFiles.record, '');
     await write(async (name, content) => {
       const appender = await place.append(slot + name);
-      appender.clear();
+      await appender.clear();
       try {
         await content({ write: async (chunk) => appender.write(chunk) });
       } catch (error) {
-        appender.clear(); // what is half a file only takes room
+        await appender.clear(); // what is half a file only takes room
         throw error;
       } finally {
-        appender.close();
+        await appender.close();
       }
     });
   }
@@ -190,12 +192,12 @@ export class TrainingStore {
 async function fill(place: Place, name: string, blob: Blob): Promise<void> {
   const appender = await place.append(name);
   try {
-    appender.clear();
+    await appender.clear();
     const pieceBytes = 4 << 20;
     for (let at = 0; at < blob.size; at += pieceBytes)
-      appender.write(new Uint8Array(await blob.slice(at, at + pieceBytes).arrayBuffer()));
+      await appender.write(new Uint8Array(await blob.slice(at, at + pieceBytes).arrayBuffer()));
   } finally {
-    appender.close();
+    await appender.close();
   }
 }
 

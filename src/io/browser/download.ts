@@ -320,8 +320,8 @@ async function hashOf(file: WantedFile, digits: number, blob: Blob, signal: Abor
 
 async function empty(place: Place, { name }: WantedFile): Promise<void> {
   const appender = await place.append(name);
-  appender.clear();
-  appender.close();
+  await appender.clear();
+  await appender.close();
 }
 
 /** What is known of a file from the same address; damaged notes count as none. */

@@ -5,8 +5,9 @@ import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Arriving } from '../../../src/io/browser/arriving.js';
+import { filesInMemory } from '../../../src/io/browser/blob-files.js';
 import { download, NoRoomError } from '../../../src/io/browser/download.js';
-import { filesInMemory, type Place } from '../../../src/io/browser/place.js';
+import type { Place } from '../../../src/io/browser/place.js';
 
 const data = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7919) >> 3);
 const sha256 = createHash('sha256').update(data).digest('hex');

@@ -1,7 +1,8 @@
 // Kept files where other tabs are about the same ones, over a stand-in for the private file system that refuses as Chromium's does.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openPlace, readJson, removePlaces } from '../../../src/io/browser/place.js';
+import { keptPlaces, openPlace, removePlaces } from '../../../src/io/browser/kept-places.js';
+import { readJson } from '../../../src/io/browser/place.js';
 
 const refused = (): DOMException => new DOMException('it is open', 'NoModificationAllowedError');
 const missing = (): DOMException => new DOMException('it is not there', 'NotFoundError');
@@ -138,10 +139,114 @@ describe('a kept place', () => {
     const removed = expect(removePlaces('openelm-models')).rejects.toThrow(/^what is kept is open in another tab/);
     await vi.advanceTimersByTimeAsync(60_000);
     await removed;
-    appender.close();
+    await appender.close();
     await removePlaces('openelm-models');
     await removePlaces('openelm-models'); // nothing is there
     expect(root.entries.size).toBe(0);
+  });
+});
+
+/** Cache storage, as far as it is needed; `room`: bytes that fit. */
+class StandInCaches {
+  readonly all = new Map<string, Map<string, Blob>>();
+  room = Number.POSITIVE_INFINITY;
+
+  async open(name: string) {
+    if (!this.all.has(name)) this.all.set(name, new Map());
+    const files = this.all.get(name)!;
+    return {
+      match: async (address: string) => files.get(address) && new Response(files.get(address)),
+      put: async (address: string, response: Response) => {
+        const blob = await response.blob();
+        const used = [...this.all.values()].flatMap((one) => [...one.values()]).reduce((sum, { size }) => sum + size, 0);
+        if (used + blob.size > this.room) throw new DOMException('no more room', 'QuotaExceededError');
+        files.set(address, blob);
+      },
+      delete: async (address: string) => files.delete(address),
+    };
+  }
+  async keys() {
+    return [...this.all.keys()];
+  }
+  async delete(name: string) {
+    return this.all.delete(name);
+  }
+}
+
+describe('a place in the caches, where there are no private files', () => {
+  const piece = 8 << 20;
+  let stored: StandInCaches;
+  beforeEach(() => {
+    stored = new StandInCaches();
+    vi.stubGlobal('navigator', { storage: {} });
+    vi.stubGlobal('caches', stored);
+  });
+  const chunks = (count: number): Uint8Array[] => Array.from({ length: count }, (_, i) => new Uint8Array(3 << 20).fill(i + 1));
+  const there = async (name: string): Promise<number[]> => {
+    const bytes = new Uint8Array(await (await (await open()).read(name))!.arrayBuffer());
+    return [bytes.length, bytes[0], bytes.at(-1)!];
+  };
+
+  it('appends to what was there, and reads what is not yet in a piece', async () => {
+    const first = await (await open()).append('weights');
+    for (const chunk of chunks(4)) await first.write(chunk);
+    const into = new Uint8Array(2);
+    expect([await first.read(into, (9 << 20) - 1), ...into]).toEqual([2, 3, 4]);
+    await first.close();
+    const second = await (await open()).append('weights');
+    expect(second.size).toBe(12 << 20);
+    await second.write(Uint8Array.of(9));
+    await second.close();
+    expect(await there('weights')).toEqual([(12 << 20) + 1, 1, 9]);
+  });
+
+  it('has the beginning of what was being written when its writer went, and goes on behind it', async () => {
+    const left = await (await open()).append('weights');
+    for (const chunk of chunks(4)) await left.write(chunk); // and never closes it
+    expect(await there('weights')).toEqual([9 << 20, 1, 3]);
+  });
+
+  it('writes no hole where there is no more room, and is empty again where it is cleared', async () => {
+    stored.room = piece + (2 << 20);
+    const appender = await (await open()).append('weights');
+    const [a, b, c, ...rest] = chunks(9);
+    for (const chunk of [a, b, c]) await appender.write(chunk);
+    const failing = [...rest.map((chunk) => appender.write(chunk)), appender.close()];
+    expect((await Promise.allSettled(failing)).at(-1)).toMatchObject({ reason: { name: 'QuotaExceededError' } });
+    expect(await there('weights')).toEqual([9 << 20, 1, 3]);
+    await appender.clear();
+    await appender.write(Uint8Array.of(7));
+    await appender.close();
+    expect(await there('weights')).toEqual([1, 7, 7]);
+  });
+
+  it('replaces notes, is found by its key, and is removed', async () => {
+    const place = await open();
+    await place.write('note', '1');
+    await place.write('note', '2');
+    expect(await readJson(place, 'note')).toBe(2);
+    const found = async (key?: string): Promise<unknown[]> => {
+      const all: unknown[] = [];
+      for await (const kept of keptPlaces('openelm-models', key)) all.push(await readJson(kept, 'note'));
+      return all;
+    };
+    expect([await found(), await found('a'), await found('b')]).toEqual([[2], [2], []]);
+    await removePlaces('openelm-trainings');
+    expect(await found()).toEqual([2]);
+    await removePlaces('openelm-models', 'a');
+    expect(await found()).toEqual([]);
+    expect(await place.read('note')).toBeUndefined();
+  });
+
+  it('is memory where the caches take nothing', async () => {
+    const told: string[] = [];
+    const open = () => openPlace('openelm-models', 'a', (reason) => told.push(reason));
+    stored.room = -1;
+    expect((await open()).kept).toBe(false);
+    vi.stubGlobal('caches', undefined);
+    expect((await open()).kept).toBe(false);
+    expect(told).toEqual(Array(2).fill('it has no private files, or none for a page that is not https:'));
+    await removePlaces('openelm-models');
   });
 });
 
