@@ -21,6 +21,37 @@ export function button(label: string, action: () => void, title = label): HTMLBu
   return made;
 }
 
+/** Copies what `text` gives then, and says so where it stands for a moment. */
+export function copyButton(label: string, text: () => string): HTMLButtonElement {
+  const made = button(label, async () => {
+    made.textContent = (await copy(text())) ? 'Copied' : 'Not copied';
+    setTimeout(() => {
+      made.textContent = label;
+    }, 2000);
+  });
+  made.removeAttribute('title');
+  made.setAttribute('aria-live', 'polite');
+  return made;
+}
+
+/** False where the browser does not let it. */
+async function copy(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // A page that is not https has no clipboard but what is selected.
+    const before = document.activeElement as HTMLElement | null;
+    const area = element('textarea', { value: text, className: 'hidden' });
+    (before?.closest('dialog') ?? document.body).append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    before?.focus();
+    return done;
+  }
+}
+
 /** Offers bytes as a file to be saved. */
 export function saveFile(name: string, content: Blob): void {
   const link = element('a', { href: URL.createObjectURL(content), download: name });

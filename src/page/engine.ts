@@ -21,7 +21,7 @@ line.setAttribute('role', 'status');
 document.querySelector('#composer')?.before(line);
 const added: Offered[] = [];
 let served: Promise<Offered[]> | undefined;
-let loaded: { id: string; model: Promise<BrowserModel> } | undefined;
+let loaded: { id: string; model: Promise<BrowserModel>; opening: AbortController } | undefined;
 
 /** `openelm/browser` itself, and where its modules lie. */
 export const wasm = new URL('openelm/wasm/', document.baseURI).href;
@@ -48,10 +48,11 @@ export function offer(model: Offered): void {
   choose(model.id);
 }
 
-/** Loads another model and offers it then. Throws `InputError` in one sentence, and the chat has what it had. */
-export async function offerLoaded(model: Offered, onProgress: (words: string) => void): Promise<void> {
+/** Loads another model and offers it then. Throws `InputError` in one sentence, or the signal's reason, and the chat has what it had. */
+export async function offerLoaded(model: Offered, onProgress: (words: string) => void, signal: AbortSignal): Promise<void> {
   forget(model.id);
   added.unshift(model);
+  signal.addEventListener('abort', () => forget(model.id));
   const observer = new MutationObserver(() => onProgress(line.textContent ?? ''));
   observer.observe(line, { childList: true });
   try {
@@ -103,7 +104,8 @@ export function loadedId(): string | undefined {
 export function modelOf(id: string): Promise<BrowserModel> {
   if (loaded?.id === id) return loaded.model;
   const before = release();
-  const starting = { id, model: before.then(() => open(id)) };
+  const opening = new AbortController();
+  const starting = { id, model: before.then(() => open(id, opening.signal)), opening };
   loaded = starting;
   starting.model.catch((error) => {
     if (loaded !== starting) return;
@@ -113,10 +115,11 @@ export function modelOf(id: string): Promise<BrowserModel> {
   return starting.model;
 }
 
-/** Frees the memory of the model that is loaded, if any. */
+/** Frees the memory of the model that is loaded, if any; one that is on its way comes no further. */
 export async function release(): Promise<void> {
   const before = loaded;
   loaded = undefined;
+  before?.opening.abort(new Error(`${before.id} was put away for another model`));
   await before?.model.then((model) => model.dispose()).catch(() => undefined);
 }
 
@@ -137,14 +140,16 @@ async function trained(): Promise<Offered[]> {
   return kept.filter(({ step }) => step > 0).map(({ name }) => ({ id: name, source: source(name), continues: true }));
 }
 
-async function open(id: string): Promise<BrowserModel> {
+async function open(id: string, signal: AbortSignal): Promise<BrowserModel> {
   const found = (await offered()).find((model) => model.id === id);
   if (!found) throw new Error(`there is no model ${id}`);
   const { load } = await engine();
+  signal.throwIfAborted();
   tell('model', undefined);
   const model = await load(typeof found.source === 'function' ? await found.source() : found.source, {
     wasm,
     ...found.options,
+    signal,
     onProgress: ({ phase, bytes, total }) => {
       line.textContent = `${phase === 'download' ? 'Downloading' : 'Loading'} ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
     },

@@ -25,7 +25,7 @@ export async function answer(
   onText: (text: string, tokens: readonly AnswerToken[]) => void,
 ): Promise<Speed & { dropped: number; reason?: string }> {
   const { seed, temperature, top_p: topP, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty } = settings;
-  const model = await modelOf(settings.model);
+  const model = await unlessAborted(modelOf(settings.model), signal);
   const began = performance.now();
   const begun = turns.at(-1)?.role === 'assistant' ? turns.at(-1)!.tokens!.map(({ id }) => id!) : [];
   const said = begun.length > 0 ? turns.slice(0, -1) : turns;
@@ -54,6 +54,15 @@ export async function answer(
       })),
     );
   }
+}
+
+/** Rejects with the signal's reason when it aborts: what is waited for goes on. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    work.then(resolve, reject);
+  });
 }
 
 /** Ids that leave room for an answer: the oldest turns make it, or the text's beginning where a model goes on with a text. */

@@ -2,7 +2,7 @@
 // is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts, and its tokens tokens.ts.
 
 import { answer, computesHere, models, type Speed } from './client.js';
-import { at, button, element, fitted, reasonOf, saveFile } from './elements.js';
+import { at, button, copyButton, element, fitted, reasonOf, saveFile } from './elements.js';
 import { rendered } from './markdown.js';
 import { tell } from './notices.js';
 import { type Conversation, defaults, type Settings, Store, type Turn, toMarkdown } from './store.js';
@@ -71,7 +71,7 @@ function drawing(body: HTMLElement, turn: Turn): () => void {
 function showTools(turn: Turn, index: number, article: HTMLElement): void {
   const note = element('span', { className: turn.failed ? 'error' : '' }, turn.note ?? '');
   if (turn.failed) note.setAttribute('role', 'alert');
-  const copy = button('Copy', () => void navigator.clipboard.writeText(turn.content));
+  const copy = copyButton('Copy', () => turn.content);
   const own =
     turn.role === 'user'
       ? [button('Edit', () => edit(turn, index, article))]
@@ -174,6 +174,12 @@ async function reply(begun?: Turn): Promise<void> {
   const article = messages.lastElementChild as HTMLElement;
   const body = article.querySelector<HTMLElement>('.body')!;
   body.classList.add('waiting');
+  let kept = performance.now();
+  const keep = (): void => {
+    kept = performance.now();
+    store.save(conversation, true);
+  };
+  addEventListener('pagehide', keep);
   let drawn = false;
   let redraw: (() => void) | undefined;
   const draw = (): void => {
@@ -189,6 +195,8 @@ async function reply(begun?: Turn): Promise<void> {
     const speed = await answer(asked, settings, controller.signal, (text, tokens) => {
       turn.content += text;
       turn.tokens!.push(...tokens);
+      Object.assign(turn, { cut: true, note: 'broken off' }); // if the page goes now
+      if (performance.now() - kept > 2000) keep();
       if (!drawn) requestAnimationFrame(draw);
       drawn = true;
     });
@@ -201,6 +209,7 @@ async function reply(begun?: Turn): Promise<void> {
     turn.note = controller.signal.aborted ? 'stopped' : reasonOf(error);
     status.textContent = controller.signal.aborted ? 'The answer was stopped.' : '';
   }
+  removeEventListener('pagehide', keep);
   turn.content = turn.cut ? turn.content.trimStart() : turn.content.trim();
   body.classList.remove('waiting');
   draw();
@@ -328,8 +337,22 @@ modelChoice.onchange = () => {
   store.saveSettings(settings);
 };
 
+function tellLost(): void {
+  tell('store', 'this browser keeps nothing here: conversations are gone when the page is closed');
+}
+store.onLost = tellLost;
+/** What is gone on with here does not go into what another tab changed: it is a conversation of its own then. */
+store.onChange = (id, other) => {
+  if (id === current.id && (answering || messages.querySelector('textarea'))) store.part(current);
+  else if (id === current.id) {
+    current = other ?? store.create();
+    showMessages();
+  }
+  showConversations();
+};
+
 const loaded = store.load().then((keeps) => {
-  if (!keeps) tell('store', 'this browser keeps nothing here: conversations are gone when the page is closed');
+  if (!keeps) tellLost();
   if (current.turns.length === 0) current = store.all()[0] ?? current;
   showConversations();
   if (!answering) showMessages();

@@ -30,6 +30,7 @@ const alert = element('p', { className: 'error', hidden: true });
 const files = element('input', { type: 'file', multiple: true, hidden: true });
 const folder = element('input', { type: 'file', webkitdirectory: true, hidden: true });
 const close = button('Close', () => dialog.close());
+const cancel = button('Cancel', () => opening?.abort());
 const form = element(
   'form',
   { method: 'dialog' },
@@ -51,13 +52,14 @@ const form = element(
   ),
   status,
   alert,
-  element('div', { className: 'row' }, close, element('span', { className: 'gap' }), load),
+  element('div', { className: 'row' }, close, element('span', { className: 'gap' }), cancel, load),
 );
 const dialog = element('dialog', { className: 'opening' }, form);
-let busy = false;
+let opening: AbortController | undefined;
 
 /** Shows the button, and takes what is dropped. */
 export function startOpening(): void {
+  cancel.hidden = true;
   dialog.setAttribute('aria-labelledby', 'open-title');
   status.setAttribute('role', 'status');
   alert.setAttribute('role', 'alert');
@@ -77,7 +79,7 @@ export function startOpening(): void {
 }
 
 function show(): void {
-  if (!busy) status.textContent = '';
+  if (!opening) status.textContent = '';
   if (!dialog.open) dialog.showModal();
 }
 
@@ -92,12 +94,15 @@ async function chooseFolder(): Promise<void> {
 }
 
 const modelFile = /\.(safetensors|gguf|pt|pth)$/i;
+const archive = /\.(zip|tar|gz|tgz|bz2|xz|zst|7z|rar)$/i;
 
 /** Chosen files, or those at the top of a chosen folder. */
 async function takeFiles(list: readonly File[]): Promise<void> {
   if (list.length === 0) return;
   const [name] = list[0].webkitRelativePath.split('/');
   const top = name === '' ? list : list.filter(({ webkitRelativePath }) => webkitRelativePath.split('/').length === 2);
+  const packed = top.find((file) => archive.test(file.name));
+  if (packed) return complain(`${packed.name} is an archive: unpack it, and choose the folder`);
   const weights = top.find((file) => modelFile.test(file.name));
   await take(name || (weights?.name.replace(modelFile, '') ?? 'chosen files'), top);
 }
@@ -126,23 +131,28 @@ async function filesIn(directory: FileSystemDirectoryEntry): Promise<File[]> {
 }
 
 async function take(name: string, source: ModelSource): Promise<void> {
-  if (busy) return;
-  busy = true;
+  if (opening) return complain('another model is being opened: wait until it is here, or cancel it');
+  opening = new AbortController();
+  const { signal } = opening;
   load.disabled = true;
+  cancel.hidden = false;
   alert.hidden = true;
   const options: LoadOptions = precision.value === '' ? {} : { dtype: precision.value as Precision };
   try {
     status.textContent = 'Opening';
-    await offerLoaded({ id: name, source, options }, (words) => {
+    const onProgress = (words: string): void => {
       status.textContent = words;
-    });
+    };
+    await offerLoaded({ id: name, source, options }, onProgress, signal);
     dialog.close();
-  } catch (error) {
-    complain(error);
-  } finally {
     status.textContent = '';
-    busy = false;
+  } catch (error) {
+    status.textContent = signal.aborted ? 'Cancelled; what was downloaded is kept' : '';
+    if (!signal.aborted) complain(error);
+  } finally {
+    opening = undefined;
     load.disabled = false;
+    cancel.hidden = true;
     files.value = '';
     folder.value = '';
   }

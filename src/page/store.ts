@@ -27,7 +27,7 @@ export interface Turn {
 }
 
 export interface Conversation {
-  readonly id: string;
+  id: string;
   title: string;
   changed: number;
   turns: Turn[];
@@ -61,7 +61,21 @@ const conversations = 'conversations';
 
 export class Store {
   private readonly kept = new Map<string, Conversation>();
-  private readonly database = openDatabase();
+  private database = openDatabase();
+  private readonly tabs = typeof BroadcastChannel === 'function' ? new BroadcastChannel('openelm conversations') : undefined;
+  /** Told when what was saved is not kept. */
+  onLost: () => void = () => {};
+  /** Told of a conversation that another tab saved, or removed. */
+  onChange: (id: string, saved: Conversation | undefined) => void = () => {};
+
+  constructor() {
+    if (!this.tabs) return;
+    this.tabs.onmessage = ({ data: { id, saved } }: MessageEvent<{ id: string; saved?: Conversation }>) => {
+      if (saved) this.kept.set(id, saved);
+      else this.kept.delete(id);
+      this.onChange(id, saved);
+    };
+  }
 
   /** Reads what is kept; what was saved in the meantime stays. False where this browser keeps nothing. */
   async load(): Promise<boolean> {
@@ -83,18 +97,27 @@ export class Store {
   }
 
   create(): Conversation {
-    return { id: crypto.randomUUID(), title: 'New conversation', changed: Date.now(), turns: [] };
+    return { id: newId(), title: 'New conversation', changed: Date.now(), turns: [] };
   }
 
-  save(conversation: Conversation): void {
+  /** `unfinished`: other tabs are not told yet. */
+  save(conversation: Conversation, unfinished = false): void {
     conversation.changed = Date.now();
     this.kept.set(conversation.id, conversation);
     this.write((store) => store.put(conversation));
+    if (!unfinished) this.tabs?.postMessage({ id: conversation.id, saved: conversation });
   }
 
   remove(id: string): void {
     this.kept.delete(id);
     this.write((store) => store.delete(id));
+    this.tabs?.postMessage({ id });
+  }
+
+  /** From here on it is another than that which it was. */
+  part(conversation: Conversation): void {
+    conversation.id = newId();
+    this.kept.set(conversation.id, conversation);
   }
 
   settings(): Settings {
@@ -115,10 +138,30 @@ export class Store {
   }
 
   private write(change: (store: IDBObjectStore) => IDBRequest): void {
-    void this.database.then((database) => {
-      if (database) change(database.transaction(conversations, 'readwrite').objectStore(conversations));
-    });
+    const written = async (): Promise<void> => {
+      const database = await this.database;
+      if (!database) return; // as was told
+      const transaction = database.transaction(conversations, 'readwrite');
+      change(transaction.objectStore(conversations));
+      await new Promise<void>((resolve, reject) => {
+        transaction.oncomplete = () => resolve();
+        transaction.onabort = () => reject(transaction.error);
+      });
+    };
+    const again = async (): Promise<void> => {
+      this.database = openDatabase(); // what a site keeps may be taken away while its page is open
+      if (!(await this.database)) throw new Error('there is no database any more');
+      await written();
+    };
+    void written()
+      .catch(again)
+      .catch(() => this.onLost());
   }
+}
+
+/** Unlike crypto.randomUUID on pages that are not https too. */
+function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 async function openDatabase(): Promise<IDBDatabase | undefined> {

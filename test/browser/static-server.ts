@@ -23,6 +23,8 @@ export interface StaticServer {
   readonly asked: { path: string; range?: string }[];
   /** Bytes a second of .safetensors files; undefined: as fast as it goes. */
   brake: number | undefined;
+  /** Bytes of a .safetensors file after which no more come, and the answer does not end. */
+  stall: number | undefined;
   /** Answers nothing any more, or nothing of these paths. */
   down: boolean | RegExp | undefined;
   close(): void;
@@ -73,13 +75,15 @@ export async function staticServer(
     response.setHeader('content-length', to + 1 - from);
     if (range) response.setHeader('content-range', `bytes ${from}-${to}/${size}`);
     response.writeHead(range ? 206 : 200);
-    void send(file, [from, to], response, file.endsWith('.safetensors') ? result.brake : undefined);
+    const { brake, stall } = file.endsWith('.safetensors') ? result : ({} as Partial<StaticServer>);
+    void send(file, [from, to], response, brake, stall);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const result: StaticServer = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     asked,
     brake: undefined,
+    stall: undefined,
     down: false,
     close: () => {
       server.closeAllConnections();
@@ -94,11 +98,15 @@ async function send(
   [start, end]: readonly [number, number],
   response: ServerResponse,
   brake: number | undefined,
+  stall: number | undefined,
 ): Promise<void> {
+  let sent = 0;
   for await (const chunk of createReadStream(file, { start, end, highWaterMark: 1 << 20 })) {
     if (response.destroyed) return;
+    sent += (chunk as Buffer).length;
     if (!response.write(chunk)) await drained(response);
     if (brake) await new Promise((resolve) => setTimeout(resolve, ((chunk as Buffer).length / brake) * 1000));
+    if (stall && sent >= stall) return;
   }
   response.end();
 }

@@ -176,7 +176,7 @@ async function bench(page: Page, context: BrowserContext): Promise<void> {
   await page.getByText(/^Measured\./).waitFor({ timeout: 120_000 });
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.getByRole('button', { name: 'Copy as Markdown' }).click();
-  await page.getByText('Copied.').waitFor();
+  await page.getByRole('button', { name: 'Copied' }).waitFor();
   const [where, , names, , row, ...rest] = (await page.evaluate(() => navigator.clipboard.readText())).split('\n');
   ok(/^openelm in Chrome \d+ on Linux, \d+ cores; /.test(where), where);
   const cells = (line: string): string[] => line.slice(2, -2).split(' | ');

@@ -2,7 +2,7 @@
 // It is measured where it is computed (infer/measure.ts); here are the buttons and the table.
 
 import type { BrowserModel } from '../../browser.js';
-import { button, element, reasonOf } from '../elements.js';
+import { copyButton, element, reasonOf } from '../elements.js';
 import { current, loadedId, modelOf, offered, tools } from '../engine.js';
 import { browserName, deviceName } from './device.js';
 
@@ -29,7 +29,7 @@ export function open(place: HTMLElement): void {
   const status = element('p', { className: 'quiet' }, 'A minute or less for small models.');
   status.setAttribute('role', 'status');
   const table = element('table', {});
-  const copy = button('Copy as Markdown', () => void navigator.clipboard.writeText(markdown(runs)).then(() => say('Copied.')));
+  const copy = copyButton('Copy as Markdown', () => markdown(runs));
   const results = element('section', { hidden: true }, element('div', { className: 'scroll', tabIndex: 0 }, table), copy);
   const what = element('dl', { className: 'facts' });
   const runs: Run[] = [];
