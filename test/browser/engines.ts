@@ -52,11 +52,13 @@ const dtypes = ['f32', 'f16', 'q8', 'q4'] as const;
 const lacking = [
   {
     what: 'files that are written at once',
+    ofFiles: true,
     without: 'delete FileSystemFileHandle.prototype.createSyncAccessHandle;',
   },
-  { what: 'private files', without: 'delete StorageManager.prototype.getDirectory;' },
+  { what: 'private files', ofFiles: true, without: 'delete StorageManager.prototype.getDirectory;' },
   {
     what: 'private files and caches',
+    ofFiles: true,
     without: 'delete StorageManager.prototype.getDirectory; delete globalThis.caches; delete WorkerGlobalScope.prototype.caches;',
     notices: /keeps no files here \(it has no private files/,
   },
@@ -257,8 +259,8 @@ async function reloads({ page, isolated }: Tried): Promise<void> {
 }
 
 async function lacks({ page, engine }: Tried, { ids }: Expected): Promise<void> {
-  for (const { what, without, notices, backend } of lacking) {
-    if (notices && !engine.keeps) continue; // as it is
+  for (const { what, without, ofFiles, notices, backend } of lacking) {
+    if (ofFiles && !engine.keeps) continue; // as it is
     const found = await write(page, { without, dtype: 'q8' });
     deepStrictEqual(found.ids, ids.q8, what);
     if (engine.keeps) match(found.notices.join(), notices ?? /^$/, what);
