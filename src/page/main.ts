@@ -264,8 +264,10 @@ async function showModels(): Promise<void> {
   try {
     const names = await models(settings.key, settings.model);
     modelChoice.replaceChildren(...names.map((name) => element('option', { value: name }, name)));
-    if (!names.includes(settings.model)) settings.model = names[0];
-    modelChoice.value = settings.model;
+    modelChoice.value = names.includes(settings.model) ? settings.model : names[0];
+    if (modelChoice.value === settings.model) return;
+    settings.model = modelChoice.value;
+    if (!answering) showMessages(); // which answers can be gone on with
   } catch (error) {
     await loaded;
     const reason = element('p', { className: 'empty error' }, reasonOf(error));
