@@ -126,6 +126,11 @@ export class BrowserModel {
     this.computing = backend;
   }
 
+  /** Whether its worker failed, so that nothing can be asked of it any more. */
+  get isLost(): boolean {
+    return this.session.caller.isLost;
+  }
+
   /** What computes and why; another one after a GPU was lost. */
   get backend(): Computing {
     return this.computing;

@@ -58,6 +58,10 @@ export class Caller {
     }
   }
 
+  get isLost(): boolean {
+    return this.lost !== undefined;
+  }
+
   /** Nothing more comes from the other end. */
   lose(error: Error): void {
     this.lost ??= error;

@@ -16,12 +16,20 @@ export interface Offered {
 
 type Door = typeof import('../browser.js');
 
+interface Loaded {
+  readonly id: string;
+  readonly model: Promise<BrowserModel>;
+  readonly opening: AbortController;
+  /** Once it is there. */
+  there?: BrowserModel;
+}
+
 const line = element('p', { className: 'computes' });
 line.setAttribute('role', 'status');
 document.querySelector('#composer')?.before(line);
 const added: Offered[] = [];
 let served: Promise<Offered[]> | undefined;
-let loaded: { id: string; model: Promise<BrowserModel>; opening: AbortController } | undefined;
+let loaded: Loaded | undefined;
 
 /** `openelm/browser` itself, and where its modules lie. */
 export const wasm = new URL('openelm/wasm/', document.baseURI).href;
@@ -100,14 +108,17 @@ export function loadedId(): string | undefined {
   return loaded?.id;
 }
 
-/** A model by its name, loaded: one at a time, another takes its place. Throws `InputError` in one sentence. */
+/** A model by its name, loaded, anew where its worker failed: one at a time, another takes its place. Throws `InputError` in one sentence. */
 export function modelOf(id: string): Promise<BrowserModel> {
-  if (loaded?.id === id) return loaded.model;
+  if (loaded?.id === id && !loaded.there?.isLost) return loaded.model;
   const before = release();
   const opening = new AbortController();
-  const starting = { id, model: before.then(() => open(id, opening.signal)), opening };
+  const starting: Loaded = { id, model: before.then(() => open(id, opening.signal)), opening };
   loaded = starting;
-  starting.model.catch((error) => {
+  const here = (model: BrowserModel): void => {
+    starting.there = model;
+  };
+  starting.model.then(here, (error) => {
     if (loaded !== starting) return;
     loaded = undefined;
     line.textContent = reasonOf(error);

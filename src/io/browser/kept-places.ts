@@ -3,7 +3,6 @@
 // keeps nothing. The latter two are blob-files.ts's.
 
 import { InputError, messageOf } from '../../errors.js';
-import { filesInCache, filesInMemory } from './blob-files.js';
 import { patience } from './locks.js';
 import { type Appender, isMissing, isOpenElsewhere, type Place, received } from './place.js';
 
@@ -45,6 +44,7 @@ export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: 
   try {
     return await privatePlace(root, key);
   } catch (error) {
+    const { filesInCache, filesInMemory } = await blobFiles();
     try {
       const cached = filesInCache(cacheName(root, key));
       await cached.write('.probe', ''); // a private window, or a site without room, has caches that take nothing
@@ -87,7 +87,7 @@ export async function* keptPlaces(root: PlaceRoot, key?: string): AsyncGenerator
     if (folder.kind === 'directory' && (key === undefined || folder.name === folderOf(key)))
       yield keptFiles(folder as FileSystemDirectoryHandle, async () => folder as FileSystemDirectoryHandle);
   }
-  for (const name of await cachesOf(root, key)) yield filesInCache(name);
+  for (const name of await cachesOf(root, key)) yield (await blobFiles()).filesInCache(name);
 }
 
 /** Removes what is kept of `key`, or of all. @throws InputError where another tab goes on writing or reading it. */
@@ -107,6 +107,11 @@ export async function removePlaces(root: PlaceRoot, key?: string): Promise<void>
       );
     if (!isMissing(error)) throw error;
   }
+}
+
+/** Fetched where they are needed: most pages have private files. */
+function blobFiles(): Promise<typeof import('./blob-files.js')> {
+  return import('./blob-files.js');
 }
 
 function cacheName(root: PlaceRoot, key: string): string {
