@@ -1,8 +1,8 @@
 // How fast a backend is with models of a size: products like those of a model's layers, for a prompt of 64 tokens and for tokens one by
 // one. A comparison of two backends on one device, not a benchmark. With the GPU's backend it is what is fetched only where there is one.
 
-import { openPlace } from '../io/browser/kept-places.js';
 import { locked } from '../io/browser/locks.js';
+import { openPlace } from '../io/browser/open-place.js';
 import { readJson } from '../io/browser/place.js';
 import type { StoredTensor } from '../io/bytes.js';
 import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';

@@ -5,7 +5,8 @@
 import { InputError } from '../errors.js';
 import { filesInMemory } from '../io/browser/blob-files.js';
 import { blobSource } from '../io/browser/blob-source.js';
-import { keptPlaces, openPlace, removePlaces } from '../io/browser/kept-places.js';
+import { keptPlaces, removePlaces } from '../io/browser/kept-places.js';
+import { openPlace } from '../io/browser/open-place.js';
 import { type Place, readJson } from '../io/browser/place.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { isObject } from '../io/json.js';

@@ -1,8 +1,8 @@
 // Where a browser keeps files of a model or of a training: the origin's private file system (OPFS), whose files can be appended to from
 // a worker and survive a reload; where a browser has none or forbids it, Cache storage, which does as well, in pieces; or memory, where it
-// keeps nothing. The latter two are blob-files.ts's.
+// keeps nothing. The latter two are blob-files.ts's; where a worker writes is open-place.ts's.
 
-import { InputError, messageOf } from '../../errors.js';
+import { InputError } from '../../errors.js';
 import { patience } from './locks.js';
 import { type Appender, isMissing, isOpenElsewhere, type Place, received } from './place.js';
 
@@ -15,7 +15,7 @@ interface SyncHandle {
   flush(): void;
   close(): void;
 }
-type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(options?: { mode: 'read-only' }): Promise<SyncHandle> };
+export type SyncFile = FileSystemFileHandle & { createSyncAccessHandle?(options?: { mode: 'read-only' }): Promise<SyncHandle> };
 
 /** One at a time may, and another tab may have it open for a moment: who comes second waits. Throws what the browser does where that takes long. */
 async function whenClosed<T>(work: () => Promise<T>): Promise<T> {
@@ -30,7 +30,7 @@ async function whenClosed<T>(work: () => Promise<T>): Promise<T> {
 }
 
 /** Throws where a browser has no private file system, or none in a window like this one. */
-async function privateFiles(): Promise<FileSystemDirectoryHandle> {
+export async function privateFiles(): Promise<FileSystemDirectoryHandle> {
   const storage = navigator.storage as Partial<StorageManager> | undefined; // Undefined on pages that are not secure too.
   if (!storage?.getDirectory) throw new Error('it has no private files, or none for a page that is not https:');
   return storage.getDirectory();
@@ -38,45 +38,6 @@ async function privateFiles(): Promise<FileSystemDirectoryHandle> {
 
 /** Folders of the private file system. */
 export type PlaceRoot = 'openelm-models' | 'openelm-trainings' | 'openelm-speeds';
-
-/** The place of what `key` names, in a worker. `notKept` is told why it is memory, if it is. */
-export async function openPlace(root: PlaceRoot, key: string, notKept: (reason: string) => void): Promise<Place> {
-  try {
-    return await privatePlace(root, key);
-  } catch (error) {
-    const { filesInCache, filesInMemory } = await blobFiles();
-    try {
-      const cached = filesInCache(cacheName(root, key));
-      await cached.write('.probe', ''); // a private window, or a site without room, has caches that take nothing
-      return cached;
-    } catch {
-      notKept(messageOf(error));
-      return filesInMemory();
-    }
-  }
-}
-
-/** Throws where there are no private files that can be written at once. */
-async function privatePlace(root: PlaceRoot, key: string): Promise<Place> {
-  const make = async (): Promise<FileSystemDirectoryHandle> => {
-    const places = await (await privateFiles()).getDirectoryHandle(root, { create: true });
-    return places.getDirectoryHandle(folderOf(key), { create: true });
-  };
-  const folder = await make();
-  const probe: SyncFile = await folder.getFileHandle('.probe', { create: true });
-  if (!probe.createSyncAccessHandle) throw new Error('its private files cannot be written here');
-  await probe.createSyncAccessHandle().then(
-    async (handle) => {
-      const isSync = typeof handle.getSize() === 'number'; // before Chrome 108 and Safari 16.4 it was a promise
-      await handle.close();
-      if (!isSync) throw new Error('its private files cannot be written at once');
-    },
-    (error: unknown) => {
-      if (!isOpenElsewhere(error)) throw error; // another tab tries the same: it can be opened, then
-    },
-  );
-  return keptFiles(folder, make);
-}
 
 /** What is kept, to be read: of `key`, or of all. A page may ask as well as a worker. */
 export async function* keptPlaces(root: PlaceRoot, key?: string): AsyncGenerator<Pick<Place, 'read'>> {
@@ -110,11 +71,11 @@ export async function removePlaces(root: PlaceRoot, key?: string): Promise<void>
 }
 
 /** Fetched where they are needed: most pages have private files. */
-function blobFiles(): Promise<typeof import('./blob-files.js')> {
+export function blobFiles(): Promise<typeof import('./blob-files.js')> {
   return import('./blob-files.js');
 }
 
-function cacheName(root: PlaceRoot, key: string): string {
+export function cacheName(root: PlaceRoot, key: string): string {
   return `${root} ${folderOf(key)}`;
 }
 
@@ -127,7 +88,7 @@ async function cachesOf(root: PlaceRoot, key?: string): Promise<string[]> {
 }
 
 /** A name that every file system takes, of bounded length. */
-function folderOf(key: string): string {
+export function folderOf(key: string): string {
   let hash = 0xcbf29ce484222325n; // FNV-1a, 64 bits
   for (const byte of new TextEncoder().encode(key)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
   const readable = key.replace(/[^\w.-]+/g, '_').slice(-80);
@@ -146,7 +107,7 @@ function writeAll(handle: SyncHandle, data: Uint8Array, at: number): void {
 }
 
 /** `again` makes the folder where another tab removed it. */
-function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise<FileSystemDirectoryHandle>): Place {
+export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise<FileSystemDirectoryHandle>): Place {
   let folder = given;
   const made = async (name: string): Promise<SyncFile> => {
     try {

@@ -1,7 +1,8 @@
 // Kept files where other tabs are about the same ones, over a stand-in for the private file system that refuses as Chromium's does.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { keptPlaces, openPlace, removePlaces } from '../../../src/io/browser/kept-places.js';
+import { keptPlaces, removePlaces } from '../../../src/io/browser/kept-places.js';
+import { openPlace } from '../../../src/io/browser/open-place.js';
 import { readJson } from '../../../src/io/browser/place.js';
 
 const refused = (): DOMException => new DOMException('it is open', 'NoModificationAllowedError');
