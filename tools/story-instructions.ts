@@ -1,7 +1,8 @@
 // Instructions made by rule from the stories that the embedded model was trained on, to tune it with:
 //   npx tsx tools/story-instructions.ts TRAIN.jsonl TOKENIZER.model OUTPUT
-// TRAIN.jsonl is story-corpus.ts's. OUTPUT gets train.jsonl (conversations: an instruction, a story that does what it asks), and of
-// stories that are in none of those validation.jsonl and heldout.jsonl, 300 instructions to be judged on. Every row says
+// TRAIN.jsonl is story-corpus.ts's. OUTPUT gets train.jsonl (conversations: an instruction, a story that does what it asks),
+// prompts-1.jsonl to prompts-3.jsonl (instructions alone, mostly of things, for answers of the model's own), and of stories that are in none of those
+// validation.jsonl and heldout.jsonl, 300 instructions to be judged on. Every row says
 // what it asks (`asked`), so that answers can be ranked.
 
 import { mkdir, readFile } from 'node:fs/promises';
@@ -13,6 +14,8 @@ import { localCorpora } from '../src/io/node/corpora.js';
 import { writeAtomic } from '../src/io/node/files.js';
 import { PythonRandom } from '../src/python-random.js';
 import { tokenizerFromModel } from '../src/tokenizer/sentencepiece.js';
+import type { Tokenizer } from '../src/tokenizer/tokenizer.js';
+import { retold } from './story-retold.js';
 import { type Asked, hasWord, nouns, verbs } from './story-rules.js';
 
 /** Tokens of a story: it has to begin, go somewhere and end within 256. */
@@ -21,11 +24,21 @@ const most = 235;
 const shortBelow = 130;
 const longAbove = 185;
 
+/** Characters from which a text is a chapter of a book, and how many of its pages are taken. */
+const chapterFrom = 6000;
+const pagesOfChapter = 10;
+
+/** Rounds of answers of the model's own, and the instructions of one. */
+const rounds = 3;
+const promptsOfRound = 1000;
+
 const reservedStories = 400;
 const heldOutRows = 300;
 const validationRows = 150;
-/** Instructions made of each story. */
-const variants = 4;
+/** Instructions made of each story as it is, */
+const variants = 3;
+/** and how often it is told again with other things in it (story-retold.ts), with another instruction each time. */
+const retellings = 2;
 
 interface Row {
   readonly messages: readonly { readonly role: 'user' | 'assistant'; readonly content: string }[];
@@ -51,6 +64,12 @@ const count = (text: string, noun: string): number => text.match(new RegExp(`\\b
 function storyOf(text: string, tokens: number): Story {
   const found = nouns.filter((noun) => hasWord(text, noun));
   return { text, tokens, nouns: found.sort((a, b) => count(text, b) - count(text, a)) };
+}
+
+/** The same with those nouns alone that it is about: which come more than once, or early. From others nobody learns to heed an instruction. */
+function aboutOf({ text, tokens, nouns: found }: Story): Story {
+  const early = text.slice(0, text.length / 4);
+  return { text, tokens, nouns: found.filter((noun) => count(text, noun) > 1 || hasWord(early, noun)) };
 }
 
 const openings = ['Write', 'Tell me', 'Please write', 'Can you write', 'Please tell me', 'I would like'];
@@ -138,6 +157,29 @@ function draw<T>(random: PythonRandom, from: readonly T[], size: number): T[] {
   return from.length < size ? [] : random.sample(from.length, size).map((i) => from[i]);
 }
 
+/** A page of a book with something that occurs on it, or whatever page: so the model keeps its books. */
+function pageRow(page: Story, random: PythonRandom): Row {
+  const noun = page.nouns.length > 0 && random.random() < 0.7 ? pick(random, page.nouns.slice(0, 3)) : undefined;
+  const what = `${pick(random, ['Write', 'Please write', 'Tell me'])} a page of an old book`;
+  return row('page', noun ? `${what} with ${article(noun)} in it.` : `${what}.`, page.text, { words: noun ? [noun] : [] });
+}
+
+/** Some of a chapter's pages: whole paragraphs of `longAbove` to `most` tokens. */
+function pagesOf(chapter: string, tokenizer: Tokenizer): Story[] {
+  const found: Story[] = [];
+  let page = '';
+  for (const paragraph of chapter.split(/\n\s*\n/)) {
+    page = page === '' ? paragraph : `${page}\n\n${paragraph}`;
+    const tokens = tokenizer.encode(page).length;
+    if (tokens > most) page = '';
+    else if (tokens > longAbove && /[.!?]["'”’]*$/.test(page)) {
+      found.push(storyOf(page, tokens));
+      page = '';
+    }
+  }
+  return found.slice(0, pagesOfChapter);
+}
+
 /** Sentences with the blanks behind them; joined they are the text. */
 function sentences(text: string): string[] {
   return text.match(/[^.!?]*[.!?]+["'”’]*\s*|[^.!?]+$/g) ?? [text];
@@ -159,8 +201,10 @@ function rowsOf(story: Story, random: PythonRandom, wanted: number): Row[] {
 async function main(trainFile: string, tokenizerFile: string, output: string): Promise<void> {
   const tokenizer = tokenizerFromModel(await readFile(tokenizerFile), tokenizerFile);
   const stories: Story[] = [];
+  const pages: Story[] = [];
   for await (const { text } of readDocuments(localCorpora, { path: trainFile, textKey: 'text' })) {
     const whole = text.trim();
+    if (whole.length > chapterFrom) pages.push(...pagesOf(whole, tokenizer));
     const heading = /^[^\n.!?]{1,60}\n/.test(whole) || /^[IVXLC]+\n/.test(whole);
     if (heading || !/[.!?]["'”’]*$/.test(whole) || whole.length > 2500) continue;
     const tokens = tokenizer.encode(whole).length;
@@ -169,12 +213,24 @@ async function main(trainFile: string, tokenizerFile: string, output: string): P
   const random = new PythonRandom(11);
   random.shuffle(stories);
   const reserved = stories.splice(0, reservedStories);
-  const train = stories.flatMap((story) => rowsOf(story, random, variants));
   const spare = reserved.flatMap((story) => rowsOf(story, random, 2));
-  random.shuffle(train);
   random.shuffle(spare);
+  const train = stories.flatMap((story) => rowsOf(aboutOf(story), random, variants));
+  for (let i = 0; i < retellings; i++) {
+    train.push(...stories.flatMap((story) => rowsOf(aboutOf(storyOf(retold(story.text, random), story.tokens)), random, 1)));
+  }
+  train.push(...pages.flatMap((page) => pageRow(aboutOf(page), random)));
+  random.shuffle(train);
+  const prompts = stories
+    .flatMap((story) => rowsOf(storyOf(retold(story.text, random), story.tokens), random, 2))
+    .filter(({ kind }) => !/begins|continued/.test(kind) || random.random() < 0.3);
+  random.shuffle(prompts);
   await mkdir(output, { recursive: true });
   await write(join(output, 'train.jsonl'), train);
+  const asked = prompts.map((each) => ({ ...each, messages: each.messages.slice(0, 1) }));
+  for (let round = 0; round < rounds; round++) {
+    await write(join(output, `prompts-${round + 1}.jsonl`), asked.slice(round * promptsOfRound, (round + 1) * promptsOfRound));
+  }
   await write(join(output, 'heldout.jsonl'), spare.slice(0, heldOutRows));
   await write(join(output, 'validation.jsonl'), spare.slice(heldOutRows, heldOutRows + validationRows));
 }

@@ -18,6 +18,8 @@ export interface Judged {
   readonly mentioned: number;
   /** Whether a row of six words comes twice. */
   readonly repeats: boolean;
+  /** The share of all rows of three words that come for the first time. */
+  readonly fresh: number;
   /** Whether its last sentence is whole. */
   readonly whole: boolean;
   readonly words: number;
@@ -77,20 +79,16 @@ export function judge(story: string, { words, verb, beginning }: Asked): Judged 
   const own = text.toLowerCase().match(/[\p{L}\p{N}']+/gu) ?? [];
   return {
     mentioned: parts.length === 0 ? 1 : parts.filter(Boolean).length / parts.length,
-    repeats: repeatsGram(own, 6),
+    repeats: freshShare(own, 6) < 1,
+    fresh: freshShare(own, 3),
     whole: /[.!?]["'”’)]*$/.test(text),
     words: own.length,
   };
 }
 
-function repeatsGram(words: readonly string[], n: number): boolean {
-  const seen = new Set<string>();
-  for (let i = 0; i + n <= words.length; i++) {
-    const gram = words.slice(i, i + n).join(' ');
-    if (seen.has(gram)) return true;
-    seen.add(gram);
-  }
-  return false;
+function freshShare(words: readonly string[], n: number): number {
+  const grams = words.slice(n - 1).map((_, i) => words.slice(i, i + n).join(' '));
+  return grams.length === 0 ? 1 : new Set(grams).size / grams.length;
 }
 
 /** Letters and digits alone. */
