@@ -30,12 +30,22 @@ struct Layout {
 // Of a block. Where the weight learns its gradient and moments take far more memory.
 int64_t rows_of(const Record& r) { return r.operands[weightGrad_].data || r.operands[weightGrad_].elements ? kMostRows : kRows; }
 
+// Blocks of the vocabulary: as large as each other but for a tile, and an even number, so that two threads end together.
+int64_t blocks_of(const Record& r) {
+  const int64_t blocks = up(r.ints[i_vocabulary_], kVocabulary);
+  return blocks > 1 ? blocks + blocks % 2 : blocks;
+}
+Range block_of(int64_t vocabulary, int64_t block, int64_t blocks) {
+  const Range tiles = part(up(vocabulary, kProductRows), block, blocks);
+  return {tiles.begin * kProductRows, smaller(tiles.end * kProductRows, vocabulary)};
+}
+
 Layout layout_of(const Record& r) {
   Layout z;
   z.rows = rows_of(r);
   z.columns = r.ints[i_columns_];
   z.vocabulary = r.ints[i_vocabulary_];
-  z.blocks = up(z.vocabulary, kVocabulary);
+  z.blocks = blocks_of(r);
   z.splits = smaller(z.blocks, kSplits);
   const int64_t wide = up(z.columns, kProductColumns) * kProductColumns;
   const bool gradient = r.operands[dx_].data || r.operands[weightGrad_].data || r.operands[dx_].elements || r.operands[weightGrad_].elements;
@@ -49,7 +59,7 @@ Layout layout_of(const Record& r) {
   z.header = (Header*)take(sizeof(Header) / 4);
   z.inputs = take(z.rows * z.columns + kSlack);                 // [rows/32][columns][32]
   z.panels = take(gradient ? z.rows * wide : 0);                // [columns/32][rows][32]
-  z.logits = take(z.blocks * kVocabulary * z.rows);             // [vocabulary][rows]
+  z.logits = take(z.vocabulary * z.rows);                       // [vocabulary][rows]
   z.partial = take(z.blocks * 3 * z.rows);                      // of each block: maxima, sums of exponentials, sums of logits
   z.lse = take(z.rows);
   z.factor = take(z.rows);   // of the probabilities in each row's gradient; of its target; of all logits (smoothing)
@@ -102,8 +112,8 @@ int gather(const Record& r, const Layout& z, int64_t block) {
 // Logits of a vocabulary block, and what each row's logsumexp needs of them.
 void logits_of(const Record& r, const Layout& z, int64_t block) {
   alignas(64) float tiles[kHalf / kProductRows * (kDepth * kProductRows + kSlack)];
-  const int64_t v0 = block * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), n = z.columns;
-  const int64_t count = z.header->count, depths = larger(up(n, kDepth), 1);
+  const auto [v0, v1] = block_of(z.vocabulary, block, z.blocks);
+  const int64_t n = z.columns, count = z.header->count, depths = larger(up(n, kDepth), 1);
   float* out = z.logits + v0 * z.rows;
   for (int64_t d = 0; d < depths; d++) {
     const Range k = part(n, d, depths);
@@ -186,12 +196,12 @@ void gradients_of(const Record& r, const Layout& z, int64_t split) {
   alignas(64) float tiles[kSize];
   alignas(64) float panel[kVocabulary * kProductColumns];
   const int64_t n = z.columns, count = z.header->count;
-  const Range blocks = part(z.blocks, split, z.splits);
   float *weight_grad = floats(r, weightGrad_), *dx = z.dx + split * z.rows * n;
   const float* weight = floats(r, weight_);
   const Weight* panels = r.operands[weight_].weight;
-  for (int64_t b = blocks.begin; b < blocks.end; b++) {
-    const int64_t v0 = b * kVocabulary, v1 = smaller(v0 + kVocabulary, z.vocabulary), here = v1 - v0;
+  for (int64_t b = split; b < z.blocks; b += z.splits) {   // the first splits have the most: threads end together
+    const auto [v0, v1] = block_of(z.vocabulary, b, z.blocks);
+    const int64_t here = v1 - v0;
     const float* dlogits = z.logits + v0 * z.rows;
     differentiate(r, z, v0, v1);
     if (weight_grad) {
@@ -207,7 +217,7 @@ void gradients_of(const Record& r, const Layout& z, int64_t split) {
         const int64_t width = smaller(kProductColumns, n - j);
         if (panels) weight_panels(*panels, {v0, v1}, {j, j + width}, panel, 0);
         else pack_outer<kProductColumns>(weight + v0 * n + j, n, width, here, panel, 0);
-        multiply_packed(count, width, here, tiles, step, panel, 0, {dx + j, n, nullptr, b > blocks.begin});
+        multiply_packed(count, width, here, tiles, step, panel, 0, {dx + j, n, nullptr, b > split});
       }
     }
   }
@@ -244,7 +254,7 @@ int cross_entropy_chunks(const Record& r, int stage) {
   if (frozen_loss_fits(r)) return frozen_loss_chunks(r, stage);
   if (r.ints[i_rows_] <= stage / kStages * rows_of(r)) return 0;
   const bool gradient = floats(r, dx_) || floats(r, weightGrad_);
-  const int64_t blocks = up(r.ints[i_vocabulary_], kVocabulary);
+  const int64_t blocks = blocks_of(r);
   switch (stage % kStages) {
     case kGather: return 1;
     case kLogits: return (int)blocks;

@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kDepth = 384;              // k in a block, at most
 constexpr int64_t kRound = 2048;             // k in a round, at most
 constexpr int64_t kColumns = 128;            // columns of a chunk: its block of b is 192 KiB
-constexpr int64_t kRows = 10 * kProductRows;    // rows of a chunk, or that pass together: a block of a is up to 180 KiB
+constexpr int64_t kRows = 10 * kProductRows;    // rows of a chunk that packs them along k
+constexpr int64_t kMostRows = 120 / kProductRows * kProductRows;   // of one that packs them across, or that pass together: up to 180 KiB
 constexpr int64_t kChunks = 16;              // as many are wanted, unless packing would cost more than it brings
 
 // Rows or columns i of a matrix: element (i, k) lies at i * stride + k if `inner`, else at k * stride + i.
@@ -68,13 +69,22 @@ struct Cut {
   int64_t rows, columns;
 };
 Cut cut_of(const Product& p) {
+  const auto even = [](int64_t m, int64_t rows) { return m > rows ? up(m, 2 * rows) * 2 : 1; };   // two threads end together
   Cut cut = {p.m <= p.n, 1, 1};
   if (cut.left) cut.columns = up(p.n, up(p.n, kColumns) < kChunks ? kColumns / 2 : kColumns);
-  else cut.rows = p.m > kRows ? up(p.m, 2 * kRows) * 2 : 1;   // an even number: two threads end together
+  else cut.rows = even(p.m, kRows);
+  // Across k a chunk has a few cache lines of each row, and parts of two more: the wider the better.
+  if (!cut.left && !p.a.inner && even(p.m, kMostRows) >= kChunks / 2) cut.rows = even(p.m, kMostRows);
   if (p.m * p.n * p.k < 1 << 22) return cut;
   int64_t& other = cut.left ? cut.rows : cut.columns;
   while (cut.rows * cut.columns < kChunks / 2 && (cut.left ? p.m : p.n) / other >= 2 * kColumns) other *= 2;
   return cut;
+}
+
+// A chunk's part of `count` tiles or panels. The larger parts come first: threads that take them in turn end together.
+Range larger_first(int64_t count, int64_t chunk, int64_t chunks) {
+  const int64_t each = count / chunks, more = count % chunks, begin = chunk * each + smaller(chunk, more);
+  return {begin, begin + each + (chunk < more)};
 }
 
 int64_t rounds_of(const Product& p) { return larger(up(p.k, kRound), 1); }
@@ -110,14 +120,14 @@ void pack_shared(const Source& from, int64_t size, int64_t k, int64_t step, int 
 
 // Rows and columns of the product, from the shared tiles of the left matrix or the shared panels of the right one.
 void multiply_chunk(const Product& p, bool left, Range rows, Range columns, const float* shared) {
-  alignas(64) float own[kDepth * larger(kColumns, kRows) + kRows / kProductRows * kSlack];
+  alignas(64) float own[kDepth * larger(kColumns, kMostRows) + kMostRows / kProductRows * kSlack];
   const int64_t width = columns.end - columns.begin, blocks = larger(up(p.k, kDepth), 1);
   for (int64_t b = 0; b < blocks; b++) {
     const Range k = part(p.k, b, blocks);
     const int64_t depth = k.end - k.begin;
     if (left) pack<kProductColumns>(p.b, columns, k, own, depth * kProductColumns);
-    for (int64_t i = rows.begin; i < rows.end; i += kRows) {
-      const Range here = {i, smaller(i + kRows, rows.end)};
+    for (int64_t i = rows.begin; i < rows.end; i += kMostRows) {
+      const Range here = {i, smaller(i + kMostRows, rows.end)};
       const int64_t at = i * p.out.stride + columns.begin;
       const TileOut out = {p.out.c + at, p.out.stride, p.out.residual && b == blocks - 1 ? p.out.residual + at : nullptr, p.out.add || b > 0};
       if (left) {
@@ -147,8 +157,8 @@ int run_of(Product p, const Record& r, int stage, int chunk, int chunks) {
     else pack_shared<kProductColumns>(p.b, p.n, p.k, p.k * kProductColumns, chunk, chunks, (float*)r.scratch);
     return kOk;
   }
-  const Range tiles = part(up(p.m, kProductRows), chunk % cut.rows, cut.rows);
-  const Range panels = part(up(p.n, kProductColumns), chunk / cut.rows, cut.columns);
+  const Range tiles = larger_first(up(p.m, kProductRows), chunk % cut.rows, cut.rows);
+  const Range panels = larger_first(up(p.n, kProductColumns), chunk / cut.rows, cut.columns);
   const Range rows = {tiles.begin * kProductRows, smaller(tiles.end * kProductRows, p.m)};
   const Range columns = {panels.begin * kProductColumns, smaller(panels.end * kProductColumns, p.n)};
   if (rows.begin < rows.end && columns.begin < columns.end) multiply_chunk(p, cut.left, rows, columns, (float*)r.scratch);
