@@ -68,8 +68,8 @@ interface Moved {
   readonly memory: ArrayBuffer;
 }
 
-/** Opens the file in a new thread. Throws where the page forbids such, or the file is open elsewhere. */
-export async function receiveInThread(file: FileSystemFileHandle): Promise<Receiver> {
+/** Opens the file in a new thread. Throws where the page forbids such, the file is open elsewhere, or the browser does not answer in time. */
+export async function receiveInThread(file: FileSystemFileHandle, patience: number): Promise<Receiver> {
   const url = URL.createObjectURL(new Blob([threadSource], { type: 'text/javascript' }));
   const worker = new Worker(url, { name: 'openelm file' });
   const end = (): void => {
@@ -113,7 +113,9 @@ export async function receiveInThread(file: FileSystemFileHandle): Promise<Recei
   let size: number;
   let failed = false;
   try {
-    size = await ask<number>('open', file);
+    const none = new DOMException('it does not answer', 'QuotaExceededError');
+    const late = new Promise<never>((_, reject) => setTimeout(reject, patience, none));
+    size = await Promise.race([ask<number>('open', file), late]);
   } catch (error) {
     end();
     throw error;

@@ -29,6 +29,18 @@ async function whenClosed<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Chromium leaves some handles without an answer where there is no more room: that is what it is taken for. */
+function answered(asked: Promise<SyncHandle>): Promise<SyncHandle> {
+  return new Promise((resolve, reject) => {
+    let isLate = false;
+    const end = setTimeout(() => {
+      isLate = true;
+      reject(new DOMException('it does not answer', 'QuotaExceededError'));
+    }, 2 * patience);
+    asked.then((handle) => (isLate ? handle.close() : resolve(handle)), reject).finally(() => clearTimeout(end));
+  });
+}
+
 /** Throws where a browser has no private file system, or none in a window like this one. */
 export async function privateFiles(): Promise<FileSystemDirectoryHandle> {
   const storage = navigator.storage as Partial<StorageManager> | undefined; // Undefined on pages that are not secure too.
@@ -118,7 +130,8 @@ export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise
       return folder.getFileHandle(name, { create: true });
     }
   };
-  const toWrite = (name: string): Promise<SyncHandle> => whenClosed(async () => (await made(name)).createSyncAccessHandle!());
+  const toWrite = (name: string): Promise<SyncHandle> =>
+    answered(whenClosed(async () => (await made(name)).createSyncAccessHandle!()));
   const open = async (name: string): Promise<Appender> => {
     const handle = await toWrite(name);
     let size = handle.getSize();
@@ -165,7 +178,7 @@ export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise
       if (!large) return received(await open(name));
       try {
         const { receiveInThread } = await import('./file-thread.js'); // pages do not need it
-        return await receiveInThread(await made(name));
+        return await receiveInThread(await made(name), 2 * patience);
       } catch {
         return received(await open(name)); // pages may forbid such threads
       }
