@@ -219,7 +219,7 @@ async function main(trainFile: string, tokenizerFile: string, output: string): P
   for (let i = 0; i < retellings; i++) {
     train.push(...stories.flatMap((story) => rowsOf(aboutOf(storyOf(retold(story.text, random), story.tokens)), random, 1)));
   }
-  train.push(...pages.flatMap((page) => pageRow(aboutOf(page), random)));
+  train.push(...pages.map((page) => pageRow(aboutOf(page), random)));
   random.shuffle(train);
   const prompts = stories
     .flatMap((story) => rowsOf(storyOf(retold(story.text, random), story.tokens), random, 2))

@@ -44,7 +44,7 @@ export function choiceMetrics(
   const logprobs = answers.slice(0, choices.length).map((answer) => answer.logprob);
   const golds = [gold].flat().map((item) => {
     const index = typeof item === 'number' ? item : choices.indexOf(item);
-    return typeof item === 'number' && index < choices.length ? index : index in choices ? index : NO_CHOICE;
+    return (typeof item === 'number' ? index < choices.length : index >= 0) ? index : NO_CHOICE;
   });
   const right = (index: number) => (golds.includes(index) ? 1 : 0);
   const best = argmax(logprobs);
