@@ -197,6 +197,19 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
     });
   });
 
+  it('adds up what a table of few ids is told by more rows than a workgroup sees at once', async () => {
+    const ids = Array.from({ length: 8300 }, (_, i) => ((i * i) % 7) % 3);
+    const build: Case['build'] = (b) => {
+      const table = b.floats(3, 5, 2);
+      b.ops.derivative('embeddingGrad', [b.floats(8300, 5, 1).buffer, b.ints(...ids), table.buffer], [8300, 5, 3, 0]);
+      b.output(table);
+    };
+    const expected = (await execute(referenceBackend(), build)).results[0];
+    await withBackend({}, async (backend) => {
+      expect((await execute(backend, build)).results[0]).toEqual(expected); // sums of one order
+    });
+  });
+
   it('makes a gradient of large tiles in parts of the rows', () =>
     withBackend({}, async (backend) => {
       const [count, outputs, inputs] = [650, 1000, 500];
