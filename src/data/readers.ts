@@ -6,7 +6,7 @@ import { InputError, messageOf } from '../errors.js';
 import type { ByteSource } from '../io/bytes.js';
 import { readCsv } from '../io/csv.js';
 import { withRoom } from '../io/grow.js';
-import { isObject, parseJson, parsePythonJson, quoted } from '../io/json.js';
+import { isObject, isOneValue, parseData, quoted } from '../io/json.js';
 import { openParquet } from '../io/parquet.js';
 
 /** Where corpora lie. */
@@ -61,7 +61,7 @@ interface Format {
 const formats: readonly Format[] = [
   { ending: /\.parquet$/, documents: readParquet, rows: (files, path) => parquetRows(files, path) },
   { ending: /\.(jsonl|ndjson|json)(\.gz|\.zst)?$/, documents: readJsonLines, rows: readJsonRows },
-  { ending: /\.csv(\.gz|\.zst)?$/, rows: readCsvRows },
+  { ending: /\.(csv|tsv)(\.gz|\.zst)?$/, rows: readCsvRows },
   { ending: /\.(txt|text)(\.gz|\.zst)?$/, documents: readText },
 ];
 
@@ -152,22 +152,27 @@ async function* jsonLines(
   from: Position,
   onBadRow: OnBadRow = refuseRow,
 ): AsyncGenerator<Located> {
+  let isFirst = from.offset === 0;
   for await (const { bytes, at, next } of splitBytes(files, path, Uint8Array.of(0x0a), from)) {
     const where = `${path}: row ${at.row} (byte ${at.offset})`;
     const line = orBad(onBadRow, () => decode(bytes, where));
-    if (at.offset === 0) refuseList(line, where);
+    if (isFirst && line?.trim()) {
+      refuseOneValue(line, where);
+      isFirst = false;
+    }
     const value = line && orBad(onBadRow, () => objectIn(line, where, next === undefined));
     if (!value) continue;
     yield { value, where, file: path, row: at.row, at, next: next ?? { row: at.row + 1, offset: at.offset + bytes.length } };
   }
 }
 
-/** A corpus's rows are lines: a list is said to be one, whatever its first line breaks off in. */
-function refuseList(line: string | undefined, where: string): void {
-  if (/^\s*\[\s*(?:\{|$)/.test(line ?? ''))
-    throw new InputError(
-      `${where}: a JSON list begins here, and one JSON object a line is expected; \`jq -c '.[]'\` writes those`,
-    );
+/** A corpus's rows are lines: another layout is said to be one, whatever its first line breaks off in. */
+function refuseOneValue(line: string, where: string): void {
+  const expected = 'one JSON object a line is expected';
+  if (/^\s*\[\s*(?:\{|$)/.test(line))
+    throw new InputError(`${where}: a JSON list begins here, and ${expected}; \`jq -c '.[]'\` writes those`);
+  if (line.trim() === '{')
+    throw new InputError(`${where}: a JSON object over several lines begins here, and ${expected}; \`jq -c .\` writes those`);
 }
 
 /** Undefined for a blank line. NaN and Infinity are read as Python writes them. */
@@ -175,13 +180,9 @@ function objectIn(line: string, where: string, isLast: boolean): Record<string, 
   if (/^\s*$/.test(line)) return undefined;
   let value: unknown;
   try {
-    value = JSON.parse(line);
-  } catch {
-    try {
-      value = parsePythonJson(line, where);
-    } catch (error) {
-      throw new InputError(`${messageOf(error)}${isLast ? '; the file may have been cut in the middle' : ''}`);
-    }
+    value = parseData(line, where);
+  } catch (error) {
+    throw new InputError(`${messageOf(error)}${isLast ? '; the file may have been cut in the middle' : ''}`);
   }
   if (!isObject(value)) throw new InputError(`${where}: expected a JSON object a line, found ${quoted(line)}`);
   return value;
@@ -196,33 +197,34 @@ export interface FileRow {
 }
 
 /**
- * The rows of a file of objects: Parquet, JSON lines, one JSON list (`.json` may be either), or CSV, whose cells are texts. Throws `InputError` with the file's
+ * The rows of a file of objects: Parquet, JSON lines, one JSON list or object, or a table (CSV, TSV), whose cells are texts. Throws `InputError` with the file's
  * name and the row when it is missing, cut or damaged, or of no such format; `onBadRow` decides on what is wrong with one row alone.
  */
 export async function* readRows(files: CorpusFiles, path: string, onBadRow: OnBadRow = refuseRow): AsyncGenerator<FileRow> {
   const rows = formatOf(path)?.rows;
   if (!rows) {
     throw new InputError(
-      `${path}: not a format of rows; names end in .parquet, .jsonl, .json or .csv, the last three also with .gz or .zst behind`,
+      `${path}: not a format of rows; names end in .parquet, .jsonl, .json, .csv or .tsv, the last four also with .gz or .zst behind`,
     );
   }
   yield* rows(files, path, onBadRow);
 }
 
 async function* readJsonRows(files: CorpusFiles, path: string, onBadRow: OnBadRow): AsyncGenerator<FileRow> {
-  if (!(await beginsWithList(files, path))) {
+  if (!(await holdsOneValue(files, path))) {
     yield* jsonLines(files, path, START, onBadRow);
     return;
   }
-  const list = parseJson(await wholeText(files, path), path) as unknown[];
-  for (const [row, value] of list.entries()) {
+  const whole = parseData(await wholeText(files, path), path);
+  for (const [row, value] of (Array.isArray(whole) ? whole : [whole]).entries()) {
     if (isObject(value)) yield { value, file: path, row };
     else onBadRow(new InputError(`${path}: row ${row}: expected an object, found ${quoted(JSON.stringify(value))}`));
   }
 }
 
 async function* readCsvRows(files: CorpusFiles, path: string, onBadRow: OnBadRow): AsyncGenerator<FileRow> {
-  const { names, rows } = readCsv(await wholeText(files, path), path, onBadRow);
+  const separator = /\.tsv(\.\w+)?$/.test(path) ? '\t' : ',';
+  const { names, rows } = readCsv(await wholeText(files, path), path, { separator, onBadRow });
   for (const { row, cells } of rows) {
     yield { value: Object.fromEntries(names.map((name, j) => [name, cells[j]])), file: path, row };
   }
@@ -233,10 +235,13 @@ async function wholeText(files: CorpusFiles, path: string): Promise<string> {
   return '';
 }
 
-async function beginsWithList(files: CorpusFiles, path: string): Promise<boolean> {
+async function holdsOneValue(files: CorpusFiles, path: string): Promise<boolean> {
+  const decoder = new TextDecoder();
+  let beginning = '';
   for await (const chunk of files.bytes(path, 0)) {
-    const first = chunk.find((byte) => byte > 0x20 && byte !== 0xef && byte !== 0xbb && byte !== 0xbf);
-    if (first !== undefined) return first === 0x5b;
+    beginning = beginning.trimEnd() + decoder.decode(chunk, { stream: true });
+    const found = isOneValue(beginning);
+    if (found !== undefined) return found;
   }
   return false;
 }

@@ -1,68 +1,83 @@
-// Tables as comma-separated values (RFC 4180) with a header line: texts in rows and columns. What a cell's text means is the readers'.
+// Tables as comma-separated values (RFC 4180) with a header line: texts in rows and columns, cut as pandas and Python's csv do it. What a
+// cell's text means is the readers'.
 
 import { InputError } from '../errors.js';
 
 export interface CsvTable {
-  /** By column; a name that comes again gets a number behind it, as pandas does it. */
+  /** By column, named as by pandas: a name that comes again gets a number behind it, a column without one its own. */
   readonly names: readonly string[];
   /** As many cells as names each; counted from 0 below the header. */
   readonly rows: readonly { readonly row: number; readonly cells: readonly string[] }[];
 }
 
-/**
- * Reads a table; lines without a cell are passed over. `onBadRow` hears of rows with more or fewer cells than the header, which are left
- * out unless it throws, as it does by default. Throws `InputError` that names the file and the place when a quote is not closed, or there is no header.
- */
-export function readCsv(
-  text: string,
-  file: string,
-  onBadRow = (error: InputError): void => {
-    throw error;
-  },
-): CsvTable {
-  const [header, ...body] = cellsOf(text, file).filter((row) => row.length > 1 || (row.length === 1 && row[0] !== ''));
+export interface CsvOptions {
+  /** Between cells; by default a comma. */
+  readonly separator?: string;
+  /** Hears of rows with more or fewer cells than the header, which are left out unless it throws, as it does by default. */
+  readonly onBadRow?: (error: InputError) => void;
+}
+
+const refuse = (error: InputError): never => {
+  throw error;
+};
+
+/** Reads a table; blank lines are passed over. Throws `InputError` that names the file and the place when a quote is not closed, or there is no header. */
+export function readCsv(text: string, file: string, { separator = ',', onBadRow = refuse }: CsvOptions = {}): CsvTable {
+  const [header, ...body] = cellsOf(text, separator, file);
   if (!header) throw new InputError(`${file}: there is no header line`);
-  const names = header.map((name, j) => {
-    const before = header.slice(0, j).filter((other) => other === name).length;
-    return before === 0 ? name : `${name}.${before}`;
-  });
   const rows = body.flatMap((cells, row) => {
     if (cells.length === header.length) return [{ row, cells }];
     onBadRow(new InputError(`${file}: row ${row}: ${cells.length} cells, but the header has ${header.length}`));
     return [];
   });
-  return { names, rows };
+  return { names: namesOf(header), rows };
 }
 
-function cellsOf(text: string, file: string): string[][] {
-  const rows: string[][] = [[]];
-  let at = text.startsWith('\ufeff') ? 1 : 0;
-  while (at < text.length) {
-    let cell = '';
-    if (text[at] === '"') {
-      const start = at++;
-      for (; ; at++) {
-        if (at >= text.length) throw new InputError(`${file}: the quote at character ${start} is not closed`);
-        if (text[at] !== '"') cell += text[at];
-        else if (text[at + 1] === '"') cell += text[at++];
-        else break;
-      }
-      at++;
-    } else {
-      const start = at;
-      while (at < text.length && !',\r\n'.includes(text[at])) at++;
-      cell = text.slice(start, at);
+function namesOf(header: readonly string[]): string[] {
+  const given = header.map((name, j) => (name === '' ? `Unnamed: ${j}` : name));
+  const taken = new Set(given);
+  const times = new Map<string, number>();
+  return given.map((name) => {
+    let number = times.get(name) ?? 0;
+    let own = name;
+    if (number > 0) while (taken.has(own)) own = `${name}.${number++}`;
+    taken.add(own);
+    times.set(name, Math.max(number, 1));
+    return own;
+  });
+}
+
+function cellsOf(text: string, separator: string, file: string): string[][] {
+  const rows: string[][] = [];
+  const ends = `${separator}\r\n`;
+  for (let at = text.startsWith('\ufeff') ? 1 : 0; at < text.length; ) {
+    const start = at;
+    const cells: string[] = [];
+    for (; ; at++) {
+      let cell = '';
+      // Only a cell's first character begins quotes, and what stands behind their end belongs to it too.
+      if (text[at] === '"') [cell, at] = unquoted(text, at, file);
+      const plain = at;
+      while (at < text.length && !ends.includes(text[at])) at++;
+      cells.push(cell + text.slice(plain, at));
+      if (text[at] !== separator) break;
     }
-    rows.at(-1)!.push(cell);
-    if (text[at] === ',') {
-      at++;
-      if (at === text.length || text[at] === '\n' || text[at] === '\r') rows.at(-1)!.push('');
-    }
+    if (/[^ \t]/.test(text.slice(start, at)) || cells.length > 1) rows.push(cells);
     if (text[at] === '\r') at++;
-    if (text[at] === '\n') {
-      at++;
-      rows.push([]);
-    }
+    if (text[at] === '\n') at++;
   }
   return rows;
+}
+
+/** What is in the quotes that begin at `start`, of which two stand for one, and where they end. */
+function unquoted(text: string, start: number, file: string): [string, number] {
+  let cell = '';
+  for (let at = start + 1; ; ) {
+    const end = text.indexOf('"', at);
+    if (end < 0) throw new InputError(`${file}: the quote at character ${start} is not closed`);
+    cell += text.slice(at, end);
+    if (text[end + 1] !== '"') return [cell, end + 1];
+    cell += '"';
+    at = end + 2;
+  }
 }

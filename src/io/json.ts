@@ -5,7 +5,8 @@
 import { InputError } from '../errors.js';
 import { floatOf } from '../python-float.js';
 
-const MAX_DEPTH = 64;
+/** What makes a text of a value, compares or walks it goes as deep as it does, and has a stack for some thousands. */
+const mostNested = 500;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const words: readonly (readonly [string, unknown])[] = [
   ['true', true],
@@ -160,7 +161,7 @@ export class JsonReader {
   private open(bracket: string, what: string): void {
     const at = this.skipBlanks();
     if (this.text[at] !== bracket) this.unexpected(what);
-    if (++this.depth > MAX_DEPTH) this.fail(`brackets are nested more than ${MAX_DEPTH} deep`);
+    if (++this.depth > mostNested) this.fail(`brackets are nested more than ${mostNested} deep`);
     this.position++;
   }
 
@@ -210,9 +211,6 @@ export function parseJson(text: string, name: string): unknown {
   return value;
 }
 
-/** What makes a text of a value, compares or walks it goes as deep as it does, and has a stack for some thousands. */
-const mostNested = 500;
-
 function checkNesting(value: unknown, text: string, name: string): void {
   let brackets = 0; // so many there must be, and in most texts there are not
   for (const bracket of '[{') {
@@ -246,6 +244,26 @@ export function parsePythonJson(text: string, name: string): unknown {
   const value = reader.value();
   reader.end();
   return value;
+}
+
+/** JSON, with the NaN and Infinity that Python writes. Throws `InputError` with the place when it is neither. */
+export function parseData(text: string, name: string): unknown {
+  try {
+    return parseJson(text, name);
+  } catch (error) {
+    if (/NaN|Infinity/.test(text)) return parsePythonJson(text, name);
+    throw error;
+  }
+}
+
+/**
+ * Whether a file of rows that begins so is one JSON value: a list, or an object that goes on in the next line. False: an object a line;
+ * undefined: more of it must be seen.
+ */
+export function isOneValue(beginning: string): boolean | undefined {
+  const [, first, next] = /^[\s\ufeff]*([^\s\ufeff])[ \t\r]*([^ \t\r])?/.exec(beginning) ?? [];
+  if (first !== '{') return first === undefined ? undefined : first === '[';
+  return next === undefined ? undefined : next === '\n';
 }
 
 /** JSON of data that `parsePythonJson` may have read: whole numbers beyond a double's are written as the nearest double. */

@@ -82,7 +82,9 @@ describe('readDocuments', () => {
     ['{"text":null}\n', /row 0 \(byte 0\): "text" is null, expected text/],
     ['{"text":7}\n', /"text" is of type number, expected text/],
     ['[1]\n', /expected a JSON object a line, found "\[1\]"/],
-    ['[\n {"text": "a"}\n]\n', /row 0 \(byte 0\): a JSON list begins here/],
+    ['\n[\n {"text": "a"}\n]\n', /row 1 \(byte 1\): a JSON list begins here/],
+    ['{\n "text": "a"\n}\n', /row 0 \(byte 0\): a JSON object over several lines begins here/],
+    [`{"text": "a", "x": ${'['.repeat(600)}${']'.repeat(600)}}`, /row 0 \(byte 0\): brackets are nested more than 500 deep/],
     [Uint8Array.of(0x7b, 0xff, 0x0a), /row 0 \(byte 0\): not valid UTF-8/],
   ])('says where %j is wrong', async (content, message) => {
     await expect(read(content)).rejects.toThrow(message);
@@ -110,6 +112,18 @@ describe('readDocuments', () => {
       ),
     );
     await expect(readRows(corpora, 'a.json').next()).resolves.toMatchObject({ value: { row: 0 } });
+  });
+
+  it('reads a list with what Python writes, an object over lines, and tables with tabs', async () => {
+    const files = { 'a.json': '\n [{"a": NaN},\n{"a": 1}]', 'b.json': '{ \r\n "a": 1\n}', 'c.tsv': 'a\tb\n1\t2,3\n' };
+    const values = async (name: string) => {
+      const found: unknown[] = [];
+      for await (const { value } of readRows(memoryCorpora(files), name)) found.push(value);
+      return found;
+    };
+    expect(await values('a.json')).toEqual([{ a: Number.NaN }, { a: 1 }]);
+    expect(await values('b.json')).toEqual([{ a: 1 }]);
+    expect(await values('c.tsv')).toEqual([{ a: '1', b: '2,3' }]);
   });
 
   it('reads tables of comma-separated values as texts', async () => {
@@ -237,6 +251,9 @@ describe('localCorpora', () => {
       const documents = await all(localCorpora, { path, textKey: 'text' });
       expect(documents.map(({ text }) => text)).toEqual(texts);
       expect(await all(localCorpora, { path, textKey: 'text' }, documents[33].at)).toEqual(documents.slice(33));
+      const [first, second] = [gzipSync(lines.slice(0, 30).join('')), gzipSync(lines.slice(30).join(''))];
+      await writeFile(path, Buffer.concat([first, Buffer.alloc(600), second, Buffer.alloc(3)]));
+      expect(await all(localCorpora, { path, textKey: 'text' })).toEqual(documents);
       await writeFile(path, packed.subarray(0, packed.length - 100));
       await expect(all(localCorpora, { path, textKey: 'text' })).rejects.toThrow(
         /a\.json\.gz: the gzip data break off .* after \d+/,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { decodeUtf8, JsonReader, parseJson, quoted } from '../../src/io/json.js';
+import { decodeUtf8, isOneValue, JsonReader, parseData, parseJson, quoted } from '../../src/io/json.js';
 
 test('a syntax error is told with the name, the line and the column', () => {
   expect(() => parseJson('{\n  "a": 1,\n  "b": }', 'config.json')).toThrow(
@@ -21,6 +21,21 @@ test('nesting without end is refused', () => {
   expect(() => parseJson(nested(200_000), 'c')).toThrow('nested more than 500 deep');
   expect(parseJson(`[${new Array(300).fill(nested(4)).join()}]`, 'c')).toHaveLength(300);
   expect(parseJson(nested(400), 'c')).toHaveLength(1);
+  expect(parseData(nested(400).replace('1', 'NaN'), 'c')).toHaveLength(1);
+  expect(() => parseData(nested(600).replace('1', 'NaN'), 'c')).toThrow('nested more than 500 deep');
+});
+
+test.each([
+  ['[', true],
+  [' \r\n\ufeff[{', true],
+  ['{ \t\r\n"a": 1}', true],
+  ['{"a": 1}\n', false],
+  ['{}\n', false],
+  ['1', false],
+  ['\n ', undefined],
+  ['{ ', undefined],
+])('what begins %j is one value of a file: %s', (text, expected) => {
+  expect(isOneValue(text)).toBe(expected);
 });
 
 // The cursor must accept exactly what JSON.parse accepts, or parseJson could not find the place.

@@ -49,23 +49,35 @@ async function* skip(chunks: AsyncIterable<Uint8Array>, count: number): AsyncGen
 }
 
 async function* gunzip(source: ByteSource): AsyncGenerator<Uint8Array> {
-  const stream = zlib.createGunzip({ chunkSize: CHUNK >> 2 });
   let bytes = 0;
+  let at = 0;
   try {
-    for await (const chunk of through(stream, fileChunks(source, 0))) {
-      bytes += chunk.length;
-      yield chunk;
-    }
-    // zlib ends at what begins no further member; only zeros, which some tools pad with, may be there.
-    for await (const chunk of fileChunks(source, stream.bytesWritten)) {
-      if (chunk.some((byte) => byte !== 0)) throw new Error('what comes next is no gzip member');
-    }
+    do {
+      const stream = zlib.createGunzip({ chunkSize: CHUNK >> 2 });
+      for await (const chunk of through(stream, fileChunks(source, at))) {
+        bytes += chunk.length;
+        yield chunk;
+      }
+      // zlib ends at what begins no further member; only zeros, which some tools pad with, may be there.
+      at = await nextByte(source, at + stream.bytesWritten);
+    } while (at < source.size);
   } catch (error) {
     if (error instanceof InputError) throw error;
     throw new InputError(
       `${source.name}: the gzip data break off or are damaged after ${bytes} decompressed bytes: ${messageOf(error)}`,
     );
   }
+}
+
+/** Where the first byte is that is not zero, from a position on; the file's size where there is none. */
+async function nextByte(source: ByteSource, from: number): Promise<number> {
+  let at = from;
+  for await (const chunk of fileChunks(source, from)) {
+    const found = chunk.findIndex((byte) => byte !== 0);
+    if (found >= 0) return at + found;
+    at += chunk.length;
+  }
+  return at;
 }
 
 // Node has its own libzstd from 22.15 on, which works on other threads; older ones take the one in WebAssembly.

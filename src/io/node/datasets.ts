@@ -1,5 +1,5 @@
 // The datasets that tasks need: from a folder, DIR/<dataset_path>/<dataset_name>/<split>.<ending>, rows in the Hugging Face
-// schema as JSON lines, a JSON array, CSV (each also as .gz and .zst) or Parquet; or from the hub as Parquet. Only the splits that the
+// schema as JSON lines, a JSON array, CSV or TSV (each also as .gz and .zst) or Parquet; or from the hub as Parquet. Only the splits that the
 // asked tasks use are read. No conversion.
 
 import { readdir } from 'node:fs/promises';
@@ -9,13 +9,16 @@ import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, 
 import { type Doc, leafTasks, type Task, type TaskGroup } from '../../eval/task.js';
 import { floatOf } from '../../python-float.js';
 import { readCsv } from '../csv.js';
-import { decodeUtf8, parsePythonJson } from '../json.js';
+import { decodeUtf8, isOneValue, parsePythonJson } from '../json.js';
 import { readParquet } from '../parquet.js';
 import { corpusBytes } from './corpora.js';
 import { fileError, isMissing, openFile } from './files.js';
 import type { DownloadOptions } from './hub.js';
 
-const endings = [...['.jsonl', '.json', '.csv'].flatMap((kind) => [kind, `${kind}.gz`, `${kind}.zst`]), '.parquet'];
+const endings = [
+  ...['.jsonl', '.json', '.ndjson', '.csv', '.tsv'].flatMap((kind) => [kind, `${kind}.gz`, `${kind}.zst`]),
+  '.parquet',
+];
 
 /** Which tasks are given examples, and so need their few-shot pool; all of them unless told otherwise. */
 type WantsPool = (task: Task) => boolean;
@@ -140,11 +143,11 @@ export async function readPlain(file: string): Promise<string> {
 /** Rows of a file's text by its ending. Throws `InputError` that names the line. */
 export function parseRows(text: string, file: string): Doc[] {
   const name = file.replace(/\.(gz|zst)$/, '');
-  if (name.endsWith('.csv')) return parseCsv(text, file);
-  if (name.endsWith('.json')) {
-    const rows = parsePythonJson(text, file);
-    if (!Array.isArray(rows)) throw new InputError(`${file}: expected a JSON array of objects`);
-    return rows.map((row, i) => asDoc(row, `${file}, row ${i}`));
+  if (name.endsWith('.csv')) return parseCsv(text, ',', file);
+  if (name.endsWith('.tsv')) return parseCsv(text, '\t', file);
+  if (isOneValue(text)) {
+    const value = parsePythonJson(text, file);
+    return (Array.isArray(value) ? value : [value]).map((row, i) => asDoc(row, `${file}, row ${i}`));
   }
   return text.split('\n').flatMap((line, i) => {
     const where = `${file}, line ${i + 1}`;
@@ -159,8 +162,8 @@ function asDoc(value: unknown, where: string): Doc {
 }
 
 /** Columns of numbers, booleans or texts as `datasets` reads them. */
-function parseCsv(text: string, file: string): Doc[] {
-  const { names, rows: body } = readCsv(text, file);
+function parseCsv(text: string, separator: string, file: string): Doc[] {
+  const { names, rows: body } = readCsv(text, file, { separator });
   const columns = names.map((_, j) => typedColumn(body.map(({ cells }) => cells[j])));
   return body.map((_, i) => Object.fromEntries(names.map((name, j) => [name, columns[j][i]])));
 }
@@ -169,19 +172,22 @@ function parseCsv(text: string, file: string): Doc[] {
 const noValue = new Set(
   ',#N/A,#N/A N/A,#NA,-1.#IND,-1.#QNAN,-NaN,-nan,1.#IND,1.#QNAN,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null'.split(','),
 );
-const kinds: readonly (readonly [is: RegExp, read: (cell: string) => unknown])[] = [
-  [/^\s*[-+]?\d{1,18}\s*$/, (cell) => (Number.isSafeInteger(Number(cell)) ? Number(cell) + 0 : BigInt(cell.trim()))],
+const kinds: readonly (readonly [is: (cell: string) => boolean, read: (cell: string) => unknown])[] = [
   [
-    /^\s*[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf|infinity)\s*$/i,
+    (cell) => /^\s*[-+]?\d+\s*$/.test(cell) && BigInt.asIntN(64, BigInt(cell)) === BigInt(cell),
+    (cell) => (Number.isSafeInteger(Number(cell)) ? Number(cell) + 0 : BigInt(cell)),
+  ],
+  [
+    (cell) => /^\s*[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|inf|infinity)\s*$/i.test(cell),
     (cell) => floatOf(Number(cell.trim().replace(/inf(?:inity)?$/i, 'Infinity'))),
   ],
-  [/^(?:True|TRUE|true|False|FALSE|false)$/, (cell) => cell.toLowerCase() === 'true'],
+  [(cell) => /^(?:true|false)$/i.test(cell), (cell) => cell.toLowerCase() === 'true'],
 ];
 
 /** The cells of a column as `datasets` has them, which reads by pandas; a whole number beside a missing one is a float there. */
 function typedColumn(cells: readonly string[]): unknown[] {
   const given = cells.filter((cell) => !noValue.has(cell));
   const first = given.length < cells.length ? 1 : 0;
-  const kind = kinds.slice(first).find(([is]) => given.every((cell) => is.test(cell)));
+  const kind = kinds.slice(first).find(([is]) => given.every(is));
   return cells.map((cell) => (noValue.has(cell) ? null : kind ? kind[1](cell) : cell));
 }

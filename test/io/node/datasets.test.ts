@@ -62,12 +62,25 @@ describe('datasets from a folder', () => {
     ['a,b\n1,2\n,3\n', { a: [floatOf(1), null], b: [2, 3] }],
     ['a,b\n007,1e5\n010,2\n', { a: [7, 10], b: [floatOf(1e5), floatOf(2)] }],
     ['a,b\nNA,-1\n"x",+2\nnull, 4\n', { a: [null, 'x', null], b: [-1, 2, 4] }],
-    ['a,a\n123456789012345678,x\n5,"1_0"\n', { a: [123456789012345678n, 5], 'a.1': ['x', '1_0'] }],
+    ['a,a\n1234567890123456789,x\n5,"1_0"\n', { a: [1234567890123456789n, 5], 'a.1': ['x', '1_0'] }],
+    ['a,b\n99999999999999999999,tRue\n5,FALSE\n', { a: [floatOf(1e20), floatOf(5)], b: [true, false] }],
     ['a,b\ntrue,inf\nfalse,-Infinity\n', { a: [true, false], b: [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY] }],
   ])('have a kind for each column of CSV: %j', (text, columns) => {
     const rows = parseRows(text, 'x.csv');
     const names = Object.keys(rows[0]);
     expect(Object.fromEntries(names.map((name) => [name, rows.map((row) => row[name])]))).toEqual(columns);
+  });
+
+  it.each([
+    ['x.json', '{"a": 1}\n{"a": 2.0}\n'],
+    ['x.jsonl.gz', '[{"a": 1}, {"a": 2.0}]'],
+    ['x.tsv', 'a\tb\n1\tp,q\n2\t\n'],
+  ])('are rows in whatever layout %s has', (name, text) => {
+    expect(parseRows(text, name).map(({ a }) => Number(a))).toEqual([1, 2]);
+  });
+
+  it('are one row where a file is one object', () => {
+    expect(parseRows('\n{\n "a": [1]\n}\n', 'x.json')).toEqual([{ a: [1] }]);
   });
 
   it('name what is wrong with them', async () => {
@@ -76,7 +89,7 @@ describe('datasets from a folder', () => {
     );
     expect(() => parseRows('{"a":1}\n{"a":', 'x.jsonl')).toThrow('x.jsonl, line 2: expected a value');
     expect(() => parseRows('[1]', 'x.json')).toThrow('x.json, row 0: expected a JSON object');
-    expect(() => parseRows('{}', 'x.json')).toThrow('expected a JSON array');
+    expect(() => parseRows('7', 'x.json')).toThrow('x.json, line 1: expected a JSON object');
     expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('x.csv: row 0: 1 cells, but the header has 2');
     expect(() => parseRows('a,b\n"1', 'x.csv')).toThrow('is not closed');
     write('data/allenai/sciq/test.jsonl.gz', 'no gzip');
