@@ -7,7 +7,8 @@ import { codePoints, countWords, pythonString } from '../python/text.js';
 import { PythonRandom } from '../python-random.js';
 import type { Answer } from './filters.js';
 import type { Loglikelihood } from './scorer.js';
-import type { Metric, MetricValue, Reading, Target, Task } from './task.js';
+import type { Metric, MetricValue, Reading, Target, Task, Texts } from './task.js';
+import { CORPUS_METRICS } from './translation.js';
 
 /** What a model answered about one document: the kind that its task asks for. */
 export interface Responses {
@@ -82,7 +83,7 @@ export function documentMetrics(
       case 'loglikelihood_rolling':
         return rollingMetrics(rolling ?? 0, pythonString(reading.target));
       case 'generate_until':
-        return { exact_match: exactMatch(task, reading, generated ?? '') };
+        return generatedMetrics(task, reading, generated ?? '');
     }
   });
 }
@@ -112,16 +113,41 @@ function pick(task: Task, compute: () => Record<string, MetricValue>): Record<st
   );
 }
 
+/** Whether an answer is right, and what metrics of the corpus compare; only what the task lists, since not every answer suits all. */
+function generatedMetrics(task: Task, reading: Reading, generated: Answer): Record<string, MetricValue> {
+  const listed = task.metric_list.map(({ metric }) => metric);
+  return {
+    ...(listed.includes('exact_match') ? { exact_match: exactMatch(task, reading, generated) } : {}),
+    ...Object.fromEntries(
+      listed.filter((name) => Object.hasOwn(CORPUS_METRICS, name)).map((name) => [name, compared(name, reading, generated)]),
+    ),
+  };
+}
+
+/** The right texts; several stay several. */
+function rightTexts({ choices, target }: Reading): string | readonly string[] {
+  const text = (item: Target) => (typeof item === 'number' && choices ? choices[item] : pythonString(item));
+  return typeof target === 'object' ? target.map(text) : text(target);
+}
+
+function compared(metric: string, reading: Reading, generated: Answer): Texts {
+  const right = rightTexts(reading);
+  if (right.length === 0 && typeof right === 'object') throw new InputError(`${metric} needs a right answer, and there is none`);
+  const answer = typeof generated === 'string' ? generated : generated.length === 1 ? generated[0] : undefined;
+  if (typeof answer !== 'string')
+    throw new InputError(`${metric} compares one text, and filter_list leaves a list: end it with take_first`);
+  return [right, answer];
+}
+
 /**
  * Of a text whether it is one of the targets. A list is compared as NumPy compares arrays there: with one target the share of what
  * equals it; with several one element with all of them, or each with the target in its place, and whether any is equal.
  */
-function exactMatch(task: Task, { choices, target }: Reading, generated: Answer): number {
+function exactMatch(task: Task, reading: Reading, generated: Answer): number {
+  const { choices, target } = reading;
   const options = task.metric_list.find(({ metric }) => metric === 'exact_match');
   const several = typeof target === 'object';
-  const golds = (several ? target : [target]).map((item) =>
-    normalized(typeof item === 'number' && choices ? choices[item] : pythonString(item), options),
-  );
+  const golds = [rightTexts(reading)].flat().map((text) => normalized(text, options));
   if (typeof generated === 'string') return golds.includes(normalized(generated, options)) ? 1 : 0;
   if (options?.regexes_to_ignore)
     throw new InputError('regexes_to_ignore reads a text, and filter_list leaves a list: end it with take_first');
@@ -263,9 +289,13 @@ const defaults: Readonly<Record<string, { aggregation: string; higher_is_better:
   word_perplexity: { aggregation: 'weighted_perplexity', higher_is_better: false },
   byte_perplexity: { aggregation: 'weighted_perplexity', higher_is_better: false },
   bits_per_byte: { aggregation: 'bits_per_byte', higher_is_better: false },
+  bleu: { aggregation: 'bleu', higher_is_better: true },
+  chrf: { aggregation: 'chrf', higher_is_better: true },
+  'chrf++': { aggregation: 'chrf++', higher_is_better: true },
+  ter: { aggregation: 'ter', higher_is_better: false },
 };
 
-export const AGGREGATIONS = [
+export const AGGREGATIONS: readonly string[] = [
   'mean',
   'median',
   'perplexity',
@@ -273,11 +303,33 @@ export const AGGREGATIONS = [
   'bits_per_byte',
   'f1',
   'matthews_corrcoef',
-] as const;
+  ...Object.keys(CORPUS_METRICS),
+];
 
-/** Metrics of a document that are two numbers, and the aggregations that take such. */
-export const PAIRS: readonly string[] = ['word_perplexity', 'byte_perplexity', 'bits_per_byte', 'f1', 'mcc'];
-export const OF_PAIRS: readonly string[] = ['weighted_perplexity', 'bits_per_byte', 'f1', 'matthews_corrcoef'];
+const OF_PAIRS: readonly string[] = ['weighted_perplexity', 'bits_per_byte', 'f1', 'matthews_corrcoef'];
+
+/** What an aggregation takes of each document: a number, two, or texts. */
+function takenBy(aggregation: string): string {
+  if (Object.hasOwn(CORPUS_METRICS, aggregation)) return 'texts';
+  return OF_PAIRS.includes(aggregation) ? 'pairs' : 'numbers';
+}
+
+/** Whether a metric's values are what an aggregation takes. */
+export function suits(metric: string, aggregation: string): boolean {
+  return takenBy(aggregation) === takenBy(defaults[metric]?.aggregation ?? 'mean');
+}
+
+/** Resamplings of metrics of the corpus at most, as in the harness. */
+const CORPUS_BOOTSTRAPS = 100;
+
+function aggregateTexts(kind: string, texts: readonly Texts[], iterations: number): { value: number; stderr: number | 'N/A' } {
+  const { counts, score } = CORPUS_METRICS[kind];
+  const documents = texts.map(([right, answer]) => counts(answer, [right].flat()));
+  const ofSums = (rows: readonly number[][]) => score(rows[0].map((_, i) => rows.reduce((total, row) => total + row[i], 0)));
+  const resamplings = Math.min(iterations, CORPUS_BOOTSTRAPS);
+  const enough = texts.length > 1 && resamplings > 0;
+  return { value: ofSums(documents), stderr: enough ? bootstrapStderr(ofSums, documents, resamplings) : 'N/A' };
+}
 
 /** Whether more is better. */
 export function higherIsBetter(metric: Metric): boolean {
@@ -294,6 +346,7 @@ export function aggregate(
   const pairs = values as readonly (readonly [number, number])[];
   const enough = values.length > 1 && bootstrapIterations > 0;
   const kind = metric.aggregation ?? defaults[metric.metric]?.aggregation ?? 'mean';
+  if (Object.hasOwn(CORPUS_METRICS, kind)) return aggregateTexts(kind, values as readonly Texts[], bootstrapIterations);
   switch (kind) {
     case 'mean':
       return { value: mean(numbers), stderr: enough ? meanStderr(numbers) : 'N/A' };

@@ -19,8 +19,11 @@ export type Target = number | string | readonly (number | string)[];
 
 export type OutputType = 'multiple_choice' | 'loglikelihood' | 'loglikelihood_rolling' | 'generate_until';
 
-/** A metric of one document: a number, or a sum and its weight. */
-export type MetricValue = number | readonly [number, number];
+/** What a metric of the corpus is computed from: the right answer, or several, and the model's. */
+export type Texts = readonly [right: string | readonly string[], answer: string];
+
+/** A metric of one document: a number, a sum and its weight, or the texts that a metric of the whole corpus compares. */
+export type MetricValue = number | readonly [number, number] | Texts;
 
 /** A metric of a task, in lm-evaluation-harness's field names. */
 export interface Metric {

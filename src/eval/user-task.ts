@@ -4,7 +4,7 @@
 import { InputError, messageOf, nearest, shown } from '../errors.js';
 import { pythonRegex } from '../python/regex.js';
 import { checkFilters } from './filters.js';
-import { AGGREGATIONS, OF_PAIRS, PAIRS } from './metrics.js';
+import { AGGREGATIONS, suits } from './metrics.js';
 import type { FewshotConfig, Metric, OutputType, Task } from './task.js';
 import { checkTemplate } from './template.js';
 
@@ -14,7 +14,7 @@ const METRICS: Readonly<Record<OutputType, readonly string[]>> = {
   multiple_choice: ['acc', 'acc_norm', 'acc_bytes', 'acc_mutual_info', 'exact_match', 'f1', 'mcc'],
   loglikelihood: ['perplexity', 'acc'],
   loglikelihood_rolling: ['word_perplexity', 'byte_perplexity', 'bits_per_byte'],
-  generate_until: ['exact_match'],
+  generate_until: ['exact_match', 'bleu', 'chrf', 'chrf++', 'ter'],
 };
 
 /** How many of them a task has that lists none. */
@@ -265,10 +265,10 @@ function metricsOf(list: unknown, outputType: OutputType, fail: Fail): Metric[] 
       return fail(`metric_list: there is no metric "${name}" for output_type ${outputType}; there are ${known.join(', ')}`);
     }
     const aggregation = item?.aggregation;
-    if (aggregation !== undefined && !(AGGREGATIONS as readonly string[]).includes(aggregation)) {
+    if (aggregation !== undefined && !AGGREGATIONS.includes(aggregation)) {
       fail(`metric_list: there is no aggregation "${aggregation}"; there are ${AGGREGATIONS.join(', ')}`);
     }
-    if (aggregation !== undefined && PAIRS.includes(name) !== OF_PAIRS.includes(aggregation))
+    if (aggregation !== undefined && !suits(name, aggregation))
       fail(`metric_list: ${name} cannot be aggregated by ${aggregation}`);
     for (const option of ['ignore_case', 'ignore_punctuation', 'ignore_numbers'] as const) {
       const value: unknown = item?.[option];

@@ -31,6 +31,11 @@ export function countWords(text: string): number {
   return text.split(runs).length;
 }
 
+/** `text.split()`: the words between white space. */
+export function splitWords(text: string): string[] {
+  return text.split(runs).filter((word) => word !== '');
+}
+
 /** `len(text)`: code points. */
 export function codePoints(text: string): number {
   let count = text.length;
