@@ -9,6 +9,7 @@ import { mostDrafts } from '../infer/drafts.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';
 import { parseJson } from '../io/json.js';
 import { type CacheType, cacheTypes, type Precision } from '../model/parameters.js';
+import { wordsAlone } from './settings-file.js';
 import { readTextFile, UsageError } from './terminal.js';
 
 /** A decimal number, all of the text. */
@@ -49,11 +50,17 @@ export interface TrainingFlags {
 export function addTrainingOptions(command: Command): Command {
   return addSkipBadRows(command)
     .argument('[config]', 'the settings, a YAML file')
-    .argument('[overrides...]', '--key value, over the settings')
+    .argument('[overrides...]', '--key value, over the settings, or all of them without a file')
     .option('--explain', 'list all settings with their defaults')
     .option('--resume', "go on from the run's last checkpoint")
     .option('--skip-bad-steps', 'pass over steps whose gradient is not finite (skip_bad_steps)')
     .allowUnknownOption();
+}
+
+/** The settings file of `addTrainingOptions`, and the words over it. Throws `UsageError` when nothing was given. */
+export function settingsWords(given: string | undefined, words: readonly string[]): [file: string, words: readonly string[]] {
+  if (given?.startsWith('--')) return [wordsAlone, [given, ...words]];
+  return [required(given, '<config>'), words];
 }
 
 /** What `skip_bad_rows` becomes of the option. */

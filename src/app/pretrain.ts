@@ -33,7 +33,7 @@ import { type StepParts, TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
-import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
+import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
 import {
   freeSettings,
   modelOf,
@@ -86,12 +86,12 @@ export function pretrainCommand(terminal: Terminal): Command {
     .option('--resume-from <file>', "go on from CoreNet's training checkpoint: weights, moments, iterations (resume_from)")
     .option('--skip-bad-files', 'pass over corpus files that cannot be read (data.skip_bad_files)')
     .addHelpText('after', help)
-    .action(async (file: string | undefined, words: string[], options: PretrainFlags) => {
+    .action(async (given: string | undefined, after: string[], options: PretrainFlags) => {
       if (options.explain) {
         terminal.stdout.write(explainSettings(pretrainSchema));
         return;
       }
-      const settings = required(file, '<config>');
+      const [settings, words] = settingsWords(given, after);
       const flags = [
         ...(options.initFrom === undefined ? [] : ['--init_from', options.initFrom]),
         ...(options.resumeFrom === undefined ? [] : ['--resume_from', options.resumeFrom]),

@@ -7,6 +7,9 @@ import { parseYaml } from '../io/config.js';
 import { isObject } from '../io/json.js';
 import { readTextFile } from './terminal.js';
 
+/** Stands for the file where words are all there is; file names then start from the current folder. */
+export const wordsAlone = 'the command line';
+
 /**
  * The settings as a value, not yet checked. `paths` are the keys that name files: on the command line those start from where the
  * caller is, not from the settings' folder. Throws `InputError` naming the file or the word that is wrong.
@@ -16,7 +19,7 @@ export async function readSettings(
   overrides: readonly string[],
   paths: readonly string[],
 ): Promise<Record<string, unknown>> {
-  const value = parseYaml(await readTextFile(file), file);
+  const value = file === wordsAlone ? {} : parseYaml(await readTextFile(file), file);
   if (!isObject(value)) throw new InputError(`${file}: expected keys and values, as in "steps: 1000"`);
   for (const [key, text] of pairs(overrides)) assign(value, key, text, paths.includes(key));
   return withoutNulls(value);
@@ -32,10 +35,11 @@ function withoutNulls(value: Record<string, unknown>): Record<string, unknown> {
 function pairs(words: readonly string[]): [string, string][] {
   const found: [string, string][] = [];
   for (let i = 0; i < words.length; i++) {
-    const [, key, inline] = /^--([\w.]+)(?:=(.*))?$/s.exec(words[i]) ?? [];
+    const [, written, inline] = /^--(\w[\w.-]*)(?:=(.*))?$/s.exec(words[i]) ?? [];
+    const key = written?.replaceAll('-', '_');
     if (key === undefined) throw new InputError(`${words[i]}: expected --key value, as in --optimizer.eps 1e-6`);
     const text = inline ?? words[++i];
-    if (text === undefined || text.trim() === '') throw new InputError(`--${key}: a value is missing`);
+    if (text === undefined || text.trim() === '') throw new InputError(`--${written}: a value is missing`);
     found.push([key, text]);
   }
   return found;

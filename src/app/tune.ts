@@ -24,7 +24,7 @@ import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
-import { addTrainingOptions, badRowsOf, required, type TrainingFlags } from './options.js';
+import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
 import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
@@ -50,6 +50,7 @@ import { judgeByReference } from './tune-reference.js';
 
 const help = `
 --explain lists the settings. Words after the file override its keys: --epochs 2 --learning_rate.max 1e-5 --data.train chats.jsonl.
+Without a file they are all of them: openelm tune --method sft --data.train chats.jsonl --learning_rate 2e-4 --out runs/mine.
 
 Rows of the data have messages; prompt and completion; instruction and output (and input); or, for dpo, chosen and rejected (and
 prompt), as texts or conversations. File names in the settings start from their own folder, \`out\` from the current one.
@@ -65,12 +66,12 @@ Example:
 export function tuneCommand(terminal: Terminal): Command {
   return addTrainingOptions(new Command('tune'))
     .addHelpText('after', help)
-    .action(async (given: string | undefined, words: string[], options: TrainingFlags) => {
+    .action(async (given: string | undefined, after: string[], options: TrainingFlags) => {
       if (options.explain) {
         terminal.stdout.write(explainSettings(tuneSchema));
         return;
       }
-      const file = required(given, '<config>');
+      const [file, words] = settingsWords(given, after);
       const flags = [
         ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
         ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),

@@ -3,7 +3,7 @@
 
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { z } from 'zod';
-import { InputError, nearest, visible } from '../errors.js';
+import { InputError, nearest, shown, visible } from '../errors.js';
 import { partsOf, typeText } from './explain.js';
 
 /** YAML (or JSON) text as a value. Throws `InputError` with the line and column where it is not YAML, or where a key comes twice. */
@@ -50,6 +50,8 @@ function oneLine(message: string): string {
   return text.length > 400 ? `${text.slice(0, 397)}...` : text;
 }
 
+const zodsOwn = /^(Invalid (input|option)|Too (small|big))\b/;
+
 /** The value as the schema has it, defaults filled in. Throws `InputError` that names the first key that is wrong, by its path. */
 export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unknown, name: string): z.output<Schema> {
   const result = schema.safeParse(value);
@@ -59,7 +61,7 @@ export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unk
     const known = keysAt(schema, issue.path);
     const [key] = issue.keys;
     const guess = nearest(key, known);
-    const hint = guess ? `did you mean ${guess}?` : `known are ${known.join(', ')}`;
+    const hint = guess ? `did you mean ${pathText([...issue.path, guess])}?` : `known are ${known.join(', ')}`;
     throw new InputError(`${name}: unknown key ${pathText([...issue.path, key])}; ${hint}`);
   }
   if (issue.path.length > 0 && valueAt(value, issue.path) === undefined) {
@@ -67,9 +69,10 @@ export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unk
   }
   const where = issue.path.length > 0 ? `${pathText(issue.path)}: ` : '';
   const at = schemaAt(schema, issue.path);
-  if (issue.code === 'invalid_union' && issue.message === 'Invalid input' && at)
-    throw new InputError(`${name}: ${where}expected ${typeText(at)}`);
-  throw new InputError(`${name}: ${where}${issue.message.replace(/^Invalid input: /, '')}`);
+  // Where the schema has no message of its own, what --explain says of the key.
+  const said =
+    at && zodsOwn.test(issue.message) ? `expected ${typeText(at)}, found ${shown(valueAt(value, issue.path))}` : issue.message;
+  throw new InputError(`${name}: ${where}${said}`);
 }
 
 /** Of a value that may be several things: what is wrong inside of it, where it is the right kind of thing. */
@@ -106,14 +109,18 @@ function expectedAt(schema: z.ZodType, path: readonly PropertyKey[], message: st
 
 // The keys that an object schema knows at a path below `schema`.
 function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  const at = schemaAt(schema, path);
-  const either = at instanceof z.ZodUnion ? at.options.map((option) => inner(option as z.ZodType)) : [at];
-  return either.flatMap((one) => (one instanceof z.ZodObject ? Object.keys(one.shape) : []));
+  return eitherOf(schemaAt(schema, path)).flatMap((one) => (one instanceof z.ZodObject ? Object.keys(one.shape) : []));
+}
+
+function eitherOf(schema: z.ZodType | undefined): (z.ZodType | undefined)[] {
+  return schema instanceof z.ZodUnion ? schema.options.map((option) => inner(option as z.ZodType)) : [schema];
 }
 
 function schemaAt(schema: z.ZodType, path: readonly PropertyKey[]): z.ZodType | undefined {
-  let at = inner(schema);
+  let at: z.ZodType | undefined = inner(schema);
   for (const part of path) {
+    const either = eitherOf(at);
+    at = either.find((one) => one instanceof z.ZodObject && Object.hasOwn(one.shape, part)) ?? either[0];
     if (at instanceof z.ZodObject) at = inner(at.shape[String(part)] as z.ZodType);
     else if (at instanceof z.ZodArray) at = inner(at.element as z.ZodType);
     else if (at instanceof z.ZodRecord) at = inner(at.valueType as z.ZodType);

@@ -178,11 +178,11 @@ describe('openelm pretrain', () => {
 
 describe('bad input to openelm pretrain', () => {
   it.each([
-    [['--learning_rat.max', '1'], /run\.yaml: unknown key learning_rat; did you mean learning_rate\?$/],
-    [['--optimizer.weightdecay', '1'], /run\.yaml: unknown key optimizer\.weightdecay; did you mean weight_decay\?$/],
-    [['--data.sequence_lenght', '1'], /unknown key data\.sequence_lenght; did you mean sequence_length\?$/],
+    [['--learning-rat.max', '1'], /run\.yaml: unknown key learning_rat; did you mean learning_rate\?$/],
+    [['--optimizer.weightdecay', '1'], /run\.yaml: unknown key optimizer\.weightdecay; did you mean optimizer\.weight_decay\?$/],
+    [['--data.sequence_lenght', '1'], /unknown key data\.sequence_lenght; did you mean data\.sequence_length\?$/],
     [['--model.model_dimm', '1'], /unknown field "model_dimm"; did you mean model_dim\?$/],
-    [['--steps', 'many'], /run\.yaml: steps: expected number/],
+    [['--steps', 'many'], /run\.yaml: steps: expected whole number from 1, found "many"$/],
     [['--steps', '1'], /warmup_steps is 2, but the run has only 1 steps$/],
     [['--steps'], /--steps: a value is missing$/],
     [['--steps', ''], /--steps: a value is missing$/],

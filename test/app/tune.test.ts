@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
+import { wordsAlone } from '../../src/app/settings-file.js';
 import { readTuneConfig } from '../../src/app/tune-config.js';
 import { defaultChatTemplate } from '../../src/infer/chat.js';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
@@ -95,6 +96,10 @@ describe('openelm tune', () => {
     expect(config.learning_rate).toEqual({ schedule: 'cosine', max: 1e-3, min: 0, warmup_ratio: 0.1 });
     const empty = join(root, 'empty');
     await mkdir(empty);
+    const alone = ['--method', 'sft', '--data.train', directory, '--out', 'o', '--learning-rate=1e-3'];
+    expect(await readTuneConfig(wordsAlone, alone)).toMatchObject({ learning_rate: config.learning_rate, out: 'o' });
+    const { stderr } = await run(['tune', '--method', 'sft']);
+    expect(stderr).toContain('the command line: out is missing');
     await expect(readTuneConfig(file, ['--data.train', empty])).rejects.toThrow(
       `${empty}: no .parquet, .jsonl, .json or .csv file in this folder`,
     );
@@ -300,6 +305,7 @@ describe('openelm tune', () => {
     ],
     ['a cut file', '{"instruction": "a", "output": "b"}\n{"instruc', {}, 'row 1'],
     ['a method without its reward', chats, { method: 'rso' }, 'method rso needs rso.reward'],
+    ['an unknown method', chats, { method: 'kto' }, 'method: expected sft or dpo or rso, found "kto"'],
     ['an unknown key', chats, { epoch: 2 }, 'unknown key epoch; did you mean epochs?'],
     ['validation on nothing', chats, { validation: { every: 2 } }, 'neither data.validation nor data.held_out says on what'],
     ['a pattern that matches nothing', chats, { adapter: { patterns: ['qkv_porj'] } }, 'matches no module'],

@@ -50,16 +50,16 @@ describe('checkConfig', () => {
   it.each([
     [{ stesp: 1 }, 'f: unknown key stesp; did you mean steps?'],
     [{ zzzzzz: 1 }, 'f: unknown key zzzzzz; known are steps, optimizer, parts, adapter'],
-    [{ adapter: 'lara' }, 'f: adapter: expected none or lora or keys and values'],
-    [{ adapter: { r: 'x' } }, 'f: adapter.r: expected number, received string'],
+    [{ adapter: 'lara' }, 'f: adapter: expected none or lora or keys and values, found "lara"'],
+    [{ adapter: { r: 'x' } }, 'f: adapter.r: expected number, found "x"'],
     [{ adapter: { x: 1 } }, 'f: unknown key adapter.x; known are r'],
     [{ foo: 1 }, 'f: unknown key foo; known are'],
     [{ optimizer: { learning_rate: 1, beta: 1 } }, 'f: unknown key optimizer.beta; did you mean optimizer.betas?'],
     [{ parts: [{ name: 'a' }, { name: 'a', wieght: 1 }] }, 'f: unknown key parts[1].wieght; did you mean parts[1].weight?'],
-    [{ optimizer: { learning_rate: 'x' } }, 'f: optimizer.learning_rate: expected number, received string'],
+    [{ optimizer: { learning_rate: 'x' } }, 'f: optimizer.learning_rate: expected number, found "x"'],
     [{ parts: [{}] }, 'f: parts[0].name is missing'],
-    [7, 'f: expected object, received number'],
+    [7, 'f: expected keys and values, found 7'],
   ])('names what is wrong in %j', (value, message) => {
-    expect(() => checkConfig(schema, value, 'f')).toThrow(message.replace(/did you mean .*\.(\w+\?)$/, 'did you mean $1'));
+    expect(() => checkConfig(schema, value, 'f')).toThrow(message);
   });
 });

@@ -57,7 +57,7 @@ it.each([
   [{}, 'f: name is missing: What it is called.'],
   [{ name: 'a' }, 'f: rate is missing; its keys are max (required), kind'],
   [{ name: 'a', rate: { max: 1 } }, 'f: parts is missing; it is a list, each with the keys file (required), share'],
-  [{ name: 'a', rate: { max: null }, parts: [{ file: 'x' }] }, 'f: rate.max: expected number, received null'],
+  [{ name: 'a', rate: { max: null }, parts: [{ file: 'x' }] }, 'f: rate.max: expected number above 0, found null'],
 ])('what is missing in %j has its parts named', (value, message) => {
   expect(() => checkConfig(schema, value, 'f')).toThrow(message);
 });
