@@ -247,6 +247,7 @@ async function holdsOneValue(files: CorpusFiles, path: string): Promise<boolean>
 }
 
 function quotedType(key: string, value: unknown): string {
+  if (value instanceof Uint8Array) return `${quoted(key)} is not valid UTF-8 text`;
   return `${quoted(key)} is ${value === null ? 'null' : `of type ${typeof value}`}, expected text`;
 }
 
@@ -347,6 +348,7 @@ async function* parquetRows(files: CorpusFiles, path: string, column?: string, f
       if (end > from.row) {
         const part = { ...(column === undefined ? {} : { columns: [column] }), rowStart: first, rowEnd: end };
         const rows = await read(part).catch((error: unknown) => {
+          if (error instanceof InputError) throw error;
           throw new InputError(`${path}: rows ${first} to ${end - 1} cannot be read; it was cut or damaged: ${messageOf(error)}`);
         });
         if (rows.length !== end - first)

@@ -6,6 +6,7 @@ import type { ColumnMetaData, FileMetaData, SchemaTree } from 'hyparquet';
 import type { PageHeader } from 'hyparquet/src/types.js';
 import { InputError } from '../errors.js';
 import { crc32 } from './crc32.js';
+import { quoted } from './json.js';
 import type { Decompress } from './parquet-codecs.js';
 
 /** A page of a data set is about a megabyte; what a damaged header claims beyond this is not allocated. */
@@ -18,6 +19,7 @@ const maxFill = 1 << 12;
 /** A column's part of a row group, and its place in the file. */
 export interface Chunk {
   readonly meta: ColumnMetaData;
+  readonly isEncrypted: boolean;
   readonly start: number;
   readonly end: number;
 }
@@ -34,20 +36,55 @@ export function chunksOf(metadata: FileMetaData, size: number, name: string): Ch
       throw wrong(`row group ${i} has ${group.columns.length} columns, the schema ${leaves}`);
     }
     total += rows;
-    return group.columns.map(({ meta_data: meta }) => {
+    return group.columns.map(({ meta_data: meta, crypto_metadata: key }) => {
       if (!meta) throw new InputError(`${name}: its columns are encrypted, or in other files, which is not read here`);
       const column = `column ${meta.path_in_schema.join('.')} of row group ${i}`;
       const start = count(meta.dictionary_page_offset || meta.data_page_offset);
       const bytes = count(meta.total_compressed_size);
       if (start === undefined || bytes === undefined || start + bytes > size) throw wrong(`${column} lies outside the file`);
       if (count(meta.num_values) === undefined) throw wrong(`${column} has ${meta.num_values} values`);
-      return { meta, start, end: start + bytes };
+      return { meta, isEncrypted: key !== undefined, start, end: start + bytes };
     });
   });
   if (total !== count(metadata.num_rows)) {
     throw wrong(`its row groups have ${total} rows, together it says ${metadata.num_rows}`);
   }
   return chunks;
+}
+
+/** Throws `InputError` when one of the named columns (all, by default) is of a kind that is not read here, or their names are no keys. */
+export function refuseColumns(
+  chunks: readonly Chunk[],
+  { children }: SchemaTree,
+  decompressors: Record<string, Decompress>,
+  name: string,
+  columns = children.map(({ element }) => element.name),
+): void {
+  const refuse = (column: string, what: string): never => {
+    throw new InputError(`${name}: column ${quoted(column)} ${what}`);
+  };
+  const refuseIn = ({ element, children: inner, path }: SchemaTree): void => {
+    const names = inner.map((child) => child.element.name);
+    const again = names.find((child, i) => names.indexOf(child) < i);
+    if (again !== undefined) refuse([...path, again].join('.'), 'comes twice');
+    if (element.name === '__proto__') refuse(path.join('.'), 'cannot be read under this name');
+    const { converted_type: type } = element;
+    if (type === 'INTERVAL' || type === 'BSON') refuse(path.join('.'), `is of type ${type}, which is not read here`);
+    inner.forEach(refuseIn);
+  };
+  for (const child of children) {
+    const column = child.element.name;
+    if (!columns.includes(column)) continue;
+    if (children.filter(({ element }) => element.name === column).length > 1) refuse(column, 'comes twice');
+    refuseIn(child);
+  }
+  for (const { meta, isEncrypted } of chunks) {
+    if (!columns.includes(meta.path_in_schema[0])) continue;
+    const column = meta.path_in_schema.join('.');
+    if (isEncrypted) refuse(column, 'is encrypted, which is not read here');
+    if (meta.codec !== 'UNCOMPRESSED' && !decompressors[meta.codec])
+      refuse(column, `is compressed by ${meta.codec ?? 'an unknown codec'}, which is not read here`);
+  }
 }
 
 function count(value: bigint | number | undefined): number | undefined {

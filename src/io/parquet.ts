@@ -5,15 +5,19 @@ import type { FileMetaData, ParquetParsers, SchemaTree } from 'hyparquet';
 import { InputError, messageOf } from '../errors.js';
 import { floatOf } from '../python-float.js';
 import type { ByteSource } from './bytes.js';
+import { quoted } from './json.js';
 import { pageDecompressors } from './parquet-codecs.js';
-import { chunksOf, pageChecker } from './parquet-pages.js';
+import { chunksOf, pageChecker, refuseColumns } from './parquet-pages.js';
 
 /** An opened Parquet file. */
 export interface ParquetFile {
   readonly metadata: FileMetaData;
   readonly schema: SchemaTree;
   readonly columns: readonly string[];
-  /** Rows [rowStart, rowEnd) and the named columns, by default all. Rejects with whatever is wrong with the bytes. */
+  /**
+   * Rows [rowStart, rowEnd) and the named columns, by default all; bytes that are no UTF-8 stay bytes. Rejects with `InputError` when a column
+   * is of a kind that is not read here, else with whatever is wrong with the bytes.
+   */
   rows(part?: { columns?: string[]; rowStart?: number; rowEnd?: number }): Promise<Record<string, unknown>[]>;
 }
 
@@ -28,6 +32,8 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
   let metadata: FileMetaData;
   let schema: SchemaTree;
   try {
+    if (new TextDecoder().decode(await source.read(source.size - 4, 4)) === 'PARE')
+      throw new InputError(`${source.name}: it is encrypted, which is not read here`);
     // geoparquet: looking for maps can take for ever in a damaged footer
     metadata = await parquet.parquetMetadataAsync(footer, { geoparquet: false });
     schema = parquet.parquetSchema(metadata);
@@ -40,6 +46,7 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
   const check = await pageChecker(chunks, schema, compressors);
 
   const rows: ParquetFile['rows'] = async (part = {}) => {
+    refuseColumns(chunks, schema, compressors, source.name, part.columns);
     // Reads are begun all at once, some that nobody waits for, and where what begins them fails halfway nobody hears of the others:
     // their failures would end the process. So each is heard here, and goes on only a turn later, if it is still wanted.
     let isGivenUp = false;
@@ -65,15 +72,27 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
   return { metadata, schema, columns: schema.children.map(({ element }) => element.name), rows };
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** Days and microseconds as Python prints them: a day has no hours, and a `Date` no microseconds. */
 const parsers: Partial<ParquetParsers> = {
-  dateFromDays: (days: number) => new Date(days * 86_400_000).toISOString().slice(0, 10),
-  timestampFromMicroseconds(micros: bigint) {
-    const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n;
-    const second = new Date(Number((micros - rest) / 1000n)).toISOString().slice(0, 19).replace('T', ' ');
-    return rest === 0n ? second : `${second}.${String(rest).padStart(6, '0')}`;
+  stringFromBytes(bytes: Uint8Array | undefined) {
+    try {
+      return bytes && utf8.decode(bytes);
+    } catch {
+      return bytes?.slice();
+    }
   },
+  dateFromDays: (days: number) => new Date(days * 86_400_000).toISOString().slice(0, 10),
+  timestampFromNanoseconds: (nanos: bigint) => timestamp((nanos - (((nanos % 1000n) + 1000n) % 1000n)) / 1000n),
+  timestampFromMicroseconds: timestamp,
 };
+
+function timestamp(micros: bigint): string {
+  const rest = ((micros % 1_000_000n) + 1_000_000n) % 1_000_000n;
+  const second = new Date(Number((micros - rest) / 1000n)).toISOString().slice(0, 19).replace('T', ' ');
+  return rest === 0n ? second : `${second}.${String(rest).padStart(6, '0')}`;
+}
 
 function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): ArrayBuffer {
   return buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer;
@@ -91,23 +110,28 @@ export async function readParquet(source: ByteSource): Promise<Record<string, un
       `${source.name}: ${rows.length} rows are there, its footer says ${metadata.num_rows}; it was cut or damaged`,
     );
   }
-  return rows.map((row) => plain(row, schema) as Record<string, unknown>);
+  return rows.map((row, i) => plain(row, schema, `${source.name}: row ${i}`) as Record<string, unknown>);
 }
 
 /**
- * 64-bit integers become numbers unless those cannot hold them, typed arrays lists, whole values of float columns `PythonFloat`s.
- * `column` is the schema's node of the value, as far as it is known.
+ * 64-bit integers become numbers unless those cannot hold them, typed arrays lists, whole values of float columns `PythonFloat`s, bytes
+ * texts. `column` is the schema's node of the value, as far as it is known. Throws `InputError` for a text that is no UTF-8.
  */
-function plain(value: unknown, column?: SchemaTree): unknown {
+function plain(value: unknown, column: SchemaTree | undefined, where: string): unknown {
   if (typeof value === 'number') return isFloat(column) ? floatOf(value) : value;
   if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
   if (value === undefined) return null;
   if (value === null || typeof value !== 'object' || value instanceof Date) return value;
+  if (value instanceof Uint8Array && column?.element.type === 'BYTE_ARRAY') {
+    const { converted_type: type, logical_type: logical } = column.element;
+    if (type !== 'UTF8' && logical?.type !== 'STRING') return new TextDecoder().decode(value);
+    throw new InputError(`${where}: column ${quoted(column.path.join('.'))} is not valid UTF-8 text`);
+  }
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
     const inner = itemOf(column);
-    return Array.from(value as ArrayLike<unknown>, (item) => plain(item, inner));
+    return Array.from(value as ArrayLike<unknown>, (item) => plain(item, inner, where));
   }
-  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plain(item, childOf(column, name))]));
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, plain(item, childOf(column, name), where)]));
 }
 
 function isFloat(column: SchemaTree | undefined): boolean {

@@ -3,9 +3,10 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { InputError } from '../../src/errors.js';
 import { bytesInMemory } from '../../src/io/bytes.js';
 import { stringifyData } from '../../src/io/json.js';
-import { readParquet } from '../../src/io/parquet.js';
+import { openParquet, readParquet } from '../../src/io/parquet.js';
 import { floatOf } from '../../src/python-float.js';
 
 const bytesOf = (name: string) => readFileSync(fileURLToPath(new URL(`parquet/${name}.parquet`, import.meta.url)));
@@ -46,6 +47,28 @@ describe('a Parquet file', () => {
 
   it('keeps whole numbers that a double cannot hold', async () => {
     expect(Object.values((await read(bytesOf('too-large')))[0])).toContain(1152921504606846976n);
+  });
+
+  it.each([
+    ['no-utf8', 'x.parquet: row 1: column "text" is not valid UTF-8 text'],
+    ['twice', 'x.parquet: column "text" comes twice'],
+    ['interval', 'x.parquet: column "iv" is of type INTERVAL, which is not read here'],
+    ['encrypted', 'x.parquet: column "x" is encrypted, which is not read here'],
+  ])('with a column that cannot be read names it: %s', async (name, message) => {
+    await expect(read(bytesOf(name))).rejects.toThrow(new InputError(message));
+  });
+
+  it('gives what other columns than such hold, to the nanosecond and the byte', async () => {
+    const columns = async (name: string, ...columns: string[]) => {
+      const { rows } = await openParquet(bytesInMemory(name, bytesOf(name)));
+      return (await rows({ columns })).map((row) => Object.values(row));
+    };
+    expect(await columns('encrypted', 'text')).toEqual([['a'], ['b']]);
+    expect(await columns('no-utf8', 'at')).toEqual([['2020-01-02 03:04:05.678901'], ['1969-12-31 23:59:59.999999'], [null]]);
+    expect(await columns('no-utf8', 'text')).toEqual([['\ufeffok'], [Uint8Array.of(0xff, 0xfe)], ['fine']]);
+    const sealed = Uint8Array.from(bytesOf('plain'));
+    sealed.set(new TextEncoder().encode('PARE'), sealed.length - 4);
+    await expect(read(sealed)).rejects.toThrow('x.parquet: it is encrypted');
   });
 
   it('is read as DuckDB writes it, whose runs are longer than the page', async () => {
