@@ -164,6 +164,7 @@ function formatValue(value: Value, text: string): string {
   if (isText(value) || typeof value === 'boolean' ? isText(value) || spec.type === '' || spec.type === 's' : false) {
     if (spec.type !== '' && spec.type !== 's') unknownCode(spec.type, value);
     if (typeof value === 'boolean' && spec.type === '') return padNumber(String(Number(value)), spec);
+    if (spec.grouping !== '') throw new InputError(`Cannot specify '${spec.grouping}' with 's'.`);
     if (spec.align === '=') throw new InputError("'=' alignment not allowed in string format specifier");
     const shown = str(value);
     const cut = spec.precision === undefined ? shown : sliceText(shown, spec.precision);
@@ -187,7 +188,7 @@ function sliceText(text: string, count: number): string {
 }
 
 function formatInt(value: bigint, spec: Spec): string {
-  if (spec.type === 'c') return String.fromCodePoint(Number(value));
+  if (spec.type === 'c') return character(value);
   const radix = { b: 2, o: 8, x: 16, X: 16 }[spec.type] ?? 10;
   const negative = value < 0n;
   const digits = (negative ? -value : value).toString(radix);
@@ -275,13 +276,25 @@ function ascii(value: Value): string {
   });
 }
 
+function percentCharacter(item: Value): string {
+  if (isText(item) ? codePointCount(textOf(item)) !== 1 : !isInt(item)) throw new InputError('%c requires int or char');
+  return isText(item) ? textOf(item) : character(item);
+}
+
+/** `chr(value)`. */
+function character(value: Value): string {
+  const code = Number(value);
+  if (!(code >= 0 && code < 0x110000)) throw new InputError('%c arg not in range(0x110000)');
+  return String.fromCodePoint(code);
+}
+
 function percentItem(item: Value, code: string, spec: Spec): string {
   if (code === 's' || code === 'r' || code === 'a') {
     const shown = code === 's' ? str(item) : code === 'a' ? ascii(item) : repr(item);
     return pad(spec.precision === undefined ? shown : sliceText(shown, spec.precision), spec.width, ' ', spec.align);
   }
   if (item instanceof Undefined) item.fail();
-  if (code === 'c') return pad(isText(item) ? textOf(item) : String.fromCodePoint(Number(item)), spec.width, ' ', spec.align);
+  if (code === 'c') return pad(percentCharacter(item), spec.width, ' ', spec.align);
   if (!isNumber(item)) {
     const kind = 'eEfFgG'.includes(code) ? 'must be real number, not' : `%${code} format: a real number is required, not`;
     throw new InputError(`${kind} ${typeName(item)}`);

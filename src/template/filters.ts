@@ -238,12 +238,12 @@ function indent(input: Value, [width, first, blank]: Bound): Value {
 }
 
 function truncate(input: Value, [length, killWords, end, leeway]: Bound): Value {
-  if (input instanceof Undefined) input.fail();
-  const text = textArgument(input, 'the text to truncate');
   const [most, tail, slack] = [intArgument(length, 255), end === undefined ? '...' : str(end), intArgument(leeway, 5)];
   const kept = most - codePointCount(tail);
   if (kept < 0) throw new InputError(`expected length >= ${codePointCount(tail)}, got ${most}`);
   if (slack < 0) throw new InputError(`expected leeway >= 0, got ${slack}`);
+  if (!isText(input) && (sizeOf(input) ?? Infinity) <= most + slack) return input;
+  const text = textArgument(input, 'the text to truncate');
   if (codePointCount(text) <= most + slack) return text;
   const cut = sliceText(text, { start: 0, end: kept });
   if (flag(killWords)) return cut + tail;
@@ -278,8 +278,15 @@ function quote(value: Value, forQuery: boolean): string {
 
 function urlEncode(input: Value): Value {
   if (isText(input) || isNumber(input) || input === null || input instanceof Undefined) return quote(input, false);
-  const pairs = input instanceof Dict ? [...input] : listOf(input).map((pair) => listOf(pair));
+  const pairs = input instanceof Dict ? [...input] : listOf(input).map(keyAndValue);
   return pairs.map(([key, value]) => `${quote(key, true)}=${quote(value, true)}`).join('&');
+}
+
+function keyAndValue(pair: Value): readonly Value[] {
+  const parts = listOf(pair);
+  if (parts.length !== 2)
+    throw new InputError(`a pair of a key and a value is expected to be encoded, not ${parts.length} values`);
+  return parts;
 }
 
 function fileSize(input: Value, [binaryUnits]: Bound): Value {

@@ -401,7 +401,11 @@ export class Interpreter implements Host {
     if (object instanceof Undefined) object.fail();
     const found = itemAt(object, index);
     if (found !== undefined) return found;
-    if (index instanceof Slice) return this.absent('item', object, 'slice');
+    // A slice is written as Python's own subscript, so what has none fails instead of being undefined.
+    if (index instanceof Slice)
+      throw new InputError(
+        object instanceof Dict ? "unhashable type: 'slice'" : `'${typeName(object)}' object is not subscriptable`,
+      );
     if (!isText(index)) return this.absent('item', object, repr(index));
     return or(this.own(object, textOf(index)), () => this.absent('field', object, textOf(index)));
   }
