@@ -6,7 +6,7 @@
 import type { BackendOptions, Computing } from './browser/computing.js';
 import type { KeptTraining, TrainingEstimate } from './browser/kept-trainings.js';
 import { Caller, type Port } from './browser/messages.js';
-import type { NamedBlob } from './browser/model-files.js';
+import type { NamedBlob, ModelSource as NamedSource } from './browser/model-files.js';
 import type { FileOptions } from './browser/model-source.js';
 import type { OpenOptions } from './browser/open.js';
 import type {
@@ -21,6 +21,7 @@ import type {
   Moved,
   TurnsRequest,
 } from './browser/session.js';
+import { isA, until } from './browser/session-life.js';
 import { startWorker } from './browser/start-worker.js';
 import type { TrainResult as SessionTrainResult } from './browser/train.js';
 import type { TrainOptions as TrainSettings } from './browser/training-options.js';
@@ -32,7 +33,7 @@ import type {
   TrainEvent,
   TrainRequest,
 } from './browser/training-session.js';
-import { InputError } from './errors.js';
+import { InputError, messageOf } from './errors.js';
 import type { ChatMessage } from './infer/chat.js';
 import type { ScoreResult } from './infer/engine.js';
 import type { Prompt, TextOptions, TextResult, TurnOptions } from './infer/text.js';
@@ -56,7 +57,7 @@ export type { Precision } from './model/parameters.js';
 export type { StepReport } from './train/trainer.js';
 
 /** A model by its address (a folder's, ending in `/`, or a file's), its hub id, its files or its folder; safetensors, GGUF, PyTorch, MLX. */
-export type ModelSource = string | readonly File[] | FileSystemDirectoryHandle;
+export type ModelSource = string | URL | Iterable<File> | FileSystemDirectoryHandle;
 
 interface WorkerOptions {
   /** The bundled worker's address, or a function that starts it; default: the package's file. */
@@ -76,8 +77,10 @@ export interface LoadOptions extends OpenOptions, FileOptions, BackendOptions, W
  * @throws InputError in one sentence: not found, refused, damaged, no room, too large for this browser; the signal's reason.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<BrowserModel> {
+  checkCallbacks(options, ['onProgress', 'onNotice']);
   const { worker, signal, onProgress, onNotice, ...others } = options;
-  const address = typeof source === 'string' && /^\.{0,2}\//.test(source) ? inPage(source) : source;
+  signal?.throwIfAborted();
+  const address = addressed(source);
   // A promise of the browser's that it will not throw the files away; only a page can ask for it.
   if (typeof address === 'string' && others.keep !== false) void navigator.storage?.persist?.().catch(() => undefined);
   const session = openSession(worker);
@@ -87,10 +90,9 @@ export async function load(source: ModelSource, options: LoadOptions = {}): Prom
       if ('progress' in told) onProgress?.(told.progress);
       else onNotice?.(told.notice);
     };
-    const named =
-      typeof address === 'string' || 'kind' in address ? address : address.map((file) => ({ name: file.name, blob: file }));
-    const argument: LoadRequest = { source: named, options: placed(others) };
-    return new BrowserModel(session, await session.caller.call<LoadAnswer>('load', argument, { signal, onEvent }));
+    const argument: LoadRequest = { source: address, options: placed(others) };
+    const loading = session.caller.call<LoadAnswer>('load', argument, { signal, onEvent });
+    return new BrowserModel(session, await until(signal, loading));
   } catch (error) {
     session.end();
     throw error;
@@ -140,7 +142,9 @@ export class BrowserModel {
    * Continues a prompt, piece by piece; the generator's return value is the whole result. Leaving the loop, or aborting the signal,
    * ends the work within one token. Options and errors as in Node (`openelm`).
    */
-  async *generate(prompt: Prompt, { signal, ...options }: TextOptions = {}): AsyncGenerator<BrowserPiece, TextResult> {
+  async *generate(prompt: Prompt, given: TextOptions = {}): AsyncGenerator<BrowserPiece, TextResult> {
+    checkCallbacks(given);
+    const { signal, ...options } = given;
     const left = new AbortController();
     const pieces: BrowserPiece[] = [];
     let wake = (): void => undefined;
@@ -207,12 +211,14 @@ export class BrowserModel {
   }
 
   /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
-  score(input: string | readonly number[], signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
+  async score(input: string | readonly number[], signal?: AbortSignal): Promise<ScoreResult & { ids: readonly number[] }> {
+    checkSignal(signal);
     return this.session.caller.call('score', input, { signal });
   }
 
   /** What happens inside over a text (a BOS is put in front) or ids as they are: hidden states' lengths, and attention in one layer. */
-  inside(input: InsideRequest['input'], layer: number, signal?: AbortSignal): Promise<Inside> {
+  async inside(input: InsideRequest['input'], layer: number, signal?: AbortSignal): Promise<Inside> {
+    checkSignal(signal);
     const argument: InsideRequest = { input, layer };
     return this.session.caller.call('inside', argument, { signal });
   }
@@ -232,7 +238,12 @@ export class BrowserModel {
   }
 
   dispose(): Promise<void> {
-    this.disposal ??= this.session.caller.call<void>('close', undefined).finally(() => this.session.end());
+    this.disposal ??= this.session.caller
+      .call<void>('close', undefined)
+      .catch((error: unknown) => {
+        if (!this.isLost) throw error; // else there is nothing to free any more
+      })
+      .finally(() => this.session.end());
     return this.disposal;
   }
 
@@ -255,7 +266,8 @@ export interface TrainResult extends Omit<SessionTrainResult, 'files' | 'checkpo
  * `keep` it is kept as it goes, and `continueTraining` goes on after a reload, to the bit as if there had been none.
  * @throws InputError in one sentence: a text that is too short, no memory, a name that is kept already or trained in another tab.
  */
-export function train(options: TrainOptions): Promise<TrainResult> {
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  checkCallbacks(options, trainCallbacks);
   const { worker, signal, ...others } = options;
   return training('train', worker, signal, others, (plain) => ({ options: plain }) as TrainRequest);
 }
@@ -264,9 +276,11 @@ export function train(options: TrainOptions): Promise<TrainResult> {
  * Goes on with a kept training, or with one that could not be kept (`result.checkpoint`).
  * @throws InputError in one sentence: none of that name, or it is trained in another tab.
  */
-export function continueTraining(from: string | readonly File[], options: ContinueOptions = {}): Promise<TrainResult> {
+export async function continueTraining(from: string | Iterable<File>, options: ContinueOptions = {}): Promise<TrainResult> {
+  checkCallbacks(options, trainCallbacks);
   const { worker, signal, ...others } = options;
-  const named = typeof from === 'string' ? from : from.map((file) => ({ name: file.name, blob: file }));
+  const named = typeof from === 'string' ? from : namedFiles(from);
+  if (!named) throw new InputError('what is to be continued is neither the name of a kept training nor its files');
   return training('continue', worker, signal, others, (plain) => ({ from: named, options: plain }) as ContinueRequest);
 }
 
@@ -332,6 +346,47 @@ export async function zipOf(folder: string, files: readonly File[]): Promise<Blo
   return (await import('./browser/archive.js')).zipOf(folder, files);
 }
 
+/** What callers cannot do without being told: that there are options at all, and what is called of them. Others are checked in the worker. */
+function checkCallbacks(options: object, names: readonly string[] = []): void {
+  if (typeof options !== 'object' || options === null) throw new InputError(`the options are ${options}; expected an object`);
+  const given = options as Record<string, unknown>;
+  for (const name of names) {
+    if (given[name] !== undefined && typeof given[name] !== 'function') throw new InputError(`${name} is no function`);
+  }
+  checkSignal(given.signal);
+}
+
+function checkSignal(signal: unknown): void {
+  if (signal !== undefined && !isA('AbortSignal', signal)) throw new InputError('signal is no AbortSignal');
+}
+
+const trainCallbacks = [
+  'onPhase',
+  'onStep',
+  'onValidation',
+  'onSample',
+  'onKept',
+  'onNotice',
+  'onBackend',
+] as const satisfies (keyof TrainCallbacks)[];
+
+/** As a worker is given it. */
+function addressed(source: unknown): NamedSource {
+  if (source instanceof URL) return source.href;
+  if (typeof source === 'string') return /^\.{0,2}\//.test(source) ? inPage(source) : source;
+  if ((source as FileSystemHandle | undefined)?.kind === 'directory') return source as FileSystemDirectoryHandle;
+  const files = namedFiles(source);
+  if (files) return files;
+  throw new InputError('the model is none of: an address, a hub id, files, a folder');
+}
+
+/** Undefined where they are no files. */
+function namedFiles(given: unknown): NamedBlob[] | undefined {
+  if (typeof (given as Iterable<unknown> | undefined)?.[Symbol.iterator] !== 'function') return undefined;
+  const files = [...(given as Iterable<unknown>)];
+  return files.every((file) => isA<File>('File', file)) ? files.map((file) => ({ name: file.name, blob: file })) : undefined;
+}
+
 /** A worker may have another address than its page. */
 const inPage = (address: string): string => new URL(address, document.baseURI).href;
 const placed = <T extends BackendOptions>(options: T): T =>
@@ -346,8 +401,17 @@ interface Session {
   end(): void;
 }
 
+function started(address: string | URL | undefined): Worker {
+  try {
+    return startWorker(address);
+  } catch (error) {
+    const trusted = /TrustedScript/.test(messageOf(error)) ? ': allow the Trusted Types policy `openelm`' : '';
+    throw new InputError(`the worker cannot be started (${messageOf(error)})${trusted}`);
+  }
+}
+
 function openSession(given: WorkerOptions['worker']): Session {
-  const worker = typeof given === 'function' ? given() : startWorker(given);
+  const worker = typeof given === 'function' ? given() : started(given);
   const caller = new Caller(worker as Port);
   const fail = (message: string): void => caller.lose(new InputError(message));
   worker.onerror = (event) =>

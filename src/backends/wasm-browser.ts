@@ -1,6 +1,7 @@
 // The WASM backend in a browser: modules fetched from beside the code, threads in workers where the page is cross-origin isolated.
 
 import { InputError } from '../errors.js';
+import { workerOf } from '../io/worker-script.js';
 import { type WasmBackend, type WasmBytes, type WasmHost, type WasmModule, type WasmOptions, wasmBackend } from './wasm.js';
 import { type ThreadMessage, threadSource } from './wasm-thread.js';
 
@@ -43,20 +44,54 @@ export async function browserWasmBackend({ wasm, threads, isa }: BrowserWasmOpti
     }
     return new Uint8Array(await response.arrayBuffer());
   };
-  return wasmBackend(hasThreads() ? { startThread } : {}, load, { isa, threads: threads ?? usualThreads() });
+  const host: { -readonly [Key in keyof WasmHost]: WasmHost[Key] } = {};
+  const first = hasThreads() ? firstThread() : undefined;
+  const loadBoth = async (name: WasmModule): Promise<WasmBytes> => {
+    const bytes = await load(name); // meanwhile a thread is tried
+    const thread = await first;
+    if (thread) host.startThread = startThread(thread);
+    else if (first) host.alone = 'the page forbids blob: workers';
+    return bytes;
+  };
+  try {
+    return await wasmBackend(host, loadBoth, { isa, threads: threads ?? usualThreads() });
+  } catch (error) {
+    (await first)?.end();
+    if (error instanceof Error && /content.security.policy|blocked by csp/i.test(error.message))
+      throw new InputError(
+        "the page's Content-Security-Policy forbids WebAssembly: allow 'wasm-unsafe-eval' in the script-src that the worker's file is served with",
+      );
+    throw error;
+  }
 }
 
-const startThread: NonNullable<WasmHost['startThread']> = (start, finished, failed) => {
-  const url = URL.createObjectURL(new Blob([threadSource], { type: 'text/javascript' }));
-  const worker = new Worker(url, { name: 'openelm thread' });
-  worker.onmessage = ({ data }: MessageEvent<ThreadMessage>) => finished(data.finished);
-  worker.onerror = (event) =>
-    failed(new InputError(`a worker could not be started: ${event.message || 'the page forbids blob: workers'}`));
-  worker.postMessage(start);
-  return {
-    terminate: () => {
-      worker.terminate();
-      URL.revokeObjectURL(url);
-    },
+type Thread = ReturnType<typeof workerOf>;
+
+/** A thread that runs, and waits for its start; undefined where the page's policy forbids workers of a text. */
+function firstThread(): Promise<Thread | undefined> {
+  return new Promise((resolve) => {
+    try {
+      const thread = workerOf(threadSource, 'openelm thread');
+      thread.worker.onmessage = () => resolve(thread);
+      thread.worker.onerror = () => {
+        thread.end();
+        resolve(undefined);
+      };
+    } catch {
+      resolve(undefined);
+    }
+  });
+}
+
+/** The first to be started is there already. */
+function startThread(first: Thread): NonNullable<WasmHost['startThread']> {
+  let spare: Thread | undefined = first;
+  return (start, finished, failed) => {
+    const { worker, end } = spare ?? workerOf(threadSource, 'openelm thread');
+    spare = undefined;
+    worker.onmessage = ({ data }: MessageEvent<ThreadMessage>) => data.finished !== undefined && finished(data.finished);
+    worker.onerror = (event) => failed(new InputError(`a worker could not be started: ${event.message}`));
+    worker.postMessage(start);
+    return { terminate: end };
   };
-};
+}

@@ -6,7 +6,7 @@ import type { ThreadStart } from './wasm.js';
 /** What it is sent. */
 export type { ThreadStart };
 
-/** What it sends: a task that is finished. */
+/** What it sends: a task that is finished; before its start, in browsers, that it runs. */
 export interface ThreadMessage {
   readonly finished: number;
 }
@@ -43,5 +43,8 @@ const run = ({ module, memory, entry, stack }) => {
   exports.thread_run(entry);
 };
 if (node) port.once('message', run);
-else self.onmessage = (event) => run(event.data);
+else {
+  self.onmessage = (event) => run(event.data);
+  self.postMessage('runs');
+}
 `;

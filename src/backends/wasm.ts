@@ -36,6 +36,8 @@ export interface WasmThread {
 export interface WasmHost {
   /** Runs wasm-thread.ts in a worker. Left out: there are no threads. */
   startThread?(start: ThreadStart, finished: (task: number) => void, failed: (error: Error) => void): WasmThread;
+  /** Why there are no threads; default: memory cannot be shared. */
+  readonly alone?: string;
   /** Whether threads can read files by name. */
   readonly files?: boolean;
 }
@@ -203,7 +205,9 @@ class Instance {
     const at = this.copyIn(access);
     this.executor = exports.create(isas.indexOf(isa), threads, at, access.length, idsOfInstance());
     exports.free(at);
-    const how = this.host.startThread ? `${threads} thread${threads === 1 ? '' : 's'}` : '1 thread, no shared memory';
+    const how = this.host.startThread
+      ? `${threads} thread${threads === 1 ? '' : 's'}`
+      : `1 thread, ${this.host.alone ?? 'no shared memory'}`;
     const description = `wasm, ${isaNames[isa]}, ${how}`;
     return new DoorBackend('wasm', description, isa, this.door(), {} as Handle, {
       threads,

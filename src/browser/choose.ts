@@ -2,22 +2,16 @@
 // else WebAssembly; or what was asked for. The measurement (probe.ts) takes a fifth of a second, once for a GPU and a size.
 
 import { browserWasmBackend } from '../backends/wasm-browser.js';
-import { arithmetics } from '../backends/webgpu/choices.js';
-import { InputError, messageOf, shown } from '../errors.js';
-import { oneOf } from '../options.js';
+import { InputError, messageOf } from '../errors.js';
 import type { Backend } from '../tensor/backend.js';
 import type { BackendOptions, ChosenBackend } from './computing.js';
 
-const choices = oneOf('auto', 'webgpu', 'wasm');
-const multiplied = oneOf(...arithmetics);
 /** The GPU must be faster by so much: it also compiles shaders, and drains batteries. */
 const clearly = 1.2;
 
 /** `weightBytes`: what each step will read. @throws InputError for what was asked for and is not there. */
 export async function chooseBackend(options: BackendOptions, weightBytes: number): Promise<ChosenBackend> {
   const { backend: asked = 'auto', powerPreference, arithmetic = 'f32' } = options;
-  if (!choices.holds(asked)) throw new InputError(`backend is ${shown(asked)}; expected ${choices.says}`);
-  if (!multiplied.holds(arithmetic)) throw new InputError(`arithmetic is ${shown(arithmetic)}; expected ${multiplied.says}`);
   if (asked === 'wasm') return because(await browserWasmBackend(options), 'it was asked for');
   const found = await findAdapter(powerPreference);
   if ('reason' in found) {

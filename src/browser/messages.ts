@@ -1,7 +1,7 @@
 // Calls across a port: by name, with events on the way and an abort signal, errors as what they were. Both ends, of a page and its
 // worker or of two threads in Node; what is called is session.ts's.
 
-import { InputError } from '../errors.js';
+import { InputError, messageOf } from '../errors.js';
 
 /** Of MessagePort, Worker and a worker's global scope, what is needed. */
 export interface Port {
@@ -50,11 +50,20 @@ export class Caller {
           else reject(answer.error.kind === 'input' ? new InputError(answer.error.message) : new Error(answer.error.message));
         };
         this.waiting.set(id, { settle, fail: reject });
-        this.port.postMessage({ id, call: name, argument } satisfies Request, []);
+        this.send({ id, call: name, argument });
       });
     } finally {
       this.waiting.delete(id);
       signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  private send(request: Request): void {
+    try {
+      this.port.postMessage(request, []);
+    } catch (error) {
+      // A function where data should be, mostly.
+      throw new InputError(`what was given cannot be sent to the worker: ${messageOf(error)}`);
     }
   }
 

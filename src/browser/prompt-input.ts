@@ -2,6 +2,8 @@
 // does it, and refused with the specification's exceptions: https://webmachinelearning.github.io/prompt-api. Texts only: what is an
 // image, a sound or a tool is refused by name. No model here.
 
+import { isA } from './session-life.js';
+
 const samplingModes = {
   'most-predictable': { temperature: 0, topK: 1 },
   predictable: { temperature: 0.3, topK: 40 },
@@ -241,7 +243,7 @@ export function givenConstraint({ responseConstraint, omitResponseConstraintInpu
     if (omitResponseConstraintInput) throw new TypeError('omitResponseConstraintInput is given without a responseConstraint');
     return undefined;
   }
-  if (responseConstraint instanceof RegExp) {
+  if (isA<RegExp>('RegExp', responseConstraint)) {
     if (responseConstraint.flags.includes('v')) throw notSupported('regular expressions with the flag v are not supported');
     return { regex: responseConstraint.source };
   }
@@ -255,7 +257,7 @@ export function givenConstraint({ responseConstraint, omitResponseConstraintInpu
 }
 
 export function signalFrom({ signal }: Dictionary): AbortSignal | undefined {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw new TypeError('signal is no AbortSignal');
+  if (signal !== undefined && !isA<AbortSignal>('AbortSignal', signal)) throw new TypeError('signal is no AbortSignal');
   return signal;
 }
 

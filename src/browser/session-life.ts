@@ -60,6 +60,11 @@ export function combined(signals: readonly (AbortSignal | undefined)[]): { reado
   return { signal: controller.signal, release: () => released.abort() };
 }
 
+/** Whether a value is an object of a class of the platform's, that of another frame too. */
+export function isA<T>(name: string, value: unknown): value is T {
+  return Object.prototype.toString.call(value) === `[object ${name}]`;
+}
+
 /** The work's outcome, or the signal's reason as soon as it aborts. */
 export function until<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {

@@ -8,6 +8,7 @@ import type { ModelConfig } from '../model/config.js';
 import { shownToken } from '../tokenizer/shown.js';
 import { type BackendOptions, type ChosenBackend, type Computing, computing, type OpenBackend } from './computing.js';
 import { type Held, HeldModel } from './held-model.js';
+import { checkLoadOptions } from './load-options.js';
 import { answer, type CallContext, type Port } from './messages.js';
 import { type ModelSource, modelFiles } from './model-files.js';
 import type { FileOptions } from './model-source.js';
@@ -96,6 +97,7 @@ export function serveSession(port: Port, openBackend: OpenBackend): void {
   };
   answer(port, {
     async load({ source, options }: LoadRequest, { signal, emit }: CallContext): Promise<LoadAnswer> {
+      checkLoadOptions(options);
       const report = (phase: LoadProgress['phase']) => (bytes: number, total: number) =>
         emit({ progress: { phase, bytes, total } } satisfies LoadEvent);
       const onNotice = (notice: string): void => emit({ notice } satisfies LoadEvent);

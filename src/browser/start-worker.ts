@@ -1,6 +1,8 @@
 // Starts the worker: the file beside this one, wherever a bundler put it, or one that the page names; from another origin than the page's
 // (a CDN's) too, which browsers do not start themselves. What it is asked is browser.ts's.
 
+import { workerAt, workerOf } from '../io/worker-script.js';
+
 type WorkerArguments = ConstructorParameters<typeof Worker>;
 
 const settings: WorkerOptions = { type: 'module', name: 'openelm' };
@@ -14,12 +16,26 @@ function own(): Worker {
 export function startWorker(given?: string | URL): Worker {
   const [script, options] = given === undefined ? argumentsOf(own) : [given, settings];
   const url = new URL(script, document.baseURI);
-  if (url.origin === location.origin || url.protocol === 'blob:') return given === undefined ? own() : new Worker(url, options);
+  // A sandboxed frame has another origin than its address.
+  if (url.origin === origin || url.protocol === 'blob:') return workerAt(url, options);
   // A worker's script must come from the page's origin; what it loads need not.
-  const loads =
-    options?.type === 'module' ? `import ${JSON.stringify(url.href)};` : `importScripts(${JSON.stringify(url.href)});`;
+  const isModule = options?.type === 'module';
+  const address = JSON.stringify(url.href);
+  if (isModule && origin === 'null') return workerOf(importing(address), settings.name!).worker;
+  const loads = isModule ? `import ${address};` : `importScripts(${address});`;
   const trampoline = URL.createObjectURL(new Blob([loads], { type: 'text/javascript' }));
-  return new Worker(trampoline, options);
+  return workerAt(trampoline, options);
+}
+
+/** Of sandboxed frames Chromium starts no module (an own origin has no other scripts); what is said before the module listens waits for it. */
+function importing(address: string): string {
+  return `
+const early = [];
+onmessage = (event) => early.push(event);
+import(${address}).then(
+  () => early.forEach((event) => onmessage(event)),
+  (error) => setTimeout(() => { throw error; }),
+);`;
 }
 
 /** What a function gives the Worker that it makes: only so is the address known that a bundler chose. */

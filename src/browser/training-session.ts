@@ -2,8 +2,10 @@
 // into one place. The training itself is train.ts's.
 
 import { alone } from '../io/browser/locks.js';
+import { checkOptions, type Rules, rules, wholeFrom } from '../options.js';
 import type { Backend } from '../tensor/backend.js';
 import type { BackendOptions, Computing } from './computing.js';
+import { backendRules } from './load-options.js';
 import type { CallContext } from './messages.js';
 import type { NamedBlob } from './model-files.js';
 import { continueOn, type Keeping, type TrainResult, trainOn } from './train.js';
@@ -42,6 +44,31 @@ export interface TrainAnswer extends Omit<TrainResult, 'files'> {
 
 const told = ['onPhase', 'onStep', 'onValidation', 'onSample', 'onKept', 'onNotice'] as const satisfies (keyof TrainEvents)[];
 
+const continueRules: Rules<ContinueRequest['options']> = {
+  saveEvery: { says: 'seconds', holds: (value) => typeof value === 'number' && value >= 0 },
+  ...backendRules,
+};
+
+const trainRules: Rules<TrainRequest['options']> = {
+  ...continueRules,
+  text: { says: 'a text or a Blob', holds: (value) => typeof value === 'string' || value instanceof Blob },
+  tokenizer: { says: 'the bytes of a tokenizer.model', holds: (value) => value instanceof Uint8Array },
+  vocabSize: wholeFrom(1),
+  shape: {
+    says: 'a built-in name or fields of a config',
+    holds: (value) => /^(string|object)$/.test(typeof value) && value !== null,
+  },
+  // Whether they are counts is said of kept trainings too.
+  steps: rules.anything,
+  batch: rules.anything,
+  length: rules.anything,
+  learningRate: { says: 'a number above 0', holds: (value) => Number.isFinite(value) && (value as number) > 0 },
+  seed: wholeFrom(0),
+  samples: rules.object,
+  validation: rules.object,
+  keep: rules.text,
+};
+
 type Work = (backend: Backend, events: TrainEvents & { signal: AbortSignal }) => Promise<TrainResult>;
 
 export function trainingHandlers(openBackend: (options: BackendOptions) => Promise<{ backend: Backend; computing: Computing }>) {
@@ -65,18 +92,24 @@ export function trainingHandlers(openBackend: (options: BackendOptions) => Promi
     return alone(trainingLock(name), otherwise, async () => work(await TrainingStore.open(name, notKept)));
   };
   return {
-    train: ({ options: { keep, saveEvery, ...options } }: TrainRequest, context: CallContext) =>
-      training(options, context, (backend, events) => {
+    async train({ options: given }: TrainRequest, context: CallContext): Promise<TrainAnswer> {
+      checkOptions('the options of the training', given, trainRules);
+      const { keep, saveEvery, ...options } = given;
+      return training(options, context, (backend, events) => {
         if (keep === undefined) return trainOn(backend, options, events);
         return kept(keep, events, (store) => trainOn(backend, options, events, { store, name: keep, saveEvery, asked }));
-      }),
-    continue: ({ from, options: { saveEvery, ...options } }: ContinueRequest, context: CallContext) =>
-      training(options, context, async (backend, events) => {
+      });
+    },
+    async continue({ from, options: given }: ContinueRequest, context: CallContext): Promise<TrainAnswer> {
+      checkOptions('the options of the training', given, continueRules);
+      const { saveEvery, ...options } = given;
+      return training(options, context, async (backend, events) => {
         const on = (store: TrainingStore, name: string) =>
           continueOn(backend, events, { store, name, saveEvery, asked } satisfies Keeping);
         if (typeof from === 'string') return kept(from, events, (store) => on(store, from));
         return on(await TrainingStore.inMemory(from), 'this');
-      }),
+      });
+    },
     async keepNow() {
       keepNow = true;
     },

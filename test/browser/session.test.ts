@@ -103,6 +103,23 @@ describe('a session', () => {
     await expect(session().call('load', { source: 'what', options: {} })).rejects.toThrow(/"what" is no address/);
   });
 
+  it('names an option that there is not, and a value that is none', async () => {
+    const refused = (call: string, argument: object) =>
+      session()
+        .call(call, argument)
+        .catch((error: Error) => error.message);
+    const load = (options: object) => refused('load', { source: names.map(file), options });
+    expect(await load({ dtyp: 'q8' })).toBe('the options of load: there is no dtyp; did you mean dtype?');
+    expect(await load({ threads: 1000 })).toMatch('threads is 1000; expected a whole number from 1 to 64');
+    expect(await load({ files: ['a', 5] })).toMatch('files is ["a",5]; expected the names');
+    expect(await load({ hub: { tokn: '' } })).toBe('the options of the hub: there is no tokn; did you mean token?');
+    expect(await load({ keep: () => false })).toMatch('cannot be sent to the worker');
+    expect(await refused('train', { options: { text: 'a', steps: 1, lenght: 8 } })).toMatch('did you mean length?');
+    await using model = await loaded();
+    await expect(model.complete('a', { signal: {} as AbortSignal })).rejects.toThrow('signal is no AbortSignal');
+    await expect(model.complete('a', null as never)).rejects.toThrow('the options are null; expected an object');
+  });
+
   it('goes on with WebAssembly where a GPU that was not asked for by name fails', async () => {
     const open: OpenBackend = async ({ backend }) => {
       const wasm = nodeWasmBackend({ threads: 1 });

@@ -30,10 +30,20 @@ export interface StaticServer {
   close(): void;
 }
 
-/** `isolated`: with the headers that isolate a page. `shared`: for pages of other origins too, as a CDN is. `script`: one more of /page. */
+export interface ServerOptions {
+  /** With the headers that isolate a page. */
+  readonly isolated: boolean;
+  /** For pages of other origins too, as a CDN is. */
+  readonly shared?: boolean;
+  /** One more of /page. */
+  readonly script?: string;
+  /** More of every answer. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 export async function staticServer(
   root: string,
-  { isolated, shared = false, script }: { isolated: boolean; shared?: boolean; script?: string },
+  { isolated, shared = false, script, headers }: ServerOptions,
 ): Promise<StaticServer> {
   const asked: StaticServer['asked'] = [];
   const server = createServer((request, response) => {
@@ -48,14 +58,20 @@ export async function staticServer(
       response.setHeader('cross-origin-opener-policy', 'same-origin');
       response.setHeader('cross-origin-embedder-policy', 'require-corp');
     }
+    for (const [name, value] of Object.entries(headers ?? {})) response.setHeader(name, value);
     if (shared) response.setHeader('access-control-allow-origin', '*');
     if (path === '/page') {
       response.setHeader('content-type', 'text/html');
       response.end(
         `<!doctype html><title>page</title><link rel="icon" href="data:,"><input type="file" multiple>
-         <script type="module">import * as openelm from '/dist/bundle/browser.js'; globalThis.openelm = openelm;</script>
+         <script type="module" src="/page.js"></script>
          ${script ? `<script type="module" src="${script}"></script>` : ''}`,
       );
+      return;
+    }
+    if (path === '/page.js') {
+      response.setHeader('content-type', 'text/javascript');
+      response.end("import * as openelm from '/dist/bundle/browser.js'; globalThis.openelm = openelm;");
       return;
     }
     const file = join(root, path.endsWith('/') ? `${path}index.html` : path);

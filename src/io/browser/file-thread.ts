@@ -1,6 +1,8 @@
 // A kept file that a thread of its own writes while it is downloaded, so that the disk holds up neither what comes next nor the weights
 // that are put onto the backend meanwhile. Its code is text, as wasm-thread.ts's is: neither a bundler nor another origin stands between.
 
+import { workerOf } from '../worker-script.js';
+
 /** What a download is written to: done one after the other, in the order in which it was asked for. */
 export interface Receiver {
   /** Bytes that it was given so far, and those that were there. */
@@ -70,12 +72,11 @@ interface Moved {
 
 /** Opens the file in a new thread. Throws where the page forbids such, the file is open elsewhere, or the browser does not answer in time. */
 export async function receiveInThread(file: FileSystemFileHandle, patience: number): Promise<Receiver> {
-  const url = URL.createObjectURL(new Blob([threadSource], { type: 'text/javascript' }));
-  const worker = new Worker(url, { name: 'openelm file' });
+  const thread = workerOf(threadSource, 'openelm file');
+  const { worker } = thread;
   const end = (): void => {
     broken ??= new Error('the file is closed');
-    worker.terminate();
-    URL.revokeObjectURL(url);
+    thread.end();
   };
   // Jobs are done one after the other, and so answered.
   const waiting: { resolve(answer: unknown): void; reject(reason: unknown): void }[] = [];
