@@ -14,11 +14,11 @@ import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
 import { type CheckpointType, checkpointTypes, checkWeights } from '../model/parameters.js';
-import { whole, writeModel } from '../model/write.js';
+import { type WriteFile, whole, writeModel } from '../model/write.js';
 import { meanTensor } from '../train/average.js';
 import { checkpointFiles, emaTensorName } from '../train/checkpoint.js';
 import { required, wholeNumber } from './options.js';
-import { type Terminal, UsageError, writeLine } from './terminal.js';
+import { interruptible, type Terminal, UsageError, writeLine } from './terminal.js';
 
 interface AverageOptions {
   readonly last: number;
@@ -52,7 +52,9 @@ async function average(terminal: Terminal, directories: readonly string[], optio
   if (ema && directories.length > 1) throw new UsageError('--ema takes one run or checkpoint');
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();
-  await makingAlone(out, () => (ema ? writeMovingAverage(models[0], out, dtype) : writeMean(models, out, dtype)));
+  const make = (signal: AbortSignal): Promise<void> =>
+    makingAlone(out, () => (ema ? writeMovingAverage(models[0], out, dtype, signal) : writeMean(models, out, dtype, signal)));
+  await interruptible(terminal, make, { writes: true });
   writeLine(terminal, `${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}`);
 }
 
@@ -68,7 +70,7 @@ async function configOf(directory: string): Promise<ModelConfig> {
 }
 
 /** Writes the mean of models of one shape. Throws `InputError` when one is missing or of another shape. */
-async function writeMean(models: readonly string[], out: string, dtype: CheckpointType): Promise<void> {
+async function writeMean(models: readonly string[], out: string, dtype: CheckpointType, signal: AbortSignal): Promise<void> {
   const config = await configOf(models[0]);
   const opened: { close(): Promise<void> }[] = [];
   try {
@@ -80,13 +82,15 @@ async function writeMean(models: readonly string[], out: string, dtype: Checkpoi
     }
     const mean = (name: string): Promise<Float32Array> => meanTensor(tensors.map((of) => of.get(name)!));
     const beside = await sideFiles(folder(models[0]));
-    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(mean(name)), { beside }));
+    const fill = (write: WriteFile): Promise<number> =>
+      writeModel(write, config, dtype, ({ name }) => whole(mean(name)), { beside });
+    await writeDirectory(out, fill, { signal });
   } finally {
     await Promise.all(opened.map((weights) => weights.close()));
   }
 }
 
-async function writeMovingAverage(checkpoint: string, out: string, dtype: CheckpointType): Promise<void> {
+async function writeMovingAverage(checkpoint: string, out: string, dtype: CheckpointType, signal: AbortSignal): Promise<void> {
   const config = await configOf(checkpoint);
   const source = await openFile(join(checkpoint, checkpointFiles.state));
   try {
@@ -97,7 +101,9 @@ async function writeMovingAverage(checkpoint: string, out: string, dtype: Checkp
       return readFloat32(tensor);
     };
     const beside = await sideFiles(folder(checkpoint));
-    await writeDirectory(out, (write) => writeModel(write, config, dtype, ({ name }) => whole(values(name)), { beside }));
+    const fill = (write: WriteFile): Promise<number> =>
+      writeModel(write, config, dtype, ({ name }) => whole(values(name)), { beside });
+    await writeDirectory(out, fill, { signal });
   } finally {
     await source.close();
   }

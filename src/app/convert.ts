@@ -53,7 +53,8 @@ async function convert(terminal: Terminal, from: string, out: string, { group, .
     bar.finish();
     const onProgress = (done: number, total: number): void => bar.update('converting', done, total);
     const options = { ...flags, group: group === undefined ? undefined : Number(group), onProgress };
-    const { to, dtype } = await interruptible(terminal, (signal) => convertModel(checkpoint, out, { ...options, signal }));
+    const convertWith = (signal: AbortSignal) => convertModel(checkpoint, out, { ...options, signal });
+    const { to, dtype } = await interruptible(terminal, convertWith, { writes: true });
     bar.finish();
     writeLine(terminal, `${out}: ${checkpoint.name} as ${to}, ${dtype}`);
   } finally {

@@ -4,12 +4,12 @@ import { CommanderError } from 'commander';
 import { InputError, messageOf, type OptionNamer } from '../errors.js';
 import { ExecutionError, isOutOfMemory } from '../tensor/execution.js';
 import { fewFiles, isFewFiles } from './few-files.js';
-import { Interrupted, interruptedCode, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
+import { Interrupted, type Terminal, ToldAlready, tell, UsageError } from './terminal.js';
 
 /** Says on stderr what went wrong and returns the exit code. */
 export function tellFailure(error: unknown, terminal: Terminal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has written its message already
-  if (error instanceof Interrupted) return interruptedCode;
+  if (error instanceof Interrupted) return error.code;
   if (error instanceof ToldAlready) return error.code;
   const debug = Boolean(process.env.OPENELM_DEBUG);
   if (debug && error instanceof Error) for (const line of (error.stack ?? '').split('\n')) tell(terminal, line);

@@ -137,9 +137,9 @@ async function init(terminal: Terminal, shape: string, options: Options): Promis
   const out = required(options.out, '-o, --out <directory>');
   const config = await shapeFrom(shape);
   const bar = progressBar(terminal.stderr);
-  const { directory, bytes } = await interruptible(terminal, (signal) =>
-    initCheckpoint({ ...options, out, config, signal, onProgress: (done, total) => bar.update('writing', done, total) }),
-  ).finally(() => bar.finish());
+  const onProgress = (done: number, total: number): void => bar.update('writing', done, total);
+  const make = (signal: AbortSignal): Promise<InitResult> => initCheckpoint({ ...options, out, config, signal, onProgress });
+  const { directory, bytes } = await interruptible(terminal, make, { writes: true }).finally(() => bar.finish());
   const parameters = countParameters(config).toLocaleString('en');
   writeLine(terminal, `${directory}: ${parameters} parameters, ${formatBytes(bytes)} in ${options.dtype}`);
 }

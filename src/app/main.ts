@@ -1,5 +1,5 @@
 // The command line as a function: arguments and streams in, exit code out. 0: done; 1: bad input, in one sentence, or a defect;
-// 2: usage; 130: Ctrl-C. A verb's own file is imported only when it is called, so that `run` waits for nothing else.
+// 2: usage; 130: Ctrl-C; 143: SIGTERM. A verb's own file is imported only when it is called, so that `run` waits for nothing else.
 
 import { Command } from 'commander';
 import { visible } from '../errors.js';

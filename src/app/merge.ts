@@ -10,11 +10,11 @@ import { makingAlone, writeDirectory } from '../io/node/checkpoints.js';
 import { kindOf } from '../io/node/paths.js';
 import { mergedWeight } from '../model/merge.js';
 import { type CheckpointType, checkpointTypeOf, checkpointTypes, checkWeights } from '../model/parameters.js';
-import { whole, writeModel } from '../model/write.js';
+import { type WriteFile, whole, writeModel } from '../model/write.js';
 import { hubOptions } from './loading.js';
 import { required } from './options.js';
 import { progressBar } from './progress.js';
-import { type Terminal, writeLine } from './terminal.js';
+import { interruptible, type Terminal, writeLine } from './terminal.js';
 
 interface MergeOptions {
   readonly out?: string;
@@ -60,16 +60,16 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
       const module = modules.get(parameter);
       return module ? mergedWeight(own, module, adapter) : own;
     };
-    await makingAlone(out, () =>
-      writeDirectory(out, async (write) => {
-        for (const file of TEXT_FILES) {
-          const bytes = (await folder(directory).text(file)) ?? (await base.text(file));
-          if (bytes) await write(file, (sink) => sink.write(bytes));
-        }
-        const onProgress = (done: number, total: number): void => bar.update('merging', done, total);
-        await writeModel(write, config, dtype, (parameter) => whole(values(parameter.name)), { onProgress });
-      }),
-    );
+    const fill = async (write: WriteFile): Promise<void> => {
+      for (const file of TEXT_FILES) {
+        const bytes = (await folder(directory).text(file)) ?? (await base.text(file));
+        if (bytes) await write(file, (sink) => sink.write(bytes));
+      }
+      const onProgress = (done: number, total: number): void => bar.update('merging', done, total);
+      await writeModel(write, config, dtype, (parameter) => whole(values(parameter.name)), { onProgress });
+    };
+    const make = (signal: AbortSignal): Promise<void> => makingAlone(out, () => writeDirectory(out, fill, { signal }));
+    await interruptible(terminal, make, { writes: true });
   } finally {
     bar.finish();
     await weights.close();

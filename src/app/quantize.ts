@@ -118,10 +118,9 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
         : Promise.resolve(null);
     const before = await measure(name); // first: a text that is none is told before the long work
     counts.finish();
-    const made = await interruptible(terminal, (signal) => {
-      const onProgress = (what: string, done: number, total: number): void => counts.update(what, done, total);
-      return write(checkpoint, tokenizer, out, options, { signal, onProgress });
-    });
+    const onProgress = (what: string, done: number, total: number): void => counts.update(what, done, total);
+    const make = (signal: AbortSignal) => write(checkpoint, tokenizer, out, options, { signal, onProgress });
+    const made = await interruptible(terminal, make, { writes: true });
     counts.finish();
     const perplexities = { before, after: await measure(out) };
     counts.finish();
@@ -173,9 +172,13 @@ async function write(
     const plain = checkpointTypeOf(checked.dtype);
     let bytes = 0;
     await makingAlone(out, () =>
-      writeDirectory(out, async (file) => {
-        bytes = await writeQuantized(file, model, byName, plain === 'f32' ? 'f16' : plain);
-      }),
+      writeDirectory(
+        out,
+        async (file) => {
+          bytes = await writeQuantized(file, model, byName, plain === 'f32' ? 'f16' : plain);
+        },
+        { signal: making.signal },
+      ),
     );
     const vectors = [...checked.tensors.values()].filter(({ shape }) => shape.length === 1);
     return { matrices, bytes, vectors: vectors.reduce((sum, { shape }) => sum + shape[0], 0) };

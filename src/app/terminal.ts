@@ -15,9 +15,13 @@ export interface Terminal {
   onInterrupt(listener: () => void): () => void;
 }
 
-/** Ended by Ctrl-C: nothing to report, exit code 130. */
+/** Ended by Ctrl-C (or SIGTERM): nothing to report but the exit code, 128 and the signal's number. */
 export class Interrupted extends Error {
   override readonly name = 'Interrupted';
+
+  constructor(readonly code = interruptedCode) {
+    super('interrupted');
+  }
 }
 
 /** A failure that another process of the same run has told; the exit code. */
@@ -36,18 +40,38 @@ export class UsageError extends Error {
 
 /** The exit code of a program that Ctrl-C ended: 128 + SIGINT. */
 export const interruptedCode = 130;
+/** 128 + SIGTERM. */
+const terminatedCode = 143;
 
-/** Runs `work` with a signal that the next Ctrl-C aborts; a second one ends the process if the work does not end before. */
-export async function interruptible<T>(terminal: Terminal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+/**
+ * Runs `work` with a signal that the next Ctrl-C aborts; a second one ends the process if the work does not end before. Where the work
+ * `writes` files that are not to stay half written, so does SIGTERM, unless another part of the program looks after it.
+ */
+export async function interruptible<T>(
+  terminal: Terminal,
+  work: (signal: AbortSignal) => Promise<T>,
+  { writes = false }: { readonly writes?: boolean } = {},
+): Promise<T> {
   const controller = new AbortController();
-  const forget = terminal.onInterrupt(() => {
+  let code = interruptedCode;
+  const abort = (): void => {
     forget();
     controller.abort();
-  });
+  };
+  const onTerminate = (): void => {
+    code = terminatedCode;
+    abort();
+  };
+  const forgetInterrupt = terminal.onInterrupt(abort);
+  const forget = (): void => {
+    forgetInterrupt();
+    process.off('SIGTERM', onTerminate);
+  };
+  if (writes && process.listenerCount('SIGTERM') === 0) process.on('SIGTERM', onTerminate);
   try {
     return await work(controller.signal);
   } catch (error) {
-    throw controller.signal.aborted ? new Interrupted() : error;
+    throw controller.signal.aborted ? new Interrupted(code) : error;
   } finally {
     forget();
   }

@@ -183,7 +183,7 @@ export async function trainAndTell<Batch>(
           const { data, own } = checkpoints.state?.(progress.data) ?? { data: progress.data, own: [] };
           const record = { ...progress, data, config: run.settings, losses };
           const shared = { collective, own, kept: run.kept };
-          await writeDirectory(path, (file) => checkpoints.write(file, record, shared), collective);
+          await writeDirectory(path, (file) => checkpoints.write(file, record, shared), { collective });
           if (first) await keepLast(out, checkpoints.keep);
           await log.write({ type: 'checkpoint', step: progress.step, path });
           return path;

@@ -155,12 +155,15 @@ describe('openelm init', () => {
     expect(await run(['init', shape, '--out', out, '--force'])).toMatchObject({ code: 0 });
   });
 
-  it('leaves nothing when Ctrl-C ends it', async () => {
+  it.each([
+    ['Ctrl-C', 130, (interrupt: () => void) => interrupt()],
+    ['SIGTERM', 143, () => process.emit('SIGTERM')],
+  ])('leaves nothing when %s ends it', async (_, expected, end) => {
     const out = join(folder, 'model');
     const { code, stdout } = await run(['init', 'OpenELM-270M', '--out', out], {
-      onListen: (interrupt) => setTimeout(interrupt, 100),
+      onListen: (interrupt) => setTimeout(() => end(interrupt), 100),
     });
-    expect({ code, stdout }).toEqual({ code: 130, stdout: '' });
+    expect({ code, stdout }).toEqual({ code: expected, stdout: '' });
     expect(await readdir(folder)).toEqual([]);
   });
 });

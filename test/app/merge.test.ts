@@ -1,6 +1,6 @@
 // `openelm merge` and `--adapter`: the merged model computes what base and adapter do, and nothing is half written.
 
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,6 +47,18 @@ describe('merge', () => {
       stderr: expect.stringMatching(/something is there already/),
     });
     expect((await run(['merge', base, adapter])).code).toBe(2);
+  });
+
+  it('leaves nothing when Ctrl-C ends it', async () => {
+    for (const verb of ['merge', 'average']) {
+      const place = mkdtempSync(join(temporary, 'ended-'));
+      const models = verb === 'merge' ? [base, adapter] : [base, base];
+      const ended = await run([verb, ...models, '--out', join(place, 'm')], {
+        onListen: (interrupt) => queueMicrotask(interrupt),
+      });
+      expect(ended).toMatchObject({ code: 130, stdout: '' });
+      expect(readdirSync(place)).toEqual([]);
+    }
   });
 
   it('names an adapter that is not there', async () => {

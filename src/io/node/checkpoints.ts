@@ -29,27 +29,32 @@ export function checkpointName(step: number): string {
 
 /**
  * Makes a directory with files that is there whole or not at all: `write` fills files of a temporary directory beside it, each
- * synced, which then takes the name (and the place of what had it). When it throws, the temporary is removed. Several processes
- * may write together, on a file system that they share.
+ * synced, which then takes the name (and the place of what had it). When it throws or `signal` aborts, the temporary is removed. Several
+ * processes may write together, on a file system that they share.
  * Throws `InputError` when the place cannot be written or the disk is full.
  */
 export async function writeDirectory(
   path: string,
   write: (file: (name: string, fill: (sink: ByteSink) => Promise<void>) => Promise<void>) => Promise<unknown>,
-  collective: Collective = alone,
+  { collective = alone, signal }: { readonly collective?: Collective; readonly signal?: AbortSignal } = {},
 ): Promise<void> {
   const first = collective.rank === 0;
   const own = temporaryBeside(path);
   try {
     if (first) await makeDirectory(own);
     const [temporary] = await collective.gatherTexts(own);
-    await write((name, fill) => writeAtomic(join(temporary, name), fill));
+    await write((name, fill) => writeAtomic(join(temporary, name), fill, { signal }));
+    signal?.throwIfAborted();
     await collective.barrier();
     if (first) {
       await syncDirectory(temporary);
-      await removeDirectory(path);
-      await rename(temporary, path);
+      const old = await setAside(path);
+      await rename(temporary, path).catch(async (error: unknown) => {
+        if (old !== undefined) await rename(old, path);
+        throw error;
+      });
       await syncDirectory(dirname(path));
+      if (old !== undefined) await rm(old, { recursive: true, force: true });
     }
     await collective.barrier();
   } catch (error) {
@@ -161,14 +166,20 @@ async function problemIn(path: string): Promise<unknown> {
 
 /** Renamed first, so that one half removed is not taken for a whole one. */
 async function removeDirectory(path: string): Promise<void> {
+  const aside = await setAside(path);
+  if (aside !== undefined) await rm(aside, { recursive: true, force: true });
+}
+
+/** Where it lies then; undefined when nothing is there. */
+async function setAside(path: string): Promise<string | undefined> {
   const aside = temporaryBeside(path);
   try {
     await rename(path, aside);
+    return aside;
   } catch (error) {
-    if (isMissing(error)) return;
+    if (isMissing(error)) return undefined;
     throw fileError(error, path, 'write');
   }
-  await rm(aside, { recursive: true, force: true });
 }
 
 function temporaryBeside(path: string): string {
