@@ -90,9 +90,11 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
   }
 }
 
-/** The format that a name asks for. */
+/** The format that a name asks for. Throws `InputError` for a file of weights alone. */
 function formatOf(out: string): ModelFormat {
   if (isGgufFile(out)) return 'gguf';
+  if (/\.safetensors$/i.test(out))
+    throw new InputError(`${out}: safetensors lie in a folder, with config.json and the tokenizer beside them; name the folder`);
   return isCoreNetFile(out) ? 'corenet' : 'hf';
 }
 

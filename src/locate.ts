@@ -1,7 +1,7 @@
 // Where the word for a model leads: a directory, a weights file, a run's last checkpoint, a hub id; and one sentence of its own for
 // each thing that is none. Part of the library's door, as it joins files, names and the hub; what is in the place is checkpoint.ts's.
 
-import { InputError } from './errors.js';
+import { InputError, nearest } from './errors.js';
 import { isCoreNetFile, isGgufFile } from './formats/model-file.js';
 import { hasLayout, wholeModels } from './io/hub-listing.js';
 import { checkpointName, newestCheckpoint } from './io/node/checkpoints.js';
@@ -41,8 +41,9 @@ export async function locateModel(model: string, hub: DownloadOptions): Promise<
     const { downloadModel, isRepoId, repoFile } = await import('./io/node/hub.js'); // only now: local models need no network code
     if (isRepoId(model) || repoFile(model)) return downloadModel(model, hub);
   }
+  const guess = nearest(model, [...embeddedModels, ...configNames]);
   throw new InputError(
-    `${model || 'a model without a name'}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)`,
+    `${model || 'a model without a name'}: no such directory or file, and no hub id (like apple/OpenELM-270M-Instruct)${guess ? `; did you mean ${guess}?` : ''}`,
   );
 }
 

@@ -38,7 +38,7 @@ Example:
 export function averageCommand(terminal: Terminal): Command {
   return new Command('average')
     .argument('<dir...>', 'runs or models')
-    .option('-o, --out <directory>', 'the model to write')
+    .option('-o, --out <directory>', 'the model to write (required)')
     .option('--last <n>', "how many of a run's checkpoints", wholeNumber(1), 5)
     .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(checkpointTypes)).default('f32'))
     .option('--ema', 'the moving average that the last checkpoint kept, instead of a mean')

@@ -101,10 +101,10 @@ async function measure(
   model: Model,
   { loadMs, before, rounds, signal }: { loadMs: number; before: number; rounds: number; signal: AbortSignal },
 ): Promise<Result> {
-  const bar = progressBar(terminal.stderr, { format: String });
+  const bar = progressBar(terminal.stderr, { unit: '' });
   const { dtype, bytes } = model.weights;
   const onProgress = (done: number, total: number, next: string): void => {
-    if (terminal.stderr.isTTY) bar.update(`measuring ${dtype}: ${next}`, done, total);
+    bar.update(`measuring ${dtype}: ${next}`, done, total);
   };
   try {
     const about = { vocabSize: model.checkpoint.config.vocabSize, context: model.engine.context };

@@ -22,7 +22,7 @@ interface StatsOptions {
   readonly validation?: boolean;
   readonly picture?: string;
   readonly limit?: number;
-  readonly threads: number;
+  readonly threads?: number;
   readonly skipBadFiles?: boolean;
   readonly skipBadRows?: number | true;
   readonly json?: boolean;
@@ -53,7 +53,7 @@ export function dataCommand(terminal: Terminal): Command {
     .option('--validation', 'read val_data_info instead')
     .option('--picture <file>', 'draw the lengths of the sequences into this file, SVG or PNG')
     .option('--limit <n>', 'stop after this many documents', wholeNumber(1))
-    .option('--threads <n>', 'threads that tokenize (default: one a core)', wholeNumber(1, 256), availableParallelism())
+    .option('--threads <n>', 'threads that tokenize (default: one a core)', wholeNumber(1, 256))
     .option('--skip-bad-files', 'go on when a file cannot be read')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
@@ -81,8 +81,11 @@ async function dataStats(terminal: Terminal, path: string, options: StatsOptions
   if (named === undefined)
     throw new InputError(`${path}: tokenizer is missing; name a tokenizer.model there or with --tokenizer`);
   const { file } = await readTokenizerFile(named);
-  const processor = workerProcessor({ tokenizer: file, options: processOptions(config) }, options.threads);
-  const bar = progressBar(terminal.stderr, { format: (documents) => `${Math.round(documents)} documents` });
+  const processor = workerProcessor(
+    { tokenizer: file, options: processOptions(config) },
+    options.threads ?? availableParallelism(),
+  );
+  const bar = progressBar(terminal.stderr, { unit: 'documents' });
   const split = options.validation ? 'val' : 'train';
   try {
     const stats = await interruptible(terminal, (signal) =>

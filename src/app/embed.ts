@@ -48,7 +48,7 @@ export function embedCommand(terminal: Terminal): Command {
 async function embed(terminal: Terminal, words: readonly string[], options: EmbedOptions): Promise<void> {
   const texts = await textsOf(terminal, words, options);
   const { model } = await openModel(terminal, options);
-  const bar = progressBar(terminal.stderr, { format: (count) => `${count} texts` });
+  const bar = progressBar(terminal.stderr, { unit: 'texts' });
   try {
     const embeddings: number[][] = [];
     let tokens = 0;

@@ -129,7 +129,7 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
     const datasets = await readDatasets(terminal, selection, options.data);
     return { selection, datasets, opened: await openScorer(terminal, options) };
   });
-  const bar = progressBar(terminal.stderr, { format: (requests) => String(Math.round(requests)) });
+  const bar = progressBar(terminal.stderr, { unit: 'requests' });
   try {
     const began = performance.now();
     const own = await interruptible(terminal, (signal) =>
@@ -137,7 +137,7 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
         ...{ numFewshot: selection.numFewshot, seed, limit, harnessVersion, shard, signal },
         logSamples: options.logSamples === true,
         onProgress: (done, total) =>
-          bar.update(ranks.size > 1 ? `Evaluating requests on each of ${ranks.size} ranks` : 'Evaluating requests', done, total),
+          bar.update(ranks.size > 1 ? `evaluating on each of ${ranks.size} ranks` : 'evaluating', done, total),
       }),
     ).finally(() => bar.finish());
     const known = opened.known();

@@ -8,10 +8,9 @@ import { blockTypeOf } from '../formats/encode.js';
 import { defaultModel, openBackend, openCheckpoint } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { findMpi, launchedRanks, type MpiLibrary } from '../io/node/mpi.js';
-import { kindOf } from '../io/node/paths.js';
 import { shapeFrom } from '../io/node/shape-file.js';
 import { checkTensor, refuseBad, type TensorCheck } from '../model/check.js';
-import { countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
+import { configNames, countLayerParameters, countParameters, type ModelConfig } from '../model/config.js';
 import {
   type CacheType,
   cacheTypes,
@@ -330,7 +329,7 @@ async function check(terminal: Terminal, model: string, { json }: InfoOptions): 
     let done = 0;
     const onBytes = (bytes: number): void => {
       done += bytes;
-      if (terminal.stderr.isTTY) bar.update('checking', done, total);
+      bar.update('checking', done, total);
     };
     const checks: TensorCheck[] = [];
     await interruptible(terminal, async (signal) => {
@@ -373,8 +372,7 @@ async function info(terminal: Terminal, model: string | undefined, { json, tenso
 
 /** A shape by name or from a JSON file; anything else is a model with weights. */
 async function describe(terminal: Terminal, model: string, backend: string): Promise<ModelInfo> {
-  const named = model !== defaultModel && !model.includes('/') && (await kindOf(model)) === undefined;
-  if (named || model.endsWith('.json')) return modelInfo(await shapeFrom(model), { model, backend });
+  if (configNames.includes(model) || model.endsWith('.json')) return modelInfo(await shapeFrom(model), { model, backend });
   const bar = progressBar(terminal.stderr);
   const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
   const weights = await checkpoint.openWeights();

@@ -125,7 +125,7 @@ type Options = Pick<InitOptions, 'dtype' | 'seed' | 'force'> & { readonly out?: 
 export function initCommand(terminal: Terminal): Command {
   return new Command('init')
     .argument('<shape>', 'a built-in name, or a config in a JSON file')
-    .option('-o, --out <directory>', 'the directory to make')
+    .option('-o, --out <directory>', 'the directory to make (required)')
     .addOption(new Option('--dtype <type>', 'precision on disk').choices(Object.keys(checkpointTypes)).default('f16'))
     .option('--seed <n>', 'the same weights again', wholeNumber(0), 0)
     .option('--force', 'replace the weights in a directory that is not empty')

@@ -36,7 +36,7 @@ export function mergeCommand(terminal: Terminal): Command {
   return new Command('merge')
     .argument('<model>', 'the base')
     .argument('<adapter>', "the adapter's directory")
-    .option('-o, --out <directory>', 'the model to write')
+    .option('-o, --out <directory>', 'the model to write (required)')
     .addOption(new Option('--dtype <type>', "precision on disk (default: the base's own)").choices(Object.keys(checkpointTypes)))
     .addHelpText('after', help)
     .action((model: string, adapter: string, options: MergeOptions) => merge(terminal, model, adapter, options));

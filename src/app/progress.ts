@@ -1,5 +1,5 @@
 // One line of progress for anything that takes long: a bar that redraws itself on a terminal, an occasional plain line where
-// the output is a file or a pipe. Counts in whatever unit the caller formats; writes only to the stream it is given (stderr).
+// the output is a file or a pipe, once it has taken long. Counts bytes, or whatever the caller names; writes only to the stream it is given (stderr).
 
 import { visible } from '../errors.js';
 
@@ -20,8 +20,8 @@ export interface ProgressBar {
 }
 
 export interface ProgressOptions {
-  /** How amounts are written; default bytes (`1.2 GB`). */
-  readonly format?: (amount: number) => string;
+  /** What is counted (`pairs`, or nothing: ''); default bytes, written as such (`1.2 GB`). */
+  readonly unit?: string;
   /** Milliseconds, for tests. */
   readonly now?: () => number;
 }
@@ -31,28 +31,32 @@ const PLAIN_MS = 10_000;
 
 /** A progress line on `stream`. */
 export function progressBar(stream: ProgressStream, options: ProgressOptions = {}): ProgressBar {
-  const { format = formatBytes, now = Date.now } = options;
+  const { unit, now = Date.now } = options;
   const every = stream.isTTY ? REDRAW_MS : PLAIN_MS;
   let current: { label: string; done: number; total?: number } | undefined;
   let started = { at: 0, done: 0 };
   let lastDrawn = Number.NEGATIVE_INFINITY;
   let pending = false;
+  let told = false; // whether the label has had a line, where there is no terminal: what is soon done needs none
 
   const clear = '\r\u001b[2K';
   const draw = () => {
     if (!current) return;
     pending = false;
+    told = true;
     lastDrawn = now();
     const seconds = (lastDrawn - started.at) / 1000;
     const rate = seconds >= 0.5 ? (current.done - started.done) / seconds : 0;
-    if (stream.isTTY) stream.write(clear + barLine(current, rate, format, (stream.columns ?? 80) - 1));
-    else stream.write(`${plainLine(current, rate, format)}\n`);
+    if (stream.isTTY) stream.write(clear + barLine(current, rate, unit, (stream.columns ?? 80) - 1));
+    else stream.write(`${current.label}: ${details(current, rate, unit)}\n`);
   };
 
   return {
     update(label, done, total) {
       const fresh = current?.label !== visible(label);
-      if (fresh && pending) draw();
+      if (!current && !stream.isTTY) lastDrawn = now();
+      if (fresh && pending && (stream.isTTY || told)) draw();
+      if (fresh) told = false;
       // A new label, or an amount that fell (something started over), starts the rate anew.
       if (fresh || done < (current?.done ?? 0)) started = { at: now(), done };
       current = { label: visible(label), done, total };
@@ -65,9 +69,10 @@ export function progressBar(stream: ProgressStream, options: ProgressOptions = {
       if (stream.isTTY) draw();
     },
     finish() {
-      if (pending) draw();
+      if (pending && (stream.isTTY || told)) draw();
       if (current && stream.isTTY) stream.write('\n');
       current = undefined;
+      told = false;
       lastDrawn = Number.NEGATIVE_INFINITY;
     },
   };
@@ -76,9 +81,9 @@ export function progressBar(stream: ProgressStream, options: ProgressOptions = {
 type State = { label: string; done: number; total?: number };
 
 /** `label  [#####.....]  50%  1.0/2.0 GB  12 MB/s  0:42`, cut to the width of the terminal. */
-function barLine(state: State, rate: number, format: (amount: number) => string, width: number): string {
+function barLine(state: State, rate: number, unit: string | undefined, width: number): string {
   const { label, done, total } = state;
-  const tail = details(state, rate, format);
+  const tail = details(state, rate, unit);
   if (!total) return `${label}  ${tail}`.slice(0, width);
   const fraction = Math.min(1, done / total);
   const room = Math.min(30, width - label.length - tail.length - 6);
@@ -87,17 +92,18 @@ function barLine(state: State, rate: number, format: (amount: number) => string,
   return `${label}  ${bar}${tail}`.slice(0, width);
 }
 
-function plainLine(state: State, rate: number, format: (amount: number) => string): string {
-  return `${state.label}: ${details(state, rate, format)}`;
-}
-
-function details({ done, total }: State, rate: number, format: (amount: number) => string): string {
-  const parts = total
-    ? [`${Math.floor(Math.min(1, done / total) * 100)}%`, `${format(done)} of ${format(total)}`]
-    : [format(done)];
-  if (rate > 0) parts.push(`${format(rate)}/s`);
+function details({ done, total }: State, rate: number, unit: string | undefined): string {
+  const amount = (value: number): string => (unit === undefined ? formatBytes(value) : formatCount(value));
+  const counted = [amount(done), ...(total ? ['of', amount(total)] : []), ...(unit ? [unit] : [])].join(' ');
+  const parts = total ? [`${Math.floor(Math.min(1, done / total) * 100)}%`, counted] : [counted];
+  if (rate > 0) parts.push(`${amount(rate)}/s`);
   if (rate > 0 && total && done < total) parts.push(`${formatSeconds((total - done) / rate)} left`);
   return parts.join('  ');
+}
+
+/** `0.123`, `12.3`, `1,234`. */
+function formatCount(value: number): string {
+  return (value < 100 ? Number(value.toPrecision(3)) : Math.round(value)).toLocaleString('en', { maximumFractionDigits: 3 });
 }
 
 /** `999 B`, `1.2 kB`, `3.4 GB`: powers of 1000, as download sizes are told. */

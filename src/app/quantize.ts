@@ -17,12 +17,13 @@ import { type QuantizedMatrix, quantizeModel } from '../quantize/quantize.js';
 import { errorsSvg } from '../report/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { hubOptions } from './loading.js';
-import { required, wholeNumber } from './options.js';
+import { addModelOption, modelArgument, required, wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { progressBar } from './progress.js';
 import { interruptible, type Terminal, tell, UsageError, writeJson, writeLine } from './terminal.js';
 
 interface Options {
+  readonly model?: string;
   readonly bits: number;
   readonly group: number;
   readonly calibrate?: string;
@@ -53,8 +54,7 @@ Examples:
 
 /** The verb with its options. */
 export function quantizeCommand(terminal: Terminal): Command {
-  return new Command('quantize')
-    .argument('[model]', 'the model (default: the embedded tales-6m)')
+  return addModelOption(new Command('quantize').argument('[model]', 'the model; the same as --model'))
     .addOption(
       new Option('--bits <n>', 'bits of a code')
         .choices(['8', '6', '5', '4', '3'])
@@ -67,16 +67,18 @@ export function quantizeCommand(terminal: Terminal): Command {
         .default(64, '64')
         .argParser(oneOf(32, 64, 128)),
     )
-    .option('--calibrate <text>', 'text like what the model will see')
+    .option('--calibrate <file>', 'text like what the model will see')
     .option('--tokens <n>', 'how much of it', wholeNumber(256), 24576)
     .option('--target-bpw <x>', 'bits a weight in all, shared out by how much matrices matter', bitsArgument)
     .option('--text <file>', 'held-out text: its perplexity before and after')
     .option('--text-key <key>', "where a row's text is, in .jsonl and .parquet", 'text')
-    .option('-o, --out <directory>', 'the model to write')
+    .option('-o, --out <directory>', 'the model to write (required)')
     .option('--picture <file>', 'draw the error of each matrix into this file, SVG or PNG')
     .option('--json', 'write one JSON object')
     .addHelpText('after', help)
-    .action((model: string | undefined, options: Options) => quantize(terminal, model, options));
+    .action((word: string | undefined, { model, ...options }: Options) =>
+      quantize(terminal, modelArgument(word, model), options),
+    );
 }
 
 function oneOf(...known: readonly number[]): (text: string) => number {
@@ -99,7 +101,7 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
   if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
   for (const place of [out, options.picture]) if (place) await ensureWritable(parentOf(place));
   const bar = progressBar(terminal.stderr);
-  const counts = progressBar(terminal.stderr, { format: (count) => `${Number(count.toPrecision(3))}` });
+  const counts = progressBar(terminal.stderr, { unit: '' });
   try {
     const checkpoint = await openCheckpoint(name, hubOptions(bar));
     const tokenizer = options.calibrate || options.text ? await openTokenizer(checkpoint) : undefined;

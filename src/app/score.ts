@@ -90,7 +90,7 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
           windows = { window: context, stride: context };
         }
       }
-      const bar = progressBar(terminal.stderr, source ? {} : { format: (tokens) => `${tokens} tokens` });
+      const bar = progressBar(terminal.stderr, source ? {} : { unit: 'tokens' });
       const total = new Totals(options.json === true);
       await interruptible(terminal, async (signal) => {
         const engine = { context, score: (part: ArrayLike<number>, until?: AbortSignal) => model.score(part, until) };

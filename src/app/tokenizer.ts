@@ -35,7 +35,7 @@ export function tokenizerCommand(terminal: Terminal): Command {
   const train = new Command('train')
     .description('learn a tokenizer.model')
     .argument('<corpus...>', 'corpus files, or data configs')
-    .option('--vocab-size <n>', 'pieces in all', wholeNumber(260, 1 << 20))
+    .option('--vocab-size <n>', 'pieces in all (required)', wholeNumber(260, 1 << 20))
     .option('--out <file>', 'where the model is written', 'tokenizer.model')
     .option('--character-coverage <x>', 'share of the characters that become pieces', coverage, 0.9995)
     .option('--no-split-digits', 'numbers may be pieces')

@@ -1,26 +1,33 @@
-// What a training run shows: the current step as one line that is drawn over itself on a terminal (a line a step in a file or a pipe),
-// and lines that stay: validation, samples, notes. What is in the lines is training-run.ts's.
+// What a training run shows: the current step as one line that is drawn over itself on a terminal (in a file or a pipe a line a second at
+// most: the log has each), and lines that stay: validation, samples, notes. What is in the lines is training-run.ts's.
 
 import { visible, visibleLines } from '../errors.js';
 import type { Terminal } from './terminal.js';
 
+/** Milliseconds from line to line where none is drawn over. */
+const plainEvery = 1000;
 const clear = '\r\u001b[2K';
 
 export class TrainingScreen {
-  /** Whether the last thing on the terminal is a line that the next step replaces. */
-  private drawn = false;
+  /** What is not yet written of the current step: on a terminal the end of its line, elsewhere all of it. */
+  private rest = '';
+  private written = Number.NEGATIVE_INFINITY;
 
-  constructor(private readonly stdout: Terminal['stdout']) {}
+  constructor(
+    private readonly stdout: Terminal['stdout'],
+    private readonly now = Date.now,
+  ) {}
 
   /** The current step. */
   step(line: string): void {
-    if (!this.stdout.isTTY) {
-      this.stdout.write(`${visible(line)}\n`);
-      return;
+    if (this.stdout.isTTY) {
+      const width = (this.stdout.columns ?? 80) - 1;
+      this.stdout.write(`${clear}${visible(line).slice(0, width)}`);
+      this.rest = '\n';
+    } else {
+      this.rest = `${visible(line)}\n`;
+      if (this.now() - this.written >= plainEvery) this.end();
     }
-    const width = (this.stdout.columns ?? 80) - 1;
-    this.stdout.write(`${clear}${visible(line).slice(0, width)}`);
-    this.drawn = true;
   }
 
   /** Something that stays; the step that it belongs to stays above it. */
@@ -31,7 +38,9 @@ export class TrainingScreen {
 
   /** Ends the line of the current step. */
   end(): void {
-    if (this.drawn) this.stdout.write('\n');
-    this.drawn = false;
+    if (this.rest === '') return;
+    this.stdout.write(this.rest);
+    this.rest = '';
+    this.written = this.now();
   }
 }

@@ -134,7 +134,7 @@ async function sample(
   const stop = new AbortController();
   setMaxListeners(0, stop.signal); // every answer under way listens
   const forget = onStop(terminal, () => stop.abort(), 'ending; the answers so far are kept');
-  const bar = progressBar(terminal.stderr, { format: (count) => `${Number(count.toFixed(1))} prompts` });
+  const bar = progressBar(terminal.stderr, { unit: 'prompts' });
   const slots = Math.max(rso.candidates, Math.ceil(rso.slots / rso.candidates) * rso.candidates);
   const engine = new Engine(policy.backend, policy.model, {
     cacheType: 'f32',

@@ -25,13 +25,13 @@ export async function loadTuningData<Item extends object>(
   { data }: TuneConfig,
   make: (row: FileRow) => Promise<Item | string>,
 ): Promise<TuningData<Item>> {
-  const bar = progressBar(terminal.stderr, { format: (rows) => `${rows} rows` });
+  const bar = progressBar(terminal.stderr, { unit: 'rows' });
   const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => bar.note(`openelm: passed over: ${reason}`));
   const read = (files: readonly string[], limit?: number): Promise<LoadedExamples<Item>> =>
     loadExamples<Item>(localCorpora, files, (row) => make(withFields(row, data.fields)), {
       limit,
       onBadRow,
-      onRow: (rows) => terminal.stderr.isTTY && bar.update('reading', rows),
+      onRow: (rows) => bar.update('reading', rows),
     });
   try {
     const all = await read(data.train, data.limit);

@@ -51,7 +51,7 @@ async function compute(
   pairs: readonly JudgedPair[],
   step: TrainingStep<PreferenceBatch>,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const bar = progressBar(terminal.stderr, { format: (count) => `${Number(count.toFixed(1))} pairs` });
+  const bar = progressBar(terminal.stderr, { unit: 'pairs' });
   const show = (done: number): void => bar.update('judging pairs by the reference', done, pairs.length);
   return judgePairs(step, pairs, show).finally(() => bar.finish());
 }

@@ -124,6 +124,7 @@ describe('openelm info', () => {
     const embedded = await described('tales-6m');
     expect(embedded).toMatchObject({ weights: model, dtype: 'f16', parameters: { total: 5_821_184 } });
     expect(await described(model)).toEqual({ ...embedded, model });
+    expect(await described('tales-6m-instruct')).toMatchObject({ parameters: embedded.parameters });
     expect(await described(`${model}/config.json`)).toMatchObject({ weights: null, layers: embedded.layers });
     expect(await described('OpenELM-1_1B')).toMatchObject({ weights: null, parameters: { total: 1_079_891_456 } });
     expect((await run(['info', 'OpenELM-270M'])).stdout).toMatch(/^OpenELM-270M\n271,527,168 parameters · 16 layers/);

@@ -164,6 +164,8 @@ describe('bad input', () => {
     expect(await sentence('score', 'x '.repeat(2000))).toMatch(/ \d{4} tokens, the context takes 1024;/);
     expect(await sentence('score', '--file', place('nothing'))).toContain('no such file');
     expect(await sentence('info', 'OpenELM-270m')).toContain('did you mean OpenELM-270M?');
+    expect(await sentence('chat', 'tales-6m-instrct')).toContain('did you mean tales-6m-instruct?');
+    expect(await sentence('convert', 'tales-6m', place('x.safetensors'))).toContain('name the folder');
     expect(await sentence('init', 'OpenELM-2', '--out', place('out'))).toContain('OpenELM-2');
     expect(await sentence('tokenize', '--decode', '1,4096')).toContain('there is no id 4096');
   });

@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { formatBytes, formatSeconds, progressBar } from '../../src/app/progress.js';
 
 /** A stream that keeps what is written, and a clock that stands until it is moved. */
-function stage(isTTY: boolean, columns = 80) {
+function stage(isTTY: boolean, columns = 80, unit?: string) {
   const clock = { ms: 0 };
   const written: string[] = [];
   const stream = { isTTY, columns, write: (text: string) => written.push(text) };
-  return { clock, written, bar: progressBar(stream, { now: () => clock.ms }) };
+  return { clock, written, bar: progressBar(stream, { unit, now: () => clock.ms }) };
 }
 
 test('on a terminal one line is drawn again and again, ten times a second at most', () => {
@@ -44,20 +44,24 @@ test('a note goes above the bar, which is drawn again; finish ends the line once
   expect(written).toEqual(['first\n', '\r\u001b[2Kx  1 B', '\r\u001b[2Ksecond\n', '\r\u001b[2Kx  1 B', '\n']);
 });
 
-test('without a terminal there is a plain line every ten seconds and one at the end of each label', () => {
+test('without a terminal there is a plain line every ten seconds, and one at the end of each label that took as long', () => {
   const { clock, written, bar } = stage(false);
   for (clock.ms = 0; clock.ms <= 25_000; clock.ms += 100) bar.update('a', clock.ms * 100, 2_600_000);
   bar.update('b', 5, 10);
   bar.note('a note');
   bar.finish();
   expect(written).toEqual([
-    'a: 0%  0 B of 2.6 MB\n',
     'a: 38%  1.0 MB of 2.6 MB  100 kB/s  0:16 left\n',
     'a: 76%  2.0 MB of 2.6 MB  100 kB/s  0:06 left\n',
     'a: 96%  2.5 MB of 2.6 MB  99.6 kB/s  0:02 left\n',
     'a note\n',
-    'b: 50%  5 B of 10 B\n',
   ]);
+});
+
+test('what is no bytes is counted by its name', () => {
+  const { written, bar } = stage(true, 80, 'pairs');
+  bar.update('judging', 1, 1234);
+  expect(written[0]).toMatch(/^\r\S+judging {2}\[\.+\] {2}0% {2}1 of 1,234 pairs$/);
 });
 
 test('amounts and times', () => {

@@ -13,6 +13,8 @@ export interface Outcome {
 export interface Given {
   /** What is piped in; undefined: a terminal at which nobody types. */
   readonly stdin?: string | Uint8Array | Readable;
+  /** Whether stdout is a terminal, where each step of a training run is drawn. */
+  readonly isTTY?: boolean;
   /** Called with what was just written to stdout; may press Ctrl-C. */
   readonly onOutput?: (text: string, interrupt: () => void) => void;
   /** The same of stderr. */
@@ -22,7 +24,7 @@ export interface Given {
 }
 
 /** Runs a command line in this process. */
-export async function run(argv: readonly string[], { stdin, onOutput, onNotice, onListen }: Given = {}): Promise<Outcome> {
+export async function run(argv: readonly string[], { stdin, isTTY, onOutput, onNotice, onListen }: Given = {}): Promise<Outcome> {
   const listeners = new Set<() => void>();
   const interrupt = (): void => {
     for (const listener of listeners) listener();
@@ -39,7 +41,7 @@ export async function run(argv: readonly string[], { stdin, onOutput, onNotice, 
     });
   const terminal: Terminal = {
     stdin: stdinOf(stdin),
-    stdout: stream('stdout'),
+    stdout: Object.assign(stream('stdout'), { isTTY }),
     stderr: stream('stderr'),
     onInterrupt(listener) {
       listeners.add(listener);
