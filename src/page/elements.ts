@@ -59,8 +59,16 @@ export function saveFile(name: string, content: Blob): void {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** Keeps it as high as its text where the style cannot (`field-sizing`), up to the style's own end. */
+/**
+ * Keeps it as high as its text where the style cannot (`field-sizing`), up to the style's own end, and lets it run as its first letters do:
+ * `dir="auto"` looks through all of the text at each key, seconds for a book.
+ */
 export function fitted(area: HTMLTextAreaElement): HTMLTextAreaElement {
+  const turn = (): void => {
+    area.dir = fromRight.test(area.value.slice(0, 1000)) ? 'rtl' : 'ltr';
+  };
+  turn();
+  area.addEventListener('input', turn);
   const adjust = (): void => {
     area.style.minHeight = '';
     area.style.minHeight = `min(40dvh, ${area.scrollHeight + area.offsetHeight - area.clientHeight}px)`;
@@ -71,6 +79,9 @@ export function fitted(area: HTMLTextAreaElement): HTMLTextAreaElement {
   }
   return area;
 }
+
+/** Letters of Hebrew, Arabic and their neighbours are the first. */
+const fromRight = /^[^\p{L}]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u;
 
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

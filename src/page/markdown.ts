@@ -3,6 +3,9 @@
 
 import { lexer, type MarkedToken, type Token } from './marked.js';
 
+/** What runs as its own first letters do: marks of lists, a quotation's line and a table's columns go with them. */
+const ownDirection = /^(p|h\d|ul|ol|blockquote|table)$/;
+
 /** The elements of a text. */
 export function rendered(text: string): Node[] {
   return blocks(lexer(text, { gfm: true }));
@@ -22,7 +25,7 @@ function block(token: MarkedToken): Node[] {
     case 'paragraph':
       return [element('p', inlines(token.tokens))];
     case 'code':
-      return [element('pre', [element('code', [text(token.text)])])];
+      return [reachable(element('pre', [element('code', [text(token.text)])]))];
     case 'blockquote':
       return [element('blockquote', blocks(token.tokens))];
     case 'hr':
@@ -41,7 +44,7 @@ function block(token: MarkedToken): Node[] {
           'tr',
           cells.map((cell) => element(name, inlines(cell.tokens))),
         );
-      return [element('table', [row(token.header, 'th'), ...token.rows.map((cells) => row(cells, 'td'))])];
+      return [reachable(element('table', [row(token.header, 'th'), ...token.rows.map((cells) => row(cells, 'td'))]))];
     }
     case 'text':
       return token.tokens ? inlines(token.tokens) : [text(token.text)];
@@ -86,12 +89,19 @@ function link(href: string, children: Node[]): Node {
   return anchor;
 }
 
+/** Wider than the page it may be: keys scroll it. */
+function reachable(made: HTMLElement): HTMLElement {
+  made.tabIndex = 0;
+  return made;
+}
+
 function text(value: string): Text {
   return document.createTextNode(value);
 }
 
 function element(name: string, children: readonly Node[]): HTMLElement {
   const made = document.createElement(name);
+  if (ownDirection.test(name)) made.dir = 'auto';
   made.append(...children);
   return made;
 }
