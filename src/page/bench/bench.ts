@@ -53,8 +53,10 @@ export function open(place: HTMLElement): void {
   const measure = async (): Promise<void> => {
     const controller = new AbortController();
     running = controller;
+    const pressed = document.activeElement === start;
     start.hidden = true;
     stop.hidden = false;
+    if (pressed) stop.focus();
     progress.value = 0;
     say('Loading…');
     try {
@@ -81,6 +83,7 @@ export function open(place: HTMLElement): void {
       say(controller.signal.aborted ? 'Cancelled.' : reasonOf(error));
     } finally {
       start.hidden = false;
+      if (document.activeElement === stop) start.focus();
       stop.hidden = true;
       running = undefined;
     }

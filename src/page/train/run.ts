@@ -126,7 +126,7 @@ export class RunView {
     }[state];
     const focused = this.buttons.contains(document.activeElement);
     this.buttons.replaceChildren(...own);
-    if (focused) own.find(({ disabled }) => !disabled)?.focus();
+    if (focused) (own.find(({ disabled }) => !disabled) ?? this.title).focus();
     if (state !== 'training') this.figures.left.textContent = '–';
   }
 

@@ -25,6 +25,7 @@ const pickFolder = (globalThis as { showDirectoryPicker?: PickFolder }).showDire
 
 const tab = document.querySelector('#tabs [href="#train"]')!;
 const usualName = tab.textContent!;
+const heading = element('h1', { tabIndex: -1 }, 'Train a model');
 const alert = element('p', { className: 'error', hidden: true });
 const keptList = element('ul', { className: 'kept' });
 const kept = element('section', { className: 'card', hidden: true }, element('h2', {}, 'Kept in this browser'), keptList);
@@ -47,7 +48,6 @@ let current: Training | undefined;
 
 export async function open(place: HTMLElement): Promise<void> {
   alert.setAttribute('role', 'alert');
-  const heading = element('h1', {}, 'Train a model');
   const before = element('div', { className: 'before' }, hello, kept, form.element);
   place.append(element('div', { className: 'column' }, heading, alert, before, view.element));
   place.addEventListener('show', () => void showKept());
@@ -66,11 +66,13 @@ export async function open(place: HTMLElement): Promise<void> {
 let notKept = false;
 
 async function begin(name: string, options: TrainOptions): Promise<void> {
+  if (current) return;
+  const { text: _text, ...others } = options;
+  current = { name, options: others };
   const { train, keptTrainings } = await engine();
   const names = new Set((await keptTrainings()).map((training) => training.name));
   let free = name;
   for (let i = 2; names.has(free); i++) free = `${name} ${i}`;
-  const { text: _text, ...others } = options;
   current = { name: free, options: others };
   view.open(free, '', options.steps, { losses: [], validations: [], samples: [] });
   await follow((events) => train({ ...options, ...events, keep: free }));
@@ -79,8 +81,7 @@ async function begin(name: string, options: TrainOptions): Promise<void> {
 async function proceed(): Promise<void> {
   if (!current || current.running) return;
   const { name, result } = current;
-  const { continueTraining } = await engine();
-  await follow((events) => continueTraining(result?.checkpoint ?? name, events));
+  await follow(async (events) => (await engine()).continueTraining(result?.checkpoint ?? name, events));
 }
 
 /** Goes on with one that is kept, or looks at it. */
@@ -215,8 +216,7 @@ async function remove(name: string): Promise<void> {
   await trying(async () => {
     await (await engine()).removeTraining(name);
     withdraw(name);
-    if (current?.name === name) leave();
-    await showKept();
+    leave();
   });
 }
 
@@ -234,6 +234,7 @@ function leave(): void {
   current = undefined;
   view.element.hidden = true;
   show();
+  heading.focus();
   void showKept();
 }
 
