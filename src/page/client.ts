@@ -19,6 +19,9 @@ export async function models(key: string, _wanted: string): Promise<string[]> {
   return data.map(({ id }) => id);
 }
 
+/** The model that will be asked next: a server looks after its own. */
+export function prepare(_model: string): void {}
+
 /**
  * Asks for the next turn and hands over its text as it comes. When the conversation has outgrown the context its oldest turns are left
  * out; `dropped` says how many. Throws `Error` with one sentence.

@@ -5,7 +5,7 @@ import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
 import { continues, current, modelOf, offered, showComputing } from './engine.js';
 import { keepPage } from './offline.js';
-import type { AnswerToken, Settings, Turn } from './store.js';
+import { type AnswerToken, type Settings, type Turn, tokensOf } from './store.js';
 
 export const computesHere: boolean = true;
 void keepPage();
@@ -15,6 +15,11 @@ export async function models(_key: string, wanted: string): Promise<string[]> {
   const names = (await offered()).map(({ id }) => id);
   if (!current() && names.length > 0) void modelOf(names.includes(wanted) ? wanted : names[0]).catch(() => undefined);
   return names;
+}
+
+/** The model that will be asked next begins to load. */
+export function prepare(model: string): void {
+  void modelOf(model).catch(() => undefined); // the line above the question tells
 }
 
 /** As client.ts's; when the last turn is an answer it goes on. */
@@ -27,7 +32,7 @@ export async function answer(
   const { seed, temperature, top_p: topP, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty } = settings;
   const model = await unlessAborted(modelOf(settings.model), signal);
   const began = performance.now();
-  const begun = turns.at(-1)?.role === 'assistant' ? turns.at(-1)!.tokens!.map(({ id }) => id!) : [];
+  const begun = turns.at(-1)?.role === 'assistant' ? tokensOf(turns.at(-1)!).map(({ id }) => id!) : [];
   const said = begun.length > 0 ? turns.slice(0, -1) : turns;
   const { ids, dropped } = await promptOf(model, settings, said, begun);
   const sampling = { temperature, topP, topK, minP, repetitionPenalty, ...(seed === '' ? {} : { seed: Number(seed) }) };

@@ -1,11 +1,12 @@
 // The chat page: conversations on the left, turns in the middle, a question below. It has the elements and what happens to them; what
 // is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts, and its tokens tokens.ts.
 
-import { answer, computesHere, models, type Speed } from './client.js';
+import { answer, computesHere, models, prepare, type Speed } from './client.js';
 import { at, button, copyButton, element, fitted, reasonOf, saveFile } from './elements.js';
+import { whole } from './format.js';
 import { rendered } from './markdown.js';
 import { tell } from './notices.js';
-import { type Conversation, defaults, type Settings, Store, type Turn, toMarkdown } from './store.js';
+import { type Conversation, defaults, type Settings, Store, type Turn, tokensOf, toMarkdown } from './store.js';
 import { tokenView } from './tokens.js';
 
 const [messages, list, drawer, shade, status] = ['messages', 'conversations', 'drawer', 'shade', 'status'].map((id) => at(id));
@@ -34,38 +35,62 @@ function showConversations(): void {
   list.replaceChildren(...items);
 }
 
-function showMessages(): void {
-  if (current.turns.length === 0) {
+/** Which drawing of the conversation is the newest. */
+let drawing = 0;
+
+/**
+ * All turns anew, seen from the last on or, with `near`, from that one on, which stays where it is. The nearest come first, the others in
+ * pieces that do not hold the page up.
+ */
+function showMessages(near?: number): void {
+  const round = ++drawing;
+  const { turns } = current;
+  if (turns.length === 0) {
     const hello = 'Whatever is asked here is answered by a model on this machine. Conversations stay in this browser.';
     messages.replaceChildren(element('p', { className: 'empty' }, hello));
     return;
   }
-  messages.replaceChildren(...current.turns.map((turn, i) => showTurn(turn, i)));
-  messages.scrollTop = messages.scrollHeight;
+  const from = near ?? turns.length - 1;
+  const articles = turns.map(({ role }) => element('article', { className: role, tabIndex: -1 }));
+  const order = [...articles.keys()].sort((a, b) => Math.abs(a - from) - Math.abs(b - from));
+  const topOf = (article: Element): number => article.getBoundingClientRect().top;
+  const draw = (top?: number): void => {
+    const end = performance.now() + 8;
+    for (let i = order.shift(); i !== undefined; i = performance.now() < end ? order.shift() : undefined)
+      fillTurn(articles[i], turns[i], i);
+    messages.scrollTop = top === undefined ? messages.scrollHeight : messages.scrollTop + topOf(articles[from]) - top;
+    if (order.length > 0) setTimeout(() => round === drawing && draw(topOf(articles[from])));
+  };
+  const top = near === undefined ? undefined : topOf(messages.children[near]);
+  messages.replaceChildren(...articles);
+  draw(top);
 }
 
-function showTurn(turn: Turn, index: number): HTMLElement {
+/** Characters of a message that are shown at first: a page of a book or two. */
+const mostShown = 6000;
+
+function fillTurn(article: HTMLElement, turn: Turn, index: number): void {
   const body = element('div', { className: 'body' });
-  if (turn.role === 'user') body.textContent = turn.content;
-  else drawing(body, turn)();
+  if (turn.role === 'assistant') drawingOf(body, turn)();
+  else if (turn.content.length <= 1.5 * mostShown) body.textContent = turn.content;
+  else {
+    const all = button(`Show all ${whole(turn.content.length)} characters`, () => {
+      body.textContent = turn.content;
+      article.focus({ preventScroll: true });
+    });
+    body.replaceChildren(`${turn.content.slice(0, mostShown)}… `, all);
+  }
   const tools = element('div', { className: 'tools' });
-  const article = element(
-    'article',
-    { className: turn.role },
-    element('h2', {}, turn.role === 'user' ? 'You' : 'Answer'),
-    body,
-    tools,
-  );
+  article.replaceChildren(element('h2', {}, turn.role === 'user' ? 'You' : 'Answer'), body, tools);
   showTools(turn, index, article);
-  return article;
 }
 
 /** What draws an answer, again and again as it grows. */
-function drawing(body: HTMLElement, turn: Turn): () => void {
+function drawingOf(body: HTMLElement, turn: Turn): () => void {
   if (!settings.tokens || !turn.tokens?.length) return () => body.replaceChildren(...rendered(turn.content));
   const view = tokenView();
   body.replaceChildren(view.element);
-  return () => view.show(turn.tokens!);
+  return () => view.show(tokensOf(turn));
 }
 
 function showTools(turn: Turn, index: number, article: HTMLElement): void {
@@ -74,29 +99,34 @@ function showTools(turn: Turn, index: number, article: HTMLElement): void {
   const copy = copyButton('Copy', () => turn.content);
   const own =
     turn.role === 'user'
-      ? [button('Edit', () => edit(turn, index, article))]
+      ? [
+          Object.assign(
+            button('Edit', () => edit(turn, index, article)),
+            { className: 'edit-turn' },
+          ),
+        ]
       : index === current.turns.length - 1
         ? [
             ...(goesOn(turn) ? [button('Continue', () => void reply(turn), 'Continue this answer')] : []),
             button('Regenerate', () => void regenerate()),
           ]
         : [];
-  if (turn.tokens?.length) own.push(tokensButton());
+  if (turn.tokens) own.push(tokensButton(index));
   article.querySelector('.tools')!.replaceChildren(...(turn.content === '' ? [] : [copy]), ...own, note);
 }
 
 /** Whether there is more to be had of an answer. */
-function goesOn({ cut, model, tokens = [] }: Turn): boolean {
-  return computesHere && cut === true && model === settings.model && tokens.length > 0;
+function goesOn({ cut, model, tokens }: Turn): boolean {
+  return computesHere && cut === true && model === settings.model && tokens !== undefined;
 }
 
-function tokensButton(): HTMLButtonElement {
+function tokensButton(index: number): HTMLButtonElement {
   const made = button('Tokens', () => {
+    if (answering) return;
     settings.tokens = !settings.tokens;
     store.saveSettings(settings);
-    const { scrollTop } = messages;
-    if (!answering) showMessages();
-    messages.scrollTop = scrollTop;
+    showMessages(index);
+    messages.children[index].querySelector<HTMLElement>('.toggle')!.focus({ preventScroll: true });
   });
   made.title = 'How likely each token was, and what might have come instead';
   made.className = 'toggle';
@@ -114,14 +144,18 @@ function edit(turn: Turn, index: number, article: HTMLElement): void {
     current.turns = current.turns.slice(0, index);
     void say(text.value.trim());
   };
+  const cancel = (): void => {
+    fillTurn(article, turn, index);
+    article.querySelector<HTMLElement>('.edit-turn')!.focus();
+  };
   text.onkeydown = (event) => {
-    if (event.key === 'Escape') showMessages();
+    if (event.key === 'Escape') cancel();
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       done();
     }
   };
-  const row = element('div', { className: 'row' }, button('Send', done), button('Cancel', showMessages));
+  const row = element('div', { className: 'row' }, button('Send', done), button('Cancel', cancel));
   article.replaceChildren(element('div', { className: 'edit' }, text, row));
   text.focus();
 }
@@ -134,7 +168,12 @@ function choose(conversation: Conversation): void {
   showDrawer(false);
   showConversations();
   showMessages();
-  question.focus();
+  focusQuestion();
+}
+
+/** Not where that would bring up a keyboard over half of the screen. */
+function focusQuestion(): void {
+  if (!matchMedia('(pointer: coarse)').matches) question.focus();
 }
 
 function forget(conversation: Conversation): void {
@@ -142,7 +181,10 @@ function forget(conversation: Conversation): void {
   if (conversation.id === current.id) answering?.abort();
   store.remove(conversation.id);
   if (conversation.id === current.id) choose(store.all()[0] ?? store.create());
-  else showConversations();
+  else {
+    showConversations();
+    at('new').focus();
+  }
 }
 
 async function say(text: string): Promise<void> {
@@ -162,9 +204,10 @@ async function reply(begun?: Turn): Promise<void> {
   if (answering) return;
   const conversation = current;
   const asked = conversation.turns.slice();
-  const turn: Turn = begun ?? { role: 'assistant', content: '', tokens: [] };
+  const turn: Turn = begun ?? { role: 'assistant', content: '' };
+  const tokens = tokensOf(turn);
   if (!begun) conversation.turns.push(turn);
-  Object.assign(turn, { cut: undefined, note: undefined, failed: undefined });
+  Object.assign(turn, { tokens, cut: undefined, note: undefined, failed: undefined });
   const controller = new AbortController();
   answering = controller;
   setBusy(true);
@@ -172,6 +215,7 @@ async function reply(begun?: Turn): Promise<void> {
   showConversations();
   showMessages();
   const article = messages.lastElementChild as HTMLElement;
+  if (document.activeElement === document.body) article.focus({ preventScroll: true }); // what was pressed is gone
   const body = article.querySelector<HTMLElement>('.body')!;
   body.classList.add('waiting');
   let kept = performance.now();
@@ -185,16 +229,16 @@ async function reply(begun?: Turn): Promise<void> {
   const draw = (): void => {
     drawn = false;
     const below = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 60;
-    redraw ??= drawing(body, turn);
+    redraw ??= drawingOf(body, turn);
     redraw();
     if (below) messages.scrollTop = messages.scrollHeight;
   };
   try {
     await listed; // a question may come before the models are known
     turn.model = settings.model;
-    const speed = await answer(asked, settings, controller.signal, (text, tokens) => {
+    const speed = await answer(asked, settings, controller.signal, (text, more) => {
       turn.content += text;
-      turn.tokens!.push(...tokens);
+      tokens.push(...more);
       Object.assign(turn, { cut: true, note: 'broken off' }); // if the page goes now
       if (performance.now() - kept > 2000) keep();
       if (!drawn) requestAnimationFrame(draw);
@@ -213,6 +257,7 @@ async function reply(begun?: Turn): Promise<void> {
   turn.content = turn.cut ? turn.content.trimStart() : turn.content.trim();
   body.classList.remove('waiting');
   draw();
+  turn.tokens = tokens.length > 0 ? JSON.stringify(tokens) : undefined;
   if (answering === controller) {
     answering = undefined;
     setBusy(false);
@@ -240,13 +285,17 @@ function noteOf({
 function setBusy(busy: boolean): void {
   send.hidden = busy;
   stop.hidden = !busy;
+  if (document.activeElement === (busy ? send : stop)) focusQuestion();
   messages.setAttribute('aria-busy', String(busy));
 }
 
 function showDrawer(shown: boolean): void {
+  const before = drawer.classList.contains('shown');
   drawer.classList.toggle('shown', shown);
   shade.hidden = !shown;
   menu.setAttribute('aria-expanded', String(shown));
+  if (shown) at('new').focus();
+  else if (before && drawer.contains(document.activeElement)) menu.focus();
 }
 
 function startNew(): void {
@@ -270,6 +319,7 @@ async function showModels(): Promise<void> {
     if (!answering) showMessages(); // which answers can be gone on with
   } catch (error) {
     await loaded;
+    drawing++;
     const reason = element('p', { className: 'empty error' }, reasonOf(error));
     reason.setAttribute('role', 'alert');
     messages.replaceChildren(reason);
@@ -308,16 +358,29 @@ question.onkeydown = (event) => {
   at<HTMLFormElement>('composer').requestSubmit();
 };
 document.onkeydown = (event) => {
-  if (event.key === 'Escape' && answering && !dialog.open) answering.abort();
-  if (event.key === 'Escape') showDrawer(false);
+  if (event.key === 'Escape' && !document.querySelector('dialog[open]')) {
+    answering?.abort();
+    showDrawer(false);
+  }
   if (event.key.toLowerCase() === 'o' && event.ctrlKey && event.shiftKey) {
     event.preventDefault();
     startNew();
   }
 };
+/** The second of two quick clicks is not meant for what the first has put in a button's place: Stop where Send was. */
+document.addEventListener(
+  'click',
+  (event) => {
+    if (event.detail > 1 && (event.target as Element).closest('button')) event.stopPropagation();
+  },
+  true,
+);
 stop.onclick = () => answering?.abort();
 menu.onclick = () => showDrawer(!drawer.classList.contains('shown'));
 shade.onclick = () => showDrawer(false);
+drawer.addEventListener('focusout', ({ relatedTarget }) => {
+  if (relatedTarget && relatedTarget !== menu && !drawer.contains(relatedTarget as Node)) showDrawer(false);
+});
 at('new').onclick = startNew;
 at('export').onclick = save;
 at('defaults').onclick = () => fillSettings({ ...defaults, key: settings.key });
@@ -337,6 +400,9 @@ document.addEventListener('models', (event) => {
 modelChoice.onchange = () => {
   settings.model = modelChoice.value;
   store.saveSettings(settings);
+  if (answering) return;
+  if (current.turns.length > 0) showMessages(current.turns.length - 1); // which answers can be gone on with
+  prepare(settings.model);
 };
 
 function tellLost(): void {

@@ -17,13 +17,20 @@ export interface AnswerToken extends Likelihood {
 export interface Turn {
   readonly role: 'user' | 'assistant';
   content: string;
-  /** Of an answer: what it is made of, by which model, and whether it was stopped or cut before its end. */
-  tokens?: AnswerToken[];
+  /**
+   * Of an answer: what it is made of (of a finished one as JSON, since a browser takes tenths of a second to keep a hundred thousand small
+   * objects), by which model, and whether it was stopped or cut before its end.
+   */
+  tokens?: AnswerToken[] | string;
   model?: string;
   cut?: boolean;
   /** What there is to say of an answer: its speed, or what went wrong. */
   note?: string;
   failed?: boolean;
+}
+
+export function tokensOf({ tokens = [] }: Turn): AnswerToken[] {
+  return typeof tokens === 'string' ? (JSON.parse(tokens) as AnswerToken[]) : tokens;
 }
 
 export interface Conversation {
