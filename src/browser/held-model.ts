@@ -7,7 +7,7 @@ import { ExecutionError } from '../tensor/execution.js';
 import type { BackendOptions, ChosenBackend, OpenBackend } from './computing.js';
 import { describe } from './describe.js';
 import type { ModelFiles } from './model-files.js';
-import { type Opened, type OpenOptions, openFiles } from './open.js';
+import { type Opened, type OpenOptions, openFiles, TooLargeError } from './open.js';
 
 /** A model of so many bytes is kept when it is open, so that who leaves at once finds it again; a larger one may be on its way to the disk. */
 const keptAtOnce = 64 << 20;
@@ -38,10 +38,18 @@ export class HeldModel {
     onNotice: (notice: string) => void,
     onProgress: (loaded: number, total: number) => void,
   ): Promise<Held> {
-    const described = await describe(files);
+    const whole = async <T>(work: Promise<T>): Promise<T> => {
+      try {
+        return await work;
+      } catch (error) {
+        if (error instanceof InputError && !(error instanceof TooLargeError)) await files.doubt?.();
+        throw error;
+      }
+    };
+    const described = await whole(describe(files));
     const weights = described.bytes(options.dtype) ?? weightBytes(described.config, 'f16');
     const put = (backend: ChosenBackend): Promise<Held> =>
-      putOn(backend, () => openFiles(described, backend, options, onProgress)).finally(described.close);
+      whole(putOn(backend, () => openFiles(described, backend, options, onProgress)).finally(described.close));
     const onCpu = async (): Promise<Held> => put(await this.openBackend({ ...options, backend: 'wasm' }, weights));
     const backend = await this.openBackend(options, weights);
     const mayFall = backend.name === 'webgpu' && options.backend !== 'webgpu';

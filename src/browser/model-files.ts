@@ -3,9 +3,17 @@
 
 import { InputError } from '../errors.js';
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
+import { Watch } from '../io/browser/answer.js';
 import { filesInMemory } from '../io/browser/blob-files.js';
 import { blobSource, bytesOf } from '../io/browser/blob-source.js';
-import { type DownloadSettings, download, NoRoomError, type WantedFile } from '../io/browser/download.js';
+import {
+  type DownloadSettings,
+  doubt as doubtKept,
+  download,
+  NoRoomError,
+  usualStall,
+  type WantedFile,
+} from '../io/browser/download.js';
 import { keptSource } from '../io/browser/kept-source.js';
 import { locked } from '../io/browser/locks.js';
 import { openPlace } from '../io/browser/open-place.js';
@@ -56,6 +64,8 @@ export interface ModelFiles {
   source(name: string): Promise<ByteSource | undefined>;
   /** And that can be read while it comes; `whole` settles when all of it is here. */
   stream?(name: string): Promise<{ readonly source: ByteSource; readonly whole: Promise<unknown> } | undefined>;
+  /** What was opened makes no model: what is kept of it is asked for again next time. */
+  doubt?(): Promise<void>;
   /** Settles when all that came is kept, or is not. */
   settled?(): Promise<unknown>;
   /** A file to look into before it is downloaded; undefined where it is here already, or its server knows no ranges. */
@@ -185,11 +195,13 @@ async function listingOf(
 ): Promise<unknown> {
   const name = 'listing.json';
   let response: Response | undefined;
+  const watch = new Watch(usualStall, signal);
   try {
-    response = await fetch(url, { headers, signal });
+    response = await watch.over(fetch(url, { headers, signal: watch.signal }));
   } catch {
     signal?.throwIfAborted();
   }
+  watch.end();
   if (response?.ok) {
     const listing = parseJson(await response.text(), url);
     await place.write(name, JSON.stringify(listing)).catch(() => undefined); // for a visit without a network, if there is room
@@ -246,9 +258,13 @@ async function downloaded(
   };
   const memory = filesInMemory();
   const unkept = new Set<string>();
+  const opened = new Set<string>();
+  /** Then what is kept may be right. */
+  let didFail = false;
   const open = async (name: string, onArriving?: DownloadSettings['onArriving']): Promise<Blob | undefined> => {
     const file = wanted(name);
     if (!file) return undefined;
+    opened.add(name);
     const settings: DownloadSettings = { headers, signal: events.signal, onBytes: onBytes(name), onArriving, where };
     if (unkept.has(name)) return download(memory, file, settings);
     const keeping = async (): Promise<Blob | undefined> => {
@@ -271,7 +287,10 @@ async function downloaded(
       }
     };
     // Another tab that wants the same file waits for this one, and then finds it.
-    const blob = await locked(`openelm ${key} ${name}`, place.kept, events.signal, keeping);
+    const blob = await locked(`openelm ${key} ${name}`, place.kept, events.signal, keeping).catch((error: unknown) => {
+      didFail = true;
+      throw error;
+    });
     // Who reads it meanwhile goes on with the first.
     return unkept.has(name) ? download(memory, file, { ...settings, onArriving: undefined }) : blob;
   };
@@ -300,5 +319,8 @@ async function downloaded(
     if (!file || (await place.read(name))) return undefined;
     return rangeSource(where + name, file.url, { headers, signal: events.signal });
   };
-  return { where, remote: true, open, source, stream, settled: () => Promise.allSettled(settling), peek };
+  const doubt = async (): Promise<void> => {
+    for (const name of opened) await doubtKept(place, name, didFail).catch(() => undefined); // no room for a note, say
+  };
+  return { where, remote: true, open, source, stream, settled: () => Promise.allSettled(settling), doubt, peek };
 }

@@ -92,6 +92,9 @@ export async function openFiles(
   }
 }
 
+/** Nothing is wrong with its files. */
+export class TooLargeError extends InputError {}
+
 const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(2)} GB`;
 
 interface Needs {
@@ -113,7 +116,7 @@ function checkMemory({ name, limits }: Backend, config: ModelConfig, { bytes, dt
     fitting.length > 0
       ? `take dtype ${fitting.join(' or ')}, which fit, or a smaller context`
       : `take a smaller context or model${smaller.length > 0 ? `: ${smaller.join(', ')} fit in q8` : ''}`;
-  throw new InputError(
+  throw new TooLargeError(
     `the model is too large here: ${gigabytes(bytes)} of ${dtype ? `${dtype} ` : ''}weights and ${gigabytes(cache)} of cache, and WebAssembly has ${gigabytes(most)}; ${advice}`,
   );
 }

@@ -3,6 +3,7 @@
 
 import { InputError, messageOf } from '../../errors.js';
 import { pause } from '../pause.js';
+import { type Coming, comingOf, isPage, retryAfter, versionOf, Watch } from './answer.js';
 import { Arriving } from './arriving.js';
 import { bytesOf } from './blob-source.js';
 import { Checksum } from './checksum.js';
@@ -32,17 +33,25 @@ export interface DownloadSettings {
   readonly where?: string;
   /** Milliseconds before another try after a break; as many tries. Any progress starts over. */
   readonly patience?: readonly number[];
+  /** Milliseconds without a byte after which a connection counts as broken; default a minute. */
+  readonly stall?: number;
 }
+
+/** Who asks to come back later than so many milliseconds from now refuses. */
+const longestWait = 120_000;
+export const usualStall = 60_000;
 
 /** What is known of a file that was begun, beside it in the place. */
 interface State {
   readonly url: string;
-  readonly etag?: string;
+  readonly etag?: string; // or, where there is none, when it was modified last
   readonly bytes?: number;
   readonly hash?: string;
   readonly whole?: boolean;
   /** The server has no such file. */
   readonly missing?: boolean;
+  /** It was found faulty once. */
+  readonly doubted?: boolean;
 }
 
 /** The place has no room. `why` says so, without what to do. */
@@ -94,9 +103,9 @@ interface Attended {
 
 async function allOf(place: Place, file: WantedFile, settings: DownloadSettings, attended: Attended): Promise<Blob | undefined> {
   const { signal, patience = usualPatience } = settings;
+  let furthest = (await place.read(file.name))?.size ?? 0;
   for (let tries = 0; ; tries++) {
     signal?.throwIfAborted();
-    const before = (await place.read(file.name))?.size ?? 0;
     const outcome = await attempt(place, file, settings, attended).catch((error: unknown) => {
       if (isOpenElsewhere(error))
         throw new InputError(`${file.name} is open in another tab: load again when it is done, or close it`);
@@ -105,16 +114,20 @@ async function allOf(place: Place, file: WantedFile, settings: DownloadSettings,
     if (outcome === 'missing') return undefined;
     if (outcome === 'whole') return place.read(file.name);
     const after = (await place.read(file.name))?.size ?? 0;
-    if (after > before) tries = 0;
-    if (tries >= patience.length) {
+    if (after > furthest) tries = 0;
+    furthest = Math.max(furthest, after);
+    const { wait = 0 } = outcome;
+    if (tries >= patience.length || wait > longestWait) {
       const kept = place.kept && after > 0 ? `; the ${after} bytes that came are kept: load again to go on` : '';
-      throw new InputError(`${file.url}: ${outcome.broken}${kept}`);
+      const when = wait > longestWait ? `, and asks to come back in ${Math.ceil(wait / 60_000)} minutes` : '';
+      throw new InputError(`${file.url}: ${outcome.broken}${when}${kept}`);
     }
-    await pause(patience[tries], signal);
+    await pause(Math.max(patience[tries], wait), signal);
   }
 }
 
-type Outcome = 'whole' | 'missing' | { readonly broken: string };
+/** `wait`: milliseconds that the server asks for. */
+type Outcome = 'whole' | 'missing' | { readonly broken: string; readonly wait?: number };
 
 async function attempt(place: Place, file: WantedFile, settings: DownloadSettings, attended: Attended): Promise<Outcome> {
   const outcome = await transfer(place, file, settings, attended);
@@ -129,7 +142,8 @@ async function attempt(place: Place, file: WantedFile, settings: DownloadSetting
       );
     }
   }
-  const state: State = { url: file.url, bytes: blob.size, hash: file.hash, whole: true };
+  const { etag, doubted } = (await readState(place, file)) ?? {};
+  const state: State = { url: file.url, etag, bytes: blob.size, hash: file.hash, whole: true, doubted };
   await place.write(stateName(file.name), JSON.stringify(state));
   return 'whole';
 }
@@ -137,69 +151,97 @@ async function attempt(place: Place, file: WantedFile, settings: DownloadSetting
 /** `came`: all bytes are there, and nothing is said of them yet. */
 type Transfer = 'came' | Exclude<Outcome, 'whole'>;
 
-async function transfer(
-  place: Place,
-  file: WantedFile,
-  settings: DownloadSettings,
-  { begun, checksum }: Attended,
-): Promise<Transfer> {
-  const { fetch = globalThis.fetch, signal, onBytes } = settings;
-  const state = await readState(place, file);
-  const goesOnFrom = !state || state.whole || state.missing ? undefined : await place.read(file.name);
-  const from = goesOnFrom?.size ?? 0;
-  const headers = { ...settings.headers, ...(from > 0 ? { Range: `bytes=${from}-` } : {}) };
-  let response: Response;
+async function transfer(place: Place, file: WantedFile, settings: DownloadSettings, attended: Attended): Promise<Transfer> {
+  const watch = new Watch(settings.stall ?? usualStall, settings.signal);
   try {
-    response = await fetch(file.url, { headers, signal, cache: 'no-store' }); // it is kept once, in the place
-  } catch (error) {
-    signal?.throwIfAborted();
-    return { broken: `the server cannot be reached (${messageOf(error)})` };
-  }
-  if (response.status === 404 && file.optional) {
-    await place.write(stateName(file.name), JSON.stringify({ url: file.url, missing: true } satisfies State));
-    return 'missing';
-  }
-  if (response.status >= 500 || response.status === 429) return { broken: `the server answers with status ${response.status}` };
-  if (response.status === 416) {
+    const state = await readState(place, file);
+    const goesOnFrom = !state || state.whole || state.missing ? undefined : await place.read(file.name);
+    const from = goesOnFrom?.size ?? 0;
+    const headers = { ...settings.headers, ...(from > 0 ? { Range: `bytes=${from}-` } : {}) };
+    const { fetch = globalThis.fetch, signal } = settings;
+    let response: Response;
+    try {
+      response = await watch.over(fetch(file.url, { headers, signal: watch.signal, cache: 'no-store' })); // it is kept once, in the place
+    } catch (error) {
+      signal?.throwIfAborted();
+      return { broken: `the server cannot be reached (${messageOf(error)})` };
+    }
+    const { status } = response;
+    if (status === 200 || status === 206) return await take(place, file, settings, attended, { response, watch, state, from });
+    await response.body?.cancel().catch(() => undefined);
+    if (status === 404 && file.optional) return await missing(place, file);
+    if (status >= 500 || status === 429 || status === 408)
+      return { broken: `the server answers with status ${status}`, wait: retryAfter(response.headers) };
+    if (status !== 416) throw refusal(file, status);
     // All of it had come when a reload ended it, or the file has changed.
-    const all = from > 0 && from === state?.bytes && response.headers.get('content-range') === `bytes */${from}`;
-    if (all && (response.headers.get('etag') ?? state.etag) === state.etag) return 'came';
+    const range = response.headers.get('content-range') ?? (response.type === 'cors' ? `bytes */${from}` : '');
+    const all = from > 0 && from === state?.bytes && range === `bytes */${from}`;
+    if (all && (versionOf(response.headers) ?? state.etag) === state.etag) return 'came';
     await empty(place, file);
     return { broken: 'the server has no such range' };
+  } finally {
+    watch.end();
   }
-  if (response.status !== 200 && response.status !== 206) throw refusal(file, response.status);
-  const total = totalOf(response);
-  const etag = response.headers.get('etag') ?? undefined;
-  const goesOn = response.status === 206 && response.headers.get('content-range')?.startsWith(`bytes ${from}-`);
-  const isSame = (state?.bytes === undefined || total === undefined || state.bytes === total) && state?.etag === etag;
-  if (from > 0 && !(goesOn && isSame) && response.status === 206) {
+}
+
+/** An answer with bytes, and what was known before. */
+interface Answer {
+  readonly response: Response;
+  readonly watch: Watch;
+  readonly state: State | undefined;
+  /** What was asked for begins here. */
+  readonly from: number;
+}
+
+async function take(
+  place: Place,
+  file: WantedFile,
+  { signal, onBytes }: DownloadSettings,
+  { begun, checksum }: Attended,
+  { response, watch, state, from }: Answer,
+): Promise<Transfer> {
+  const coming = comingOf(response, from);
+  const { total, likely, version } = coming;
+  const isSame = isSameFile(state, coming);
+  const goesOn = from > 0 && coming.from === from && isSame;
+  if (!goesOn && coming.from !== 0) {
     await empty(place, file);
     await response.body?.cancel();
-    return { broken: 'the file changed on the server' };
+    return { broken: isSame ? 'the server sends other bytes than it was asked for' : 'the file changed on the server' };
   }
   if (file.bytes !== undefined && total !== undefined && total !== file.bytes) {
     throw new InputError(`${file.url}: the server has ${total} bytes, ${file.bytes} were expected: it is another file`);
   }
   const bytes = total ?? file.bytes;
-  const kept = goesOn && isSame ? from : 0;
+  const kept = goesOn ? from : 0;
   if (kept === 0) await empty(place, file); // before the note says that what is there is of this file
   await checkRoom(place, file, bytes === undefined ? 0 : bytes - kept);
-  await place.write(stateName(file.name), JSON.stringify({ url: file.url, etag, bytes } satisfies State));
-  const arriving = bytes === undefined ? undefined : begun(bytes);
+  const note: State = { url: file.url, etag: version, bytes: bytes ?? likely, doubted: state?.doubted };
+  await place.write(stateName(file.name), JSON.stringify(note));
+  const arriving = bytes === undefined || coming.mayBePage ? undefined : begun(bytes);
   const receiver = await place.receive(file.name, (bytes ?? 0) - kept >= largeBytes);
+  let page = false;
   try {
-    if (kept === 0) arriving?.restarts();
+    if (kept === 0 && !(isSame && version !== undefined)) arriving?.restarts();
     arriving?.writes(receiver);
-    const broken = await receive(receiver, response, file, signal, (chunk) => {
+    const broken = await receive(receiver, response, file, { signal, watch }, (chunk) => {
+      if (receiver.size === 0) page = isPage(chunk);
       checksum?.update(receiver.size, chunk);
       arriving?.came(receiver.size, chunk);
-      onBytes?.(receiver.size + chunk.length, bytes);
+      const received = receiver.size + chunk.length;
+      onBytes?.(received, bytes ?? (likely !== undefined && likely >= received ? likely : undefined));
     });
     if (broken !== undefined) return { broken };
-    if (bytes !== undefined && receiver.size !== bytes) {
-      const came = receiver.size;
-      if (came > bytes) await receiver.clear();
-      return { broken: `the connection broke after ${came} of ${bytes} bytes` };
+    const came = receiver.size;
+    if (page) await receiver.clear();
+    else {
+      const expected = bytes ?? Math.max(came, likely ?? 0);
+      // What is compressed, which other origins are not told, is longer than was said.
+      const mayBeLonger = response.status === 200 && response.type === 'cors' && file.bytes === undefined;
+      if (came < expected || (came > expected && !mayBeLonger)) {
+        if (came > expected) await receiver.clear();
+        return { broken: `the connection broke after ${came} of ${expected} bytes` };
+      }
     }
     if (arriving && (file.hash === undefined || checksum?.after(receiver.size) === file.hash)) {
       arriving.complete();
@@ -209,7 +251,18 @@ async function transfer(
     arriving?.writes(undefined);
     await receiver.close();
   }
-  return 'came';
+  if (!page) return 'came';
+  if (file.optional) return missing(place, file);
+  throw new InputError(`${file.url}: there is no ${file.name}: the server sends a page in its place; check the address`);
+}
+
+function isSameFile(state: State | undefined, { total, version }: Coming): boolean {
+  return (state?.bytes === undefined || total === undefined || state.bytes === total) && state?.etag === version;
+}
+
+async function missing(place: Place, file: WantedFile): Promise<'missing'> {
+  await place.write(stateName(file.name), JSON.stringify({ url: file.url, missing: true } satisfies State));
+  return 'missing';
 }
 
 /** What broke, if anything did. `onChunk` hears of each before it is written: its memory is the receiver's then. */
@@ -217,7 +270,7 @@ async function receive(
   receiver: Receiver,
   response: Response,
   file: WantedFile,
-  signal: AbortSignal | undefined,
+  { signal, watch }: { readonly signal?: AbortSignal; readonly watch: Watch },
   onChunk: (chunk: Uint8Array) => void,
 ): Promise<string | undefined> {
   if (!response.body) return undefined;
@@ -239,7 +292,7 @@ async function receive(
     const memory = writing.length < chunksAtOnce ? new ArrayBuffer(pieceBytes / 4) : await written();
     let next: ReadableStreamReadResult<Uint8Array<ArrayBuffer>>;
     try {
-      next = await read(memory);
+      next = await watch.over(read(memory));
     } catch (error) {
       await all();
       signal?.throwIfAborted();
@@ -269,12 +322,6 @@ function readerOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): {
     return Object.assign(() => reader.read(), { cancel: () => reader.cancel() });
   }
   return Object.assign((memory: ArrayBuffer) => into.read(new Uint8Array(memory)), { cancel: () => into.cancel() });
-}
-
-function totalOf({ status, headers }: Response): number | undefined {
-  const text = status === 206 ? /\/([0-9]+)$/.exec(headers.get('content-range') ?? '')?.[1] : headers.get('content-length');
-  // A compressed answer's length is not the file's.
-  return text && (status === 206 || !headers.get('content-encoding')) ? Number(text) : undefined;
 }
 
 function refusal({ url, name }: WantedFile, status: number): InputError {
@@ -322,6 +369,21 @@ async function empty(place: Place, { name }: WantedFile): Promise<void> {
   const appender = await place.append(name);
   await appender.clear();
   await appender.close();
+}
+
+/** A larger one that is found faulty is only fetched again where the server has another one, or when it is found so again. */
+const fetchedAgain = 1 << 20;
+
+/**
+ * Of a kept file that was found faulty, or that is missed: it is asked for again next time. `onlyMissing`: if it was not there; what is
+ * kept may be right.
+ */
+export async function doubt(place: Place, name: string, onlyMissing: boolean): Promise<void> {
+  const state = (await readJson(place, stateName(name)).catch(() => ({}))) as State | undefined;
+  if (!state || (onlyMissing && !state.missing)) return;
+  const { url, etag, bytes = 0, hash } = state;
+  const forgets = state.missing || state.doubted || bytes < fetchedAgain;
+  await place.write(stateName(name), forgets ? '' : JSON.stringify({ url, etag, bytes, hash, doubted: true } satisfies State));
 }
 
 /** What is known of a file from the same address; damaged notes count as none. */

@@ -3,10 +3,11 @@
 import { createHash } from 'node:crypto';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Arriving } from '../../../src/io/browser/arriving.js';
 import { filesInMemory } from '../../../src/io/browser/blob-files.js';
-import { download, NoRoomError } from '../../../src/io/browser/download.js';
+import { doubt, download, NoRoomError } from '../../../src/io/browser/download.js';
 import type { Place } from '../../../src/io/browser/place.js';
 
 const data = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7919) >> 3);
@@ -46,6 +47,7 @@ function ranges(bytes: Uint8Array, each = Number.POSITIVE_INFINITY, asked: strin
 }
 
 const patience = [1, 1];
+const expectSame = (found: Uint8Array, bytes: Uint8Array): void => expect(Buffer.compare(found, bytes)).toBe(0);
 const bytesOf = async (blob: Blob | undefined): Promise<Uint8Array> => new Uint8Array(await blob!.arrayBuffer());
 
 describe('a file that arrives', () => {
@@ -69,7 +71,7 @@ describe('a file that arrives', () => {
     void whole.then(() => {
       ended = true;
     });
-    expect(await file.read(10, 50_000)).toEqual(data.subarray(10, 50_010));
+    expectSame(await file.read(10, 50_000), data.subarray(10, 50_010));
     expect(ended).toBe(false);
     const last = file.read(data.length - 9, 9);
     const middle = new Uint8Array(1000);
@@ -83,6 +85,20 @@ describe('a file that arrives', () => {
     await whole;
     expect(await file.read(5, 100)).toEqual(data.subarray(5, 105));
     await expect(file.read(data.length, 1)).rejects.toThrow(/model.safetensors/);
+  });
+
+  it('is read on where a server begins anew with the same file', async () => {
+    let tries = 0;
+    const url = await serve((request, response) => {
+      delete request.headers.range; // it knows none
+      ranges(data, tries++ === 0 ? 70_000 : undefined)(request, response);
+    });
+    const { whole, arriving } = reading(filesInMemory(), { name: 'a', url });
+    const file = await arriving;
+    const pieces = await Promise.all([file.read(0, 1000), file.read(60_000, 100_000), file.read(data.length - 9, 9)]);
+    expectSame(Buffer.concat(pieces), Buffer.concat([data.subarray(0, 1000), data.subarray(60_000, 160_000), data.slice(-9)]));
+    await file.close();
+    expectSame(await bytesOf(await whole), data);
   });
 
   it('is read on in memory where there is no more room for what came', async () => {
@@ -160,7 +176,7 @@ describe('a download', () => {
     const file = { name: 'model.safetensors', url, hash: sha256, bytes: data.length };
     const seen: number[] = [];
     const onBytes = (received: number): void => void seen.push(received);
-    expect(Buffer.compare(await bytesOf(await download(place, file, { patience, onBytes })), data)).toBe(0);
+    expectSame(await bytesOf(await download(place, file, { patience, onBytes })), data);
     expect(asked.length).toBeGreaterThan(3);
     expect(asked[1]).toMatch(/^bytes=[1-9]/);
     expect(seen.every((received, i) => i === 0 || received > seen[i - 1])).toBe(true);
@@ -199,7 +215,7 @@ describe('a download', () => {
     const url = await serve(ranges(other));
     const receive = (): Promise<never> => Promise.reject(new Error('reloaded'));
     await expect(download({ ...place, receive }, { name, url })).rejects.toThrow('reloaded');
-    expect(Buffer.compare(await bytesOf(await download(place, { name, url })), other)).toBe(0);
+    expectSame(await bytesOf(await download(place, { name, url })), other);
   });
 
   it('goes on where an abort left it', async () => {
@@ -212,7 +228,7 @@ describe('a download', () => {
       if (received >= 100_000) controller.abort(new Error('the page was left'));
     };
     await expect(download(place, file, { signal: controller.signal, onBytes })).rejects.toThrow('the page was left');
-    expect(Buffer.compare(await bytesOf(await download(place, file, { patience })), data)).toBe(0);
+    expectSame(await bytesOf(await download(place, file, { patience })), data);
     expect(asked[1]).toMatch(/^bytes=[1-9]/);
   });
 
@@ -226,7 +242,7 @@ describe('a download', () => {
         text.includes('whole') ? Promise.reject(new Error('reload')) : place.write(name, text),
     };
     await expect(download(noting, { name: 'a', url }, { patience })).rejects.toThrow('reload');
-    expect(await bytesOf(await download(place, { name: 'a', url, hash: sha256 }, { patience }))).toEqual(data);
+    expectSame(await bytesOf(await download(place, { name: 'a', url, hash: sha256 }, { patience })), data);
     expect(asked).toEqual(['-', `bytes=${data.length}-`]);
   });
 
@@ -238,7 +254,101 @@ describe('a download', () => {
     const file = { name: 'model.safetensors', url };
     await expect(download(place, file, { patience: [] })).rejects.toThrow(/the connection broke after \d+ (of 300000 )?bytes/);
     now = ranges(other);
-    expect(Buffer.compare(await bytesOf(await download(place, file, { patience })), other)).toBe(0);
+    expectSame(await bytesOf(await download(place, file, { patience })), other);
+  });
+
+  /** As a page of another origin gets answers: without the headers that it is not told. */
+  const elsewhere: typeof fetch = async (...given) => {
+    const { body, status, headers } = await fetch(...given);
+    const told = [...headers].filter(([name]) => /^(content-(length|type)|last-modified)$/.test(name));
+    return Object.defineProperty(new Response(body, { status, headers: told }), 'type', { value: 'cors' });
+  };
+
+  it('goes on at another origin that tells little, and takes there what is compressed', async () => {
+    const asked: string[] = [];
+    const url = await serve(ranges(data, 70_000, asked));
+    const settings = { patience, fetch: elsewhere, onArriving: (it: Arriving) => void it.close() };
+    expectSame(await bytesOf(await download(filesInMemory(), { name: 'a', url }, settings)), data);
+    expect(asked.length).toBeGreaterThan(3);
+    expect(asked.slice(1).every((range) => /^bytes=[1-9]/.test(range))).toBe(true);
+    const packed = gzipSync(data);
+    const zipped = await serve((_, response) => {
+      response.writeHead(200, { 'content-encoding': 'gzip', 'content-length': packed.length }).end(packed);
+    });
+    const onArriving = (): never => expect.fail('its size is not known');
+    const once = { ...settings, patience: [], onArriving };
+    expectSame(await bytesOf(await download(filesInMemory(), { name: 'a', url: zipped }, once)), data);
+  });
+
+  it('ends where a server breaks off at the same byte again and again, and answers with other ranges', async () => {
+    for (const answers of [200, 206]) {
+      const url = await serve((request, response) => {
+        const { range } = request.headers;
+        const other = range && answers === 206 ? { 'content-range': `bytes 5-${data.length - 1}/${data.length}` } : {};
+        response.writeHead(range ? answers : 200, { etag: '"a"', 'content-length': data.length, ...other });
+        response.write(data.subarray(0, 50_000), () => setTimeout(() => response.destroy(), 5));
+      });
+      const broken = download(filesInMemory(), { name: 'a', url }, { patience });
+      await expect(broken).rejects.toThrow(/the connection broke|other bytes than it was asked for/);
+    }
+  });
+
+  it('breaks a connection off that brings nothing more, and waits as long as it is asked to', async () => {
+    let tries = 0;
+    const whole = ranges(data);
+    const url = await serve((request, response) => {
+      tries++;
+      if (tries === 1) response.writeHead(200, { etag: `"${data.length}-${data[0]}"`, 'content-length': data.length }).write('');
+      else if (tries === 2) response.writeHead(429, { 'retry-after': new Date(Date.now() - 1000).toUTCString() }).end();
+      else whole(request, response);
+    });
+    const place = filesInMemory();
+    expectSame(await bytesOf(await download(place, { name: 'a', url }, { patience, stall: 100 })), data);
+    expect(tries).toBe(3);
+    const later = await serve((_, response) => void response.writeHead(503, { 'retry-after': '3600' }).end());
+    await expect(download(place, { name: 'b', url: later })).rejects.toThrow('status 503, and asks to come back in 60 minutes');
+  });
+
+  it('takes no page for a file', async () => {
+    const page = await serve(
+      (_, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html>a'),
+    );
+    const place = filesInMemory();
+    await expect(download(place, { name: 'a', url: page })).rejects.toThrow(
+      'there is no a: the server sends a page in its place',
+    );
+    expect(await download(place, { name: 'b', url: page, optional: true })).toBeUndefined();
+    const code = await serve((_, response) => void response.writeHead(200, { 'content-type': 'text/html' }).end(data)); // as PHP says of all
+    expectSame(await bytesOf(await download(place, { name: 'c', url: code })), data);
+  });
+
+  it('asks again for what was found faulty, once more for nothing where the server has the same, and for what was missing', async () => {
+    const large = new Uint8Array(1 << 20).fill(7);
+    const asked: string[] = [];
+    const url = await serve(ranges(large, undefined, asked));
+    const place = filesInMemory();
+    const again = async (name: string, address: string, optional = false): Promise<string[]> => {
+      const before = asked.length;
+      await download(place, { name, url: address, optional }, { patience });
+      return asked.slice(before);
+    };
+    await again('a', url);
+    await doubt(place, 'a', true);
+    expect(await again('a', url)).toEqual([]);
+    await doubt(place, 'a', false);
+    expect(await again('a', url)).toEqual([`bytes=${large.length}-`]);
+    await doubt(place, 'a', false);
+    expect(await again('a', url)).toEqual(['-']);
+    let isThere = false;
+    const later = await serve((request, response) => {
+      if (isThere) ranges(data, undefined, asked)(request, response);
+      else response.writeHead(404).end();
+    });
+    await again('b', later, true);
+    isThere = true;
+    expect(await again('b', later, true)).toEqual([]);
+    await doubt(place, 'b', true);
+    expect(await again('b', later, true)).toEqual(['-']);
   });
 
   it('refuses wrong bytes, and what a server refuses, in one sentence', async () => {
