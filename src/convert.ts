@@ -68,6 +68,7 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
         (option) => `${option('group')} is for mlx with q8 or q4: ${to} with ${dtype} has no groups to choose`,
       );
     await makingAlone(out, async () => {
+      await checkPlace(out, to, options.force); // another process may have made it meanwhile
       if (to === 'gguf') {
         const beside = {
           tokenizer: await openTokenizer(checkpoint),

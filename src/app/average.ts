@@ -7,9 +7,8 @@ import { folder, sideFiles } from '../checkpoint.js';
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
-import { listCheckpoints, makingAlone, writeDirectory } from '../io/node/checkpoints.js';
+import { listCheckpoints, makingNew, requireNew, writeDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
-import { kindOf } from '../io/node/paths.js';
 import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
@@ -50,10 +49,10 @@ async function average(terminal: Terminal, directories: readonly string[], optio
   const { last, ema, dtype } = options;
   const out = required(options.out, '-o, --out <directory>');
   if (ema && directories.length > 1) throw new UsageError('--ema takes one run or checkpoint');
-  if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
+  await requireNew(out);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();
   const make = (signal: AbortSignal): Promise<void> =>
-    makingAlone(out, () => (ema ? writeMovingAverage(models[0], out, dtype, signal) : writeMean(models, out, dtype, signal)));
+    makingNew(out, () => (ema ? writeMovingAverage(models[0], out, dtype, signal) : writeMean(models, out, dtype, signal)));
   await interruptible(terminal, make, { writes: true });
   writeLine(terminal, `${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}`);
 }

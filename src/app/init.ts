@@ -7,7 +7,7 @@ import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
-import { makingAlone } from '../io/node/checkpoints.js';
+import { makingAlone, named } from '../io/node/checkpoints.js';
 import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
 import { shapeFrom } from '../io/node/shape-file.js';
 import { configNames, countParameters, type ModelConfig } from '../model/config.js';
@@ -78,6 +78,8 @@ async function makeCheckpoint(options: InitOptions, directory: string): Promise<
     const bytes = await writeModel(write, config, dtype, values, { shardBytes, onProgress: options.onProgress });
     await moveIntoPlace(temporary, directory, files, present);
     return { directory, files, bytes };
+  } catch (error) {
+    throw named(error, temporary, directory);
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }

@@ -3,11 +3,9 @@
 import { Command, Option } from 'commander';
 import { locateAdapter, openAdapter } from '../adapters.js';
 import { folder, openCheckpoint } from '../checkpoint.js';
-import { InputError } from '../errors.js';
 import { readFloat32 } from '../io/decode.js';
 import { TEXT_FILES } from '../io/hub-listing.js';
-import { makingAlone, writeDirectory } from '../io/node/checkpoints.js';
-import { kindOf } from '../io/node/paths.js';
+import { makingNew, requireNew, writeDirectory } from '../io/node/checkpoints.js';
 import { mergedWeight } from '../model/merge.js';
 import { type CheckpointType, checkpointTypeOf, checkpointTypes, checkWeights } from '../model/parameters.js';
 import { type WriteFile, whole, writeModel } from '../model/write.js';
@@ -44,7 +42,7 @@ export function mergeCommand(terminal: Terminal): Command {
 
 async function merge(terminal: Terminal, name: string, place: string, options: MergeOptions): Promise<void> {
   const out = required(options.out, '-o, --out <directory>');
-  if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
+  await requireNew(out);
   const bar = progressBar(terminal.stderr);
   const base = await openCheckpoint(name, hubOptions(bar));
   const { config } = base;
@@ -68,7 +66,7 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
       const onProgress = (done: number, total: number): void => bar.update('merging', done, total);
       await writeModel(write, config, dtype, (parameter) => whole(values(parameter.name)), { onProgress });
     };
-    const make = (signal: AbortSignal): Promise<void> => makingAlone(out, () => writeDirectory(out, fill, { signal }));
+    const make = (signal: AbortSignal): Promise<void> => makingNew(out, () => writeDirectory(out, fill, { signal }));
     await interruptible(terminal, make, { writes: true });
   } finally {
     bar.finish();

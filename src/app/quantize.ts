@@ -7,10 +7,10 @@ import { InputError } from '../errors.js';
 import { writeQuantized } from '../formats/write.js';
 import { type LoadOptions, load, openBackend } from '../index.js';
 import { scoreInWindows } from '../infer/windows.js';
-import { makingAlone, writeDirectory } from '../io/node/checkpoints.js';
+import { makingNew, requireNew, writeDirectory } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { ensureWritable } from '../io/node/files.js';
-import { kindOf, parentOf } from '../io/node/paths.js';
+import { parentOf } from '../io/node/paths.js';
 import { checkpointTypeOf, checkWeights } from '../model/parameters.js';
 import { bitsPerWeight } from '../quantize/allocate.js';
 import { type QuantizedMatrix, quantizeModel } from '../quantize/quantize.js';
@@ -98,7 +98,7 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
   const out = required(options.out, '-o, --out <directory>');
   if (options.picture) checkPictureName(options.picture);
   if (options.targetBpw !== undefined && !options.calibrate) throw new UsageError('--target-bpw needs --calibrate');
-  if (await kindOf(out)) throw new InputError(`${out}: something is there already; choose another --out`);
+  await requireNew(out);
   for (const place of [out, options.picture]) if (place) await ensureWritable(parentOf(place));
   const bar = progressBar(terminal.stderr);
   const counts = progressBar(terminal.stderr, { unit: '' });
@@ -173,7 +173,7 @@ async function write(
     const byName = new Map(matrices.map((matrix) => [matrix.name, matrix.quantized]));
     const plain = checkpointTypeOf(checked.dtype);
     let bytes = 0;
-    await makingAlone(out, () =>
+    await makingNew(out, () =>
       writeDirectory(
         out,
         async (file) => {

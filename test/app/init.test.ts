@@ -155,6 +155,12 @@ describe('openelm init', () => {
     expect(await run(['init', shape, '--out', out, '--force'])).toMatchObject({ code: 0 });
   });
 
+  it('says what cannot be written by the name that was asked for', async () => {
+    const out = join(folder, 'x'.repeat(252)); // its lock's name is too long
+    const { code, stderr } = await run(['init', 'OpenELM-270M', '--out', out]);
+    expect({ code, stderr }).toEqual({ code: 1, stderr: `openelm: ${out}: cannot write it: the name is too long\n` });
+  });
+
   it.each([
     ['Ctrl-C', 130, (interrupt: () => void) => interrupt()],
     ['SIGTERM', 143, () => process.emit('SIGTERM')],

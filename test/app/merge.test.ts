@@ -61,6 +61,14 @@ describe('merge', () => {
     }
   });
 
+  it('is made by one of two at once', async () => {
+    const average = ['average', base, base, '--out', join(temporary, 'mean')];
+    const both = await Promise.all([run(average), run(average)]);
+    expect(both.map(({ code }) => code).sort()).toEqual([0, 1]);
+    const refused = /^openelm: \S+mean: (another process is making it|something is there already); choose another/;
+    expect(both.map(({ stderr }) => stderr).join('')).toMatch(refused);
+  });
+
   it('names an adapter that is not there', async () => {
     const score = await run(['score', '-m', base, '--adapter', join(temporary, 'none'), '--ids', '1,2']);
     expect(score).toMatchObject({ code: 1, stderr: expect.stringMatching(/no adapter: adapter_config.json is missing/) });

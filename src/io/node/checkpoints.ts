@@ -10,6 +10,7 @@ import type { ByteSink } from '../bytes.js';
 import { isObject } from '../json.js';
 import { fileError, isMissing, makeDirectory, readJson, syncDirectory, writeAtomic } from './files.js';
 import { withLock } from './lock.js';
+import { kindOf } from './paths.js';
 
 const NAME = /^step-(\d{8,})$/;
 /** What `temporaryBeside` and `writeAtomic` call what is not whole yet. */
@@ -59,10 +60,14 @@ export async function writeDirectory(
     await collective.barrier();
   } catch (error) {
     if (first) await rm(own, { recursive: true, force: true }).catch(() => {});
-    // Whoever asked for the directory knows it by its name.
-    if (error instanceof InputError) throw new InputError(error.message.replaceAll(own, path));
-    throw fileError(error, path, 'write');
+    throw named(fileError(error, path, 'write'), own, path);
   }
+}
+
+/** An error as whoever asked for `path` knows it, who never heard of what stands in for it meanwhile. */
+export function named(error: unknown, standIn: string, path: string): unknown {
+  if (!(error instanceof InputError) || !error.message.includes(standIn)) return error;
+  return new InputError(error.message.replaceAll(standIn, path));
 }
 
 /**
@@ -111,10 +116,28 @@ export async function makingAlone<T>(path: string, task: () => Promise<T>): Prom
   const onWait = (): never => {
     throw new InputError(`${path}: another process is making it; choose another place, or wait for it`);
   };
-  return withLock(join(directory, `.${name}.lock`), { onWait }, async () => {
+  const lock = join(directory, `.${name}.lock`);
+  const made = withLock(lock, { onWait }, async () => {
     await removeLeftovers(directory, name);
     return task();
   });
+  return made.catch((error: unknown) => {
+    throw named(error, lock, path);
+  });
+}
+
+/** `makingAlone`, for what must not be there yet: another process may have made it while this one waited to begin. */
+export function makingNew<T>(path: string, task: () => Promise<T>): Promise<T> {
+  return makingAlone(path, async () => {
+    await requireNew(path);
+    return task();
+  });
+}
+
+/** Throws `InputError` when something is there. */
+export async function requireNew(path: string): Promise<void> {
+  if (await kindOf(path))
+    throw new InputError((option) => `${path}: something is there already; choose another ${option('out')}`);
 }
 
 type Inspected = CheckpointPlace & { readonly problem?: unknown };
