@@ -53,7 +53,10 @@ export function evaluatedDocs(task: Task, datasets: Datasets): readonly Doc[] {
   if (dataset === undefined) {
     throw new InputError(`task ${task.task}: there is no dataset ${datasetLabel(task)} among those that were given`);
   }
-  return nonEmpty(dataset[split], `task ${task.task}: dataset ${datasetLabel(task)} has no documents in split "${split}"`);
+  return nonEmpty(
+    kept(task, dataset, split),
+    `task ${task.task}: dataset ${datasetLabel(task)} has no documents${keptLabel(task)} in split "${split}"`,
+  );
 }
 
 /** The few-shot pool as it is in the dataset. Throws `InputError` when it is missing or empty. */
@@ -62,10 +65,24 @@ export function poolDocs(task: Task, dataset: Dataset, numFewshot: number): read
   if (split === undefined) return task.fewshot_config!.samples!;
   const others = Object.keys(dataset).filter((name) => dataset[name].length > 0);
   return nonEmpty(
-    dataset[split],
-    `task ${task.task}: ${numFewshot} examples are wanted, but dataset ${datasetLabel(task)} has no documents in split ` +
+    kept(task, dataset, split),
+    `task ${task.task}: ${numFewshot} examples are wanted, but dataset ${datasetLabel(task)} has no documents${keptLabel(task)} in split ` +
       `"${split}", the few-shot pool (it has ${others.join(', ') || 'nothing'}); ask for 0 or supply that split`,
   );
+}
+
+/** Those documents of a split that the task is about. */
+function kept({ task, process_docs: docs }: Task, dataset: Dataset, split: string): readonly Doc[] | undefined {
+  if (typeof docs !== 'object') return dataset[split];
+  const { column, equals } = docs.keep;
+  return dataset[split]?.filter((doc, row) => {
+    if (Object.hasOwn(doc, column)) return doc[column] === equals;
+    throw new InputError(`task ${task}, document ${row} of split "${split}": there is no column "${column}"`);
+  });
+}
+
+function keptLabel({ process_docs: docs }: Task): string {
+  return typeof docs === 'object' ? ` whose "${docs.keep.column}" is "${docs.keep.equals}"` : '';
 }
 
 function nonEmpty(docs: readonly Doc[] | undefined, complaint: string): readonly Doc[] {

@@ -124,19 +124,17 @@ function generatedMetrics(task: Task, reading: Reading, generated: Answer): Reco
   };
 }
 
-/** The right texts; several stay several. */
+/** The right texts; several stay several, and an empty list is what Python prints. */
 function rightTexts({ choices, target }: Reading): string | readonly string[] {
   const text = (item: Target) => (typeof item === 'number' && choices ? choices[item] : pythonString(item));
-  return typeof target === 'object' ? target.map(text) : text(target);
+  return typeof target === 'object' && target.length > 0 ? target.map(text) : text(target);
 }
 
 function compared(metric: string, reading: Reading, generated: Answer): Texts {
-  const right = rightTexts(reading);
-  if (right.length === 0 && typeof right === 'object') throw new InputError(`${metric} needs a right answer, and there is none`);
   const answer = typeof generated === 'string' ? generated : generated.length === 1 ? generated[0] : undefined;
   if (typeof answer !== 'string')
     throw new InputError(`${metric} compares one text, and filter_list leaves a list: end it with take_first`);
-  return [right, answer];
+  return [rightTexts(reading), answer];
 }
 
 /**
@@ -225,6 +223,22 @@ export function f1(pairs: Pairs): number {
   return claims === 0 ? 0 : (2 * hits) / claims;
 }
 
+type Average = 'weighted' | 'macro' | 'micro';
+
+/** F1 of each class against all others, averaged by how often the class is right, alike, or over all documents together. */
+export function averagedF1(pairs: Pairs, average: Average): number {
+  const right = (of: Pairs) => of.filter(([gold, chosen]) => gold === chosen).length;
+  if (average === 'micro') return right(pairs) / pairs.length;
+  const classes = [...new Set(pairs.flat())].sort((a, b) => a - b);
+  const support = (side: 0 | 1, item: number) => pairs.filter((pair) => pair[side] === item).length;
+  const scores = classes.map((item) => {
+    const hits = right(pairs.filter(([gold]) => gold === item));
+    return (2 * hits) / (support(0, item) + support(1, item));
+  });
+  const weights = classes.map((item) => (average === 'macro' ? 1 : support(0, item)));
+  return sum(scores.map((score, i) => score * weights[i])) / sum(weights);
+}
+
 /** Matthews' correlation coefficient of any number of classes (Gorodkin 2004); 0 where it has no value. */
 export function matthewsCorrelation(pairs: Pairs): number {
   const counts = new Map<number, [number, number]>();
@@ -303,10 +317,16 @@ export const AGGREGATIONS: readonly string[] = [
   'bits_per_byte',
   'f1',
   'matthews_corrcoef',
+  'weighted_f1',
+  'macro_f1',
+  'micro_f1',
   ...Object.keys(CORPUS_METRICS),
 ];
 
-const OF_PAIRS: readonly string[] = ['weighted_perplexity', 'bits_per_byte', 'f1', 'matthews_corrcoef'];
+const OF_PAIRS: readonly string[] = [
+  ...['weighted_perplexity', 'bits_per_byte', 'f1', 'matthews_corrcoef'],
+  ...['weighted_f1', 'macro_f1', 'micro_f1'],
+];
 
 /** What an aggregation takes of each document: a number, two, or texts. */
 function takenBy(aggregation: string): string {
@@ -361,6 +381,10 @@ export function aggregate(
         value: matthewsCorrelation(pairs),
         stderr: enough ? bootstrapStderr(matthewsCorrelation, pairs, bootstrapIterations) : 'N/A',
       };
+    case 'weighted_f1':
+    case 'macro_f1':
+    case 'micro_f1':
+      return { value: averagedF1(pairs, kind.replace('_f1', '') as Average), stderr: 'N/A' };
     case 'weighted_perplexity':
       return { value: weightedPerplexity(pairs), stderr: 'N/A' };
     case 'bits_per_byte':

@@ -134,7 +134,8 @@ function locate<T>(task: Task, place: string, row: number, work: () => T): T {
 }
 
 function process(task: Task, doc: Doc, place: string, row: number): Doc {
-  return task.process_docs ? locate(task, place, row, () => task.process_docs!(doc)) : doc;
+  const change = task.process_docs;
+  return typeof change === 'function' ? locate(task, place, row, () => change(doc)) : doc;
 }
 
 /** Draws and writes few-shot examples. */

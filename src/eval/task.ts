@@ -51,6 +51,11 @@ export interface FewshotConfig
   readonly samples?: readonly Doc[];
 }
 
+/** Only documents with a text in a column. */
+export interface KeptDocs {
+  readonly keep: { readonly column: string; readonly equals: string };
+}
+
 /** A task, in lm-evaluation-harness's field names (TaskConfig in config/task.py there). */
 export interface Task {
   readonly task: string;
@@ -61,8 +66,8 @@ export interface Task {
   readonly validation_split?: string;
   readonly test_split?: string;
   readonly fewshot_split?: string;
-  /** Applied to each document, few-shot pool included. */
-  readonly process_docs?: (doc: Doc) => Doc;
+  /** Applied to each document, few-shot pool included; or which of the documents there are. */
+  readonly process_docs?: ((doc: Doc) => Doc) | KeptDocs;
   readonly doc_to_text: Field<string | number>;
   readonly doc_to_target: Field<Target>;
   readonly doc_to_choice?: Field<readonly string[]>;

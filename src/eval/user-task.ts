@@ -5,7 +5,7 @@ import { InputError, messageOf, nearest, shown } from '../errors.js';
 import { pythonRegex } from '../python/regex.js';
 import { checkFilters } from './filters.js';
 import { AGGREGATIONS, suits } from './metrics.js';
-import type { FewshotConfig, Metric, OutputType, Task } from './task.js';
+import type { FewshotConfig, KeptDocs, Metric, OutputType, Task } from './task.js';
 import { checkTemplate } from './template.js';
 
 const OUTPUT_TYPES: readonly OutputType[] = ['multiple_choice', 'loglikelihood', 'loglikelihood_rolling', 'generate_until'];
@@ -35,6 +35,7 @@ const FIELDS = [
   'validation_split',
   'test_split',
   'fewshot_split',
+  'process_docs',
   'doc_to_text',
   'doc_to_target',
   'doc_to_choice',
@@ -75,7 +76,7 @@ const MAX_REPEATS = 1000;
 const IGNORED = ['tag', 'group', 'dataset_kwargs', 'unsafe_code', 'task_list'];
 
 /** Fields of the harness that ask for what is not done here. */
-const REFUSED = ['class', 'custom_dataset', 'doc_to_image', 'doc_to_audio', 'use_prompt', 'process_docs', 'process_results'];
+const REFUSED = ['class', 'custom_dataset', 'doc_to_image', 'doc_to_audio', 'use_prompt', 'process_results'];
 
 /**
  * A task from a parsed file; `file` names it in messages. Throws `InputError` that names file and field: a field missing,
@@ -134,6 +135,7 @@ export function taskFromObject(object: unknown, file: string): Task {
     validation_split: text('validation_split'),
     test_split: text('test_split'),
     fewshot_split: text('fewshot_split'),
+    process_docs: keptDocs(fields.process_docs ?? undefined, fail),
     doc_to_text: '',
     ...(written as Pick<Task, 'doc_to_target'>),
     description: text('description'),
@@ -226,6 +228,15 @@ function fewshotConfig(given: unknown, fail: Fail): FewshotConfig {
     ...writtenFields(config, 'fewshot_config.', fail),
     ...(config.gen_prefix === null ? { gen_prefix: '' } : {}),
   };
+}
+
+/** Which documents there are. */
+function keptDocs(given: unknown, fail: Fail): KeptDocs | undefined {
+  if (given === undefined) return undefined;
+  const { column, equals } = (given as Partial<KeptDocs>).keep ?? {};
+  if (typeof column !== 'string' || typeof equals !== 'string')
+    return fail('process_docs must be keep: {column: a name, equals: a text}');
+  return { keep: { column, equals } };
 }
 
 /** What of `generation_kwargs` is heeded here. */

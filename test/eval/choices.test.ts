@@ -97,3 +97,32 @@ it.each(scored)("agrees with scikit-learn's F1 and correlation: %#", (pairs, exp
     else expect(found[i]).toBeCloseTo(value, 12);
   }
 });
+
+// Pairs; weighted, macro, micro.
+const averaged: [string[], number[]][] = [
+  [
+    ['02', '20', '12', '12', '20', '20', '11', '20', '02'],
+    [1 / 6, 1 / 6, 1 / 9],
+  ],
+  [
+    ['10', '10', '00', '10', '11', '11'],
+    [0.5428571428571428, 0.4857142857142857, 0.5],
+  ],
+  [
+    ['92', '43', '31', '11', '43', '00', '14', '02', '02', '34', '33', '34'],
+    [0.30357142857142855, 0.21428571428571427, 0.25],
+  ],
+  [
+    ['11', '11'],
+    [1, 1, 1],
+  ],
+];
+
+it.each(averaged)('averages F1 over classes as scikit-learn: %j', (pairs, expected) => {
+  const values = pairs.map((pair) => [...pair].map(Number) as [number, number]);
+  for (const [i, aggregation] of ['weighted_f1', 'macro_f1', 'micro_f1'].entries()) {
+    const { value, stderr } = aggregate({ metric: 'f1', aggregation }, values, 100);
+    expect(value, aggregation).toBeCloseTo(expected[i], 14);
+    expect(stderr).toBe('N/A'); // none there: it has no name for these
+  }
+});

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InputError } from '../../src/errors.js';
+import { buildRequests } from '../../src/eval/requests.js';
 import type { Task, TaskGroup } from '../../src/eval/task.js';
 import { TaskRegistry } from '../../src/eval/task-registry.js';
 import { findTasks } from '../../src/eval/tasks/index.js';
@@ -121,6 +122,55 @@ aggregate_metric_list:
       name: 'bad',
       what: expect.stringMatching(/^cannot be run here: .*utils\.process/),
     });
+  });
+
+  it('knows functions by their text, and no others', async () => {
+    const all = `from functools import partial\n\n\nTOPICS = [\n    "Still Water",\n    "Ice & Snow",\n]\n\n
+def process_docs(dataset, topic):\n    return dataset.filter(lambda x: x["kind"] == topic)\n\n
+process_functions = {\n    f"process_{topic.lower().replace(' & ', '_').replace(' ', '_')}": partial(
+        process_docs, topic=topic\n    )\n    for topic in TOPICS\n}\n\nglobals().update(process_functions)\n`;
+    const each = `from functools import partial\n\nimport datasets\n\n
+def process_docs(dataset: datasets.Dataset, part) -> datasets.Dataset:
+    return dataset.filter(\n        lambda row: row["kind"] == f"pond_{part}"\n    )\n\n
+only_frogs = partial(process_docs, part="frogs")\nonly_newts = partial(\n    process_docs, part="newts"\n)\n`;
+    const f1 = `from sklearn.metrics import f1_score\n\n\ndef agg(items):\n    unzipped_list = list(zip(*items))
+    golds = unzipped_list[0]\n    preds = unzipped_list[1]\n    fscore = f1_score(golds, preds, average="macro")\n    return fscore\n`;
+    const asks = (functions: string, aggregation: string) =>
+      `${base}process_docs: !function ${functions}\nmetric_list:\n  - {metric: f1, aggregation: !function ${aggregation}}\n`;
+    const tasks = await registry({
+      ...{ 'all.py': all, 'each.py': each, 'f1.py': f1, 'deep/all.py': all.replace('== topic', '!= topic') },
+      'weighted.py': '# as elsewhere\nfrom lm_eval.utils import weighted_f1_score\n',
+      'commented.py': '# from lm_eval.utils import weighted_f1_score\n',
+      'again.py': `${f1}\n\ndef agg(items):\n    return 1\n`,
+      'a.yaml': `task: a\n${asks('all.process_ice_snow', 'f1.agg')}`,
+      'b.yaml': `task: b\n${asks('each.only_newts', 'weighted.weighted_f1_score')}`,
+      'deep/c.yaml': `task: c\n${asks('all.process_ice_snow', '../f1.agg')}`,
+      'd.yaml': `task: d\n${asks('all.process_ice', 'f1.agg')}`,
+      'e.yaml': `task: e\n${asks('each.only_frogs', 'commented.weighted_f1_score')}`,
+      'f.yaml': `task: f\n${asks('each.only_frogs', 'again.agg')}`,
+    });
+    const [a] = tasks.find('a') as Task[];
+    expect(a).toMatchObject({
+      process_docs: { keep: { column: 'kind', equals: 'Ice & Snow' } },
+      metric_list: [{ metric: 'f1', aggregation: 'macro_f1' }],
+    });
+    expect(tasks.find('b')).toMatchObject([
+      { process_docs: { keep: { column: 'kind', equals: 'pond_newts' } }, metric_list: [{ aggregation: 'weighted_f1' }] },
+    ]);
+    expect(() => tasks.find('c')).toThrow('process_docs is a Python function (all.process_ice_snow)');
+    expect(() => tasks.find('d')).toThrow('process_docs is a Python function (all.process_ice)');
+    expect(() => tasks.find('e')).toThrow('aggregation is a Python function (commented.weighted_f1_score)');
+    expect(() => tasks.find('f')).toThrow('aggregation is a Python function (again.agg)');
+
+    const rows = ['Still Water', 'Ice & Snow', 'Ice & Snow', 'Still Water', 'Ice & Snow'];
+    const test = rows.map((kind, i) => ({ kind, question: `q${i}`, label: 0 }));
+    const asked = (count: number) => buildRequests({ ...a, num_fewshot: count }, { test });
+    expect(asked(0).map(({ docId, doc }) => [docId, doc.question])).toEqual([0, 1, 2].map((i) => [i, `q${[1, 2, 4][i]}`]));
+    expect(asked(2)[0].loglikelihood[0].context).toMatch(/^q[124] no\n\nq[124] no\n\nq1$/);
+    expect(() => buildRequests(a, { test: test.filter(({ kind }) => kind !== 'Ice & Snow') })).toThrow(
+      'task a: dataset local/ponds has no documents whose "kind" is "Ice & Snow" in split "test"',
+    );
+    expect(() => buildRequests(a, { test: [{ question: '1', label: 0 }] })).toThrow('there is no column "kind"');
   });
 
   it('names files that cannot be used', async () => {

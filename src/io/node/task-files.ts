@@ -4,6 +4,7 @@
 import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../../errors.js';
+import { type KnownFunction, knownFunctions } from '../../eval/python-functions.js';
 import { type TaskFile, TaskRegistry } from '../../eval/task-registry.js';
 import { builtinTasks, everything, nameOf } from '../../eval/tasks/index.js';
 import { decodeUtf8 } from '../json.js';
@@ -70,6 +71,7 @@ class Includes {
   /** Absolute paths of files that another one includes. */
   readonly included = new Set<string>();
   private readonly parsed = new Map<string, Readonly<Record<string, unknown>>>();
+  private readonly modules = new Map<string, ReadonlyMap<string, KnownFunction>>();
 
   async read(file: string, way: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
     const path = resolve(file);
@@ -98,10 +100,48 @@ class Includes {
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
       throw new InputError(`${file}: expected fields such as task and doc_to_text`);
     }
-    const task = settings(fields as Record<string, unknown>);
+    const task = await this.known(settings(fields as Record<string, unknown>), dirname(path));
     this.parsed.set(path, task);
     return task;
   }
+
+  /** The fields with what known functions do in their place. */
+  private async known(fields: Record<string, unknown>, folder: string): Promise<Record<string, unknown>> {
+    const of = async (value: unknown) => {
+      const [, module, name] = functionName(value)?.match(/^(\w+)\.(\w+)$/) ?? [];
+      return module === undefined ? undefined : (await this.functionsOf(join(folder, `${module}.py`))).get(name);
+    };
+    const docs = await of(fields.process_docs);
+    const changed: Record<string, unknown> = docs && 'keep' in docs ? { process_docs: docs } : {};
+    if (Array.isArray(fields.metric_list)) {
+      changed.metric_list = await Promise.all(
+        fields.metric_list.map(async (metric: Record<string, unknown> | null) => {
+          const found = await of(metric?.aggregation);
+          return found && 'aggregation' in found ? { ...metric, ...found } : metric;
+        }),
+      );
+    }
+    return { ...fields, ...changed };
+  }
+
+  /** None where the file is not there or no text: the task is refused for the function's name. */
+  private async functionsOf(path: string): Promise<ReadonlyMap<string, KnownFunction>> {
+    let functions = this.modules.get(path);
+    if (!functions) {
+      const text = await readIfThere(path, 1 << 20)
+        .then((bytes) => (bytes ? decodeUtf8(bytes, path) : ''))
+        .catch(() => '');
+      functions = knownFunctions(text);
+      this.modules.set(path, functions);
+    }
+    return functions;
+  }
+}
+
+/** A `!function` that stands in a file. */
+function functionName(value: unknown): string | undefined {
+  const name = (value as { '!function'?: unknown } | null | undefined)?.['!function'];
+  return typeof name === 'string' ? name : undefined;
 }
 
 /** A file's fields with plain numbers; but examples are data, which templates print as Python does. */
