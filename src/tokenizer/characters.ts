@@ -2,7 +2,7 @@
 // that is no piece itself, but is part of one, gets a symbol past the vocabulary, so that it can still merge.
 
 import { utf8CodePoint, utf8Length } from './utf8.js';
-import { isText, PieceKind, SPACE_UNIT, type Vocabulary } from './vocabulary.js';
+import { isText, SPACE_UNIT, type Vocabulary } from './vocabulary.js';
 
 // What the tables hold: nothing known, seen inside pieces but not as one, or the symbol plus SHIFT.
 const NONE = 0;
@@ -21,13 +21,17 @@ export class Characters {
 
   private neighbours: Int32Array | undefined; // a bit for every hash of two characters side by side in a piece
 
-  constructor(private readonly vocabulary: Vocabulary) {
-    const { bytes, starts, ends, kinds, size } = vocabulary;
+  /** Of the pieces that `mayMerge` by their ids; those are the normal and the unused ones unless told. */
+  constructor(
+    private readonly vocabulary: Vocabulary,
+    private readonly mayMerge: (id: number) => boolean = (id) => isText(vocabulary, id),
+  ) {
+    const { bytes, starts, ends, size } = vocabulary;
     const low = this.low;
     const parts: number[] = [];
     let spacesOnlyLead = true;
     for (let id = 0; id < size; id++) {
-      if (kinds[id] !== PieceKind.normal && kinds[id] !== PieceKind.unused) continue;
+      if (!mayMerge(id)) continue;
       const start = starts[id];
       const end = ends[id];
       const first = bytes[start];
@@ -72,7 +76,7 @@ export class Characters {
    * The table is made on the first call, since only long words ask.
    */
   mayTouch(left: number, right: number): boolean {
-    this.neighbours ??= neighboursOf(this.vocabulary);
+    this.neighbours ??= neighboursOf(this.vocabulary, this.mayMerge);
     const bit = neighbourBit(left, right);
     return (this.neighbours[bit >>> 5] & (1 << (bit & 31))) !== 0;
   }
@@ -98,11 +102,11 @@ function neighbourBit(left: number, right: number): number {
   return Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) >>> (32 - NEIGHBOUR_BITS);
 }
 
-function neighboursOf(vocabulary: Vocabulary): Int32Array {
+function neighboursOf(vocabulary: Vocabulary, mayMerge: (id: number) => boolean): Int32Array {
   const { bytes, starts, ends, size } = vocabulary;
   const bits = new Int32Array(1 << (NEIGHBOUR_BITS - 5));
   for (let id = 0; id < size; id++) {
-    if (!isText(vocabulary, id)) continue;
+    if (!mayMerge(id)) continue;
     let left = utf8CodePoint(bytes, starts[id]);
     for (let at = starts[id] + utf8Length(bytes[starts[id]]); at < ends[id]; at += utf8Length(bytes[at])) {
       const right = utf8CodePoint(bytes, at);

@@ -3,6 +3,7 @@
 // and a tokenizer.json beside a tokenizer.model). Here they are read and joined; the readers of vocabularies apply them.
 
 import { InputError, shown } from '../errors.js';
+import { edgesOf } from './post-processor.js';
 import type { TokenRule } from './stretches.js';
 
 /** A token beyond the trained pieces. `special` ones are found in template text only, others in any text. */
@@ -64,8 +65,8 @@ export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | u
     return config[key] === undefined ? undefined : tokenText(config[key], 'tokenizer_config.json', key);
   };
   const whole = object(files['tokenizer.json'] ?? {}, 'tokenizer.json');
-  const [begins, ends] = edges(whole.post_processor);
   const hasJson = files['tokenizer.json'] !== undefined;
+  const { begins, ends } = edgesOf(whole.post_processor, 'tokenizer.json');
   const namedRules = new Map<string, TokenRule>();
   const note = (token: unknown, file: string, key: string): void => {
     if (typeof token === 'string') namedRules.delete(token);
@@ -84,10 +85,12 @@ export function tokenizerDecisions(files: DecisionFiles): TokenizerDecisions | u
     (text) => typeof text === 'string',
   );
   return {
-    ...{ bos: names[0], eos: names[1], pad: names[NAMED.indexOf('pad_token')] },
+    bos: edgeToken('bos_token', names[0], begins),
+    eos: edgeToken('eos_token', names[1], ends),
+    pad: names[NAMED.indexOf('pad_token')],
     // A tokenizer.json says itself what is added, and transformers then listens to nothing else.
-    addBos: begins ?? flag('add_bos_token'),
-    addEos: ends ?? flag('add_eos_token'),
+    addBos: hasJson ? begins !== undefined : flag('add_bos_token'),
+    addEos: hasJson ? ends !== undefined : flag('add_eos_token'),
     added: addedTokens(
       config,
       files['added_tokens.json'],
@@ -138,14 +141,11 @@ function extraTokens(config: Json): readonly unknown[] | undefined {
   return Object.values(object(found, 'tokenizer_config.json', 'extra_special_tokens'));
 }
 
-/** Whether a TemplateProcessing puts a special token in front of a text and behind it; undefined when there is none. */
-function edges(postProcessor: unknown): [boolean | undefined, boolean | undefined] {
-  const step = (postProcessor ?? {}) as Json;
-  const steps = step.type === 'Sequence' && Array.isArray(step.processors) ? (step.processors as Json[]) : [step];
-  const template = steps.find(({ type }) => type === 'TemplateProcessing')?.single;
-  if (!Array.isArray(template)) return [undefined, undefined];
-  const special = (item: unknown) => typeof item === 'object' && item !== null && 'SpecialToken' in item;
-  return [special(template[0]), special(template.at(-1))];
+/** The token of that name, which is the one that the post-processor puts there, if it does. */
+function edgeToken(key: string, named: string | null | undefined, put: string | undefined): string | null | undefined {
+  if (put !== undefined && typeof named === 'string' && put !== named)
+    throw new InputError(`tokenizer.json: post_processor puts ${shown(put)} where ${shown(named)}, the ${key}, is expected`);
+  return put ?? named;
 }
 
 /** What a tokenizer.json's Metaspace says of spaces in front; undefined without one: the vocabulary's own way then. */

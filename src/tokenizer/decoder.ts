@@ -11,8 +11,12 @@ const REPLACEMENT = '\ufffd';
 export interface DecoderRules {
   /** The first piece's leading space symbol is dropped. */
   readonly stripPrefix: boolean;
+  /** All space symbols of the first piece are dropped (Hugging Face's Metaspace). */
+  readonly stripFirstPiece?: boolean;
   /** Leading space symbols are dropped until there is text (SentencePiece's remove_extra_whitespaces). */
   readonly stripLeadingSpaces: boolean;
+  /** With `stripPrefix`: a plain space that the first piece begins with is dropped too (Hugging Face's Strip). */
+  readonly stripPlainSpace?: boolean;
   /** The text of the unknown piece. */
   readonly unknownSurface: string;
 }
@@ -58,8 +62,13 @@ export class StreamDecoder {
     if (kind === PieceKind.unknown) return this.rules.unknownSurface;
     this.surfaces[id] ??= this.vocabulary.text(id)!.replaceAll(SPACE, ' ');
     const text = this.surfaces[id];
+    if (this.mayStrip && this.rules.stripFirstPiece) {
+      this.stripped = true;
+      return this.vocabulary.text(id)!.replaceAll(SPACE, '');
+    }
     if (!this.mayStrip || !(this.rules.stripPrefix || this.rules.stripLeadingSpaces)) return text;
-    if (!this.vocabulary.text(id)!.startsWith(SPACE)) return text;
+    const plain = this.rules.stripPlainSpace && text.startsWith(' ');
+    if (!plain && !this.vocabulary.text(id)!.startsWith(SPACE)) return text;
     this.stripped = !this.rules.stripLeadingSpaces;
     return text.slice(1);
   }

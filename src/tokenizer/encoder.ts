@@ -179,6 +179,9 @@ export class WordEncoder {
       const middle = start + units;
       this.emitSymbol(parts[0], text, start, middle, out);
       this.emitSymbol(parts[1], text, middle, end, out);
+    } else if (symbol >= 0 && symbol === this.vocabulary.unknownId) {
+      out.push(symbol); // written out as a token, not an unknown character
+      this.afterUnknown = false;
     } else if (symbol >= 0 && symbol < this.vocabulary.size) {
       this.emit(symbol, out);
     } else if (this.rules.byteFallback) {

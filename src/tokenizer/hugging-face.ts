@@ -1,12 +1,15 @@
 // Reads a Hugging Face `tokenizer.json` whose model is SentencePiece-like BPE (LLaMA and kin) into a Tokenizer: legacy form
 // (normalizer Prepend + Replace) or Metaspace. Anything that would change ids and is not done here is refused by the key's
-// name. Truncation, padding and the post-processor are not applied: they belong to the caller (EncodeOptions adds bos and eos).
+// name. Truncation and padding are not applied, and the
+// post-processor says only what EncodeOptions adds: they belong to the caller.
 
 import { InputError, shown } from '../errors.js';
 import { decodeUtf8, parseJson } from '../io/json.js';
 import { Characters } from './characters.js';
 import { type TokenizerDecisions, tokenRule } from './decisions.js';
+import type { DecoderRules } from './decoder.js';
 import { listedPairs, scoresOfMerges } from './pairs.js';
+import { edgesOf } from './post-processor.js';
 import type { TokenRule } from './stretches.js';
 import { Tokenizer } from './tokenizer.js';
 import { MAX_PIECES, PieceKind, piecesFromStrings, SPACE, Vocabulary } from './vocabulary.js';
@@ -35,9 +38,11 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
   checkModel(file, model);
   const byteFallback = file.flag(model.byte_fallback, 'model.byte_fallback');
   const spaces = readSpaces(file, root.normalizer, root.pre_tokenizer);
-  const stripPrefix = readDecoder(file, root.decoder);
+  const decoding = readDecoder(file, root.decoder, byteFallback);
+  const edges = edgesOf(root.post_processor, name);
 
   const pieces = readPieces(file, file.object(model.vocab, 'model.vocab'), model.unk_token);
+  const trained = pieces.length;
   const added = readAddedTokens(file, root.added_tokens, pieces);
   for (const token of special.added ?? []) {
     const known = added.find(({ content }) => content === token.content);
@@ -64,13 +69,18 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
   else if (unknown < 0)
     throw new InputError(`${name}: model.unk_token is missing, and model.byte_fallback is off; one is needed`);
   const specialTokens = new Map<string, number>();
+  const normalizedSpecialTokens = new Map<string, number>();
   const rawTokens = new Map<string, number>();
   const normalizedTokens = new Map<string, number>();
   const tokenRules = new Map<string, TokenRule>();
+  const tokensBeforeSpaces = file.steps(root.pre_tokenizer, 'pre_tokenizer', 'pretokenizers').length > 0;
   for (const token of added) {
-    const isNormalized = !token.special && token.normalized && root.pre_tokenizer == null;
-    const text = isNormalized ? normalizedContent(token.content, spaces) : token.content;
-    (token.special ? specialTokens : isNormalized ? normalizedTokens : rawTokens).set(text, token.id);
+    const isNormalized = token.normalized;
+    const text = isNormalized && !tokensBeforeSpaces ? normalizedContent(token.content, spaces) : token.content;
+    if (token.special) {
+      specialTokens.set(token.content, token.id);
+      if (isNormalized) normalizedSpecialTokens.set(text, token.id);
+    } else (isNormalized ? normalizedTokens : rawTokens).set(text, token.id);
     if (token.rule) tokenRules.set(text, token.rule);
   }
   const controlId = (piece: string | null | undefined): number => {
@@ -78,27 +88,40 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     return id !== undefined && kinds[id] === PieceKind.control ? id : -1;
   };
   const padId = controlId(special.pad);
+  const edgeId = (named: string | null | undefined, put: string | undefined, otherwise: string): number => {
+    if (put !== undefined)
+      return vocabulary.idOf(put) ?? file.fail('post_processor', put, 'a token of the vocabulary is expected');
+    return controlId(named === undefined ? otherwise : named);
+  };
   const merges = readMerges(file, model.merges);
+  if (!byteFallback) {
+    const made = merges.findIndex((merge) => merge.includes(pieces[unknown]));
+    if (made >= 0) file.fail(`model.merges[${made}]`, merges[made], 'merging unknown characters is not supported');
+  }
+  const mayMerge = (id: number): boolean =>
+    kinds[id] === PieceKind.normal || (kinds[id] === PieceKind.userDefined && id < trained);
   return new Tokenizer({
     vocabulary,
-    characters: new Characters(vocabulary),
-    pairs: listedPairs(vocabulary, merges, name),
+    characters: new Characters(vocabulary, mayMerge),
+    pairs: listedPairs(vocabulary, merges, name, mayMerge),
     scores: () => scoresOfMerges(vocabulary, merges, name),
-    bosId: controlId(special.bos === undefined ? '<s>' : special.bos),
-    eosId: controlId(special.eos === undefined ? '</s>' : special.eos),
-    addBos: special.addBos,
-    addEos: special.addEos,
+    bosId: edgeId(special.bos, edges.begins, '<s>'),
+    eosId: edgeId(special.eos, edges.ends, '</s>'),
+    addBos: edges.begins !== undefined,
+    addEos: edges.ends !== undefined,
     padId: padId < 0 ? undefined : padId,
     byteFallback,
     fuseUnknown: file.flag(model.fuse_unk, 'model.fuse_unk'),
     ...spaces,
     removeExtraSpaces: false,
-    stripPrefix,
+    ...decoding,
     stripLeadingSpaces: false,
     unknownSurface: ' \u2047 ',
     specialTokens,
     rawTokens,
     normalizedTokens,
+    normalizedSpecialTokens,
+    tokensBeforeSpaces,
     tokenRules,
     names: special.names,
   });
@@ -166,6 +189,8 @@ function readSpaces(file: Reader, normalizer: unknown, preTokenizer: unknown): S
       file.fail(`${key}.type`, step.type, 'only Prepend and then Replace are supported');
     }
   }
+  if (spaces.prefix !== 'never' && !spaces.escapeSpaces)
+    file.fail('normalizer', normalizer, `with Prepend a step that replaces " " by "${SPACE}" is expected`);
   const [metaspace, ...more] = file.steps(preTokenizer, 'pre_tokenizer', 'pretokenizers');
   if (!metaspace) return spaces;
   const { step, key } = metaspace;
@@ -183,24 +208,37 @@ function readSpaces(file: Reader, normalizer: unknown, preTokenizer: unknown): S
   return { prefix: scheme, prefixUnlessSpace: true, escapeSpaces: true, splitAtEverySpace };
 }
 
-// Whether decoding drops the first space. The steps must be the known ones; byte fallback and fusing are always done.
-function readDecoder(file: Reader, decoder: unknown): boolean {
-  let strip = false;
+// What decoding drops at the beginning: the text's first space, or the first piece's. The steps must be the known ones in an order that gives what
+// is done here; fusing is always done.
+function readDecoder(
+  file: Reader,
+  decoder: unknown,
+  byteFallback: boolean,
+): Pick<DecoderRules, 'stripPrefix' | 'stripFirstPiece' | 'stripPlainSpace'> {
+  let [spaced, bytes, fused, strip, stripFirstPiece] = [false, false, false, false, false];
   for (const { step, key } of file.steps(decoder, 'decoder', 'decoders')) {
     if (step.type === 'Strip') {
-      if (step.content !== ' ' || step.start !== 1 || step.stop !== 0) {
-        file.fail(key, step, 'only stripping one " " at the start is supported');
-      }
+      if (step.content !== ' ' || step.start !== 1 || step.stop !== 0 || !spaced || !fused || strip)
+        file.fail(key, step, 'only stripping one " " at the start, once spaces are back and the text is fused, is supported');
       strip = true;
-    } else if (step.type === 'Metaspace') {
-      strip = (step.prepend_scheme ?? (step.add_prefix_space === false ? 'never' : 'always')) !== 'never';
     } else if (step.type === 'Replace') {
       if (!replaces(step, SPACE, ' ')) file.fail(key, step, `only replacing "${SPACE}" by " " is supported`);
-    } else if (step.type !== 'ByteFallback' && step.type !== 'Fuse') {
-      file.fail(`${key}.type`, step.type, 'only Replace, ByteFallback, Fuse, Strip and Metaspace are supported');
-    }
+      spaced = true;
+    } else if (step.type === 'Metaspace') {
+      const scheme = step.prepend_scheme ?? (step.add_prefix_space === false ? 'never' : 'always');
+      if ((step.replacement ?? SPACE) !== SPACE || fused || spaced)
+        file.fail(key, step, `only one that comes first and replaces "${SPACE}" is supported`);
+      spaced = true;
+      stripFirstPiece = scheme !== 'never';
+    } else if (step.type === 'ByteFallback') {
+      if (fused) file.fail(key, step, 'it is supported before Fuse only');
+      bytes = true;
+    } else if (step.type === 'Fuse') fused = true;
+    else file.fail(`${key}.type`, step.type, 'only Replace, ByteFallback, Fuse, Strip and Metaspace are supported');
   }
-  return strip;
+  if (!spaced) file.fail('decoder', decoder, `a step that replaces "${SPACE}" by " " is expected`);
+  if (byteFallback && !bytes) file.fail('decoder', decoder, 'with model.byte_fallback a step ByteFallback is expected');
+  return { stripPrefix: strip, stripFirstPiece, stripPlainSpace: strip };
 }
 
 function replaces(step: Json, from: string, to: string): boolean {

@@ -5,7 +5,7 @@
 import { InputError, shown } from '../errors.js';
 import type { Characters } from './characters.js';
 import { utf8Bytes } from './utf8.js';
-import { HASH_BASE, hashBytes, isText, MAX_PIECES, PieceKind, type SymbolBytes, type Vocabulary } from './vocabulary.js';
+import { HASH_BASE, hashBytes, isText, MAX_PIECES, type SymbolBytes, type Vocabulary } from './vocabulary.js';
 
 /** No pair has this rank: it marks "these two do not merge". */
 export const NO_RANK = 0x7fffffff;
@@ -163,8 +163,13 @@ function ranksOf(scores: Float32Array): Int32Array {
   return ranks;
 }
 
-/** Hugging Face's rule: the listed pairs merge, in the list's order. Pairs that would make or use a special piece are left out. */
-export function listedPairs(vocabulary: Vocabulary, merges: readonly (readonly [string, string])[], name: string): Pairs {
+/** Hugging Face's rule: the listed pairs merge, in the list's order. Pairs that would make or use another piece than those that `mayMerge` are left out. */
+export function listedPairs(
+  vocabulary: Vocabulary,
+  merges: readonly (readonly [string, string])[],
+  name: string,
+  mayMerge: (id: number) => boolean,
+): Pairs {
   const ids = new Map<string, number>();
   for (let id = 0; id < vocabulary.size; id++) ids.set(vocabulary.text(id)!, id);
   const pairs = new PairTable(merges.length);
@@ -180,7 +185,7 @@ export function listedPairs(vocabulary: Vocabulary, merges: readonly (readonly [
     const left = idOf(leftText, index);
     const right = idOf(rightText, index);
     const merged = idOf(leftText + rightText, index);
-    if ([left, right, merged].every((id) => vocabulary.kinds[id] === PieceKind.normal)) pairs.set(left, right, merged, index);
+    if ([left, right, merged].every(mayMerge)) pairs.set(left, right, merged, index);
   }
   return pairs;
 }

@@ -51,8 +51,12 @@ export function* applyRules(
     const rule = rules?.get(token);
     const touched = () => wordAtEnd.test(text.slice(Math.max(0, start - 2), start)) || wordAtStart.test(text.slice(end, end + 2));
     if (rule?.singleWord && touched()) continue;
-    if (rule?.lstrip) while (start > from && space.test(text[start - 1])) start--;
+    if (rule?.lstrip) {
+      while (start > from && space.test(text[start - 1])) start--;
+      start = Math.max(start, from);
+    }
     if (rule?.rstrip) while (end < text.length && space.test(text[end])) end++;
+    if (start >= end) continue; // the token before took all of it as white space
     yield { start, end, token };
     from = end;
   }

@@ -53,6 +53,10 @@ export interface TokenizerParts extends EncoderRules, DecoderRules {
   /** Tokens found in any text before normalization, and after it. */
   readonly rawTokens: ReadonlyMap<string, number>;
   readonly normalizedTokens: ReadonlyMap<string, number>;
+  /** Normalization changes nothing but how spaces are written, which comes after both (Hugging Face's Metaspace). */
+  readonly tokensBeforeSpaces?: boolean;
+  /** Those of the special tokens that are found after normalization, by their normalized texts. */
+  readonly normalizedSpecialTokens?: ReadonlyMap<string, number>;
   /** What some of these tokens ask of their surroundings, by the same texts. */
   readonly tokenRules?: ReadonlyMap<string, TokenRule>;
   /** Texts of special tokens by the names that chat templates have for them, but for BOS and EOS. */
@@ -83,6 +87,7 @@ export class Tokenizer {
   private readonly userPattern: RegExp | undefined;
   private readonly templatePattern: RegExp | undefined;
   private readonly normalizedPattern: RegExp | undefined;
+  private readonly normalizedTemplatePattern: RegExp | undefined;
 
   constructor(parts: TokenizerParts) {
     this.parts = parts;
@@ -98,8 +103,12 @@ export class Tokenizer {
     this.names = parts.names ?? {};
     this.encoder = new WordEncoder(parts.vocabulary, parts.characters, parts.pairs, parts);
     this.userPattern = anyOf(parts.rawTokens.keys());
-    this.templatePattern = anyOf([...parts.rawTokens.keys(), ...parts.specialTokens.keys()]);
+    const normalizedSpecial = parts.normalizedSpecialTokens ?? new Map<string, number>();
+    const normalizedIds = new Set(normalizedSpecial.values());
+    const special = [...parts.specialTokens].flatMap(([text, id]) => (normalizedIds.has(id) ? [] : [text]));
+    this.templatePattern = anyOf([...parts.rawTokens.keys(), ...special]);
     this.normalizedPattern = anyOf(parts.normalizedTokens.keys());
+    this.normalizedTemplatePattern = anyOf([...parts.normalizedTokens.keys(), ...normalizedSpecial.keys()]);
   }
 
   /**
@@ -108,7 +117,7 @@ export class Tokenizer {
    * 2^25 UTF-16 units, whose ids would be more than one list can hold.
    */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    return this.encodeParts(text, options, this.userPattern);
+    return this.encodeParts(text, options, false);
   }
 
   /**
@@ -132,7 +141,7 @@ export class Tokenizer {
     let unknown = false;
     const encoded = (text: string, more: EncodeOptions): number[] => {
       const ids: number[] = [];
-      unknown = this.appendParts(text, more, this.userPattern, place, unknown, ids);
+      unknown = this.appendParts(text, more, false, place, unknown, ids);
       place = 'cut';
       return ids;
     };
@@ -157,7 +166,7 @@ export class Tokenizer {
    * legacy LLaMA tokenizer does (`a<s>b` is `▁a`, `<s>`, `▁b`). Throws as `encode` does.
    */
   encodeTemplate(text: string, options: EncodeOptions = {}): number[] {
-    return this.encodeParts(text, options, this.templatePattern);
+    return this.encodeParts(text, options, true);
   }
 
   /** The text of ids, by SentencePiece's rules (see `StreamDecoder`); control pieces and ids without a piece have none. */
@@ -213,8 +222,8 @@ export class Tokenizer {
 
   /** Whether a text that begins with this piece is without the piece's space. */
   losesSpace(id: number): boolean {
-    const { vocabulary, stripPrefix, stripLeadingSpaces } = this.parts;
-    if (!(stripPrefix || stripLeadingSpaces) || vocabulary.byteValues[id] >= 0) return false;
+    const { vocabulary, stripPrefix, stripFirstPiece, stripLeadingSpaces } = this.parts;
+    if (!(stripPrefix || stripFirstPiece || stripLeadingSpaces) || vocabulary.byteValues[id] >= 0) return false;
     return vocabulary.text(id)?.startsWith(SPACE) ?? false;
   }
 
@@ -223,9 +232,9 @@ export class Tokenizer {
     return this.parts.vocabulary.byteIds.every((id) => id >= 0);
   }
 
-  private encodeParts(text: string, options: EncodeOptions, pattern: RegExp | undefined): number[] {
+  private encodeParts(text: string, options: EncodeOptions, template: boolean): number[] {
     const ids: number[] = [];
-    this.appendParts(text, options, pattern, options.continued ? 'continued' : 'start', false, ids);
+    this.appendParts(text, options, template, options.continued ? 'continued' : 'start', false, ids);
     return ids;
   }
 
@@ -233,7 +242,7 @@ export class Tokenizer {
   private appendParts(
     text: string,
     options: EncodeOptions,
-    pattern: RegExp | undefined,
+    template: boolean,
     place: Place,
     unknown: boolean,
     ids: number[],
@@ -244,14 +253,16 @@ export class Tokenizer {
       );
     }
     if (options.bos) ids.push(present(this.bosId, 'beginning (bos)'));
+    const pattern = template ? this.templatePattern : this.userPattern;
     let from = 0;
     for (const { start, end, token } of findTokens(text, pattern, this.tokenRules)) {
-      this.encodePart(text.slice(from, start), from === 0 ? place : 'continued', from === 0 && unknown, ids);
+      this.encodePart(text.slice(from, start), template, from === 0 ? place : 'continued', from === 0 && unknown, ids);
       ids.push((this.parts.specialTokens.get(token) ?? this.parts.rawTokens.get(token))!);
       from = end;
     }
     const ends = this.encodePart(
       from === 0 ? text : text.slice(from),
+      template,
       from === 0 ? place : 'continued',
       from === 0 && unknown,
       ids,
@@ -260,14 +271,30 @@ export class Tokenizer {
     return ends;
   }
 
-  private encodePart(text: string, place: Place, unknown: boolean, ids: number[]): boolean {
-    const normalized = this.normalize(text, place);
-    if (normalized === '') return unknown;
-    const frozen: [number, number, number][] = [];
-    for (const { start, end, token } of findTokens(normalized, this.normalizedPattern, this.tokenRules)) {
-      frozen.push([start, end, this.parts.normalizedTokens.get(token)!]);
+  private encodePart(text: string, template: boolean, place: Place, unknown: boolean, ids: number[]): boolean {
+    const { normalizedTokens, normalizedSpecialTokens, tokensBeforeSpaces } = this.parts;
+    const pattern = template ? this.normalizedTemplatePattern : this.normalizedPattern;
+    const idOf = (token: string): number => (normalizedTokens.get(token) ?? normalizedSpecialTokens?.get(token))!;
+    if (!tokensBeforeSpaces) {
+      const normalized = this.normalize(text, place);
+      if (normalized === '') return unknown;
+      const frozen: [number, number, number][] = [];
+      for (const { start, end, token } of findTokens(normalized, pattern, this.tokenRules))
+        frozen.push([start, end, idOf(token)]);
+      return this.encoder.encode(normalized, frozen, ids, unknown);
     }
-    return this.encoder.encode(normalized, frozen, ids, unknown);
+    let [from, ends] = [0, unknown];
+    const encode = (part: string): void => {
+      const normalized = this.normalize(part, from === 0 ? place : 'continued');
+      if (normalized !== '') ends = this.encoder.encode(normalized, [], ids, ends);
+    };
+    for (const { start, end, token } of findTokens(text, pattern, this.tokenRules)) {
+      encode(text.slice(from, start));
+      ids.push(idOf(token));
+      [from, ends] = [end, false];
+    }
+    encode(from === 0 ? text : text.slice(from));
+    return ends;
   }
 
   private normalize(text: string, place: Place): string {

@@ -127,7 +127,7 @@ export function jsonFile(pieces: readonly string[], scores: readonly number[], o
     })) as Record<string, unknown>[],
     normalizer: (options.metaspace ? null : legacy) as unknown,
     pre_tokenizer: (options.metaspace ? { type: 'Metaspace', replacement: '▁', ...options.metaspace } : null) as unknown,
-    post_processor: null,
+    post_processor: null as unknown,
     decoder: {
       type: 'Sequence',
       decoders: [

@@ -1,6 +1,7 @@
 // Tokenizer files that are wrong: what each reader refuses and how it says so, and thousands of damaged files from a fixed
 // seed, each either read (and then usable) or refused with an InputError.
 
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -69,6 +70,12 @@ describe('tokenizer.model', () => {
 });
 
 describe('tokenizer.json', () => {
+  const special = { SpecialToken: { id: '<s>', type_id: 0 } };
+  const twice = {
+    type: 'TemplateProcessing',
+    single: [special, special, { Sequence: { id: 'A', type_id: 0 } }],
+    special_tokens: { '<s>': { id: '<s>', ids: [1], tokens: ['<s>'] } },
+  };
   const refused: [string, string | Uint8Array, RegExp][] = [
     ['not JSON', '{', /found the end of the text \(line 1, column 2\)/],
     ['not UTF-8', Uint8Array.of(0x7b, 0xff), /not valid UTF-8/],
@@ -96,6 +103,22 @@ describe('tokenizer.json', () => {
       /added_tokens\[1\].lstrip is 1; true or false/,
     ],
     ['an added token elsewhere', json((file) => (file.added_tokens[1].id = 9)), /id of added token "<s>" is 9/],
+    ['a decoder that leaves spaces', json((file) => (file.decoder = { type: 'Fuse' })), /decoder is .* a step that replaces/],
+    [
+      'no decoder of bytes',
+      json((file) => (file.decoder = { type: 'Metaspace' })),
+      /with model.byte_fallback a step ByteFallback is expected/,
+    ],
+    ['two tokens in front', json((file) => (file.post_processor = twice)), /post_processor puts "<s>" "<s>" in front of a text/],
+    ['an unknown post-processor', json((file) => (file.post_processor = { type: 'X' })), /post_processor.type is "X"/],
+    ['Prepend alone', json((file) => (file.normalizer = { type: 'Prepend', prepend: '▁' })), /with Prepend a step that replaces/],
+    [
+      'merges of unknown characters',
+      json((file) =>
+        Object.assign(file.model, { byte_fallback: false, merges: ['<unk> a'], vocab: { ...file.model.vocab!, '<unk>a': 267 } }),
+      ),
+      /model.merges\[0\] is \["<unk>", ?"a"\]; merging unknown/,
+    ],
     ['no unknown piece', json((file) => Object.assign(file.model, { unk_token: null, byte_fallback: false })), /model.unk_token/],
   ];
   test.each(refused)('%s', (_, source, message) => {
@@ -120,6 +143,28 @@ describe('tokenizer.json', () => {
     expect(tokenizer.encode('a<|user|>b</s>')).toContain(TEXTS.length);
     expect(tokenizer.encode('a<|user|>b</s>')).not.toContain(2);
     expect(tokenizer.decode([TEXTS.length])).toBe('<|user|>');
+  });
+});
+
+describe("tokenizer.json's variants", () => {
+  // variants.json: changes to one file, and what Hugging Face's tokenizers 0.23 makes of texts then.
+  const pieces = [...PIECES, { text: '▁▁', score: -8 }, { text: 'b▁', score: -9 }];
+  const base = jsonFile(
+    pieces.map(({ text }) => text as string),
+    pieces.map(({ score }) => score ?? 0),
+  );
+  const variants: { name: string; change: object; rows: { text: string; ids: number[]; decoded: string }[] }[] = JSON.parse(
+    readFileSync(new URL('variants.json', import.meta.url), 'utf8'),
+  );
+  test.each(variants)('$name', ({ change, rows }) => {
+    const tokenizer = tokenizerFromJson(JSON.stringify({ ...base, ...change }));
+    for (const { text, ids, decoded } of rows) {
+      expect(tokenizer.encodeTemplate(text, { bos: tokenizer.addBos, eos: tokenizer.addEos }), text).toEqual(ids);
+      const plain = tokenizer.encodeTemplate(text);
+      // Special tokens that normalization changes have a text in Hugging Face's decoder, and none here.
+      if (!JSON.stringify(change).includes('"<s>","single_word":false,"lstrip":false,"rstrip":false,"normalized":true'))
+        expect(tokenizer.decode(plain), text).toBe(decoded);
+    }
   });
 });
 
