@@ -144,6 +144,7 @@ const vocabularyJson = {
   pre_tokenizer: null,
   post_processor: {
     type: 'TemplateProcessing',
+    special_tokens: { '<s>': { id: '<s>', ids: [1], tokens: ['<s>'] } },
     single: [{ SpecialToken: { id: '<s>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
   },
   decoder: {
