@@ -3,7 +3,8 @@
 
 import { InputError } from '../../errors.js';
 import { maxOf } from '../../tensor/plan.js';
-import type { Binding, Dispatch, Planner } from './dispatch.js';
+import type { Binding, Dispatch, Planner, Slice } from './dispatch.js';
+import { isAligned } from './layout.js';
 import { partOf, sumOf, whole } from './products.js';
 
 /** Rows, and keys, of a block: what the shaders have in their tiles. */
@@ -34,15 +35,18 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
   const partElements = queryHeads * cacheRows * headDim;
   const parts = call.scratch(2 * 4 * partElements);
   const constants = { dims: Math.ceil(headDim / 32) };
+  const names = ['query', 'dout', 'keys', 'values'] as const;
+  const slices = [...names, 'dquery' as const].map((name) => call.operand(name));
+  const fours = headDim % 4 === 0 && slices.every((slice) => isAligned(slice, 'vec4f'));
+  /** Heads are seen in fours, or in pairs: as NAME4 or NAME2, the other of which is missing. */
+  const heads = (name: string, slice: Slice, access: Binding['access']): Record<string, Binding> => ({
+    [`${name}4`]: { slice: fours ? slice : null, element: 'vec4f', access },
+    [`${name}2`]: { slice: fours ? null : slice, element: 'vec2f', access },
+  });
   const inputs = {
-    ...{
-      query: read('query', 'vec2f'),
-      dout: read('dout', 'vec2f'),
-      keys: read('keys', 'vec2f'),
-      values: read('values', 'vec2f'),
-    },
+    ...Object.assign({}, ...names.map((name) => heads(name, call.operand(name), 'read'))),
     stats: { slice: stats, element: 'vec2f', access: 'read' },
-  } as const;
+  };
   const summed = (i: number, name: 'dkeys' | 'dvalues'): Dispatch =>
     sumOf({
       parts: partOf(parts, i * partElements, partElements),
@@ -63,14 +67,14 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
     {
       shader: 'attentionQueryGrad',
       constants,
-      bindings: { ...inputs, ...tables, dquery: { slice: call.operand('dquery'), element: 'vec2f', access: 'write' } },
+      bindings: { ...inputs, ...tables, ...heads('dquery', call.operand('dquery'), 'write') },
       uniforms: sizes,
       workgroups: (now) => [Math.floor(now(rows) / block) + now(sequenceCount), queryHeads, 1],
     },
     {
       shader: 'attentionKeyGrad',
       constants,
-      bindings: { ...inputs, ...tables, parts: { slice: parts, element: 'vec2f', access: 'write' } },
+      bindings: { ...inputs, ...tables, ...heads('parts', parts, 'write') },
       uniforms: sizes,
       workgroups: () => [Math.ceil(cacheRows / block), queryHeads, 1],
     },
