@@ -124,7 +124,9 @@ export class WebgpuBackend implements Backend {
   private readonly allocator: WebgpuMemory;
   private readonly queue: WebgpuQueue;
   private arena: GPUBuffer[] = [];
-  private arenaMissing = false;
+  /** Until it is known whether there is memory for the arena; and what it was too large for. */
+  private growing: Promise<void> | undefined;
+  private tooLarge: readonly number[] | undefined;
   private disposing: Promise<void> | undefined;
 
   constructor(
@@ -178,16 +180,16 @@ export class WebgpuBackend implements Backend {
   async upload(tensor: StoredTensor, wanted: Exclude<DType, 'i32'>): Promise<DeviceBuffer> {
     const plan = planUpload(tensor, wanted);
     this.open('upload');
-    const missing: Promise<boolean>[] = [];
     const buffers: GPUBuffer[] = [];
     const { device, allocator } = this;
     const target: UploadTarget = {
-      allocate: (bytes) => {
+      allocate: async (bytes) => {
         if (bytes > this.limits.maxBufferBytes) throw outOfMemory('upload');
-        const made = allocator.allocate(bytes);
-        missing.push(made.missing);
-        buffers.push(made.buffer);
-        return made.buffer;
+        this.open('upload');
+        const { buffer, missing } = allocator.allocate(bytes);
+        buffers.push(buffer);
+        if (await missing) throw outOfMemory('upload');
+        return buffer;
       },
       write: (buffer, offset, data) => {
         this.open('upload');
@@ -209,11 +211,10 @@ export class WebgpuBackend implements Backend {
       const { layout, dtype, rows, columns } = plan;
       const weight = layout === 'weight' ? await uploadWeight(tensor, plan, target, this.limits.maxBindingBytes) : undefined;
       if (!weight) await uploadRows(tensor, plan, target);
-      if ((await Promise.all(missing)).includes(true)) throw outOfMemory('upload');
       this.open('upload');
       const bytes = buffers.reduce((sum, { size }) => sum + size, 0);
       const memory = { kind: 'persistent', buffers } as const;
-      const stored: Stored = { memory, weight, buffers, length: rows * columns, failed: 0, missing: false };
+      const stored: Stored = { memory, weight, buffers, length: rows * columns, failed: 0, missing: false, pending: undefined };
       return this.buffers.add(dtype, layout, tensor.shape, weight ? bytes : 4 * rows, stored);
     } catch (error) {
       for (const buffer of buffers) if (!this.disposing) allocator.destroy(buffer);
@@ -228,6 +229,8 @@ export class WebgpuBackend implements Backend {
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength).slice();
     const offset = (buffer.offset + elementOffset) * size;
     const issue = (): boolean => {
+      if (stored.pending) return this.queue.retryAfter(stored.pending);
+      if (stored.missing) return true; // whoever reads it is told
       this.queue.flush();
       for (const { buffer, at, first, last } of this.blocksOf(stored, offset, bytes.length)) {
         const waiting = this.allocator.write(buffer, at, bytes.subarray(first, last));
@@ -269,7 +272,9 @@ export class WebgpuBackend implements Backend {
   /** Times of a program's dispatches (see `profileDispatches`), once it has run and nothing is queued. */
   profile(executable: Executable, params: Int32Array): Promise<DispatchTime[]> {
     if (!(executable instanceof WebgpuExecutable)) throw new Error('this program was compiled by another backend');
-    return profileDispatches(this.device, executable, params.slice(), this.arenaFor(executable.plan.arena));
+    const arena = this.arenaFor(executable.plan.arena);
+    if (arena instanceof Promise) throw new Error('a program is profiled once it has run');
+    return profileDispatches(this.device, executable, params.slice(), arena);
   }
 
   read<Type extends DType>(
@@ -282,6 +287,8 @@ export class WebgpuBackend implements Backend {
     const offset = (buffer.offset + elementOffset) * into.BYTES_PER_ELEMENT;
     let reads: Promise<unknown> = Promise.resolve();
     const issue = (): boolean => {
+      if (stored.pending) return this.queue.retryAfter(stored.pending);
+      if (stored.missing) throw outOfMemory('read');
       const copies = this.blocksOf(stored, offset, into.byteLength).map(({ buffer, at, first, last }) => ({
         first,
         read: this.allocator.read(this.queue.commands, buffer, at, last - first),
@@ -293,7 +300,6 @@ export class WebgpuBackend implements Backend {
       return true;
     };
     return this.queue.enqueue('read', issue, async (acknowledged) => {
-      if (stored.missing) throw outOfMemory('read');
       if (stored.failed > acknowledged) throw new ExecutionError({ opIndex: -1, op: 'read', code: 'poisoned' });
       await reads;
       return into as HostArrays[Extract<Type, HostType>];
@@ -348,12 +354,11 @@ export class WebgpuBackend implements Backend {
       this.allocator.allocate(Math.min(bufferBytes, bytes - i * bufferBytes)),
     );
     const buffers = blocks.map(({ buffer }) => buffer);
-    const stored: Stored = { memory: { kind: 'persistent', buffers }, buffers, length, failed: 0, missing: false };
-    for (const { missing } of blocks) {
-      void missing.then((isMissing) => {
-        stored.missing ||= isMissing;
-      });
-    }
+    const pending = Promise.all(blocks.map(({ missing }) => missing)).then((missing) => {
+      stored.missing = missing.includes(true);
+      stored.pending = undefined;
+    });
+    const stored: Stored = { memory: { kind: 'persistent', buffers }, buffers, length, failed: 0, missing: false, pending };
     return stored;
   }
 
@@ -362,22 +367,32 @@ export class WebgpuBackend implements Backend {
     return this.buffers.of(buffer);
   }
 
-  // One arena for all programs, since they run one after another; bind groups are made anew when it is another array.
-  private arenaFor(blocks: readonly number[]): readonly GPUBuffer[] {
-    if (this.arenaMissing) throw outOfMemory('allocate');
+  // One arena for all programs, since they run one after another; bind groups are made anew when it is another array. Where there is
+  // no memory for a program, others go on.
+  private arenaFor(blocks: readonly number[]): readonly GPUBuffer[] | Promise<void> {
+    if (this.growing) return this.growing;
+    if (this.tooLarge === blocks) {
+      this.tooLarge = undefined;
+      throw outOfMemory('allocate');
+    }
     if (blocks.every((bytes, i) => bytes <= (this.arena[i]?.size ?? 0))) return this.arena;
+    const made: Promise<boolean>[] = [];
     const grown = blocks.map((bytes, i) => {
       const old = this.arena[i];
       if (old && old.size >= bytes) return old;
       if (old) this.allocator.destroy(old);
       const { buffer, missing } = this.allocator.allocate(bytes);
-      void missing.then((isMissing) => {
-        this.arenaMissing ||= isMissing;
-      });
+      made.push(missing);
       return buffer;
     });
     this.arena = [...grown, ...this.arena.slice(blocks.length)];
-    return this.arena;
+    this.growing = Promise.all(made).then((missing) => {
+      this.growing = undefined;
+      if (!missing.includes(true)) return;
+      for (const buffer of this.arena.splice(0)) this.allocator.destroy(buffer);
+      this.tooLarge = blocks;
+    });
+    return this.growing;
   }
 }
 

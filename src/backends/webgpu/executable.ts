@@ -57,6 +57,8 @@ export class WebgpuExecutable implements Executable {
   private values = new Int32Array(0);
   /** Of a dispatch; a guess at first. */
   private milliseconds = 0.25;
+  /** There is memory for all its operands. */
+  private allocated = false;
   /** What was measured, older pieces counting for less and less. */
   private readonly sofar = { milliseconds: 0, dispatches: 0 };
   private readonly sizeNow: SizeNow = (dim) => (typeof dim === 'number' ? dim : this.values[dim.param]);
@@ -120,6 +122,22 @@ export class WebgpuExecutable implements Executable {
   destroy(): void {
     this.uniforms.destroy();
     this.inputs.destroy();
+  }
+
+  /** What to wait for before it is known whether there is memory for all its operands. */
+  get pending(): Promise<unknown> | undefined {
+    if (this.allocated) return undefined;
+    const operands = this.stored.flat();
+    const pending = operands.find((memory) => memory?.pending)?.pending;
+    this.allocated = !pending && !operands.some((memory) => memory?.missing);
+    return pending;
+  }
+
+  /** The first record with an operand that there is no memory for. */
+  get missing(): ExecutionFailure | undefined {
+    if (this.allocated) return undefined;
+    const opIndex = this.stored.findIndex((operands) => operands.some((memory) => memory?.missing));
+    return opIndex < 0 ? undefined : { opIndex, op: this.program.records[opIndex].op, code: 'out-of-memory' };
   }
 
   /** The first record with a size that these params have out of range. */

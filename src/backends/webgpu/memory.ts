@@ -13,8 +13,10 @@ export interface Stored extends Placed {
   readonly length: number;
   /** Serial of the failed run that last should have written it. */
   failed: number;
-  /** There was no memory for it. */
+  /** There was no memory for it: nothing may be done with it. */
   missing: boolean;
+  /** Settles when that is known; undefined from then on. */
+  pending: Promise<unknown> | undefined;
 }
 
 /** Usages of buffers: Node has no globals for them. */
@@ -35,7 +37,7 @@ export class WebgpuMemory {
     private readonly limits: LayoutLimits,
   ) {}
 
-  /** A zero-filled buffer, and whether it turns out that there is no memory for it. */
+  /** A zero-filled buffer, and whether it turns out that there is no memory for it: what uses it before that is known may break the device's use. */
   allocate(bytes: number): { buffer: GPUBuffer; missing: Promise<boolean> } {
     const size = Math.max(sizeAlignment, Math.ceil(bytes / sizeAlignment) * sizeAlignment);
     this.device.pushErrorScope('out-of-memory');

@@ -46,11 +46,14 @@ export class WebgpuQueue {
   private open: GPUCommandEncoder | undefined;
   private readonly following: (() => void)[] = [];
 
-  /** `arenaFor`: the arena's blocks, at least so large, now that a program begins which takes them. */
+  /**
+   * `arenaFor`: the arena's blocks, at least so large, now that a program begins which takes them; or what to wait for before it can be
+   * asked again. It throws `ExecutionError` where there is no memory.
+   */
   constructor(
     private readonly device: GPUDevice,
     private readonly memory: WebgpuMemory,
-    private readonly arenaFor: (blocks: readonly number[]) => readonly GPUBuffer[],
+    private readonly arenaFor: (blocks: readonly number[]) => readonly GPUBuffer[] | Promise<void>,
   ) {
     this.status = device.createBuffer({ size: 16, usage: usage.storage | usage.copySource | usage.copyTarget });
     void device.lost.then(() => {
@@ -184,7 +187,8 @@ export class WebgpuQueue {
       if (!begun) {
         if (executable.waiting) return this.retryAfter(executable.waiting);
         if (executable.broken) throw executable.broken;
-        const failure = executable.sizeFailure(params);
+        if (executable.pending) return this.retryAfter(executable.pending);
+        const failure = executable.sizeFailure(params) ?? executable.missing;
         if (failure) run.failure = new ExecutionError(failure);
         else {
           this.flush();
@@ -200,7 +204,15 @@ export class WebgpuQueue {
         }
         if (this.inFlight >= mostInFlight) return false;
         this.flush();
-        blocks ??= { arena: this.arenaFor(executable.plan.arena), status: this.status };
+        try {
+          const arena = blocks?.arena ?? this.arenaFor(executable.plan.arena);
+          if (arena instanceof Promise) return this.retryAfter(arena);
+          blocks ??= { arena, status: this.status };
+        } catch (error) {
+          if (!(error instanceof ExecutionError)) throw error;
+          run.failure = error;
+          break;
+        }
         const piece = executable.pieceOf(segment, next);
         const { commands } = this;
         if (executable.reports && next === 0) commands.clearBuffer(this.status);
@@ -253,15 +265,13 @@ export class WebgpuQueue {
     return status;
   }
 
-  // A run that reads what a failed one should have written, or memory that there is none of.
+  // A run that reads what a failed one should have written.
   private checkOperands(run: Run, acknowledged: number): void {
     const { program, stored } = run.executable;
     for (const [opIndex, { op }] of program.records.entries()) {
       for (const [i, memory] of stored[opIndex].entries()) {
-        if (!memory) continue;
-        const isPoisoned = memory.failed > acknowledged && opSpec(op).operands[i].access !== 'write';
-        if (!memory.missing && !isPoisoned) continue;
-        run.failure = new ExecutionError({ opIndex, op, code: memory.missing ? 'out-of-memory' : 'poisoned' });
+        if (!memory || memory.failed <= acknowledged || opSpec(op).operands[i].access === 'write') continue;
+        run.failure ??= new ExecutionError({ opIndex, op, code: 'poisoned' });
         return;
       }
     }

@@ -17,7 +17,7 @@ const aheadBytes = 64 << 20;
 
 /** What an upload needs of the device. */
 export interface UploadTarget {
-  allocate(bytes: number): GPUBuffer;
+  allocate(bytes: number): Promise<GPUBuffer>;
   /** Rejects when the device is gone. */
   write(buffer: GPUBuffer, offset: number, data: Uint8Array<ArrayBuffer>): void;
   /** Runs a dispatch over what was written. */
@@ -36,7 +36,7 @@ interface PackedRows {
 
 /** @throws InputError when the file is cut. */
 export async function uploadRows(tensor: StoredTensor, { rows }: UploadPlan, target: UploadTarget): Promise<void> {
-  const buffer = target.allocate(4 * rows);
+  const buffer = await target.allocate(4 * rows);
   const each = tensor.bytes / rows;
   const step = Math.floor(pieceBytes / each);
   for (let row = 0; row < rows; row += step) {
@@ -61,10 +61,10 @@ export async function uploadWeight(
   const storedRow = plan.affine ? columns : tensor.bytes / rows;
   const step = Math.max(16, Math.floor(Math.min(pieceBytes, bindingBytes - 512) / storedRow / 16) * 16);
   const quantizes = (dtype === 'q8' || dtype === 'q4') && !plan.blocks;
-  const source = quantizes ? target.allocate(Math.min(step, rows) * storedRow + 4) : undefined;
+  const source = quantizes ? await target.allocate(Math.min(step, rows) * storedRow + 4) : undefined;
   for (const part of partsOf(rows, 4 * stride, bindingBytes)) {
-    const codes = target.allocate(4 * stride * part.rows);
-    const scales = scaleBytes > 0 ? target.allocate(scaleBytes * part.rows) : null;
+    const codes = await target.allocate(4 * stride * part.rows);
+    const scales = scaleBytes > 0 ? await target.allocate(scaleBytes * part.rows) : null;
     for (let row = 0; row < part.rows; row += step) {
       const [first, count] = [part.firstRow + row, Math.min(step, part.rows - row)];
       if (source) {

@@ -4,7 +4,7 @@
 import { describe, expect, it } from 'vitest';
 import { referenceBackend } from '../../../src/backends/reference.js';
 import { type WebgpuBackend, type WebgpuOptions, webgpuBackend } from '../../../src/backends/webgpu/backend.js';
-import { nodeWebgpuBackend } from '../../../src/backends/webgpu/node.js';
+import { findGpu, nodeWebgpuBackend } from '../../../src/backends/webgpu/node.js';
 import { tilesOf } from '../../../src/backends/webgpu/products.js';
 import { createCache } from '../../../src/model/cache.js';
 import { configFromName } from '../../../src/model/config.js';
@@ -285,6 +285,51 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
       expect(await backend.read(halves, 510, 5)).toEqual(Uint16Array.of(7, 1, 2, 3, 7));
     }));
 
+  it('says where there is no memory, and goes on with what there is memory for', async () => {
+    const { adapter, language } = await findGpu();
+    const most = { bytes: 2 ** 20 };
+    const backend = await webgpuBackend(scarce(adapter, most), { language });
+    try {
+      const scaled = (columns: number, out?: DeviceBuffer<'f32'>): Executable => {
+        const ops = new Ops();
+        const x = ops.silu({ buffer: backend.create('f32', [1, columns]), rows: 1, columns });
+        ops.copy(x, out ?? backend.create('f32', [1, columns]));
+        return backend.compile(ops.finish());
+      };
+      const run = (program: Executable): Promise<void> => backend.submit(program, new Int32Array(0)).done;
+      const small = scaled(64);
+      await run(small);
+      // A buffer: of what is written to it, of runs and of reads.
+      const large = backend.create('f32', [1, 2 ** 19]);
+      backend.write(large, new Float32Array(2 ** 19));
+      expect(await failure(run(scaled(2 ** 19, large)))).toMatchObject({ code: 'out-of-memory' });
+      expect(await failure(backend.read(large))).toMatchObject({ op: 'read', code: 'out-of-memory' });
+      backend.free(large);
+      // The arena, where operands fit: what such a run should have written is none.
+      const out = backend.create('f32', [1, 2 ** 16]);
+      const grown = scaled(2 ** 16, out);
+      most.bytes = 2 ** 17;
+      const [failed, read, after] = [run(grown), backend.read(out, 0, 1), run(small)].map((each) => failure(each));
+      expect(await failed).toMatchObject({ op: 'allocate', code: 'out-of-memory' });
+      expect(await read).toMatchObject({ op: 'read', code: 'poisoned' });
+      await expect(after).rejects.toThrow('it did not fail');
+      most.bytes = 2 ** 20;
+      await run(grown);
+      expect(await backend.read(out, 5, 1)).toEqual(Float32Array.of(0));
+      // Weights: of f32 as they are, of q8 quantized on the device.
+      for (const dtype of ['f32', 'q8'] as const) {
+        most.bytes = 2 ** 10;
+        const matrix = storedMatrix(random(64 * 64), [64, 64]);
+        expect(await failure(backend.upload(matrix, dtype))).toMatchObject({ op: 'upload', code: 'out-of-memory' });
+        most.bytes = 2 ** 20;
+        backend.free(await backend.upload(matrix, dtype));
+      }
+      await run(small);
+    } finally {
+      await backend.dispose();
+    }
+  });
+
   it('is gone for all that it was asked, and for all that it is asked, when it is lost', () =>
     withBackend({}, async (backend) => {
       const x = rows(backend, random(64), 16);
@@ -326,6 +371,35 @@ describe.skipIf(!first)(`webgpu device${first ? '' : ' (no adapter)'}`, () => {
     });
   });
 });
+
+/**
+ * A GPU that has no memory for buffers of more than `most.bytes`: what is made then may not be used, as any mistake of WebGPU's, and the
+ * error scope around it tells.
+ */
+function scarce(adapter: GPUAdapter, most: { bytes: number }): GPUAdapter {
+  const requestDevice: GPUAdapter['requestDevice'] = async (descriptor) => {
+    const device = await adapter.requestDevice(descriptor);
+    const [create, pop] = [device.createBuffer.bind(device), device.popErrorScope.bind(device)];
+    let missing = false;
+    device.createBuffer = (wanted) => {
+      missing = wanted.size > most.bytes;
+      if (!missing) return create(wanted);
+      device.pushErrorScope('validation');
+      const none = create({ ...wanted, usage: 0 });
+      void pop();
+      return none;
+    };
+    device.popErrorScope = () => {
+      const error = missing ? ({ message: 'no memory' } as GPUError) : null;
+      missing = false;
+      return pop().then((found) => error ?? found);
+    };
+    return device;
+  };
+  return new Proxy(adapter, {
+    get: (target, key) => (key === 'requestDevice' ? requestDevice : target[key as keyof GPUAdapter]),
+  });
+}
 
 function failed(): never {
   throw new Error('it did not fail');
