@@ -3,8 +3,7 @@
 
 import { InputError } from '../../errors.js';
 import { maxOf } from '../../tensor/plan.js';
-import type { Binding, Dispatch, Planner, Slice } from './dispatch.js';
-import { isAligned } from './layout.js';
+import type { Binding, Dispatch, Planner } from './dispatch.js';
 import { partOf, sumOf, whole } from './products.js';
 
 /** Rows, and keys, of a block: what the shaders have in their tiles. */
@@ -16,9 +15,9 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
   const [rows, sequenceCount, segmentCount] = [call.size('rows'), call.size('sequenceCount'), call.size('segmentCount')];
   const [queryHeads, kvHeads, headDim] = [call.fixed('queryHeads'), call.fixed('kvHeads'), call.fixed('headDim')];
   const cacheRows = call.fixed('cacheRows');
-  if (headDim > largestHead || headDim % 2) {
+  if (headDim > largestHead || headDim % 4) {
     throw new InputError(
-      `training on the webgpu backend takes heads of at most ${largestHead} dims, an even number, not ${headDim}`,
+      `training on the webgpu backend takes heads of at most ${largestHead} dims, a multiple of four, not ${headDim}`,
     );
   }
   const read = (name: Parameters<typeof call.operand>[0], element: Binding['element']): Binding => ({
@@ -35,18 +34,15 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
   const partElements = queryHeads * cacheRows * headDim;
   const parts = call.scratch(2 * 4 * partElements);
   const constants = { dims: Math.ceil(headDim / 32) };
-  const names = ['query', 'dout', 'keys', 'values'] as const;
-  const slices = [...names, 'dquery' as const].map((name) => call.operand(name));
-  const fours = headDim % 4 === 0 && slices.every((slice) => isAligned(slice, 'vec4f'));
-  /** Heads are seen in fours, or in pairs: as NAME4 or NAME2, the other of which is missing. */
-  const heads = (name: string, slice: Slice, access: Binding['access']): Record<string, Binding> => ({
-    [`${name}4`]: { slice: fours ? slice : null, element: 'vec4f', access },
-    [`${name}2`]: { slice: fours ? null : slice, element: 'vec2f', access },
-  });
   const inputs = {
-    ...Object.assign({}, ...names.map((name) => heads(name, call.operand(name), 'read'))),
+    ...{
+      query: read('query', 'vec4f'),
+      dout: read('dout', 'vec4f'),
+      keys: read('keys', 'vec4f'),
+      values: read('values', 'vec4f'),
+    },
     stats: { slice: stats, element: 'vec2f', access: 'read' },
-  };
+  } as const;
   const summed = (i: number, name: 'dkeys' | 'dvalues'): Dispatch =>
     sumOf({
       parts: partOf(parts, i * partElements, partElements),
@@ -67,14 +63,14 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
     {
       shader: 'attentionQueryGrad',
       constants,
-      bindings: { ...inputs, ...tables, ...heads('dquery', call.operand('dquery'), 'write') },
+      bindings: { ...inputs, ...tables, dquery: { slice: call.operand('dquery'), element: 'vec4f', access: 'write' } },
       uniforms: sizes,
       workgroups: (now) => [Math.floor(now(rows) / block) + now(sequenceCount), queryHeads, 1],
     },
     {
       shader: 'attentionKeyGrad',
       constants,
-      bindings: { ...inputs, ...tables, ...heads('parts', parts, 'write') },
+      bindings: { ...inputs, ...tables, parts: { slice: parts, element: 'vec4f', access: 'write' } },
       uniforms: sizes,
       workgroups: () => [Math.ceil(cacheRows / block), queryHeads, 1],
     },

@@ -85,19 +85,9 @@ fn store(thread: u32, head: u32, slice: u32, first: u32, sums: Sums) {
   for (var i = 0u; i < 4u; i++) {
     let row = first + 4u * (thread / 8u) + i;
     if (row >= p.cache_rows || dim >= p.head_dim) { continue; }
-    let at = ((head % group_size * p.cache_rows + row) * p.kv_heads + head / group_size) * p.head_dim + dim;
-    let further = at + p.query_heads * p.cache_rows * p.head_dim;
-    if (has_parts4) {
-      parts4[p.parts4_at + at / 4u] = sums.dkeys[i];
-      parts4[p.parts4_at + further / 4u] = sums.dvalues[i];
-      continue;
-    }
-    parts2[p.parts2_at + at / 2u] = sums.dkeys[i].xy;
-    parts2[p.parts2_at + further / 2u] = sums.dvalues[i].xy;
-    if (dim + 2u < p.head_dim) {
-      parts2[p.parts2_at + at / 2u + 1u] = sums.dkeys[i].zw;
-      parts2[p.parts2_at + further / 2u + 1u] = sums.dvalues[i].zw;
-    }
+    let at = p.parts_at + (((head % group_size * p.cache_rows + row) * p.kv_heads + head / group_size) * p.head_dim + dim) / 4u;
+    parts[at] = sums.dkeys[i];
+    parts[at + p.query_heads * p.cache_rows * p.head_dim / 4u] = sums.dvalues[i];
   }
 }
 

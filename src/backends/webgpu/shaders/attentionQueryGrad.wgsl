@@ -31,13 +31,7 @@ fn store(thread: u32, head: u32, slice: u32, sum: mat4x4f) {
   for (var i = 0u; i < 4u; i++) {
     let row = query_rows[4u * (thread / 8u) + i];
     if (row == no_row || dim >= p.head_dim) { continue; }
-    let at = (row * p.query_heads + head) * p.head_dim + dim;
-    if (has_dquery4) {
-      dquery4[p.dquery4_at + at / 4u] = sum[i];
-      continue;
-    }
-    dquery2[p.dquery2_at + at / 2u] = sum[i].xy;
-    if (dim + 2u < p.head_dim) { dquery2[p.dquery2_at + at / 2u + 1u] = sum[i].zw; }
+    dquery[p.dquery_at + ((row * p.query_heads + head) * p.head_dim + dim) / 4u] = sum[i];
   }
 }
 

@@ -14,51 +14,29 @@ struct Scores {
   dp: mat4x4f,
 }
 
-// Where four dims of a head begin; somewhere inside where there are none.
+// Where four dims of a head lie; somewhere inside where there are none.
 fn quad_at(row: u32, heads: u32, head: u32, dim: u32) -> u32 {
-  return (select(row, 0u, row == no_row) * heads + head) * p.head_dim + min(dim, p.head_dim - 2u);
+  return ((select(row, 0u, row == no_row) * heads + head) * p.head_dim + min(dim, p.head_dim - 4u)) / 4u;
 }
 
 fn is_there(row: u32, dim: u32) -> bool {
   return row != no_row && dim < p.head_dim;
 }
 
-// How much further the second pair is.
-fn second(dim: u32) -> u32 {
-  return select(0u, 1u, dim + 2u < p.head_dim);
-}
-
-// Of pairs: zeros past the dims, and of no row.
-fn quad_of(row: u32, dim: u32, low: vec2f, high: vec2f) -> vec4f {
-  return select(vec4f(), vec4f(low, select(vec2f(), high, dim + 2u < p.head_dim)), is_there(row, dim));
-}
-
 fn query_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  let at = quad_at(row, p.query_heads, head, dim);
-  if (has_query4) { return select(vec4f(), query4[p.query4_at + at / 4u], is_there(row, dim)); }
-  let pair = p.query2_at + at / 2u;
-  return quad_of(row, dim, query2[pair], query2[pair + second(dim)]);
+  return select(vec4f(), query[p.query_at + quad_at(row, p.query_heads, head, dim)], is_there(row, dim));
 }
 
 fn dout_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  let at = quad_at(row, p.query_heads, head, dim);
-  if (has_dout4) { return select(vec4f(), dout4[p.dout4_at + at / 4u], is_there(row, dim)); }
-  let pair = p.dout2_at + at / 2u;
-  return quad_of(row, dim, dout2[pair], dout2[pair + second(dim)]);
+  return select(vec4f(), dout[p.dout_at + quad_at(row, p.query_heads, head, dim)], is_there(row, dim));
 }
 
 fn key_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  let at = quad_at(row, p.kv_heads, head, dim);
-  if (has_keys4) { return select(vec4f(), keys4[p.keys4_at + at / 4u], is_there(row, dim)); }
-  let pair = p.keys2_at + at / 2u;
-  return quad_of(row, dim, keys2[pair], keys2[pair + second(dim)]);
+  return select(vec4f(), keys[p.keys_at + quad_at(row, p.kv_heads, head, dim)], is_there(row, dim));
 }
 
 fn value_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  let at = quad_at(row, p.kv_heads, head, dim);
-  if (has_values4) { return select(vec4f(), values4[p.values4_at + at / 4u], is_there(row, dim)); }
-  let pair = p.values2_at + at / 2u;
-  return quad_of(row, dim, values2[pair], values2[pair + second(dim)]);
+  return select(vec4f(), values[p.values_at + quad_at(row, p.kv_heads, head, dim)], is_there(row, dim));
 }
 
 // What is put into tiles next, for the scores.
