@@ -1,7 +1,7 @@
 // What tells of a download while a session of the Prompt API is made: the `CreateMonitor` that pages hear `downloadprogress` events from.
 
-import { addEventHandlers } from './event-handlers.js';
 import type { LoadProgress } from './session.js';
+import { addEventHandlers, asInterface } from './web-idl.js';
 
 /** Tells of a download: `downloadprogress` events, whose `loaded` goes from 0 to 1. */
 export interface CreateMonitor extends EventTarget {
@@ -18,7 +18,19 @@ export interface CreateMonitor extends EventTarget {
 const progressMs = 50;
 const progressSteps = 0x10000;
 
-export class Monitor extends EventTarget {
+/** What pages are given: nothing of theirs can be told by it. */
+class Target extends EventTarget {
+  constructor(key: unknown) {
+    if (key !== made) throw new TypeError('Illegal constructor: monitors are made by LanguageModel.create()');
+    super();
+  }
+}
+const made = Symbol('made by a monitor');
+addEventHandlers(Target.prototype, 'downloadprogress');
+asInterface(Target, 'CreateMonitor');
+
+export class Monitor {
+  readonly target = new Target(made) as unknown as CreateMonitor;
   private last = -1;
   private at = 0;
 
@@ -28,7 +40,7 @@ export class Monitor extends EventTarget {
     const now = performance.now();
     if (rounded <= this.last || (rounded > 0 && rounded < 1 && now - this.at < progressMs)) return;
     [this.last, this.at] = [rounded, now];
-    this.dispatchEvent(progressEvent(rounded));
+    this.target.dispatchEvent(progressEvent(rounded));
   }
 
   hear({ phase, bytes, total }: LoadProgress): void {
@@ -36,8 +48,6 @@ export class Monitor extends EventTarget {
     else if (bytes < total) this.fire(bytes / total); // files become known one by one: the end is when loading begins
   }
 }
-addEventHandlers(Monitor.prototype, 'downloadprogress');
-Object.defineProperty(Monitor.prototype, Symbol.toStringTag, { value: 'CreateMonitor', configurable: true });
 
 function progressEvent(loaded: number): Event {
   const about = { loaded, total: 1, lengthComputable: true };

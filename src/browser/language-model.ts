@@ -4,7 +4,6 @@
 
 import { Conversation } from './conversation.js';
 import { type CreateMonitor, Monitor } from './create-monitor.js';
-import { addEventHandlers } from './event-handlers.js';
 import {
   type CoreOptions,
   canonical,
@@ -32,6 +31,7 @@ import {
 import { combined, failure, SessionLife, until } from './session-life.js';
 import { type ModelProvider, type OpenedModel, SharedModel } from './shared-model.js';
 import { textStream } from './text-stream.js';
+import { addEventHandlers, asInterface } from './web-idl.js';
 
 /** Whether sessions can be made, and whether the model must be downloaded for them. */
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
@@ -109,7 +109,7 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
       const { core, initial, signal, tell } = requestOf(options);
       signal?.throwIfAborted();
       const monitor = new Monitor();
-      tell?.(monitor);
+      tell?.(monitor.target);
       const reason = refusal(core);
       if (reason) throw new DOMException(reason, 'NotSupportedError');
       const model = await taken(shared, monitor, signal);
@@ -263,7 +263,8 @@ export function languageModelOver(provider: ModelProvider): LanguageModelStatic 
   }
 
   addEventHandlers(LanguageModel.prototype, 'contextoverflow', 'quotaoverflow');
-  Object.defineProperty(LanguageModel.prototype, Symbol.toStringTag, { value: 'LanguageModel', configurable: true });
+  const requires = { prompt: 1, promptStreaming: 1, append: 1, measureContextUsage: 1, measureInputUsage: 1 };
+  asInterface(LanguageModel, 'LanguageModel', requires);
   return LanguageModel as unknown as LanguageModelStatic;
 }
 

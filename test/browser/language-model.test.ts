@@ -107,6 +107,55 @@ describe('LanguageModel.create', () => {
     expect(await LanguageModel.params()).toMatchObject({ maxTopK: 128, maxTemperature: 2 });
   });
 
+  it('looks as Web IDL makes interfaces look [idlharness]', async () => {
+    const LanguageModel = languageModelOver(fake().provider);
+    const shape = (holder: object): Record<string, unknown> =>
+      Object.fromEntries(
+        Object.entries(Object.getOwnPropertyDescriptors(holder))
+          .filter(([, { enumerable }]) => enumerable)
+          .map(([name, { value, get, set }]) => [name, value ? value.length : [get?.name, set?.name]]),
+      );
+    const attribute = (name: string, isWritten = false) => [`get ${name}`, isWritten ? `set ${name}` : undefined];
+    const readOnly = 'contextUsage contextWindow inputUsage inputQuota topK temperature samplingMode'.split(' ');
+    const handlers = ['oncontextoverflow', 'onquotaoverflow'];
+    expect(shape(LanguageModel)).toEqual({ create: 0, availability: 0, params: 0 });
+    expect(shape(LanguageModel.prototype)).toEqual({
+      ...{ prompt: 1, promptStreaming: 1, append: 1, measureContextUsage: 1, measureInputUsage: 1, clone: 0, destroy: 0 },
+      ...Object.fromEntries(readOnly.map((name) => [name, attribute(name)])),
+      ...Object.fromEntries(handlers.map((name) => [name, attribute(name, true)])),
+    });
+    const made = LanguageModel as unknown as { name: string; length: number };
+    expect([made.name, made.length]).toEqual(['LanguageModel', 0]);
+    expect(Object.prototype.toString.call(LanguageModel.prototype)).toBe('[object LanguageModel]');
+    for (const name of [...readOnly, ...handlers])
+      expect(() => Reflect.get(LanguageModel.prototype, name), name).toThrow(TypeError);
+    await expect(LanguageModel.prototype.prompt.call({} as Instance, 'a')).rejects.toThrow(TypeError);
+    await LanguageModel.create({
+      monitor(monitor) {
+        expect(Object.keys(Object.getOwnPropertyDescriptors(monitor))).toEqual([]);
+        expect(shape(Object.getPrototypeOf(monitor))).toEqual({ ondownloadprogress: attribute('ondownloadprogress', true) });
+        expect(() => new (monitor.constructor as new () => unknown)()).toThrow(TypeError);
+      },
+    });
+  });
+
+  it('calls handlers in their place among listeners, that of a new one last', async () => {
+    const own = await session(fake());
+    const called: string[] = [];
+    const listen = (name: string) => (): void => void called.push(name);
+    own.oncontextoverflow = listen('none');
+    own.addEventListener('contextoverflow', listen('listener'));
+    own.oncontextoverflow = listen('first');
+    own.dispatchEvent(new Event('contextoverflow'));
+    own.oncontextoverflow = null;
+    own.oncontextoverflow = listen('last');
+    own.dispatchEvent(new Event('contextoverflow'));
+    own.oncontextoverflow = 5 as never;
+    own.dispatchEvent(new Event('contextoverflow'));
+    expect(own.oncontextoverflow).toBe(null);
+    expect(called).toEqual(['first', 'listener', 'listener', 'last', 'listener']);
+  });
+
   it('takes numbers or a mode to sample by [create, create-sampling-mode]', async () => {
     const own = fake();
     expect(await session(own, { topK: 1.5, temperature: 0.5 })).toMatchObject({ topK: 1, temperature: 0.5, samplingMode: null });
