@@ -109,7 +109,7 @@ const verbs: readonly Verb[] = [
   },
   {
     name: 'quantize',
-    description: 'a model in 8, 4 or 3 bits a weight, calibrated on text',
+    description: 'a model in few bits a weight, calibrated on text',
     load: async (t) => (await import('./quantize.js')).quantizeCommand(t),
   },
   {
