@@ -42,8 +42,8 @@ it.skipIf('reason' in native)(
     try {
       const recipe = join(import.meta.dirname, '../recipes/tune-tiny.sh');
       const { stdout } = await promisify(execFile)('sh', [recipe, directory], { maxBuffer: 1 << 26 });
-      expect(stdout).toMatch(/# 28 rows: 24 to learn from, .* 4 held out/);
-      expect(stdout).toMatch(/# 6 prompts, 24 answers of mean reward .*: \d+ pairs in /);
+      expect(stdout).toMatch(/^data {5}28 rows: 24 to learn from, .* 4 held out/m);
+      expect(stdout).toMatch(/answers {2}6 prompts, 24 answers of mean reward .*: \d+ pairs in /);
       const last = async (run: string, key: string): Promise<number[]> =>
         (await readLog(join(directory, run))).flatMap((line) =>
           line.type === 'step' ? [Number((line as Record<string, unknown>)[key])] : [],

@@ -15,7 +15,7 @@ import { parameterValues } from '../model/initialize.js';
 import { type CheckpointType, checkpointTypes } from '../model/parameters.js';
 import { type ParameterValues, type WriteFile, writeModel } from '../model/write.js';
 import { required, wholeNumber } from './options.js';
-import { formatBytes, progressBar } from './progress.js';
+import { formatBytes, formatNumber, progressBar } from './progress.js';
 import { interruptible, type Terminal, writeLine } from './terminal.js';
 
 export interface InitOptions {
@@ -142,6 +142,6 @@ async function init(terminal: Terminal, shape: string, options: Options): Promis
   const onProgress = (done: number, total: number): void => bar.update('writing', done, total);
   const make = (signal: AbortSignal): Promise<InitResult> => initCheckpoint({ ...options, out, config, signal, onProgress });
   const { directory, bytes } = await interruptible(terminal, make, { writes: true }).finally(() => bar.finish());
-  const parameters = countParameters(config).toLocaleString('en');
+  const parameters = formatNumber(countParameters(config));
   writeLine(terminal, `${directory}: ${parameters} parameters, ${formatBytes(bytes)} in ${options.dtype}`);
 }

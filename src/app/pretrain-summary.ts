@@ -8,7 +8,8 @@ import { collectStats, type DataStats } from '../data/stats.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { flopsPerToken } from '../train/trainer.js';
 import type { PretrainConfig } from './pretrain-config.js';
-import { formatBytes, formatSeconds } from './progress.js';
+import { formatBytes, formatNumber, formatSeconds } from './progress.js';
+import { planText } from './training-screen.js';
 
 /** Enough for a share that is right to a few percent, in a fraction of a second. */
 const sampledDocuments = 200;
@@ -45,16 +46,16 @@ export function pretrainSummary(parts: SummaryParts): string {
   const leftTokens = stepTokens * (steps - from);
   const state = 16 * parameters;
   const seconds = peakFlops && (leftTokens * flopsPerToken(model, data.sequence_length)) / (usualUse * peakFlops * processes);
-  const lines: [string, string][] = [
+  return planText([
     [
       'model',
-      `${number(parameters)} parameters, ${model.layers.length} layers of ${model.modelDim}, vocabulary ${number(model.vocabSize)}`,
+      `${formatNumber(parameters)} parameters, ${model.layers.length} layers of ${model.modelDim}, vocabulary ${formatNumber(model.vocabSize)}`,
     ],
     ['data', dataLine(data, sample)],
     [
       'steps',
-      `${number(steps)} of ${number(stepTokens)} tokens (${accumulation > 1 ? `${accumulation} x ` : ''}${rows} x ${data.sequence_length})` +
-        `${from > 0 ? `, goes on after step ${number(from)}` : ''}: ${short(leftTokens)} tokens to learn from`,
+      `${formatNumber(steps)} of ${formatNumber(stepTokens)} tokens (${accumulation > 1 ? `${accumulation} x ` : ''}${rows} x ${data.sequence_length})` +
+        `${from > 0 ? `, goes on after step ${formatNumber(from)}` : ''}: ${short(leftTokens)} tokens to learn from`,
     ],
     [
       'memory',
@@ -67,10 +68,9 @@ export function pretrainSummary(parts: SummaryParts): string {
     ['backend', processes > 1 ? `${backend}, on each of ${processes} ranks` : backend],
     [
       'out',
-      `${config.out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${number(config.checkpoints.every)} steps`,
+      `${config.out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${formatNumber(config.checkpoints.every)} steps`,
     ],
-  ];
-  return lines.map(([name, text]) => `${name.padEnd(9)}${text}`).join('\n');
+  ]);
 }
 
 /** The share of its peak that training usually reaches. */
@@ -82,13 +82,14 @@ export function lossWarning(data: DataConfig, sample: DataStats): string | undef
   if (share < muchLost) return undefined;
   return (
     `${percent(share)} of the tokens will be cut off: each document fills one row of ${data.sequence_length} tokens and the rest of it is lost ` +
-    `(seen in ${number(sample.documents)} documents); packing: true keeps them all`
+    `(seen in ${formatNumber(sample.documents)} documents); packing: true keeps them all`
   );
 }
 
 function dataLine(data: DataConfig, sample: DataStats): string {
   const { documents, kept, sequences } = sample;
-  const seen = documents < sampledDocuments ? `${number(documents)} documents` : `the first ${number(documents)} documents`;
+  const seen =
+    documents < sampledDocuments ? `${formatNumber(documents)} documents` : `the first ${formatNumber(documents)} documents`;
   const dropped = sequences - kept;
   const filtered = dropped > 0 ? `, ${percent(dropped / sequences)} of the texts dropped as too short` : '';
   const cut = data.packing ? ', packed' : `, ${percent(lostShare(sample))} of the tokens cut off`;
@@ -101,10 +102,6 @@ function lostShare({ cutTokens, tokens }: DataStats): number {
 
 function percent(share: number): string {
   return `${share > 0 && share < 0.01 ? '<1' : Math.round(100 * share)}%`;
-}
-
-function number(value: number): string {
-  return value.toLocaleString('en');
 }
 
 /** `12.3M`. */

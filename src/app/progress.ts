@@ -115,6 +115,11 @@ export function formatBytes(bytes: number): string {
   return `${power === 0 || amount >= 99.95 ? Math.round(amount) : amount.toFixed(1)} ${units[power]}`;
 }
 
+/** `5,821,184`. */
+export function formatNumber(value: number): string {
+  return value.toLocaleString('en');
+}
+
 /** `0:07`, `12:05`, `1:02:03`. */
 export function formatSeconds(seconds: number): string {
   const whole = Math.ceil(seconds);

@@ -1,4 +1,4 @@
-// What a training run shows: the current step as one line that is drawn over itself on a terminal (in a file or a pipe a line a second at
+// What a training run shows: what it will do, the current step as one line that is drawn over itself on a terminal (in a file or a pipe a line a second at
 // most: the log has each), and lines that stay: validation, samples, notes. What is in the lines is training-run.ts's.
 
 import { visible, visibleLines } from '../errors.js';
@@ -7,6 +7,11 @@ import type { Terminal } from './terminal.js';
 /** Milliseconds from line to line where none is drawn over. */
 const plainEvery = 1000;
 const clear = '\r\u001b[2K';
+
+/** Facts of a run, told before it starts: `steps    6 of 32 tokens`. Ends without a newline. */
+export function planText(facts: readonly (readonly [name: string, text: string])[]): string {
+  return facts.map(([name, text]) => `${name.padEnd(9)}${text}`).join('\n');
+}
 
 export class TrainingScreen {
   /** What is not yet written of the current step: on a terminal the end of its line, elsewhere all of it. */

@@ -219,7 +219,7 @@ async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig
   const mean = all.reduce((sum, { reward }) => sum + reward, 0) / all.length;
   writeLine(
     terminal,
-    `# ${sampled.length} prompts, ${all.length} answers of mean reward ${mean.toFixed(3)}: ${lines.length} pairs in ${path}`,
+    `answers  ${sampled.length} prompts, ${all.length} answers of mean reward ${mean.toFixed(3)}: ${lines.length} pairs in ${path}`,
   );
 }
 

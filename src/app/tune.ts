@@ -11,6 +11,7 @@ import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
+import { countParameters } from '../model/config.js';
 import { openModel } from '../open.js';
 import type { Backend } from '../tensor/backend.js';
 import { isOutOfMemory } from '../tensor/execution.js';
@@ -25,12 +26,12 @@ import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
-import { formatBytes, progressBar } from './progress.js';
+import { formatBytes, formatNumber, progressBar } from './progress.js';
 import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { amongRanks } from './ranks-run.js';
 import { openReward } from './reward.js';
-import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
+import { readTextFile, type Terminal, tell } from './terminal.js';
 import {
   aloneIn,
   fileIn,
@@ -41,6 +42,7 @@ import {
   startingPoint,
   trainAndTell,
 } from './training-run.js';
+import { planText } from './training-screen.js';
 import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.js';
 import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule, tuneSchema } from './tune-config.js';
 import { loadTuningData, makeExample, makePair, planOptions, type TuningData } from './tune-data.js';
@@ -188,7 +190,7 @@ async function tuneOnAnswers(
   const { examples } = data.train;
   const tokens = examples.reduce((sum, example) => sum + example.tokens.length, 0);
   const learned = examples.reduce((sum, example) => sum + example.learned.reduce((a, b) => a + b, 0), 0);
-  tellData(terminal, data, `${tokens.toLocaleString('en')} tokens, ${learned.toLocaleString('en')} of them learned`);
+  tellData(terminal, data, `${formatNumber(tokens)} tokens, ${formatNumber(learned)} of them learned`);
   const { z_loss: zLoss, label_smoothing: labelSmoothing } = config;
   const objective = (): Objective<TrainingBatch> => languageModelling({ ...plan.limits, zLoss, labelSmoothing });
   const steps = stepsOf(config, plan.batches);
@@ -223,7 +225,7 @@ async function tuneOnPairs(
   const { examples } = data.train;
   const tokens = examples.reduce((sum, pair) => sum + pairBatching.rowsOf(pair), 0);
   const cut = examples.filter((pair) => pair.cut).length;
-  tellData(terminal, data, `${tokens.toLocaleString('en')} tokens${cut ? `, ${cut} pairs cut to their limits` : ''}`);
+  tellData(terminal, data, `${formatNumber(tokens)} tokens${cut ? `, ${cut} pairs cut to their limits` : ''}`);
   const { loss, beta, label_smoothing: labelSmoothing } = config.dpo;
   const objective = ({ reference }: Learning): Objective<PreferenceBatch> =>
     preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing, reference });
@@ -264,7 +266,9 @@ function tellData(terminal: Terminal, { train, validation }: TuningData<object>,
   const dropped = [...train.dropped].map(([reason, rows]) => `${rows} ${reason}`).join(', ');
   const held = validation.length > 0 ? `; ${validation.length} held out` : '';
   const left = dropped ? `; left out: ${dropped}` : '';
-  writeLine(terminal, `# ${train.rows} rows: ${train.examples.length} to learn from, ${what}${held}${left}`);
+  terminal.stdout.write(
+    `${planText([['data', `${train.rows} rows: ${train.examples.length} to learn from, ${what}${held}${left}`]])}\n`,
+  );
 }
 
 interface Task<Batch> {
@@ -304,10 +308,26 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
     });
     const peak = await peakFlops(backend);
     stdout.write(
-      `# ${steps} steps of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${plan.limits.maxRows} tokens; ` +
-        `${learned.toLocaleString('en')} parameters learn; memory: ${formatBytes(needed)} for the model, ` +
-        `${formatBytes(step.arenaBytes)} for a batch\n# ${backend.description}${ranks.size > 1 ? `, on each of ${ranks.size} ranks` : ''}` +
-        `${peak ? `, ${(peak / 1e9).toFixed(0)} GFLOP/s at most` : ''}${from ? `; goes on after step ${from.step}` : ''}\n`,
+      `${planText([
+        [
+          'model',
+          `${checkpoint.name}: ${formatNumber(countParameters(checkpoint.config))} parameters; ${formatNumber(learned)} learn`,
+        ],
+        [
+          'steps',
+          `${formatNumber(steps)} of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${formatNumber(plan.limits.maxRows)} tokens` +
+            `${from ? `, goes on after step ${from.step}` : ''}`,
+        ],
+        [
+          'memory',
+          `about ${formatBytes(needed + step.arenaBytes)}: ${formatBytes(needed)} for the model, ${formatBytes(step.arenaBytes)} for a batch`,
+        ],
+        ['backend', `${backend.description}${ranks.size > 1 ? `, on each of ${ranks.size} ranks` : ''}`],
+        [
+          'out',
+          `${config.out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${config.checkpoints.every} steps`,
+        ],
+      ])}\n`,
     );
     const { validation, samples, checkpoints } = config;
     try {

@@ -35,9 +35,8 @@ export async function loadExamples<Example extends object>(
       const found = await make(row).catch((error: unknown) => {
         if (!(error instanceof InputError) || !options.onBadRow) throw error;
         options.onBadRow(error);
-        return undefined;
+        return 'passed over';
       });
-      if (found === undefined) continue;
       if (typeof found === 'string') dropped.set(found, (dropped.get(found) ?? 0) + 1);
       else examples.push(found);
     }

@@ -115,9 +115,9 @@ describe('openelm tune', () => {
     const { code, stdout, stderr } = await run(['tune', file]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toMatch(
-      /^# 13 rows: 10 to learn from, \d+ tokens, \d+ of them learned; 2 held out; left out: 1 an empty answer$/m,
+      /^data {5}13 rows: 10 to learn from, \d+ tokens, \d+ of them learned; 2 held out; left out: 1 an empty answer$/m,
     );
-    expect(stdout).toMatch(/^# 4 steps of at most \d+ tokens; [\d,]+ parameters learn; memory: /m);
+    expect(stdout).toMatch(/^model {4}\S+: [\d,]+ parameters; [\d,]+ learn\nsteps {4}4 of at most \d+ tokens\nmemory {3}about /m);
     expect(stdout).toMatch(/^step 4\/4 {2}loss \d/m);
     const log = await readLog(out);
     expect(log.map(({ type, step }) => `${type} ${step}`)).toEqual([
@@ -248,7 +248,7 @@ describe('openelm tune', () => {
     expect(await run(['tune', file])).toMatchObject({ code: 1, stderr: /rows\.jsonl: row 0/ });
     const straight = await run(['tune', file, '--skip-bad-rows']);
     expect(straight).toMatchObject({ code: 0, stderr: /passed over: .*row 0.*\n.*passed over: .*row 1/ });
-    expect(straight.stdout).toMatch(/# 5 prompts, 20 answers of mean reward \d+\.\d+: [1-5] pairs in /);
+    expect(straight.stdout).toMatch(/answers {2}5 prompts, 20 answers of mean reward \d+\.\d+: [1-5] pairs in /);
     const made = (await readFile(join(out, 'pairs.jsonl'), 'utf8')).trim().split('\n');
     for (const line of made) {
       const { prompt, chosen, rejected, score_chosen: better, score_rejected: worse } = JSON.parse(line);
