@@ -150,6 +150,7 @@ export class Store {
       if (!database) return; // as was told
       const transaction = database.transaction(conversations, 'readwrite');
       change(transaction.objectStore(conversations));
+      transaction.commit(); // at once: a page that goes has no time for the answer
       await new Promise<void>((resolve, reject) => {
         transaction.oncomplete = () => resolve();
         transaction.onabort = () => reject(transaction.error);
