@@ -35,6 +35,11 @@ function showConversations(): void {
   list.replaceChildren(...items);
 }
 
+/** Pixels of the conversation below what is seen. */
+function fromEnd(): number {
+  return messages.scrollHeight - messages.scrollTop - messages.clientHeight;
+}
+
 /** Which drawing of the conversation is the newest. */
 let drawing = 0;
 
@@ -59,7 +64,7 @@ function showMessages(near?: number): void {
     for (let i = order.shift(); i !== undefined; i = performance.now() < end ? order.shift() : undefined)
       fillTurn(articles[i], turns[i], i);
     messages.scrollTop = top === undefined ? messages.scrollHeight : messages.scrollTop + topOf(articles[from]) - top;
-    if (order.length > 0) setTimeout(() => round === drawing && draw(topOf(articles[from])));
+    if (order.length > 0) setTimeout(() => round === drawing && draw(fromEnd() < 8 ? undefined : topOf(articles[from])));
   };
   const top = near === undefined ? undefined : topOf(messages.children[near]);
   messages.replaceChildren(...articles);
@@ -228,7 +233,7 @@ async function reply(begun?: Turn): Promise<void> {
   let redraw: (() => void) | undefined;
   const draw = (): void => {
     drawn = false;
-    const below = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 60;
+    const below = fromEnd() < 60;
     redraw ??= drawingOf(body, turn);
     redraw();
     if (below) messages.scrollTop = messages.scrollHeight;

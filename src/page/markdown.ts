@@ -3,12 +3,14 @@
 
 import { lexer, type MarkedToken, type Token } from './marked.js';
 
-/** What runs as its own first letters do: marks of lists, a quotation's line and a table's columns go with them. */
-const ownDirection = /^(p|h\d|ul|ol|blockquote|table)$/;
-
-/** The elements of a text. */
+/**
+ * The elements of a text. Each but code runs as its own first letters do, and marks of lists, a quotation's line and a table's columns with
+ * them; what is within has no direction of its own, as that would not be looked at.
+ */
 export function rendered(text: string): Node[] {
-  return blocks(lexer(text, { gfm: true }));
+  const made = blocks(lexer(text, { gfm: true }));
+  for (const block of made) if (block instanceof HTMLElement && block.localName !== 'pre') block.dir = 'auto';
+  return made;
 }
 
 function blocks(tokens: readonly Token[] | undefined): Node[] {
@@ -101,7 +103,6 @@ function text(value: string): Text {
 
 function element(name: string, children: readonly Node[]): HTMLElement {
   const made = document.createElement(name);
-  if (ownDirection.test(name)) made.dir = 'auto';
   made.append(...children);
   return made;
 }
