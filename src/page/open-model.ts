@@ -79,7 +79,10 @@ export function startOpening(): void {
 }
 
 function show(): void {
-  if (!opening) status.textContent = '';
+  if (!opening) {
+    status.textContent = '';
+    alert.hidden = true;
+  }
   if (!dialog.open) dialog.showModal();
 }
 
@@ -161,4 +164,5 @@ async function take(name: string, source: ModelSource): Promise<void> {
 function complain(error: unknown): void {
   alert.textContent = reasonOf(error);
   alert.hidden = false;
+  if (!dialog.open) dialog.showModal(); // it may have been closed meanwhile
 }
