@@ -3,7 +3,7 @@
 // there is no Chromium.
 
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright-core';
@@ -32,6 +32,8 @@ if (executablePath === undefined) {
     mkdirSync(folder);
     for (const name of list) copyFileSync(join(model, name), join(folder, name));
   }
+  const packed = join(temporary, 'tales.tar.gz');
+  writeFileSync(packed, 'an archive');
   const gguf = join(temporary, 'tales-q4.gguf');
   await convertModel(await openCheckpoint(model), gguf, { dtype: 'q4' });
   const server = await serveWeb(
@@ -46,7 +48,7 @@ if (executablePath === undefined) {
     await page.goto(server.url);
     await loaded(page, 'tales-6m-instruct');
     await opens(page, half, whole);
-    await drops(page, half, whole, gguf);
+    await drops(page, half, whole, packed, gguf);
     await fetches(page, asked);
     deepStrictEqual(
       wrong.filter((what) => !what.startsWith(`request: ${hub}/`) && !what.includes('404')),
@@ -72,6 +74,7 @@ async function standIn(context: BrowserContext, gguf: string): Promise<string[]>
     const send = (body: string | Buffer): Promise<void> =>
       route.fulfill({ body, headers: { 'access-control-allow-origin': '*' } });
     const name = pathname.split('/').at(-1)!;
+    if (pathname === '/api/models/org/slow/revision/main') return; // it never answers
     if (pathname === '/api/models/org/tales/revision/main')
       return send(listing(names.map((file) => [file, statSync(join(model, file)).size])));
     if (pathname === '/api/models/org/large/revision/main')
@@ -129,7 +132,7 @@ async function opens(page: Page, half: string, whole: string): Promise<void> {
   console.log('ok: a folder and files that are chosen open as models; a folder without weights is refused in a sentence');
 }
 
-async function drops(page: Page, half: string, whole: string, gguf: string): Promise<void> {
+async function drops(page: Page, half: string, whole: string, packed: string, gguf: string): Promise<void> {
   const protocol = await page.context().newCDPSession(page);
   const drop = async (path: string): Promise<void> => {
     const data = { items: [], files: [path], dragOperationsMask: 1 };
@@ -138,6 +141,9 @@ async function drops(page: Page, half: string, whole: string, gguf: string): Pro
   };
   await drop(half);
   match(await refused(page), /there are no weights/);
+  await page.getByRole('button', { name: 'Close' }).click();
+  await drop(packed);
+  match(await refused(page), /^tales\.tar\.gz is an archive: unpack it, and choose the folder$/);
   await page.getByRole('button', { name: 'Close' }).click();
   await drop(whole);
   await loaded(page, 'my-tales');
@@ -164,6 +170,10 @@ async function fetches(page: Page, asked: readonly string[]): Promise<void> {
   await page.waitForFunction(() => document.querySelector('dialog.opening [role=alert]')?.textContent?.includes('too large'));
   match(await refused(page), /the model is too large here: 12\.\d+ GB of f32 weights .* take dtype q8 or q4, which fit/);
   ok(!asked.some((path) => path.endsWith('large/resolve/0000000000000000000000000000000000000000/model.safetensors')));
+  await ask('org/slow', 'q8');
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByText('Cancelled; what was downloaded is kept').waitFor();
+  strictEqual(await page.locator('#model').inputValue(), 'tales-q4');
   await ask('org/tales', 'q8');
   await loaded(page, 'org/tales');
   match(await page.evaluate(computing), /q8$/);

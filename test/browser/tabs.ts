@@ -70,6 +70,14 @@ async function looks(page: Page, name: string): Promise<void> {
     }
   }
   await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.evaluate(() => document.documentElement.style.setProperty('font-size', '200%'));
+  ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, `${name} is wider than a phone with large type`);
+  if (name === 'chat') {
+    const { x, y, width, height } = (await page.locator('#send').boundingBox())!;
+    ok(x + width <= 390 && y + height <= 844, 'Send is out of reach with large type');
+  }
+  await page.evaluate(() => document.documentElement.style.removeProperty('font-size'));
   await page.setViewportSize({ width: 1440, height: 900 });
   console.log(`ok: axe-core finds nothing in ${name}, light and dark`);
 }
