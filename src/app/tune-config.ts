@@ -25,8 +25,8 @@ const adapterSchema = z.strictObject({
     .min(1)
     .optional()
     .describe('Modules by the last part of their name, or as regular expressions over names (`layers.0.attn.qkv_proj`).'),
-  r: count(1).default(32),
-  alpha: z.number().positive().default(32),
+  r: count(1).default(32).describe('The rank: columns of the two factors that learn.'),
+  alpha: z.number().positive().default(32).describe('Their product counts alpha / r times (use_rslora: alpha / sqrt(r)).'),
   dropout: z.number().min(0).lt(1).default(0.1),
   use_rslora: z.boolean().default(false),
   use_dora: z.boolean().default(false),
@@ -41,7 +41,7 @@ const rateSchema = z.strictObject({
   schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
   max: z.number().positive(),
   min: z.number().min(0).default(0),
-  warmup_steps: count(0).optional().describe('Steps, or the share of all steps.'),
+  warmup_steps: count(0).optional().describe('Steps of the rise from 0; default: warmup_ratio of all.'),
   warmup_ratio: fraction.default(0.1),
 });
 
@@ -72,7 +72,12 @@ export const tuneSchema = z.strictObject({
       .record(z.string(), z.string().min(1))
       .optional()
       .describe('What the rows call a field, by the name that is expected: {prompt: question, completion: answer}.'),
-    prompt: z.enum(promptFormats).default('auto'),
+    prompt: z
+      .enum(promptFormats)
+      .default('auto')
+      .describe(
+        'How plain texts are put: as they are (text), as turns (chat), or in the prompt of commonsense_170k; auto: instructions as turns.',
+      ),
     chat_template: z
       .string()
       .min(1)
@@ -82,7 +87,7 @@ export const tuneSchema = z.strictObject({
       .enum(['answers', 'all'])
       .default('answers')
       .describe('sft: whether the loss is on what the assistant says, or on every token.'),
-    max_length: count(2).default(1024),
+    max_length: count(2).default(1024).describe('Tokens of an example at most; what is more is cut off.'),
     max_prompt_length: count(1)
       .default(512)
       .describe('dpo: what is left of a prompt that does not fit with its answers, and which end of it.'),
@@ -105,7 +110,7 @@ export const tuneSchema = z.strictObject({
   dpo: z
     .strictObject({
       loss: z.enum(['sigmoid', 'robust', 'hinge', 'ipo']).default('sigmoid'),
-      beta: z.number().positive().default(0.1),
+      beta: z.number().positive().default(0.1).describe('How closely the model keeps to the reference: large, closer.'),
       label_smoothing: z
         .number()
         .min(0)
@@ -134,7 +139,10 @@ export const tuneSchema = z.strictObject({
       candidates: count(2).default(8).describe('Answers to a prompt, and how many of them are accepted.'),
       accepted: count(2).default(4),
       beta: z.number().positive().default(0.5).describe('How strictly rewards count: small takes the best, large takes any.'),
-      ranking: z.enum(['first-round', 'tournament']).default('first-round'),
+      ranking: z
+        .enum(['first-round', 'tournament'])
+        .default('first-round')
+        .describe('Pairs of accepted answers: two by two, or besides also of the winners of each round.'),
       max_tokens: count(1).default(256),
       temperature: z.number().positive().default(1),
       top_p: z.number().gt(0).max(1).default(1),
@@ -143,9 +151,9 @@ export const tuneSchema = z.strictObject({
     .optional(),
   seed: count(0).default(42),
   epochs: count(1).default(1).describe('Passes over the data, unless `steps` says how long.'),
-  steps: count(1).optional(),
+  steps: count(1).optional().describe('Updates in all, however many passes they take.'),
   batch_size: count(1).default(8).describe('Examples, or pairs, of a micro-batch; processes that train together share them out.'),
-  accumulation: count(1).default(1),
+  accumulation: count(1).default(1).describe('Micro-batches of a step.'),
   packing: z
     .boolean()
     .default(false)
@@ -253,7 +261,8 @@ export function tuneSchedule({ learning_rate: rate }: TuneConfig, steps: number)
   return {
     name: rate.schedule,
     maxIterations: steps,
-    warmupIterations: Math.min(steps, rate.warmup_steps ?? Math.ceil(rate.warmup_ratio * steps)),
+    // The first rate of a warm-up is 0: a run of one step has none, or it would learn nothing.
+    warmupIterations: Math.min(steps, rate.warmup_steps ?? Math.min(Math.ceil(rate.warmup_ratio * steps), steps - 1)),
     warmupInitLearningRate: 0,
     maxLearningRate: rate.max,
     minLearningRate: rate.min,

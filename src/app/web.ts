@@ -70,7 +70,9 @@ async function found(terminal: Terminal, words: readonly string[]): Promise<WebM
     for (const word of words) {
       const { directory, format } = await openCheckpoint(word, hubOptions(bar));
       if (format !== 'hf')
-        throw new InputError(`${word} is in the format ${format}, which a page does not load: \`openelm convert\` it first`);
+        throw new InputError(
+          `${word}: pages are offered folders with safetensors, not ${format}: \`openelm convert\` it, or open it in the page`,
+        );
       const id = /^[\w.-]+\/[\w.-]+$/.test(word) || !/[/\\]/.test(word) ? word : basename(directory);
       if (models.some((model) => model.id === id)) throw new InputError(`two models are called ${id}: rename one's directory`);
       models.push({ id, directory });

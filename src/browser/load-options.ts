@@ -12,7 +12,7 @@ const isRecord = (value: unknown): value is object => typeof value === 'object' 
 const texts = (value: object): boolean => Object.values(value).every((text) => typeof text === 'string');
 
 /** Each thread has a stack of its own, and browsers start few workers at once. */
-export const mostThreads = 64;
+const mostThreads = 64;
 
 export const backendRules: Rules<BackendOptions> = {
   backend: oneOf('auto', 'webgpu', 'wasm'),

@@ -240,7 +240,7 @@ export function averagedF1(pairs: Pairs, average: Average): number {
 }
 
 /** Matthews' correlation coefficient of any number of classes (Gorodkin 2004); 0 where it has no value. */
-export function matthewsCorrelation(pairs: Pairs): number {
+function matthewsCorrelation(pairs: Pairs): number {
   const counts = new Map<number, [number, number]>();
   for (const pair of pairs) {
     for (const [side, item] of pair.entries()) {

@@ -41,7 +41,7 @@ function wordGrams(words: readonly string[], orders: number): Map<string, number
 const BLEU_ORDERS = 4;
 
 /** mteval-v13a's tokens: marks by themselves, points, commas and hyphens depending on the digits around them. */
-export function bleuTokens(text: string): string[] {
+function bleuTokens(text: string): string[] {
   const plain = rstrip(text)
     .replaceAll('<skipped>', '')
     .replaceAll('-\n', '')

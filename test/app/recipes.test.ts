@@ -65,6 +65,8 @@ describe('the recipes of tuning', () => {
     const lora = await readTuneConfig(join(recipes, `peft/openelm-${size}.yaml`));
     expect(lora.adapter).toMatchObject({ r: 32, alpha: 32, dropout: 0.1, use_dora: false, dtype: 'f32' });
     expect(tuneSchedule(lora, 4375)).toMatchObject({ maxLearningRate: 3e-4, minLearningRate: 3e-5, warmupIterations: 1000 });
+    const ratio = { ...lora, learning_rate: { ...lora.learning_rate, warmup_steps: undefined, warmup_ratio: 0.1 } };
+    expect([1, 2, 15].map((steps) => tuneSchedule(ratio, steps).warmupIterations)).toEqual([0, 1, 2]);
     // Not rounded to nothing.
     const small = { ...lora, learning_rate: { ...lora.learning_rate, max: 4e-9, min: 0 } };
     expect(learningRate(tuneSchedule(small, 4375), 500) * 1e9).toBeCloseTo(2, 6);

@@ -222,7 +222,7 @@ interface Copy {
 }
 
 /** Folders, GGUF files (`model-TYPE.gguf`) and PyTorch files (their type in the name) beside a model. */
-export async function copiesIn(dir: string): Promise<Copy[]> {
+async function copiesIn(dir: string): Promise<Copy[]> {
   const named = (text: string): string => {
     const type = /bf16|f16/i.exec(text)?.[0];
     return type === undefined ? 'logits' : `logits_${type.toLowerCase()}`;
