@@ -12,7 +12,7 @@ import { type OpenedModel, type OpenOptions, openModel, openRules } from './open
 import { checkOptions, oneOf, type Rules, rules, wholeFrom } from './options.js';
 import { promptCaching } from './prompt-cache.js';
 import type { Backend } from './tensor/backend.js';
-import { ExecutionError } from './tensor/execution.js';
+import { gpuFailure } from './tensor/execution.js';
 
 export { type BackendChoice, type BackendOptions, type ChosenBackend, openBackend } from './backend-choice.js';
 export { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from './checkpoint.js';
@@ -86,8 +86,8 @@ export class Model extends TextModel {
   }
 
   /**
-   * As `TextModel.generate`; an error about output that is not finite says which weights are bad. Where `auto` took a GPU and it is lost,
-   * the CPU begins an answer of which nothing was yielded; one that had begun is an error, and the next one is computed on the CPU.
+   * As `TextModel.generate`; an error about output that is not finite says which weights are bad. Where `auto` took a GPU and it is lost or runs
+   * out of memory, the CPU begins an answer of which nothing was yielded; one that had begun is an error, and the next one is computed on the CPU.
    */
   override async *generate(prompt: Prompt, options: TextOptions = {}): AsyncGenerator<TextPiece, TextResult> {
     let pieces = super.generate(prompt, options);
@@ -96,9 +96,9 @@ export class Model extends TextModel {
       for (;;) {
         const next = await this.explained(
           () => pieces.next(),
-          () => {
+          (what) => {
             if (begun)
-              throw new InputError('the GPU was lost in the middle of this answer: ask again, and the CPU will compute it');
+              throw new InputError(`the GPU ${what} in the middle of this answer: ask again, and the CPU will compute it`);
             pieces = super.generate(prompt, options);
             return pieces.next();
           },
@@ -138,23 +138,24 @@ export class Model extends TextModel {
     await this.opened.close();
   }
 
-  /** Runs `work`, and `again` on the CPU when the GPU that `auto` took was lost. */
-  private async explained<T>(work: () => Promise<T>, again: () => Promise<T> = work): Promise<T> {
+  /** Runs `work`, and `again` on the CPU when something befell the GPU that `auto` took: `again` is told what. */
+  private async explained<T>(work: () => Promise<T>, again: (what: string) => Promise<T> = work): Promise<T> {
     const { opened } = this;
     try {
       return await explained(this.checkpoint, this.weights.dtype, work);
     } catch (error) {
-      if (!(opened.onCpu && error instanceof ExecutionError && error.code === 'device-lost') || this.disposal) throw error;
+      const what = gpuFailure(error);
+      if (!opened.onCpu || what === undefined || this.disposal) throw error;
       if (this.opened === opened) {
-        this.onCpu ??= this.goOn(opened, opened.onCpu);
+        this.onCpu ??= this.goOn(opened, opened.onCpu, what);
         await this.onCpu;
       }
-      return await explained(this.checkpoint, this.weights.dtype, again);
+      return await explained(this.checkpoint, this.weights.dtype, () => again(what));
     }
   }
 
-  private async goOn(lost: OpenedModel, onCpu: () => Promise<OpenedModel>): Promise<void> {
-    this.onNotice?.('the GPU was lost: the CPU computes from here on');
+  private async goOn(lost: OpenedModel, onCpu: () => Promise<OpenedModel>, what: string): Promise<void> {
+    this.onNotice?.(`the GPU ${what}: the CPU computes from here on`);
     const opened = await onCpu();
     const { close, ...parts } = await this.engineOn(opened);
     const old = this.engine;

@@ -52,11 +52,14 @@ describe('a GPU that fails', () => {
     await expect(model.complete(prompt, options)).rejects.toThrow(/^the GPU was lost: .*; open the model again$/);
   });
 
-  it('before answers begin leaves them to the CPU, with one sentence', async () => {
+  it.each([
+    ['device-lost', 'was lost'],
+    ['out-of-memory', 'ran out of memory'],
+  ] as const)('before answers begin leaves them to the CPU, with one sentence: %s', async (code, what) => {
     await using model = await load(undefined, { onNotice });
     const before = await model.complete(prompt, options);
     expect(model.backend.name).toBe('webgpu');
-    failures.runs = 'device-lost';
+    failures.runs = code;
     const answers = await Promise.all([
       model.complete(prompt, options),
       model.complete(prompt, options),
@@ -65,7 +68,7 @@ describe('a GPU that fails', () => {
     for (const { ids } of answers) expect(ids).toEqual(before.ids);
     expect(model.backend.name).not.toBe('webgpu');
     expect(failures.disposed).toBe(1);
-    expect(notices.slice(1)).toEqual(['the GPU was lost: the CPU computes from here on']);
+    expect(notices.slice(1)).toEqual([`the GPU ${what}: the CPU computes from here on`]);
   });
 
   it('in the middle of an answer ends that, and the CPU computes the next', async () => {

@@ -26,6 +26,14 @@ export function tellFailure(error: unknown, terminal: Terminal): number {
   return 1;
 }
 
+/** Says how training goes on where its GPU was lost. */
+export function tellLostTraining(error: unknown): void {
+  if (!(error instanceof ExecutionError) || error.code !== 'device-lost') return;
+  throw new InputError(
+    'the GPU was lost: its driver was reset, or the system took it away; --resume goes on from the last checkpoint',
+  );
+}
+
 /** The message of what was thrown, with options as they are on the command line. */
 export function sentenceOf(error: unknown): string {
   return error instanceof InputError ? error.naming(asFlag) : messageOf(error);

@@ -32,6 +32,7 @@ import { ignored, shardedSource, withoutPadding } from '../train/source.js';
 import { type StepParts, TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
+import { tellLostTraining } from './failure.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
 import {
@@ -162,6 +163,7 @@ async function trainIn(
     const run = new Run(terminal, config, backend, parameters, tokens, ranks);
     await run.train(from, peak, resumed).finally(() => run.close());
   } catch (error) {
+    tellLostTraining(error);
     if (!isOutOfMemory(error)) throw error;
     const { batch_size: rows, data } = config;
     throw new InputError(

@@ -24,6 +24,7 @@ import { type PreferenceBatch, preferenceOptimization } from '../train/preferenc
 import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
+import { tellLostTraining } from './failure.js';
 import { hubOptions } from './loading.js';
 import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
 import { formatBytes, formatNumber, progressBar } from './progress.js';
@@ -355,6 +356,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       dispose();
     }
   } catch (error) {
+    tellLostTraining(error);
     if (!isOutOfMemory(error)) throw error;
     throw new InputError(
       `not enough memory for ${plan.limits.maxRows} tokens at once: lower batch_size and raise accumulation, lower data.max_length, or set activation_storage: int16 or activation_checkpointing`,

@@ -3,7 +3,7 @@
 
 import { InputError, messageOf } from '../errors.js';
 import { weightBytes } from '../model/parameters.js';
-import { ExecutionError } from '../tensor/execution.js';
+import { gpuFailure } from '../tensor/execution.js';
 import type { BackendOptions, ChosenBackend, OpenBackend } from './computing.js';
 import { describe } from './describe.js';
 import type { ModelFiles } from './model-files.js';
@@ -71,20 +71,21 @@ export class HeldModel {
     return this.held;
   }
 
-  /** Runs `work`, and again on WebAssembly when the GPU is lost, unless it had `begun` to tell of what it does. */
+  /** Runs `work`, and again on WebAssembly when the GPU is lost or runs out of memory, unless it had `begun` to tell of what it does. */
   async run<T>(work: (held: Held) => Promise<T>, begun = (): boolean => false): Promise<T> {
     const held = this.current;
     try {
       return await work(held);
     } catch (error) {
       const { reopen } = this;
-      if (!(reopen && error instanceof ExecutionError && error.code === 'device-lost')) throw error;
+      const what = gpuFailure(error);
+      if (!reopen || what === undefined) throw error;
       if (this.held === held) {
         this.reopening ??= reopen();
         await this.reopening;
       }
       if (begun())
-        throw new InputError('the GPU was lost in the middle of this answer: ask again, and WebAssembly will compute it');
+        throw new InputError(`the GPU ${what} in the middle of this answer: ask again, and WebAssembly will compute it`);
       return await work(this.current);
     }
   }

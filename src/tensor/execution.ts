@@ -28,6 +28,13 @@ export class ExecutionError extends Error implements ExecutionFailure {
   }
 }
 
+/** What befell the GPU that computed, in words, where a CPU could go on; undefined for other errors. */
+export function gpuFailure(error: unknown): string | undefined {
+  if (!(error instanceof ExecutionError)) return undefined;
+  if (error.code === 'device-lost') return 'was lost';
+  return error.code === 'out-of-memory' ? 'ran out of memory' : undefined;
+}
+
 /** Whether something failed for want of memory: the backend's, or JavaScript's. */
 export function isOutOfMemory(error: unknown): boolean {
   if (error instanceof ExecutionError) return error.code === 'out-of-memory';
