@@ -1,7 +1,7 @@
 // Functions of Python files beside task files that are known by their text: rows of a dataset kept by a column, and F1 over several
 // classes. What they do can be said as data, so nothing runs; any other text stays a name, and the task that needs it is refused.
 
-import { literalEval } from '../python/text.js';
+import { literalEval, strip } from '../python/text.js';
 import type { KeptDocs } from './task.js';
 
 /** What a function does, as fields of a task have it: documents kept (`process_docs`), or the name of an aggregation. */
@@ -60,9 +60,7 @@ function texts(list: string): string[] {
 
 /** What the functions of a Python file do, by name: those whose text is known. */
 export function knownFunctions(source: string): ReadonlyMap<string, KnownFunction> {
-  const text = source
-    .replace(/^\s*#.*$/gm, '')
-    .replace(/\s*\n\s*/g, ' ')
-    .trim();
+  const lines = source.split('\n').map(strip);
+  const text = lines.filter((line) => line !== '' && !line.startsWith('#')).join(' ');
   return new Map(readers.flatMap((read) => [...read(text)]));
 }

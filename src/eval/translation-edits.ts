@@ -100,8 +100,8 @@ interface Row {
   readonly start: number;
   readonly edits: Float64Array;
   readonly operations: Uint8Array;
-  /** What the next word makes of it. */
-  readonly next: Map<number, Row>;
+  /** What the next word makes of it; not made where none is kept. */
+  next?: Map<number, Row>;
 }
 
 /** Edit distances (Levenshtein) of orders of the same number of words to one reference, what they begin with in common found once. */
@@ -121,7 +121,6 @@ class Aligner {
       start: 0,
       edits: Float64Array.from({ length: theirs.length + 1 }, (_, j) => j),
       operations: new Uint8Array(theirs.length + 1).fill(INSERT),
-      next: new Map(),
     };
   }
 
@@ -147,11 +146,13 @@ class Aligner {
     const rows = [this.first];
     for (const [i, word] of words.entries()) {
       const before = rows[i];
-      let row = before.next.get(word);
+      let row = before.next?.get(word);
       if (!row) {
         row = this.row(before, word, i + 1);
-        if (this.kept < MAX_ROWS) before.next.set(word, row);
-        this.kept++;
+        if (this.kept++ < MAX_ROWS) {
+          before.next ??= new Map();
+          before.next.set(word, row);
+        }
       }
       rows.push(row);
     }
@@ -165,19 +166,28 @@ class Aligner {
     const end = i === this.length ? theirs.length + 1 : Math.min(theirs.length + 1, diagonal + this.beam);
     const edits = new Float64Array(end - start);
     const operations = new Uint8Array(end - start);
-    const above = (j: number) => before.edits[j - before.start] ?? Number.POSITIVE_INFINITY;
-    for (let j = start; j < end; j++) {
-      const isSame = j > 0 && word === theirs[j - 1];
-      const inserted = j > start ? edits[j - start - 1] + 1 : Number.POSITIVE_INFINITY;
-      const deleted = above(j) + 1;
+    const over = before.edits;
+    const ahead = start - before.start;
+    let [left, corner] = [Number.POSITIVE_INFINITY, over[ahead - 1] ?? Number.POSITIVE_INFINITY];
+    for (let k = 0; k < edits.length; k++) {
+      const above = k + ahead < over.length ? over[k + ahead] : Number.POSITIVE_INFINITY;
+      const isSame = start + k > 0 && word === theirs[start + k - 1];
       // Of equals: the same word or another in its place, then a deletion, then an insertion.
-      let least = j > 0 ? above(j - 1) + (isSame ? 0 : 1) : Number.POSITIVE_INFINITY;
+      let least = isSame ? corner : corner + 1;
       let operation = isSame ? SAME : SUBSTITUTE;
-      if (deleted < least) [least, operation] = [deleted, DELETE];
-      if (inserted < least) [least, operation] = [inserted, INSERT];
-      edits[j - start] = least;
-      operations[j - start] = operation;
+      if (above + 1 < least) {
+        least = above + 1;
+        operation = DELETE;
+      }
+      if (left + 1 < least) {
+        least = left + 1;
+        operation = INSERT;
+      }
+      edits[k] = least;
+      operations[k] = operation;
+      left = least;
+      corner = above;
     }
-    return { start, edits, operations, next: new Map() };
+    return { start, edits, operations };
   }
 }
