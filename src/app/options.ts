@@ -60,7 +60,8 @@ export function addTrainingOptions(command: Command): Command {
 /** The settings file of `addTrainingOptions`, and the words over it. Throws `UsageError` when nothing was given. */
 export function settingsWords(given: string | undefined, words: readonly string[]): [file: string, words: readonly string[]] {
   if (given?.startsWith('--')) return [wordsAlone, [given, ...words]];
-  return [required(given, '<config>'), words];
+  if (given === undefined) throw new UsageError('give a settings file, or all settings as --key value (--explain lists them)');
+  return [given, words];
 }
 
 /** What `skip_bad_rows` becomes of the option. */

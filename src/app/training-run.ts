@@ -235,7 +235,10 @@ const shortNames: Readonly<Record<string, string>> = { crossEntropy: 'ce', zLoss
 
 function meansText(means: Means): string {
   return Object.entries(means)
-    .map(([name, value]) => `${shortNames[name] ?? name} ${value.toFixed(name === 'perplexity' ? 2 : 4)}`)
+    .map(
+      ([name, value]) =>
+        `${shortNames[name] ?? name} ${value.toFixed(name === 'perplexity' ? 2 : 4).replace(/^-(?=[0.]+$)/, '')}`,
+    )
     .join('  ');
 }
 

@@ -23,6 +23,7 @@ import { PythonRandom } from '../python-random.js';
 import type { Backend } from '../tensor/backend.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { difference } from '../train/checkpoint.js';
+import { sentenceOf } from './failure.js';
 import { progressBar } from './progress.js';
 import type { Answer, Reward } from './reward.js';
 import { readTextFile, type Terminal, tell, writeLine } from './terminal.js';
@@ -72,7 +73,7 @@ export async function samplePairs(
   open: () => Promise<Policy>,
 ): Promise<void> {
   const { out, data } = config;
-  const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => tell(terminal, `passed over: ${reason}`));
+  const onBadRow = limitBadRows(data.skip_bad_rows, (error) => tell(terminal, `passed over: ${sentenceOf(error)}`));
   const rows = await promptRows(data, onBadRow);
   const done = (await readSampled(out)).slice(0, rows.length);
   await checkSampled(config, done, rows, await samplingOf(config, weights, template));

@@ -9,6 +9,7 @@ import type { FileRow } from '../data/readers.js';
 import { InputError } from '../errors.js';
 import { localCorpora } from '../io/node/corpora.js';
 import type { JudgedPair, PlanOptions } from '../train/batching.js';
+import { sentenceOf } from './failure.js';
 import { progressBar } from './progress.js';
 import type { Terminal } from './terminal.js';
 import type { TuneConfig } from './tune-config.js';
@@ -26,7 +27,7 @@ export async function loadTuningData<Item extends object>(
   make: (row: FileRow) => Promise<Item | string>,
 ): Promise<TuningData<Item>> {
   const bar = progressBar(terminal.stderr, { unit: 'rows' });
-  const onBadRow = limitBadRows(data.skip_bad_rows, (reason) => bar.note(`openelm: passed over: ${reason}`));
+  const onBadRow = limitBadRows(data.skip_bad_rows, (error) => bar.note(`openelm: passed over: ${sentenceOf(error)}`));
   const read = (files: readonly string[], limit?: number): Promise<LoadedExamples<Item>> =>
     loadExamples<Item>(localCorpora, files, (row) => make(withFields(row, data.fields)), {
       limit,

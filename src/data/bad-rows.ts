@@ -10,11 +10,11 @@ export class TooManyBadRows extends InputError {
 }
 
 /** Passes over so many bad rows, telling each; throws for the next one. With 0 the first one's own error is thrown. */
-export function limitBadRows(most: number, onSkip: (reason: string) => void): (error: InputError) => void {
+export function limitBadRows(most: number, onSkip: (error: InputError) => void): (error: InputError) => void {
   let rows = 0;
   return (error) => {
     if (most === 0) throw error;
     if (++rows > most) throw new TooManyBadRows(most, error);
-    onSkip(error.message);
+    onSkip(error);
   };
 }

@@ -27,8 +27,17 @@ export async function loadExamples<Example extends object>(
   const examples: Example[] = [];
   const dropped = new Map<string, number>();
   let rows = 0;
+  let unreadable = 0;
+  const drop = (reason: string): void => void dropped.set(reason, (dropped.get(reason) ?? 0) + 1);
+  const onBadRow =
+    options.onBadRow &&
+    ((error: InputError): void => {
+      options.onBadRow!(error);
+      unreadable++;
+      drop('passed over');
+    });
   for (const file of files) {
-    for await (const row of readRows(corpora, file, options.onBadRow)) {
+    for await (const row of readRows(corpora, file, onBadRow)) {
       if (rows === options.limit) break;
       rows++;
       options.onRow?.(rows);
@@ -37,15 +46,17 @@ export async function loadExamples<Example extends object>(
         options.onBadRow(error);
         return 'passed over';
       });
-      if (typeof found === 'string') dropped.set(found, (dropped.get(found) ?? 0) + 1);
+      if (typeof found === 'string') drop(found);
       else examples.push(found);
     }
   }
   if (examples.length === 0) {
     const reasons = [...dropped].map(([reason, count]) => `${count}: ${reason}`).join('; ');
-    throw new InputError(`${files.join(', ')}: nothing to learn from in ${rows} rows${reasons ? ` (${reasons})` : ''}`);
+    throw new InputError(
+      `${files.join(', ')}: nothing to learn from in ${rows + unreadable} rows${reasons ? ` (${reasons})` : ''}`,
+    );
   }
-  return { examples, rows, dropped };
+  return { examples, rows: rows + unreadable, dropped };
 }
 
 /** How examples are put into batches, and in which order. */

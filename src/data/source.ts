@@ -182,7 +182,7 @@ export class SequenceSource {
       let found = first > 0 || (epoch === from.epoch && from.row > 0);
       let reason = '';
       let badRows = 0;
-      const onBadRow = limitBadRows(skipBadRows, (message) => {
+      const onBadRow = limitBadRows(skipBadRows, ({ message }) => {
         badRows++;
         reason = message;
         this.counts.badRows++;

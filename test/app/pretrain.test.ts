@@ -103,7 +103,7 @@ describe('openelm pretrain', () => {
       'data.packing  (',
     ])
       expect(stdout).toContain(line);
-    expect(await run(['pretrain'])).toMatchObject({ code: 2, stderr: /'<config>' not specified/ });
+    expect(await run(['pretrain'])).toMatchObject({ code: 2, stderr: /give a settings file, or all settings as --key value/ });
   });
 
   it('goes on to the bit after kill -9 at any step', async () => {

@@ -85,7 +85,7 @@ describe('openelm tune', () => {
     const { code, stdout, stderr } = await run(['tune', file, '--skip-bad-rows']);
     expect(code).toBe(0);
     expect(stderr.match(/^openelm: passed over: .*rows\.jsonl: row [135]\b/gm)).toHaveLength(3);
-    expect(stdout).toMatch(/12 to learn from/);
+    expect(stdout).toMatch(/^data {5}15 rows: 12 to learn from, .*; left out: 3 passed over$/m);
     expect(existsSync(join(out, checkpointName(1)))).toBe(true);
   });
 
