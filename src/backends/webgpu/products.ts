@@ -45,8 +45,11 @@ const extentUniforms = (name: 'm' | 'k', { size, first, most }: Extent): Record<
   ...{ [name]: size, [`${name}_first`]: first, [`${name}_most`]: most },
 });
 
-/** So many tiles keep the largest devices busy: of 256 invocations, and of 64. */
-const enough = { large: 160, small: 512 };
+/**
+ * So many tiles keep the largest devices busy: of 256 invocations, at least and better (132 processors that have two each end together),
+ * and of 64.
+ */
+const enough = { large: 160, better: 240, small: 512 };
 /** Of large tiles at least so much is to be filled: they read half as much for a product as small ones. */
 const leastFilled = 0.75;
 /** What a part of the inner dimension is worth a pass over its sums. */
@@ -55,11 +58,11 @@ const mostParts = 16;
 
 export function tilesOf(m: number, n: number, k: number): { tile: 64 | 128; splits: number } {
   const tiles = (size: number): number => Math.ceil(m / size) * Math.ceil(n / size);
-  const most = Math.min(mostParts, Math.floor(k / leastPart));
-  const large = Math.ceil(enough.large / tiles(128));
-  if (large === 1) return { tile: 128, splits: 1 };
-  if (large <= most && m * n >= leastFilled * tiles(128) * 128 ** 2) return { tile: 128, splits: large };
-  return { tile: 64, splits: Math.max(1, Math.min(Math.ceil(enough.small / tiles(64)), most)) };
+  const most = Math.max(1, Math.min(mostParts, Math.floor(k / leastPart)));
+  const splits = Math.min(Math.ceil(enough.better / tiles(128)), most);
+  const filled = tiles(128) >= enough.large || m * n >= leastFilled * tiles(128) * 128 ** 2;
+  if (tiles(128) * splits >= enough.large && filled) return { tile: 128, splits };
+  return { tile: 64, splits: Math.min(Math.ceil(enough.small / tiles(64)), most) };
 }
 
 export function product(call: Pick<OpCall, 'scratch'>, { a, b, c, residual, accumulate = false, m, n, k }: Product): Dispatch[] {
