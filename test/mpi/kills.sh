@@ -20,11 +20,13 @@ command+=(-n "$ranks" node dist/app/cli.js pretrain recipes/tiny.yaml --data.tok
 command+=(--batch_size "$((2 * ranks))" --data.sequence_length 32 --learning_rate "{max: 1e-3, schedule: constant, warmup_steps: 5}" --parallel.zero 1)
 command+=(--checkpoints.every 5 --checkpoints.keep 2 --validation.every 1000000 --samples.every 1000000 "$@" --out)
 done_kills=0
+logged() { grep -c '"type":"step"' "$place/killed/log.jsonl" 2>/dev/null || true; }
 while [ "$done_kills" -lt "$kills" ]; do
-  "${command[@]}" "$place/killed" --resume --steps 1000000 >"$place/out" 2>"$place/err" &
+  before=$(logged)
+  "${command[@]}" "$place/killed" --resume --steps 1000000 >/dev/null 2>"$place/err" &
   mpirun=$!
   after=$((RANDOM % 20))
-  while kill -0 "$mpirun" 2>/dev/null && [ "$(grep -o 'step ' "$place/out" | wc -l)" -le "$after" ]; do sleep 0.1; done
+  while kill -0 "$mpirun" 2>/dev/null && [ "$(($(logged) - ${before:-0}))" -le "$after" ]; do sleep 0.1; done
   sleep "0.$((RANDOM % 1000))"
   victim=$((RANDOM % ranks))
   for pid in $(pgrep -P "$mpirun" || true); do
