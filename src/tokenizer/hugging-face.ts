@@ -48,6 +48,7 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     const known = added.find(({ content }) => content === token.content);
     if (known) {
       known.rule = token.rule ?? known.rule;
+      known.special ||= token.special;
       continue;
     }
     if (token.id > pieces.length || (pieces[token.id] ?? token.content) !== token.content) {
@@ -58,6 +59,7 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     pieces[token.id] = token.content;
     added.push({ ...token, normalized: false });
   }
+  addNamed(pieces, added, special);
   const kinds = new Uint8Array(pieces.length).fill(PieceKind.normal);
   for (let id = 0; id < pieces.length; id++) if (byteFallback && /^<0x[0-9A-F]{2}>$/.test(pieces[id])) kinds[id] = PieceKind.byte;
   for (const token of added) kinds[token.id] = token.special ? PieceKind.control : PieceKind.userDefined;
@@ -268,7 +270,7 @@ function readPieces(file: Reader, vocab: Json, unknown: unknown): string[] {
 interface AddedToken {
   readonly id: number;
   readonly content: string;
-  readonly special: boolean;
+  special: boolean;
   readonly normalized: boolean;
   rule?: TokenRule;
 }
@@ -297,6 +299,22 @@ function readAddedTokens(file: Reader, value: unknown, pieces: string[]): AddedT
     pieces[id] = content;
   }
   return tokens;
+}
+
+// Special tokens that are named elsewhere are added tokens too, as in transformers; those in no vocabulary follow behind it.
+function addNamed(pieces: string[], added: AddedToken[], { named = [], namedRules }: SpecialPieces): void {
+  if (named.length === 0) return;
+  const ids = new Map(pieces.map((piece, id) => [piece, id]));
+  const byContent = new Map(added.map((token) => [token.content, token]));
+  for (const content of new Set(named)) {
+    const known = byContent.get(content);
+    if (known) known.special = true;
+    else {
+      const id = ids.get(content) ?? pieces.length;
+      pieces[id] = content;
+      added.push({ id, content, special: true, normalized: false, rule: namedRules?.get(content) });
+    }
+  }
 }
 
 // The normalizer goes over the text of an added token with `normalized: true` as over any text.

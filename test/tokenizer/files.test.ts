@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.js';
+import { tokenizerDecisions } from '../../src/tokenizer/decisions.js';
 import { tokenizerFromJson } from '../../src/tokenizer/hugging-face.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.js';
@@ -143,6 +144,19 @@ describe('tokenizer.json', () => {
     expect(tokenizer.encode('a<|user|>b</s>')).toContain(TEXTS.length);
     expect(tokenizer.encode('a<|user|>b</s>')).not.toContain(2);
     expect(tokenizer.decode([TEXTS.length])).toBe('<|user|>');
+  });
+
+  // As transformers 5.18 has it: <pad> and <mask> follow the vocabulary in the order of their names, <|end|> is special where it is.
+  test('special tokens that are named beside it are its own', () => {
+    const end = { id: TEXTS.length, content: '<|end|>', special: false, normalized: false };
+    const file = json((file) => file.added_tokens.push(end));
+    const config = { eos_token: '<|end|>', pad_token: '<pad>', mask_token: '<mask>' };
+    const decisions = tokenizerDecisions({ 'tokenizer.json': JSON.parse(file), 'tokenizer_config.json': config });
+    const tokenizer = tokenizerFromJson(file, 'x.json', decisions);
+    expect(tokenizer.encodeTemplate('<|end|><mask><pad>')).toEqual([267, 269, 268]);
+    expect([tokenizer.eosId, tokenizer.padId]).toEqual([267, 268]);
+    expect(tokenizer.encode('<|end|><pad>').every((id) => id < 267)).toBe(true);
+    expect([tokenizer.addBos, tokenizer.addEos]).toEqual([false, false]);
   });
 });
 
