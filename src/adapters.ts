@@ -25,6 +25,21 @@ export async function baseOfAdapter(directory: string): Promise<string | undefin
   return typeof base === 'string' && base !== '' ? base : undefined;
 }
 
+/** A model's name without the folders, the run's checkpoint or the owner that it is found under. */
+export function nameOf(model: string): string {
+  return model
+    .replace(/[/\\]+(step-\d+[/\\]*)?$/, '')
+    .split(/[/\\]/)
+    .at(-1)!
+    .toLowerCase();
+}
+
+/** What to tell where an adapter is put around another model than its config names as its base; undefined where it is the same, or none. */
+export function otherBase(adapter: string | undefined, base: string | undefined, model: string): string | undefined {
+  if (base === undefined || nameOf(base) === nameOf(model)) return undefined;
+  return `note: the adapter ${adapter} was tuned for ${base}, and is put around ${model}`;
+}
+
 /**
  * The two files of an adapter; `place` as `locateAdapter` takes it. Weights as PEFT wrote them before 0.6 (`adapter_model.bin`) are taken where
  * there are no others. Throws `InputError` when one is not there.

@@ -1,7 +1,7 @@
 // Opening a model: its files are found, its weights checked and put on a backend, its tokenizer and template read, each once. Part of
 // the library's door: `load` puts an engine on it, an evaluation a scorer. Computes nothing itself.
 
-import { baseOfAdapter, locateAdapter, openAdapter } from './adapters.js';
+import { baseOfAdapter, locateAdapter, nameOf, openAdapter, otherBase } from './adapters.js';
 import {
   type BackendChoice,
   type BackendOptions,
@@ -119,8 +119,8 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
   const hub = { onNotice, ...options.hub };
   const checkpoint =
     model === undefined && base !== undefined ? await openBase(base, options.adapter!, hub) : await openCheckpoint(model, hub);
-  if (base !== undefined && nameOf(base) !== nameOf(checkpoint.name))
-    onNotice?.(`note: the adapter ${options.adapter} was tuned for ${base}, and is put around ${checkpoint.name}`);
+  const other = otherBase(options.adapter, base, checkpoint.name);
+  if (other) onNotice?.(other);
   const files = await checkpoint.openWeights();
   try {
     const checked = checkWeights(checkpoint.config, files.tensors, checkpoint.place);
@@ -218,15 +218,6 @@ async function openBase(base: string, adapter: string, hub: DownloadOptions): Pr
       `the adapter ${adapter} is for ${base}, which cannot be opened (${error.message}): name its base model where it is`,
     );
   });
-}
-
-/** A model's name without the folders, the run's checkpoint or the owner that it is found under. */
-function nameOf(model: string): string {
-  return model
-    .replace(/[/\\]+(step-\d+[/\\]*)?$/, '')
-    .split(/[/\\]/)
-    .at(-1)!
-    .toLowerCase();
 }
 
 /** The template that an adapter was tuned with, else the model's. */

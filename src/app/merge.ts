@@ -1,7 +1,7 @@
 // `openelm merge`: a model with an adapter put into its weights, as a model of its own.
 
 import { Command, Option } from 'commander';
-import { locateAdapter, openAdapter } from '../adapters.js';
+import { baseOfAdapter, locateAdapter, openAdapter, otherBase } from '../adapters.js';
 import { folder, openCheckpoint } from '../checkpoint.js';
 import { readFloat32 } from '../io/decode.js';
 import { TEXT_FILES } from '../io/hub-listing.js';
@@ -12,7 +12,7 @@ import { type WriteFile, whole, writeModel } from '../model/write.js';
 import { hubOptions } from './loading.js';
 import { required } from './options.js';
 import { progressBar } from './progress.js';
-import { interruptible, type Terminal, writeLine } from './terminal.js';
+import { interruptible, type Terminal, tell, writeLine } from './terminal.js';
 
 interface MergeOptions {
   readonly out?: string;
@@ -48,6 +48,8 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
   const { config } = base;
   const directory = await locateAdapter(place);
   const adapter = await openAdapter(directory, config);
+  const other = otherBase(place, await baseOfAdapter(directory), base.name);
+  if (other) tell(terminal, other);
   const modules = new Map(adapter.modules.map((module) => [`${module.name}.weight`, module]));
   const weights = await base.openWeights();
   try {

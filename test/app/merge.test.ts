@@ -1,6 +1,6 @@
 // `openelm merge` and `--adapter`: the merged model computes what base and adapter do, and nothing is half written.
 
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,6 +20,10 @@ describe('merge', () => {
       code: 0,
       stdout: expect.stringMatching(/merged: .*tiny-train with .*dora_hf \(\d+ modules\) merged\n/),
     });
+    expect(merged.stderr).not.toContain('was tuned for');
+    cpSync(base, join(temporary, 'renamed'), { recursive: true });
+    const other = await run(['merge', join(temporary, 'renamed'), adapter, '--out', join(temporary, 'of-renamed')]);
+    expect(other.stderr).toMatch(/was tuned for tiny-train, and is put around .*renamed\n/);
     const logprobs = async (...model: string[]): Promise<number[]> => {
       const scored = await run(['score', '--ids', '5,17,40,3,77,12', '--json', ...model]);
       expect(scored.code).toBe(0);
