@@ -324,7 +324,7 @@ describe('openelm eval compare', () => {
     expect(await refused(at('0.json'), '--labels', 'a,b')).toMatch(/--labels has 2 names for 1 files/);
     expect(await refused(at('none.json'))).toMatch(/none\.json: .*no such file/);
     write('odd.json', '{"results": 3}');
-    expect(await refused(at('odd.json'))).toMatch(/odd\.json: results: expected record/);
+    expect(await refused(at('odd.json'))).toMatch(/odd\.json: results: expected keys and values, found 3/);
     expect(await refused(...Array.from({ length: 9 }, () => at('0.json')))).toMatch(/at most 8/);
   });
 });
