@@ -15,9 +15,9 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
   const [rows, sequenceCount, segmentCount] = [call.size('rows'), call.size('sequenceCount'), call.size('segmentCount')];
   const [queryHeads, kvHeads, headDim] = [call.fixed('queryHeads'), call.fixed('kvHeads'), call.fixed('headDim')];
   const cacheRows = call.fixed('cacheRows');
-  if (headDim > largestHead || headDim % 4) {
+  if (headDim > largestHead || headDim % 2) {
     throw new InputError(
-      `training on the webgpu backend takes heads of at most ${largestHead} dims, a multiple of four, not ${headDim}`,
+      `training on the webgpu backend takes heads of at most ${largestHead} dims, an even number, not ${headDim}`,
     );
   }
   const read = (name: Parameters<typeof call.operand>[0], element: Binding['element']): Binding => ({
@@ -36,10 +36,10 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
   const constants = { dims: Math.ceil(headDim / 32) };
   const inputs = {
     ...{
-      query: read('query', 'vec4f'),
-      dout: read('dout', 'vec4f'),
-      keys: read('keys', 'vec4f'),
-      values: read('values', 'vec4f'),
+      query: read('query', 'vec2f'),
+      dout: read('dout', 'vec2f'),
+      keys: read('keys', 'vec2f'),
+      values: read('values', 'vec2f'),
     },
     stats: { slice: stats, element: 'vec2f', access: 'read' },
   } as const;
@@ -63,14 +63,14 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
     {
       shader: 'attentionQueryGrad',
       constants,
-      bindings: { ...inputs, ...tables, dquery: { slice: call.operand('dquery'), element: 'vec4f', access: 'write' } },
+      bindings: { ...inputs, ...tables, dquery: { slice: call.operand('dquery'), element: 'vec2f', access: 'write' } },
       uniforms: sizes,
       workgroups: (now) => [Math.floor(now(rows) / block) + now(sequenceCount), queryHeads, 1],
     },
     {
       shader: 'attentionKeyGrad',
       constants,
-      bindings: { ...inputs, ...tables, parts: { slice: parts, element: 'vec4f', access: 'write' } },
+      bindings: { ...inputs, ...tables, parts: { slice: parts, element: 'vec2f', access: 'write' } },
       uniforms: sizes,
       workgroups: () => [Math.ceil(cacheRows / block), queryHeads, 1],
     },

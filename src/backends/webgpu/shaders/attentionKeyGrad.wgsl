@@ -40,42 +40,22 @@ struct Sums {
   dvalues: mat4x4f,
 }
 
-// Of dout, and of queries: quads of dims 32 slice and on.
-fn asked_dout(thread: u32, head: u32, slice: u32) -> mat4x4f {
-  let dim = 32u * slice + 4u * (thread % 8u);
-  let row = thread / 8u;
-  return mat4x4f(
-    dout_quad(query_rows[row], head, dim), dout_quad(query_rows[row + 8u], head, dim),
-    dout_quad(query_rows[row + 16u], head, dim), dout_quad(query_rows[row + 24u], head, dim));
-}
-
-fn asked_queries(thread: u32, head: u32, slice: u32) -> mat4x4f {
-  let dim = 32u * slice + 4u * (thread % 8u);
-  let row = thread / 8u;
-  return mat4x4f(
-    query_quad(query_rows[row], head, dim), query_quad(query_rows[row + 8u], head, dim),
-    query_quad(query_rows[row + 16u], head, dim), query_quad(query_rows[row + 24u], head, dim));
-}
-
-fn asked_first(thread: u32, head: u32, kv_head: u32) -> mat4x4f {
-  return asked_dout(thread, head, 0u);
-}
-
-// dvalues += p^T dout over 32 dims; `next`: dout of these, then what comes next.
-fn add_values(thread: u32, head: u32, slice: u32, sums: Sums, next: ptr<function, mat4x4f>) -> Sums {
+// dvalues += p^T dout over 32 dims.
+fn add_values(thread: u32, head: u32, slice: u32, sums: Sums) -> Sums {
   workgroupBarrier();
-  put(thread, *next);
+  for (var i = thread / 8u; i < p.lines; i += 8u) {
+    tiles[i * 8u + thread % 8u] = dout_quad(query_rows[i], head, 32u * slice + 4u * (thread % 8u));
+  }
   workgroupBarrier();
-  if (slice + 1u < dims) { *next = asked_dout(thread, head, slice + 1u); } else { *next = asked_queries(thread, head, 0u); }
   return Sums(sums.dkeys, sums.dvalues + product_of(thread));
 }
 
-// dkeys += ds^T query.
-fn add_keys(thread: u32, head: u32, slice: u32, sums: Sums, next: ptr<function, mat4x4f>) -> Sums {
+fn add_keys(thread: u32, head: u32, slice: u32, sums: Sums) -> Sums {
   workgroupBarrier();
-  put(thread, *next);
+  for (var i = thread / 8u; i < p.lines; i += 8u) {
+    tiles[i * 8u + thread % 8u] = query_quad(query_rows[i], head, 32u * slice + 4u * (thread % 8u));
+  }
   workgroupBarrier();
-  if (slice + 1u < dims) { *next = asked_queries(thread, head, slice + 1u); }
   return Sums(sums.dkeys + product_of(thread), sums.dvalues);
 }
 
@@ -85,9 +65,14 @@ fn store(thread: u32, head: u32, slice: u32, first: u32, sums: Sums) {
   for (var i = 0u; i < 4u; i++) {
     let row = first + 4u * (thread / 8u) + i;
     if (row >= p.cache_rows || dim >= p.head_dim) { continue; }
-    let at = p.parts_at + (((head % group_size * p.cache_rows + row) * p.kv_heads + head / group_size) * p.head_dim + dim) / 4u;
-    parts[at] = sums.dkeys[i];
-    parts[at + p.query_heads * p.cache_rows * p.head_dim / 4u] = sums.dvalues[i];
+    let at = p.parts_at + (((head % group_size * p.cache_rows + row) * p.kv_heads + head / group_size) * p.head_dim + dim) / 2u;
+    let further = at + p.query_heads * p.cache_rows * p.head_dim / 2u;
+    parts[at] = sums.dkeys[i].xy;
+    parts[further] = sums.dvalues[i].xy;
+    if (dim + 2u < p.head_dim) {
+      parts[at + 1u] = sums.dkeys[i].zw;
+      parts[further + 1u] = sums.dvalues[i].zw;
+    }
   }
 }
 
@@ -113,33 +98,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       workgroupBarrier();
       if (thread < 32u) { query_rows[thread] = select(no_row, sequence.x + row + thread, row + thread < sequence.y); }
       workgroupBarrier();
-      var known: array<vec2f, 4>;
-      for (var i = 0u; i < 4u; i++) { known[i] = stats[p.stats_at + min(query_rows[4u * ty + i], p.rows - 1u) * p.query_heads + head]; }
-      var next: mat4x4f;
-      let scores = scores_of(thread, head, kv_head, &next);
+      let scores = scores_of(thread, head, kv_head);
       var probabilities: mat4x4f;
       var ds: mat4x4f;
       for (var i = 0u; i < 4u; i++) {
+        let own = query_rows[4u * ty + i];
+        if (own == no_row) { continue; }
         let cached = vec4u(first + 4u * tx) + vec4u(0u, 1u, 2u, 3u);
-        let inside = (cached >= vec4u(segment.x)) & (cached < vec4u(segment.x + segment.y)) & vec4<bool>(row + 4u * ty + i < sequence.y);
+        let inside = (cached >= vec4u(segment.x)) & (cached < vec4u(segment.x + segment.y));
         // Its number among the sequence's keys, at most that of the row's own.
         let seen = inside & (cached + segment.z - segment.x <= vec4u(sequence.z + row + 4u * ty + i));
-        let e = exp(scores.s[i] * p.scale - known[i].x);
+        let known = stats[p.stats_at + own * p.query_heads + head];
+        let e = exp(scores.s[i] * p.scale - known.x);
         probabilities[i] = select(vec4f(), e, seen);
-        let d = e * (scores.dp[i] - known[i].y) * p.scale;
+        let d = e * (scores.dp[i] - known.y) * p.scale;
         ds[i] = select(vec4f(), d, seen);
       }
       for (var i = 0u; i < 4u; i++) { factors[(4u * ty + i) * 8u + tx] = probabilities[i]; }
-      sums0 = add_values(thread, head, 0u, sums0, &next);
-      if (dims > 1u) { sums1 = add_values(thread, head, 1u, sums1, &next); }
-      if (dims > 2u) { sums2 = add_values(thread, head, 2u, sums2, &next); }
-      if (dims > 3u) { sums3 = add_values(thread, head, 3u, sums3, &next); }
+      sums0 = add_values(thread, head, 0u, sums0);
+      if (dims > 1u) { sums1 = add_values(thread, head, 1u, sums1); }
+      if (dims > 2u) { sums2 = add_values(thread, head, 2u, sums2); }
+      if (dims > 3u) { sums3 = add_values(thread, head, 3u, sums3); }
       workgroupBarrier();
       for (var i = 0u; i < 4u; i++) { factors[(4u * ty + i) * 8u + tx] = ds[i]; }
-      sums0 = add_keys(thread, head, 0u, sums0, &next);
-      if (dims > 1u) { sums1 = add_keys(thread, head, 1u, sums1, &next); }
-      if (dims > 2u) { sums2 = add_keys(thread, head, 2u, sums2, &next); }
-      if (dims > 3u) { sums3 = add_keys(thread, head, 3u, sums3, &next); }
+      sums0 = add_keys(thread, head, 0u, sums0);
+      if (dims > 1u) { sums1 = add_keys(thread, head, 1u, sums1); }
+      if (dims > 2u) { sums2 = add_keys(thread, head, 2u, sums2); }
+      if (dims > 3u) { sums3 = add_keys(thread, head, 3u, sums3); }
     }
   }
   store(thread, head, 0u, first, sums0);

@@ -1,28 +1,15 @@
 // dquery of attention: a workgroup takes 32 rows of a sequence (its y a head) and walks over their keys, 32 at a time: scores and
-// dout . values, from them ds, then dquery += ds keys. What is multiplied next is asked for before this is. Reads queries and dout once a block of keys, keys and values once a block of
+// dout . values, from them ds, then dquery += ds keys. Reads queries and dout once a block of keys, keys and values once a block of
 // rows.
 // include ragged
 // include attentionTiles
 // include rowBlocks
-// Of keys: quads of dims 32 slice and on.
-fn asked_keys(thread: u32, kv_head: u32, slice: u32) -> mat4x4f {
-  let dim = 32u * slice + 4u * (thread % 8u);
-  let row = thread / 8u;
-  return mat4x4f(
-    key_quad(key_rows[row], kv_head, dim), key_quad(key_rows[row + 8u], kv_head, dim),
-    key_quad(key_rows[row + 16u], kv_head, dim), key_quad(key_rows[row + 24u], kv_head, dim));
-}
-
-fn asked_first(thread: u32, head: u32, kv_head: u32) -> mat4x4f {
-  return asked_keys(thread, kv_head, 0u);
-}
-
-// dquery += ds keys over 32 dims; `next`: keys of these, then of the next ones.
-fn add(thread: u32, kv_head: u32, slice: u32, sum: mat4x4f, next: ptr<function, mat4x4f>) -> mat4x4f {
+fn add(thread: u32, kv_head: u32, slice: u32, sum: mat4x4f) -> mat4x4f {
   workgroupBarrier();
-  put(thread, *next);
+  for (var i = thread / 8u; i < p.lines; i += 8u) {
+    tiles[i * 8u + thread % 8u] = key_quad(key_rows[i], kv_head, 32u * slice + 4u * (thread % 8u));
+  }
   workgroupBarrier();
-  if (slice + 1u < dims) { *next = asked_keys(thread, kv_head, slice + 1u); }
   return sum + product_of(thread);
 }
 
@@ -31,7 +18,9 @@ fn store(thread: u32, head: u32, slice: u32, sum: mat4x4f) {
   for (var i = 0u; i < 4u; i++) {
     let row = query_rows[4u * (thread / 8u) + i];
     if (row == no_row || dim >= p.head_dim) { continue; }
-    dquery[p.dquery_at + ((row * p.query_heads + head) * p.head_dim + dim) / 4u] = sum[i];
+    let at = p.dquery_at + ((row * p.query_heads + head) * p.head_dim + dim) / 2u;
+    dquery[at] = sum[i].xy;
+    if (dim + 2u < p.head_dim) { dquery[at + 1u] = sum[i].zw; }
   }
 }
 
@@ -53,17 +42,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     if (row != no_row) { known[i] = stats[p.stats_at + row * p.query_heads + head]; }
   }
   var sum0: mat4x4f; var sum1: mat4x4f; var sum2: mat4x4f; var sum3: mat4x4f;
-  var walk = walk_of(here.sequence);
   for (var first = 0u; first < before + here.count; first += 32u) {
     workgroupBarrier();
     if (thread < 32u) {
       var row = no_row;
-      if (first + thread < before + here.count) { row = row_on(&walk, here.sequence, first + thread); }
+      if (first + thread < before + here.count) { row = cache_row_of(here.sequence, first + thread); }
       key_rows[thread] = row;
     }
     workgroupBarrier();
-    var keys_next: mat4x4f;
-    let scores = scores_of(thread, head, kv_head, &keys_next);
+    let scores = scores_of(thread, head, kv_head);
     var ds: mat4x4f;
     for (var i = 0u; i < 4u; i++) {
       let key = vec4u(first + 4u * (thread % 8u)) + vec4u(0u, 1u, 2u, 3u);
@@ -73,10 +60,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     }
     ds = transpose(ds);
     for (var i = 0u; i < 4u; i++) { factors[(4u * (thread % 8u) + i) * 8u + ty] = ds[i]; }
-    sum0 = add(thread, kv_head, 0u, sum0, &keys_next);
-    if (dims > 1u) { sum1 = add(thread, kv_head, 1u, sum1, &keys_next); }
-    if (dims > 2u) { sum2 = add(thread, kv_head, 2u, sum2, &keys_next); }
-    if (dims > 3u) { sum3 = add(thread, kv_head, 3u, sum3, &keys_next); }
+    sum0 = add(thread, kv_head, 0u, sum0);
+    if (dims > 1u) { sum1 = add(thread, kv_head, 1u, sum1); }
+    if (dims > 2u) { sum2 = add(thread, kv_head, 2u, sum2); }
+    if (dims > 3u) { sum3 = add(thread, kv_head, 3u, sum3); }
   }
   store(thread, head, 0u, sum0);
   if (dims > 1u) { store(thread, head, 1u, sum1); }

@@ -14,81 +14,58 @@ struct Scores {
   dp: mat4x4f,
 }
 
-// Where four dims of a head lie; somewhere inside where there are none.
-fn quad_at(row: u32, heads: u32, head: u32, dim: u32) -> u32 {
-  return ((select(row, 0u, row == no_row) * heads + head) * p.head_dim + min(dim, p.head_dim - 4u)) / 4u;
+// Where four dims of a head lie, in pairs; somewhere inside where there are none.
+fn pair_at(row: u32, heads: u32, head: u32, dim: u32) -> u32 {
+  return ((select(row, 0u, row == no_row) * heads + head) * p.head_dim + min(dim, p.head_dim - 2u)) / 2u;
 }
 
-fn is_there(row: u32, dim: u32) -> bool {
-  return row != no_row && dim < p.head_dim;
+// Further on to the second pair.
+fn second(dim: u32) -> u32 {
+  return select(0u, 1u, dim + 2u < p.head_dim);
+}
+
+// Zeros past the dims, and of no row.
+fn quad_of(row: u32, dim: u32, low: vec2f, high: vec2f) -> vec4f {
+  return select(vec4f(), vec4f(low, select(vec2f(), high, dim + 2u < p.head_dim)), row != no_row && dim < p.head_dim);
 }
 
 fn query_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  return select(vec4f(), query[p.query_at + quad_at(row, p.query_heads, head, dim)], is_there(row, dim));
+  let at = p.query_at + pair_at(row, p.query_heads, head, dim);
+  return quad_of(row, dim, query[at], query[at + second(dim)]);
 }
 
 fn dout_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  return select(vec4f(), dout[p.dout_at + quad_at(row, p.query_heads, head, dim)], is_there(row, dim));
+  let at = p.dout_at + pair_at(row, p.query_heads, head, dim);
+  return quad_of(row, dim, dout[at], dout[at + second(dim)]);
 }
 
 fn key_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  return select(vec4f(), keys[p.keys_at + quad_at(row, p.kv_heads, head, dim)], is_there(row, dim));
+  let at = p.keys_at + pair_at(row, p.kv_heads, head, dim);
+  return quad_of(row, dim, keys[at], keys[at + second(dim)]);
 }
 
 fn value_quad(row: u32, head: u32, dim: u32) -> vec4f {
-  return select(vec4f(), values[p.values_at + quad_at(row, p.kv_heads, head, dim)], is_there(row, dim));
+  let at = p.values_at + pair_at(row, p.kv_heads, head, dim);
+  return quad_of(row, dim, values[at], values[at + second(dim)]);
 }
 
-// What is put into tiles next, for the scores.
-struct Asked {
-  rows: mat4x4f, // query, query, dout, dout
-  keys: mat4x4f, // keys, keys, values, values
-}
-
-// Quads thread % 4 of dims from d0 on, of rows thread / 4 and 16 further on.
-fn asked(thread: u32, head: u32, kv_head: u32, d0: u32) -> Asked {
-  let dim = d0 + 4u * (thread % 4u);
-  let rows = vec2u(query_rows[thread / 4u], query_rows[thread / 4u + 16u]);
-  let keys = vec2u(key_rows[thread / 4u], key_rows[thread / 4u + 16u]);
-  return Asked(
-    mat4x4f(query_quad(rows.x, head, dim), query_quad(rows.y, head, dim), dout_quad(rows.x, head, dim), dout_quad(rows.y, head, dim)),
-    mat4x4f(key_quad(keys.x, kv_head, dim), key_quad(keys.y, kv_head, dim), value_quad(keys.x, kv_head, dim), value_quad(keys.y, kv_head, dim)));
-}
-
-// A tile of [32 rows][32 dims / 4]: quads thread % 8 of rows thread / 8 and 8, 16, 24 further on.
-fn put(thread: u32, quads: mat4x4f) {
-  tiles[thread] = quads[0];
-  tiles[thread + 64u] = quads[1];
-  tiles[thread + 128u] = quads[2];
-  tiles[thread + 192u] = quads[3];
-}
-
-// The scores of the rows and keys that query_rows and key_rows name. `behind` takes what the kernel's `asked_first` asks for: its first
-// tile of a product with them.
-fn scores_of(thread: u32, head: u32, kv_head: u32, behind: ptr<function, mat4x4f>) -> Scores {
+// The scores of the rows and keys that query_rows and key_rows name.
+fn scores_of(thread: u32, head: u32, kv_head: u32) -> Scores {
   var found: Scores;
-  var next: Asked;
   let tx = thread % 8u;
   let ty = thread / 8u;
-  for (var d0 = 0u; d0 < p.head_dim + 16u; d0 += 16u) {
-    if (d0 > 0u) {
-      workgroupBarrier();
-      for (var i = 0u; i < 2u; i++) {
-        let row = thread / 4u + 16u * i;
-        tiles[tile_at(0u, row, thread % 4u)] = next.rows[i];
-        tiles[tile_at(1u, row, thread % 4u)] = next.rows[2u + i];
-        tiles[tile_at(2u, row, thread % 4u)] = next.keys[i];
-        tiles[tile_at(3u, row, thread % 4u)] = next.keys[2u + i];
-      }
-      workgroupBarrier();
+  for (var d0 = 0u; d0 < p.head_dim; d0 += 16u) {
+    workgroupBarrier();
+    for (var row = thread / 4u; row < p.lines; row += 16u) {
+      let quad = thread % 4u;
+      let dim = d0 + 4u * quad;
+      tiles[tile_at(0u, row, quad)] = query_quad(query_rows[row], head, dim);
+      tiles[tile_at(1u, row, quad)] = dout_quad(query_rows[row], head, dim);
+      tiles[tile_at(2u, row, quad)] = key_quad(key_rows[row], kv_head, dim);
+      tiles[tile_at(3u, row, quad)] = value_quad(key_rows[row], kv_head, dim);
     }
-    if (d0 < p.head_dim) {
-      next = asked(thread, head, kv_head, d0);
-    } else {
-      *behind = asked_first(thread, head, kv_head);
-    }
-    let count = select(p.quads, 0u, d0 == 0u);
-    for (var quad = 0u; quad < count; quad++) {
+    workgroupBarrier();
+    for (var quad = 0u; quad < p.quads; quad++) {
       let k = mat4x4f(
         tiles[tile_at(2u, 4u * tx, quad)], tiles[tile_at(2u, 4u * tx + 1u, quad)],
         tiles[tile_at(2u, 4u * tx + 2u, quad)], tiles[tile_at(2u, 4u * tx + 3u, quad)]);

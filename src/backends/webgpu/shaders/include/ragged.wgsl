@@ -57,30 +57,3 @@ fn cache_row_of(sequence: Sequence, j: u32) -> u32 {
   }
   return 0;
 }
-
-// Where the last key was found, for keys that are asked for in their order: the segment is read once.
-struct Walk {
-  g: u32,
-  before: u32, // keys before the segment
-  start: u32,
-  length: u32,
-}
-
-fn walk_of(sequence: Sequence) -> Walk {
-  let at = p.segments_at + 2 * sequence.first_segment;
-  return Walk(0, 0, u32(segments[at]), u32(segments[at + 1]));
-}
-
-// The cache row of key j of a sequence, which is not before the last one.
-fn row_on(walk: ptr<function, Walk>, sequence: Sequence, j: u32) -> u32 {
-  var now = *walk;
-  while (j >= now.before + now.length && now.g + 1 < sequence.segments) {
-    now.g++;
-    now.before += now.length;
-    let at = p.segments_at + 2 * (sequence.first_segment + now.g);
-    now.start = u32(segments[at]);
-    now.length = u32(segments[at + 1]);
-  }
-  *walk = now;
-  return now.start + j - now.before;
-}
