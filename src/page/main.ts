@@ -204,11 +204,17 @@ async function regenerate(): Promise<void> {
   await reply();
 }
 
+/** What the model is told of these turns: a question that had no answer, since it failed or was stopped at once, is not. */
+function answered(turns: readonly Turn[]): Turn[] {
+  const none = (i: number): boolean => i < turns.length - 1 && turns[i].role === 'assistant' && turns[i].content === '';
+  return turns.filter((_, i) => !none(i) && !none(i + 1));
+}
+
 /** Lets the model answer the last turn, or go on with `begun`, and shows the answer as it comes. */
 async function reply(begun?: Turn): Promise<void> {
   if (answering) return;
   const conversation = current;
-  const asked = conversation.turns.slice();
+  const asked = answered(conversation.turns);
   const turn: Turn = begun ?? { role: 'assistant', content: '' };
   const tokens = tokensOf(turn);
   if (!begun) conversation.turns.push(turn);

@@ -204,6 +204,9 @@ async function longOnes(page: Page): Promise<void> {
   await body.getByRole('button', { name: 'Show all 41,999 characters' }).click();
   strictEqual(await body.innerText(), long);
   match(await page.locator('article.assistant .tools [role=alert]').innerText(), /the prompt has \d+ tokens/);
+  await ask(page, 'Write a story about a fox.'); // what had no answer is not asked along
+  await finished(page);
+  match(await page.locator('article.assistant .body').last().innerText(), /\w/);
   console.log(`ok: of 300 turns the last ${atOnce} are drawn first; of a very long question its beginning`);
 }
 
