@@ -35,7 +35,7 @@ export async function chooseBackend(options: BackendOptions, weightBytes: number
     await gpu.dispose();
     return because(wasm, `the GPU (${found.name}) was measured ${factor.toFixed(1)} times as fast here`);
   } catch (error) {
-    await gpu?.dispose().catch(() => {});
+    void gpu?.dispose().catch(() => {}); // not waited for: it may hang
     return because(wasm, `the GPU (${found.name}) failed: ${messageOf(error)}`);
   }
 }
