@@ -71,7 +71,7 @@ type Thread = ReturnType<typeof workerOf>;
 function firstThread(): Promise<Thread | undefined> {
   return new Promise((resolve) => {
     try {
-      const thread = workerOf(threadSource, 'openelm thread');
+      const thread = workerOf(threadSource, { name: 'openelm thread' });
       thread.worker.onmessage = () => resolve(thread);
       thread.worker.onerror = () => {
         thread.end();
@@ -87,7 +87,7 @@ function firstThread(): Promise<Thread | undefined> {
 function startThread(first: Thread): NonNullable<WasmHost['startThread']> {
   let spare: Thread | undefined = first;
   return (start, finished, failed) => {
-    const { worker, end } = spare ?? workerOf(threadSource, 'openelm thread');
+    const { worker, end } = spare ?? workerOf(threadSource, { name: 'openelm thread' });
     spare = undefined;
     worker.onmessage = ({ data }: MessageEvent<ThreadMessage>) => data.finished !== undefined && finished(data.finished);
     worker.onerror = (event) => failed(new InputError(`a worker could not be started: ${event.message}`));

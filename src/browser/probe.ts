@@ -5,7 +5,7 @@ import { locked } from '../io/browser/locks.js';
 import { openPlace } from '../io/browser/open-place.js';
 import { readJson } from '../io/browser/place.js';
 import type { StoredTensor } from '../io/bytes.js';
-import { pause } from '../io/pause.js';
+import { within } from '../io/pause.js';
 import type { Backend, DeviceBuffer, Executable } from '../tensor/backend.js';
 import { Ops } from '../tensor/ops.js';
 
@@ -33,22 +33,11 @@ export async function measured(gpu: Backend, wasm: Backend, weightBytes: number,
   return locked('openelm speeds', true, undefined, async () => {
     const before = (await readJson(place, file).catch(() => undefined)) as Times | undefined;
     if (before && before.gpu > 0 && before.wasm > 0) return before;
-    const times = { gpu: await within(patience, probeSeconds(gpu, width)), wasm: await probeSeconds(wasm, width) };
+    const late = new Error(`it had not answered after ${patience / 1000} s`);
+    const times = { gpu: await within(patience, probeSeconds(gpu, width), late), wasm: await probeSeconds(wasm, width) };
     await place.write(file, JSON.stringify(times)).catch(() => {});
     return times;
   });
-}
-
-async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
-  const inTime = new AbortController();
-  const late = pause(milliseconds, inTime.signal).then(() => {
-    throw new Error(`it had not answered after ${milliseconds / 1000} s`);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    inTime.abort();
-  }
 }
 
 /** The width of square products, 64 of which have about so many bytes in f16: the sizes that are told apart. */

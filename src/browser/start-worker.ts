@@ -21,10 +21,8 @@ export function startWorker(given?: string | URL): Worker {
   // A worker's script must come from the page's origin; what it loads need not.
   const isModule = options?.type === 'module';
   const address = JSON.stringify(url.href);
-  if (isModule && origin === 'null') return workerOf(importing(address), settings.name!).worker;
-  const loads = isModule ? `import ${address};` : `importScripts(${address});`;
-  const trampoline = URL.createObjectURL(new Blob([loads], { type: 'text/javascript' }));
-  return workerAt(trampoline, options);
+  if (isModule && origin === 'null') return workerOf(importing(address), { name: settings.name }).worker;
+  return workerOf(isModule ? `import ${address};` : `importScripts(${address});`, options).worker;
 }
 
 /** Of sandboxed frames Chromium starts no module (an own origin has no other scripts); what is said before the module listens waits for it. */

@@ -21,9 +21,9 @@ export function workerAt(url: string | URL, options?: WorkerOptions): Worker {
 }
 
 /** A worker that runs a text, and what ends it. Throws as `Worker` does. */
-export function workerOf(text: string, name: string): { readonly worker: Worker; end(): void } {
+export function workerOf(text: string, options?: WorkerOptions): { readonly worker: Worker; end(): void } {
   const url = URL.createObjectURL(new Blob([text], { type: 'text/javascript' }));
-  const worker = workerAt(url, { name });
+  const worker = workerAt(url, options);
   return {
     worker,
     end() {

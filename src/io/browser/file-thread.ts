@@ -70,9 +70,12 @@ interface Moved {
   readonly memory: ArrayBuffer;
 }
 
-/** Opens the file in a new thread. Throws where the page forbids such, the file is open elsewhere, or the browser does not answer in time. */
-export async function receiveInThread(file: FileSystemFileHandle, patience: number): Promise<Receiver> {
-  const thread = workerOf(threadSource, 'openelm file');
+/** Opens the file in a new thread. Throws where the page forbids such, the file is open elsewhere, or what waits `inTime` rejects. */
+export async function receiveInThread(
+  file: FileSystemFileHandle,
+  inTime: <T>(asked: Promise<T>) => Promise<T>,
+): Promise<Receiver> {
+  const thread = workerOf(threadSource, { name: 'openelm file' });
   const { worker } = thread;
   const end = (): void => {
     broken ??= new Error('the file is closed');
@@ -114,9 +117,7 @@ export async function receiveInThread(file: FileSystemFileHandle, patience: numb
   let size: number;
   let failed = false;
   try {
-    const none = new DOMException('it does not answer', 'QuotaExceededError');
-    const late = new Promise<never>((_, reject) => setTimeout(reject, patience, none));
-    size = await Promise.race([ask<number>('open', file), late]);
+    size = await inTime(ask<number>('open', file));
   } catch (error) {
     end();
     throw error;

@@ -3,6 +3,7 @@
 // keeps nothing. The latter two are blob-files.ts's; where a worker writes is open-place.ts's.
 
 import { InputError } from '../../errors.js';
+import { within } from '../pause.js';
 import { patience } from './locks.js';
 import { type Appender, isMissing, isOpenElsewhere, type Place, received } from './place.js';
 
@@ -29,15 +30,16 @@ async function whenClosed<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Chromium leaves some handles without an answer where there is no more room: that is what it is taken for. */
+/** Chromium leaves some files without an answer where there is no more room: that is what it is taken for. */
+function inTime<T>(asked: Promise<T>): Promise<T> {
+  return within(2 * patience, asked, new DOMException('it does not answer', 'QuotaExceededError'));
+}
+
+/** A handle that is given in time; one that comes later is closed. */
 function answered(asked: Promise<SyncHandle>): Promise<SyncHandle> {
-  return new Promise((resolve, reject) => {
-    let isLate = false;
-    const end = setTimeout(() => {
-      isLate = true;
-      reject(new DOMException('it does not answer', 'QuotaExceededError'));
-    }, 2 * patience);
-    asked.then((handle) => (isLate ? handle.close() : resolve(handle)), reject).finally(() => clearTimeout(end));
+  return inTime(asked).catch((error: unknown) => {
+    void asked.then((handle) => handle.close()).catch(() => {});
+    throw error;
   });
 }
 
@@ -178,7 +180,7 @@ export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise
       if (!large) return received(await open(name));
       try {
         const { receiveInThread } = await import('./file-thread.js'); // pages do not need it
-        return await receiveInThread(await made(name), 2 * patience);
+        return await receiveInThread(await made(name), inTime);
       } catch {
         return received(await open(name)); // pages may forbid such threads
       }
