@@ -1,15 +1,17 @@
 // What the options of a model that is loaded in a browser may be: an unknown key, and a value that is none, are named as in Node. Those of
-// trainings are training-options.ts's.
+// trainings are training-session.ts's.
 
 import { arithmetics } from '../backends/webgpu/choices.js';
 import { cacheTypes, precisions } from '../model/parameters.js';
-import { checkOptions, oneOf, type Rules, rules, wholeFrom } from '../options.js';
+import { checkOptions, oneOf, type Rule, type Rules, rules, wholeFrom } from '../options.js';
 import type { BackendOptions } from './computing.js';
 import type { FileOptions, HubOptions } from './model-source.js';
 import type { OpenOptions } from './open.js';
 
-const isRecord = (value: unknown): value is object => typeof value === 'object' && value !== null;
-const texts = (value: object): boolean => Object.values(value).every((text) => typeof text === 'string');
+const texts = (says: string): Rule => ({
+  says,
+  holds: (value) => rules.object.holds(value) && Object.values(value as object).every(rules.text.holds),
+});
 
 /** Each thread has a stack of its own, and browsers start few workers at once. */
 const mostThreads = 64;
@@ -29,11 +31,8 @@ const loadRules: Rules<OpenOptions & FileOptions & BackendOptions> = {
   slots: wholeFrom(1),
   cacheType: oneOf(...cacheTypes),
   hub: rules.object,
-  files: {
-    says: "the names of the model's files, or their addresses by name",
-    holds: (value) => isRecord(value) && texts(value),
-  },
-  sha256: { says: 'hashes by the names of files', holds: (value) => isRecord(value) && texts(value) },
+  files: texts("the names of the model's files, or their addresses by name"),
+  sha256: texts('hashes by the names of files'),
   keep: rules.boolean,
   ...backendRules,
 };

@@ -56,7 +56,7 @@ const trainRules: Rules<TrainRequest['options']> = {
   vocabSize: wholeFrom(1),
   shape: {
     says: 'a built-in name or fields of a config',
-    holds: (value) => /^(string|object)$/.test(typeof value) && value !== null,
+    holds: (value) => rules.text.holds(value) || rules.object.holds(value),
   },
   // Whether they are counts is said of kept trainings too.
   steps: rules.anything,
