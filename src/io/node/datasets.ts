@@ -143,8 +143,7 @@ export async function readPlain(file: string): Promise<string> {
 /** Rows of a file's text by its ending. Throws `InputError` that names the line. */
 export function parseRows(text: string, file: string): Doc[] {
   const name = file.replace(/\.(gz|zst)$/, '');
-  if (name.endsWith('.csv')) return parseCsv(text, ',', file);
-  if (name.endsWith('.tsv')) return parseCsv(text, '\t', file);
+  if (/\.[ct]sv$/.test(name)) return parseCsv(text, file);
   if (isOneValue(text)) {
     const value = parsePythonJson(text, file);
     return (Array.isArray(value) ? value : [value]).map((row, i) => asDoc(row, `${file}, row ${i}`));
@@ -162,8 +161,8 @@ function asDoc(value: unknown, where: string): Doc {
 }
 
 /** Columns of numbers, booleans or texts as `datasets` reads them. */
-function parseCsv(text: string, separator: string, file: string): Doc[] {
-  const { names, rows: body } = readCsv(text, file, { separator });
+function parseCsv(text: string, file: string): Doc[] {
+  const { names, rows: body } = readCsv(text, file);
   const columns = names.map((_, j) => typedColumn(body.map(({ cells }) => cells[j])));
   return body.map((_, i) => Object.fromEntries(names.map((name, j) => [name, columns[j][i]])));
 }
