@@ -32,13 +32,13 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
   let metadata: FileMetaData;
   let schema: SchemaTree;
   try {
-    if (new TextDecoder().decode(await source.read(source.size - 4, 4)) === 'PARE')
-      throw new InputError(`${source.name}: it is encrypted, which is not read here`);
     // geoparquet: looking for maps can take for ever in a damaged footer
     metadata = await parquet.parquetMetadataAsync(footer, { geoparquet: false });
     schema = parquet.parquetSchema(metadata);
   } catch (error) {
     if (error instanceof InputError) throw error;
+    if (new TextDecoder().decode(await source.read(source.size - 4, 4)) === 'PARE')
+      throw new InputError(`${source.name}: it is encrypted, which is not read here`);
     throw new InputError(`${source.name}: no Parquet file, or it was cut: ${messageOf(error)}`);
   }
   const chunks = chunksOf(metadata, source.size, source.name);
