@@ -1,20 +1,18 @@
 // Reads a Hugging Face `tokenizer.json` whose model is SentencePiece-like BPE (LLaMA and kin) into a Tokenizer: legacy form
 // (normalizer Prepend + Replace) or Metaspace. Anything that would change ids and is not done here is refused by the key's
-// name. Truncation and padding are not applied, and the
-// post-processor says only what EncodeOptions adds: they belong to the caller.
+// name. Truncation and padding are not applied, and the post-processor says only what EncodeOptions adds: they belong to the caller.
 
 import { InputError, shown } from '../errors.js';
 import { decodeUtf8, parseJson } from '../io/json.js';
 import { Characters } from './characters.js';
 import { type TokenizerDecisions, tokenRule } from './decisions.js';
 import type { DecoderRules } from './decoder.js';
+import { type Json, Reader } from './json-file.js';
 import { listedPairs, scoresOfMerges } from './pairs.js';
 import { edgesOf } from './post-processor.js';
 import type { TokenRule } from './stretches.js';
 import { Tokenizer } from './tokenizer.js';
 import { MAX_PIECES, PieceKind, piecesFromStrings, SPACE, Vocabulary } from './vocabulary.js';
-
-type Json = { readonly [key: string]: unknown };
 
 /** What travels beside the file: a `tokenizer.json` alone does not tell which pieces begin and end a text (`<s>` and `</s>` then). */
 export type SpecialPieces = Partial<TokenizerDecisions>;
@@ -127,47 +125,6 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     tokenRules,
     names: special.names,
   });
-}
-
-// Typed looks at parsed JSON; each failure names the key.
-class Reader {
-  constructor(readonly name: string) {}
-
-  fail(key: string, value: unknown, wanted: string): never {
-    throw new InputError(`${this.name}: ${key} is ${value === undefined ? 'missing' : shown(value)}; ${wanted}`);
-  }
-
-  object(value: unknown, key: string): Json {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) this.fail(key, value, 'an object is expected');
-    return value as Json;
-  }
-
-  list(value: unknown, key: string): readonly unknown[] {
-    if (!Array.isArray(value)) this.fail(key, value, 'a list is expected');
-    return value;
-  }
-
-  text(value: unknown, key: string): string {
-    if (typeof value !== 'string') this.fail(key, value, 'a string is expected');
-    return value;
-  }
-
-  flag(value: unknown, key: string, fallback = false): boolean {
-    if (value == null) return fallback;
-    if (typeof value !== 'boolean') this.fail(key, value, 'true or false is expected');
-    return value;
-  }
-
-  /** The steps of a component: those of a Sequence, or the one; none for null. Each with the key to name it by. */
-  steps(value: unknown, key: string, list: string): { step: Json; key: string }[] {
-    if (value == null) return [];
-    const step = this.object(value, key);
-    if (step.type !== 'Sequence') return [{ step, key }];
-    return this.list(step[list], `${key}.${list}`).map((one, i) => {
-      const inner = `${key}.${list}[${i}]`;
-      return { step: this.object(one, inner), key: inner };
-    });
-  }
 }
 
 function checkModel(file: Reader, model: Json): void {
