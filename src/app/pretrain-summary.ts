@@ -9,7 +9,7 @@ import { countParameters, type ModelConfig } from '../model/config.js';
 import { flopsPerToken } from '../train/trainer.js';
 import type { PretrainConfig } from './pretrain-config.js';
 import { formatBytes, formatNumber, formatSeconds } from './progress.js';
-import { planText } from './training-screen.js';
+import { placeFacts, planText } from './training-screen.js';
 
 /** Enough for a share that is right to a few percent, in a fraction of a second. */
 const sampledDocuments = 200;
@@ -65,11 +65,7 @@ export function pretrainSummary(parts: SummaryParts): string {
       'time',
       seconds ? `about ${formatSeconds(seconds)} at half of this machine's peak; each step tells better` : 'each step tells',
     ],
-    ['backend', processes > 1 ? `${backend}, on each of ${processes} ranks` : backend],
-    [
-      'out',
-      `${config.out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${formatNumber(config.checkpoints.every)} steps`,
-    ],
+    ...placeFacts(backend, processes, config.out, config.checkpoints.every),
   ]);
 }
 

@@ -2,6 +2,7 @@
 // most: the log has each), and lines that stay: validation, samples, notes. What is in the lines is training-run.ts's.
 
 import { visible, visibleLines } from '../errors.js';
+import { formatNumber } from './progress.js';
 import type { Terminal } from './terminal.js';
 
 /** Milliseconds from line to line where none is drawn over. */
@@ -11,6 +12,14 @@ const clear = '\r\u001b[2K';
 /** Facts of a run, told before it starts: `steps    6 of 32 tokens`. Ends without a newline. */
 export function planText(facts: readonly (readonly [name: string, text: string])[]): string {
   return facts.map(([name, text]) => `${name.padEnd(9)}${text}`).join('\n');
+}
+
+/** The facts that every run has last: what computes, on so many processes, and what it leaves. */
+export function placeFacts(backend: string, processes: number, out: string, every: number): [name: string, text: string][] {
+  return [
+    ['backend', processes > 1 ? `${backend}, on each of ${processes} ranks` : backend],
+    ['out', `${out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${formatNumber(every)} steps`],
+  ];
 }
 
 export class TrainingScreen {

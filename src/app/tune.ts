@@ -43,7 +43,7 @@ import {
   startingPoint,
   trainAndTell,
 } from './training-run.js';
-import { planText } from './training-screen.js';
+import { placeFacts, planText } from './training-screen.js';
 import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.js';
 import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule, tuneSchema } from './tune-config.js';
 import { loadTuningData, makeExample, makePair, planOptions, type TuningData } from './tune-data.js';
@@ -323,11 +323,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
           'memory',
           `about ${formatBytes(needed + step.arenaBytes)}: ${formatBytes(needed)} for the model, ${formatBytes(step.arenaBytes)} for a batch`,
         ],
-        ['backend', `${backend.description}${ranks.size > 1 ? `, on each of ${ranks.size} ranks` : ''}`],
-        [
-          'out',
-          `${config.out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${config.checkpoints.every} steps`,
-        ],
+        ...placeFacts(backend.description, ranks.size, config.out, config.checkpoints.every),
       ])}\n`,
     );
     const { validation, samples, checkpoints } = config;
