@@ -4,22 +4,15 @@
 
 import { deepStrictEqual, match, ok, strictEqual } from 'node:assert/strict';
 import type { BrowserContext, Page } from 'playwright-core';
-import { serveWeb } from '../../src/app/web-server.js';
-import { packagePath } from '../../src/io/node/paths.js';
 import type { Conversation } from '../../src/page/store.js';
 import { violations } from './axe.js';
-import { executablePath, launch } from './launch.js';
+import { onOwnPage } from './own-page.js';
 
 declare const workers: Worker[];
 
 const story = 'Write a short story about a dog and a ball.';
 
-if (executablePath === undefined) {
-  console.log('SKIPPED: no Chromium here (Debian: apt-get install chromium; elsewhere CHROMIUM=PATH)');
-} else {
-  const directory = packagePath('models/tales-6m-instruct');
-  const server = await serveWeb([{ id: 'tales-6m-instruct', directory }], '127.0.0.1', 0);
-  const { context, wrong, close } = await launch({ viewport: { width: 1440, height: 900 } });
+await onOwnPage({}, async ({ context, wrong, url }) => {
   context.on('page', (page) => page.on('dialog', (dialog) => void dialog.accept()));
   await context.addInitScript(() => {
     const made: Worker[] = [];
@@ -34,26 +27,19 @@ if (executablePath === undefined) {
       },
     });
   });
-  try {
-    const page = await context.newPage();
-    await page.goto(server.url);
-    await page.evaluate(() => localStorage.setItem('openelm.settings', JSON.stringify({ temperature: 0, max_tokens: 120 })));
-    await page.reload();
-    await goesOn(page);
-    await shares(page, context);
-    await losesAll(page, server.url);
-    await worksAgain(page);
-    deepStrictEqual(wrong, []);
-    await longOnes(page);
-    await fromTheRight(page);
-    await prints(page);
-    deepStrictEqual(wrong, []);
-    console.log('ok: no errors on the console, no request to another origin');
-  } finally {
-    await close();
-    await server.close();
-  }
-}
+  const page = await context.newPage();
+  await page.goto(url);
+  await page.evaluate(() => localStorage.setItem('openelm.settings', JSON.stringify({ temperature: 0, max_tokens: 120 })));
+  await page.reload();
+  await goesOn(page);
+  await shares(page, context);
+  await losesAll(page, url);
+  await worksAgain(page);
+  deepStrictEqual(wrong, []);
+  await longOnes(page);
+  await fromTheRight(page);
+  await prints(page);
+});
 
 async function ask(page: Page, question: string): Promise<void> {
   await page.fill('#question', question);

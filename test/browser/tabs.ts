@@ -7,43 +7,30 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright-core';
-import { serveWeb } from '../../src/app/web-server.js';
-import { packagePath } from '../../src/io/node/paths.js';
-import { executablePath, launch, longestTask } from './launch.js';
+import { longestTask } from './launch.js';
+import { onOwnPage } from './own-page.js';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const screens = { small: [360, 640], phone: [390, 844], desk: [1440, 900], wall: [3840, 2160] } as const;
 
-if (executablePath === undefined) {
-  console.log('SKIPPED: no Chromium here (Debian: apt-get install chromium; elsewhere CHROMIUM=PATH)');
-} else {
-  const directory = packagePath('models/tales-6m-instruct');
-  const server = await serveWeb([{ id: 'tales-6m-instruct', directory }], '127.0.0.1', 0);
-  const { context, wrong, close } = await launch({ viewport: { width: 1440, height: 900 } });
-  try {
-    const page = await context.newPage();
-    await page.addInitScript(() => {
-      const shifts: number[] = [];
-      Object.assign(globalThis, { shifts });
-      new PerformanceObserver((list) => {
-        for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[])
-          if (!entry.hadRecentInput) shifts.push(entry.value);
-      }).observe({ type: 'layout-shift', buffered: true });
-    });
-    await page.goto(server.url);
-    await chat(page);
-    await look(page);
-    await bench(page, context);
-    await page.getByRole('link', { name: 'Train' }).click();
-    await page.locator('#train h1').waitFor();
-    await looks(page, 'train');
-    deepStrictEqual(wrong, []);
-    console.log('ok: no errors on the console, no request to another origin');
-  } finally {
-    await close();
-    await server.close();
-  }
-}
+await onOwnPage({}, async ({ context, url }) => {
+  const page = await context.newPage();
+  await page.addInitScript(() => {
+    const shifts: number[] = [];
+    Object.assign(globalThis, { shifts });
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries() as (PerformanceEntry & { value: number; hadRecentInput: boolean })[])
+        if (!entry.hadRecentInput) shifts.push(entry.value);
+    }).observe({ type: 'layout-shift', buffered: true });
+  });
+  await page.goto(url);
+  await chat(page);
+  await look(page);
+  await bench(page, context);
+  await page.getByRole('link', { name: 'Train' }).click();
+  await page.locator('#train h1').waitFor();
+  await looks(page, 'train');
+});
 
 async function free(page: Page, what: string, work: () => Promise<unknown>): Promise<void> {
   const longest = await longestTask(page, work);

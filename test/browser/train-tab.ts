@@ -8,7 +8,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Page } from 'playwright-core';
-import { serveWeb } from '../../src/app/web-server.js';
 import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { trainOn } from '../../src/browser/train.js';
@@ -17,39 +16,26 @@ import { openFile } from '../../src/io/node/files.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import { readZip } from '../../src/io/zip.js';
 import { violations } from './axe.js';
-import { executablePath, launch } from './launch.js';
 import { heldUp } from './main-thread.js';
+import { onOwnPage } from './own-page.js';
 
 const text = readFileSync(packagePath('recipes/data/tales.txt'), 'utf8').slice(0, 60_000);
 const steps = 100;
 const temporary = mkdtempSync(join(tmpdir(), 'openelm-train-tab-'));
 
-if (executablePath === undefined) {
-  console.log('SKIPPED: no Chromium here (Debian: apt-get install chromium; elsewhere CHROMIUM=PATH)');
-} else {
-  const directory = packagePath('models/tales-6m-instruct');
-  const server = await serveWeb([{ id: 'tales-6m-instruct', directory }], '127.0.0.1', 0);
-  const { context, wrong, close } = await launch({ viewport: { width: 1440, height: 900 }, acceptDownloads: true });
+await onOwnPage({ acceptDownloads: true }, async ({ context, url }) => {
   context.on('page', (page) => page.on('dialog', (dialog) => void dialog.accept()));
-  try {
-    const page = await context.newPage();
-    await page.goto(`${server.url}#train`);
-    await begins(page);
-    await pauses(page);
-    await refusesTwice(page);
-    await continues(page);
-    await learns(page);
-    await downloads(page);
-    await chats(page);
-    await refuses(page);
-    deepStrictEqual(wrong, []);
-    console.log('ok: no errors on the console, no request to another origin');
-  } finally {
-    await close();
-    await server.close();
-    rmSync(temporary, { recursive: true });
-  }
-}
+  const page = await context.newPage();
+  await page.goto(`${url}#train`);
+  await begins(page);
+  await pauses(page);
+  await refusesTwice(page);
+  await continues(page);
+  await learns(page);
+  await downloads(page);
+  await chats(page);
+  await refuses(page);
+}).finally(() => rmSync(temporary, { recursive: true }));
 
 async function looksGood(page: Page, name: string): Promise<void> {
   for (const colorScheme of ['light', 'dark'] as const) {
