@@ -1,4 +1,4 @@
-// The tiny recipe, whole: raw text to a tokenizer, a trained model that has learned something, a picture and text. What single verbs do
+// The tiny recipes, every stage of them: raw text to a tokenizer, a trained model that has learned something, a picture and text. What single verbs do
 // is tested beside them; the paper's recipes in app/recipes.test.ts.
 
 import { execFile } from 'node:child_process';
@@ -19,7 +19,8 @@ it.skipIf('reason' in native)('recipes/tiny.sh goes from raw text to a model tha
   const directory = await mkdtemp(join(tmpdir(), 'openelm-tiny-'));
   try {
     const recipe = join(import.meta.dirname, '../recipes/tiny.sh');
-    const { stdout } = await promisify(execFile)('sh', [recipe, directory], { maxBuffer: 1 << 26 });
+    const shorter = ['--steps', '300', '--checkpoints.every', '100'];
+    const { stdout } = await promisify(execFile)('sh', [recipe, directory, ...shorter], { maxBuffer: 1 << 26 });
     expect(stdout).toMatch(/tokenizer\.model: 1024 pieces learned/);
     expect(stdout).toMatch(/There was once a king\S*(\s+\S+){10}/);
     const losses = (await readLog(join(directory, 'run'))).flatMap((line) =>

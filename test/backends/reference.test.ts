@@ -8,7 +8,7 @@ import { quantizeActivations, quantizeWeights } from '../../src/tensor/quantize.
 import { backendSuite } from '../backend.suite.js';
 import { storedMatrix } from '../op-bench.js';
 
-backendSuite('reference', referenceBackend);
+backendSuite('reference', referenceBackend, { reference: true });
 
 describe('reference', () => {
   it('computes a linear with residual', async () => {
