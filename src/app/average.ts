@@ -7,7 +7,7 @@ import { folder, sideFiles } from '../checkpoint.js';
 import { InputError } from '../errors.js';
 import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
-import { listCheckpoints, makingNew, requireNew, writeDirectory } from '../io/node/checkpoints.js';
+import { listCheckpoints, requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
 import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
@@ -51,8 +51,20 @@ async function average(terminal: Terminal, directories: readonly string[], optio
   if (ema && directories.length > 1) throw new UsageError('--ema takes one run or checkpoint');
   await requireNew(out);
   const models = (await Promise.all(directories.map((directory) => modelsIn(directory, ema ? 1 : last)))).flat();
-  const make = (signal: AbortSignal): Promise<void> =>
-    makingNew(out, () => (ema ? writeMovingAverage(models[0], out, dtype, signal) : writeMean(models, out, dtype, signal)));
+  const make = async (signal: AbortSignal): Promise<void> => {
+    const opened: { close(): Promise<void> }[] = [];
+    try {
+      const file = join(models[0], checkpointFiles.config);
+      const config = configFromHuggingFace(await readJson(file), file);
+      const beside = await sideFiles(folder(models[0]));
+      const values = await (ema ? movingAverageOf(models[0], opened) : meanOf(models, config, opened));
+      const fill = (write: WriteFile): Promise<number> =>
+        writeModel(write, config, dtype, ({ name }) => whole(values(name)), { beside });
+      await writeNewDirectory(out, fill, signal);
+    } finally {
+      await Promise.all(opened.map((source) => source.close()));
+    }
+  };
   await interruptible(terminal, make, { writes: true });
   writeLine(terminal, `${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}`);
 }
@@ -63,47 +75,27 @@ async function modelsIn(directory: string, last: number): Promise<string[]> {
   return checkpoints.length > 0 ? checkpoints.slice(-last).map(({ path }) => path) : [directory];
 }
 
-async function configOf(directory: string): Promise<ModelConfig> {
-  const file = join(directory, checkpointFiles.config);
-  return configFromHuggingFace(await readJson(file), file);
-}
+type Values = (name: string) => Promise<Float32Array>;
 
-/** Writes the mean of models of one shape. Throws `InputError` when one is missing or of another shape. */
-async function writeMean(models: readonly string[], out: string, dtype: CheckpointType, signal: AbortSignal): Promise<void> {
-  const config = await configOf(models[0]);
-  const opened: { close(): Promise<void> }[] = [];
-  try {
-    const tensors: ReadonlyMap<string, StoredTensor>[] = [];
-    for (const model of models) {
-      const weights = await openWeights(model);
-      opened.push(weights);
-      tensors.push(checkWeights(config, weights.tensors, basename(model)).tensors);
-    }
-    const mean = (name: string): Promise<Float32Array> => meanTensor(tensors.map((of) => of.get(name)!));
-    const beside = await sideFiles(folder(models[0]));
-    const fill = (write: WriteFile): Promise<number> =>
-      writeModel(write, config, dtype, ({ name }) => whole(mean(name)), { beside });
-    await writeDirectory(out, fill, { signal });
-  } finally {
-    await Promise.all(opened.map((weights) => weights.close()));
+/** Of models of one shape; what was `opened` is closed by the caller. Throws `InputError` when one is missing or of another shape. */
+async function meanOf(models: readonly string[], config: ModelConfig, opened: { close(): Promise<void> }[]): Promise<Values> {
+  const tensors: ReadonlyMap<string, StoredTensor>[] = [];
+  for (const model of models) {
+    const weights = await openWeights(model);
+    opened.push(weights);
+    tensors.push(checkWeights(config, weights.tensors, basename(model)).tensors);
   }
+  return (name) => meanTensor(tensors.map((of) => of.get(name)!));
 }
 
-async function writeMovingAverage(checkpoint: string, out: string, dtype: CheckpointType, signal: AbortSignal): Promise<void> {
-  const config = await configOf(checkpoint);
+/** As `meanOf`, of what a checkpoint kept. */
+async function movingAverageOf(checkpoint: string, opened: { close(): Promise<void> }[]): Promise<Values> {
   const source = await openFile(join(checkpoint, checkpointFiles.state));
-  try {
-    const { tensors } = await readSafetensors(source);
-    const values = async (name: string): Promise<Float32Array> => {
-      const tensor = tensors.get(emaTensorName(name));
-      if (!tensor) throw new InputError(`${source.name}: no moving average in it: it was trained without ema_momentum`);
-      return readFloat32(tensor);
-    };
-    const beside = await sideFiles(folder(checkpoint));
-    const fill = (write: WriteFile): Promise<number> =>
-      writeModel(write, config, dtype, ({ name }) => whole(values(name)), { beside });
-    await writeDirectory(out, fill, { signal });
-  } finally {
-    await source.close();
-  }
+  opened.push(source);
+  const { tensors } = await readSafetensors(source);
+  return async (name) => {
+    const tensor = tensors.get(emaTensorName(name));
+    if (!tensor) throw new InputError(`${source.name}: no moving average in it: it was trained without ema_momentum`);
+    return readFloat32(tensor);
+  };
 }

@@ -5,7 +5,7 @@ import { baseOfAdapter, locateAdapter, openAdapter, otherBase } from '../adapter
 import { folder, openCheckpoint } from '../checkpoint.js';
 import { readFloat32 } from '../io/decode.js';
 import { TEXT_FILES } from '../io/hub-listing.js';
-import { makingNew, requireNew, writeDirectory } from '../io/node/checkpoints.js';
+import { requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
 import { mergedWeight } from '../model/merge.js';
 import { type CheckpointType, checkpointTypeOf, checkpointTypes, checkWeights } from '../model/parameters.js';
 import { type WriteFile, whole, writeModel } from '../model/write.js';
@@ -68,8 +68,7 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
       const onProgress = (done: number, total: number): void => bar.update('merging', done, total);
       await writeModel(write, config, dtype, (parameter) => whole(values(parameter.name)), { onProgress });
     };
-    const make = (signal: AbortSignal): Promise<void> => makingNew(out, () => writeDirectory(out, fill, { signal }));
-    await interruptible(terminal, make, { writes: true });
+    await interruptible(terminal, (signal) => writeNewDirectory(out, fill, signal), { writes: true });
   } finally {
     bar.finish();
     await weights.close();

@@ -7,11 +7,12 @@ import { InputError } from '../errors.js';
 import { writeQuantized } from '../formats/write.js';
 import { type LoadOptions, load, openBackend } from '../index.js';
 import { scoreInWindows } from '../infer/windows.js';
-import { makingNew, requireNew, writeDirectory } from '../io/node/checkpoints.js';
+import { requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { ensureWritable } from '../io/node/files.js';
 import { parentOf } from '../io/node/paths.js';
 import { checkpointTypeOf, checkWeights } from '../model/parameters.js';
+import type { WriteFile } from '../model/write.js';
 import { bitsPerWeight } from '../quantize/allocate.js';
 import { type QuantizedMatrix, quantizeModel } from '../quantize/quantize.js';
 import { errorsSvg } from '../report/errors.js';
@@ -173,15 +174,10 @@ async function write(
     const byName = new Map(matrices.map((matrix) => [matrix.name, matrix.quantized]));
     const plain = checkpointTypeOf(checked.dtype);
     let bytes = 0;
-    await makingNew(out, () =>
-      writeDirectory(
-        out,
-        async (file) => {
-          bytes = await writeQuantized(file, model, byName, plain === 'f32' ? 'f16' : plain);
-        },
-        { signal: making.signal },
-      ),
-    );
+    const fill = async (file: WriteFile): Promise<void> => {
+      bytes = await writeQuantized(file, model, byName, plain === 'f32' ? 'f16' : plain);
+    };
+    await writeNewDirectory(out, fill, making.signal);
     const vectors = [...checked.tensors.values()].filter(({ shape }) => shape.length === 1);
     return { matrices, bytes, vectors: vectors.reduce((sum, { shape }) => sum + shape[0], 0) };
   } finally {

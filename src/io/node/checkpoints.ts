@@ -126,11 +126,15 @@ export async function makingAlone<T>(path: string, task: () => Promise<T>): Prom
   });
 }
 
-/** `makingAlone`, for what must not be there yet: another process may have made it while this one waited to begin. */
-export function makingNew<T>(path: string, task: () => Promise<T>): Promise<T> {
+/** `writeDirectory`, alone and where nothing is yet: another process may have made it since `requireNew` looked. */
+export function writeNewDirectory(
+  path: string,
+  write: Parameters<typeof writeDirectory>[1],
+  signal?: AbortSignal,
+): Promise<void> {
   return makingAlone(path, async () => {
     await requireNew(path);
-    return task();
+    await writeDirectory(path, write, { signal });
   });
 }
 
