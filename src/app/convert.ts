@@ -1,11 +1,10 @@
 // `openelm convert`: a model of any format as one of another.
 
 import { Command, Option } from 'commander';
-import { openCheckpoint } from '../checkpoint.js';
 import { convertModel } from '../convert.js';
 import { type ModelFormat, modelFormats } from '../formats/model-file.js';
 import { type Precision, precisions } from '../model/parameters.js';
-import { hubOptions } from './loading.js';
+import { openShown } from './loading.js';
 import { progressBar } from './progress.js';
 import { interruptible, type Terminal, writeLine } from './terminal.js';
 
@@ -47,17 +46,11 @@ export function convertCommand(terminal: Terminal): Command {
 }
 
 async function convert(terminal: Terminal, from: string, out: string, { group, ...flags }: ConvertFlags): Promise<void> {
+  const checkpoint = await openShown(terminal, from);
   const bar = progressBar(terminal.stderr);
-  try {
-    const checkpoint = await openCheckpoint(from, hubOptions(bar));
-    bar.finish();
-    const onProgress = (done: number, total: number): void => bar.update('converting', done, total);
-    const options = { ...flags, group: group === undefined ? undefined : Number(group), onProgress };
-    const convertWith = (signal: AbortSignal) => convertModel(checkpoint, out, { ...options, signal });
-    const { to, dtype } = await interruptible(terminal, convertWith, { writes: true });
-    bar.finish();
-    writeLine(terminal, `${out}: ${checkpoint.name} as ${to}, ${dtype}`);
-  } finally {
-    bar.finish();
-  }
+  const onProgress = (done: number, total: number): void => bar.update('converting', done, total);
+  const options = { ...flags, group: group === undefined ? undefined : Number(group), onProgress };
+  const convertWith = (signal: AbortSignal) => convertModel(checkpoint, out, { ...options, signal });
+  const { to, dtype } = await interruptible(terminal, convertWith, { writes: true }).finally(() => bar.finish());
+  writeLine(terminal, `${out}: ${checkpoint.name} as ${to}, ${dtype}`);
 }

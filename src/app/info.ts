@@ -5,7 +5,7 @@ import { totalmem } from 'node:os';
 import { Command } from 'commander';
 import { InputError, visible } from '../errors.js';
 import { blockTypeOf } from '../formats/encode.js';
-import { defaultModel, openBackend, openCheckpoint } from '../index.js';
+import { defaultModel, openBackend } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { findMpi, launchedRanks, type MpiLibrary } from '../io/node/mpi.js';
 import { shapeFrom } from '../io/node/shape-file.js';
@@ -23,9 +23,9 @@ import {
 } from '../model/parameters.js';
 import { type GpusInfo, gpuRows, gpusInfo } from './info-gpus.js';
 import { metadataLines, type StorageInfo, storageFacts, storageInfo, tensorLines } from './info-storage.js';
-import { hubOptions } from './loading.js';
+import { openShown } from './loading.js';
 import { addModelOption, modelArgument } from './options.js';
-import { progressBar } from './progress.js';
+import { formatNumber, progressBar } from './progress.js';
 import { interruptible, type Terminal, writeJson, writeLine } from './terminal.js';
 import { version } from './version.js';
 
@@ -118,11 +118,11 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
   const paint = (style: Style, text: string) => (color && text ? `\x1b[${ANSI[style]}m${text}\x1b[0m` : text);
   const columns = Math.max(50, width);
   const facts = [
-    `${count(info.parameters.total)} parameters`,
+    `${formatNumber(info.parameters.total)} parameters`,
     `${info.layers.length} ${info.layers.length === 1 ? 'layer' : 'layers'}`,
-    `width ${count(info.model_dim)}`,
+    `width ${formatNumber(info.model_dim)}`,
     `heads of ${info.head_dim}`,
-    `vocabulary ${count(info.vocab_size)}`,
+    `vocabulary ${formatNumber(info.vocab_size)}`,
     info.tied_embeddings ? 'tied embeddings' : 'output layer of its own',
     info.gated_ffn ? 'SwiGLU' : 'no gate in the ffn',
     info.qk_norm ? 'qk-norm' : 'no qk-norm',
@@ -141,12 +141,12 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
     [
       'kv cache',
       [
-        `${count(kv.f16)} bytes per token in f16`,
-        `${size(kv.f16 * context)} for ${count(context)} tokens`,
-        `${count(kv.q8)} in q8`,
+        `${formatNumber(kv.f16)} bytes per token in f16`,
+        `${size(kv.f16 * context)} for ${formatNumber(context)} tokens`,
+        `${formatNumber(kv.q8)} in q8`,
       ],
     ],
-    ['context', [`${count(context)} tokens`, `at most ${count(max)}`]],
+    ['context', [`${formatNumber(context)} tokens`, `at most ${formatNumber(max)}`]],
   ];
   if (info.storage) rows.splice(1, 0, ['format', storageFacts(info.storage)]);
   if (info.backend !== null) rows.push(['backend', [visible(info.backend)]]);
@@ -177,8 +177,8 @@ function layerTable(info: ModelInfo, width: number, paint: (style: Style, text: 
     String(layer.index),
     String(layer.query_heads),
     String(layer.kv_heads),
-    count(layer.ffn_dim),
-    count(layer.parameters.total),
+    formatNumber(layer.ffn_dim),
+    formatNumber(layer.parameters.total),
   ]);
   const shortHead = ['layer', 'q', 'kv', 'ffn', 'parameters'];
   const widthsOf = (names: string[]) =>
@@ -211,11 +211,6 @@ function wrap(items: readonly string[], width: number): string[] {
     else lines.push(item);
   }
   return lines;
-}
-
-/** Digits in groups of three. */
-function count(value: number): string {
-  return value.toString().replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** Bytes in decimal units, three digits. */
@@ -319,8 +314,8 @@ interface CheckReport {
 
 /** Throws `InputError` naming the tensors that hold NaN or infinite numbers, after the report. */
 async function check(terminal: Terminal, model: string, { json }: InfoOptions): Promise<void> {
+  const checkpoint = await openShown(terminal, model);
   const bar = progressBar(terminal.stderr);
-  const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
   const weights = await checkpoint.openWeights();
   try {
     checkWeights(checkpoint.config, weights.tensors, checkpoint.place);
@@ -339,7 +334,7 @@ async function check(terminal: Terminal, model: string, { json }: InfoOptions): 
     const bad = checks.flatMap(({ name, file, nan, infinite, first }) => (first ? [{ name, file, nan, infinite, first }] : []));
     if (json) writeJson(terminal, { model, tensors: checks.length, elements, bad } satisfies CheckReport);
     refuseBad(checks);
-    if (!json) writeLine(terminal, `${model}: ${count(elements)} weights in ${checks.length} tensors, all finite`);
+    if (!json) writeLine(terminal, `${model}: ${formatNumber(elements)} weights in ${checks.length} tensors, all finite`);
   } finally {
     await weights.close();
   }
@@ -373,8 +368,7 @@ async function info(terminal: Terminal, model: string | undefined, { json, tenso
 /** A shape by name or from a JSON file; anything else is a model with weights. */
 async function describe(terminal: Terminal, model: string, backend: string): Promise<ModelInfo> {
   if (configNames.includes(model) || model.endsWith('.json')) return modelInfo(await shapeFrom(model), { model, backend });
-  const bar = progressBar(terminal.stderr);
-  const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
+  const checkpoint = await openShown(terminal, model);
   const weights = await checkpoint.openWeights();
   try {
     const { dtype } = checkWeights(checkpoint.config, weights.tensors, checkpoint.place);
@@ -410,7 +404,7 @@ function renderSystem(system: SystemInfo, backend: string): string {
     ['backend', backend],
     ...gpuRows(system, size),
     ['memory', `${size(memory.available)} available of ${size(memory.total)}`],
-    ['model', `${model.model}, embedded: ${count(model.parameters.total)} parameters, used when none is named`],
+    ['model', `${model.model}, embedded: ${formatNumber(model.parameters.total)} parameters, used when none is named`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(10)}${visible(value)}`).join('\n');
 }

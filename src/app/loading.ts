@@ -1,8 +1,7 @@
 // Loading a model for a verb, with what the user should see of it on stderr: download progress, notices, and a bar when
 // reading the weights takes a while on a terminal.
 
-import type { DownloadOptions, Model } from '../index.js';
-import { load } from '../index.js';
+import { type Checkpoint, type DownloadOptions, load, type Model, openCheckpoint } from '../index.js';
 import { type CacheNeeds, type OpenedModel, type OpenOptions, openModel as openModelParts } from '../open.js';
 import type { ModelOptions } from './options.js';
 import { type ProgressBar, progressBar } from './progress.js';
@@ -58,6 +57,12 @@ async function withBar<T>(
   } finally {
     bar.finish();
   }
+}
+
+/** `openCheckpoint`, with its download on a bar. */
+export function openShown(terminal: Terminal, name: string | undefined): Promise<Checkpoint> {
+  const bar = progressBar(terminal.stderr);
+  return openCheckpoint(name, hubOptions(bar)).finally(() => bar.finish());
 }
 
 /** Shows a download on the bar. */

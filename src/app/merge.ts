@@ -2,14 +2,14 @@
 
 import { Command, Option } from 'commander';
 import { baseOfAdapter, locateAdapter, openAdapter, otherBase } from '../adapters.js';
-import { folder, openCheckpoint } from '../checkpoint.js';
+import { folder } from '../checkpoint.js';
 import { readFloat32 } from '../io/decode.js';
 import { TEXT_FILES } from '../io/hub-listing.js';
 import { requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
 import { mergedWeight } from '../model/merge.js';
 import { type CheckpointType, checkpointTypeOf, checkpointTypes, checkWeights } from '../model/parameters.js';
 import { type WriteFile, whole, writeModel } from '../model/write.js';
-import { hubOptions } from './loading.js';
+import { openShown } from './loading.js';
 import { required } from './options.js';
 import { progressBar } from './progress.js';
 import { interruptible, type Terminal, tell, writeLine } from './terminal.js';
@@ -43,14 +43,14 @@ export function mergeCommand(terminal: Terminal): Command {
 async function merge(terminal: Terminal, name: string, place: string, options: MergeOptions): Promise<void> {
   const out = required(options.out, '-o, --out <directory>');
   await requireNew(out);
-  const bar = progressBar(terminal.stderr);
-  const base = await openCheckpoint(name, hubOptions(bar));
+  const base = await openShown(terminal, name);
   const { config } = base;
   const directory = await locateAdapter(place);
   const adapter = await openAdapter(directory, config);
   const other = otherBase(place, await baseOfAdapter(directory), base.name);
   if (other) tell(terminal, other);
   const modules = new Map(adapter.modules.map((module) => [`${module.name}.weight`, module]));
+  const bar = progressBar(terminal.stderr);
   const weights = await base.openWeights();
   try {
     const checked = checkWeights(config, weights.tensors, base.place);

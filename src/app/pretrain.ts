@@ -8,7 +8,6 @@ import type { TextProcessor } from '../data/process.js';
 import { checkShares, ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
 import { BatchStream, type StreamOptions } from '../data/stream.js';
 import { InputError, shown } from '../errors.js';
-import { openCheckpoint } from '../index.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
@@ -33,7 +32,7 @@ import { type StepParts, TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { tellLostTraining } from './failure.js';
-import { hubOptions } from './loading.js';
+import { openShown } from './loading.js';
 import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
 import {
   freeSettings,
@@ -46,7 +45,6 @@ import {
 } from './pretrain-config.js';
 import { loadCoreNetTraining } from './pretrain-resume.js';
 import { lossWarning, pretrainSummary, sampleCorpora } from './pretrain-summary.js';
-import { progressBar } from './progress.js';
 import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { amongRanks } from './ranks-run.js';
@@ -206,8 +204,7 @@ function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context
 
 /** Begins with a model's weights. Throws `InputError` when they have another shape. */
 async function loadWeights(terminal: Terminal, parameters: ModelParameters, name: string): Promise<void> {
-  const bar = progressBar(terminal.stderr);
-  const { place, openWeights } = await openCheckpoint(name, hubOptions(bar)).finally(() => bar.finish());
+  const { place, openWeights } = await openShown(terminal, name);
   const files = await openWeights();
   try {
     await parameters.load(checkWeights(parameters.config, files.tensors, place).tensors);

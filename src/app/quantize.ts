@@ -1,7 +1,7 @@
 // `openelm quantize`: a model's weights in few bits, and what that costs, by matrix and in perplexity.
 
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type Checkpoint, openCheckpoint, openTokenizer, sideFiles } from '../checkpoint.js';
+import { type Checkpoint, openTokenizer, sideFiles } from '../checkpoint.js';
 import { readDocuments } from '../data/readers.js';
 import { InputError } from '../errors.js';
 import { writeQuantized } from '../formats/write.js';
@@ -17,7 +17,7 @@ import { bitsPerWeight } from '../quantize/allocate.js';
 import { type QuantizedMatrix, quantizeModel } from '../quantize/quantize.js';
 import { errorsSvg } from '../report/errors.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { hubOptions } from './loading.js';
+import { openShown } from './loading.js';
 import { addModelOption, modelArgument, required, wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { progressBar } from './progress.js';
@@ -101,10 +101,9 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
   if (options.targetBpw !== undefined && !options.calibrate) throw new UsageError('--target-bpw needs --calibrate');
   await requireNew(out);
   for (const place of [out, options.picture]) if (place) await ensureWritable(parentOf(place));
-  const bar = progressBar(terminal.stderr);
+  const checkpoint = await openShown(terminal, name);
   const counts = progressBar(terminal.stderr, { unit: '' });
   try {
-    const checkpoint = await openCheckpoint(name, hubOptions(bar));
     const tokenizer = options.calibrate || options.text ? await openTokenizer(checkpoint) : undefined;
     if ((options.calibrate || options.text) && !tokenizer)
       throw new InputError(`${checkpoint.place}: there is no tokenizer for texts`);
@@ -133,7 +132,6 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
     if (options.json) writeJson(terminal, jsonOf(report));
     else for (const line of linesOf(report, out)) writeLine(terminal, line);
   } finally {
-    bar.finish();
     counts.finish();
   }
 }

@@ -2,10 +2,9 @@
 
 import { Command } from 'commander';
 import { InputError, visible } from '../errors.js';
-import { openCheckpoint, openTokenizer, type Tokenizer } from '../index.js';
-import { hubOptions } from './loading.js';
+import { openTokenizer, type Tokenizer } from '../index.js';
+import { openShown } from './loading.js';
 import { addModelOption, idList, oneText } from './options.js';
-import { progressBar } from './progress.js';
 import { type Terminal, textArgument, UsageError, writeJson } from './terminal.js';
 
 interface TokenizeOptions {
@@ -55,8 +54,7 @@ async function tokenize(terminal: Terminal, argument: string | undefined, option
 }
 
 async function tokenizerOf(terminal: Terminal, model: string | undefined): Promise<Tokenizer> {
-  const bar = progressBar(terminal.stderr);
-  const checkpoint = await openCheckpoint(model, hubOptions(bar)).finally(() => bar.finish());
+  const checkpoint = await openShown(terminal, model);
   const tokenizer = await openTokenizer(checkpoint);
   if (!tokenizer) throw new InputError(`${checkpoint.place}: neither tokenizer.model nor tokenizer.json is there`);
   return tokenizer;

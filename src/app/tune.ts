@@ -5,7 +5,7 @@
 import { Command } from 'commander';
 import type { RowEncoders } from '../data/examples.js';
 import { InputError } from '../errors.js';
-import { type Checkpoint, openChatTemplate, openCheckpoint, openTokenizer, sideFiles } from '../index.js';
+import { type Checkpoint, openChatTemplate, openTokenizer, sideFiles } from '../index.js';
 import { defaultChatTemplate, encodeConversation } from '../infer/chat.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
@@ -25,9 +25,9 @@ import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { tellLostTraining } from './failure.js';
-import { hubOptions } from './loading.js';
+import { openShown } from './loading.js';
 import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
-import { formatBytes, formatNumber, progressBar } from './progress.js';
+import { formatBytes, formatNumber } from './progress.js';
 import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { amongRanks } from './ranks-run.js';
@@ -104,8 +104,7 @@ interface Base {
 }
 
 async function openBase(terminal: Terminal, config: TuneConfig): Promise<Base> {
-  const bar = progressBar(terminal.stderr);
-  const checkpoint = await openCheckpoint(config.model, hubOptions(bar)).finally(() => bar.finish());
+  const checkpoint = await openShown(terminal, config.model);
   const tokenizer = await openTokenizer(checkpoint);
   if (!tokenizer) throw new InputError(`${checkpoint.name}: no tokenizer lies beside the model; put its tokenizer.model there`);
   const { chat_template: file, max_length: longest } = config.data;
