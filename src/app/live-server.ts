@@ -4,9 +4,8 @@
 import { readFile } from 'node:fs/promises';
 import { createServer, type ServerResponse } from 'node:http';
 import { createRequire } from 'node:module';
-import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { InputError } from '../errors.js';
+import { listen } from './listening.js';
 
 /** Looked up when asked for: every verb's start would pay for it here. */
 const beside = (name: string) => (): string => fileURLToPath(new URL(`./live/${name}`, import.meta.url));
@@ -55,12 +54,8 @@ export async function serveLive(tell: () => Promise<string>, port: number): Prom
     if (bytes) response.writeHead(200, { 'content-type': `${file.type}; charset=utf-8`, 'cache-control': 'no-cache' }).end(bytes);
     else response.writeHead(404).end();
   });
-  await new Promise<void>((listening, failed) => {
-    server.once('error', (error) => failed(new InputError(`port ${port}: cannot be listened on: ${error.message}`)));
-    server.listen(port, '127.0.0.1', listening);
-  });
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    url: await listen(server, '127.0.0.1', port),
     async close() {
       const closed = new Promise((done) => server.close(done));
       for (const reader of readers.keys()) reader.end();

@@ -9,7 +9,7 @@ import { type Columns, columnsOf, type RunLines, trainingPanels } from './curves
 import { serveLive } from './live-server.js';
 import { wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
-import { type Terminal, tell, UsageError, writeLine } from './terminal.js';
+import { type Terminal, tell, UsageError, untilInterrupted, writeLine } from './terminal.js';
 
 interface PlotOptions {
   readonly out?: string;
@@ -51,12 +51,7 @@ async function plot(terminal: Terminal, runs: readonly string[], { out, live, po
     for (const path of waiting) tell(terminal, `waiting for ${path}`);
     const page = await serveLive(follow, port);
     writeLine(terminal, `${page.url} (Ctrl-C ends it)`);
-    await new Promise<void>((end) => {
-      const forget = terminal.onInterrupt(() => {
-        forget();
-        end();
-      });
-    });
+    await untilInterrupted(terminal);
     await page.close();
   }
 }

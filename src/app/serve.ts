@@ -2,7 +2,6 @@
 // signals and the log; what is answered is server/handler.ts.
 
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { Command, InvalidArgumentError, type Option } from 'commander';
 import { InputError } from '../errors.js';
@@ -12,13 +11,13 @@ import { defaultChatModel, defaultModel } from '../locate.js';
 import {
   createHandler,
   defaultServerSlots,
-  type Handler,
   loopbackHosts,
   type ModelSource,
   type RequestLog,
   type ServedModel,
   sourceOf,
 } from '../server.js';
+import { bracketed, listen } from './listening.js';
 import { hubOptions } from './loading.js';
 import { addComputeOptions, type ModelOptions, wholeNumber } from './options.js';
 import { formatBytes, progressBar } from './progress.js';
@@ -143,15 +142,14 @@ async function serve(terminal: Terminal, words: readonly string[], options: Serv
     onDefect: (error) =>
       tell(terminal, `internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
   });
-  const server = await listen(handler, host, port).catch(async (error: unknown) => {
+  const server = createAdaptorServer({ fetch: (request) => handler.fetch(request), overrideGlobalObjects: false }) as Server;
+  server.headersTimeout = 20_000;
+  server.requestTimeout = 60_000;
+  const url = await listen(server, host, port).catch(async (error: unknown) => {
     await handler.stop();
     throw error;
   });
-  const { port: bound } = server.address() as AddressInfo;
-  tell(
-    terminal,
-    `serving ${sources.map(({ id }) => id).join(', ')} at ${urlOf(host, bound)} ${await described(sources, options)}`,
-  );
+  tell(terminal, `serving ${sources.map(({ id }) => id).join(', ')} at ${url} ${await described(sources, options)}`);
   const signal = await ended(terminal);
   if (handler.active > 0)
     tell(terminal, `stopping: ${handler.active} under way may take ${grace} s more; Ctrl-C again ends them now`);
@@ -186,7 +184,7 @@ async function openSources(terminal: Terminal, words: readonly string[], options
     onNotice: hub.onNotice,
     slots: maxConcurrent,
   };
-  const adapters = Object.fromEntries((options.adapter ?? []).map((word) => pair(word, '--adapter')));
+  const adapters = Object.fromEntries((options.adapter ?? []).map(adapterOf));
   const sources: ModelSource[] = [];
   try {
     for (const [i, word] of (named.length > 0 ? named : [defaultChatModel, defaultModel]).entries()) {
@@ -206,15 +204,21 @@ async function openSources(terminal: Terminal, words: readonly string[], options
   return sources;
 }
 
-function modelOf(word: string): ServedModel {
-  const [, name, model] = /^([\w.-]+)=(.+)$/s.exec(word) ?? [];
-  return name === undefined ? { model: word } : { name, model };
+/** `name=value`. */
+function pairIn(word: string): [name: string, value: string] | undefined {
+  const [, name, value] = /^([\w.-]+)=(.+)$/s.exec(word) ?? [];
+  return name === undefined ? undefined : [name, value];
 }
 
-function pair(word: string, option: string): [string, string] {
-  const [, name, directory] = /^([\w.-]+)=(.+)$/s.exec(word) ?? [];
-  if (name === undefined) throw new UsageError(`${option} ${word}: expected name=directory`);
-  return [name, directory];
+function modelOf(word: string): ServedModel {
+  const [name, model] = pairIn(word) ?? [undefined, word];
+  return { name, model };
+}
+
+function adapterOf(word: string): [name: string, directory: string] {
+  const found = pairIn(word);
+  if (!found) throw new UsageError(`--adapter ${word}: expected name=directory`);
+  return found;
 }
 
 /** On an address of this machine alone only its own names are answered to. */
@@ -222,14 +226,6 @@ function hostsOf({ host, allowHost }: ServeOptions): readonly string[] | undefin
   const local = host === 'localhost' || host === '::1' || host.startsWith('127.');
   if (!local) return allowHost && [...allowHost, ...loopbackHosts, bracketed(host)];
   return [...loopbackHosts, bracketed(host), ...(allowHost ?? [])].map((name) => name.toLowerCase());
-}
-
-function bracketed(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
-}
-
-function urlOf(host: string, port: number): string {
-  return `http://${bracketed(host)}:${port}/`;
 }
 
 /** Precision, memory and what computes. */
@@ -240,26 +236,6 @@ async function described(sources: readonly ModelSource[], options: ServeOptions)
   const each = sources.map(({ bytes, details }) => `${details!.dtype} ${formatBytes(bytes)}`);
   const slots = options.maxConcurrent === 1 ? 'one answer' : `${options.maxConcurrent} answers`;
   return `on ${text}; memory with the cache of ${slots} at once: ${each.join(', ')}; Ctrl-C ends it`;
-}
-
-async function listen(handler: Handler, hostname: string, port: number): Promise<Server> {
-  const server = createAdaptorServer({ fetch: (request) => handler.fetch(request), overrideGlobalObjects: false }) as Server;
-  server.headersTimeout = 20_000;
-  server.requestTimeout = 60_000;
-  await new Promise<void>((listening, failed) => {
-    server.once('error', (error: NodeJS.ErrnoException) => failed(new InputError(whyNot(error, hostname, port))));
-    server.listen(port, hostname, listening);
-  });
-  return server;
-}
-
-function whyNot({ code, message }: NodeJS.ErrnoException, host: string, port: number): string {
-  if (code === 'EADDRINUSE')
-    return `port ${port} of ${host} is in use, perhaps by another openelm serve: choose another with --port`;
-  if (code === 'EACCES') return `port ${port} needs rights that this user does not have: choose one above 1023 with --port`;
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
-    return `${host} is no address of this machine: choose another with --host`;
-  return `port ${port} of ${host} cannot be listened on: ${message}`;
 }
 
 /** Ctrl-C, or a polite end from outside, which is no failure. */

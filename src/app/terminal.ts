@@ -77,6 +77,16 @@ export async function interruptible<T>(
   }
 }
 
+/** Resolves at the next Ctrl-C, which then ends nothing else. */
+export function untilInterrupted(terminal: Terminal): Promise<void> {
+  return new Promise((resolve) => {
+    const forget = terminal.onInterrupt(() => {
+      forget();
+      resolve();
+    });
+  });
+}
+
 const maxTextBytes = 256 << 20;
 
 /** All of stdin as text, less one newline at the end (`echo` adds it). Throws `InputError` when it is not UTF-8, or too large. */

@@ -3,9 +3,8 @@
 
 import { createReadStream, type Stats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { InputError } from '../errors.js';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { listen } from './listening.js';
 import { type WebFile, type WebModel, webFiles, headers as webHeaders } from './web-files.js';
 
 const types: Readonly<Record<string, string>> = {
@@ -38,9 +37,8 @@ export async function serveWeb(
     const path = decoded((request.url ?? '/').split('?')[0].slice(1)) || 'index.html';
     void send(path, files.get(path), request, response);
   });
-  await listen(server, host, port);
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}/`,
+    url: await listen(server, host, port),
     async close() {
       const closed = new Promise((done) => server.close(done));
       server.closeAllConnections();
@@ -104,14 +102,4 @@ async function sendFile(
     response.on('close', () => stream.destroy());
     stream.pipe(response);
   }
-}
-
-async function listen(server: Server, host: string, port: number): Promise<void> {
-  await new Promise<void>((listening, failed) => {
-    server.once('error', ({ code, message }: NodeJS.ErrnoException) => {
-      const why = code === 'EADDRINUSE' ? 'it is in use' : message;
-      failed(new InputError(`port ${port} of ${host} cannot be listened on (${why}): choose another with --port or --host`));
-    });
-    server.listen(port, host, listening);
-  });
 }

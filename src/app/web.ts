@@ -8,7 +8,7 @@ import { defaultChatModel, defaultModel, openCheckpoint } from '../index.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
-import { Interrupted, type Terminal, tell } from './terminal.js';
+import { Interrupted, type Terminal, tell, untilInterrupted } from './terminal.js';
 import { exportWeb, type WebModel } from './web-files.js';
 import { serveWeb } from './web-server.js';
 
@@ -52,12 +52,7 @@ export function webCommand(terminal: Terminal): Command {
       }
       const server = await serveWeb(models, host, port);
       tell(terminal, `${models.map(({ id }) => id).join(', ')} at ${server.url}, computed in the browser; Ctrl-C ends it`);
-      await new Promise<void>((resolve) => {
-        const forget = terminal.onInterrupt(() => {
-          forget();
-          resolve();
-        });
-      });
+      await untilInterrupted(terminal);
       await server.close();
       throw new Interrupted();
     });

@@ -169,7 +169,7 @@ describe('serveLive', () => {
   it('refuses a port that is taken', async () => {
     server = await serveLive(async () => '{}', 0);
     const port = Number(new URL(server.url).port);
-    await expect(serveLive(async () => '{}', port)).rejects.toThrow(`port ${port}: cannot be listened on`);
+    await expect(serveLive(async () => '{}', port)).rejects.toThrow(`port ${port} of 127.0.0.1 is in use`);
   });
 
   it('is ended by Ctrl-C, also while it waits for a run', async () => {

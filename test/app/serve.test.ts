@@ -69,7 +69,7 @@ describe('serve', () => {
     const taken = await run(['serve', '--port', new URL(server.url).port]);
     expect(taken).toMatchObject({ code: 1, stdout: '' });
     expect(taken.stderr).toMatch(
-      /^openelm: port \d+ of 127\.0\.0\.1 is in use, perhaps by another openelm serve: choose another with --port\n$/,
+      /^openelm: port \d+ of 127\.0\.0\.1 is in use, perhaps by another openelm: choose another with --port\n$/,
     );
     const { code, stdout } = await server.stop();
     expect(code).toBe(130);

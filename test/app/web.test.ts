@@ -88,9 +88,7 @@ describe('openelm web', () => {
     const model = { id: 'x', directory: temporary };
     await expect(serveWeb([model], '127.0.0.1', 0)).rejects.toThrow(/no config.json with safetensors weights beside it/);
     const port = Number(new URL(server.url).port);
-    await expect(serveWeb([], '127.0.0.1', port)).rejects.toThrow(
-      `port ${port} of 127.0.0.1 cannot be listened on (it is in use)`,
-    );
+    await expect(serveWeb([], '127.0.0.1', port)).rejects.toThrow(`port ${port} of 127.0.0.1 is in use`);
     const twice = await run(['web', directory, directory]);
     expect(twice).toMatchObject({ code: 1, stdout: '' });
     expect(twice.stderr).toContain("two models are called tales-6m: rename one's directory");
