@@ -26,11 +26,15 @@ export function tellFailure(error: unknown, terminal: Terminal): number {
   return 1;
 }
 
-/** Says how training goes on where its GPU was lost. */
-export function tellLostTraining(error: unknown): void {
-  if (!(error instanceof ExecutionError) || error.code !== 'device-lost') return;
-  throw new InputError(
-    'the GPU was lost: its driver was reset, or the system took it away; --resume goes on from the last checkpoint',
+/** What ended a training, as its user should hear it: how it goes on after its GPU was lost, and what takes less memory than `rows` did. */
+export function trainingFailure(error: unknown, rows: string, besides = ''): unknown {
+  if (error instanceof ExecutionError && error.code === 'device-lost')
+    return new InputError(
+      'the GPU was lost: its driver was reset, or the system took it away; --resume goes on from the last checkpoint',
+    );
+  if (!isOutOfMemory(error)) return error;
+  return new InputError(
+    `not enough memory for ${rows}: lower batch_size and raise accumulation, ${besides}or set activation_storage: int16 or activation_checkpointing`,
   );
 }
 

@@ -57,11 +57,19 @@ export function addTrainingOptions(command: Command): Command {
     .allowUnknownOption();
 }
 
-/** The settings file of `addTrainingOptions`, and the words over it. Throws `UsageError` when nothing was given. */
-export function settingsWords(given: string | undefined, words: readonly string[]): [file: string, words: readonly string[]] {
-  if (given?.startsWith('--')) return [wordsAlone, [given, ...words]];
+/** The settings file of `addTrainingOptions`, and the words over it, the flags among them. Throws `UsageError` when nothing was given. */
+export function settingsWords(
+  given: string | undefined,
+  after: readonly string[],
+  { skipBadSteps, skipBadRows }: TrainingFlags,
+): [file: string, words: readonly string[]] {
   if (given === undefined) throw new UsageError('give a settings file, or all settings as --key value (--explain lists them)');
-  return [given, words];
+  const words = [
+    ...after,
+    ...(skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
+    ...(skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(skipBadRows))] : []),
+  ];
+  return given.startsWith('--') ? [wordsAlone, [given, ...words]] : [given, words];
 }
 
 /** What `skip_bad_rows` becomes of the option. */

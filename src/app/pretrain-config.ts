@@ -12,11 +12,8 @@ import { languageModelling, type TrainingBatch } from '../train/language-modelli
 import type { ScheduleOptions } from '../train/schedule.js';
 import type { StepParts } from '../train/step.js';
 import { backendSettings, freeBackendSettings } from './backend-config.js';
-import { parallelSchema, syncSchema } from './parallel-config.js';
-import { checkLearningRate, readSettings } from './settings-file.js';
-
-const count = (least: number) => z.number().int().min(least);
-const fraction = z.number().min(0).max(1);
+import { readSettings } from './settings-file.js';
+import { checkLearningRate, count, fraction, optimizerOptions, parallelSchema, syncSchema } from './training-config.js';
 
 /** A run's settings; the defaults are the paper's. */
 export const pretrainSchema = z.strictObject({
@@ -206,7 +203,7 @@ export function scheduleOf({ learning_rate: rate, steps }: PretrainConfig): Sche
 
 /** The objective with what this process's rows of a micro-batch take at most, what is kept for the way back, and the optimizer's numbers. */
 export function stepPartsOf(config: PretrainConfig, processes = 1): Omit<StepParts<TrainingBatch>, 'model' | 'parameters'> {
-  const { data, optimizer } = config;
+  const { data } = config;
   const rows = config.batch_size / processes;
   const length = data.sequence_length;
   // Packed: whole sequences, and one cut at either end of a row.
@@ -221,12 +218,6 @@ export function stepPartsOf(config: PretrainConfig, processes = 1): Omit<StepPar
     }),
     activationCheckpointing: config.activation_checkpointing,
     activationStorage: config.activation_storage,
-    optimizer: {
-      maxGradNorm: optimizer.max_grad_norm,
-      beta1: optimizer.beta1,
-      beta2: optimizer.beta2,
-      eps: optimizer.eps,
-      weightDecay: optimizer.weight_decay,
-    },
+    optimizer: optimizerOptions(config.optimizer),
   };
 }

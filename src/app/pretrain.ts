@@ -7,9 +7,7 @@ import { mixture, processOptions } from '../data/config.js';
 import type { TextProcessor } from '../data/process.js';
 import { checkShares, ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
 import { BatchStream, type StreamOptions } from '../data/stream.js';
-import { InputError, shown } from '../errors.js';
-import { Engine } from '../infer/engine.js';
-import { TextModel } from '../infer/text.js';
+import { InputError } from '../errors.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { jsonBytes } from '../io/json.js';
@@ -19,8 +17,6 @@ import { openTokenizerParts, type TokenizerParts } from '../io/node/tokenizer-pa
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { checkWeights } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
-import { isOutOfMemory } from '../tensor/execution.js';
-import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MovingAverage } from '../train/average.js';
 import { readApart, readState, shardFile, writeCheckpoint } from '../train/checkpoint.js';
 import { openLearner, trainingBytes } from '../train/data-parallel.js';
@@ -31,9 +27,9 @@ import { ignored, shardedSource, withoutPadding } from '../train/source.js';
 import { type StepParts, TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
-import { tellLostTraining } from './failure.js';
+import { trainingFailure } from './failure.js';
 import { openShown } from './loading.js';
-import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
+import { addTrainingOptions, settingsWords, type TrainingFlags } from './options.js';
 import {
   freeSettings,
   modelOf,
@@ -51,13 +47,14 @@ import { amongRanks } from './ranks-run.js';
 import { type Terminal, tell, writeLines } from './terminal.js';
 import {
   aloneIn,
+  checkPrompts,
   fileIn,
   peakFlops,
   prepareDirectory,
-  type Sample,
   type StartingPoint,
   startingPoint,
   trainAndTell,
+  writeSamples,
 } from './training-run.js';
 
 const help = `
@@ -90,13 +87,11 @@ export function pretrainCommand(terminal: Terminal): Command {
         terminal.stdout.write(explainSettings(pretrainSchema));
         return;
       }
-      const [settings, words] = settingsWords(given, after);
+      const [settings, words] = settingsWords(given, after, options);
       const flags = [
         ...(options.initFrom === undefined ? [] : ['--init_from', options.initFrom]),
         ...(options.resumeFrom === undefined ? [] : ['--resume_from', options.resumeFrom]),
-        ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
         ...(options.skipBadFiles ? ['--data.skip_bad_files', 'true'] : []),
-        ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
       ];
       await amongRanks(terminal, async (terminal, ranks) => {
         const config = await ranks.agree(() => readPretrainConfig(settings, [...words, ...flags]));
@@ -112,7 +107,8 @@ async function pretrain(terminal: Terminal, file: string, config: PretrainConfig
   const { tokens, model } = await ranks.agree(async () => {
     const tokens = await openTokenizerParts(config.data.tokenizer);
     const model = modelOf(config, tokens.tokenizer, file);
-    checkPrompts(config, tokens.tokenizer, model.maxContextLength, file);
+    const encode = (prompt: string) => tokens.tokenizer.encode(prompt, { bos: true });
+    await checkPrompts(file, config.samples?.prompts, model.maxContextLength, encode);
     return { tokens, model };
   });
   const { train_data_info: train, val_data_info: val = [] } = config.data;
@@ -161,12 +157,8 @@ async function trainIn(
     const run = new Run(terminal, config, backend, parameters, tokens, ranks);
     await run.train(from, peak, resumed).finally(() => run.close());
   } catch (error) {
-    tellLostTraining(error);
-    if (!isOutOfMemory(error)) throw error;
     const { batch_size: rows, data } = config;
-    throw new InputError(
-      `not enough memory for ${rows / ranks.size} rows of ${data.sequence_length} tokens: lower batch_size and raise accumulation, or set activation_storage: int16 or activation_checkpointing`,
-    );
+    throw trainingFailure(error, `${rows / ranks.size} rows of ${data.sequence_length} tokens`);
   } finally {
     await backend.dispose();
   }
@@ -189,17 +181,6 @@ function withShards(config: PretrainConfig, from: StartingPoint | undefined, pro
     throw new InputError(`${from!.path} was made with the data in ${saved} shards, not ${shards}: set parallel.shards back`);
   }
   return { ...config, parallel: { ...config.parallel, shards } };
-}
-
-/** Found out now rather than when the first sample is due. */
-function checkPrompts({ samples }: PretrainConfig, tokenizer: Tokenizer, context: number, file: string): void {
-  for (const prompt of samples?.prompts ?? []) {
-    const { length } = tokenizer.encode(prompt, { bos: true });
-    if (length < context) continue;
-    throw new InputError(
-      `${file}: samples.prompts: ${shown(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
-    );
-  }
 }
 
 /** Begins with a model's weights. Throws `InputError` when they have another shape. */
@@ -247,6 +228,7 @@ class Run {
   async train(from: StartingPoint | undefined, peak: number | undefined, resumed?: { readonly path: string }): Promise<void> {
     const { config, parameters, terminal, tokens, ranks } = this;
     const { validation, samples, checkpoints, parallel } = config;
+    const { tokenizer } = tokens;
     const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
     const { learner, step, kept, savedEma, dispose } = await ranks.agree(async () => {
       if (config.sync && ranks.size > 1) return this.openApart(parts, resumed);
@@ -304,7 +286,10 @@ class Run {
         },
         onUpdate: ema && (() => ema.follow()),
         validation: validation && { every: validation.every, batches: () => this.validationBatches(validation.batches) },
-        samples: samples && { every: samples.every, write: (at) => this.sample(step, samples, at) },
+        samples: samples && {
+          every: samples.every,
+          write: (at) => writeSamples(this.backend, step.model, { tokenizer }, samples, at),
+        },
         checkpoints: {
           ...checkpoints,
           write: async (file, record, shared) => {
@@ -383,24 +368,6 @@ class Run {
       }
     } finally {
       await stream.close();
-    }
-  }
-
-  // A new engine each time: what it caches belongs to the weights as they are.
-  private async *sample(
-    step: TrainingStep<TrainingBatch>,
-    { prompts, max_tokens: maxTokens, temperature }: NonNullable<PretrainConfig['samples']>,
-    at: number,
-  ): AsyncGenerator<Sample> {
-    const engine = new Engine(this.backend, step.model, { cacheType: 'f32' });
-    try {
-      const writer = new TextModel({ engine, tokenizer: this.tokens.tokenizer });
-      for (const prompt of prompts) {
-        const { text } = await writer.complete(prompt, { maxTokens, temperature, seed: at });
-        yield { prompt, text };
-      }
-    } finally {
-      await engine.dispose();
     }
   }
 }

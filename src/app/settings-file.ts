@@ -67,19 +67,3 @@ function whole(value: unknown): unknown {
   if (typeof value === 'string') return resolve(value);
   return Array.isArray(value) ? value.map(whole) : value;
 }
-
-/**
- * What pretraining and tuning ask alike of their learning rates; `steps`: of the whole run, where that is known.
- * Throws `InputError` naming the file and the key that is wrong.
- */
-export function checkLearningRate(
-  file: string,
-  rate: { readonly max: number; readonly min?: number; readonly warmup_steps?: number },
-  steps: number | undefined,
-): void {
-  if ((rate.min ?? 0) > rate.max)
-    throw new InputError(`${file}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
-  if (steps !== undefined && (rate.warmup_steps ?? 0) > steps) {
-    throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
-  }
-}

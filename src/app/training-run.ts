@@ -5,7 +5,9 @@
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { DoorBackend } from '../backends/door.js';
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
+import { Engine } from '../infer/engine.js';
+import { TextModel, type TextModelParts } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import {
   type CheckpointPlace,
@@ -19,6 +21,7 @@ import { openFile, writeAtomic } from '../io/node/files.js';
 import { withLock } from '../io/node/lock.js';
 import { readIfThere } from '../io/node/paths.js';
 import { RunLog } from '../io/node/run-log.js';
+import type { OpenELM } from '../model/openelm.js';
 import type { WriteFile } from '../model/write.js';
 import type { Backend } from '../tensor/backend.js';
 import { difference, type KeptState, readRecord, type SharedWriting, type TrainingRecord } from '../train/checkpoint.js';
@@ -95,9 +98,52 @@ export async function peakFlops(backend: Backend): Promise<number | undefined> {
 }
 
 /** A text written by the model as it is now. */
-export interface Sample {
+interface Sample {
   readonly prompt: string;
   readonly text: string;
+}
+
+/** Throws `InputError` for a prompt that the model's context has no room for: now rather than when the first sample is due. */
+export async function checkPrompts(
+  file: string,
+  prompts: readonly string[] = [],
+  context: number,
+  encode: (prompt: string) => ArrayLike<number> | Promise<ArrayLike<number>>,
+): Promise<void> {
+  for (const prompt of prompts) {
+    const { length } = await encode(prompt);
+    if (length < context) continue;
+    throw new InputError(
+      `${file}: samples.prompts: ${shown(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
+    );
+  }
+}
+
+/** What the model makes of each prompt: a text that goes on or, with a template, an answer. */
+export async function* writeSamples(
+  backend: Backend,
+  model: OpenELM,
+  parts: Pick<TextModelParts, 'tokenizer' | 'chatTemplate'>,
+  { prompts, max_tokens: maxTokens, temperature }: SampleSettings,
+  seed: number,
+): AsyncGenerator<Sample> {
+  const engine = new Engine(backend, model, { cacheType: 'f32' }); // anew each time: what it caches belongs to the weights as they are
+  try {
+    const writer = new TextModel({ engine, ...parts });
+    for (const prompt of prompts) {
+      const asked = parts.chatTemplate === undefined ? prompt : [{ role: 'user' as const, content: prompt }];
+      const { text } = await writer.complete(asked, { maxTokens, temperature, seed });
+      yield { prompt, text };
+    }
+  } finally {
+    await engine.dispose();
+  }
+}
+
+interface SampleSettings {
+  readonly prompts: readonly string[];
+  readonly max_tokens: number;
+  readonly temperature: number;
 }
 
 export interface TrainingRun<Batch> {

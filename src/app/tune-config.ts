@@ -9,14 +9,11 @@ import { InputError } from '../errors.js';
 import { checkConfig } from '../io/config.js';
 import { kindOf, namesIn } from '../io/node/paths.js';
 import type { AdapterRule } from '../model/adapter.js';
-import type { OptimizerOptions } from '../train/optimizer.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import { backendSettings, freeBackendSettings } from './backend-config.js';
-import { parallelSchema } from './parallel-config.js';
-import { checkLearningRate, readSettings } from './settings-file.js';
+import { readSettings } from './settings-file.js';
+import { checkLearningRate, count, fraction, parallelSchema } from './training-config.js';
 
-const count = (least: number) => z.number().int().min(least);
-const fraction = z.number().min(0).max(1);
 const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], { error: 'expected a file, or a list of files' });
 
 const adapterSchema = z.strictObject({
@@ -266,15 +263,5 @@ export function tuneSchedule({ learning_rate: rate }: TuneConfig, steps: number)
     warmupInitLearningRate: 0,
     maxLearningRate: rate.max,
     minLearningRate: rate.min,
-  };
-}
-
-export function tuneOptimizer({ optimizer }: TuneConfig): OptimizerOptions {
-  return {
-    maxGradNorm: optimizer.max_grad_norm,
-    beta1: optimizer.beta1,
-    beta2: optimizer.beta2,
-    eps: optimizer.eps,
-    weightDecay: optimizer.weight_decay,
   };
 }

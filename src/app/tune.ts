@@ -7,14 +7,10 @@ import type { RowEncoders } from '../data/examples.js';
 import { InputError } from '../errors.js';
 import { type Checkpoint, openChatTemplate, openTokenizer, sideFiles } from '../index.js';
 import { defaultChatTemplate, encodeConversation } from '../infer/chat.js';
-import { Engine } from '../infer/engine.js';
-import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { countParameters } from '../model/config.js';
 import { openModel } from '../open.js';
-import type { Backend } from '../tensor/backend.js';
-import { isOutOfMemory } from '../tensor/execution.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { exampleBatching, type PlannedBatches, pairBatching, planTuning } from '../train/batching.js';
 import { openLearner } from '../train/data-parallel.js';
@@ -24,28 +20,30 @@ import { type PreferenceBatch, preferenceOptimization } from '../train/preferenc
 import type { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
-import { tellLostTraining } from './failure.js';
+import { trainingFailure } from './failure.js';
 import { openShown } from './loading.js';
-import { addTrainingOptions, badRowsOf, settingsWords, type TrainingFlags } from './options.js';
+import { addTrainingOptions, settingsWords, type TrainingFlags } from './options.js';
 import { formatBytes, formatNumber } from './progress.js';
 import type { Ranks } from './ranks.js';
 import { sameBackend, sameDirectory, sameFiles, sameProgram } from './ranks-check.js';
 import { amongRanks } from './ranks-run.js';
 import { openReward } from './reward.js';
 import { readTextFile, type Terminal, tell } from './terminal.js';
+import { optimizerOptions } from './training-config.js';
 import {
   aloneIn,
+  checkPrompts,
   fileIn,
   peakFlops,
   prepareDirectory,
-  type Sample,
   type StartingPoint,
   startingPoint,
   trainAndTell,
+  writeSamples,
 } from './training-run.js';
 import { placeFacts, planText } from './training-screen.js';
 import { type SamplingConfig, sampledPairs, samplePairs } from './tune-answers.js';
-import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneOptimizer, tuneSchedule, tuneSchema } from './tune-config.js';
+import { freeTuneSettings, readTuneConfig, type TuneConfig, tuneSchedule, tuneSchema } from './tune-config.js';
 import { loadTuningData, makeExample, makePair, planOptions, type TuningData } from './tune-data.js';
 import { asksReference, type Learning, learningSize, openLearning } from './tune-learner.js';
 import { checkOrigin, contentOf, type Origin, weightsOf } from './tune-origin.js';
@@ -74,13 +72,9 @@ export function tuneCommand(terminal: Terminal): Command {
         terminal.stdout.write(explainSettings(tuneSchema));
         return;
       }
-      const [file, words] = settingsWords(given, after);
-      const flags = [
-        ...(options.skipBadSteps ? ['--skip_bad_steps', 'true'] : []),
-        ...(options.skipBadRows ? ['--data.skip_bad_rows', String(badRowsOf(options.skipBadRows))] : []),
-      ];
+      const [file, words] = settingsWords(given, after, options);
       await amongRanks(terminal, async (own, ranks) => {
-        const config = await ranks.agree(() => readTuneConfig(file, [...words, ...flags]));
+        const config = await ranks.agree(() => readTuneConfig(file, words));
         await sameProgram(ranks, config, freeBackendSettings);
         await sameFiles(ranks, [...config.data.train, ...config.data.validation]);
         await ranks.within(
@@ -137,7 +131,8 @@ async function tune(terminal: Terminal, file: string, config: TuneConfig, resume
   await ranks.showLife(config.out, config.parallel.timeout);
   const { base, from } = await ranks.agree(async () => {
     const base = await openBase(terminal, config);
-    await checkPrompts(config, base, file);
+    const encode = (content: string) => base.encoders.chat([{ role: 'user', content }], true);
+    await checkPrompts(file, config.samples?.prompts, base.checkpoint.config.maxContextLength, encode);
     return { base, from: await startingPoint(config.out, config, freeTuneSettings, base.beside, resume, note) };
   });
   await ranks.first(() => prepareDirectory(config.out, config));
@@ -193,14 +188,12 @@ async function tuneOnAnswers(
   tellData(terminal, data, `${formatNumber(tokens)} tokens, ${formatNumber(learned)} of them learned`);
   const { z_loss: zLoss, label_smoothing: labelSmoothing } = config;
   const objective = (): Objective<TrainingBatch> => languageModelling({ ...plan.limits, zLoss, labelSmoothing });
-  const steps = stepsOf(config, plan.batches);
   const origin = await ranks.agree(() =>
     originOf(config, base, from, contentOf(examples.map((example) => [example.tokens, example.learned]))),
   );
   await train(terminal, config, base, ranks, {
     plan,
     objective,
-    steps,
     averageLength: tokens / examples.length,
     counted: 'tokens',
     from,
@@ -229,12 +222,11 @@ async function tuneOnPairs(
   const { loss, beta, label_smoothing: labelSmoothing } = config.dpo;
   const objective = ({ reference }: Learning): Objective<PreferenceBatch> =>
     preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing, reference });
-  const steps = stepsOf(config, plan.batches);
   const origin = await ranks.agree(() =>
     originOf(config, base, from, contentOf(examples.map(({ prompt, chosen, rejected }) => [prompt, chosen, rejected]))),
   );
   await train(terminal, config, base, ranks, {
-    ...{ plan, objective, steps, averageLength: tokens / examples.length, counted: 'pairs', from, origin, settings },
+    ...{ plan, objective, averageLength: tokens / examples.length, counted: 'pairs', from, origin, settings },
     prepare: async (step) => {
       if (asksReference(config)) return;
       const judged = [...examples, ...data.validation];
@@ -258,10 +250,6 @@ async function originOf(
   return { examples, base };
 }
 
-function stepsOf({ steps, accumulation }: TuneConfig, batches: number): number {
-  return steps ?? Math.max(1, Math.floor(batches / accumulation));
-}
-
 function tellData(terminal: Terminal, { train, validation }: TuningData<object>, what: string): void {
   const dropped = [...train.dropped].map(([reason, rows]) => `${rows} ${reason}`).join(', ');
   const held = validation.length > 0 ? `; ${validation.length} held out` : '';
@@ -274,7 +262,6 @@ function tellData(terminal: Terminal, { train, validation }: TuningData<object>,
 interface Task<Batch> {
   readonly plan: PlannedBatches<Batch>;
   objective(learning: Learning): Objective<Batch>;
-  readonly steps: number;
   readonly averageLength: number;
   readonly counted: 'tokens' | 'pairs';
   readonly from?: StartingPoint;
@@ -286,8 +273,9 @@ interface Task<Batch> {
 }
 
 async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, ranks: Ranks, task: Task<Batch>): Promise<void> {
-  const { plan, steps, from } = task;
-  const { checkpoint, beside } = base;
+  const { plan, from } = task;
+  const steps = config.steps ?? Math.max(1, Math.floor(plan.batches / config.accumulation));
+  const { checkpoint, beside, tokenizer, template: chatTemplate } = base;
   const { stdout } = terminal;
   const { learned, bytes: needed } = learningSize(config, checkpoint, ranks.size);
   const backend = await openForTraining(terminal, config);
@@ -300,7 +288,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       const { model, parameters } = learning;
       const parts = {
         ...{ model, parameters, objective: task.objective(learning) },
-        optimizer: tuneOptimizer(config),
+        optimizer: optimizerOptions(config.optimizer),
         activationCheckpointing: config.activation_checkpointing,
         activationStorage: config.activation_storage ?? (config.adapter === 'none' ? 'f32' : 'int16'),
       };
@@ -340,7 +328,10 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
           peakFlops: peak,
         },
         validation: validation && { every: validation.every, batches: () => plan.validation() },
-        samples: samples && { every: samples.every, write: (at) => writeSamples(backend, step, base, samples, at) },
+        samples: samples && {
+          every: samples.every,
+          write: (at) => writeSamples(backend, step.model, { tokenizer, chatTemplate }, samples, at),
+        },
         checkpoints: {
           ...checkpoints,
           write: learning.save,
@@ -351,43 +342,8 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       dispose();
     }
   } catch (error) {
-    tellLostTraining(error);
-    if (!isOutOfMemory(error)) throw error;
-    throw new InputError(
-      `not enough memory for ${plan.limits.maxRows} tokens at once: lower batch_size and raise accumulation, lower data.max_length, or set activation_storage: int16 or activation_checkpointing`,
-    );
+    throw trainingFailure(error, `${plan.limits.maxRows} tokens at once`, 'lower data.max_length, ');
   } finally {
     await backend.dispose();
-  }
-}
-
-/** Found out now rather than when the first sample is due. */
-async function checkPrompts({ samples }: TuneConfig, { encoders, checkpoint }: Base, file: string): Promise<void> {
-  const { maxContextLength: context } = checkpoint.config;
-  for (const content of samples?.prompts ?? []) {
-    const { length } = await encoders.chat([{ role: 'user', content }], true);
-    if (length < context) continue;
-    const prompt = JSON.stringify(content);
-    throw new InputError(`${file}: samples.prompts: ${prompt} has ${length} tokens, the model's context ${context}; shorten it`);
-  }
-}
-
-// A new engine each time: what it caches belongs to the weights as they are.
-async function* writeSamples<Batch>(
-  backend: Backend,
-  step: TrainingStep<Batch>,
-  { tokenizer, template }: Base,
-  { prompts, max_tokens: maxTokens, temperature }: NonNullable<TuneConfig['samples']>,
-  seed: number,
-): AsyncGenerator<Sample> {
-  const engine = new Engine(backend, step.model, { cacheType: 'f32' });
-  try {
-    const writer = new TextModel({ engine, tokenizer, chatTemplate: template });
-    for (const prompt of prompts) {
-      const { text } = await writer.complete([{ role: 'user', content: prompt }], { maxTokens, temperature, seed });
-      yield { prompt, text };
-    }
-  } finally {
-    await engine.dispose();
   }
 }
