@@ -22,21 +22,19 @@ export interface Pairs {
 
 /** An open-addressing table of (left, right) -> (merged, rank). */
 class PairTable implements Pairs {
-  private slots: Int32Array; // four a slot: left + 1 (0: free), right, merged, rank
-  private mask: number;
-  private count = 0;
+  private readonly slots: Int32Array; // four a slot: left + 1 (0: free), right, merged, rank
+  private readonly mask: number;
 
-  constructor(expected: number) {
-    const capacity = 1 << (33 - Math.clz32(Math.max(expected, 8)));
+  /** For so many pairs at most, which fill up to half of it. */
+  constructor(most: number) {
+    const capacity = 1 << (33 - Math.clz32(Math.max(most, 8)));
     this.slots = new Int32Array(capacity * 4);
     this.mask = capacity - 1;
   }
 
   /** Sets the pair's result; a pair set twice keeps the last. */
   set(left: number, right: number, merged: number, rank: number): void {
-    if (this.count * 2 > this.mask) this.grow();
     const at = this.slot(left, right);
-    if (this.slots[at] === 0) this.count++;
     this.slots[at] = left + 1;
     this.slots[at + 1] = right;
     this.slots[at + 2] = merged;
@@ -65,15 +63,6 @@ class PairTable implements Pairs {
     let at = (hash & mask) * 4;
     while (slots[at] !== 0 && (slots[at] !== key || slots[at + 1] !== right)) at = (at + 4) & (mask * 4 + 3);
     return at;
-  }
-
-  private grow(): void {
-    const old = this.slots;
-    this.slots = new Int32Array(old.length * 2);
-    this.mask = this.slots.length / 4 - 1;
-    for (let from = 0; from < old.length; from += 4) {
-      if (old[from] !== 0) this.slots.set(old.subarray(from, from + 4), this.slot(old[from] - 1, old[from + 1]));
-    }
   }
 }
 
