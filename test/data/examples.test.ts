@@ -67,9 +67,21 @@ describe('exampleOf', () => {
 
   it('learns the completion of a conversation alone, and the output beside a text of all', async () => {
     const prompt = [say('user', 'One?'), say('assistant', 'Uno.'), say('user', 'Two?')];
-    expect(learnedText(await made({ prompt, completion: [say('assistant', 'Dos.')] }))).toBe('Dos.');
+    const completed = await made({ prompt, completion: [say('assistant', 'Dos.')] });
+    expect(learnedText(completed)).toBe('Dos.');
+    expect(await made({ prompt, completion: 'Dos.' })).toEqual(completed);
     const alpaca = { instruction: 'One?', input: '', output: 'Uno.' };
     expect(await made({ ...alpaca, text: 'One? Uno.' })).toEqual(await made(alpaca));
+  });
+
+  it('puts what an instruction is about behind it', async () => {
+    const alpaca = { instruction: 'Translate.', input: 'One', output: 'Uno' };
+    expect(await made(alpaca)).toEqual(await made({ messages: [say('user', 'Translate.\n\nOne'), say('assistant', 'Uno')] }));
+    const text = await made(alpaca, { prompt: 'text' });
+    expect(text).toEqual(await made({ prompt: 'Translate.\n\nOne\n', completion: 'Uno' }, { prompt: 'text' }));
+    expect(await made({ ...alpaca, input: null }, { prompt: 'text' })).toEqual(
+      await made({ prompt: 'Translate.\n', completion: 'Uno' }, { prompt: 'text' }),
+    );
   });
 
   it('learns all of a conversation whose template drops the thoughts of earlier turns', async () => {
@@ -196,6 +208,14 @@ describe('ExampleSource', () => {
       epochs.push(seen);
     }
     expect(epochs[0]).not.toEqual(epochs[1]);
+  });
+
+  it('fills a batch up to its limits, and gives what alone is past them alone', () => {
+    const batches = (limits: object) => [
+      ...batchesInOrder(examples, { ...settings, ...limits }, (some) => some.map(({ rows }) => rows)),
+    ];
+    expect(batches({})).toEqual([[3, 5], [2, 4], [4, 1], [6]]);
+    expect(batches({ batchSize: 2, maxRows: 5 })).toEqual([[3], [5], [2], [4], [4, 1], [6]]);
   });
 
   it('goes on from any state with the same batches, and counts them beforehand', async () => {

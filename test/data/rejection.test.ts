@@ -81,4 +81,12 @@ describe('rankedPairs', () => {
       [0, 3],
     ]);
   });
+  it('lets who has nobody to meet in a round go on to the next', () => {
+    expect(rankedPairs([1, 0, 2, 3, 5], rewards, 'tournament')).toEqual([
+      [0, 1],
+      [3, 2],
+      [0, 3],
+      [0, 5],
+    ]);
+  });
 });

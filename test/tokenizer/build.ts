@@ -17,6 +17,8 @@ export interface ModelOptions {
   readonly spaceAsSuffix?: boolean;
   readonly charsMap?: Uint8Array;
   readonly bosPiece?: string;
+  readonly eosPiece?: string;
+  readonly padPiece?: string;
   readonly unknownSurface?: string;
 }
 
@@ -38,6 +40,10 @@ function numberField(field: number, value: number | boolean | undefined): number
   return value === undefined ? [] : [...varint(field * 8), ...varint(Number(value))];
 }
 
+function textField(field: number, value: string | undefined): number[] {
+  return value === undefined ? [] : bytesField(field, utf8.encode(value));
+}
+
 /** The bytes of a `tokenizer.model`. */
 export function modelFile(pieces: readonly Piece[], options: ModelOptions = {}): Uint8Array {
   const out: number[] = [];
@@ -50,8 +56,10 @@ export function modelFile(pieces: readonly Piece[], options: ModelOptions = {}):
     ...numberField(3, options.modelType ?? 2),
     ...numberField(24, options.spaceAsSuffix),
     ...numberField(35, options.byteFallback),
-    ...(options.unknownSurface === undefined ? [] : bytesField(44, utf8.encode(options.unknownSurface))),
-    ...(options.bosPiece === undefined ? [] : bytesField(46, utf8.encode(options.bosPiece))),
+    ...textField(44, options.unknownSurface),
+    ...textField(46, options.bosPiece),
+    ...textField(47, options.eosPiece),
+    ...textField(48, options.padPiece),
   ];
   const normalizer = [
     ...(options.charsMap ? bytesField(2, options.charsMap) : []),

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.js';
 import { tokenizerDecisions } from '../../src/tokenizer/decisions.js';
+import { tokenizerFromFile } from '../../src/tokenizer/file.js';
 import { tokenizerFromJson } from '../../src/tokenizer/hugging-face.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.js';
@@ -64,9 +65,22 @@ describe('tokenizer.model', () => {
     expect(tokenizer.decode(tokenizer.encode('ab abé'))).toBe('ab abé');
   });
 
-  test('a control piece may have another name for bos', () => {
-    const file = model([{ text: '<start>', type: 3 }], { bosPiece: '<start>' });
-    expect(tokenizerFromModel(file).bosId).toBe(267);
+  test('control pieces may have other names for bos, eos and pad', () => {
+    const names = ['<start>', '<end>', '<fill>'];
+    const named = { bosPiece: '<start>', eosPiece: '<end>', padPiece: '<fill>' };
+    const { bosId, eosId, padId } = tokenizerFromModel(
+      model(
+        names.map((text) => ({ text, type: 3 })),
+        named,
+      ),
+    );
+    expect([bosId, eosId, padId]).toEqual([267, 268, 269]);
+  });
+
+  test('the name of a file says which it is', () => {
+    expect(tokenizerFromFile(model(), 'a.model').vocabSize).toBe(PIECES.length);
+    expect(tokenizerFromFile(new TextEncoder().encode(json()), 'a.json').vocabSize).toBe(PIECES.length);
+    expect(() => tokenizerFromFile(model(), 'a.bin')).toThrow("a.bin: not a tokenizer's name");
   });
 });
 

@@ -116,6 +116,22 @@ test('scores decide, whatever the order of ids; the leftmost of equals merges fi
   expect(spelled('a'.repeat(101))).toEqual([...Array(50).fill('aa'), 'a']);
 });
 
+test('texts whose hashes are equal are told apart', () => {
+  // Each two have the same sum of byte * 0x01000193^place mod 2^32: with the same first letter, the same last one, longer, shorter.
+  const pairs = ['ekbfdjaj esvvljch', 'fhihmczl qwbfbpcl', 'wbkrjeok dqmtfmj', 'galhykhm wsbmpbx', 'abopizaejh ab'];
+  for (const [piece, text] of pairs.map((pair) => pair.split(' ')))
+    for (const part of [(end: number) => text.slice(0, end), (end: number) => text.slice(-end)]) {
+      const letters = [...new Set(text)].map((letter) => ({ text: letter, score: -9 }));
+      const parts = Array.from({ length: text.length - 2 }, (_, i) => ({ text: part(i + 2), score: -i }));
+      const pieces = [...firstPieces(false), { text: piece }, ...letters, ...parts];
+      const tokenizer = tokenizerFromModel(modelFile(pieces, { dummyPrefix: false }));
+      expect([piece, text].map((each) => tokenizer.pieceToId(each))).toEqual([3, undefined]);
+      expect(tokenizer.encode(text)).toHaveLength(2); // the longest part, and the letter that is left
+      const both = tokenizerFromModel(modelFile([...pieces, { text }], { dummyPrefix: false }));
+      expect([piece, text].map((each) => both.pieceToId(each))).toEqual([3, pieces.length]);
+    }
+});
+
 test('words short and long are merged as the definition says', () => {
   // The stories model's scores fall with the id, and its letters are pieces: the lowest id among the pairs merges first.
   const merged = (word: string): number[] => {

@@ -97,6 +97,9 @@ describe('TokenizerTrainer', () => {
   it('spells what it has no piece for in bytes, and gives every text back', () => {
     const tokenizer = train(['aaa bbb aaa bbb\nccc'.repeat(30), 'é'], { vocabSize: RESERVED + 10, characterCoverage: 0.99 });
     expect(tokenizer.pieceToId('é')).toBeUndefined();
+    // Control characters are spelled in bytes however often they come.
+    const controls = train(['a\u0001b\ud800'.repeat(30)], { vocabSize: RESERVED + 3, characterCoverage: 1 });
+    expect(learned(controls)).toEqual(['a', 'b', '▁']);
     for (const text of ['aaa é 😀\tb\n', '  two  spaces ', 'ccc']) expect(tokenizer.decode(tokenizer.encode(text))).toBe(text);
     expect([tokenizer.unkId, tokenizer.bosId, tokenizer.eosId, tokenizer.padId]).toEqual([0, 1, 2, undefined]);
   });
