@@ -3,12 +3,12 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, nearest } from '../errors.js';
-import type { Datasets } from '../eval/dataset.js';
+import { type Datasets, namesFiles } from '../eval/dataset.js';
 import { type EvaluateOptions, evaluateShard, mergeShards, type PartialResults, shotsByName } from '../eval/harness.js';
 import type { RunInfo } from '../eval/report.js';
 import { FEWSHOT_SEED, type Shard, shotsOf } from '../eval/requests.js';
 import { suites } from '../eval/suites.js';
-import type { HarnessVersion, Task } from '../eval/task.js';
+import { type HarnessVersion, leafTasks, type Task } from '../eval/task.js';
 import { parseJson, stringifyData } from '../io/json.js';
 import { downloadDatasets, loadDatasets } from '../io/node/datasets.js';
 import { ensureWritable } from '../io/node/files.js';
@@ -42,7 +42,7 @@ means: apart by no more than two standard errors of both. The card does not say 
 Datasets come from the Hugging Face hub (once, then from its cache), or from --data DIR with files
 DIR/<dataset path>/<dataset name>/<split>.jsonl (or .json, .csv, each also .gz or .zst, or .parquet) in the hub's schema.
 --tasks-dir has tasks of your own: YAML or JSON files in lm-evaluation-harness's field names, in folders below it too, with its include, groups and
-tags. What needs Python (!function) is refused by name when it is asked for.
+tags; dataset_path: json (or csv, parquet) with dataset_kwargs: {data_files: {test: FILE}} reads files of yours, from the current folder. What needs Python (!function) is refused by name when it is asked for.
 
 Answers are kept in a file, so that a run that was interrupted goes on where it was (--cache FILE, --no-cache). A run can be
 split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge on the four files. Under mpirun or srun the ranks
@@ -179,8 +179,12 @@ async function readDatasets(terminal: Terminal, { tasks, numFewshot }: Selection
   const shots = shotsByName(tasks, numFewshot satisfies EvaluateOptions['numFewshot']);
   const wantsPool = (task: Task): boolean => shotsOf(task, shots.get(task.task)) > 0;
   if (folder !== undefined) return loadDatasets(folder, tasks, wantsPool);
+  const all = leafTasks(tasks);
+  const own = await loadDatasets('', all.filter(namesFiles), wantsPool);
+  const others = all.filter((task) => !namesFiles(task));
   const bar = progressBar(terminal.stderr);
-  return interruptible(terminal, (signal) => downloadDatasets(tasks, { ...hubOptions(bar), signal }, wantsPool))
+  return interruptible(terminal, (signal) => downloadDatasets(others, { ...hubOptions(bar), signal }, wantsPool))
+    .then((downloaded) => ({ ...own, ...downloaded }))
     .catch((error: unknown) => {
       if (!(error instanceof InputError)) throw error;
       throw new InputError(`${error.message}; --data DIR reads datasets from a folder instead`);

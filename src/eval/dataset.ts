@@ -10,9 +10,17 @@ export type Dataset = Readonly<Record<string, readonly Doc[]>>;
 /** Datasets by `datasetKey`. */
 export type Datasets = Readonly<Record<string, Dataset>>;
 
-/** `<dataset_path>|<dataset_name>`; the name is empty for a dataset that has only one configuration. */
-export function datasetKey(task: Task): string {
-  return `${task.dataset_path}|${task.dataset_name ?? ''}`;
+/**
+ * `<dataset_path>|<dataset_name>`; the name is empty for a dataset that has only one configuration. Files of one's own
+ * (`dataset_kwargs`) stand behind it.
+ */
+export function datasetKey({ dataset_path: path, dataset_name: name = '', dataset_kwargs: files }: Task): string {
+  return `${path}|${name}${files ? `|${JSON.stringify(files.data_files)}` : ''}`;
+}
+
+/** Whether a task names the files of its rows itself. */
+export function namesFiles(task: Task): boolean {
+  return task.dataset_kwargs !== undefined;
 }
 
 /** The dataset as a person would name it. */

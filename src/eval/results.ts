@@ -173,6 +173,7 @@ function taskConfig(task: Task, numFewshot: number): Record<string, unknown> {
     task_alias: task.task_alias,
     dataset_path: task.dataset_path,
     dataset_name: task.dataset_name,
+    dataset_kwargs: task.dataset_kwargs,
     training_split: task.training_split,
     validation_split: task.validation_split,
     test_split: task.test_split,

@@ -62,6 +62,8 @@ export interface Task {
   readonly task_alias?: string;
   readonly dataset_path: string;
   readonly dataset_name?: string;
+  /** Files of rows, by split, where `dataset_path` says what they are (`json`, `csv`, `parquet`); names start from the current folder. */
+  readonly dataset_kwargs?: { readonly data_files: Readonly<Record<string, readonly string[]>> };
   readonly training_split?: string;
   readonly validation_split?: string;
   readonly test_split?: string;

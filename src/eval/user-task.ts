@@ -31,6 +31,7 @@ const FIELDS = [
   'task_alias',
   'dataset_path',
   'dataset_name',
+  'dataset_kwargs',
   'training_split',
   'validation_split',
   'test_split',
@@ -73,7 +74,7 @@ const FEWSHOT_FIELDS = [
 const MAX_REPEATS = 1000;
 
 /** Fields that change nothing here. */
-const IGNORED = ['tag', 'group', 'dataset_kwargs', 'unsafe_code', 'task_list'];
+const IGNORED = ['tag', 'group', 'unsafe_code', 'task_list'];
 
 /** Fields of the harness that ask for what is not done here. */
 const REFUSED = ['class', 'custom_dataset', 'doc_to_image', 'doc_to_audio', 'use_prompt', 'process_results'];
@@ -131,6 +132,7 @@ export function taskFromObject(object: unknown, file: string): Task {
     task_alias: text('task_alias'),
     dataset_path: text('dataset_path')!,
     dataset_name: text('dataset_name'),
+    dataset_kwargs: ownFiles(text('dataset_path')!, fields.dataset_kwargs ?? {}, fail),
     training_split: text('training_split'),
     validation_split: text('validation_split'),
     test_split: text('test_split'),
@@ -204,6 +206,27 @@ function writtenFields(fields: Readonly<Record<string, unknown>>, path: string, 
   for (const name of ['doc_to_text', 'doc_to_target', 'doc_to_choice', 'gen_prefix']) template(fields[name], path + name, fail);
   const entries = [['doc_to_text', text], ['doc_to_target', target], ['doc_to_choice', choices], ...texts];
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined && value !== null));
+}
+
+/** What `load_dataset` reads files of one's own by; with other paths its arguments change nothing here. */
+const FILE_KINDS = ['json', 'csv', 'parquet'];
+
+/** The files of each split: a name or several, of all splits by name, or of `train` alone, as there. */
+function ownFiles(path: string, given: unknown, fail: Fail): Task['dataset_kwargs'] {
+  if (typeof given !== 'object' || given === null || Array.isArray(given)) return fail('dataset_kwargs must be fields');
+  const { data_files: files, ...others } = given as Readonly<Record<string, unknown>>;
+  if (!FILE_KINDS.includes(path) || files === undefined) return undefined;
+  const [other] = Object.keys(others).filter((name) => others[name] != null);
+  if (other !== undefined) fail(`dataset_kwargs.${other} is not supported by this program where dataset_path is ${path}`);
+  const bySplit = typeof files === 'object' && files !== null && !Array.isArray(files) ? files : { train: files };
+  const split = ([name, value]: [string, unknown]): [string, string[]] => {
+    const names: unknown[] = [value].flat();
+    const isFile = (item: unknown): item is string => typeof item === 'string' && item !== '' && !/[*?]|^\w+:\/\//.test(item);
+    if (names.length === 0 || !names.every(isFile))
+      return fail(`dataset_kwargs.data_files: ${name} is ${shown(value)}; it must be a file of this machine, or a list of them`);
+    return [name, names];
+  };
+  return { data_files: Object.fromEntries(Object.entries(bySplit).map(split)) };
 }
 
 /** Which examples, and what is different in them. */

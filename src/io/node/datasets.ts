@@ -1,11 +1,19 @@
 // The datasets that tasks need: from a folder, DIR/<dataset_path>/<dataset_name>/<split>.<ending>, rows in the Hugging Face
-// schema as JSON lines, a JSON array, CSV or TSV (each also as .gz and .zst) or Parquet; or from the hub as Parquet. Only the splits that the
-// asked tasks use are read. No conversion.
+// schema as JSON lines, a JSON array, CSV or TSV (each also as .gz and .zst) or Parquet; or from the hub as Parquet; and from the files that a
+// task names itself. Only the splits that the asked tasks use are read. No conversion.
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
-import { type Dataset, type Datasets, datasetKey, datasetLabel, evaluatedSplit, poolSplit } from '../../eval/dataset.js';
+import {
+  type Dataset,
+  type Datasets,
+  datasetKey,
+  datasetLabel,
+  evaluatedSplit,
+  namesFiles,
+  poolSplit,
+} from '../../eval/dataset.js';
 import { type Doc, leafTasks, type Task, type TaskGroup } from '../../eval/task.js';
 import { floatOf } from '../../python-float.js';
 import { readCsv } from '../csv.js';
@@ -38,11 +46,13 @@ export async function loadDatasets(
     datasets[key] ??= {};
     for (const split of splits) {
       if (datasets[key][split]) continue;
-      const docs = await loadSplit(join(folder, task.dataset_path, task.dataset_name ?? ''), split);
+      const docs = namesFiles(task)
+        ? await ownSplit(task, split)
+        : await loadSplit(join(folder, task.dataset_path, task.dataset_name ?? ''), split);
       if (docs) datasets[key][split] = docs;
       else if (split === evaluatedSplit(task)) {
-        const others = endings.slice(1).join(', ');
-        throw new InputError(`task ${task.task}: ${join(folder, datasetLabel(task))} has no ${split}.jsonl (nor ${others})`);
+        const others = 'nor .json, .ndjson, .csv or .tsv, each also with .gz or .zst behind, nor .parquet';
+        throw new InputError(`task ${task.task}: ${join(folder, datasetLabel(task))} has no ${split}.jsonl (${others})`);
       }
     }
   }
@@ -56,6 +66,26 @@ function splitsOf(tasks: readonly (Task | TaskGroup)[], wantsPool: WantsPool): [
     const splits = [evaluatedSplit(task), ...(pool === undefined ? [] : [pool])];
     return [task, [...new Set(splits)]];
   });
+}
+
+/** The rows of the files that a task names for a split; undefined where it names none, which an evaluated split must have. */
+async function ownSplit(task: Task, split: string): Promise<Doc[] | undefined> {
+  const files = task.dataset_kwargs!.data_files;
+  const names = Object.hasOwn(files, split) ? files[split] : undefined;
+  if (names === undefined) {
+    if (split !== evaluatedSplit(task)) return undefined;
+    throw new InputError(
+      `task ${task.task}: dataset_kwargs.data_files has no split "${split}" (it has ${Object.keys(files).join(', ')})`,
+    );
+  }
+  try {
+    if (task.dataset_path === 'parquet') return await loadParquet(names);
+    const read = task.dataset_path === 'csv' ? parseCsv : parseJson;
+    const parts = await Promise.all(names.map(async (name) => read(await readPlain(name), name)));
+    return parts.flat();
+  } catch (error) {
+    throw error instanceof InputError ? new InputError(`task ${task.task}: ${error.message}`) : error;
+  }
 }
 
 /** Undefined when there is no file of the split. Parquet may also be in the parts that the hub's repositories have. */
@@ -100,14 +130,16 @@ export async function downloadDatasets(
 ): Promise<Datasets> {
   const { downloadDataset } = await import('./hub-datasets.js');
   const byRepository = new Map<string, Map<string, { config?: string; splits: Set<string>; task: Task }>>();
+  const own = leafTasks(tasks).filter(namesFiles);
+  const datasets: Record<string, Dataset> = { ...(await loadDatasets('', own, wantsPool)) };
   for (const [task, splits] of splitsOf(tasks, wantsPool)) {
+    if (namesFiles(task)) continue;
     const configs = byRepository.get(task.dataset_path) ?? new Map();
     byRepository.set(task.dataset_path, configs);
     const wanted = configs.get(datasetKey(task)) ?? { config: task.dataset_name, splits: new Set(), task };
     configs.set(datasetKey(task), wanted);
     for (const split of splits) wanted.splits.add(split);
   }
-  const datasets: Record<string, Dataset> = {};
   for (const [repository, configs] of byRepository) {
     const wanted = [...configs.values()].map(({ config, splits }) => ({ config, splits: [...splits] }));
     const found = await downloadDataset(repository, wanted, options).catch((error: unknown) => {
@@ -142,8 +174,11 @@ export async function readPlain(file: string): Promise<string> {
 
 /** Rows of a file's text by its ending. Throws `InputError` that names the line. */
 export function parseRows(text: string, file: string): Doc[] {
-  const name = file.replace(/\.(gz|zst)$/, '');
-  if (/\.[ct]sv$/.test(name)) return parseCsv(text, file);
+  return /\.[ct]sv$/.test(file.replace(/\.(gz|zst)$/, '')) ? parseCsv(text, file) : parseJson(text, file);
+}
+
+/** JSON lines, or a list. */
+function parseJson(text: string, file: string): Doc[] {
   if (isOneValue(text)) {
     const value = parsePythonJson(text, file);
     return (Array.isArray(value) ? value : [value]).map((row, i) => asDoc(row, `${file}, row ${i}`));

@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { buildRequests } from '../../../src/eval/requests.js';
 import type { Task } from '../../../src/eval/task.js';
 import { findTasks } from '../../../src/eval/tasks/index.js';
-import { loadDatasets, parseRows } from '../../../src/io/node/datasets.js';
+import { taskFromObject } from '../../../src/eval/user-task.js';
+import { downloadDatasets, loadDatasets, parseRows } from '../../../src/io/node/datasets.js';
 import { floatOf } from '../../../src/python-float.js';
 
 let dir = '';
@@ -77,6 +78,39 @@ describe('datasets from a folder', () => {
     ['x.tsv', 'a\tb\n1\tp,q\n2\t\n'],
   ])('are rows in whatever layout %s has', (name, text) => {
     expect(parseRows(text, name).map(({ a }) => Number(a))).toEqual([1, 2]);
+  });
+
+  it('are those of the files that a task names itself, whatever folder is given', async () => {
+    const own = (dataset_path: string, data_files: unknown): Task => {
+      const fields = {
+        task: `own-${dataset_path}`,
+        test_split: 'test',
+        fewshot_split: 'train',
+        doc_to_text: 'a',
+        doc_to_target: 'b',
+      };
+      return taskFromObject({ ...fields, dataset_path, dataset_kwargs: { data_files } }, 'own.yaml');
+    };
+    write('own/a.jsonl', lines([{ a: 1 }]));
+    write('own/b.json.gz', gzipSync(JSON.stringify([{ a: 2 }])));
+    write('own/c.txt', 'a,b\n3,x\n');
+    const at = (name: string) => join(dir, 'own', name);
+    const json = own('json', { test: [at('a.jsonl'), at('b.json.gz')], train: at('a.jsonl') });
+    const csv = own('csv', { test: at('c.txt') });
+    expect(Object.values(await loadDatasets(join(dir, 'data'), [json, csv]))).toEqual([
+      { test: [{ a: 1 }, { a: 2 }], train: [{ a: 1 }] },
+      { test: [{ a: 3, b: 'x' }] },
+    ]);
+    await expect(downloadDatasets([csv])).resolves.toEqual(await loadDatasets('', [csv])); // no network
+    await expect(loadDatasets('', [own('json', at('a.jsonl'))])).rejects.toThrow(
+      'task own-json: dataset_kwargs.data_files has no split "test" (it has train)',
+    );
+    await expect(loadDatasets('', [own('json', { test: at('none.jsonl') })])).rejects.toThrow(
+      /^task own-json: .*none\.jsonl: cannot read/,
+    );
+    expect(() => own('json', { test: '*.jsonl' })).toThrow(
+      'own.yaml: dataset_kwargs.data_files: test is "*.jsonl"; it must be a file of this machine, or a list of them',
+    );
   });
 
   it('are one row where a file is one object', () => {
