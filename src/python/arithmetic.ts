@@ -5,7 +5,20 @@ import { InputError } from '../errors.js';
 import { floatOf, type PythonFloat } from '../python-float.js';
 import { spend } from './budget.js';
 import { formatPercent } from './format.js';
-import { isFloat, isInt, isNumber, isText, Markup, str, Tuple, textOf, typeName, Undefined, type Value } from './values.js';
+import {
+  isFloat,
+  isInt,
+  isNumber,
+  isText,
+  Markup,
+  sequenceItems,
+  str,
+  Tuple,
+  textOf,
+  typeName,
+  Undefined,
+  type Value,
+} from './values.js';
 
 /** Whole numbers beyond this are more than any template needs. */
 const MAX_BITS = 1 << 16;
@@ -34,6 +47,11 @@ function arithmetic(
     : intOf(onInts(BigInt(a), BigInt(b)));
 }
 
+/** Of whole numbers, and of floats. */
+const sum = [(x: bigint, y: bigint) => x + y, (x: number, y: number) => x + y] as const;
+const difference = [(x: bigint, y: bigint) => x - y, (x: number, y: number) => x - y] as const;
+const product = [(x: bigint, y: bigint) => x * y, (x: number, y: number) => x * y] as const;
+
 function unsupported(operator: string, a: Value, b: Value): never {
   for (const side of [a, b]) if (side instanceof Undefined) side.fail();
   throw new InputError(`unsupported operand type(s) for ${operator}: '${typeName(a)}' and '${typeName(b)}'`);
@@ -44,14 +62,7 @@ export function binary(operator: string, a: Value, b: Value): Value {
     case '+':
       return add(a, b);
     case '-':
-      return isNumber(a) && isNumber(b)
-        ? arithmetic(
-            a,
-            b,
-            (x, y) => x - y,
-            (x, y) => x - y,
-          )
-        : unsupported('-', a, b);
+      return isNumber(a) && isNumber(b) ? arithmetic(a, b, ...difference) : unsupported('-', a, b);
     case '*':
       return multiply(a, b);
     case '/':
@@ -74,13 +85,7 @@ export function binary(operator: string, a: Value, b: Value): Value {
 }
 
 function add(a: Value, b: Value): Value {
-  if (isNumber(a) && isNumber(b))
-    return arithmetic(
-      a,
-      b,
-      (x, y) => x + y,
-      (x, y) => x + y,
-    );
+  if (isNumber(a) && isNumber(b)) return arithmetic(a, b, ...sum);
   if (isText(a) && isText(b)) {
     spend(textOf(a).length + textOf(b).length);
     if (typeof a === 'string' && typeof b === 'string') return a + b;
@@ -110,13 +115,7 @@ export function escaped(value: Value): string {
 }
 
 function multiply(a: Value, b: Value): Value {
-  if (isNumber(a) && isNumber(b))
-    return arithmetic(
-      a,
-      b,
-      (x, y) => x * y,
-      (x, y) => x * y,
-    );
+  if (isNumber(a) && isNumber(b)) return arithmetic(a, b, ...product);
   const [sequence, count] = isInt(a) ? [b, a] : [a, b];
   if (isInt(count)) {
     const times = Math.max(0, Number(count));
@@ -125,7 +124,7 @@ function multiply(a: Value, b: Value): Value {
       const text = textOf(sequence).repeat(textOf(sequence) === '' ? 0 : times);
       return sequence instanceof Markup ? new Markup(text) : text;
     }
-    const items = Array.isArray(sequence) ? sequence : sequence instanceof Tuple ? sequence.items : undefined;
+    const items = sequenceItems(sequence);
     if (items) {
       spend(8 * items.length * times);
       const list: Value[] = [];

@@ -30,6 +30,12 @@ export function spend(units: number): void {
   }
 }
 
+/** A text that was made, paid for. */
+export function made(text: string): string {
+  spend(text.length);
+  return text;
+}
+
 /** Runs `work` with a fresh budget, larger by what `given` characters of input allow. */
 export function withBudget<T>(given: number, work: () => T): T {
   const before = [left, nextGlance, end];

@@ -1,7 +1,7 @@
 // Texts made of values as Python makes them: `'%d' % x`, `'{:>8.2f}'.format(x)`, and the exact rounding beneath. No locales.
 
 import { InputError } from '../errors.js';
-import { STEP, spend } from './budget.js';
+import { made, STEP, spend } from './budget.js';
 import { pythonRepr } from './text.js';
 import {
   codePointCount,
@@ -16,6 +16,8 @@ import {
   PythonObject,
   Range,
   repr,
+  sequenceItems,
+  slicePoints,
   str,
   Tuple,
   textOf,
@@ -161,14 +163,13 @@ function formatValue(value: Value, text: string): string {
   if (text === '') return str(value);
   const spec = parseSpec(text);
   if (value instanceof Undefined) value.fail();
-  if (isText(value) || typeof value === 'boolean' ? isText(value) || spec.type === '' || spec.type === 's' : false) {
+  if (isText(value) || (typeof value === 'boolean' && (spec.type === '' || spec.type === 's'))) {
     if (spec.type !== '' && spec.type !== 's') unknownCode(spec.type, value);
     if (typeof value === 'boolean' && spec.type === '') return padNumber(String(Number(value)), spec);
     if (spec.grouping !== '') throw new InputError(`Cannot specify '${spec.grouping}' with 's'.`);
     if (spec.align === '=') throw new InputError("'=' alignment not allowed in string format specifier");
     const shown = str(value);
-    const cut = spec.precision === undefined ? shown : sliceText(shown, spec.precision);
-    return pad(cut, spec.width, spec.fill, spec.align || '<');
+    return pad(cut(shown, spec), spec.width, spec.fill, spec.align || '<');
   }
   if (!isNumber(value)) throw new InputError(`unsupported format string passed to ${typeName(value)}.__format__`);
   if (isInt(value) && 'bcdoxXn'.includes(spec.type || 'd')) {
@@ -182,9 +183,9 @@ function unknownCode(code: string, value: Value): never {
   throw new InputError(`Unknown format code '${code}' for object of type '${typeName(value)}'`);
 }
 
-function sliceText(text: string, count: number): string {
-  const points = codePointsOf(text);
-  return typeof points === 'string' ? points.slice(0, count) : points.slice(0, count).join('');
+/** As much of a text as the precision says. */
+function cut(text: string, { precision }: Spec): string {
+  return precision === undefined ? text : slicePoints(codePointsOf(text), 0, precision);
 }
 
 function formatInt(value: bigint, spec: Spec): string {
@@ -262,8 +263,7 @@ export function formatPercent(text: string, value: Value): string {
   });
   if (used < args.length && !named && !(value instanceof Dict || value instanceof Range || Array.isArray(value)))
     throw new InputError('not all arguments converted during string formatting');
-  spend(result.length);
-  return result;
+  return made(result);
 }
 
 /** `ascii(value)`. */
@@ -291,7 +291,7 @@ function character(value: Value): string {
 function percentItem(item: Value, code: string, spec: Spec): string {
   if (code === 's' || code === 'r' || code === 'a') {
     const shown = code === 's' ? str(item) : code === 'a' ? ascii(item) : repr(item);
-    return pad(spec.precision === undefined ? shown : sliceText(shown, spec.precision), spec.width, ' ', spec.align);
+    return pad(cut(shown, spec), spec.width, ' ', spec.align);
   }
   if (item instanceof Undefined) item.fail();
   if (code === 'c') return pad(percentCharacter(item), spec.width, ' ', spec.align);
@@ -352,9 +352,7 @@ export function formatFields(
       return formatValue(shown, spec === undefined ? '' : substitute(spec, depth + 1));
     });
   spend(16 * text.length);
-  const result = substitute(text, 0);
-  spend(result.length);
-  return result;
+  return made(substitute(text, 0));
 }
 
 /** `json.dumps(value, ensure_ascii=, indent=, separators=, sort_keys=)`. */
@@ -373,27 +371,15 @@ export function jsonText(value: Value, style: JsonStyle, level = 0): string {
   const wrap = (open: string, parts: string[], close: string): string => {
     if (parts.length === 0) return open + close;
     const line = (depth: number) => (indent === undefined ? '' : `\n${indent.repeat(depth)}`);
-    const text = open + line(level + 1) + parts.join(comma + line(level + 1)) + line(level) + close;
-    spend(text.length);
-    return text;
+    return made(open + line(level + 1) + parts.join(comma + line(level + 1)) + line(level) + close);
   };
   if (value === null) return 'null';
   if (typeof value === 'boolean') return String(value);
   if (isText(value)) return jsonString(textOf(value), ascii);
   if (isFloat(value)) return { nan: 'NaN', inf: 'Infinity', '-inf': '-Infinity' }[repr(value)] ?? repr(value);
   if (isInt(value)) return repr(value);
-  if (Array.isArray(value))
-    return wrap(
-      '[',
-      value.map((item) => jsonText(item, style, level + 1)),
-      ']',
-    );
-  if (value instanceof Tuple)
-    return wrap(
-      '[',
-      value.items.map((item) => jsonText(item, style, level + 1)),
-      ']',
-    );
+  const items = sequenceItems(value)?.map((item) => jsonText(item, style, level + 1));
+  if (items) return wrap('[', items, ']');
   if (value instanceof Dict) {
     const entries = [...value].map(([key, item]) => [jsonKey(key), item] as const);
     if (sortKeys) entries.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));

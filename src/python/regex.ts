@@ -2,12 +2,12 @@
 // \Z, $ before a last newline, named groups). What JavaScript has not (possessive and atomic groups, conditions, comments) is refused.
 
 import { InputError, shown } from '../errors.js';
+import { SPACE } from './text.js';
 
 const word = '\\p{L}\\p{N}_';
-const space = ' \\t\\n\\r\\f\\v\\x1c-\\x1f\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const boundary = `(?:(?<=[${word}])(?![${word}])|(?<![${word}])(?=[${word}]))`;
 /** Of classes, what goes between brackets. */
-const classes: Readonly<Record<string, string>> = { d: '\\p{Nd}', w: word, s: space };
+const classes: Readonly<Record<string, string>> = { d: '\\p{Nd}', w: word, s: SPACE };
 const letters: Readonly<Record<string, string>> = { n: '\\n', t: '\\t', r: '\\r', f: '\\f', v: '\\v', a: '\\x07' };
 const special = /[\^$\\.*+?()[\]{}|/-]/;
 

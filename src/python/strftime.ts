@@ -31,97 +31,57 @@ function isoWeek(date: Date): [number, number] {
 /** A directive's text, or a number with its usual width and fill. */
 type Field = string | readonly [value: number, width: number, fill?: string];
 
-function field(date: Date, code: string): Field | undefined {
-  const yearDay = Math.round(
-    (Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) - Date.UTC(date.getFullYear(), 0, 1)) / DAY,
-  );
-  const [weekDay, hour, twelve] = [date.getDay(), date.getHours(), date.getHours() % 12 || 12];
-  const nested = (format: string) => strftime(date, format);
-  switch (code) {
-    case 'a':
-      return days[weekDay].slice(0, 3);
-    case 'A':
-      return days[weekDay];
-    case 'b':
-    case 'h':
-      return months[date.getMonth()].slice(0, 3);
-    case 'B':
-      return months[date.getMonth()];
-    case 'c':
-      return nested('%a %b %e %H:%M:%S %Y');
-    case 'C':
-      return [Math.floor(date.getFullYear() / 100), 2];
-    case 'd':
-      return [date.getDate(), 2];
-    case 'D':
-    case 'x':
-      return nested('%m/%d/%y');
-    case 'e':
-      return [date.getDate(), 2, ' '];
-    case 'f':
-      return [date.getMilliseconds() * 1000, 6];
-    case 'F':
-      return nested('%Y-%m-%d');
-    case 'g':
-      return [isoWeek(date)[0] % 100, 2];
-    case 'G':
-      return [isoWeek(date)[0], 4];
-    case 'H':
-      return [hour, 2];
-    case 'I':
-      return [twelve, 2];
-    case 'j':
-      return [yearDay + 1, 3];
-    case 'k':
-      return [hour, 2, ' '];
-    case 'l':
-      return [twelve, 2, ' '];
-    case 'm':
-      return [date.getMonth() + 1, 2];
-    case 'M':
-      return [date.getMinutes(), 2];
-    case 'n':
-      return '\n';
-    case 'p':
-      return hour < 12 ? 'AM' : 'PM';
-    case 'P':
-      return hour < 12 ? 'am' : 'pm';
-    case 'r':
-      return nested('%I:%M:%S %p');
-    case 'R':
-      return nested('%H:%M');
-    case 's':
-      return [Math.floor(date.getTime() / 1000), 1];
-    case 'S':
-      return [date.getSeconds(), 2];
-    case 't':
-      return '\t';
-    case 'T':
-    case 'X':
-      return nested('%H:%M:%S');
-    case 'u':
-      return [weekDay || 7, 1];
-    case 'U':
-      return [Math.floor((yearDay + 7 - weekDay) / 7), 2];
-    case 'V':
-      return [isoWeek(date)[1], 2];
-    case 'w':
-      return [weekDay, 1];
-    case 'W':
-      return [Math.floor((yearDay + 7 - ((weekDay + 6) % 7)) / 7), 2];
-    case 'y':
-      return [date.getFullYear() % 100, 2];
-    case 'Y':
-      return [date.getFullYear(), 4];
-    case 'z':
-    case 'Z':
-      return '';
-    case '%':
-      return '%';
-    default:
-      return undefined;
-  }
+/** The day of the year, from 0. */
+function yearDay(date: Date): number {
+  return Math.round((Date.UTC(date.getFullYear(), date.getMonth(), date.getDate()) - Date.UTC(date.getFullYear(), 0, 1)) / DAY);
 }
+
+const twelve = (date: Date): number => date.getHours() % 12 || 12;
+
+const directives: Readonly<Record<string, (date: Date) => Field>> = {
+  a: (date) => days[date.getDay()].slice(0, 3),
+  A: (date) => days[date.getDay()],
+  b: (date) => months[date.getMonth()].slice(0, 3),
+  h: (date) => months[date.getMonth()].slice(0, 3),
+  B: (date) => months[date.getMonth()],
+  c: (date) => strftime(date, '%a %b %e %H:%M:%S %Y'),
+  C: (date) => [Math.floor(date.getFullYear() / 100), 2],
+  d: (date) => [date.getDate(), 2],
+  D: (date) => strftime(date, '%m/%d/%y'),
+  x: (date) => strftime(date, '%m/%d/%y'),
+  e: (date) => [date.getDate(), 2, ' '],
+  f: (date) => [date.getMilliseconds() * 1000, 6],
+  F: (date) => strftime(date, '%Y-%m-%d'),
+  g: (date) => [isoWeek(date)[0] % 100, 2],
+  G: (date) => [isoWeek(date)[0], 4],
+  H: (date) => [date.getHours(), 2],
+  I: (date) => [twelve(date), 2],
+  j: (date) => [yearDay(date) + 1, 3],
+  k: (date) => [date.getHours(), 2, ' '],
+  l: (date) => [twelve(date), 2, ' '],
+  m: (date) => [date.getMonth() + 1, 2],
+  M: (date) => [date.getMinutes(), 2],
+  n: () => '\n',
+  p: (date) => (date.getHours() < 12 ? 'AM' : 'PM'),
+  P: (date) => (date.getHours() < 12 ? 'am' : 'pm'),
+  r: (date) => strftime(date, '%I:%M:%S %p'),
+  R: (date) => strftime(date, '%H:%M'),
+  s: (date) => [Math.floor(date.getTime() / 1000), 1],
+  S: (date) => [date.getSeconds(), 2],
+  t: () => '\t',
+  T: (date) => strftime(date, '%H:%M:%S'),
+  X: (date) => strftime(date, '%H:%M:%S'),
+  u: (date) => [date.getDay() || 7, 1],
+  U: (date) => [Math.floor((yearDay(date) + 7 - date.getDay()) / 7), 2],
+  V: (date) => [isoWeek(date)[1], 2],
+  w: (date) => [date.getDay(), 1],
+  W: (date) => [Math.floor((yearDay(date) + 7 - ((date.getDay() + 6) % 7)) / 7), 2],
+  y: (date) => [date.getFullYear() % 100, 2],
+  Y: (date) => [date.getFullYear(), 4],
+  z: () => '',
+  Z: () => '',
+  '%': () => '%',
+};
 
 /** Directives that do not exist stay as they are. */
 export function strftime(date: Date, format: string): string {
@@ -130,7 +90,7 @@ export function strftime(date: Date, format: string): string {
     /%([-_0^#]*)(\d{1,3})?[EO]?([a-zA-Z%])/g,
     (whole, flags: string, width: string | undefined, code: string) => {
       spend(Number(width ?? 0));
-      const found = field(date, code);
+      const found = Object.hasOwn(directives, code) ? directives[code](date) : undefined;
       if (found === undefined) return whole;
       const text = typeof found === 'string' ? found : number(found, flags, width);
       if (flags.includes('^')) return text.toUpperCase();

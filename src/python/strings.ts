@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.js';
 import { builtin, intArgument, textArgument } from './arguments.js';
-import { STEP, spend } from './budget.js';
+import { made, STEP, spend } from './budget.js';
 import { formatFields } from './format.js';
 import { capitalize, SPACE, titleCase } from './text.js';
 import {
@@ -12,6 +12,7 @@ import {
   isText,
   iterate,
   type Markup,
+  slicePoints,
   Tuple,
   textOf,
   truth,
@@ -24,11 +25,6 @@ type Method = (text: string, ...args: (Value | undefined)[]) => Value;
 
 const space = new RegExp(`[${SPACE}]`);
 const wordBreak = new RegExp(`[${SPACE}]+`);
-
-function made(text: string): string {
-  spend(text.length);
-  return text;
-}
 
 /** `strip`, of white space or of a set of characters. */
 export function stripped(text: string, characters: Value | undefined, left: boolean, right: boolean): string {
@@ -47,10 +43,6 @@ export function stripped(text: string, characters: Value | undefined, left: bool
   while (right && end > start && set.has(points[end - 1])) end--;
   spend(8 * (points.length - end + start));
   return slicePoints(points, start, end);
-}
-
-function slicePoints(points: string | readonly string[], start: number, end: number): string {
-  return typeof points === 'string' ? points.slice(start, end) : points.slice(start, end).join('');
 }
 
 /** `text[start:stop:step]` over code points. */

@@ -38,10 +38,8 @@ export function splitWords(text: string): string[] {
 
 /** `len(text)`: code points. */
 export function codePoints(text: string): number {
-  let count = text.length;
-  for (let i = 0; i + 1 < text.length; i++) {
-    if ((text.charCodeAt(i) & 0xfc00) === 0xd800 && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) count--;
-  }
+  let count = 0;
+  for (const _ of text) count++;
   return count;
 }
 
@@ -114,7 +112,8 @@ function reprString(text: string): string {
   return quote + (quote === "'" ? escaped.replaceAll("'", "\\'") : escaped) + quote;
 }
 
-const escapes: Readonly<Record<string, string>> = {
+/** What stands behind a backslash in a str literal, and what it means. */
+export const stringEscapes: Readonly<Record<string, string>> = {
   n: '\n',
   r: '\r',
   t: '\t',
@@ -140,16 +139,16 @@ export function literalEval(source: string): unknown {
   const skip = () => {
     while (at < source.length && /\s/.test(source[at])) at++;
   };
-  const items = (close: string, depth: number): unknown[] => {
-    const list: unknown[] = [];
+  /** What stands between brackets, the opening one being next, with commas in between. */
+  const items = (close: string, read: () => void): void => {
+    at++;
     for (skip(); source[at] !== close; skip()) {
-      list.push(value(depth + 1));
+      read();
       skip();
       if (source[at] === ',') at++;
       else if (source[at] !== close) fail(`expected "," or "${close}"`);
     }
     at++;
-    return list;
   };
   const string = (): string => {
     const quote = source[at++];
@@ -173,7 +172,7 @@ export function literalEval(source: string): unknown {
         text += String.fromCharCode(Number.parseInt(octal, 8));
         at += octal.length - 1;
       } else {
-        text += escapes[kind] ?? `\\${kind}`;
+        text += stringEscapes[kind] ?? `\\${kind}`;
       }
     }
     at++;
@@ -189,22 +188,18 @@ export function literalEval(source: string): unknown {
       return text;
     }
     if (character === '[' || character === '(') {
-      at++;
-      return items(character === '[' ? ']' : ')', depth);
+      const list: unknown[] = [];
+      items(character === '[' ? ']' : ')', () => list.push(value(depth + 1)));
+      return list;
     }
     if (character === '{') {
-      at++;
       const object: Record<string, unknown> = {};
-      for (skip(); source[at] !== '}'; skip()) {
+      items('}', () => {
         const key = value(depth + 1);
         skip();
         if (source[at++] !== ':') fail('expected ":"');
         Object.defineProperty(object, String(key), { value: value(depth + 1), enumerable: true });
-        skip();
-        if (source[at] === ',') at++;
-        else if (source[at] !== '}') fail('expected "," or "}"');
-      }
-      at++;
+      });
       return object;
     }
     const word = source.slice(at).match(/^(?:True|False|None)\b|^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/)?.[0];

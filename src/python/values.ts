@@ -4,7 +4,7 @@
 
 import { InputError } from '../errors.js';
 import { PythonFloat } from '../python-float.js';
-import { STEP, spend } from './budget.js';
+import { made, STEP, spend } from './budget.js';
 import { pythonFloat, pythonRepr } from './text.js';
 
 export type Value = null | boolean | number | bigint | string | Value[] | PythonFloat | PythonObject;
@@ -257,6 +257,11 @@ export function codePointsOf(text: string): string | readonly string[] {
   return [...text];
 }
 
+/** Of such characters, those from `start` up to `end`. */
+export function slicePoints(points: string | readonly string[], start: number, end: number): string {
+  return typeof points === 'string' ? points.slice(start, end) : points.slice(start, end).join('');
+}
+
 /** The plain text of a str. */
 export function textOf(value: string | Markup): string {
   return typeof value === 'string' ? value : value.text;
@@ -321,8 +326,7 @@ export function compare(a: Value, b: Value, operator = '<'): number {
     return x < y ? -1 : x > y ? 1 : x == y ? 0 : Number.NaN;
   }
   if (isText(a) && isText(b)) return compareTexts(textOf(a), textOf(b));
-  const items = (value: Value) => (Array.isArray(value) ? value : value instanceof Tuple ? value.items : undefined);
-  const [x, y] = [items(a), items(b)];
+  const [x, y] = [sequenceItems(a), sequenceItems(b)];
   if (x && y && Array.isArray(a) === Array.isArray(b)) {
     for (let i = 0; i < Math.min(x.length, y.length); i++) if (!equals(x[i], y[i])) return compare(x[i], y[i], operator);
     return x.length - y.length;
@@ -340,6 +344,11 @@ function compareTexts(a: string, b: string): number {
   const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
   const high = (unit: number) => unit >= 0xd800 && unit < 0xe000;
   return high(x) === high(y) ? x - y : high(x) ? 1 : -1;
+}
+
+/** The items of a list or a tuple; undefined of anything else. */
+export function sequenceItems(value: Value): readonly Value[] | undefined {
+  return Array.isArray(value) ? value : value instanceof Tuple ? value.items : undefined;
 }
 
 /** `iter(value)`. Throws for what cannot be walked. */
@@ -411,11 +420,6 @@ export function repr(value: Value, depth = 0): string {
   if (Array.isArray(value)) return made(`[${value.map((item) => repr(item, depth + 1)).join(', ')}]`);
   if (typeof value === 'bigint') return made(value.toString());
   return made(pythonRepr(value));
-}
-
-function made(text: string): string {
-  spend(text.length);
-  return text;
 }
 
 /** A value from data: JSON's values, dates, `PythonFloat`s. Objects become dicts with their keys in order. */

@@ -4,7 +4,7 @@
 import { InputError } from '../errors.js';
 import { bind, intArgument, textArgument } from '../python/arguments.js';
 import { binary, escaped, intOf } from '../python/arithmetic.js';
-import { STEP, spend } from '../python/budget.js';
+import { made, STEP, spend } from '../python/budget.js';
 import { reversed, sorted } from '../python/containers.js';
 import { fixed, formatPercent, htmlJson, jsonText } from '../python/format.js';
 import { centered, replaced, sliceText, splitLines, stripped } from '../python/strings.js';
@@ -42,11 +42,6 @@ type Bound = (Value | undefined)[];
 /** A filter whose arguments are bound by a signature. */
 function filter(name: string, signature: string, call: (input: Value, args: Bound, host: Host) => Value): [string, Filter] {
   return [name, (host, input, args, keywords) => call(input, bind(name, signature, args, keywords), host)];
-}
-
-function made(text: string): string {
-  spend(text.length);
-  return text;
 }
 
 const flag = (value: Value | undefined) => value !== undefined && truth(value);
@@ -364,7 +359,7 @@ function dictSort(input: Value, [caseSensitive, by, reverse]: Bound): Value {
 
 function joined(input: Value, [separator, attribute]: Bound, host: Host): Value {
   const by = separator === undefined ? '' : str(separator);
-  const get = (attribute ?? null) === null ? (item: Value) => item : getter(host, attribute);
+  const get = getter(host, attribute);
   const parts: string[] = [];
   for (const item of items(input)) {
     parts.push(str(get(item)));
@@ -385,7 +380,7 @@ function json(host: Host, input: Value, args: readonly Value[], keywords: Keywor
 }
 
 function total(input: Value, [attribute, start]: Bound, host: Host): Value {
-  const get = (attribute ?? null) === null ? (item: Value) => item : getter(host, attribute);
+  const get = getter(host, attribute);
   let sum: Value = start === undefined ? 0 : start;
   if (isText(sum)) throw new InputError("sum() can't sum strings [use ''.join(seq) instead]");
   for (const item of items(input)) sum = binary('+', sum, get(item));

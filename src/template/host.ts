@@ -13,7 +13,6 @@ export interface Host {
   filter(name: string, input: Value, args: readonly Value[], keywords: Keywords): Value;
   test(name: string, input: Value, args: readonly Value[], keywords: Keywords): boolean;
   hasFilter(name: string): boolean;
-  hasTest(name: string): boolean;
 }
 
 export type Filter = (host: Host, input: Value, args: readonly Value[], keywords: Keywords) => Value;

@@ -31,7 +31,7 @@ import {
 import { filterNamed, hasFilter } from './filters.js';
 import type { Filter, Host } from './host.js';
 import { builtins, Loop, Macro, Namespace } from './runtime.js';
-import { hasTest, testNamed } from './tests.js';
+import { testNamed } from './tests.js';
 import type { Arguments, Expression, Signature, Statement, Target } from './tree.js';
 
 export interface Settings {
@@ -453,10 +453,6 @@ export class Interpreter implements Host {
 
   hasFilter(name: string): boolean {
     return this.settings.filters?.has(name) || hasFilter(name);
-  }
-
-  hasTest(name: string): boolean {
-    return hasTest(name);
   }
 }
 

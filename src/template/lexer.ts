@@ -3,7 +3,7 @@
 
 import { InputError, shown } from '../errors.js';
 import { intOf } from '../python/arithmetic.js';
-import { SPACE } from '../python/text.js';
+import { SPACE, stringEscapes } from '../python/text.js';
 import type { Value } from '../python/values.js';
 import { floatOf } from '../python-float.js';
 
@@ -240,22 +240,8 @@ class Lexer {
         }
         if ('xuU'.includes(character)) this.fail(`truncated \\${character} escape`);
         if (character === 'N') this.fail('escapes by the name of a character are not supported');
-        return named[character] ?? whole;
+        return stringEscapes[character] ?? whole;
       },
     );
   }
 }
-
-const named: Readonly<Record<string, string>> = {
-  n: '\n',
-  t: '\t',
-  r: '\r',
-  '\\': '\\',
-  "'": "'",
-  '"': '"',
-  a: '\x07',
-  b: '\b',
-  f: '\f',
-  v: '\v',
-  '\n': '',
-};

@@ -40,17 +40,30 @@ export class Namespace extends PythonObject {
   }
 }
 
-/** `cycler(...)` and the like: an object of named values that are worked out when asked for. */
-class Fields extends PythonObject {
-  constructor(
-    readonly typeName: string,
-    private readonly read: (name: string) => Value | undefined,
-  ) {
+class Cycler extends PythonObject {
+  readonly typeName = 'Cycler';
+  private at = 0;
+
+  constructor(private readonly items: readonly Value[]) {
     super();
+    if (items.length === 0) throw new InputError('at least one item has to be provided');
   }
 
   override attribute(name: string): Value | undefined {
-    return this.read(name);
+    const { items, at } = this;
+    switch (name) {
+      case 'current':
+        return items[at % items.length];
+      case 'next':
+        return new Callable(name, () => items[this.at++ % items.length]);
+      case 'reset':
+        return new Callable(name, () => {
+          this.at = 0;
+          return null;
+        });
+      default:
+        return undefined;
+    }
   }
 }
 
@@ -183,7 +196,7 @@ export function builtins(sandboxed: boolean): [string, Value][] {
     range: (args, keywords) => range(sandboxed, args, keywords),
     dict: (args, keywords) => dictOf(args, keywords),
     namespace: (args, keywords) => new Namespace(dictOf(args, keywords)),
-    cycler: (args) => cycler(args),
+    cycler: (args) => new Cycler(args),
     joiner: (args, keywords) => joiner(bind('joiner', 'sep?', args, keywords)[0]),
     lipsum: () => {
       throw new InputError("the function 'lipsum' is not supported");
@@ -211,25 +224,6 @@ function dictOf(args: readonly Value[], keywords: Keywords): Dict {
   if (args.length === 1) updateDict(dict, args[0]);
   for (const [name, value] of keywords) dict.set(name, value);
   return dict;
-}
-
-function cycler(items: readonly Value[]): Value {
-  if (items.length === 0) throw new InputError('at least one item has to be provided');
-  let at = 0;
-  const advance = () => {
-    const item = items[at];
-    at = (at + 1) % items.length;
-    return item;
-  };
-  const reset = () => {
-    at = 0;
-    return null;
-  };
-  const methods: Record<string, () => Value> = { next: advance, reset };
-  return new Fields('Cycler', (name) => {
-    if (name === 'current') return items[at];
-    return Object.hasOwn(methods, name) ? new Callable(name, methods[name]) : undefined;
-  });
 }
 
 function joiner(separator: Value = ', '): Value {

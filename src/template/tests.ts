@@ -70,7 +70,7 @@ const tests: Readonly<Record<string, Test>> = {
   defined: plain('defined', (value) => !(value instanceof Undefined)),
   undefined: plain('undefined', (value) => value instanceof Undefined),
   filter: (host, input) => isText(input) && host.hasFilter(textOf(input)),
-  test: (host, input) => isText(input) && host.hasTest(textOf(input)),
+  test: (_, input) => isText(input) && Object.hasOwn(tests, textOf(input)),
   none: plain('none', (value) => value === null),
   boolean: plain('boolean', (value) => typeof value === 'boolean'),
   false: plain('false', (value) => value === false),
@@ -96,8 +96,4 @@ const tests: Readonly<Record<string, Test>> = {
 export function testNamed(name: string): Test {
   if (!Object.hasOwn(tests, name)) throw new InputError(`there is no test named '${name}'`);
   return tests[name];
-}
-
-export function hasTest(name: string): boolean {
-  return Object.hasOwn(tests, name);
 }
