@@ -176,6 +176,8 @@ function normalized(text: string, options: Metric | undefined): string {
   return result;
 }
 
+type Pairs = readonly (readonly [number, number])[];
+
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
 
 export function mean(values: readonly number[]): number {
@@ -201,15 +203,13 @@ export function perplexity(values: readonly number[]): number {
   return Math.exp(-mean(values));
 }
 
-export function weightedMean(items: readonly (readonly [number, number])[]): number {
+export function weightedMean(items: Pairs): number {
   return sum(items.map(([value]) => value)) / sum(items.map(([, weight]) => weight));
 }
 
-export function weightedPerplexity(items: readonly (readonly [number, number])[]): number {
+export function weightedPerplexity(items: Pairs): number {
   return Math.exp(-weightedMean(items));
 }
-
-type Pairs = readonly (readonly [number, number])[];
 
 /** F1 of the class 1, from pairs of what is right and what was chosen. Throws `InputError` where there are other classes than 0 and 1. */
 export function f1(pairs: Pairs): number {
@@ -223,10 +223,8 @@ export function f1(pairs: Pairs): number {
   return claims === 0 ? 0 : (2 * hits) / claims;
 }
 
-type Average = 'weighted' | 'macro' | 'micro';
-
 /** F1 of each class against all others, averaged by how often the class is right, alike, or over all documents together. */
-export function averagedF1(pairs: Pairs, average: Average): number {
+export function averagedF1(pairs: Pairs, average: 'weighted' | 'macro' | 'micro'): number {
   const right = (of: Pairs) => of.filter(([gold, chosen]) => gold === chosen).length;
   if (average === 'micro') return right(pairs) / pairs.length;
   const classes = [...new Set(pairs.flat())].sort((a, b) => a - b);
@@ -256,7 +254,7 @@ function matthewsCorrelation(pairs: Pairs): number {
   return scale === 0 ? 0 : (right * pairs.length - products(0, 1)) / Math.sqrt(scale);
 }
 
-export function bitsPerByte(items: readonly (readonly [number, number])[]): number {
+export function bitsPerByte(items: Pairs): number {
   return -weightedMean(items) / Math.log(2);
 }
 
@@ -309,29 +307,39 @@ const defaults: Readonly<Record<string, { aggregation: string; higher_is_better:
   ter: { aggregation: 'ter', higher_is_better: false },
 };
 
-export const AGGREGATIONS: readonly string[] = [
-  'mean',
-  'median',
-  'perplexity',
-  'weighted_perplexity',
-  'bits_per_byte',
-  'f1',
-  'matthews_corrcoef',
-  'weighted_f1',
-  'macro_f1',
-  'micro_f1',
-  ...Object.keys(CORPUS_METRICS),
-];
+/** How the values of all documents become one, and the standard error of that; the harness has none for some. */
+interface Aggregation<T> {
+  readonly value: (values: readonly T[]) => number;
+  readonly stderr?: (values: readonly T[], iterations: number) => number;
+}
 
-const OF_PAIRS: readonly string[] = [
-  ...['weighted_perplexity', 'bits_per_byte', 'f1', 'matthews_corrcoef'],
-  ...['weighted_f1', 'macro_f1', 'micro_f1'],
-];
+const bootstrapped = <T>(value: Aggregation<T>['value']): Aggregation<T> => ({
+  value,
+  stderr: (values, iterations) => bootstrapStderr(value, values, iterations),
+});
+
+const ofNumbers: Readonly<Record<string, Aggregation<number>>> = {
+  mean: { value: mean, stderr: meanStderr },
+  median: bootstrapped(median),
+  perplexity: bootstrapped(perplexity),
+};
+
+const ofPairs: Readonly<Record<string, Aggregation<Pairs[number]>>> = {
+  weighted_perplexity: { value: weightedPerplexity },
+  bits_per_byte: { value: bitsPerByte },
+  f1: bootstrapped(f1),
+  matthews_corrcoef: bootstrapped(matthewsCorrelation),
+  weighted_f1: { value: (pairs) => averagedF1(pairs, 'weighted') },
+  macro_f1: { value: (pairs) => averagedF1(pairs, 'macro') },
+  micro_f1: { value: (pairs) => averagedF1(pairs, 'micro') },
+};
+
+export const AGGREGATIONS: readonly string[] = [ofNumbers, ofPairs, CORPUS_METRICS].flatMap((known) => Object.keys(known));
 
 /** What an aggregation takes of each document: a number, two, or texts. */
 function takenBy(aggregation: string): string {
   if (Object.hasOwn(CORPUS_METRICS, aggregation)) return 'texts';
-  return OF_PAIRS.includes(aggregation) ? 'pairs' : 'numbers';
+  return Object.hasOwn(ofPairs, aggregation) ? 'pairs' : 'numbers';
 }
 
 /** Whether a metric's values are what an aggregation takes. */
@@ -362,34 +370,12 @@ export function aggregate(
   values: readonly MetricValue[],
   bootstrapIterations: number,
 ): { value: number; stderr: number | 'N/A' } {
-  const numbers = values as readonly number[];
-  const pairs = values as readonly (readonly [number, number])[];
-  const enough = values.length > 1 && bootstrapIterations > 0;
   const kind = metric.aggregation ?? defaults[metric.metric]?.aggregation ?? 'mean';
   if (Object.hasOwn(CORPUS_METRICS, kind)) return aggregateTexts(kind, values as readonly Texts[], bootstrapIterations);
-  switch (kind) {
-    case 'mean':
-      return { value: mean(numbers), stderr: enough ? meanStderr(numbers) : 'N/A' };
-    case 'median':
-      return { value: median(numbers), stderr: enough ? bootstrapStderr(median, numbers, bootstrapIterations) : 'N/A' };
-    case 'perplexity':
-      return { value: perplexity(numbers), stderr: enough ? bootstrapStderr(perplexity, numbers, bootstrapIterations) : 'N/A' };
-    case 'f1':
-      return { value: f1(pairs), stderr: enough ? bootstrapStderr(f1, pairs, bootstrapIterations) : 'N/A' };
-    case 'matthews_corrcoef':
-      return {
-        value: matthewsCorrelation(pairs),
-        stderr: enough ? bootstrapStderr(matthewsCorrelation, pairs, bootstrapIterations) : 'N/A',
-      };
-    case 'weighted_f1':
-    case 'macro_f1':
-    case 'micro_f1':
-      return { value: averagedF1(pairs, kind.replace('_f1', '') as Average), stderr: 'N/A' };
-    case 'weighted_perplexity':
-      return { value: weightedPerplexity(pairs), stderr: 'N/A' };
-    case 'bits_per_byte':
-      return { value: bitsPerByte(pairs), stderr: 'N/A' };
-    default:
-      throw new InputError(`metric ${metric.metric}: there is no aggregation "${kind}"; there are ${AGGREGATIONS.join(', ')}`);
-  }
+  const all: Readonly<Record<string, Aggregation<never>>> = { ...ofNumbers, ...ofPairs };
+  if (!Object.hasOwn(all, kind))
+    throw new InputError(`metric ${metric.metric}: there is no aggregation "${kind}"; there are ${AGGREGATIONS.join(', ')}`);
+  const { value, stderr } = all[kind] as Aggregation<MetricValue>;
+  const enough = values.length > 1 && bootstrapIterations > 0;
+  return { value: value(values), stderr: enough && stderr ? stderr(values, bootstrapIterations) : 'N/A' };
 }
