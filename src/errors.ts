@@ -37,6 +37,15 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Runs `work`; what it finds wrong with the input is said to be `where`. */
+export function locating<T>(where: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw error instanceof InputError ? new InputError(`${where}: ${error.message}`) : error;
+  }
+}
+
 /** A value from outside for a message: as JSON, cut when long. */
 export function shown(value: unknown): string {
   if (typeof value === 'function') return 'a function';

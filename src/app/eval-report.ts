@@ -6,7 +6,7 @@ import type { Evaluation } from '../eval/harness.js';
 import { makeTable, markdown, outputNames, type RunInfo, resultsObject, samplesText, taskHashes } from '../eval/report.js';
 import { compareWithPublished, type Suite, type SuiteRow } from '../eval/suites.js';
 import { stringifyData } from '../io/json.js';
-import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
+import { makeDirectory, writeAtomic } from '../io/node/files.js';
 import { type Terminal, tell, writeJson } from './terminal.js';
 
 export interface ReportOptions {
@@ -103,10 +103,6 @@ function strayNote(stray: Evaluation['stray']): string[] {
 
 /** Writes a file whole, with its folder. Throws `InputError` when that cannot be done. */
 export async function writeText(file: string, text: string): Promise<void> {
-  try {
-    await makeDirectory(dirname(file));
-  } catch (error) {
-    throw fileError(error, file, 'write');
-  }
+  await makeDirectory(dirname(file));
   await writeAtomic(file, (sink) => sink.write(new TextEncoder().encode(text)));
 }

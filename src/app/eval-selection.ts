@@ -4,8 +4,8 @@
 import { visible } from '../errors.js';
 import type { EvaluateOptions } from '../eval/harness.js';
 import { findSuite, type Suite } from '../eval/suites.js';
-import { leafTasks, type Task, type TaskGroup } from '../eval/task.js';
-import { builtinTasks, findTasks, nameOf } from '../eval/tasks/index.js';
+import { leafTasks, nameOf, type Task, type TaskGroup } from '../eval/task.js';
+import { builtinTasks, findTasks } from '../eval/tasks/index.js';
 import { readTasks } from '../io/node/task-files.js';
 import { UsageError } from './terminal.js';
 

@@ -2,7 +2,8 @@
 // `HFLM.tok_encode`, `utils.get_rolling_token_windows`): which white space belongs to the continuation, where a BOS stands, what
 // is cut off when it is too long. Pure functions; nothing is scored here.
 
-import { InputError, messageOf } from '../errors.js';
+import { InputError } from '../errors.js';
+import { rstrip } from '../python/text.js';
 
 /** What scoring needs of a tokenizer; `Tokenizer` is one. */
 export interface EvalTokenizer {
@@ -45,17 +46,10 @@ export function encodeText({ tokenizer, addBos }: EncodingRules, text: string): 
   return ids[0] === bos ? ids : [bos, ...ids];
 }
 
-/** What Python's `str.rstrip` removes: not what `trimEnd` does (U+001C to U+001F and U+0085 yes, U+FEFF no). */
-function isSpace(char: string): boolean {
-  const code = char.charCodeAt(0);
-  return (code >= 0x1c && code <= 0x1f) || code === 0x85 || (code !== 0xfeff && /\s/.test(char));
-}
-
 /** White space at the end of the context belongs to the continuation. */
 export function moveTrailingSpace(context: string, continuation: string): [context: string, continuation: string] {
-  let end = context.length;
-  while (end > 0 && isSpace(context[end - 1])) end--;
-  return [context.slice(0, end), context.slice(end) + continuation];
+  const text = rstrip(context);
+  return [text, context.slice(text.length) + continuation];
 }
 
 /** Encodes (context, continuation) pairs one after another; those that share a context encode it once. */
@@ -155,13 +149,4 @@ export function cutAtStops(text: string, until: readonly string[]): string {
 
 function shown(text: string): string {
   return JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text);
-}
-
-/** Says which request it was that could not be encoded. */
-export function named<T>(index: number, encode: () => T): T {
-  try {
-    return encode();
-  } catch (error) {
-    throw error instanceof InputError ? new InputError(`request ${index}: ${messageOf(error)}`) : error;
-  }
 }

@@ -1,7 +1,7 @@
 // A run: all requests of all tasks to the scorer in one go, its answers to scores, scores to results. A run can be done in
 // shards, on several machines; their parts merge into exactly the whole run's results. No files, no data sources, no models.
 
-import { InputError } from '../errors.js';
+import { InputError, locating } from '../errors.js';
 import { jsonText } from '../python/format.js';
 import { pythonFloat } from '../python/text.js';
 import { fromData } from '../python/values.js';
@@ -141,7 +141,8 @@ export async function evaluateShard(
           const generated = pipeline ? filtered(pipeline, answers.generated ?? [], instance.doc) : answers.generated?.[0];
           return { generated, own: documentMetrics(task, instance.doc, instance.reading, { ...answers, generated }) };
         };
-        const { generated, own } = usesRegexes(task) ? ofDocument(task, instance.docId, () => watched(score)) : score();
+        const where = `task ${task.task}, answer to document ${instance.docId}`;
+        const { generated, own } = usesRegexes(task) ? locating(where, () => watched(score)) : score();
         for (const [name, value] of Object.entries(own)) metrics[pipeline ? `${name},${pipeline.name}` : name] = value;
         if (options.logSamples === false) continue;
         const sample = await sampleOf(task, instance, answers, own);
@@ -158,16 +159,6 @@ export async function evaluateShard(
 /** Whether a stranger's regular expressions read the answers. */
 function usesRegexes({ filter_list, metric_list }: Task): boolean {
   return filter_list !== undefined || metric_list.some(({ regexes_to_ignore }) => regexes_to_ignore !== undefined);
-}
-
-/** Adds to an error which document it is about. */
-function ofDocument<T>(task: Task, docId: number, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    throw new InputError(`task ${task.task}, answer to document ${docId}: ${error.message}`);
-  }
 }
 
 /** All items, with a breath for timers and signals ten times a second. */
@@ -263,10 +254,9 @@ async function askAll(
   );
 }
 
-const utf8 = new TextEncoder();
-
-async function sha256(text: string): Promise<string> {
-  const digest = await globalThis.crypto.subtle.digest('SHA-256', utf8.encode(text));
+/** In hexadecimal digits. */
+export async function sha256(text: string): Promise<string> {
+  const digest = await globalThis.crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 

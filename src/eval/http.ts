@@ -3,15 +3,15 @@
 // requests are ids and equal the harness's; without one they are text, and where the continuation begins is read off the
 // server's offsets.
 
-import { InputError, shown } from '../errors.js';
+import { InputError, locating, shown } from '../errors.js';
 import { type PostOptions, postJson, type Target, targetOf } from '../io/post.js';
+import { codePoints } from '../python/text.js';
 import {
   cutAtStops,
   type EncodedRequest,
   type EvalTokenizer,
   encodePrompt,
   moveTrailingSpace,
-  named,
   PairEncoder,
   rollingWindows,
 } from './encoding.js';
@@ -86,7 +86,7 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
     loglikelihood(requests, run) {
       const pairs = rules && new PairEncoder(rules);
       return inParallel(requests, concurrency, run, async ({ context: before, continuation }, signal, i) => {
-        const encoded = pairs && named(i, () => pairs.encode(before, continuation));
+        const encoded = pairs && locating(`request ${i}`, () => pairs.encode(before, continuation));
         if (!encoded) return scoreText(before, continuation, signal);
         const { truncated } = encoded;
         const score = await scoreIds(encoded, signal);
@@ -97,7 +97,8 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
       if (!rules) throw new InputError('perplexities need windows of tokens: give the tokenizer of the model at the server');
       return inParallel(texts, concurrency, run, async (text, signal, i) => {
         let sum = 0;
-        for (const window of named(i, () => rollingWindows(rules, text))) sum += (await scoreIds(window, signal)).logprob;
+        for (const window of locating(`request ${i}`, () => rollingWindows(rules, text)))
+          sum += (await scoreIds(window, signal)).logprob;
         return sum;
       });
     },
@@ -105,7 +106,7 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
       return inParallel(requests, concurrency, run, async (request: GenerateRequest, signal, i) => {
         const { until, maxTokens, temperature = 0, topP, sample = 0 } = request;
         const prompt = rules
-          ? named(i, () => encodePrompt({ ...rules, maxLength: context }, request.context, maxTokens))
+          ? locating(`request ${i}`, () => encodePrompt({ ...rules, maxLength: context }, request.context, maxTokens))
           : request.context;
         const stop = until.length ? { stop: until } : {};
         const drawn = { ...(topP === undefined ? {} : { top_p: topP }), ...(sample > 0 ? { seed: serverSeed + sample } : {}) };
@@ -148,8 +149,7 @@ function tokensBetween(
   }
   // A BOS that the server put in front is counted by its name.
   const shift = prompt.startsWith(tokens[0]) ? 0 : (offsets[1] ?? 0);
-  const length = (text: string): number => Array.from(text).length;
-  const [from, to] = [length(before), length(prompt)];
+  const [from, to] = [codePoints(before), codePoints(prompt)];
   const start = offsets.findIndex((offset, i) => i > 0 && offset - shift >= from);
   let end = offsets.length;
   while (end > 0 && offsets[end - 1] - shift >= to) end--;

@@ -1,20 +1,13 @@
 // Our own models behind the scorer's three methods: text becomes ids by the harness's rules (encoding.ts), log-probabilities come
 // from infer/scoring.ts, generated text from the engine. It knows no tasks and no files.
 
+import { locating } from '../errors.js';
 import { Engine } from '../infer/engine.js';
 import { type ScoringRequest, SequenceScorer } from '../infer/scoring.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
-import {
-  cutAtStops,
-  type EncodingRules,
-  type EvalTokenizer,
-  encodePrompt,
-  named,
-  PairEncoder,
-  rollingWindows,
-} from './encoding.js';
+import { cutAtStops, type EncodingRules, type EvalTokenizer, encodePrompt, PairEncoder, rollingWindows } from './encoding.js';
 import type { GenerateRequest, Loglikelihood, Scorer } from './scorer.js';
 
 /** A loaded model to be scored. */
@@ -61,7 +54,9 @@ export function localScorer(parts: LocalScorerParts, options: LocalScorerOptions
     const pairs = new PairEncoder(rules);
     for (let start = 0; start < requests.length; start += chunkRequests) {
       const chunk = requests.slice(start, start + chunkRequests);
-      const encoded = chunk.map(({ context, continuation }, i) => named(start + i, () => pairs.encode(context, continuation)));
+      const encoded = chunk.map(({ context, continuation }, i) =>
+        locating(`request ${start + i}`, () => pairs.encode(context, continuation)),
+      );
       const progress = (done: number): void => onProgress?.(start + done, requests.length);
       const scores = await sequences.score(encoded.map(compact), { onProgress: progress, signal });
       for (const [i, { logprob, greedy }] of scores.entries()) {
@@ -75,7 +70,7 @@ export function localScorer(parts: LocalScorerParts, options: LocalScorerOptions
   const loglikelihoodRolling: Scorer['loglikelihoodRolling'] = async (texts, { onProgress, signal } = {}) => {
     const sums: number[] = [];
     for (const [i, text] of texts.entries()) {
-      const windows = named(i, () => rollingWindows(rules, text));
+      const windows = locating(`request ${i}`, () => rollingWindows(rules, text));
       const scores = await sequences.score(windows.map(compact), { signal });
       sums.push(scores.reduce((sum, { logprob }) => sum + logprob, 0));
       onProgress?.(i + 1, texts.length);
@@ -85,7 +80,9 @@ export function localScorer(parts: LocalScorerParts, options: LocalScorerOptions
 
   const generateUntil: Scorer['generateUntil'] = async (requests, { onProgress, signal } = {}) => {
     if (requests.length === 0) return [];
-    const prompts = requests.map(({ context, maxTokens }, i) => named(i, () => encodePrompt(rules, context, maxTokens)));
+    const prompts = requests.map(({ context, maxTokens }, i) =>
+      locating(`request ${i}`, () => encodePrompt(rules, context, maxTokens)),
+    );
     const longest = prompts.reduce((most, ids, i) => Math.max(most, ids.length + requests[i].maxTokens), 2);
     const workers = Math.min(slots, requests.length);
     const engine = new Engine(backend, model, { context: longest, slots: workers, cacheType });

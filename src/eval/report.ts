@@ -3,7 +3,7 @@
 
 import { visible } from '../errors.js';
 import { stringifyData } from '../io/json.js';
-import type { Evaluation, Sample } from './harness.js';
+import { type Evaluation, type Sample, sha256 } from './harness.js';
 import { FEWSHOT_SEED } from './requests.js';
 import { BOOTSTRAP_ITERATIONS, type EvalResults, type MetricsEntry } from './results.js';
 
@@ -35,7 +35,7 @@ function sanitizeModelName(name: string): string {
   return name.replace(/["<>:/|\\?*[\]]+/g, '__');
 }
 
-/** The object of `results_<date>.json`. `taskHashes`: see `taskHashes`. */
+/** The object of `results_<date>.json`; `hashes` are what `taskHashes` gives. */
 export function resultsObject(evaluation: Evaluation, info: RunInfo, hashes: Readonly<Record<string, string>> = {}) {
   return {
     ...evaluation.results,
@@ -91,9 +91,7 @@ function tokenOf({ tokens }: RunInfo, name: 'pad' | 'eos' | 'bos'): [string, str
 /** One hash a task over the hashes of its samples. */
 export async function taskHashes(samples: Readonly<Record<string, readonly Sample[]>>): Promise<Record<string, string>> {
   const hashes = Object.entries(samples).map(async ([task, list]): Promise<[string, string]> => {
-    const joined = list.map((sample) => sample.doc_hash + sample.prompt_hash + sample.target_hash).join('');
-    const digest = await globalThis.crypto.subtle.digest('SHA-256', new TextEncoder().encode(joined));
-    return [task, Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('')];
+    return [task, await sha256(list.map((sample) => sample.doc_hash + sample.prompt_hash + sample.target_hash).join(''))];
   });
   return Object.fromEntries(await Promise.all(hashes));
 }

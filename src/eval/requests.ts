@@ -1,7 +1,7 @@
 // From a task and its documents to the very requests that lm-evaluation-harness sends: few-shot examples drawn as Python draws
 // them, prompts put together, answers to be scored (api/task.py and api/samplers.py there). Nothing is scored here.
 
-import { InputError, messageOf } from '../errors.js';
+import { InputError, locating } from '../errors.js';
 import { jsonText } from '../python/format.js';
 import { lstrip, pythonString, rstrip } from '../python/text.js';
 import { fromData } from '../python/values.js';
@@ -123,14 +123,8 @@ export function* eachInstance(task: Task, dataset: Dataset, options: RequestOpti
   }
 }
 
-/** Adds to an error which document it is about. */
 function locate<T>(task: Task, place: string, row: number, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    throw new InputError(`task ${task.task}, document ${row} of ${place}: ${messageOf(error)}`);
-  }
+  return locating(`task ${task.task}, document ${row} of ${place}`, work);
 }
 
 function process(task: Task, doc: Doc, place: string, row: number): Doc {

@@ -3,7 +3,7 @@
 
 import { fewshotSplit } from './dataset.js';
 import { aggregate, groupMean, groupStderr, higherIsBetter } from './metrics.js';
-import { exampleTask, type Metric, type MetricValue, type Task, type TaskGroup } from './task.js';
+import { exampleTask, type Metric, type MetricValue, nameOf, type Task, type TaskGroup } from './task.js';
 
 /** What is known of a task after a run: the metrics of its documents, in document order. */
 export interface TaskScores {
@@ -45,7 +45,7 @@ export function collectResults(
   const topDown = groupsOf(selected);
   const isAggregated = new Set(topDown.filter((group) => group.aggregate_metric_list.length > 0).map(({ group }) => group));
   const aggregated = Object.fromEntries(Object.entries(groups).filter(([name]) => isAggregated.has(name)));
-  const names = topDown.map((group): [string, string[]] => [group.group, group.task.map((item) => nameOf(item))]);
+  const names = topDown.map((group): [string, string[]] => [group.group, group.task.map(nameOf)]);
   const shots = Object.fromEntries(scores.map(({ task, numFewshot }) => [task.task, numFewshot]));
   const better: Record<string, Record<string, boolean | null>> = Object.fromEntries(
     scores.map(({ task }) => [
@@ -82,10 +82,6 @@ export function collectResults(
       scores.map(({ task, original, metrics }) => [task.task, { original, effective: metrics.length }]),
     ),
   };
-}
-
-function nameOf(item: Task | TaskGroup): string {
-  return 'group' in item ? item.group : item.task;
 }
 
 /** Every group before the groups inside it. */

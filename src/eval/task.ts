@@ -114,6 +114,11 @@ export interface GroupMetric {
 
 export type HarnessVersion = '0.4.13' | 'pinned';
 
+/** The name by which a task or group is asked for. */
+export function nameOf(item: Task | TaskGroup): string {
+  return 'group' in item ? item.group : item.task;
+}
+
 /** All tasks of a list, groups opened, each once. */
 export function leafTasks(tasks: readonly (Task | TaskGroup)[]): Task[] {
   const leaves = tasks.flatMap((item) => ('group' in item ? leafTasks(item.task) : [item]));
@@ -238,8 +243,7 @@ function callField(field: (doc: Doc) => unknown, doc: Doc): unknown {
 
 function readChoices(field: Field<readonly string[]>, doc: Doc, version: HarnessVersion): readonly string[] {
   const value = readField(field, doc, version);
-  const fromTemplate = typeof field === 'string' && !Object.hasOwn(doc, field);
-  const choices = fromTemplate && typeof value === 'string' ? literalEval(value) : value; // a missing column prints "Undefined"
+  const choices = isTemplate(field, doc) && typeof value === 'string' ? literalEval(value) : value; // a missing column prints "Undefined"
   if (!Array.isArray(choices) || choices.length === 0 || !choices.every((choice) => typeof choice === 'string')) {
     throw new InputError('the choices are not a list of texts');
   }

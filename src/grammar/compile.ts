@@ -2,7 +2,7 @@
 // can never be completed is taken out, so that every way that is begun can be ended. Rules that call themselves before they
 // have read anything are refused, as llama.cpp does: a stack would grow without end.
 
-import { InputError } from '../errors.js';
+import { InputError, locating } from '../errors.js';
 import { type Automaton, endingStates, keepOnly, type State } from './automaton.js';
 import { Builder, checkSize, embed, type LeafExpression } from './builder.js';
 import { type CharacterSet, characterSet, type Range, utf8Sequences, without } from './characters.js';
@@ -46,7 +46,9 @@ export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): Co
   let count = 0;
   for (const name of names) {
     if (names.size > mostRules) throw new InputError(`the grammar has more than ${mostRules} rules`);
-    const automaton = within(name, () => bytesOf(expressionOf(name), alphabet));
+    const made = (): Automaton => bytesOf(expressionOf(name), alphabet);
+    // A schema's rules are named after their places.
+    const automaton = name === rootName ? made() : locating(name.replace(/[[\]"]/g, ''), made);
     count += automaton.states.length;
     if (count > mostStatesInAll)
       throw new InputError(
@@ -58,16 +60,6 @@ export function compile({ root, rules }: Grammar, alphabet: Alphabet = null): Co
   const kept = withoutDeadEnds(automata, alphabet);
   checkLeftRecursion(kept);
   return numbered(kept);
-}
-
-/** Says of which rule it is; a schema's are named after their places. */
-function within<T>(name: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof InputError) || name === rootName) throw error;
-    throw new InputError(`${name.replace(/[[\]"]/g, '')}: ${error.message}`);
-  }
 }
 
 function bytesOf(expression: Expression, alphabet: Alphabet): Automaton {

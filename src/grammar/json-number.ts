@@ -40,15 +40,18 @@ export function numberAutomaton({ integer, least, most, multiples }: NumberRange
       automaton,
       automatonOf(sequence(optional(text('-')), repeat(digit, 1, mostDigits), optional(fraction))),
     );
-  if (most)
-    automaton = intersection(automaton, automatonOf(boundedBy(most, atMost, atLeast, sequence(text('-'), digits, anyFraction))));
+  const nonNegative = sequence(digits, anyFraction);
+  if (most) {
+    const { value, exclusive } = most;
+    const expression = value < 0 ? negative(atLeast(-value, exclusive)) : choice(atMost(value, exclusive), negative(nonNegative));
+    automaton = intersection(automaton, automatonOf(expression));
+  }
   if (least) {
-    const nonNegative = sequence(digits, anyFraction);
     const { value, exclusive } = least;
     const expression =
       value > 0
         ? atLeast(value, exclusive)
-        : choice(...(value === 0 && exclusive ? [atLeast(0, true)] : [nonNegative]), negative(atMost(-value, exclusive)));
+        : choice(value === 0 && exclusive ? atLeast(0, true) : nonNegative, negative(atMost(-value, exclusive)));
     automaton = intersection(automaton, automatonOf(expression));
   }
   for (const multiple of multiples) automaton = intersection(automaton, multiplesOf(multiple));
@@ -57,16 +60,6 @@ export function numberAutomaton({ integer, least, most, multiples }: NumberRange
 
 function negative(of: Expression): Expression {
   return sequence(text('-'), of);
-}
-
-function boundedBy(
-  { value, exclusive }: Bound,
-  below: typeof atMost,
-  above: typeof atLeast,
-  allNegative: Expression,
-): Expression {
-  if (value < 0) return negative(above(-value, exclusive));
-  return choice(below(value, exclusive), allNegative);
 }
 
 /** Numbers without a sign up to `value`, which has none either. */

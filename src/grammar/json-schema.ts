@@ -2,7 +2,7 @@
 // grammar allows is always valid, though not every way to write what is valid is allowed. What a schema means is
 // `json-shape.ts`, how JSON is written `json-text.ts`.
 
-import { InputError } from '../errors.js';
+import { locating } from '../errors.js';
 import { type Automaton, complementOf, intersection, isEmpty } from './automaton.js';
 import { automatonOf } from './builder.js';
 import { choice, type Expression, empty, type Grammar, never, optional, repeat, rule, sequence, text } from './expression.js';
@@ -22,14 +22,11 @@ import { bracketed, character, colon, comma, jsonRules, literal, quoted } from '
 
 /** Throws `InputError` naming keyword and place of what is malformed or not supported, and the file if it is given. */
 export function parseJsonSchema(schema: unknown, file?: string): Grammar {
-  try {
-    checkDepth(schema);
-    const writer = new SchemaWriter(schema);
-    const root = writer.ruleOf([{ schema, path: '#' }]);
-    return { root, rules: writer.rules };
-  } catch (error) {
-    throw error instanceof InputError && file !== undefined ? new InputError(`${file}: ${error.message}`) : error;
-  }
+  if (file !== undefined) return locating(file, () => parseJsonSchema(schema));
+  checkDepth(schema);
+  const writer = new SchemaWriter(schema);
+  const root = writer.ruleOf([{ schema, path: '#' }]);
+  return { root, rules: writer.rules };
 }
 
 /** More sets of patterns that a name may match than these would be too many. */

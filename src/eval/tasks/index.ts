@@ -1,7 +1,7 @@
 // All built-in tasks and groups, and finding them by name. Each is data; see task.ts for what the fields mean.
 
 import { InputError, nearest } from '../../errors.js';
-import type { Task, TaskGroup } from '../task.js';
+import { nameOf, type Task, type TaskGroup } from '../task.js';
 import { hellaswag, piqa, socialIqa, winogrande } from './commonsense.js';
 import { llmAdapters } from './llm-adapters.js';
 import { mmlu } from './mmlu.js';
@@ -29,11 +29,6 @@ export const builtinTasks: readonly (Task | TaskGroup)[] = [
   winogrande,
   ...llmAdapters,
 ];
-
-/** The name by which a task or group is asked for. */
-export function nameOf(item: Task | TaskGroup): string {
-  return 'group' in item ? item.group : item.task;
-}
 
 /** Tasks and groups, those inside groups included. */
 export function everything(items: readonly (Task | TaskGroup)[]): (Task | TaskGroup)[] {
