@@ -57,19 +57,11 @@ export const defaultChatTemplate =
   "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}";
 
 /**
- * The prompt as one text. Throws `InputError` when a message has an unknown role or no text, when an answer is opened to no user, and
- * with the template's own message when the template fails or refuses.
- */
-export async function renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<string> {
-  checkMessages(messages, options);
-  return (await compile(options))(messages);
-}
-
-/**
- * The prompt in segments; joined, their text is `renderChat`'s. The template is run a second time with unguessable marks around
+ * The prompt in segments; joined, their text is what the template writes. The template is run a second time with unguessable marks around
  * each content. Where a template looks into contents so that the marks change its output, only the `specialTokens` in contents are
  * marked; where that changes it too, all counts as the template's. Either way it may hold no more special tokens than with harmless
- * contents (else `InputError`).
+ * contents. Throws `InputError` otherwise, when a message has an unknown role or no text, when an answer is opened to no user, and
+ * with the template's own message when it fails or refuses.
  */
 export async function renderChatSegments(
   messages: readonly ChatMessage[],
@@ -129,14 +121,10 @@ export interface ChatTokenizer {
 /**
  * Ids of a rendered prompt. As long as no message holds the text of a special token, they are those of the whole prompt as
  * template text. Otherwise special tokens are taken from the template's segments only, and what lies between two of them is
- * encoded as one plain text, template and messages together. `bos` (default: as the
- * tokenizer is meant) puts BOS in front unless the template did.
+ * encoded as one plain text, template and messages together. BOS is put in front,
+ * where the tokenizer is meant to, unless the template did.
  */
-export function encodeChat(
-  tokenizer: ChatTokenizer,
-  segments: readonly ChatSegment[],
-  options: { bos?: boolean } = {},
-): number[] {
+export function encodeChat(tokenizer: ChatTokenizer, segments: readonly ChatSegment[]): number[] {
   const pattern = anyOf(tokenizer.specialTokens.keys());
   const whole = segments.map((segment) => segment.text).join('');
   const places: TokenStretch[] = []; // of the template's tokens in `whole`
@@ -149,8 +137,7 @@ export function encodeChat(
   const ids = sameTokens(tokens, [...findTokens(whole, pattern, tokenizer.tokenRules)])
     ? tokenizer.encodeTemplate(whole)
     : encodeBetween(tokenizer, whole, tokens);
-  if ((options.bos ?? tokenizer.addBos ?? true) && tokenizer.bosId >= 0 && ids[0] !== tokenizer.bosId)
-    ids.unshift(tokenizer.bosId);
+  if ((tokenizer.addBos ?? true) && tokenizer.bosId >= 0 && ids[0] !== tokenizer.bosId) ids.unshift(tokenizer.bosId);
   return ids;
 }
 

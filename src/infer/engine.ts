@@ -28,7 +28,7 @@ import { Request } from './request.js';
 import { Sampler } from './sampler.js';
 import { Pace, PlainSteps, type Share, shareStep } from './schedule.js';
 import { leastShared, type Slot, Slots } from './slots.js';
-import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper } from './step.js';
+import { maxScoreRows, maxStepRows, type OutputKind, type StepItem, type StepOutput, Stepper, wrongToken } from './step.js';
 import { Turns } from './turn.js';
 
 export type * from './engine-options.js';
@@ -60,18 +60,17 @@ export class Engine {
   ) {
     const { config } = model;
     this.context = options.context ?? config.maxContextLength;
-    const count = options.slots ?? 1;
+    const { slots: count = 1, cacheType = 'f16' } = options;
     checkContext(this.context, config);
     if (!Number.isInteger(count) || count < 1 || count > maxStepRows) {
       throw new InputError(`${count} slots are out of range: 1 to ${maxStepRows}`);
     }
-    this.cache = createCache(backend, config, this.context * count, this.context, options.cacheType ?? 'f16');
+    this.cache = createCache(backend, config, this.context * count, this.context, cacheType);
     this.stepper = new Stepper(backend, model, this.cache, { maxSequences: count, maxSegments: 2 * count });
     this.stepper.prepare();
     this.slots = new Slots(count, this.context);
     this.runsAhead = backend.runsAhead ?? 1;
     if (options.assistant) {
-      const cacheType = options.cacheType ?? 'f16';
       const about = { vocabSize: config.vocabSize, context: this.context, slots: count, cacheType };
       this.assistant = new Assistant(backend, options.assistant, about);
     }
@@ -365,20 +364,14 @@ export class Engine {
   }
 
   private checkTokens(ids: ArrayLike<number>, most = this.context, what = 'the prompt'): void {
-    const { vocabSize } = this.model.config;
     if (ids.length === 0) throw new InputError(`${what} is empty: give at least one token`);
     if (ids.length > most) {
       throw new InputError(
         `${what} has ${ids.length} tokens, the context takes ${this.context}; shorten it or raise the context`,
       );
     }
-    for (let i = 0; i < ids.length; i++) {
-      if (!(Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocabSize)) {
-        throw new InputError(
-          `${what === 'the prompt' ? '' : `${what}: `}token ${i} has id ${ids[i]}, but the model's vocabulary has ${vocabSize} ids`,
-        );
-      }
-    }
+    const wrong = wrongToken(ids, this.model.config.vocabSize);
+    if (wrong !== undefined) throw new InputError(what === 'the prompt' ? wrong : `${what}: ${wrong}`);
   }
 
   /** Waits until the request has a token ready, failed or was aborted. */

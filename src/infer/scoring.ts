@@ -10,7 +10,7 @@ import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import { NotFiniteError } from './not-finite.js';
-import { maxScoreRows, maxStepRows, type StepItem, Stepper } from './step.js';
+import { maxScoreRows, maxStepRows, type StepItem, Stepper, wrongToken } from './step.js';
 
 /** The last `scored` of `ids`, each given all before it; at least the first id is only context. */
 export interface ScoringRequest {
@@ -32,8 +32,6 @@ export interface SequenceScorerOptions {
   readonly context?: number;
   /** Tokens computed in one step; default and at most 256. */
   readonly stepRows?: number;
-  /** Rows of the key/value cache, allocated once; default and at least `context + stepRows`. */
-  readonly cacheRows?: number;
   /** Default f32. */
   readonly cacheType?: CacheType;
 }
@@ -62,12 +60,10 @@ export class SequenceScorer {
     const { config } = model;
     this.context = options.context ?? config.maxContextLength;
     this.stepRows = options.stepRows ?? maxStepRows;
-    inRange('a context', 'tokens', this.context, 1, config.ropeMaxLength);
-    inRange('a step', 'tokens', this.stepRows, 1, maxStepRows);
+    inRange('a context', this.context, 1, config.ropeMaxLength);
+    inRange('a step', this.stepRows, 1, maxStepRows);
     // The path that is being walked, and what the step under way adds to it or leaves.
-    const least = this.context + this.stepRows;
-    const cacheRows = options.cacheRows ?? least;
-    inRange('a cache', 'rows', cacheRows, least, Number.MAX_SAFE_INTEGER);
+    const cacheRows = this.context + this.stepRows;
     this.maxSegments = Math.max(4 * this.stepRows, this.context);
     this.cache = createCache(backend, config, cacheRows, this.context, options.cacheType ?? 'f32');
     this.stepper = new Stepper(backend, model, this.cache, { maxSequences: this.stepRows, maxSegments: this.maxSegments });
@@ -137,18 +133,14 @@ export class SequenceScorer {
   }
 
   private check({ ids, scored }: ScoringRequest, i: number): void {
-    const { vocabSize } = this.model.config;
     if (!(Number.isInteger(scored) && scored >= 1 && scored < ids.length)) {
       throw new InputError(`sequence ${i}: ${scored} of ${ids.length} tokens cannot be scored: at least one, after at least one`);
     }
     if (ids.length - 1 > this.context) {
       throw new InputError(`sequence ${i} has ${ids.length} tokens, the context takes ${this.context} and one more`);
     }
-    for (let k = 0; k < ids.length; k++) {
-      if (!(Number.isInteger(ids[k]) && ids[k] >= 0 && ids[k] < vocabSize)) {
-        throw new InputError(`sequence ${i}: token ${k} has id ${ids[k]}, but the model's vocabulary has ${vocabSize} ids`);
-      }
-    }
+    const wrong = wrongToken(ids, this.model.config.vocabSize);
+    if (wrong !== undefined) throw new InputError(`sequence ${i}: ${wrong}`);
   }
 }
 
@@ -168,9 +160,9 @@ async function orAborted<T>(result: Promise<T>, signal: AbortSignal | undefined)
   }
 }
 
-function inRange(what: string, unit: string, value: number, least: number, most: number): void {
+function inRange(what: string, value: number, least: number, most: number): void {
   if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw new InputError(`${what} of ${value} ${unit} is out of range: ${least} to ${most} here`);
+  throw new InputError(`${what} of ${value} tokens is out of range: ${least} to ${most} here`);
 }
 
 /** Who wants the log-probability of `target` after the token at `position`: the `index`-th scored token of each request. */

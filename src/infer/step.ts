@@ -41,6 +41,15 @@ export interface StepOutput {
   readonly hidden?: readonly HiddenOutput[];
 }
 
+/** What is wrong with the first id that is none of the vocabulary; undefined when all are. */
+export function wrongToken(ids: ArrayLike<number>, vocabSize: number): string | undefined {
+  for (let i = 0; i < ids.length; i++) {
+    if (!(Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocabSize))
+      return `token ${i} has id ${ids[i]}, but the model's vocabulary has ${vocabSize} ids`;
+  }
+  return undefined;
+}
+
 /** Rows that one program takes at most; also the unit of cancelling. */
 export const maxStepRows = 256;
 /** Outputs wanted of one `score` step at most: their logits are computed together. */

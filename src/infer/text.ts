@@ -313,11 +313,7 @@ export class TextModel {
 
   /** The whole answer at once. */
   async complete(prompt: Prompt, options: TextOptions = {}): Promise<TextResult> {
-    const pieces = this.generate(prompt, options);
-    for (;;) {
-      const next = await pieces.next();
-      if (next.done) return next.value;
-    }
+    return resultOf(this.generate(prompt, options));
   }
 
   /** Log-probabilities of a text's tokens (a BOS is put in front), or of ids as they are; they must fit the context. */
@@ -379,6 +375,14 @@ export class TextModel {
     if (!Array.isArray(input) && !ArrayBuffer.isView(input))
       throw new InputError(`the input is ${shown(input)}; expected a text or token ids`);
     return Array.from(input);
+  }
+}
+
+/** What a generator returns in the end; what it yields on the way is not wanted. */
+export async function resultOf<Result>(pieces: AsyncGenerator<unknown, Result>): Promise<Result> {
+  for (;;) {
+    const next = await pieces.next();
+    if (next.done) return next.value;
   }
 }
 

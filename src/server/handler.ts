@@ -185,9 +185,7 @@ class Server implements Handler {
       ...{ id, object: 'model', created: source.created ?? 0, owned_by: 'openelm' },
     });
     app.get('/v1/models', (c) => c.json({ object: 'list', data: models.list().map(shape) }));
-    app.get('/v1/models/:id{.+}', (c) => {
-      return c.json(shape(models.get(c.req.param('id'))));
-    });
+    app.get('/v1/models/:id{.+}', (c) => c.json(shape(models.get(c.req.param('id')))));
     this.post('/v1/chat/completions', chatCompletion);
     this.post('/v1/completions', completion);
     this.post('/v1/embeddings', embeddings);

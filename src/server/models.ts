@@ -64,7 +64,8 @@ class Gate {
   private mean = 1000;
 
   constructor(
-    private slots: number,
+    /** How many run at once; estimated until the model is loaded. */
+    public slots: number,
     private readonly queue: number,
   ) {}
 
@@ -79,11 +80,6 @@ class Gate {
   /** Answers that may be under way or wait. */
   get room(): number {
     return this.slots + this.queue;
-  }
-
-  /** Once it is known how many run at once. */
-  setSlots(slots: number): void {
-    this.slots = slots;
   }
 
   /** Throws `ApiError` 429 when there is no room, 400 when there can never be. Returns what gives the places back. */
@@ -202,7 +198,7 @@ export class Models {
       if (this.closed) throw new ApiError(503, 'the server is stopping');
       await this.makeRoom(entry.source);
       const open = await entry.source.open();
-      entry.gate.setSlots(open.slots);
+      entry.gate.slots = open.slots;
       entry.loaded = true;
       return open;
     });

@@ -2,7 +2,7 @@
 // speak only that. Streams are lines of JSON; durations are nanoseconds; sampling defaults are Ollama's.
 
 import type { FinishReason } from '../infer/engine.js';
-import type { TextOptions, TextPiece, TextResult } from '../infer/text.js';
+import { resultOf, type TextOptions, type TextPiece, type TextResult } from '../infer/text.js';
 import { answers, type Call, type Reply, type Streamed } from './call.js';
 import { type ApiError, badField } from './errors.js';
 import { anything, type Body, boolean, number, object, readFields, refuse, text, texts, whole } from './fields.js';
@@ -59,7 +59,7 @@ export async function ollamaChat(call: Call, body: Body): Promise<Reply> {
   refuse(body, { tools: '/v1/chat/completions has them', think: 'this model does not reason apart from its answer' });
   const values = readFields(body, { ...common, messages: anything });
   const list = Array.isArray(values.messages) ? values.messages : [];
-  if (list.some((message: unknown) => hasImages(message))) throw badField('messages', 'images are not supported: only text is');
+  if (list.some(hasImages)) throw badField('messages', 'images are not supported: only text is');
   if (list.length === 0) return loaded(call, { message: { role: 'assistant', content: '' } });
   const prompt = await encodeChatPrompt(call.model, readMessages(values.messages));
   const message = (content: string) => ({ message: { role: 'assistant', content } });
@@ -122,10 +122,8 @@ async function answer(
   });
   const pieces = answers(call, [prompt], 1, options);
   if (stream) return lines(streamed(call, pieces, shape, end));
-  for (;;) {
-    const next = await pieces.next();
-    if (next.done) return { whole: { ...head(call), ...shape(next.value[0].text), ...end(next.value[0]) } };
-  }
+  const [result] = await resultOf(pieces);
+  return { whole: { ...head(call), ...shape(result.text), ...end(result) } };
 }
 
 async function* streamed(

@@ -8,15 +8,17 @@ import {
   chatTemplateFrom,
   defaultChatTemplate,
   encodeChat,
-  renderChat,
   renderChatSegments,
 } from '../../src/infer/chat.js';
+import { compileChat } from '../../src/infer/chat-template.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
 
 const user = (content: string): ChatMessage => ({ role: 'user', content });
 const assistant = (content: string): ChatMessage => ({ role: 'assistant', content });
 const system = (content: string): ChatMessage => ({ role: 'system', content });
 const joined = (segments: ChatSegment[]) => segments.map((segment) => segment.text).join('');
+/** The prompt as one text. */
+const renderChat = async (...asked: Parameters<typeof renderChatSegments>) => joined(await renderChatSegments(...asked));
 const typed = (segments: ChatSegment[]) => segments.filter((segment) => !segment.special).map((segment) => segment.text);
 
 /** Template lines as alignment-handbook lays them out: blocks on lines of their own, which trim_blocks must swallow. */
@@ -83,7 +85,7 @@ describe('segments', () => {
         async (contents, template) => {
           const messages = contents.map((text, i) => (i % 2 === 0 ? user(text) : assistant(text)));
           const segments = await renderChatSegments(messages, { template });
-          expect(joined(segments)).toBe(await renderChat(messages, { template }));
+          expect(joined(segments)).toBe(compileChat(template)(messages, true, { bos_token: '<s>', eos_token: '</s>' }));
           expect(typed(segments)).toEqual(contents.map((text) => text.trim()).filter((text) => text !== ''));
         },
       ),
@@ -202,13 +204,13 @@ describe('encodeChat', () => {
   it('equals the whole prompt as template text when no message holds a special token', async () => {
     const messages = [system(' s\n'), user('a < b'), assistant(''), user('</ s>')];
     const whole = tokenizer.encodeTemplate(await renderChat(messages));
-    expect(encodeChat(tokenizer, await renderChatSegments(messages), { bos: false })).toEqual(whole);
+    expect(encodeChat({ ...tokenizer, addBos: false }, await renderChatSegments(messages))).toEqual(whole);
   });
 
   it('puts BOS in front once, unless told not to', () => {
     const segments = [{ text: 'a', special: false }];
     expect(encodeChat(tokenizer, segments)).toEqual([900001, 0, ...codes('a')]);
-    expect(encodeChat(tokenizer, segments, { bos: false })).toEqual([0, ...codes('a')]);
+    expect(encodeChat({ ...tokenizer, addBos: false }, segments)).toEqual([0, ...codes('a')]);
     const bare = { ...tokenizer, bosId: -1, specialTokens: new Map<string, number>(), encodeTemplate: encode };
     expect(encodeChat(bare, [{ text: '<s>', special: true }])).toEqual([0, ...codes('<s>')]);
     expect(encodeChat(tokenizer, [{ text: '<s>a', special: true }])).toEqual([900001, 0, ...codes('a')]);

@@ -65,7 +65,8 @@ describe('what travels with a tokenizer', () => {
       { text: '\tb <both>', special: false },
     ];
     const plain = [...tokenizer.encode('a'), both, ...tokenizer.encode('b <both>', { continued: true })];
-    expect(encodeChat(tokenizer, segments, { bos: false })).toEqual(plain);
+    const { bosId, addBos } = tokenizer;
+    expect(encodeChat(tokenizer, segments)).toEqual(addBos && bosId >= 0 ? [bosId, ...plain] : plain);
   });
 
   it('keeps the spaces of a text that gets none in front', async () => {

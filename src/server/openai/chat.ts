@@ -8,10 +8,10 @@ import { anything, type Body, boolean, readFields, refuse } from '../fields.js';
 import { readFormat } from './format.js';
 import {
   choiceCount,
-  limits,
   sampling,
   samplingOptions,
   streaming,
+  tokenLimit,
   topCount,
   type Usage,
   usageOf,
@@ -24,7 +24,8 @@ import { readTools, type ToolCall, ToolReader } from './tools.js';
 const fields = {
   ...sampling,
   ...streaming,
-  ...limits,
+  max_tokens: tokenLimit,
+  max_completion_tokens: tokenLimit, // which took the place of max_tokens
   messages: anything,
   n: choiceCount,
   logprobs: boolean,
@@ -126,7 +127,7 @@ function parted(text: string): { content: string | null; calls: readonly ToolCal
   return { content: reader.calls.length > 0 && content === '' ? null : content, calls: reader.calls };
 }
 
-function tokenizerOf({ model }: Call) {
+export function tokenizerOf({ model }: Call) {
   return model.hasTokenizer ? model.tokenizer : undefined;
 }
 

@@ -6,13 +6,13 @@ import type { TextOptions, TextResult } from '../../infer/text.js';
 import { answers, type Call, newId, openAIEvents, type Reply, seconds } from '../call.js';
 import { badField } from '../errors.js';
 import { anything, type Body, boolean, readFields, refuse } from '../fields.js';
-import { finishOf } from './chat.js';
+import { finishOf, tokenizerOf } from './chat.js';
 import {
   choiceCount,
-  limits,
   sampling,
   samplingOptions,
   streaming,
+  tokenLimit,
   topCount,
   type Usage,
   usageOf,
@@ -24,7 +24,7 @@ import { type CompletionLogprobs, CompletionTokens, emptyLogprobs } from './toke
 const fields = {
   ...sampling,
   ...streaming,
-  max_tokens: limits.max_tokens,
+  max_tokens: tokenLimit,
   prompt: anything,
   n: choiceCount,
   best_of: choiceCount,
@@ -94,17 +94,14 @@ class Growing {
     private readonly asked: Asked,
     readonly prompt: readonly number[],
   ) {
-    const tokenizer = call.model.hasTokenizer ? call.model.tokenizer : undefined;
-    this.tokens = new CompletionTokens(tokenizer, !asked.echo);
+    this.tokens = new CompletionTokens(tokenizerOf(call), !asked.echo);
   }
 
   /** The prompt's own text and log-probabilities, where they are wanted. */
-  async echo(score: Score | undefined): Promise<string> {
-    const { model } = this.call;
-    const text = model.hasTokenizer ? model.tokenizer.decode(this.prompt) : '';
+  echo(score: Score | undefined): string {
     for (const [i, id] of (score ? this.prompt : []).entries())
       this.tokens.add(this.lists, id, score!.logprobs[i], score!.top?.[i] ?? null);
-    return text;
+    return tokenizerOf(this.call)?.decode(this.prompt) ?? '';
   }
 
   add(token: TokenLogprobs, lists = this.lists): void {
@@ -132,8 +129,7 @@ async function whole(call: Call, asked: Asked): Promise<Completion> {
   const { head, prompts, n, bestOf, echo, logprobs } = asked;
   const grown = growing(call, asked);
   const scores = await scoresOf(call, asked);
-  const prefixes: string[] = [];
-  for (const [i, choice] of grown.entries()) prefixes.push(echo ? await choice.echo(scores[Math.floor(i / bestOf)]) : '');
+  const prefixes = grown.map((choice, i) => (echo ? choice.echo(scores[Math.floor(i / bestOf)]) : ''));
   const results = await finished(call, asked, grown);
   const choices = prompts.flatMap((_, p) => {
     const own = Array.from({ length: bestOf }, (_, i) => p * bestOf + i);
@@ -176,7 +172,7 @@ async function* chunks(call: Call, asked: Asked, withUsage: boolean): AsyncGener
   if (echo) {
     const scores = await scoresOf(call, asked);
     for (const [index, choice] of grown.entries()) {
-      const text = await choice.echo(scores[Math.floor(index / bestOf)]);
+      const text = choice.echo(scores[Math.floor(index / bestOf)]);
       yield chunk([{ index, text, logprobs: logprobs === undefined ? null : choice.lists, finish_reason: null }]);
     }
   }

@@ -6,9 +6,10 @@ import type { TextOptions } from '../../infer/text.js';
 import { badField } from '../errors.js';
 import { anything, boolean, type Field, isObject, number, readFields, texts, type Values, whole } from '../fields.js';
 
-const count = whole(1);
 /** Log-probabilities of the likeliest tokens. */
 export const topCount = whole(0, maxTopLogprobs);
+/** Tokens of an answer at most. */
+export const tokenLimit = whole(0);
 /** Answers to one prompt. */
 export const choiceCount = whole(1, 128);
 
@@ -64,9 +65,6 @@ export function wantsUsage({ stream, stream_options: options }: Values<typeof st
   if (stream !== true) throw badField('stream_options', 'stream_options goes with "stream": true');
   return readFields(options, { include_usage: boolean }).include_usage ?? false;
 }
-
-/** `max_completion_tokens`, which took the place of `max_tokens`; both may be there when they agree. */
-export const limits = { max_tokens: whole(0), max_completion_tokens: whole(0), max_output_tokens: count } as const;
 
 export interface Usage {
   readonly prompt_tokens: number;

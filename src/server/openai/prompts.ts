@@ -2,6 +2,7 @@
 
 import { shown } from '../../errors.js';
 import type { ChatMessage, Tools } from '../../infer/chat.js';
+import { wrongToken } from '../../infer/step.js';
 import type { TextModel } from '../../infer/text.js';
 import { ApiError, badField } from '../errors.js';
 import { isObject } from '../fields.js';
@@ -83,9 +84,8 @@ async function encodeOne(model: TextModel, prompt: unknown, param: string): Prom
   if (typeof prompt === 'string') checkText(model, prompt.length, param);
   const ids = await model.encodePrompt(prompt as string | number[]);
   if (ids.length === 0) throw badField(param, `the ${param} is empty: give at least one character`);
-  const { vocabSize } = model.engine.model.config;
-  const wrong = ids.findIndex((id) => id < 0 || id >= vocabSize);
-  if (wrong >= 0) throw badField(param, `token ${wrong} has id ${ids[wrong]}, but the model's vocabulary has ${vocabSize} ids`);
+  const wrong = wrongToken(ids, model.engine.model.config.vocabSize);
+  if (wrong !== undefined) throw badField(param, wrong);
   return ids;
 }
 
@@ -95,21 +95,15 @@ export const mostCharacters = 64;
 export function checkText(model: TextModel, characters: number, param: string): void {
   const { context } = model.engine;
   if (characters <= context * mostCharacters) return;
-  throw new ApiError(
-    400,
-    `the prompt has ${characters} characters, far more than this model's context of ${context} tokens takes: shorten it`,
-    {
-      param,
-      code: 'context_length_exceeded',
-    },
-  );
+  throw tooLong(param, `${characters} characters, far more than this model's context of ${context} tokens takes`);
 }
 
 export function checkLength(model: TextModel, length: number, param: string): void {
   const { context } = model.engine;
   if (length <= context) return;
-  throw new ApiError(400, `the prompt has ${length} tokens, but this model's context takes ${context}: shorten it`, {
-    param,
-    code: 'context_length_exceeded',
-  });
+  throw tooLong(param, `${length} tokens, but this model's context takes ${context}`);
+}
+
+function tooLong(param: string, what: string): ApiError {
+  return new ApiError(400, `the prompt has ${what}: shorten it`, { param, code: 'context_length_exceeded' });
 }

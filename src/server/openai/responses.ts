@@ -3,17 +3,17 @@
 
 import { shown } from '../../errors.js';
 import type { ChatMessage } from '../../infer/chat.js';
-import type { TextOptions, TextResult } from '../../infer/text.js';
+import { resultOf, type TextOptions, type TextResult } from '../../infer/text.js';
 import { answers, type Call, newId, type Reply, type Streamed, seconds } from '../call.js';
 import { type ApiError, badField } from '../errors.js';
-import { anything, type Body, boolean, isObject, object, readFields, refuse, text } from '../fields.js';
+import { anything, type Body, boolean, isObject, object, readFields, refuse, text, whole } from '../fields.js';
 import { readFormat } from './format.js';
-import { limits, sampling, samplingOptions } from './parameters.js';
+import { sampling, samplingOptions } from './parameters.js';
 import { encodeChatPrompt, readMessages } from './prompts.js';
 
 const fields = {
   ...sampling,
-  ...{ input: anything, instructions: text, stream: boolean, text: object, max_output_tokens: limits.max_output_tokens },
+  ...{ input: anything, instructions: text, stream: boolean, text: object, max_output_tokens: whole(1) },
 } as const;
 
 const unsupported = {
@@ -44,10 +44,8 @@ export async function responses(call: Call, body: Body): Promise<Reply> {
   call.admit(1);
   const pieces = answers(call, [prompt], 1, options);
   if (values.stream) return events(answer, pieces);
-  for (;;) {
-    const next = await pieces.next();
-    if (next.done) return { whole: answer.finished(next.value[0]) };
-  }
+  const [result] = await resultOf(pieces);
+  return { whole: answer.finished(result) };
 }
 
 function messagesOf(input: unknown): ChatMessage[] {
