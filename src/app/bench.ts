@@ -8,7 +8,7 @@ import { type Measured, measureSpeed } from '../infer/measure.js';
 import { type Precision, precisions } from '../model/parameters.js';
 import { barsSvg } from '../report/bars.js';
 import { openModel } from './loading.js';
-import { addComputeOptions, type ModelOptions, modelArgument, wholeNumber } from './options.js';
+import { addComputeOptions, addModelOption, type ModelOptions, modelArgument, wholeNumber } from './options.js';
 import { checkPictureName, writePicture } from './picture.js';
 import { formatBytes, progressBar } from './progress.js';
 import { interruptible, type Terminal, writeJson, writeLines } from './terminal.js';
@@ -35,10 +35,8 @@ Example:
 
 /** The verb with its options. */
 export function benchCommand(terminal: Terminal): Command {
-  const command = new Command('bench')
-    .argument('[model]', 'the model; the same as --model')
-    .option('-m, --model <model>', 'directory, weights file or hub id (default: the embedded tales-6m)');
-  return addComputeOptions(command)
+  const command = new Command('bench').argument('[model]', 'the model; the same as --model');
+  return addComputeOptions(addModelOption(command))
     .option('--precisions <list>', `several of ${precisions.join(', ')}, side by side (instead of --dtype)`, precisionList)
     .option('--rounds <n>', 'how often each is measured', wholeNumber(1, 100), 3)
     .option('--json', 'write one JSON object')

@@ -77,12 +77,12 @@ export function evalCommand(terminal: Terminal): Command {
     )
     .option('--add-bos', 'put a BOS in front of every text, as Apple did', true)
     .option('--no-add-bos', 'put none')
-    .option('--batch-tokens <n>', 'tokens computed in one step (default: 256)', wholeNumber(1, 256));
-  addModelOptions(command, { flags: '--cache-type', usual: 'f32' })
+    .option('--batch-tokens <n>', 'tokens computed in one step (default: 256)', wholeNumber(1, 256))
+    .option('--cache <file>', "keep answers in this file (default: one a model, in the user's cache directory)")
+    .option('--no-cache', 'keep no answers');
+  addModelOptions(command, 'f32')
     .option('--base-url <url>', 'measure a model at a server with OpenAI completions; MODEL then only gives the tokenizer')
     .option('--model-name <name>', "the model's name at the server")
-    .option('--cache <file>', "keep answers in this file (default: one a model, in the user's cache directory)")
-    .option('--no-cache', 'keep no answers')
     .option('--published <name>', "compare with this model's published numbers, OpenELM-270M and so on")
     .option('--output <dir>', "write lm-evaluation-harness's results file into this folder")
     .option('--log-samples', 'write a samples file for each task too')

@@ -138,24 +138,19 @@ export function addModelOption(command: Command): Command {
   );
 }
 
-export function addModelOptions(command: Command, cache?: CacheOption): Command {
+export function addModelOptions(command: Command, usualCache?: CacheType): Command {
   addModelOption(command);
-  return addComputeOptions(command, cache).option(
+  return addComputeOptions(command, usualCache).option(
     '--adapter <directory>',
     "a LoRA or DoRA adapter around the model (default: around its base), in PEFT's layout, or a run that tunes one",
   );
 }
 
-/** The names of the option for the cache's type, and what is taken without it. */
-export interface CacheOption {
-  readonly flags: string;
-  readonly usual: string;
-}
-
-const usualCache: CacheOption = { flags: '--cache, --cache-type', usual: 'f32 for f32 weights, else f16' };
-
-/** How a model is run, whichever it is. */
-export function addComputeOptions(command: Command, { flags, usual } = usualCache): Command {
+/** How a model is run, whichever it is; `usualCache`: the type of the cache where it is not by the weights'. */
+export function addComputeOptions(command: Command, usualCache?: CacheType): Command {
+  const usual = usualCache ?? 'f32 for f32 weights, else f16';
+  const cacheType = new Option('--cache-type <type>', `precision of keys and values (default: ${usual})`).choices(cacheTypes);
+  if (!command.options.some(({ long }) => long === '--cache')) cacheType.short = '--cache'; // as it was called before
   return command
     .addOption(
       new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices([
@@ -169,7 +164,7 @@ export function addComputeOptions(command: Command, { flags, usual } = usualCach
     .addOption(new Option('--activations <type>', 'what q8 and q4 are multiplied with (default: int8)').choices(['int8', 'f32']))
     .option('--threads <n>', 'threads that compute (default: one a core)', wholeNumber(1, 256))
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))
-    .addOption(new Option(`${flags} <type>`, `precision of keys and values (default: ${usual})`).choices(cacheTypes))
+    .addOption(cacheType)
     .addOption(
       new Option(
         '--backend <name>',
