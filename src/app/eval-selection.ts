@@ -1,17 +1,17 @@
-// Which tasks a call of `openelm eval` means: a suite, or names of tasks and groups, the user's own (YAML or JSON files in a folder)
-// among them. No data and no models.
+// Which tasks a call of `openelm eval` means: a suite, or names of tasks and groups, the user's own (YAML or JSON files, in a folder or by
+// path) among them. No data and no models.
 
-import { visible } from '../errors.js';
+import { InputError, visible } from '../errors.js';
 import type { EvaluateOptions } from '../eval/harness.js';
 import { findSuite, type Suite } from '../eval/suites.js';
 import { leafTasks, nameOf, type Task, type TaskGroup } from '../eval/task.js';
 import { builtinTasks, findTasks } from '../eval/tasks/index.js';
-import { readTasks } from '../io/node/task-files.js';
+import { isTaskFile, readTaskFile, readTasks } from '../io/node/task-files.js';
 import { UsageError } from './terminal.js';
 
 export interface SelectionOptions {
   readonly suite?: string;
-  /** Names with commas between them. */
+  /** Names, or paths of task files, with commas between them. */
   readonly tasks?: string;
   readonly tasksDir?: string;
   readonly numFewshot?: number;
@@ -29,7 +29,16 @@ export async function selectTasks({ suite: name, tasks, tasksDir, numFewshot }: 
     throw new UsageError('give either --suite or --tasks (--tasks list shows the tasks)');
   }
   const own = tasksDir === undefined ? undefined : await readTasks(tasksDir);
-  if (tasks !== undefined) return { tasks: findTasks(namesIn(tasks), own), numFewshot };
+  if (tasks !== undefined) {
+    const found: (Task | TaskGroup)[] = [];
+    for (const name of new Set(namesIn(tasks))) {
+      found.push(...(isTaskFile(name) ? await readTaskFile(name, tasksDir) : findTasks([name], own)));
+    }
+    const chosen = found.filter((item, i) => found.indexOf(item) === i);
+    const twice = chosen.find((item, i) => chosen.findIndex((other) => nameOf(other) === nameOf(item)) < i);
+    if (twice) throw new InputError(`two of --tasks are called "${nameOf(twice)}": give one of them`);
+    return { tasks: chosen, numFewshot };
+  }
   if (numFewshot !== undefined) throw new UsageError('a suite has its own numbers of examples: --num-fewshot goes with --tasks');
   const suite = findSuite(name!)!;
   return {

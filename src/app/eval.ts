@@ -41,8 +41,9 @@ means: apart by no more than two standard errors of both. The card does not say 
 
 Datasets come from the Hugging Face hub (once, then from its cache), or from --data DIR with files
 DIR/<dataset path>/<dataset name>/<split>.jsonl (or .json, .csv, each also .gz or .zst, or .parquet) in the hub's schema.
---tasks-dir has tasks of your own: YAML or JSON files in lm-evaluation-harness's field names, in folders below it too, with its include, groups and
-tags; dataset_path: json (or csv, parquet) with dataset_kwargs: {data_files: {test: FILE}} reads files of yours, from the current folder. What needs Python (!function) is refused by name when it is asked for.
+Tasks of your own are YAML or JSON files in lm-evaluation-harness's field names, with its include, groups and tags: --tasks FILE.yaml takes
+one, --tasks-dir DIR has those in the folder and below by name. dataset_path: json (or csv, parquet) with dataset_kwargs: {data_files: {test:
+FILE}} reads files of yours, from the current folder. What needs Python (!function) is refused by name when it is asked for.
 
 Answers are kept in a file, so that a run that was interrupted goes on where it was (--cache FILE, --no-cache). A run can be
 split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge on the four files. Under mpirun or srun the ranks
@@ -64,7 +65,7 @@ export function evalCommand(terminal: Terminal): Command {
     .argument('[model]', 'the model; the same as --model')
     .enablePositionalOptions()
     .addOption(new Option('--suite <name>', "one of OpenELM's suites").choices(suites.map(({ name }) => name)))
-    .option('--tasks <names>', 'tasks and groups with commas between; list prints them')
+    .option('--tasks <names>', 'tasks and groups with commas between, by name or path of a YAML file; list prints them')
     .option('--tasks-dir <dir>', 'a folder with tasks of your own')
     .option('--data <dir>', 'datasets from this folder, not from the hub')
     .option('--num-fewshot <n>', "examples before each question (default: the task's own, or 0)", wholeNumber(0))

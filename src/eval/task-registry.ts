@@ -17,6 +17,13 @@ type Entry = { readonly kind: 'task' | 'group'; readonly file: string; readonly 
 
 const GROUP_FIELDS = ['group', 'group_alias', 'task', 'aggregate_metric_list', 'metadata'];
 
+/** What a file's fields define, and by which name. */
+export function definition(fields: Fields): ['task' | 'group', unknown] {
+  // Before tags there were groups: a task with a group bears its name. A group of one task may list it as a text.
+  const isTask = fields.group === undefined || (typeof fields.task === 'string' && fields.dataset_path !== undefined);
+  return isTask ? ['task', fields.task] : ['group', fields.group];
+}
+
 /** The tasks that files define, to be found by name. */
 export class TaskRegistry {
   private readonly entries = new Map<string, Entry>();
@@ -32,10 +39,7 @@ export class TaskRegistry {
     private readonly others: (name: string) => readonly (Task | TaskGroup)[] | undefined,
   ) {
     for (const { file, fields } of files) {
-      // Before tags there were groups: a task with a group bears its name. A group of one task may list it as a text.
-      const isTask = fields.group === undefined || (typeof fields.task === 'string' && fields.dataset_path !== undefined);
-      const kind = isTask ? 'task' : 'group';
-      const name = fields[kind];
+      const [kind, name] = definition(fields);
       const other = typeof name === 'string' ? this.entries.get(name) : undefined;
       if (typeof name !== 'string' || name === '') problems.push(new InputError(`${file}: ${kind} is missing`));
       else if (other) problems.push(new InputError(`${file}: ${kind} "${name}" is in ${other.file} already`));

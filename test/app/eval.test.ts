@@ -119,6 +119,14 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
     expect((await run(['eval', '--tasks', 'list', '--tasks-dir', at('tasks')])).stdout).toMatch(
       /^ponds +acc, acc_norm\n(.|\n)*mmlu +a group of 57 tasks\n/,
     );
+    expect((await json(`--tasks ${at('tasks/ponds.yaml')}`)).results.ponds).toEqual(found.results.ponds);
+    write('tasks/waters.yaml', 'group: waters\ntask: [{task: ponds, num_fewshot: 1}]\naggregate_metric_list: [{metric: acc}]\n');
+    const group = await json(`--tasks ${at('tasks/waters.yaml')}`);
+    expect(Object.keys(group.results)).toEqual(['ponds', 'waters']); // whose member lies beside it
+    expect((await evaluate(`--tasks ${at('tasks/pond.yaml')}`)).stderr).toMatch(/pond\.yaml: there is no such file/);
+    expect((await evaluate(`--tasks ponds,${at('tasks/ponds.yaml')} --tasks-dir ${at('tasks')}`)).stderr).toMatch(
+      /two of --tasks are called "ponds"/,
+    );
     write('bad/ponds.yaml', 'task: ponds\ndoc_to_texts: x\n');
     expect((await evaluate(`--tasks ponds --tasks-dir ${at('bad')}`)).stderr).toMatch(
       /ponds\.yaml: there is no field "doc_to_texts"; did you mean "doc_to_text"\?/,

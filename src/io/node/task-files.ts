@@ -5,8 +5,8 @@ import { readdir } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InputError } from '../../errors.js';
 import { type KnownFunction, knownFunctions } from '../../eval/python-functions.js';
-import { nameOf } from '../../eval/task.js';
-import { type TaskFile, TaskRegistry } from '../../eval/task-registry.js';
+import { nameOf, type Task, type TaskGroup } from '../../eval/task.js';
+import { definition, type TaskFile, TaskRegistry } from '../../eval/task-registry.js';
 import { builtinTasks, everything } from '../../eval/tasks/index.js';
 import { decodeUtf8 } from '../json.js';
 import { parsePythonYaml, plainNumbers } from '../python-yaml.js';
@@ -21,9 +21,34 @@ const skipped = ['__pycache__', '.ipynb_checkpoints', 'node_modules', '.git'];
  * when there are no files, and when a task that is wrong is asked for.
  */
 export async function readTasks(folder: string): Promise<TaskRegistry> {
-  const builtin = new Map(everything(builtinTasks).map((item) => [nameOf(item), [item]]));
   const { files, problems } = await readTaskFiles(folder);
-  return new TaskRegistry(files, problems, (name) => builtin.get(name));
+  return new TaskRegistry(files, problems, builtin());
+}
+
+function builtin(): (name: string) => readonly (Task | TaskGroup)[] | undefined {
+  const known = new Map(everything(builtinTasks).map((item) => [nameOf(item), [item]]));
+  return (name) => known.get(name);
+}
+
+/** Whether a name is that of a task file. */
+export function isTaskFile(name: string): boolean {
+  return /\.(ya?ml|json)$/.test(name);
+}
+
+/**
+ * The task or group that one file defines. A group's members are looked for in `folder`, else in the file's own, then among the built-in
+ * tasks. Throws `InputError` that names file and field.
+ */
+export async function readTaskFile(file: string, folder?: string): Promise<readonly (Task | TaskGroup)[]> {
+  const fields = await new Includes().read(file, []);
+  const [kind, name] = definition(fields);
+  const own: TaskFile = { file, fields };
+  const around = folder ?? (kind === 'group' ? dirname(file) : undefined);
+  const others = around === undefined ? { files: [], problems: [] } : await readTaskFiles(around);
+  const files = [own, ...others.files.filter((other) => resolve(other.file) !== resolve(file))];
+  const registry = new TaskRegistry(files, [], builtin());
+  if (typeof name !== 'string') throw registry.problems[0];
+  return registry.find(name)!;
 }
 
 /**
@@ -62,7 +87,7 @@ async function filesBelow(folder: string): Promise<string[]> {
     entries.map(async (entry): Promise<string[]> => {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) return skipped.includes(entry.name) ? [] : filesBelow(path);
-      return /\.(ya?ml|json)$/.test(entry.name) ? [path] : [];
+      return isTaskFile(entry.name) ? [path] : [];
     }),
   );
   return paths.flat().sort();
@@ -77,7 +102,7 @@ class Includes {
   async read(file: string, way: readonly string[]): Promise<Readonly<Record<string, unknown>>> {
     const path = resolve(file);
     if (way.includes(path)) throw new InputError(`${file}: its includes go in a circle`);
-    const fields = await this.parse(file, path);
+    const fields = await this.parse(file, path, way.length > 0);
     if (fields.include === undefined) return fields;
     const { include, ...own } = fields;
     let merged: Record<string, unknown> = {};
@@ -91,11 +116,11 @@ class Includes {
     return { ...merged, ...own };
   }
 
-  private async parse(file: string, path: string): Promise<Readonly<Record<string, unknown>>> {
+  private async parse(file: string, path: string, included: boolean): Promise<Readonly<Record<string, unknown>>> {
     const known = this.parsed.get(path);
     if (known) return known;
     const bytes = await readIfThere(path);
-    if (bytes === undefined) throw new InputError(`${file}: it is included, but there is no such file`);
+    if (bytes === undefined) throw new InputError(`${file}: ${included ? 'it is included, but there' : 'there'} is no such file`);
     const text = decodeUtf8(bytes, file).replace(/^\ufeff/, '');
     const fields = parsePythonYaml(text, file, [pythonFunction]);
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
