@@ -5,10 +5,10 @@
 import { InputError } from './errors.js';
 import { affineFormats, affineTensors } from './formats/mlx.js';
 import { isCoreNetFile, isGgufFile, type ModelFile, type ModelFormat } from './formats/model-file.js';
-import { chatTemplateBeside } from './infer/chat.js';
+import { type ChatTemplates, chatTemplateBeside } from './infer/chat.js';
 import { NotFiniteError } from './infer/not-finite.js';
 import type { NamedBytes } from './io/bytes.js';
-import { TEXT_FILES } from './io/hub-listing.js';
+import { CARRIED_FILES } from './io/hub-listing.js';
 import { decodeUtf8, parseJson } from './io/json.js';
 import { openFile, readJson } from './io/node/files.js';
 import type { DownloadOptions } from './io/node/hub.js';
@@ -107,14 +107,14 @@ export async function openTokenizer({ place, text, config }: Texts & Pick<Checkp
   return tokenizerBeside(text, `${place}/`, config.vocabSize);
 }
 
-/** The chat template that travels with a model or an adapter, if one does. */
-export async function openChatTemplate({ place, text }: Texts): Promise<string | undefined> {
+/** The chat templates that travel with a model or an adapter, if any do. */
+export async function openChatTemplate({ place, text }: Texts): Promise<ChatTemplates | undefined> {
   return chatTemplateBeside(text, `${place}/`);
 }
 
 /** What lies beside a model's weights and goes with them wherever they go: its tokenizer, its chat template. */
 export async function sideFiles(texts: Texts): Promise<NamedBytes[]> {
-  const files = await Promise.all(TEXT_FILES.map(async (name) => ({ name, bytes: await texts.text(name) })));
+  const files = await Promise.all(CARRIED_FILES.map(async (name) => ({ name, bytes: await texts.text(name) })));
   return files.flatMap(({ name, bytes }) => (bytes ? [{ name, bytes }] : []));
 }
 

@@ -13,6 +13,7 @@ import {
   writeHuggingFace,
   writeMlx,
 } from './formats/write.js';
+import { templatesByName } from './infer/chat.js';
 import { makingAlone, writeDirectory } from './io/node/checkpoints.js';
 import { writeAtomic } from './io/node/files.js';
 import { kindOf, namesIn } from './io/node/paths.js';
@@ -72,7 +73,7 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
       if (to === 'gguf') {
         const beside = {
           tokenizer: await openTokenizer(checkpoint),
-          template: await openChatTemplate(checkpoint),
+          templates: templatesByName((await openChatTemplate(checkpoint)) ?? {}),
           encode: nativeEncoder(),
         };
         await writeAtomic(out, (sink) => writeGgufFile(sink, model, dtype, beside, onProgress));

@@ -12,6 +12,7 @@ import {
 } from './backend-choice.js';
 import { type Checkpoint, folder, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
 import { InputError, type OptionNamer, type Sentence } from './errors.js';
+import type { ChatTemplates } from './infer/chat.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
 import { kindOf } from './io/node/paths.js';
@@ -101,7 +102,7 @@ export interface OpenedModel {
   readonly cacheType: CacheType;
   readonly slots: number;
   readonly tokenizer?: Tokenizer;
-  readonly chatTemplate?: string;
+  readonly chatTemplate?: ChatTemplates;
   /** Opens the same on the CPU, where `auto` took a GPU. */
   readonly onCpu?: () => Promise<OpenedModel>;
   /** Frees the weights, and the backend if it was opened here. */
@@ -221,7 +222,7 @@ async function openBase(base: string, adapter: string, hub: DownloadOptions): Pr
 }
 
 /** The template that an adapter was tuned with, else the model's. */
-async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined): Promise<string | undefined> {
+async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined): Promise<ChatTemplates | undefined> {
   const own = adapter === undefined ? undefined : await openChatTemplate(folder(await locateAdapter(adapter)));
   return own ?? openChatTemplate(checkpoint);
 }

@@ -4,6 +4,7 @@
 import { openAdapter } from './adapters.js';
 import { openChatTemplate, openCheckpoint } from './checkpoint.js';
 import { type LoadOptions, load, type Model } from './index.js';
+import { templatesByName } from './infer/chat.js';
 import { defaultChatModel, defaultModel } from './locate.js';
 import { checkContext, countParameters, type ModelConfig } from './model/config.js';
 import { checkWeights, kvBytesPerToken, memoryBytes } from './model/parameters.js';
@@ -66,7 +67,10 @@ export async function sourceOf({ model, name, ...options }: ServedModel): Promis
     slots,
     adapters: Object.keys(options.adapters ?? {}),
     created: now(),
-    details: { ...detailsOf(config, dtype, context), template: await openChatTemplate(checkpoint) },
+    details: {
+      ...detailsOf(config, dtype, context),
+      template: templatesByName((await openChatTemplate(checkpoint)) ?? {}).default,
+    },
     open: async () => {
       const loaded = await load(model, { ...options, slots });
       return { model: loaded, slots, close: () => loaded.dispose() };

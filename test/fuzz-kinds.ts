@@ -18,7 +18,7 @@ import { compile } from '../src/grammar/compile.js';
 import { parseGbnf } from '../src/grammar/gbnf.js';
 import { parseJsonSchema } from '../src/grammar/json-schema.js';
 import { regexExpression } from '../src/grammar/regex.js';
-import { chatTemplateBeside, renderChatSegments } from '../src/infer/chat.js';
+import { chatTemplateBeside, chosenTemplate, renderChatSegments } from '../src/infer/chat.js';
 import { bytesInMemory, type StoredTensor } from '../src/io/bytes.js';
 import { parseYaml } from '../src/io/config.js';
 import { TEXT_FILES } from '../src/io/hub-listing.js';
@@ -104,7 +104,7 @@ async function smallModel(to: ModelFormat, dtype: Precision): Promise<Uint8Array
   }
   const texts = [{ name: 'chat_template.jinja', bytes: Buffer.from(template) }];
   const model = { name: 'small', config, tensors, texts };
-  if (to === 'gguf') await writeGgufFile(sink, model, dtype, { tokenizer: smallTokenizer(), template });
+  if (to === 'gguf') await writeGgufFile(sink, model, dtype, { tokenizer: smallTokenizer(), templates: { default: template } });
   else if (to === 'corenet') await writeCoreNetFile(sink, model, 'f16');
   else {
     const write: WriteFile = async (name, fill) => (name === 'model.safetensors' ? fill(sink) : undefined);
@@ -206,7 +206,7 @@ async function smallFolder(replaced: string, bytes: Uint8Array): Promise<void> {
   const read = async (name: string): Promise<Uint8Array | undefined> => files.get(name);
   (await tokenizerBeside(read, 'x/', 1000))!.encode('a cab <tool>', { bos: false });
   const found = await chatTemplateBeside(read, 'x/');
-  if (found !== undefined) await renderChatSegments(messages, { template: found });
+  if (found !== undefined) await renderChatSegments(messages, { template: chosenTemplate(found) });
 }
 
 const messages = [

@@ -2,9 +2,9 @@
 
 import { Command, Option } from 'commander';
 import { baseOfAdapter, locateAdapter, openAdapter, otherBase } from '../adapters.js';
-import { folder } from '../checkpoint.js';
+import { folder, openChatTemplate } from '../checkpoint.js';
 import { readFloat32 } from '../io/decode.js';
-import { TEXT_FILES } from '../io/hub-listing.js';
+import { CARRIED_FILES, TOOL_TEMPLATE } from '../io/hub-listing.js';
 import { requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
 import { mergedWeight } from '../model/merge.js';
 import { type CheckpointType, checkpointTypeOf, checkpointTypes, checkWeights } from '../model/parameters.js';
@@ -61,8 +61,11 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
       return module ? mergedWeight(own, module, adapter) : own;
     };
     const fill = async (write: WriteFile): Promise<void> => {
-      for (const file of TEXT_FILES) {
-        const bytes = (await folder(directory).text(file)) ?? (await base.text(file));
+      const templated = (await openChatTemplate(folder(directory))) !== undefined;
+      for (const file of CARRIED_FILES) {
+        const own = await folder(directory).text(file);
+        // An adapter's template stands for all of the model's.
+        const bytes = own ?? (file === TOOL_TEMPLATE && templated ? undefined : await base.text(file));
         if (bytes) await write(file, (sink) => sink.write(bytes));
       }
       const onProgress = (done: number, total: number): void => bar.update('merging', done, total);

@@ -6,7 +6,7 @@ import { Command } from 'commander';
 import type { RowEncoders } from '../data/examples.js';
 import { InputError } from '../errors.js';
 import { type Checkpoint, openChatTemplate, openTokenizer, sideFiles } from '../index.js';
-import { defaultChatTemplate, encodeConversation } from '../infer/chat.js';
+import { chatTemplateFiles, chosenTemplate, defaultChatTemplate, encodeConversation } from '../infer/chat.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { countParameters } from '../model/config.js';
@@ -103,12 +103,12 @@ async function openBase(terminal: Terminal, config: TuneConfig): Promise<Base> {
   if (!tokenizer) throw new InputError(`${checkpoint.name}: no tokenizer lies beside the model; put its tokenizer.model there`);
   const { chat_template: file, max_length: longest } = config.data;
   const own = file === undefined ? await openChatTemplate(checkpoint) : await readTextFile(file);
-  const template = own ?? defaultChatTemplate;
-  const written: NamedBytes = { name: 'chat_template.jinja', bytes: new TextEncoder().encode(template) };
-  const files = (await sideFiles(checkpoint)).filter(({ name }) => name !== written.name);
+  const templates = own ?? defaultChatTemplate;
+  const template = chosenTemplate(templates)!;
+  const files = (await sideFiles(checkpoint)).filter(({ name }) => !name.endsWith('.jinja'));
   return {
     ...{ checkpoint, tokenizer, template },
-    beside: [...files, written],
+    beside: [...files, ...chatTemplateFiles(templates)],
     encoders: {
       tokenizer,
       chat: (messages, answering) => encodeConversation(tokenizer, template, messages, answering),

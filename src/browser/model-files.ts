@@ -124,6 +124,7 @@ function singleAmong(names: readonly string[]): string | undefined {
 
 async function folderFiles(folder: FileSystemDirectoryHandle): Promise<ModelFiles> {
   const open = async (name: string): Promise<Blob | undefined> => {
+    if (name.includes('/')) return undefined;
     try {
       return await (await folder.getFileHandle(name)).getFile();
     } catch (error) {

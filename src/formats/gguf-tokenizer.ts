@@ -4,17 +4,19 @@
 import { InputError, shown } from '../errors.js';
 import { type GgufContents, type GgufValue, isNumbers, isTexts, textAt } from '../io/gguf.js';
 import type { GgufEntry } from '../io/gguf-write.js';
+import { TOOL_TEMPLATE } from '../io/hub-listing.js';
 import { jsonBytes } from '../io/json.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { MAX_PIECES, PieceKind } from '../tokenizer/vocabulary.js';
 import { writePieces } from '../tokenizer/write.js';
 
 const prefix = 'tokenizer.ggml.';
+const templateKey = 'tokenizer.chat_template';
 
 /** The file of that name, as the keys describe it; undefined when they say nothing of it. Throws `InputError` naming the key. */
 export function readTokenizerTexts(metadata: GgufContents['metadata'], file: string, name: string): Uint8Array | undefined {
-  if (name === 'chat_template.jinja') {
-    const template = metadata.get('tokenizer.chat_template');
+  if (name === 'chat_template.jinja' || name === TOOL_TEMPLATE) {
+    const template = metadata.get(name === TOOL_TEMPLATE ? `${templateKey}.tool_use` : templateKey);
     return typeof template === 'string' ? new TextEncoder().encode(template) : undefined;
   }
   const kind = metadata.get(`${prefix}model`);
@@ -77,6 +79,17 @@ function tokenizerConfig(metadata: GgufContents['metadata']): Uint8Array | undef
     ...{ add_bos_token: addBos, add_eos_token: addEos, legacy: true },
     ...(metadata.get(`${prefix}add_space_prefix`) === false && { add_prefix_space: false }),
   });
+}
+
+/** The keys of chat templates by name, as llama.cpp's converter writes them. */
+export function templateMetadata(templates: Readonly<Record<string, string>>): [string, GgufEntry][] {
+  const others = Object.keys(templates).filter((name) => name !== 'default');
+  const keys = Object.entries(templates).map(([name, value]): [string, GgufEntry] => [
+    name === 'default' ? templateKey : `${templateKey}.${name}`,
+    { type: 'string', value },
+  ]);
+  if (others.length > 0) keys.push([`${templateKey}s`, { type: 'strings', value: others }]);
+  return keys;
 }
 
 /**

@@ -19,7 +19,7 @@ import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { llamaVocabulary } from './corenet.js';
 import { blockTypeOf, encodedTensor } from './encode.js';
 import { ggufMetadata, ggufNames } from './gguf.js';
-import { tokenizerMetadata } from './gguf-tokenizer.js';
+import { templateMetadata, tokenizerMetadata } from './gguf-tokenizer.js';
 import { type AffineFormat, quantizeAffine } from './mlx.js';
 
 /** A model to write; the tensors are those of `checkWeights`. */
@@ -54,14 +54,18 @@ export async function writeGgufFile(
   sink: ByteSink,
   { name, config, tensors }: WritableModel,
   precision: Precision,
-  { tokenizer, template, encode }: { readonly tokenizer?: Tokenizer; readonly template?: string; readonly encode?: EncodeBlocks },
+  {
+    tokenizer,
+    templates = {},
+    encode,
+  }: { readonly tokenizer?: Tokenizer; readonly templates?: Readonly<Record<string, string>>; readonly encode?: EncodeBlocks },
   onProgress?: OnBytes,
 ): Promise<void> {
   const type = blockTypeOf[precision];
   const metadata = ggufMetadata(config, fileTypes[type]!, name);
   if (tokenizer) metadata.push(...tokenizerMetadata(tokenizer, config.vocabSize, config.eosTokenIds));
   else metadata.push(['tokenizer.ggml.model', { type: 'string', value: 'no_vocab' }]);
-  if (template !== undefined) metadata.push(['tokenizer.chat_template', { type: 'string', value: template }]);
+  metadata.push(...templateMetadata(templates));
   type Spec = GgufSpec & { readonly tensor: StoredTensor };
   const specs = parameterShapes(config).flatMap((parameter): Spec[] => {
     const tensor = tensors.get(parameter.name)!;

@@ -4,7 +4,9 @@
 // No model and no history here; the Jinja interpreter is loaded on first use.
 
 import { InputError, shown } from '../errors.js';
-import { decodeUtf8, parseJson } from '../io/json.js';
+import type { NamedBytes } from '../io/bytes.js';
+import { TOOL_TEMPLATE } from '../io/hub-listing.js';
+import { decodeUtf8, isObject, parseJson } from '../io/json.js';
 import { anyOf, applyRules, findTokens, placesOf, type TokenRule, type TokenStretch } from '../tokenizer/stretches.js';
 
 /** A turn of a conversation. */
@@ -22,8 +24,29 @@ export interface ChatMessage {
 /** What a model may call, as OpenAI describes it and templates take it: {type: 'function', function: {name, description, parameters}}. */
 export type Tools = readonly Readonly<Record<string, unknown>>[];
 
+/** A model's templates: one, or several by their names. */
+export type ChatTemplates = string | Readonly<Record<string, string>>;
+
+export function templatesByName(templates: ChatTemplates): Readonly<Record<string, string>> {
+  return typeof templates === 'string' ? { default: templates } : templates;
+}
+
+/**
+ * transformers' choice among them: `tool_use` where there are tools, else `default`; undefined where the model has none. Throws
+ * `InputError` where none of several is for this.
+ */
+export function chosenTemplate(templates: ChatTemplates | undefined, tools?: Tools): string | undefined {
+  if (typeof templates !== 'object') return templates;
+  const chosen = (tools && templates.tool_use) ?? templates.default;
+  if (chosen !== undefined) return chosen;
+  const names = Object.keys(templates).map((name) => JSON.stringify(name));
+  throw new InputError(`the model has no chat template "default", only ${names.join(', ') || 'none at all'}`);
+}
+
 /** Whether a template writes tools into the prompt and shows their calls as `<tool_call>{...}</tool_call>`, the form that is read back. */
-export function definesTools(template: string | undefined): boolean {
+export function definesTools(templates: ChatTemplates | undefined): boolean {
+  const { tool_use: forTools, default: usual } = templatesByName(templates ?? {});
+  const template = forTools ?? usual;
   return template !== undefined && /\btools\b/.test(template) && template.includes('<tool_call>');
 }
 
@@ -155,7 +178,7 @@ export interface ConversationTokenizer extends ChatTokenizer {
  */
 export async function encodeConversation(
   tokenizer: ConversationTokenizer,
-  template: string | undefined,
+  templates: ChatTemplates | undefined,
   messages: readonly ChatMessage[],
   answering = true,
   tools?: Tools,
@@ -166,7 +189,7 @@ export async function encodeConversation(
   if (special !== undefined)
     throw new InputError(`the tools or their calls hold the special token ${shown(special)}: take such text out of them`);
   const segments = await renderChatSegments(messages, {
-    template,
+    template: chosenTemplate(templates, tools),
     bosToken: tokenizer.piece(tokenizer.bosId) ?? null,
     eosToken: tokenizer.piece(tokenizer.eosId) ?? null,
     tokenNames: tokenizer.names,
@@ -192,40 +215,52 @@ function sameTokens(a: readonly TokenStretch[], b: readonly TokenStretch[]): boo
 }
 
 /**
- * A model's own template: that of `chat_template.jinja` (`jinjaFile`, its text) if there is one, else `chat_template` of
- * `tokenizer_config.json` (parsed), which is a text or a list of {name, template} with one named "default". Undefined when the
- * model has none. Throws `InputError` when `chat_template` is something else.
+ * A model's own templates: those of files (`files`, by name) if there are any, else `chat_template` of `tokenizer_config.json`
+ * (parsed), which is a text or a list of {name, template}. Undefined when the model has none. Throws `InputError` when
+ * `chat_template` is something else.
  */
-export function chatTemplateFrom(tokenizerConfig: unknown, jinjaFile?: string): string | undefined {
-  if (jinjaFile !== undefined) return jinjaFile;
+export function chatTemplateFrom(
+  tokenizerConfig: unknown,
+  files: Readonly<Record<string, string>> = {},
+): ChatTemplates | undefined {
+  const names = Object.keys(files);
+  if (names.length > 0) return names.join() === 'default' ? files.default : files;
   if (typeof tokenizerConfig !== 'object' || tokenizerConfig === null || !('chat_template' in tokenizerConfig)) return undefined;
   const found: unknown = tokenizerConfig.chat_template;
   if (found === null || found === undefined) return undefined;
   if (typeof found === 'string') return found;
+  if (isObject(found) && Object.values(found).every((template) => typeof template === 'string'))
+    return found as Record<string, string>;
   if (!Array.isArray(found) || !found.every(isNamedTemplate)) {
     throw new InputError('tokenizer_config.json: chat_template must be a text or a list of {"name", "template"} entries');
   }
-  const chosen = found.find((entry) => entry.name === 'default');
-  if (chosen === undefined) {
-    const names = found.map((entry) => JSON.stringify(entry.name)).join(', ');
-    throw new InputError(`tokenizer_config.json: chat_template names no template "default", only ${names || 'none at all'}`);
-  }
-  return chosen.template;
+  return Object.fromEntries(found.map(({ name, template }) => [name, template]));
 }
 
-/** The template among a model's files: `read` gives one by its name, `where` is put before names in messages. Throws `InputError`. */
+/** The files of the templates that are chosen from. */
+const templateFiles = { default: 'chat_template.jinja', tool_use: TOOL_TEMPLATE };
+
+/** Templates as files, for whoever writes a model. */
+export function chatTemplateFiles(templates: ChatTemplates): NamedBytes[] {
+  const named = templatesByName(templates);
+  return Object.entries(templateFiles).flatMap(([key, name]) =>
+    named[key] === undefined ? [] : [{ name, bytes: new TextEncoder().encode(named[key]) }],
+  );
+}
+
+/** The templates among a model's files: `read` gives one by its name, `where` is put before names in messages. Throws `InputError`. */
 export async function chatTemplateBeside(
   read: (name: string) => Promise<Uint8Array | undefined>,
   where: string,
-): Promise<string | undefined> {
+): Promise<ChatTemplates | undefined> {
   const config = await read('tokenizer_config.json');
-  const file = 'chat_template.jinja';
-  const template = await read(file);
   const json = `${where}tokenizer_config.json`;
-  return chatTemplateFrom(
-    config ? parseJson(decodeUtf8(config, json), json) : {},
-    template && decodeUtf8(template, where + file),
-  );
+  const files: Record<string, string> = {};
+  for (const [name, file] of Object.entries(templateFiles)) {
+    const template = await read(file);
+    if (template) files[name] = decodeUtf8(template, where + file);
+  }
+  return chatTemplateFrom(config ? parseJson(decodeUtf8(config, json), json) : {}, files);
 }
 
 function isNamedTemplate(entry: unknown): entry is { name: string; template: string } {

@@ -4,7 +4,7 @@
 import { InputError, shown } from '../errors.js';
 import { checkOptions, oneOf, type Rule, type Rules, rules, wholeFrom } from '../options.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { type ChatMessage, definesTools, encodeConversation, type Tools } from './chat.js';
+import { type ChatMessage, type ChatTemplates, definesTools, encodeConversation, type Tools } from './chat.js';
 import { type CompileElsewhere, type Constraint, type ConstraintOptions, Constraints } from './constraint.js';
 import { mostDrafts } from './drafts.js';
 import type {
@@ -172,8 +172,8 @@ export interface TextModelParts {
   readonly engine: Engine;
   /** Without one only ids can be used. */
   readonly tokenizer?: Tokenizer;
-  /** The model's own chat template; default Apple's instruction recipe. */
-  readonly chatTemplate?: string;
+  /** The model's own chat templates; default Apple's instruction recipe. */
+  readonly chatTemplate?: ChatTemplates;
   /** Where there are files. */
   readonly promptCaching?: PromptCaching;
   /** Where there are other threads. */

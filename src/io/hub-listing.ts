@@ -50,6 +50,12 @@ export const TEXT_FILES = [
   'chat_template.jinja',
 ];
 
+/** Where the template for tools lies, beside the usual one. */
+export const TOOL_TEMPLATE = 'additional_chat_templates/tool_use.jinja';
+
+/** What goes with a model from directory to directory. Pages, whose files have no folders, do without the last. */
+export const CARRIED_FILES = [...TEXT_FILES, TOOL_TEMPLATE];
+
 const onlyFile = /\.(gguf|pt|pth)$|(^|\/)pytorch_model\.bin$/i;
 const partOfSeveral = /-\d{5}-of-\d{5}\./;
 

@@ -93,6 +93,13 @@ describe('convert', () => {
     writeFileSync(join(place('chat'), 'tokenizer_config.json'), JSON.stringify({ chat_template: template, eos_token: '</s>' }));
     await convertModel(await openCheckpoint(place('chat')), place('chat.gguf'));
     expect(await openChatTemplate(await openCheckpoint(place('chat.gguf')))).toBe(template);
+    const named = { default: template, tool_use: '{{ tools }}' };
+    const list = Object.entries(named).map(([name, template]) => ({ name, template }));
+    writeFileSync(join(place('chat'), 'tokenizer_config.json'), JSON.stringify({ chat_template: list }));
+    await convertModel(await openCheckpoint(place('chat')), place('chat.gguf'), { force: true });
+    expect(await openChatTemplate(await openCheckpoint(place('chat.gguf')))).toEqual(named);
+    await convertModel(await openCheckpoint(place('chat.gguf')), place('back'));
+    expect(await openChatTemplate(await openCheckpoint(place('back')))).toEqual(named);
   });
 
   it.each(['q8', 'q4'] as const)('writes GGUF in %s whose values are our own', async (dtype) => {

@@ -6,6 +6,7 @@ import {
   type ChatSegment,
   type ChatTokenizer,
   chatTemplateFrom,
+  chosenTemplate,
   defaultChatTemplate,
   encodeChat,
   renderChatSegments,
@@ -147,14 +148,21 @@ describe('errors', () => {
 describe("a model's own template", () => {
   it('is found in tokenizer_config.json or chat_template.jinja', () => {
     expect(chatTemplateFrom({ chat_template: 'a' })).toBe('a');
-    expect(chatTemplateFrom({ chat_template: 'a' }, 'b')).toBe('b');
+    expect(chatTemplateFrom({ chat_template: 'a' }, { default: 'b' })).toBe('b');
     const list = [
       { name: 'tool_use', template: 't' },
       { name: 'default', template: 'd' },
     ];
-    expect(chatTemplateFrom({ chat_template: list })).toBe('d');
+    const [both, forTools] = [chatTemplateFrom({ chat_template: list }), chatTemplateFrom({ chat_template: list.slice(0, 1) })];
+    expect([both, { tool_use: 't', default: 'd' }, 'd'].map((some) => chosenTemplate(some))).toEqual(['d', 'd', 'd']);
+    expect([both, forTools, 'd'].map((some) => chosenTemplate(some, []))).toEqual(['t', 't', 'd']);
+    // Files stand for all that the config has.
+    expect(chosenTemplate(chatTemplateFrom({ chat_template: 'a' }, { tool_use: 'f' }), [])).toBe('f');
+    expect(() => chosenTemplate(chatTemplateFrom({ chat_template: 'a' }, { tool_use: 'f' }))).toThrow(
+      /no chat template "default"/,
+    );
     for (const config of [undefined, null, {}, { chat_template: null }]) expect(chatTemplateFrom(config)).toBeUndefined();
-    expect(() => chatTemplateFrom({ chat_template: list.slice(0, 1) })).toThrow(/no template "default", only "tool_use"/);
+    expect(() => chosenTemplate(forTools)).toThrow(/no chat template "default", only "tool_use"/);
     expect(() => chatTemplateFrom({ chat_template: 3 })).toThrow(InputError);
   });
 

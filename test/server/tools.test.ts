@@ -1,6 +1,6 @@
 // Tools: refused where the template defines none; else written by it, and their calls read out of the answer, however it is cut.
 
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -54,7 +54,9 @@ describe('with a template that defines tools', () => {
 
   beforeAll(async () => {
     cpSync(fileURLToPath(new URL('../../models/tales-6m', import.meta.url)), folder, { recursive: true });
-    writeFileSync(join(folder, 'chat_template.jinja'), template);
+    writeFileSync(join(folder, 'chat_template.jinja'), 'plain: {{ messages[0].content }}');
+    mkdirSync(join(folder, 'additional_chat_templates'));
+    writeFileSync(join(folder, 'additional_chat_templates', 'tool_use.jinja'), template);
     model = await load(folder, { slots: 2 });
     port = await listen(await createServer({ models: [model] }));
     client = new OpenAI({ baseURL: `${port.url}/v1`, apiKey: 'none', maxRetries: 0 });
@@ -74,6 +76,8 @@ describe('with a template that defines tools', () => {
   };
 
   it('writes them and what they gave into the prompt', async () => {
+    const plain = await model.encodePrompt([{ role: 'user', content: 'Hi' }]);
+    expect(model.tokenizer.decode(plain)).toBe('plain: Hi'); // without tools the other template is taken, as transformers does
     const ids = await model.encodePrompt([{ role: 'user', content: 'Hi' }], tools);
     expect(model.tokenizer.decode(ids)).toMatch(
       /^Tools: \{"type": "function", "function": \{"name": "weather".*user: Hi\nassistant:$/s,

@@ -44,7 +44,10 @@ export async function writeDirectory(
   try {
     if (first) await makeDirectory(own);
     const [temporary] = await collective.gatherTexts(own);
-    await write((name, fill) => writeAtomic(join(temporary, name), fill, { signal }));
+    await write(async (name, fill) => {
+      if (dirname(name) !== '.') await makeDirectory(join(temporary, dirname(name)));
+      await writeAtomic(join(temporary, name), fill, { signal });
+    });
     signal?.throwIfAborted();
     await collective.barrier();
     if (first) {

@@ -4,7 +4,7 @@
 
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
-import { filesOfModel, isRepoId, onlyModelFile, repoFile, TEXT_FILES, wholeModels } from '../hub-listing.js';
+import { CARRIED_FILES, filesOfModel, isRepoId, onlyModelFile, repoFile, TOOL_TEMPLATE, wholeModels } from '../hub-listing.js';
 import { quoted } from '../json.js';
 import { INDEX_FILE } from '../safetensors-index.js';
 import { onlyModelIn, type RepoCache, shardsOf } from './hub-cache.js';
@@ -41,7 +41,7 @@ async function fetchFile(download: SnapshotDownload, file: string): Promise<void
   const has = (name: string) => listing.files.has(name);
   if (!has(file))
     throw new InputError(`${hub.repoId} has no file ${file}; it has ${wholeModels(listing.files.keys()).join(', ')}`);
-  const beside = /\.gguf$/i.test(file) ? [] : ['config.json', ...TEXT_FILES].filter(has); // GGUF holds all of it
+  const beside = /\.gguf$/i.test(file) ? [] : ['config.json', ...CARRIED_FILES].filter(has); // GGUF holds all of it
   await download.fetchAll([...beside, file]);
 }
 
@@ -54,6 +54,7 @@ function isRevision(text: string): boolean {
 async function fetchModel(download: SnapshotDownload): Promise<void> {
   const { listing, hub, cache } = download;
   const { first, weights } = filesOfModel(listing, hub.repoId);
-  await download.fetchAll([...first, weights]);
+  const tools = listing.files.has(TOOL_TEMPLATE) ? [TOOL_TEMPLATE] : [];
+  await download.fetchAll([...first, ...tools, weights]);
   if (weights === INDEX_FILE) await download.fetchAll(await shardsOf(cache.snapshot(listing.commit, INDEX_FILE)));
 }
