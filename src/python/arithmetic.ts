@@ -6,11 +6,13 @@ import { floatOf, type PythonFloat } from '../python-float.js';
 import { spend } from './budget.js';
 import { formatPercent } from './format.js';
 import {
+  Dict,
   isFloat,
   isInt,
   isNumber,
   isText,
   Markup,
+  repr,
   sequenceItems,
   str,
   Tuple,
@@ -75,6 +77,7 @@ export function binary(operator: string, a: Value, b: Value): Value {
         throw new InputError(isFloat(a) || isFloat(b) ? 'float floor division by zero' : 'integer division or modulo by zero');
       return arithmetic(a, b, floorDivide, floorDivideFloats);
     case '%':
+      if (a instanceof Markup) return new Markup(formatPercent(a.text, safe(b)));
       if (isText(a)) return formatPercent(textOf(a), b);
       if (!isNumber(a) || !isNumber(b)) return unsupported('%', a, b);
       if (Number(b) === 0) throw new InputError(isFloat(a) || isFloat(b) ? 'float modulo' : 'integer division or modulo by zero');
@@ -112,6 +115,25 @@ export function escaped(value: Value): string {
   const text = str(value).replace(/[&<>'"]/g, (character) => escapes[character]);
   spend(text.length);
   return text;
+}
+
+/** A value that markup takes up. */
+class Escaped extends Markup {
+  constructor(private readonly value: Value) {
+    super(escaped(value));
+  }
+
+  override repr(): string {
+    return escaped(repr(this.value));
+  }
+}
+
+/** What is put into markup, escaped. */
+function safe(value: Value): Value {
+  if (isNumber(value)) return value;
+  if (value instanceof Tuple) return new Tuple(value.items.map(safe));
+  if (value instanceof Dict) return new Dict([...value].map(([key, item]) => [key, safe(item)] as const));
+  return new Escaped(value);
 }
 
 function multiply(a: Value, b: Value): Value {

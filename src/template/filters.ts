@@ -1,12 +1,13 @@
 // Jinja's filters (`x | join(', ')`), by Jinja2's filters.py. What cannot be the same each time (`random`) or serves web pages only
-// (`urlize`, `striptags`, `wordwrap`, `pprint`) is refused by name.
+// (`urlize`, `striptags`) is refused by name.
 
-import { InputError } from '../errors.js';
+import { InputError, shown } from '../errors.js';
 import { bind, intArgument, textArgument } from '../python/arguments.js';
 import { binary, escaped, intOf } from '../python/arithmetic.js';
 import { made, STEP, spend } from '../python/budget.js';
 import { reversed, sorted } from '../python/containers.js';
-import { fixed, formatPercent, htmlJson, jsonText } from '../python/format.js';
+import { fixed, htmlJson, jsonText } from '../python/format.js';
+import { pretty } from '../python/pretty.js';
 import { centered, replaced, sliceText, splitLines, stripped } from '../python/strings.js';
 import { capitalize, SPACE } from '../python/text.js';
 import {
@@ -34,6 +35,7 @@ import {
   Undefined,
   type Value,
 } from '../python/values.js';
+import { wrapped } from '../python/wrap.js';
 import { floatOf, type PythonFloat } from '../python-float.js';
 import type { Filter, Host } from './host.js';
 
@@ -284,6 +286,40 @@ function keyAndValue(pair: Value): readonly Value[] {
   return parts;
 }
 
+/** `input % args`, which escapes what it puts into markup. */
+function format(_: Host, input: Value, args: readonly Value[], keywords: Keywords): Value {
+  if (args.length > 0 && keywords.size > 0)
+    throw new InputError("can't handle positional and keyword arguments at the same time");
+  const text = input instanceof Markup ? input : str(input);
+  return binary('%', text, keywords.size > 0 ? new Dict(keywords) : new Tuple(args));
+}
+
+function wordWrap(input: Value, [width, long, by, hyphens]: Bound): Value {
+  const separator = (by ?? null) === null ? '\n' : textArgument(by, 'wrapstring');
+  const options = {
+    width: intArgument(width, 79),
+    breakLongWords: long === undefined || truth(long),
+    breakOnHyphens: hyphens === undefined || truth(hyphens),
+  };
+  const paragraphs = splitLines(textArgument(input, 'the text to wrap'));
+  return made(paragraphs.map((line) => wrapped(line, options).join(separator)).join(separator));
+}
+
+function xmlAttributes(input: Value, [space]: Bound): Value {
+  if (!(input instanceof Dict)) throw new InputError(`'${typeName(input)}' object has no attribute 'items'`);
+  const attributes: string[] = [];
+  for (const [key, value] of input) {
+    if (value === null || value instanceof Undefined) continue;
+    const name = textArgument(key, 'the name of an attribute');
+    if (invalidName.test(name)) throw new InputError(`Invalid character in attribute name: ${shown(name)}`);
+    attributes.push(`${escaped(name)}="${escaped(value)}"`);
+  }
+  const text = attributes.join(' ');
+  return text !== '' && (space === undefined || truth(space)) ? ` ${text}` : text;
+}
+
+const invalidName = new RegExp(`[${SPACE}/>=]`);
+
 function fileSize(input: Value, [binaryUnits]: Bound): Value {
   const size = parseFloatValue(input);
   if (size === undefined) throw new InputError(`could not convert ${typeName(input)} to float`);
@@ -439,7 +475,7 @@ const filters: ReadonlyMap<string, Filter> = new Map<string, Filter>([
     return fallback === undefined ? floatOf(0) : fallback;
   }),
   filter('int', 'default?, base?', toInteger),
-  ['format', (_, input, args, keywords) => formatPercent(str(input), keywords.size > 0 ? new Dict(keywords) : new Tuple(args))],
+  ['format', format],
   filter('groupby', 'attribute, default?, case_sensitive?', groupBy),
   filter('indent', 'width?, first?, blank?', indent),
   filter('items', '', (input) => new Lazy(pairsOf(input))),
@@ -457,6 +493,7 @@ const filters: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   filter('replace', 'old, new, count?', (input, [old, by, count]) =>
     replaced(str(input), str(old!), str(by!), (count ?? null) === null ? -1 : intArgument(count, -1)),
   ),
+  filter('pprint', '', (input) => made(pretty(input))),
   filter('reverse', '', reverse),
   filter('round', 'precision?, method?', round),
   filter('safe', '', (input) => new Markup(str(input))),
@@ -472,10 +509,12 @@ const filters: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   filter('truncate', 'length?, killwords?, end?, leeway?', truncate),
   filter('unique', 'case_sensitive?, attribute?', (input, args, host) => new Lazy(unique(input, args, host))),
   filter('urlencode', '', urlEncode),
+  filter('wordwrap', 'width?, break_long_words?, wrapstring?, break_on_hyphens?', wordWrap),
+  filter('xmlattr', 'autospace?', xmlAttributes),
   filter('wordcount', '', (input) => made(str(input)).match(/[\p{L}\p{N}_]+/gu)?.length ?? 0),
 ]);
 
-const refused = ['pprint', 'random', 'striptags', 'urlize', 'wordwrap', 'xmlattr'];
+const refused = ['random', 'striptags', 'urlize'];
 
 export function filterNamed(name: string): Filter {
   const found = filters.get(name);
