@@ -87,9 +87,10 @@ export function squaredError({ rows, columns, values }: Matrix, other: Float32Ar
 export interface CompensateOptions {
   /** Rounds of refitted grids and sweeps over the codes. */
   readonly sweeps: number;
-  /** What is added to the moments' diagonal, as a part of its mean. */
-  readonly damping?: number;
 }
+
+/** What is added to the moments' diagonal, as a part of its mean. */
+const damping = 0.01;
 
 /** moments: [columns, columns], of the inputs that the matrix is multiplied with. */
 export function quantizeCompensated(
@@ -100,7 +101,7 @@ export function quantizeCompensated(
 ): Quantized {
   const { rows, columns, values } = matrix;
   const made = empty(rows, columns, format);
-  const hessian = damped(moments, columns, options.damping ?? 0.01);
+  const hessian = damped(moments, columns);
   const factor = inverseFactor(hessian, columns);
   const importance = new Float32Array(columns);
   for (let j = 0; j < columns; j++) importance[j] = 1 / factor[j * columns + j] ** 2;
@@ -237,11 +238,11 @@ function solve(a: Float64Array, b: Float64Array, n: number): boolean {
   return true;
 }
 
-function damped(moments: Float32Array, n: number, part: number): Float32Array {
+function damped(moments: Float32Array, n: number): Float32Array {
   const hessian = moments.slice();
   let mean = 0;
   for (let j = 0; j < n; j++) mean += moments[j * n + j] / n;
-  for (let j = 0; j < n; j++) hessian[j * n + j] += part * mean || 1;
+  for (let j = 0; j < n; j++) hessian[j * n + j] += damping * mean || 1; // 1 where no input was ever there
   return hessian;
 }
 
