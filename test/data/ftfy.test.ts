@@ -31,6 +31,8 @@ const cases: readonly (readonly [string, string])[] = [
   ['\u00f0\u0178\u02dc\u20ac bad', '\ud83d\ude00 bad'],
   ['&amp;lt;', '<'],
   ['&nbsp;x', '\u00a0x'],
+  // As Python's html.unescape, which ftfy asks: what is no character.
+  ['&#0; &#xd800; &#x110000; &#128; &#1;.', '\ufffd \ufffd \ufffd \u20ac .'],
   ['&notanentity;', '&notanentity;'],
   ['Ca&ntilde;on &#x2014; &#151;', 'Ca\u00f1on \u2014 \u2014'],
   ['\u00e2\u20ac\u0153two\u00e2\u20ac\u009d lines\n\u00c3\u00a9', '"two" lines\n\u00e9'],

@@ -88,6 +88,14 @@ describe('pairOf', () => {
     expect(await pairOf(row(value), encoders, options)).toBe(reason);
   });
 
+  it('passes over a pair whose cut takes an answer, or what told the answers apart', async () => {
+    const cut = (maxLength: number, rejected: string) =>
+      pairOf(row({ prompt: 'a b c', chosen: ' d e f g', rejected }), encoders, { ...options, maxPromptLength: 4, maxLength });
+    expect(await cut(4, ' x')).toBe('no room for an answer within max_length');
+    expect(await cut(7, ' d e f h')).toBe('chosen equals rejected');
+    expect(await cut(7, ' d e')).toMatchObject({ cut: true });
+  });
+
   it('says what a row lacks', async () => {
     await expect(pairOf(row({ prompt: 'a', chosen: 'b' }), encoders, options)).rejects.toThrow(
       'p.jsonl: row 0: expected chosen and rejected (and prompt); it has "prompt", "chosen"',

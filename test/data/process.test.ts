@@ -5,6 +5,9 @@ describe('splitDocument', () => {
   it('cuts after so many words and drops the space between', () => {
     expect([...splitDocument('a b c d e', 2)]).toEqual(['a b', 'c d', 'e']);
     expect([...splitDocument('', 2)]).toEqual(['']);
+    // As Python's split(' ') has it: a space in front has an empty word before it.
+    expect([...splitDocument(' a  b', 2)]).toEqual([' a', ' b']);
+    expect([...splitDocument(' a ', 1)]).toEqual(['', 'a', '']);
   });
 
   it('cuts what has no spaces where it gets too long, never inside a character', () => {

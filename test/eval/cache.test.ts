@@ -47,12 +47,15 @@ describe('cached scorer', () => {
       expect(await scorer.generateUntil([generate])).toEqual(['abab']);
       expect(inner.asked.length).toBe(6);
     }
-    await scorer.generateUntil([
-      { ...generate, maxTokens: 3 },
-      { ...generate, until: [] },
-      { ...generate, temperature: 1 },
-    ]);
-    expect(inner.asked.length).toBe(9);
+    const others = [
+      { maxTokens: 3 },
+      { until: [] },
+      { temperature: 1 },
+      { temperature: 1, sample: 1 },
+      { temperature: 1, topP: 0.5 },
+    ];
+    for (const other of others) await scorer.generateUntil([{ ...generate, ...other }]);
+    expect(inner.asked.length).toBe(11);
     expect(scorer.name).toBe('one');
   });
 

@@ -184,6 +184,10 @@ describe('wrong data', () => {
     // Tasks that name no test split draw one more than they show.
     expect(() => build('piqa', { numFewshot: 10 })).toThrow('10 examples and one to spare are wanted');
     expect(() => build('arc_easy', { numFewshot: 1.5 })).toThrow('the number of examples is 1.5');
+    expect(() => build('arc_easy', { numFewshot: -1 })).toThrow('the number of examples is -1');
+    for (const index of [-1, 2, 0.5]) {
+      expect(() => build('arc_easy', { shard: { index, count: 2 } })).toThrow(`shard ${index} of 2: the index must be 0 or more`);
+    }
   });
 
   it('guesses the task that was meant', () => {

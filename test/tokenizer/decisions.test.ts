@@ -95,6 +95,11 @@ describe('what travels with a tokenizer', () => {
     expect(ids.slice(0, 5)).toEqual(asked.slice(0, 5));
   });
 
+  it('may list added tokens in any order', async () => {
+    const tokenizer = (await openTokenizer(await write('order', { 'added_tokens.json': { '<z>': 4097, '<a>': 4096 } })))!;
+    expect(tokenizer.encodeTemplate('<z><a>')).toEqual([4097, 4096]);
+  });
+
   it('is refused where it contradicts itself or the vocabulary', async () => {
     const decisions = (config: unknown) => tokenizerDecisions({ 'tokenizer_config.json': config });
     expect(tokenizerDecisions({})).toBeUndefined();

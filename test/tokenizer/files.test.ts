@@ -160,6 +160,13 @@ describe('tokenizer.json', () => {
     expect(tokenizer.decode([TEXTS.length])).toBe('<|user|>');
   });
 
+  test('a file may list no added tokens', () => {
+    for (const none of [null, undefined]) {
+      const tokenizer = tokenizerFromJson(json((file) => Object.assign(file, { added_tokens: none })));
+      expect(tokenizer.decode(tokenizer.encode('ab abé'))).toBe('ab abé');
+    }
+  });
+
   // As transformers 5.18 has it: <pad> and <mask> follow the vocabulary in the order of their names, <|end|> is special where it is.
   test('special tokens that are named beside it are its own', () => {
     const end = { id: TEXTS.length, content: '<|end|>', special: false, normalized: false };

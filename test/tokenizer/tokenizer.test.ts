@@ -114,6 +114,11 @@ test('scores decide, whatever the order of ids; the leftmost of equals merges fi
   expect(spelled('abc')).toEqual(['a', 'bc']);
   expect(spelled('aaa')).toEqual(['aa', 'a']);
   expect(spelled('a'.repeat(101))).toEqual([...Array(50).fill('aa'), 'a']);
+  // A pair that becomes another of the same score, at the end of a long word.
+  const same = tokenizerFromModel(
+    modelFile([...firstPieces(false), ...pieces, { text: 'abc', score: -2 }], { dummyPrefix: false }),
+  );
+  expect(same.encode(`${'a'.repeat(40)}abc`)).toEqual([...Array(20).fill(8), 9]);
 });
 
 test('texts whose hashes are equal are told apart', () => {

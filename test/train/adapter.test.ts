@@ -84,11 +84,16 @@ describe.each(backends)('an adapter on $name', (backend) => {
   });
 
   it('trains only what it has: no gradient goes below the first adapted layer', async () => {
-    const { step, gradients } = await start(backend, [{ ...rule, pattern: 'layers\\.1\\.ffn\\.proj_2' }]);
+    const rules = [{ ...rule, pattern: 'layers\\.1\\.ffn\\.proj_2' }];
+    const { step, gradients } = await start(backend, rules);
     await step.accumulate(batch);
     const [a, b] = await gradients();
     expect(a.every((value) => value === 0)).toBe(true); // B is zero
     expect(Math.max(...b.map(Math.abs))).toBeGreaterThan(0);
+    // Nor is a layer below computed again.
+    const again = await start(backend, rules, 'f32', { activationCheckpointing: true });
+    await again.step.accumulate(batch);
+    expect(await again.gradients()).toEqual([a, b]);
   });
 
   it.each([false, true])('drops by seed and draw, the same on the way back (DoRA: %s)', async (use_dora) => {

@@ -43,6 +43,20 @@ describe('datasets from a folder', () => {
     });
   });
 
+  it('are read from the parts of a split, in order and only when all are there', async () => {
+    const part = (i: number) => new Uint8Array(readFileSync(new URL(`../parquet/part-${i}.parquet`, import.meta.url)));
+    const rows = async (at: string) => (await loadDatasets(join(dir, at), findTasks(['piqa'])))['baber/piqa|'].validation;
+    for (const [at, i] of [
+      ['one', 0],
+      ['two', 1],
+    ] as const)
+      write(`${at}/baber/piqa/validation.parquet`, part(i));
+    for (const i of [1, 0]) write(`parts/baber/piqa/validation-0000${i}-of-00002.parquet`, part(i));
+    expect(await rows('parts')).toEqual([...(await rows('one')), ...(await rows('two'))]);
+    write('parts/baber/piqa/train-00001-of-00002.parquet', part(0));
+    await expect(rows('parts')).rejects.toThrow('piqa: train is in 2 parts, but 1 are there');
+  });
+
   it('are read as corpora are: compressed, in UTF-16, with a byte order mark', async () => {
     const rows = [{ goal: 'é', sol1: 'b', sol2: 'c', label: 0 }];
     const datasets = async () => (await loadDatasets(join(dir, 'encoded'), findTasks(['piqa'])))['baber/piqa|'];
