@@ -414,8 +414,11 @@ function openSession(given: WorkerOptions['worker']): Session {
   const worker = typeof given === 'function' ? given() : started(given);
   const caller = new Caller(worker as Port);
   const fail = (message: string): void => caller.lose(new InputError(message));
-  worker.onerror = (event) =>
-    fail(`the worker failed: ${event.message || 'it could not be loaded; name its address with `worker`'}`);
+  const advice =
+    given === undefined || typeof given === 'function'
+      ? 'name its address with `worker`'
+      : `${given} is not there, or its server is away`;
+  worker.onerror = (event) => fail(`the worker failed: ${event.message || `it could not be loaded: ${advice}`}`);
   return {
     caller,
     end: () => {

@@ -32,6 +32,20 @@ function said(sentence: Sentence, option: OptionNamer): string {
   return typeof sentence === 'string' ? sentence : sentence(option);
 }
 
+/** A sentence as data, for another thread: its text, and the options in it. */
+export type SentenceParts = readonly (string | readonly [option: string, value?: string | number | true])[];
+
+export function partsOf(error: InputError): SentenceParts {
+  const options: (readonly [option: string, value?: string | number | true])[] = [];
+  const text = error.naming((option, value) => `\0${options.push(value === undefined ? [option] : [option, value]) - 1}\0`);
+  return text.split('\0').map((part, i) => (i % 2 === 0 ? part : options[Number(part)]));
+}
+
+/** The error that another thread made such parts of. */
+export function inputErrorOf(parts: SentenceParts): InputError {
+  return new InputError((option) => parts.map((part) => (typeof part === 'string' ? part : option(...part))).join(''));
+}
+
 /** The message of whatever was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -54,6 +54,6 @@ export function checkOptions<Options extends object>(what: string, options: Opti
       );
     }
     if (value !== undefined && !rule.holds(value))
-      throw new InputError(`${what}: ${key} is ${shown(value)}; expected ${rule.says}`);
+      throw new InputError((option) => `${what}: ${option(key)} is ${shown(value)}; expected ${rule.says}`);
   }
 }

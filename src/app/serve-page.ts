@@ -22,7 +22,7 @@ const files: Readonly<Record<string, readonly [file: () => string, type: string]
   '/page/icon.svg': [own('icon.svg'), 'image/svg+xml'],
   '/page/marked.js': [() => createRequire(import.meta.url).resolve('marked'), 'text/javascript'],
   ...Object.fromEntries(
-    ['main', 'client', 'elements', 'format', 'markdown', 'notices', 'store', 'tokens'].map(
+    ['main', 'client', 'elements', 'fetched', 'format', 'markdown', 'notices', 'store', 'tokens', 'words'].map(
       (name) => [`/page/${name}.js`, [own(`${name}.js`), 'text/javascript']] as const,
     ),
   ),

@@ -33,16 +33,21 @@ function usualThreads(): number {
 
 /** Throws `InputError` as `wasmBackend`, and when a module cannot be fetched. */
 export async function browserWasmBackend({ wasm, threads, isa }: BrowserWasmOptions = {}): Promise<WasmBackend> {
+  const advice =
+    wasm === undefined
+      ? 'serve the files of native/wasm and name their folder with `wasm`'
+      : 'it is not there, or its server is away';
   const load = async (name: WasmModule): Promise<WasmBytes> => {
     const url = wasm === undefined ? files[name]() : new URL(`openelm-${name}.wasm`, new URL(wasm, globalThis.location?.href));
     const response = await fetch(url).catch(() => undefined);
     if (!response?.ok) {
       const why = response ? `status ${response.status}` : 'no answer';
-      throw new InputError(
-        `${url.href} cannot be loaded (${why}): serve the files of native/wasm and name their folder with \`wasm\``,
-      );
+      throw new InputError(`${url.href} cannot be loaded (${why}): ${advice}`);
     }
-    return new Uint8Array(await response.arrayBuffer());
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (bytes[0] !== 0 || bytes[1] !== 0x61)
+      throw new InputError(`${url.href} is no WebAssembly module: its server sends something else in its place`);
+    return bytes;
   };
   const host: { -readonly [Key in keyof WasmHost]: WasmHost[Key] } = {};
   const first = hasThreads() ? firstThread() : undefined;

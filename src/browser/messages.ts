@@ -1,7 +1,7 @@
 // Calls across a port: by name, with events on the way and an abort signal, errors as what they were. Both ends, of a page and its
 // worker or of two threads in Node; what is called is session.ts's.
 
-import { InputError, messageOf } from '../errors.js';
+import { InputError, inputErrorOf, messageOf, partsOf, type SentenceParts } from '../errors.js';
 
 /** Of MessagePort, Worker and a worker's global scope, what is needed. */
 export interface Port {
@@ -16,7 +16,8 @@ type Request =
 type Answer =
   | { readonly id: number; readonly event: unknown }
   | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly error: { readonly kind: 'input' | 'abort' | 'defect'; readonly message: string } };
+  | { readonly id: number; readonly error: { readonly kind: 'abort' | 'defect'; readonly message: string } }
+  | { readonly id: number; readonly error: { readonly kind: 'input'; readonly parts: SentenceParts } };
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
@@ -47,7 +48,7 @@ export class Caller {
           if ('event' in answer) onEvent?.(answer.event);
           else if ('value' in answer) resolve(answer.value as T);
           else if (answer.error.kind === 'abort' && signal?.aborted) reject(signal.reason);
-          else reject(answer.error.kind === 'input' ? new InputError(answer.error.message) : new Error(answer.error.message));
+          else reject(answer.error.kind === 'input' ? inputErrorOf(answer.error.parts) : new Error(answer.error.message));
         };
         this.waiting.set(id, { settle, fail: reject });
         this.send({ id, call: name, argument });
@@ -102,9 +103,8 @@ export function answer(port: Port, handlers: Handlers): void {
       const value = await handlers[data.call](data.argument as never, { signal, emit: (event) => send({ id, event }) });
       send({ id, value });
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      const kind = error instanceof InputError ? 'input' : signal.aborted ? 'abort' : 'defect';
-      send({ id, error: { kind, message } });
+      if (error instanceof InputError) send({ id, error: { kind: 'input', parts: partsOf(error) } });
+      else send({ id, error: { kind: signal.aborted ? 'abort' : 'defect', message: messageOf(error) } });
     } finally {
       running.delete(id);
     }

@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.js';
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
-import { Watch } from '../io/browser/answer.js';
+import { isPage, Watch } from '../io/browser/answer.js';
 import { filesInMemory } from '../io/browser/blob-files.js';
 import { blobSource, bytesOf } from '../io/browser/blob-source.js';
 import {
@@ -196,15 +196,22 @@ async function listingOf(
 ): Promise<unknown> {
   const name = 'listing.json';
   let response: Response | undefined;
+  let text = '';
   const watch = new Watch(usualStall, signal);
   try {
-    response = await watch.over(fetch(url, { headers, signal: watch.signal }));
+    const answer = await watch.over(fetch(url, { headers, signal: watch.signal }));
+    text = await watch.over(answer.text());
+    response = answer;
   } catch {
     signal?.throwIfAborted();
   }
   watch.end();
   if (response?.ok) {
-    const listing = parseJson(await response.text(), url);
+    if (isPage(new TextEncoder().encode(text.slice(0, 200))))
+      throw new InputError(
+        `${url}: the server sends a page in place of the list of files: check the hub's address, or whether this network wants a login first`,
+      );
+    const listing = parseJson(text, url);
     await place.write(name, JSON.stringify(listing)).catch(() => undefined); // for a visit without a network, if there is room
     return listing;
   }
@@ -214,14 +221,15 @@ async function listingOf(
     return kept;
   }
   if (!response) throw new InputError(`${new URL(url).host} cannot be reached: is there a network?`);
-  const why: Record<number, string> = {
-    401: 'it does not exist, or is private or gated: check the name, or give a token',
-    403: 'it is gated: accept its licence and give a token',
-    404: 'there is no such model or revision: check the name',
-  };
-  throw new InputError(
-    `${repoId} cannot be had from ${new URL(url).host} (${response.status})${why[response.status] ? `: ${why[response.status]}` : ''}`,
-  );
+  const { status } = response;
+  throw new InputError((option) => {
+    const why: Record<number, string> = {
+      401: `it does not exist, or is private or gated: check the name, or give a token (${option('hub.token')})`,
+      403: `it is gated: accept its licence and give a token (${option('hub.token')})`,
+      404: 'there is no such model or revision: check the name',
+    };
+    return `${repoId} cannot be had from ${new URL(url).host} (${status})${why[status] ? `: ${why[status]}` : ''}`;
+  });
 }
 
 async function placeOf(key: string, { onNotice }: FileEvents): Promise<Place> {

@@ -112,11 +112,11 @@ function checkMemory({ name, limits }: Backend, config: ModelConfig, { bytes, dt
   const smaller = ['OpenELM-1_1B', 'OpenELM-450M', 'OpenELM-270M'].filter(
     (name) => weightBytes(configFromName(name), 'q8') + cache <= most,
   );
-  const advice =
-    fitting.length > 0
-      ? `take dtype ${fitting.join(' or ')}, which fit, or a smaller context`
-      : `take a smaller context or model${smaller.length > 0 ? `: ${smaller.join(', ')} fit in q8` : ''}`;
-  throw new TooLargeError(
-    `the model is too large here: ${gigabytes(bytes)} of ${dtype ? `${dtype} ` : ''}weights and ${gigabytes(cache)} of cache, and WebAssembly has ${gigabytes(most)}; ${advice}`,
-  );
+  throw new TooLargeError((option) => {
+    const advice =
+      fitting.length > 0
+        ? `take ${fitting.map((type) => option('dtype', type)).join(' or ')}, which fit, or a smaller ${option('context')}`
+        : `take a smaller ${option('context')} or model${smaller.length > 0 ? `: ${smaller.join(', ')} fit in q8` : ''}`;
+    return `the model is too large here: ${gigabytes(bytes)} of ${dtype ? `${dtype} ` : ''}weights and ${gigabytes(cache)} of cache, and WebAssembly has ${gigabytes(most)}; ${advice}`;
+  });
 }

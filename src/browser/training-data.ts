@@ -64,7 +64,8 @@ export class Windows {
     this.learned = count - this.held;
     if (this.learned < batch) {
       throw new InputError(
-        `the text has ${ids.length} tokens, ${batch} windows of ${length} take ${batch * length}: give a longer one, or a smaller batch or length`,
+        (option) =>
+          `the text has ${ids.length} tokens, ${batch} windows of ${length} take ${batch * length}: give a longer one, or a smaller ${option('batch')} or ${option('length')}`,
       );
     }
   }

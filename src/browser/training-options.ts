@@ -56,7 +56,8 @@ export function checkOptions(options: Omit<TrainOptions, 'text' | 'tokenizer'>):
   const { steps, batch = 1, length = 1, validation, samples } = options;
   const counts = { steps, batch, length, 'validation.every': validation?.every ?? 1, 'samples.every': samples?.every ?? 1 };
   for (const [name, value] of Object.entries(counts)) {
-    if (!(Number.isSafeInteger(value) && value > 0)) throw new InputError(`${name} is ${value}; expected a whole number above 0`);
+    if (!(Number.isSafeInteger(value) && value > 0))
+      throw new InputError((option) => `${option(name)} is ${value}; expected a whole number above 0`);
   }
   const share = validation?.share ?? 0;
   if (!(share >= 0 && share <= 0.5)) throw new InputError(`validation.share is ${share}; expected 0 to 0.5`);

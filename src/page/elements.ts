@@ -1,5 +1,8 @@
 // Elements of the page, made in one expression each. Nothing here knows what they are for.
 
+import type { InputError } from '../errors.js';
+import { asField } from './words.js';
+
 export function at<Type extends HTMLElement>(id: string): Type {
   return document.getElementById(id) as Type;
 }
@@ -83,6 +86,9 @@ export function fitted(area: HTMLTextAreaElement): HTMLTextAreaElement {
 /** Letters of Hebrew, Arabic and their neighbours are the first. */
 const fromRight = /^[^\p{L}]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u;
 
+/** The message of what was thrown, with options as the page's fields are called. */
 export function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  // No `instanceof`: the class is the bundle's, which is fetched later.
+  if (error instanceof Error) return (error as Partial<InputError>).naming?.(asField) ?? error.message;
+  return String(error);
 }

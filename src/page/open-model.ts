@@ -4,7 +4,9 @@
 import type { LoadOptions, ModelSource, Precision } from '../browser.js';
 import { takeDrops } from './drops.js';
 import { at, button, element, reasonOf } from './elements.js';
-import { offerLoaded } from './engine.js';
+import { engine, offerLoaded } from './engine.js';
+import { bytes } from './format.js';
+import { modelFields, precisions } from './words.js';
 
 type PickFolder = () => Promise<FileSystemDirectoryHandle>;
 const pickFolder = (globalThis as { showDirectoryPicker?: PickFolder }).showDirectoryPicker?.bind(globalThis);
@@ -19,11 +21,16 @@ const precision = element(
   'select',
   {},
   ...[
-    ['q8', '8 bits: fast, half the memory'],
-    ['q4', '4 bits: a quarter of the memory'],
+    ['q8', `${precisions.q8}: fast, half the memory`],
+    ['q4', `${precisions.q4}: a quarter of the memory`],
     ['', 'As it is stored'],
+    ['f32', `${precisions.f32}: exact, twice the memory`],
   ].map(([value, label]) => element('option', { value }, label)),
 );
+const context = element('input', { type: 'number', min: '1', step: '1', placeholder: "the model's own" });
+const token = element('input', { type: 'password', autocomplete: 'off', placeholder: 'for gated and private models' });
+const room = element('p', { className: 'quiet' });
+const empty = button('Remove downloaded models', () => void removeDownloaded());
 const load = element('button', { type: 'submit', className: 'main' }, 'Load');
 const status = element('p', { className: 'quiet' });
 const alert = element('p', { className: 'error', hidden: true });
@@ -36,7 +43,7 @@ const form = element(
   { method: 'dialog' },
   element('h2', { id: 'open-title' }, 'Open a model'),
   element('label', {}, 'A model of huggingface.co', word),
-  element('label', {}, 'Precision', precision),
+  element('label', {}, modelFields.dtype, precision),
   element(
     'p',
     { className: 'quiet' },
@@ -49,6 +56,19 @@ const form = element(
     button('Choose files…', () => files.click()),
     files,
     folder,
+  ),
+  element(
+    'details',
+    {},
+    element('summary', {}, 'More settings'),
+    element(
+      'div',
+      { className: 'grid' },
+      element('label', {}, modelFields.context, context),
+      element('label', {}, modelFields['hub.token'], token),
+    ),
+    room,
+    empty,
   ),
   status,
   alert,
@@ -67,6 +87,7 @@ export function startOpening(): void {
   const opener = at('open');
   opener.hidden = false;
   opener.onclick = show;
+  form.querySelector('details')!.ontoggle = () => void showRoom();
   form.onsubmit = (event) => {
     event.preventDefault();
     const id = word.value.trim();
@@ -94,6 +115,25 @@ async function chooseFolder(): Promise<void> {
   } catch (error) {
     if (!(error instanceof DOMException && error.name === 'AbortError')) complain(error);
   }
+}
+
+/** What is kept here, and what may be. */
+async function showRoom(): Promise<void> {
+  const { usage, quota } = (await navigator.storage?.estimate?.()) ?? {};
+  const known = usage !== undefined && quota !== undefined;
+  room.textContent = known ? `This page keeps ${bytes(usage)} in this browser, of ${bytes(quota)} that it may.` : '';
+}
+
+async function removeDownloaded(): Promise<void> {
+  if (!confirm('Remove all downloaded models? Conversations and trainings stay.')) return;
+  alert.hidden = true;
+  try {
+    await (await engine()).removeKept();
+    status.textContent = 'Removed; they are downloaded again when they are wanted.';
+  } catch (error) {
+    complain(error);
+  }
+  await showRoom();
 }
 
 const modelFile = /\.(safetensors|gguf|pt|pth)$/i;
@@ -140,7 +180,11 @@ async function take(name: string, source: ModelSource): Promise<void> {
   load.disabled = true;
   cancel.hidden = false;
   alert.hidden = true;
-  const options: LoadOptions = precision.value === '' ? {} : { dtype: precision.value as Precision };
+  const options: LoadOptions = {
+    ...(precision.value === '' ? {} : { dtype: precision.value as Precision }),
+    ...(context.value === '' ? {} : { context: Number(context.value) }),
+    ...(token.value.trim() === '' ? {} : { hub: { token: token.value.trim() } }),
+  };
   try {
     status.textContent = 'Opening';
     const onProgress = (words: string): void => {

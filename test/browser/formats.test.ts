@@ -2,6 +2,8 @@
 // files.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -12,6 +14,7 @@ import { BrowserModel } from '../../src/browser.js';
 import { openCheckpoint } from '../../src/checkpoint.js';
 import { convertModel } from '../../src/convert.js';
 import { load } from '../../src/index.js';
+import { reasonOf } from '../../src/page/elements.js';
 import { writeSmall } from '../formats/build.js';
 import { type StaticServer, staticServer } from './static-server.js';
 
@@ -80,6 +83,25 @@ describe('a model in a page', () => {
       /the model is too large here: 0\.00 GB of weights and .* of cache, and WebAssembly has 4\.\d+ GB; take a smaller context/,
     );
     expect(server.asked.slice(before)).toEqual([{ path: '/small-q4.gguf', range: 'bytes=0-1048575' }]);
+  });
+
+  it("is refused with options as the page's fields are called", async () => {
+    const refused = async (options: LoadRequest['options']): Promise<string> =>
+      reasonOf(await opened(`${server.url}/small-q4.gguf`, options).catch((error: unknown) => error));
+    expect(await refused({ context: 2 ** 28 })).toMatch(/take a smaller “Context, tokens” or model/);
+    expect(await refused({ context: 0.5 })).toBe(
+      'the options of load: “Context, tokens” is 0.5; expected a whole number of at least 1',
+    );
+  });
+
+  it('of the hub is refused where a page comes in place of the list', async () => {
+    const pages = createServer((_request, response) => response.end('<!doctype html><title>Log in</title>'));
+    await new Promise<void>((listening) => pages.listen(0, '127.0.0.1', listening));
+    const endpoint = `http://127.0.0.1:${(pages.address() as AddressInfo).port}`;
+    await expect(opened('some/model', { hub: { endpoint }, keep: false })).rejects.toThrow(
+      /api\/models\/some\/model\/revision\/main\?blobs=true: the server sends a page in place of the list of files/,
+    );
+    pages.close();
   });
 
   it('is refused in a sentence where it is none', async () => {

@@ -168,7 +168,7 @@ async function fetches(page: Page, asked: readonly string[]): Promise<void> {
   match(await refused(page), /org\/none cannot be had from huggingface.co \(404\): there is no such model/);
   await ask('org/large', '');
   await page.waitForFunction(() => document.querySelector('dialog.opening [role=alert]')?.textContent?.includes('too large'));
-  match(await refused(page), /the model is too large here: 12\.\d+ GB of f32 weights .* take dtype q8 or q4, which fit/);
+  match(await refused(page), /the model is too large here: 12\.\d+ GB of f32 weights .* take “8 bits” or “4 bits”, which fit/);
   ok(!asked.some((path) => path.endsWith('large/resolve/0000000000000000000000000000000000000000/model.safetensors')));
   await ask('org/slow', 'q8');
   await page.getByRole('button', { name: 'Cancel' }).click();

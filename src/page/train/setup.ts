@@ -4,6 +4,7 @@ import type { TrainOptions } from '../../browser.js';
 import { button, element, reasonOf } from '../elements.js';
 import { engine } from '../engine.js';
 import { bytes, duration, short, whole } from '../format.js';
+import { trainingFields } from '../words.js';
 import { knownSpeed, type Size, settingsOf, sizes, stepChoices, tokensOf, usualSize, usualSteps } from './sizes.js';
 import { textCard } from './text-card.js';
 
@@ -109,19 +110,11 @@ function figure(name: string, value: string): HTMLElement[] {
   return [element('dt', {}, name), element('dd', {}, value)];
 }
 
-const fieldNames = {
-  vocabSize: 'Vocabulary',
-  batch: 'Windows in a step',
-  length: 'Tokens of a window',
-  learningRate: 'Learning rate',
-  seed: 'Seed',
-  prompt: 'Samples begin with',
-} as const;
-type Fields = { -readonly [Name in keyof typeof fieldNames]?: Name extends 'prompt' ? string : number };
+type Fields = { -readonly [Name in keyof typeof trainingFields]?: Name extends 'prompt' ? string : number };
 
 /** What the dials would choose, to be chosen otherwise. */
 function advanced(changed: () => void) {
-  const inputs = Object.entries(fieldNames).map(([name, label]) => {
+  const inputs = Object.entries(trainingFields).map(([name, label]) => {
     const type = name === 'prompt' ? 'text' : 'number';
     const input = element('input', { type, name, min: '0', step: name === 'learningRate' ? 'any' : '1', oninput: changed });
     return { name: name as keyof Fields, input, element: element('label', {}, label, input) };
