@@ -1,5 +1,6 @@
 // The server as the page sees it: its models, and an answer piece by piece with its speed.
 
+import { fetched, isPage, jsonOf } from './fetched.js';
 import type { AnswerToken, Settings, Turn } from './store.js';
 
 /** Whether models run in this page: what needs one here is not offered where a server has it. */
@@ -13,9 +14,9 @@ export interface Speed {
 
 /** `wanted` is the one that will be asked. */
 export async function models(key: string, _wanted: string): Promise<string[]> {
-  const response = await fetch('/v1/models', { headers: headersOf(key) });
+  const response = await fetched('/v1/models', { headers: headersOf(key) });
   if (!response.ok) throw new Error(await reasonOf(response));
-  const { data } = (await response.json()) as { data: { id: string }[] };
+  const { data } = await jsonOf<{ data: { id: string }[] }>(response);
   return data.map(({ id }) => id);
 }
 
@@ -38,7 +39,8 @@ export async function answer(
     if (response.status === 400 && turns.length - dropped > 2 && (await codeOf(response.clone())) === 'context_length_exceeded')
       continue;
     if (!response.ok) throw new Error(await reasonOf(response));
-    return { dropped, ...(await read(response, began, onText)) };
+    if (isPage(response)) throw new Error('the server sends a page in place of an answer: load the page again');
+    return { dropped, ...(await read(response, began, signal, onText)) };
   }
 }
 
@@ -53,7 +55,7 @@ function ask(turns: readonly Turn[], settings: Settings, signal: AbortSignal): P
     ...{ logprobs: true, top_logprobs: 5 },
     ...(seed === '' ? {} : { seed: Number(seed) }),
   };
-  return fetch('/v1/chat/completions', { method: 'POST', headers: headersOf(key), body: JSON.stringify(body), signal });
+  return fetched('/v1/chat/completions', { method: 'POST', headers: headersOf(key), body: JSON.stringify(body), signal });
 }
 
 interface Logprob {
@@ -74,6 +76,7 @@ interface Chunk {
 async function read(
   response: Response,
   began: number,
+  signal: AbortSignal,
   onText: (text: string, tokens: readonly AnswerToken[]) => void,
 ): Promise<Speed & { reason?: string }> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
@@ -81,7 +84,9 @@ async function read(
   let first: number | undefined;
   let last = began;
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch((error: unknown) => {
+      throw signal.aborted ? error : new Error('the connection broke in the middle of the answer: ask again');
+    });
     if (done) break;
     const lines = (rest + value).split('\n');
     rest = lines.pop()!;
@@ -117,7 +122,7 @@ async function reasonOf(response: Response): Promise<string> {
   try {
     return (JSON.parse(text) as Chunk).error!.message;
   } catch {
-    return `the server answers ${response.status}`;
+    return `the server answers with status ${response.status}: try again in a moment`;
   }
 }
 

@@ -2,7 +2,8 @@
 // a time, for whichever tab asks. What is being loaded and what computes it shows above the question.
 
 import type { BrowserModel, LoadOptions, ModelSource, PageTools } from '../browser.js';
-import { element, reasonOf } from './elements.js';
+import { button, element, reasonOf } from './elements.js';
+import { fetchedFile, imported, jsonOf } from './fetched.js';
 import { tell } from './notices.js';
 
 /** A model that can be loaded. */
@@ -30,21 +31,27 @@ document.querySelector('#composer')?.before(line);
 const added: Offered[] = [];
 let served: Promise<Offered[]> | undefined;
 let loaded: Loaded | undefined;
+/** What was to be loaded, and was not. */
+let failed: string | undefined;
 
-/** `openelm/browser` itself, and where its modules lie. */
-export const wasm = new URL('openelm/wasm/', document.baseURI).href;
+/** `openelm/browser` itself, and where its modules and its worker lie. */
+const here = (path: string): string => new URL(`openelm/${path}`, document.baseURI).href;
+export const places = { wasm: here('wasm/'), worker: here('bundle/worker.js') };
 export function engine(): Promise<Door> {
-  return import(new URL('openelm/bundle/browser.js', document.baseURI).href) as Promise<Door>;
+  return imported(() => import(here('bundle/browser.js')) as Promise<Door>);
 }
 
 /** Shapes in numbers and the measurement of speed: no worker, and no part of the door. */
 export function tools(): Promise<PageTools> {
-  return import(new URL('openelm/bundle/tools.js', document.baseURI).href) as Promise<PageTools>;
+  return imported(() => import(here('bundle/tools.js')) as Promise<PageTools>);
 }
 
 /** All that can be loaded: what was added, the newest first, what the server has, what was trained here. */
 export async function offered(): Promise<Offered[]> {
-  served ??= listed();
+  served ??= listed().catch((error: unknown) => {
+    served = undefined; // asked again the next time
+    throw error;
+  });
   const all = [...added, ...(await served), ...(await trained())];
   return all.filter(({ id }, i) => all.findIndex((other) => other.id === id) === i);
 }
@@ -103,6 +110,11 @@ export function current(): Promise<BrowserModel> | undefined {
   return loaded?.model;
 }
 
+/** Whether it is this one, and not put away. */
+export function isLoaded(model: BrowserModel): boolean {
+  return loaded?.there === model;
+}
+
 /** Its name. */
 export function loadedId(): string | undefined {
   return loaded?.id;
@@ -121,9 +133,28 @@ export function modelOf(id: string): Promise<BrowserModel> {
   starting.model.then(here, (error) => {
     if (loaded !== starting) return;
     loaded = undefined;
-    line.textContent = reasonOf(error);
+    line.replaceChildren(
+      reasonOf(error),
+      ' ',
+      button('Try again', () => again(id)),
+    );
+    failed = id;
   });
+  failed = undefined;
+  line.replaceChildren('Fetching what computes…');
   return starting.model;
+}
+
+/** What could not be loaded is tried again when it is wanted, or the network is back. */
+function again(id: string): void {
+  void modelOf(id).catch(() => undefined); // the line tells
+}
+addEventListener('online', () => failed !== undefined && !loaded && again(failed));
+
+/** The loaded model, else the first that there is. Throws as `modelOf`. */
+export async function anyModel(): Promise<BrowserModel> {
+  const [first] = loaded ? [loaded] : await offered();
+  return modelOf(first?.id ?? '');
 }
 
 /** Frees the memory of the model that is loaded, if any; one that is on its way comes no further. */
@@ -135,8 +166,7 @@ export async function release(): Promise<void> {
 }
 
 async function listed(): Promise<Offered[]> {
-  const response = await fetch('models.json');
-  const list = (await response.json()) as { id: string; address: string; files: string[] }[];
+  const list = await jsonOf<{ id: string; address: string; files: string[] }[]>(await fetchedFile('models.json'));
   return list.map(({ id, address, files }) => ({ id, source: `./${address}`, options: { files } }));
 }
 
@@ -153,16 +183,18 @@ async function trained(): Promise<Offered[]> {
 
 async function open(id: string, signal: AbortSignal): Promise<BrowserModel> {
   const found = (await offered()).find((model) => model.id === id);
-  if (!found) throw new Error(`there is no model ${id}`);
+  if (!found)
+    throw new Error(id === '' ? 'there is no model yet: open one in Chat, with +' : `${id} is not here any more: choose another`);
   const { load } = await engine();
   signal.throwIfAborted();
   tell('model', undefined);
   const model = await load(typeof found.source === 'function' ? await found.source() : found.source, {
-    wasm,
+    ...places,
     ...found.options,
     signal,
     onProgress: ({ phase, bytes, total }) => {
-      line.textContent = `${phase === 'download' ? 'Downloading' : 'Loading'} ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
+      const doing = phase === 'download' ? 'Downloading' : 'Loading';
+      line.textContent = total < 1e5 ? `${doing}…` : `${doing} ${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`;
     },
     onNotice: (message) => tell('model', message),
   });

@@ -2,6 +2,7 @@
 // they are first opened. Where in a tab one is may stand behind a slash (#look/attention): that is the tab's own.
 
 import { at, element, reasonOf } from './elements.js';
+import { imported } from './fetched.js';
 
 /** What a tab's module exports. */
 export interface Tab {
@@ -57,11 +58,15 @@ function show(name: string): void {
 async function open(name: string): Promise<void> {
   const place = at(name);
   try {
-    const [module] = await Promise.all([modules[name](), style(name)]);
+    const [module] = await Promise.all([imported(modules[name]), style(name)]);
     await module.open(place);
   } catch (error) {
     opened.delete(name);
-    const reason = element('p', { className: 'empty error' }, `This part of the page cannot be opened: ${reasonOf(error)}`);
+    const reason = element(
+      'p',
+      { className: 'empty error' },
+      `${at('tabs').querySelector(`[href="#${name}"]`)!.textContent} cannot be opened: ${reasonOf(error)}`,
+    );
     reason.setAttribute('role', 'alert');
     place.replaceChildren(reason);
   }
@@ -72,7 +77,7 @@ function style(name: string): Promise<void> {
   const link = element('link', { rel: 'stylesheet', href: `page/${name}/${name}.css` });
   return new Promise((resolve, reject) => {
     link.onload = () => resolve();
-    link.onerror = () => reject(new Error(`${link.href} is missing`));
+    link.onerror = () => reject(new Error('its style cannot be fetched: load the page again'));
     document.head.append(link);
   });
 }

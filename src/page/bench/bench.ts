@@ -3,7 +3,7 @@
 
 import type { BrowserModel } from '../../browser.js';
 import { copyButton, element, reasonOf } from '../elements.js';
-import { current, loadedId, modelOf, offered, tools } from '../engine.js';
+import { anyModel, current, loadedId, tools } from '../engine.js';
 import { browserName, deviceName } from './device.js';
 
 type Speeds = Awaited<ReturnType<Awaited<ReturnType<typeof tools>>['measureSpeed']>>;
@@ -60,7 +60,7 @@ export function open(place: HTMLElement): void {
     progress.value = 0;
     say('Loading…');
     try {
-      const model = await (current() ?? modelOf((await offered())[0].id));
+      const model = await anyModel();
       const name = loadedId() ?? '';
       void describe();
       const speeds = await speedsOf(model, Number(rounds.value), controller.signal, (done, total, next) => {

@@ -3,7 +3,7 @@
 
 import type { Inside } from '../../browser.js';
 import { element, reasonOf } from '../elements.js';
-import { current, modelOf, offered } from '../engine.js';
+import { anyModel } from '../engine.js';
 import { Store } from '../store.js';
 import { AttentionView } from './attention.js';
 import { LengthsView } from './lengths.js';
@@ -47,7 +47,7 @@ export function insideOf(tab: HTMLElement): HTMLElement {
     running = controller;
     status.textContent = 'Computing…';
     try {
-      const model = await (current() ?? modelOf((await offered())[0].id));
+      const model = await anyModel();
       const last = model.config.layers.length - 1;
       layer.max = String(last);
       if (Number(layer.value) > last) layer.value = String(last);

@@ -1,6 +1,7 @@
 // The text that is to be learned: pasted, of files, or the sample; looked at as far as it must be, and refused where it is none.
 
-import { button, element } from '../elements.js';
+import { button, element, reasonOf } from '../elements.js';
+import { fetchedFile } from '../fetched.js';
 import type { TextFacts } from './sizes.js';
 
 export interface Material {
@@ -58,8 +59,12 @@ export function textCard(changed: () => Promise<void>): TextCard {
   }
 
   async function takeSample(): Promise<void> {
-    const response = await fetch(new URL('tales.txt', import.meta.url));
-    await use({ ...(await materialOf('Household Tales', await response.blob())), prompt: 'There was once' });
+    try {
+      const text = await (await fetchedFile(new URL('tales.txt', import.meta.url))).blob();
+      await use({ ...(await materialOf('Household Tales', text)), prompt: 'There was once' });
+    } catch (error) {
+      warn(reasonOf(error));
+    }
   }
 
   async function take(files: readonly File[]): Promise<void> {
