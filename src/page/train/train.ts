@@ -4,7 +4,7 @@
 import type { ContinueOptions, KeptTraining, TrainOptions, TrainResult } from '../../browser.js';
 import { takeDrops } from '../drops.js';
 import { button, element, reasonOf, saveFile } from '../elements.js';
-import { engine, offer, wasm, withdraw } from '../engine.js';
+import { engine, offer, places, withdraw } from '../engine.js';
 import { ago, short, whole } from '../format.js';
 import { RunView } from './run.js';
 import { setup } from './setup.js';
@@ -70,12 +70,19 @@ async function begin(name: string, options: TrainOptions): Promise<void> {
   const { text: _text, ...others } = options;
   current = { name, options: others };
   const { train, keptTrainings } = await engine();
-  const names = new Set((await keptTrainings()).map((training) => training.name));
+  const names = new Set([...(await keptTrainings()).map((training) => training.name), ...(await trainedElsewhere())]);
   let free = name;
   for (let i = 2; names.has(free); i++) free = `${name} ${i}`;
   current = { name: free, options: others };
   view.open(free, '', options.steps, { losses: [], validations: [], samples: [] });
   await follow((events) => train({ ...options, ...events, keep: free }));
+}
+
+/** Those that another tab may have begun, and not kept yet. */
+async function trainedElsewhere(): Promise<string[]> {
+  const { held = [] } = (await navigator.locks?.query()) ?? {};
+  const prefix = 'openelm training ';
+  return held.flatMap(({ name }) => (name?.startsWith(prefix) ? [name.slice(prefix.length)] : []));
 }
 
 async function proceed(): Promise<void> {
@@ -110,14 +117,15 @@ async function follow(work: (events: ContinueOptions) => Promise<TrainResult>): 
   show();
   view.show('preparing', 'Starting');
   const described = describe();
-  let learning = false;
+  let [began, learning] = [false, false];
   try {
     const phases = { tokenizer: 'Learning a vocabulary from the text', text: 'Reading the text', train: 'The first steps' };
     const result = await work({
-      wasm,
+      ...places,
       signal: running.signal,
       onBackend: async ({ description }) => describe(description),
       onPhase: (phase) => {
+        began = true; // so no other tab has it
         learning = phase === 'train';
         if (!running.signal.aborted) view.show(learning ? 'training' : 'preparing', phases[phase]);
       },
@@ -137,7 +145,7 @@ async function follow(work: (events: ContinueOptions) => Promise<TrainResult>): 
     view.show(result.interrupted ? 'paused' : 'finished', standing({ step: result.steps, options: training.options }));
   } catch (error) {
     view.show('paused', 'Stopped');
-    if (!learning && (await standsNowhere(training.name))) leave();
+    if (!learning && (await standsNowhere(training.name, began))) leave();
     if (!running.signal.aborted) complain(reasonOf(error));
   } finally {
     training.running = undefined;
@@ -146,12 +154,12 @@ async function follow(work: (events: ContinueOptions) => Promise<TrainResult>): 
   }
 }
 
-/** Whether nothing is kept of it, so that there is nothing to go on with. */
-async function standsNowhere(name: string): Promise<boolean> {
+/** Whether nothing is kept of it, so that there is nothing to go on with; `mine`: nor for another tab. */
+async function standsNowhere(name: string, mine: boolean): Promise<boolean> {
   const { keptTrainings, removeTraining } = await engine();
   const found = (await keptTrainings()).find((training) => training.name === name);
   if (found && found.step > 0) return false;
-  if (found) await removeTraining(name).catch(() => undefined);
+  if (found && mine) await removeTraining(name).catch(() => undefined);
   return true;
 }
 
