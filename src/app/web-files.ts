@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import { InputError } from '../errors.js';
 import { makeDirectory, writeAtomic } from '../io/node/files.js';
 import { kindOf, namesIn, packagePath } from '../io/node/paths.js';
@@ -37,7 +37,7 @@ const modelFile =
 /** The files by their path. Throws `InputError` where the package is not compiled, or a model has no files that a page could load. */
 export async function webFiles(models: readonly WebModel[]): Promise<Map<string, WebFile>> {
   const files = new Map<string, WebFile>([
-    ['index.html', indexPage],
+    ['index.html', (): Promise<string> => indexPage(files)],
     ['manifest.webmanifest', packagePath('dist/page/manifest.webmanifest')],
     ['page/train/tales.txt', packagePath('recipes/data/tales.txt')],
     ['page/marked.js', createRequire(import.meta.url).resolve('marked')],
@@ -73,13 +73,33 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
   return files;
 }
 
-/** With its tabs, which this page has and that of `openelm serve` has not; they have the name. */
-async function indexPage(): Promise<string> {
+/** What the page needs before it can write: asked for at once, rather than each when the one before it has come. */
+const atOnce = ['page/main.js', 'page/tabs.js', 'page/open-model.js', 'openelm/bundle/browser.js', 'openelm/bundle/worker.js'];
+
+/** With its tabs, which this page has and that of `openelm serve` has not; they have the name. A key is for a server, which it has not. */
+async function indexPage(files: ReadonlyMap<string, WebFile>): Promise<string> {
   const text = await readFile(packagePath('dist/page/index.html'), 'utf8');
+  const needed = await importedBy(files, atOnce);
+  const preloads = [...needed].map((path) => `    <link rel="modulepreload" href="${path}" />\n`);
   return text
+    .replace('  </head>', `${preloads.join('')}  </head>`)
+    .replace(/^.*name="key".*\n/m, '')
     .replace('<body>', '<body class="tabbed">')
     .replace('<header id="top" hidden>', '<header id="top">')
     .replace('class="brand">openelm<', 'class="brand">Conversations<');
+}
+
+/** Modules and, as far as they name them (not those of `import()`), what they import, and so on. */
+async function importedBy(files: ReadonlyMap<string, WebFile>, entries: readonly string[]): Promise<Set<string>> {
+  const found = new Set(entries);
+  for (const path of found) {
+    const code = await readFile(files.get(path) as string, 'utf8');
+    for (const [, name] of code.matchAll(/\b(?:from|import)\s*["'](\.[^"']+)["']/g)) {
+      const imported = posix.join(posix.dirname(path), name);
+      if (files.has(imported)) found.add(imported);
+    }
+  }
+  return found;
 }
 
 /** The worker that keeps `page` as it is now, in front of it what it is. */

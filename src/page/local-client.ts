@@ -3,23 +3,29 @@
 
 import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
-import { continues, current, modelOf, offered, showComputing } from './engine.js';
+import { continues, current, isLoaded, modelOf, offered, showComputing } from './engine.js';
 import { keepPage } from './offline.js';
 import { type AnswerToken, type Settings, type Turn, tokensOf } from './store.js';
 
 export const computesHere: boolean = true;
-void keepPage();
+let begun = (): void => {};
+void keepPage(
+  new Promise<void>((resolve) => {
+    begun = resolve;
+  }),
+);
 
 /** The models that there are; the wanted one, or the first, begins to load. */
 export async function models(_key: string, wanted: string): Promise<string[]> {
   const names = (await offered()).map(({ id }) => id);
-  if (!current() && names.length > 0) void modelOf(names.includes(wanted) ? wanted : names[0]).catch(() => undefined);
+  if (!current() && names.length > 0) prepare(names.includes(wanted) ? wanted : names[0]);
+  else begun();
   return names;
 }
 
 /** The model that will be asked next begins to load. */
 export function prepare(model: string): void {
-  void modelOf(model).catch(() => undefined); // the line above the question tells
+  void modelOf(model).then(begun, begun); // the line above the question tells
 }
 
 /** As client.ts's; when the last turn is an answer it goes on. */
@@ -40,7 +46,9 @@ export async function answer(
   const pieces = model.generate(ids, { ...sampling, ...asked, signal });
   let first: number | undefined;
   for (;;) {
-    const next = await pieces.next();
+    const next = await pieces.next().catch((error: unknown) => {
+      throw isLoaded(model) ? error : new Error('another model took its place in the middle of this answer: ask again');
+    });
     if (next.done) {
       const { generatedTokens: tokens, generateMs } = next.value.timings;
       signal.throwIfAborted();

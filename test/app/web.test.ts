@@ -31,6 +31,15 @@ describe('openelm web', () => {
     expect(page.headers.get('cross-origin-embedder-policy')).toBe('require-corp');
     const html = await page.text();
     for (const [, path] of html.matchAll(/(?:src|href)="([^"#]+)"/g)) expect((await get(path)).status, path).toBe(200);
+    const early = [...html.matchAll(/"modulepreload" href="([^"]+)"/g)].map(([, path]) => path);
+    for (const path of early) {
+      // All that these import is asked for early too, and nothing that is imported later.
+      for (const [, name] of (await (await get(path)).text()).matchAll(/^(?:import|export) .*?from ["'](\.[^"']+)["']/gm))
+        expect(early).toContain(new URL(name, `http://x/${path}`).pathname.slice(1));
+    }
+    expect(early).toContain('page/engine.js');
+    expect(early).not.toContain('page/train/train.js');
+    expect(html).not.toContain('name="key"'); // there is no server to give one to
     expect(await (await get('/page/client.js')).text()).toContain('computesHere = true');
     for (const name of ['engine.js', 'train/train.js', 'train/train.css'])
       expect((await get(`/page/${name}`)).status, name).toBe(200);
