@@ -32,7 +32,9 @@ function showConversations(): void {
     remove.className = 'remove';
     return element('li', {}, open, remove);
   });
-  list.replaceChildren(...items);
+  const none = element('li', { className: 'none quiet' }, 'None yet. They are kept in this browser alone.');
+  list.replaceChildren(...(items.length > 0 ? items : [none]));
+  at<HTMLButtonElement>('export').disabled = current.turns.length === 0;
 }
 
 /** Pixels of the conversation below what is seen. */
@@ -51,8 +53,7 @@ function showMessages(near?: number): void {
   const round = ++drawing;
   const { turns } = current;
   if (turns.length === 0) {
-    const hello = 'Whatever is asked here is answered by a model on this machine. Conversations stay in this browser.';
-    messages.replaceChildren(element('p', { className: 'empty' }, hello));
+    messages.replaceChildren(welcome());
     return;
   }
   const from = near ?? turns.length - 1;
@@ -69,6 +70,31 @@ function showMessages(near?: number): void {
   const top = near === undefined ? undefined : topOf(messages.children[near]);
   messages.replaceChildren(...articles);
   draw(top);
+}
+
+/** What small models can do, to begin with. */
+const ideas = [
+  'Write a short story about a dog and a ball.',
+  'Write a story about a mouse who finds a key.',
+  'Once upon a time, there was a little robot',
+];
+
+function welcome(): HTMLElement {
+  const where = computesHere
+    ? 'It runs in this page: nothing that you write leaves this device.'
+    : 'Answers come from the server of this page; conversations stay in this browser.';
+  const begin = (idea: string) =>
+    Object.assign(
+      button(idea, () => answering || void say(idea)),
+      { className: 'idea' },
+    );
+  return element(
+    'div',
+    { className: 'empty' },
+    element('h2', { className: 'hello' }, 'A small language model'),
+    element('p', {}, where),
+    element('div', { className: 'ideas' }, ...ideas.map(begin)),
+  );
 }
 
 /** Characters of a message that are shown at first: a page of a book or two. */
@@ -246,6 +272,7 @@ async function reply(begun?: Turn): Promise<void> {
   };
   try {
     await listed; // a question may come before the models are known
+    if (modelChoice.value === '') await listModels(); // they could not be had then
     turn.model = settings.model;
     const speed = await answer(asked, settings, controller.signal, (text, more) => {
       turn.content += text;
@@ -320,14 +347,19 @@ function save(): void {
   saveFile(`${name}.md`, new Blob([toMarkdown(current)], { type: 'text/markdown' }));
 }
 
+/** Throws what `models` does. */
+async function listModels(): Promise<void> {
+  const names = await models(settings.key, settings.model);
+  modelChoice.replaceChildren(...names.map((name) => element('option', { value: name }, name)));
+  modelChoice.value = names.includes(settings.model) ? settings.model : names[0];
+  if (modelChoice.value === settings.model) return;
+  settings.model = modelChoice.value;
+  if (!answering) showMessages(); // which answers can be gone on with
+}
+
 async function showModels(): Promise<void> {
   try {
-    const names = await models(settings.key, settings.model);
-    modelChoice.replaceChildren(...names.map((name) => element('option', { value: name }, name)));
-    modelChoice.value = names.includes(settings.model) ? settings.model : names[0];
-    if (modelChoice.value === settings.model) return;
-    settings.model = modelChoice.value;
-    if (!answering) showMessages(); // which answers can be gone on with
+    await listModels();
   } catch (error) {
     await loaded;
     drawing++;

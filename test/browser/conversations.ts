@@ -106,7 +106,7 @@ async function shares(page: Page, context: BrowserContext): Promise<void> {
   strictEqual(await other.locator('article').count(), 4);
   await other.locator('#conversations .remove').nth(1).click();
   await page.locator('#conversations li').nth(1).waitFor({ state: 'detached' });
-  await page.getByText('Whatever is asked here').waitFor();
+  await page.getByText('A small language model').waitFor();
   await other.close();
   console.log('ok: a second tab shows what the first is told, and where both go on there are two conversations');
 }
