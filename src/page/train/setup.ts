@@ -44,10 +44,10 @@ export function setup(begin: Begin): Setup {
       const { config, parameters, bytes: memory, flopsPerToken } = await (await engine()).estimateTraining(options);
       const seconds = (steps * options.batch * options.length * flopsPerToken) / knownSpeed();
       figures.replaceChildren(
-        ...figure('Parameters', short(parameters)),
-        ...figure('Vocabulary', whole(options.vocabSize)),
-        ...figure('Memory', bytes(memory)),
-        ...figure('Time', `about ${duration(seconds)}`),
+        figure('Parameters', short(parameters)),
+        figure('Vocabulary', whole(options.vocabSize)),
+        figure('Memory', bytes(memory)),
+        figure('Time', `about ${duration(seconds)}`),
       );
       drawing.replaceChildren(...bars(config.layers.map(({ qkvDim, ffnDim }) => qkvDim + ffnDim)));
       text.warn();
@@ -106,8 +106,8 @@ function range(label: string, max: number, value: number) {
   return { input, say, element: dial };
 }
 
-function figure(name: string, value: string): HTMLElement[] {
-  return [element('dt', {}, name), element('dd', {}, value)];
+function figure(name: string, value: string): HTMLElement {
+  return element('div', {}, element('dt', {}, name), element('dd', {}, value));
 }
 
 type Fields = { -readonly [Name in keyof typeof trainingFields]?: Name extends 'prompt' ? string : number };
