@@ -41,6 +41,8 @@ export interface StoredCheckpoint {
 }
 
 const root = 'openelm-trainings';
+/** Another version of the library keeps its trainings under another; the first had none. */
+const jobFormat = 'openelm-browser-training-1';
 const names = { job: 'job.json', text: 'text.txt', tokenizer: 'tokenizer.model', history: 'history.json' } as const;
 const slots = ['0-', '1-'] as const;
 /** A model as it is loaded, of what a slot has. */
@@ -84,7 +86,12 @@ export class TrainingStore {
     if (found === undefined) return undefined;
     if (!isObject(found) || !isObject(found.options) || typeof found.name !== 'string')
       throw new InputError(`${names.job}: not the job of a training that this version began`);
-    return found as unknown as TrainingJob;
+    const { format = jobFormat, ...job } = found;
+    if (format !== jobFormat)
+      throw new InputError(
+        `the training ${found.name} was begun by another version of this page: load the page again, or train under another name`,
+      );
+    return job as unknown as TrainingJob;
   }
 
   /** The text, and the tokenizer that was learned from it or given. */
@@ -101,7 +108,7 @@ export class TrainingStore {
     for (const name of [names.job, ...slots.map((slot) => slot + checkpointFiles.record)]) await place.write(name, '');
     await fill(place, names.text, typeof text === 'string' ? new Blob([text]) : text);
     await fill(place, names.tokenizer, new Blob([tokenizer as BlobPart]));
-    await place.write(names.job, JSON.stringify(job));
+    await place.write(names.job, JSON.stringify({ format: jobFormat, ...job }));
   }
 
   /** The newest checkpoint that is whole. */

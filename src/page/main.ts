@@ -448,10 +448,12 @@ modelChoice.onchange = () => {
   prepare(settings.model);
 };
 
-function tellLost(): void {
-  tell('store', 'this browser keeps nothing here: conversations are gone when the page is closed');
-}
-store.onLost = tellLost;
+store.onLost = (newer) => {
+  const why = newer
+    ? 'another tab has a newer version of this page: load this one again, what is said here is not kept'
+    : 'this browser keeps nothing here: conversations are gone when the page is closed';
+  tell('store', why);
+};
 /** What is gone on with here does not go into what another tab changed: it is a conversation of its own then. */
 store.onChange = (id, other) => {
   if (id === current.id && (answering || messages.querySelector('textarea'))) store.part(current);
@@ -462,8 +464,7 @@ store.onChange = (id, other) => {
   showConversations();
 };
 
-const loaded = store.load().then((keeps) => {
-  if (!keeps) tellLost();
+const loaded = store.load().then(() => {
   if (current.turns.length === 0) current = store.all()[0] ?? current;
   showConversations();
   if (!answering) showMessages();

@@ -70,8 +70,8 @@ export class Store {
   private readonly kept = new Map<string, Conversation>();
   private database = openDatabase();
   private readonly tabs = typeof BroadcastChannel === 'function' ? new BroadcastChannel('openelm conversations') : undefined;
-  /** Told when what was saved is not kept. */
-  onLost: () => void = () => {};
+  /** Told when what was saved is not kept; `newer`: since what is kept is a newer page's, in another tab. */
+  onLost: (newer: boolean) => void = () => {};
   /** Told of a conversation that another tab saved, or removed. */
   onChange: (id: string, saved: Conversation | undefined) => void = () => {};
 
@@ -84,14 +84,23 @@ export class Store {
     };
   }
 
-  /** Reads what is kept; what was saved in the meantime stays. False where this browser keeps nothing. */
-  async load(): Promise<boolean> {
-    const database = await this.database;
+  /** Reads what is kept; what was saved in the meantime stays. */
+  async load(): Promise<void> {
+    const database = await this.opened();
     const all = database?.transaction(conversations).objectStore(conversations).getAll();
     for (const found of all ? await answerOf<unknown[]>(all).catch(() => []) : []) {
       if (isConversation(found) && !this.kept.has(found.id)) this.kept.set(found.id, found);
     }
-    return database !== undefined;
+  }
+
+  /** Undefined, and told of, where there is none. */
+  private async opened(): Promise<IDBDatabase | undefined> {
+    try {
+      return await this.database;
+    } catch (error) {
+      this.onLost(error instanceof DOMException && error.name === 'VersionError');
+      return undefined;
+    }
   }
 
   /** The newest first. */
@@ -147,7 +156,6 @@ export class Store {
   private write(change: (store: IDBObjectStore) => IDBRequest): void {
     const written = async (): Promise<void> => {
       const database = await this.database;
-      if (!database) return; // as was told
       const transaction = database.transaction(conversations, 'readwrite');
       change(transaction.objectStore(conversations));
       transaction.commit(); // at once: a page that goes has no time for the answer
@@ -158,12 +166,11 @@ export class Store {
     };
     const again = async (): Promise<void> => {
       this.database = openDatabase(); // what a site keeps may be taken away while its page is open
-      if (!(await this.database)) throw new Error('there is no database any more');
-      await written();
+      if (await this.opened()) await written();
     };
     void written()
       .catch(again)
-      .catch(() => this.onLost());
+      .catch(() => this.onLost(false));
   }
 }
 
@@ -172,14 +179,13 @@ function newId(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-async function openDatabase(): Promise<IDBDatabase | undefined> {
-  try {
-    const request = indexedDB.open('openelm', 1);
-    request.onupgradeneeded = () => request.result.createObjectStore(conversations, { keyPath: 'id' });
-    return await answerOf(request);
-  } catch {
-    return undefined;
-  }
+/** Rejects where this browser keeps nothing, or what a newer version of this page keeps otherwise. */
+async function openDatabase(): Promise<IDBDatabase> {
+  const request = indexedDB.open('openelm', 1);
+  request.onupgradeneeded = () => request.result.createObjectStore(conversations, { keyPath: 'id' });
+  const database = await answerOf(request);
+  database.onversionchange = () => database.close(); // a newer page waits for it
+  return database;
 }
 
 function answerOf<Result>(request: IDBRequest<Result>): Promise<Result> {
@@ -202,7 +208,13 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 function isConversation(value: unknown): value is Conversation {
-  return isRecord(value) && typeof value.id === 'string' && typeof value.title === 'string' && Array.isArray(value.turns);
+  return (
+    isRecord(value) &&
+    typeof value.id === 'string' &&
+    typeof value.title === 'string' &&
+    Array.isArray(value.turns) &&
+    value.turns.every((turn) => isRecord(turn) && typeof turn.content === 'string')
+  );
 }
 
 /** A conversation to be read elsewhere. */

@@ -199,6 +199,14 @@ describe('a session', () => {
     expect(told('onNotice', before)).toEqual([
       expect.stringMatching(/keeps no files here .*: the training is lost when the page is closed/),
     ]);
+    const newer = first.checkpoint!.map(async ({ name, blob }) => {
+      const job =
+        name === 'job.json' && JSON.stringify({ ...JSON.parse(await blob.text()), format: 'openelm-browser-training-2' });
+      return { name, blob: job ? new Blob([job]) : blob };
+    });
+    await expect(run('continue', { from: await Promise.all(newer), options: {} })).rejects.toThrow(
+      /^the training tales was begun by another version of this page: load the page again/,
+    );
     const [second, after] = await run('continue', { from: first.checkpoint, options: {} });
     expect(second).toMatchObject({ steps: 8, interrupted: false });
     for (const [i, { name, blob }] of second.files.entries())
