@@ -40,6 +40,7 @@ function route(): void {
 
 function show(name: string): void {
   at(shown).dispatchEvent(new Event('leave'));
+  const hides = at(shown).contains(document.activeElement);
   for (const other of names) at(other).hidden = other !== name;
   for (const link of at('tabs').querySelectorAll('a')) {
     if (link.hash === `#${name}`) link.setAttribute('aria-current', 'page');
@@ -53,6 +54,7 @@ function show(name: string): void {
   skip.textContent = name === 'chat' ? 'Skip to the question' : `Skip to ${label}`;
   if (name !== 'chat' && !opened.has(name)) opened.set(name, open(name));
   at(name).dispatchEvent(new Event('show'));
+  if (hides) at(name === 'chat' ? 'question' : name).focus(); // what was pressed is gone
 }
 
 async function open(name: string): Promise<void> {
