@@ -20,7 +20,7 @@ export const backendSettings = {
   threads: z.number().int().min(1).optional().describe('Default: one a core.'),
 };
 
-export type BackendSettings = z.output<z.ZodObject<typeof backendSettings>>;
+type BackendSettings = z.output<z.ZodObject<typeof backendSettings>>;
 
 /** What `backendSettings` say; a run may go on with others of them. */
 export const freeBackendSettings = Object.keys(backendSettings);

@@ -32,9 +32,9 @@ export interface ScorerChoice extends ModelOptions {
 }
 
 /** What is being measured, as results files tell it. */
-export type ScorerInfo = Pick<RunInfo, 'modelName' | 'model' | 'modelArgs' | 'parameters' | 'dtype' | 'maxLength' | 'tokens'>;
+type ScorerInfo = Pick<RunInfo, 'modelName' | 'model' | 'modelArgs' | 'parameters' | 'dtype' | 'maxLength' | 'tokens'>;
 
-export interface OpenScorer {
+interface OpenScorer {
   readonly scorer: Scorer;
   readonly info: ScorerInfo;
   /** Answers that came from the cache so far, and its file. */

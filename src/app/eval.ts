@@ -4,7 +4,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, nearest } from '../errors.js';
 import { type Datasets, namesFiles } from '../eval/dataset.js';
-import { type EvaluateOptions, evaluateShard, mergeShards, type PartialResults, shotsByName } from '../eval/harness.js';
+import { evaluateShard, mergeShards, type PartialResults, shotsByName } from '../eval/harness.js';
 import type { RunInfo } from '../eval/report.js';
 import { FEWSHOT_SEED, type Shard, shotsOf } from '../eval/requests.js';
 import { suites } from '../eval/suites.js';
@@ -177,7 +177,7 @@ function checkPublished(name: string | undefined): void {
 }
 
 async function readDatasets(terminal: Terminal, { tasks, numFewshot }: Selection, folder: string | undefined): Promise<Datasets> {
-  const shots = shotsByName(tasks, numFewshot satisfies EvaluateOptions['numFewshot']);
+  const shots = shotsByName(tasks, numFewshot);
   const wantsPool = (task: Task): boolean => shotsOf(task, shots.get(task.task)) > 0;
   if (folder !== undefined) return loadDatasets(folder, tasks, wantsPool);
   const all = leafTasks(tasks);

@@ -5,7 +5,7 @@ import { dawnPlace, listGpus, type NodeGpu } from '../backends/webgpu/node.js';
 import { messageOf } from '../errors.js';
 
 /** In `info --json`. */
-export interface GpuInfo {
+interface GpuInfo {
   readonly name: string;
   readonly api: string;
   readonly vendor: string;

@@ -52,7 +52,7 @@ export interface ModelInfo {
   context: { default: number; max: number };
 }
 
-export interface LayerInfo {
+interface LayerInfo {
   index: number;
   query_heads: number;
   kv_heads: number;
@@ -60,7 +60,7 @@ export interface LayerInfo {
   parameters: { total: number; attention: number; ffn: number };
 }
 
-export interface InfoSource {
+interface InfoSource {
   model: string;
   weights?: string;
   dtype?: WeightType;
@@ -226,7 +226,7 @@ function size(bytes: number): string {
 }
 
 /** `info --json` without a model. */
-export interface SystemInfo extends GpusInfo {
+interface SystemInfo extends GpusInfo {
   version: string;
   node: string;
   /** `native`, `wasm` or `reference`. */

@@ -1,6 +1,6 @@
-// `openelm init`: a randomly initialised checkpoint on disk: config.json beside model.safetensors, or beside shards with their index. Weights
-// are generated and written a chunk at a time, so a model of any size takes a few megabytes of memory. The checkpoint is made
-// in a temporary directory and moved into place at the end: it is there whole or not at all.
+// `openelm init`: a randomly initialised checkpoint on disk: config.json beside model.safetensors. Weights are generated and written a
+// chunk at a time, so a model of any size takes a few megabytes of memory. The checkpoint is made in a temporary directory and moved
+// into place at the end: it is there whole or not at all.
 
 import { randomBytes } from 'node:crypto';
 import { readdir, rename, rm } from 'node:fs/promises';
@@ -18,15 +18,13 @@ import { required, wholeNumber } from './options.js';
 import { formatBytes, formatNumber, progressBar } from './progress.js';
 import { interruptible, type Terminal, writeLine } from './terminal.js';
 
-export interface InitOptions {
+interface InitOptions {
   config: ModelConfig;
   /** The directory to make. */
   out: string;
   dtype: CheckpointType;
   /** A whole number from 0 to 2^53 - 1; the same seed gives the same values, rounded to `dtype`. */
   seed: number;
-  /** Split into shards of at most this many bytes of weights; a larger tensor has a shard of its own. Default: one file. */
-  shardBytes?: number;
   /** Write into a directory that is not empty, replacing its weights and config.json and leaving other files. */
   force?: boolean;
   signal?: AbortSignal;
@@ -35,7 +33,7 @@ export interface InitOptions {
 }
 
 /** What was written. */
-export interface InitResult {
+interface InitResult {
   directory: string;
   /** File names in the directory. */
   files: string[];
@@ -45,11 +43,6 @@ export interface InitResult {
 
 /** Writes the checkpoint. Throws `InputError` when the directory is not empty (without `force`) or cannot be written. */
 export async function initCheckpoint(options: InitOptions): Promise<InitResult> {
-  const { seed } = options;
-  if (!(Number.isSafeInteger(seed) && seed >= 0))
-    throw new InputError(`seed is ${seed}; expected a whole number from 0 to 2^53 - 1`);
-  const { shardBytes = Number.POSITIVE_INFINITY } = options;
-  if (!(shardBytes >= 1)) throw new InputError(`the size of a shard is ${shardBytes} bytes; expected at least 1`);
   const directory = resolve(options.out);
   // Inside a directory that exists (it may be a mount, which nothing can be renamed onto), else beside the one to come.
   const inside = (await listDirectory(directory)) !== undefined;
@@ -57,7 +50,7 @@ export async function initCheckpoint(options: InitOptions): Promise<InitResult> 
 }
 
 async function makeCheckpoint(options: InitOptions, directory: string): Promise<InitResult> {
-  const { config, dtype, seed, shardBytes } = options;
+  const { config, dtype, seed, onProgress } = options;
   const present = (await listDirectory(directory))?.filter((name) => name !== '.init.lock');
   if (present?.length && !options.force) {
     throw new InputError(
@@ -75,7 +68,7 @@ async function makeCheckpoint(options: InitOptions, directory: string): Promise<
       files.push(file);
     };
     const values: ParameterValues = (parameter) => parameterValues(config, parameter, seed);
-    const bytes = await writeModel(write, config, dtype, values, { shardBytes, onProgress: options.onProgress });
+    const bytes = await writeModel(write, config, dtype, values, { onProgress });
     await moveIntoPlace(temporary, directory, files, present);
     return { directory, files, bytes };
   } catch (error) {

@@ -8,7 +8,7 @@ import type { ConstraintOptions } from '../infer/constraint.js';
 import { mostDrafts } from '../infer/drafts.js';
 import { type SamplingOptions, samplingRanges } from '../infer/sampler.js';
 import { parseJson } from '../io/json.js';
-import { type CacheType, cacheTypes, type Precision } from '../model/parameters.js';
+import { type CacheType, cacheTypes, type Precision, precisions } from '../model/parameters.js';
 import { wordsAlone } from './settings-file.js';
 import { readTextFile, UsageError } from './terminal.js';
 
@@ -152,15 +152,7 @@ export function addComputeOptions(command: Command, usualCache?: CacheType): Com
   const cacheType = new Option('--cache-type <type>', `precision of keys and values (default: ${usual})`).choices(cacheTypes);
   if (!command.options.some(({ long }) => long === '--cache')) cacheType.short = '--cache'; // as it was called before
   return command
-    .addOption(
-      new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices([
-        'f32',
-        'f16',
-        'bf16',
-        'q8',
-        'q4',
-      ]),
-    )
+    .addOption(new Option('--dtype <type>', "precision of the weights (default: the checkpoint's own)").choices(precisions))
     .addOption(new Option('--activations <type>', 'what q8 and q4 are multiplied with (default: int8)').choices(['int8', 'f32']))
     .option('--threads <n>', 'threads that compute (default: one a core)', wholeNumber(1, 256))
     .option('--context <n>', "tokens a sequence may have (default: the config's max_context_length)", wholeNumber(2))

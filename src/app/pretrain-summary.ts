@@ -22,7 +22,7 @@ export function sampleCorpora(config: DataConfig, corpora: CorpusFiles, processo
   return collectStats({ config, split: 'train', corpora, processor, limit: sampledDocuments });
 }
 
-export interface SummaryParts {
+interface SummaryParts {
   readonly config: PretrainConfig;
   readonly model: ModelConfig;
   readonly sample: DataStats;

@@ -4,7 +4,7 @@
 import { visible } from '../errors.js';
 
 /** What a progress line draws on: process.stderr, or anything alike. */
-export interface ProgressStream {
+interface ProgressStream {
   readonly isTTY?: boolean;
   readonly columns?: number;
   write(text: string): unknown;
@@ -19,7 +19,7 @@ export interface ProgressBar {
   finish(): void;
 }
 
-export interface ProgressOptions {
+interface ProgressOptions {
   /** What is counted (`pairs`, or nothing: ''); default bytes, written as such (`1.2 GB`). */
   readonly unit?: string;
   /** Milliseconds, for tests. */

@@ -15,7 +15,7 @@ export interface Answer {
 }
 
 /** What a module's `reward` function is given; it returns a number, the larger the better. */
-export interface RewardInput extends Answer {
+interface RewardInput extends Answer {
   readonly messages: readonly Message[];
   /** All fields of the prompt's row. */
   readonly row: Readonly<Record<string, unknown>>;
@@ -28,7 +28,7 @@ export interface Reward {
 }
 
 /** `rso.reward` of the settings: one of the three. */
-export interface RewardSource {
+interface RewardSource {
   readonly module?: string;
   readonly url?: string;
   readonly model?: string;

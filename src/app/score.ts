@@ -74,7 +74,6 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
       const encode = (pieces: Iterable<string> | AsyncIterable<string>) =>
         model.tokenizer.encodeLong(pieces, { bos: model.tokenizer.addBos, eos: options.eos });
       let ids: () => Iterable<readonly number[]> | AsyncIterable<readonly number[]>;
-      let windows = { window, stride };
       if (source) {
         ids = () => encode(source.pieces());
         if (options.json && source.size > mostTokens) await checkCount(ids(), `${file}`);
@@ -82,19 +81,16 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
         const all = given ?? model.tokenizer.encode(text!, { bos: model.tokenizer.addBos, eos: options.eos });
         ids = () => [all];
         if (options.json) await checkCount(ids(), 'the text');
-        if (options.stride === undefined && options.window === undefined) {
-          if (all.length > context + 1)
-            throw new InputError(
-              `the text has ${all.length} tokens, the context takes ${context}; raise it, or score in windows with --stride`,
-            );
-          windows = { window: context, stride: context };
-        }
+        if (options.stride === undefined && options.window === undefined && all.length > context + 1)
+          throw new InputError(
+            `the text has ${all.length} tokens, the context takes ${context}; raise it, or score in windows with --stride`,
+          );
       }
       const bar = progressBar(terminal.stderr, source ? {} : { unit: 'tokens' });
       const total = new Totals(options.json === true);
       await interruptible(terminal, async (signal) => {
         const engine = { context, score: (part: ArrayLike<number>, until?: AbortSignal) => model.score(part, until) };
-        for await (const scores of windowScores(engine, ids(), { ...windows, signal })) {
+        for await (const scores of windowScores(engine, ids(), { window, stride, signal })) {
           total.add(scores);
           if (terminal.stderr.isTTY && total.tokens > 2 * context)
             bar.update('scoring', source?.done ?? total.tokens, source?.size);

@@ -26,7 +26,7 @@ import { pageAssets } from './serve-page.js';
 import { Interrupted, type Terminal, tell, UsageError, writeJson } from './terminal.js';
 import { version } from './version.js';
 
-export interface ServeOptions extends Omit<ModelOptions, 'adapter'> {
+interface ServeOptions extends Omit<ModelOptions, 'adapter'> {
   readonly host: string;
   readonly port: number;
   readonly adapter?: readonly string[];

@@ -114,7 +114,7 @@ export async function textArgument(terminal: Terminal, argument: string | undefi
 }
 
 /** A text file that is read piece by piece. */
-export interface TextFile {
+interface TextFile {
   /** In bytes; what was read of it so far. */
   readonly size: number;
   readonly done: number;

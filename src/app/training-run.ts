@@ -146,7 +146,7 @@ interface SampleSettings {
   readonly temperature: number;
 }
 
-export interface TrainingRun<Batch> {
+interface TrainingRun<Batch> {
   readonly out: string;
   /** Saved with every checkpoint. */
   readonly settings: unknown;

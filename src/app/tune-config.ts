@@ -43,7 +43,7 @@ const rateSchema = z.strictObject({
 });
 
 /** An adapter's settings; CoreNet's for OpenELM unless said otherwise: r 32 on all linears, and for LoRA on the embedding. */
-export type AdapterConfig = z.output<typeof adapterSchema>;
+type AdapterConfig = z.output<typeof adapterSchema>;
 
 const linears = ['qkv_proj', 'out_proj', 'proj_1', 'proj_2'];
 

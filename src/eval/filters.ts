@@ -15,7 +15,8 @@ export interface FilterPipeline {
 export type Answer = string | readonly Answer[];
 /** Of a text, once one was taken, the characters are what comes one by one, as in Python. */
 type Filter = (answers: Answer, doc: Doc) => Answer;
-type Fail = (what: string) => never;
+/** Throws `InputError` that says what is wrong with a task file. */
+export type Fail = (what: string) => never;
 type Options = Readonly<Record<string, unknown>>;
 /** A row of a dataset. */
 type Doc = Readonly<Record<string, unknown>>;

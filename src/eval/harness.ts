@@ -42,7 +42,7 @@ export interface Sample {
   readonly [metric: string]: unknown;
 }
 
-export interface DocumentRecord {
+interface DocumentRecord {
   readonly docId: number;
   readonly metrics: Readonly<Record<string, MetricValue>>;
   /** Tokens that did not fit the model's context, over all requests of the document. */
@@ -53,7 +53,7 @@ export interface DocumentRecord {
   readonly samples?: readonly Sample[];
 }
 
-export interface TaskRecord {
+interface TaskRecord {
   readonly task: string;
   readonly numFewshot: number;
   readonly original: number;

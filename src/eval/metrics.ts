@@ -224,7 +224,7 @@ export function f1(pairs: Pairs): number {
 }
 
 /** F1 of each class against all others, averaged by how often the class is right, alike, or over all documents together. */
-export function averagedF1(pairs: Pairs, average: 'weighted' | 'macro' | 'micro'): number {
+function averagedF1(pairs: Pairs, average: 'weighted' | 'macro' | 'micro'): number {
   const right = (of: Pairs) => of.filter(([gold, chosen]) => gold === chosen).length;
   if (average === 'micro') return right(pairs) / pairs.length;
   const classes = [...new Set(pairs.flat())].sort((a, b) => a - b);

@@ -4,7 +4,7 @@
 import type { EvalResults } from './results.js';
 
 /** A task of a suite, with its examples and the metrics that may be what the card reports. */
-export interface SuiteTask {
+interface SuiteTask {
   /** Name of the task or group. */
   readonly task: string;
   readonly numFewshot: number;

@@ -153,7 +153,7 @@ export interface Reading {
 }
 
 /** What they say of an example, which may have no answer. */
-export type ExampleReading = Omit<Reading, 'target'> & { readonly target: Target | null };
+type ExampleReading = Omit<Reading, 'target'> & { readonly target: Target | null };
 
 /** Reads a processed document. Throws `InputError` that names a missing column; the caller adds which document it was. */
 export function readDoc(task: Task, doc: Doc, version: HarnessVersion): Reading {

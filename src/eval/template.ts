@@ -11,7 +11,7 @@ import type { Settings } from '../template/interpreter.js';
 import { Template } from '../template/template.js';
 import { watched } from './watched.js';
 
-export interface TemplateOptions {
+interface TemplateOptions {
   /** Jinja's own default drops one newline at the end; the harness keeps it since 0.4.9. */
   readonly keepTrailingNewline?: boolean;
 }

@@ -6,7 +6,7 @@ import { rstrip, splitWords } from '../python/text.js';
 import { translationEdits } from './translation-edits.js';
 
 /** A metric of a corpus. */
-export interface CorpusMetric {
+interface CorpusMetric {
   /** Counts of one document with at least one reference. */
   readonly counts: (prediction: string, references: readonly string[]) => number[];
   /** The score, in percent, of what the counts of all documents add up to. */

@@ -3,7 +3,7 @@
 
 import { InputError, messageOf, nearest, shown } from '../errors.js';
 import { pythonRegex } from '../python/regex.js';
-import { checkFilters } from './filters.js';
+import { checkFilters, type Fail } from './filters.js';
 import { AGGREGATIONS, suits } from './metrics.js';
 import type { FewshotConfig, KeptDocs, Metric, OutputType, Task } from './task.js';
 import { checkTemplate } from './template.js';
@@ -172,8 +172,6 @@ export function checkedOverrides(
   const checked = Object.entries(taskFromObject(whole, file));
   return Object.fromEntries(checked.filter(([name]) => Object.hasOwn(overrides, name)));
 }
-
-type Fail = (what: string) => never;
 
 function textField(value: unknown, name: string, fail: Fail): string | undefined {
   if (value !== undefined && value !== null && typeof value !== 'string') fail(`${name} must be a text`);

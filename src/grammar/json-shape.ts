@@ -28,7 +28,7 @@ export interface ArrayShape {
   readonly layers: readonly { readonly first: readonly SchemaAt[]; readonly rest?: SchemaAt }[];
 }
 
-export interface ObjectLayer {
+interface ObjectLayer {
   readonly properties: ReadonlyMap<string, SchemaAt>;
   readonly patterns: readonly { readonly source: string; readonly schema: SchemaAt }[];
   readonly others?: SchemaAt;

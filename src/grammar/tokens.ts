@@ -2,7 +2,7 @@
 // possible way is one loop. Which bytes a token has is the tokenizer's to say.
 
 /** A token without bytes is never chosen: control tokens, unknown ones, ids without a piece. */
-export interface TokenBytes {
+interface TokenBytes {
   readonly size: number;
   bytesOf(id: number): Uint8Array | undefined;
 }

@@ -29,7 +29,7 @@ const settings: Settings = {
 };
 
 /** Special tokens by the names that templates have for them: `bos_token`, `eos_token` and the like. */
-export type TemplateTokens = Readonly<Record<string, string>>;
+type TemplateTokens = Readonly<Record<string, string>>;
 
 /**
  * Reads a template; the function renders messages with it. Both throw `InputError`: with the place where the source is no template,

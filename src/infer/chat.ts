@@ -165,7 +165,7 @@ export function encodeChat(tokenizer: ChatTokenizer, segments: readonly ChatSegm
 }
 
 /** What a conversation needs of a tokenizer to become ids. */
-export interface ConversationTokenizer extends ChatTokenizer {
+interface ConversationTokenizer extends ChatTokenizer {
   readonly eosId: number;
   /** Special tokens by the names that templates have for them, but for BOS and EOS. */
   readonly names?: Readonly<Record<string, string>>;

@@ -8,8 +8,7 @@ import type { OpenELM } from '../model/openelm.js';
 import type { CacheType } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
-import type { StepOutput } from './step.js';
-import { maxStepRows, Stepper } from './step.js';
+import { maxStepRows, type StepOutput, Stepper } from './step.js';
 
 /** Tokens that are drafted at once at most. */
 export const mostDrafts = 32;

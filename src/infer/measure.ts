@@ -25,7 +25,7 @@ export interface Speeds {
   readonly tg128?: number;
 }
 
-export interface MeasureOptions {
+interface MeasureOptions {
   readonly rounds: number;
   readonly signal?: AbortSignal;
   /** Told before each measurement how many are done. */

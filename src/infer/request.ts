@@ -33,7 +33,7 @@ export interface Speculation {
   readonly steps: number;
 }
 
-export interface RequestFacts {
+interface RequestFacts {
   readonly prompt: ArrayLike<number>;
   readonly maxTokens: number;
   /** The model's. */

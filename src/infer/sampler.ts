@@ -47,7 +47,7 @@ export interface SamplingOptions {
 export type LogitBias = Readonly<Record<number, number>>;
 
 /** Options with nothing left open but the seed. */
-export type ResolvedSampling = Required<Omit<SamplingOptions, 'seed'>>;
+type ResolvedSampling = Required<Omit<SamplingOptions, 'seed'>>;
 
 const samplingDefaults: Readonly<ResolvedSampling> = {
   temperature: 1,

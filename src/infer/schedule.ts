@@ -4,7 +4,7 @@
 import { maxStepRows } from './step.js';
 
 /** A request as the plan sees it, in the order in which they came. */
-export interface Wanting<Request> {
+interface Wanting<Request> {
   readonly request: Request;
   /** Tokens still to be computed; more than one are a prompt. */
   readonly pending: number;

@@ -36,7 +36,7 @@ export interface SequenceScorerOptions {
   readonly cacheType?: CacheType;
 }
 
-export interface ScoringCallOptions {
+interface ScoringCallOptions {
   /** Called after a step with the number of sequences that are done. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;

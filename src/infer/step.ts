@@ -26,7 +26,7 @@ export interface StepItem extends RaggedSequence {
 export type OutputKind = 'none' | 'logits' | 'argmax' | 'score' | 'best' | 'hidden';
 
 /** f32 [rows, columns] */
-export interface HiddenOutput {
+interface HiddenOutput {
   readonly states: Float32Array;
   readonly columns: number;
 }
@@ -72,7 +72,7 @@ interface Encoded {
   readonly wantedAdapters: DeviceBuffer;
 }
 
-export interface StepOptions {
+interface StepOptions {
   /** The most sequences in one step. */
   readonly maxSequences: number;
   /** The most rows whose logits or argmax are read at once; default one a sequence. */

@@ -22,7 +22,7 @@ class Node {
 }
 
 /** What one piece of text settled. */
-export interface StopStep {
+interface StopStep {
   /** Text that may be shown now: it begins no stop string. */
   text: string;
   /** The stop string that was found, if one was; nothing comes after its `text`. */

@@ -356,7 +356,7 @@ export function formatFields(
 }
 
 /** `json.dumps(value, ensure_ascii=, indent=, separators=, sort_keys=)`. */
-export interface JsonStyle {
+interface JsonStyle {
   readonly ascii?: boolean;
   readonly indent?: string;
   readonly separators?: readonly [string, string];

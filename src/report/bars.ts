@@ -4,7 +4,7 @@
 import { colourOf, escapeXml, gridOf, legendOf, linearScale, palette, svgDocument, tenths } from './svg.js';
 
 /** Bars of one measure: for each series a share from 0 to 1 with its standard error, where there is one. */
-export interface BarGroup {
+interface BarGroup {
   readonly name: string;
   /** Small, below the name. */
   readonly note: string;
@@ -16,7 +16,7 @@ const plotHeight = 240;
 const barWidth = 16;
 
 /** What the bars count. */
-export interface BarUnit {
+interface BarUnit {
   /** Behind the numbers. */
   readonly name: string;
   /** From values to numbers. */

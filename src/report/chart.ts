@@ -18,7 +18,7 @@ export interface Panel {
   readonly fromZero?: boolean;
 }
 
-export interface Chart {
+interface Chart {
   readonly title: string;
   readonly xLabel: string;
   readonly panels: readonly Panel[];
@@ -28,6 +28,7 @@ export interface Chart {
 
 const width = 860;
 const plot = { left: 72, right: 24, height: 210, gap: 62 };
+
 /** The whole picture. Points that are no numbers (or not positive, on a logarithmic axis) are left out. */
 export function chartSvg({ title, xLabel, panels, note }: Chart): string {
   const colour = coloursOf(panels);

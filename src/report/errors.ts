@@ -3,7 +3,7 @@
 
 import { colourOf, escapeXml, svgDocument, tenths } from './svg.js';
 
-export interface ErrorBar {
+interface ErrorBar {
   readonly name: string;
   /** A share of 1. */
   readonly value: number;

@@ -58,7 +58,7 @@ export interface Scale {
   readonly ticks: readonly number[];
 }
 
-export interface ScaleOptions {
+interface ScaleOptions {
   /** About how many ticks, at 1, 2 or 5 times a power of ten. */
   readonly count: number;
   /** Ends the axis at ticks. */

@@ -56,7 +56,7 @@ export function openAIEvents<Event>(events: AsyncGenerator<Event, void>): Stream
   };
 }
 
-export interface ChoicePiece {
+interface ChoicePiece {
   readonly index: number;
   readonly piece: TextPiece;
 }

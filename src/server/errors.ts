@@ -3,7 +3,7 @@
 
 import { InputError, visibleLines } from '../errors.js';
 
-export interface ErrorDetails {
+interface ErrorDetails {
   /** OpenAI's kind; default by the status. */
   readonly type?: string;
   /** A word for programs, as `model_not_found`. */

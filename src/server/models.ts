@@ -108,7 +108,7 @@ export function busy(running: number, waiting: number, seconds: number): ApiErro
   });
 }
 
-export interface ModelsOptions {
+interface ModelsOptions {
   /** Bytes that loaded models may take together; default no limit. */
   readonly memory?: number;
   /** Answers that may wait for each model. */

@@ -14,7 +14,7 @@ export interface LexerOptions {
   readonly keepTrailingNewline?: boolean;
 }
 
-export type TokenType =
+type TokenType =
   | 'data'
   | 'variable_begin'
   | 'variable_end'

@@ -36,7 +36,7 @@ export function everything(items: readonly (Task | TaskGroup)[]): (Task | TaskGr
 }
 
 /** A user's tasks by name. */
-export interface OwnTasks {
+interface OwnTasks {
   /** Undefined for a name that they do not have. */
   find(name: string): readonly (Task | TaskGroup)[] | undefined;
   names(): readonly string[];
