@@ -6,6 +6,7 @@ import { Command } from 'commander';
 import { mixture, processOptions } from '../data/config.js';
 import type { TextProcessor } from '../data/process.js';
 import { checkShares, ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
+import type { DataStats } from '../data/stats.js';
 import { BatchStream, type StreamOptions } from '../data/stream.js';
 import { InputError } from '../errors.js';
 import type { NamedBytes } from '../io/bytes.js';
@@ -24,7 +25,7 @@ import type { TrainingBatch } from '../train/language-modelling.js';
 import { LowCommunication } from '../train/low-communication.js';
 import { ModelParameters } from '../train/parameters.js';
 import { ignored, shardedSource, withoutPadding } from '../train/source.js';
-import { type StepParts, TrainingStep } from '../train/step.js';
+import { TrainingStep } from '../train/step.js';
 import { flopsPerToken } from '../train/trainer.js';
 import { checkRoom, freeBackendSettings, openForTraining } from './backend-config.js';
 import { trainingFailure } from './failure.js';
@@ -227,40 +228,15 @@ class Run {
   /** `resumed`: a checkpoint of this program's, whose state is not read yet. */
   async train(from: StartingPoint | undefined, peak: number | undefined, resumed?: { readonly path: string }): Promise<void> {
     const { config, parameters, terminal, tokens, ranks } = this;
-    const { validation, samples, checkpoints, parallel } = config;
-    const { tokenizer } = tokens;
-    const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
-    const { learner, step, kept, savedEma, dispose } = await ranks.agree(async () => {
-      if (config.sync && ranks.size > 1) return this.openApart(parts, resumed);
-      const opened = openLearner(this.backend, parts, ranks.collective, parallel);
-      const savedEma = resumed && (await readState(fileIn(resumed.path), parameters, { ...opened.kept, ...ranks.place }));
-      return { ...opened, savedEma };
-    });
+    const { validation, samples, checkpoints } = config;
+    const { tokenizer, beside } = tokens;
+    const { learner, step, kept, savedEma, dispose } = await ranks.agree(() => this.openLearning(resumed));
     const momentum = ranks.rank === 0 ? config.ema_momentum : undefined;
     const ema = momentum === undefined ? undefined : await MovingAverage.create(parameters, momentum, savedEma);
-    const { stream, sample } = await ranks.agree(async () => {
-      if (validation) {
-        // What is wrong with that corpus shows now, not hours later.
-        const first = this.validationBatches(1);
-        await first.next();
-        await first.return(undefined);
-      }
-      return { stream: await this.stream(from), sample: await sampleCorpora(config.data, localCorpora, this.processor) };
-    });
+    const { stream, sample } = await ranks.agree(() => this.openData(from));
     try {
-      const { arenaBytes } = step;
-      const { description } = this.backend;
-      const summary = {
-        config,
-        model: parameters.config,
-        sample,
-        arenaBytes,
-        peakFlops: peak,
-        backend: description,
-        from: from?.step,
-        processes: ranks.size,
-      };
-      writeLines(terminal, pretrainSummary(summary));
+      const facts = { model: parameters.config, arenaBytes: step.arenaBytes, peakFlops: peak, backend: this.backend.description };
+      writeLines(terminal, pretrainSummary({ config, sample, ...facts, from: from?.step, processes: ranks.size }));
       const warning = lossWarning(config.data, sample);
       if (warning) tell(terminal, warning);
       await trainAndTell(terminal, {
@@ -293,15 +269,8 @@ class Run {
         checkpoints: {
           ...checkpoints,
           write: async (file, record, shared) => {
-            const average = await ema?.current();
-            await writeCheckpoint(file, {
-              parameters,
-              dtype: checkpoints.dtype,
-              ema: average,
-              beside: tokens.beside,
-              record,
-              shared,
-            });
+            const { dtype } = checkpoints;
+            await writeCheckpoint(file, { parameters, dtype, ema: await ema?.current(), beside, record, shared });
           },
           state: (data) => stateOf(data as ShardStates, stream.shards),
         },
@@ -312,13 +281,32 @@ class Run {
     }
   }
 
-  /** Processes that step apart, each with moments of its own. */
-  private async openApart(parts: StepParts<TrainingBatch>, resumed?: { readonly path: string }) {
+  /** What takes the steps, with what a checkpoint had of it. */
+  private async openLearning(resumed?: { readonly path: string }) {
     const { backend, config, parameters, ranks } = this;
+    const parts = { model: parameters.model(), parameters, ...stepPartsOf(config, ranks.size) };
+    if (!config.sync || ranks.size === 1) {
+      const opened = openLearner(backend, parts, ranks.collective, config.parallel);
+      const savedEma = resumed && (await readState(fileIn(resumed.path), parameters, { ...opened.kept, ...ranks.place }));
+      return { ...opened, savedEma };
+    }
+    // Processes that step apart, each with moments of its own.
     const outer = resumed ? await readApart(fileIn(resumed.path), parameters, ranks) : await LowCommunication.begin(parameters);
     const step = new TrainingStep(backend, parts);
-    const learner = new LowCommunication(backend, step, parameters, ranks.collective, config.sync!, config.steps, outer);
+    const learner = new LowCommunication(backend, step, parameters, ranks.collective, config.sync, config.steps, outer);
     return { learner, step, kept: { outer }, savedEma: undefined, dispose: () => step.dispose() };
+  }
+
+  /** The rows to learn from, and what is in them. */
+  private async openData(from: StartingPoint | undefined): Promise<{ stream: ShardedStream; sample: DataStats }> {
+    const { config, processor } = this;
+    if (config.validation) {
+      // What is wrong with that corpus shows now, not hours later.
+      const first = this.validationBatches(1);
+      await first.next();
+      await first.return(undefined);
+    }
+    return { stream: await this.stream(from), sample: await sampleCorpora(config.data, localCorpora, processor) };
   }
 
   async close(): Promise<void> {

@@ -91,17 +91,7 @@ export function taskFromObject(object: unknown, file: string): Task {
     return fail('expected fields such as task and doc_to_text');
   const fields = object as Readonly<Record<string, unknown>>;
   refuseFunctions(fields, '', fail);
-  for (const name of Object.keys(fields)) {
-    if (REFUSED.includes(name)) {
-      if (fields[name] == null) continue;
-      fail(`"${name}" is not supported by this program`);
-    }
-    if (FIELDS.includes(name) || IGNORED.includes(name)) continue;
-    const guess = nearest(name, FIELDS);
-    fail(
-      `there is no field "${name}"${guess ? `; did you mean "${guess}"?` : ` that this program knows; it takes ${FIELDS.join(', ')}`}`,
-    );
-  }
+  checkNames(fields, fail);
   const text = (name: string): string | undefined => textField(fields[name], name, fail);
   const outputType = (text('output_type') ?? 'generate_until') as OutputType;
   if (!OUTPUT_TYPES.includes(outputType)) fail(`output_type is "${outputType}"; it must be one of ${OUTPUT_TYPES.join(', ')}`);
@@ -171,6 +161,18 @@ export function checkedOverrides(
   };
   const checked = Object.entries(taskFromObject(whole, file));
   return Object.fromEntries(checked.filter(([name]) => Object.hasOwn(overrides, name)));
+}
+
+function checkNames(fields: Readonly<Record<string, unknown>>, fail: Fail): void {
+  for (const [name, value] of Object.entries(fields)) {
+    if (FIELDS.includes(name) || IGNORED.includes(name)) continue;
+    if (!REFUSED.includes(name)) {
+      const guess = nearest(name, FIELDS);
+      const way = guess ? `; did you mean "${guess}"?` : ` that this program knows; it takes ${FIELDS.join(', ')}`;
+      fail(`there is no field "${name}"${way}`);
+    }
+    if (value != null) fail(`"${name}" is not supported by this program`);
+  }
 }
 
 function textField(value: unknown, name: string, fail: Fail): string | undefined {
