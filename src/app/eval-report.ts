@@ -6,7 +6,7 @@ import type { Evaluation } from '../eval/harness.js';
 import { makeTable, markdown, outputNames, type RunInfo, resultsObject, samplesText, taskHashes } from '../eval/report.js';
 import { compareWithPublished, type Suite, type SuiteRow } from '../eval/suites.js';
 import { stringifyData } from '../io/json.js';
-import { makeDirectory, writeAtomic } from '../io/node/files.js';
+import { makeDirectory, writeWhole } from '../io/node/files.js';
 import { type Terminal, tell, writeJson } from './terminal.js';
 
 export interface ReportOptions {
@@ -104,5 +104,5 @@ function strayNote(stray: Evaluation['stray']): string[] {
 /** Writes a file whole, with its folder. Throws `InputError` when that cannot be done. */
 export async function writeText(file: string, text: string): Promise<void> {
   await makeDirectory(dirname(file));
-  await writeAtomic(file, (sink) => sink.write(new TextEncoder().encode(text)));
+  await writeWhole(file, text);
 }

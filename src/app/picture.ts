@@ -3,7 +3,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { writeAtomic } from '../io/node/files.js';
+import { writeWhole } from '../io/node/files.js';
 import { UsageError } from './terminal.js';
 
 /** Throws `UsageError` unless a file's ending names a kind of picture; to be called before long work. */
@@ -14,8 +14,7 @@ export function checkPictureName(file: string): void {
 /** Writes a picture, given as SVG, as what the file's ending says. Throws `UsageError` as above, `InputError` when it cannot. */
 export async function writePicture(file: string, svg: string): Promise<void> {
   checkPictureName(file);
-  const bytes = /\.png$/i.test(file) ? await pngOf(svg) : new TextEncoder().encode(svg);
-  await writeAtomic(file, (sink) => sink.write(bytes));
+  await writeWhole(file, /\.png$/i.test(file) ? await pngOf(svg) : svg);
 }
 
 const family = 'PT Sans';

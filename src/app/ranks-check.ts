@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { InputError } from '../errors.js';
-import { openFile, writeAtomic } from '../io/node/files.js';
+import { openFile, writeWhole } from '../io/node/files.js';
 import type { Backend } from '../tensor/backend.js';
 import { difference } from '../train/checkpoint.js';
 import type { Ranks } from './ranks.js';
@@ -70,7 +70,7 @@ export async function sameDirectory(ranks: Ranks, directory: string): Promise<vo
   if (ranks.size === 1) return;
   const file = join(directory, '.ranks');
   const [word] = await ranks.collective.gatherTexts(randomUUID());
-  await ranks.first(() => writeAtomic(file, (sink) => sink.write(new TextEncoder().encode(word))));
+  await ranks.first(() => writeWhole(file, word));
   await ranks.agree(async () => {
     const seen = await readFile(file, 'utf8').catch(() => undefined);
     if (seen !== word)

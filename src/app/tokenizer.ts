@@ -6,7 +6,7 @@ import { fixText, toNfc } from '../data/ftfy.js';
 import { type CorpusFile, readDocuments } from '../data/readers.js';
 import { makingAlone } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
-import { writeAtomic } from '../io/node/files.js';
+import { writeWhole } from '../io/node/files.js';
 import { TokenizerTrainer } from '../tokenizer/train.js';
 import { readDataConfig } from './data.js';
 import { required, wholeNumber } from './options.js';
@@ -72,7 +72,7 @@ async function trainTokenizer(terminal: Terminal, corpora: readonly string[], op
   }).finally(() => bar.finish());
   const { characterCoverage, splitDigits } = options;
   const model = trainer.train({ vocabSize, characterCoverage, splitDigits });
-  await makingAlone(options.out, () => writeAtomic(options.out, (sink) => sink.write(model)));
+  await makingAlone(options.out, () => writeWhole(options.out, model));
   writeLine(terminal, `${options.out}: ${vocabSize} pieces learned from ${formatBytes(characters)} of text`);
 }
 

@@ -17,7 +17,7 @@ import {
   removeLeftovers,
   writeDirectory,
 } from '../io/node/checkpoints.js';
-import { openFile, writeAtomic } from '../io/node/files.js';
+import { openFile, writeWhole } from '../io/node/files.js';
 import { withLock } from '../io/node/lock.js';
 import { readIfThere } from '../io/node/paths.js';
 import { RunLog } from '../io/node/run-log.js';
@@ -88,7 +88,7 @@ export function fileIn(directory: string): (name: string) => ReturnType<typeof o
 /** Makes a run's directory ready: what a killed run left half written goes, the settings are written. */
 export async function prepareDirectory(out: string, settings: unknown): Promise<void> {
   await removeLeftovers(out);
-  await writeAtomic(join(out, 'config.yaml'), (sink) => sink.write(new TextEncoder().encode(stringify(settings))));
+  await writeWhole(join(out, 'config.yaml'), stringify(settings));
 }
 
 /** Two operations a multiply-add, on all threads; undefined where that is not measured. */

@@ -14,7 +14,7 @@ import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import { isObject, jsonBytes, parseJson } from '../io/json.js';
 import { localCorpora } from '../io/node/corpora.js';
-import { fileError, readJson, writeAtomic } from '../io/node/files.js';
+import { fileError, readJson, writeWhole } from '../io/node/files.js';
 import { sha256 } from '../io/node/fingerprint.js';
 import { kindOf, readIfThere } from '../io/node/paths.js';
 import type { OpenELM } from '../model/openelm.js';
@@ -120,7 +120,7 @@ async function checkSampled(
     const { file, row } = rows[other];
     throw new InputError(`${answers}: line ${other + 1} answers another prompt than ${file}, row ${row}, has now: ${advice}`);
   }
-  await writeAtomic(settings, (sink) => sink.write(jsonBytes(sampling)));
+  await writeWhole(settings, jsonBytes(sampling));
 }
 
 /** Samples what is missing in `done`, and writes it down as it comes; false when Ctrl-C ended it first. */
@@ -214,7 +214,7 @@ async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig
   if (lines.length === 0)
     throw new InputError(`${join(out, ANSWERS)}: every prompt's accepted answers have equal rewards: no pair to learn from`);
   const path = join(out, PAIRS);
-  await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(lines.join(''))));
+  await writeWhole(path, lines.join(''));
   const all = sampled.flatMap(({ answers }) => answers);
   const mean = all.reduce((sum, { reward }) => sum + reward, 0) / all.length;
   writeLine(
@@ -268,7 +268,7 @@ async function readSampled(out: string): Promise<Sampled[]> {
   const bytes = await readIfThere(path, 1 << 30);
   if (!bytes) return [];
   const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
-  if (whole.length < bytes.length) await writeAtomic(path, (sink) => sink.write(whole));
+  if (whole.length < bytes.length) await writeWhole(path, whole);
   const lines = new TextDecoder().decode(whole).trimEnd().split('\n');
   return whole.length === 0 ? [] : lines.map((line, i) => sampledIn(line, `${path}: line ${i + 1}`));
 }

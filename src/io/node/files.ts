@@ -108,6 +108,12 @@ export async function writeAtomic(
   await syncDirectory(dirname(path));
 }
 
+/** `writeAtomic`, of what is all there; a text in UTF-8. */
+export function writeWhole(path: string, content: Uint8Array | string): Promise<void> {
+  const bytes = typeof content === 'string' ? new TextEncoder().encode(content) : content;
+  return writeAtomic(path, (sink) => sink.write(bytes));
+}
+
 function sinkOf(handle: FileHandle, path: string, signal?: AbortSignal): ByteSink {
   let position = 0;
   return {

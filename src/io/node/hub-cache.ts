@@ -10,7 +10,7 @@ import { InputError, shown } from '../../errors.js';
 import { shownAddress } from '../address.js';
 import { COMMIT, hasLayout, wholeModels } from '../hub-listing.js';
 import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
-import { fileError, isMissing, makeDirectory, openFile, writeAtomic } from './files.js';
+import { fileError, isMissing, makeDirectory, openFile, writeWhole } from './files.js';
 
 /** Where the hub is, and who asks. */
 export interface HubSettings {
@@ -96,7 +96,7 @@ export class RepoCache {
     if (COMMIT.test(revision) || (await this.commitOf(revision)) === commit) return;
     const path = join(this.folder, 'refs', revision);
     await makeDirectory(dirname(path));
-    await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(commit)));
+    await writeWhole(path, commit);
   }
 
   /** Puts a blob into a snapshot under its file name: a relative link, or a copy where links cannot be made. */

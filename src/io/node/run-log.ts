@@ -5,7 +5,7 @@ import { appendFile, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Means } from '../../train/objective.js';
 import type { StepReport, ValidationReport } from '../../train/trainer.js';
-import { fileError, isMissing, writeAtomic } from './files.js';
+import { fileError, isMissing, writeWhole } from './files.js';
 import { readIfThere } from './paths.js';
 
 export const LOG_FILE = 'log.jsonl';
@@ -32,7 +32,7 @@ export class RunLog {
     const text = new TextDecoder().decode((await readIfThere(path, Number.POSITIVE_INFINITY)) ?? new Uint8Array());
     const whole = text.split('\n').slice(0, -1);
     const kept = upTo === 0 ? [] : whole.filter((line) => parsed(line).every(({ step }) => step <= upTo));
-    await writeAtomic(path, (sink) => sink.write(new TextEncoder().encode(kept.map((line) => `${line}\n`).join(''))));
+    await writeWhole(path, kept.map((line) => `${line}\n`).join(''));
     return new RunLog(path);
   }
 
