@@ -13,7 +13,15 @@ import type { ScheduleOptions } from '../train/schedule.js';
 import type { StepParts } from '../train/step.js';
 import { backendSettings, freeBackendSettings } from './backend-config.js';
 import { readSettings } from './settings-file.js';
-import { checkLearningRate, count, fraction, optimizerOptions, parallelSchema, syncSchema } from './training-config.js';
+import {
+  checkLearningRate,
+  checkpointsSchema,
+  count,
+  fraction,
+  optimizerOptions,
+  parallelSchema,
+  syncSchema,
+} from './training-config.js';
 
 /** A run's settings; the defaults are the paper's. */
 export const pretrainSchema = z.strictObject({
@@ -71,13 +79,7 @@ export const pretrainSchema = z.strictObject({
     .strictObject({ every: count(1), batches: count(1).default(50) })
     .optional()
     .describe('The loss on data.val_data_info, every so many steps.'),
-  checkpoints: z
-    .strictObject({
-      every: count(1).default(5000),
-      keep: count(1).default(5),
-      dtype: z.enum(['f32', 'f16', 'bf16']).default('f32'),
-    })
-    .prefault({}),
+  checkpoints: checkpointsSchema(5000, 5),
   samples: z
     .strictObject({
       every: count(1),

@@ -36,6 +36,16 @@ export const parallelSchema = z.strictObject({
     .describe('Bytes of gradients that are summed at once, while the way back goes on.'),
 });
 
+/** Checkpoints of a run, and how many of them stay. */
+export const checkpointsSchema = (every: number, keep: number) =>
+  z
+    .strictObject({
+      every: count(1).default(every),
+      keep: count(1).default(keep),
+      dtype: z.enum(['f32', 'f16', 'bf16']).default('f32'),
+    })
+    .prefault({});
+
 /** DiLoCo. */
 export const syncSchema = z.strictObject({
   every: count(1).describe('Steps that each process takes alone between two exchanges.'),

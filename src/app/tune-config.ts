@@ -12,7 +12,7 @@ import type { AdapterRule } from '../model/adapter.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import { backendSettings, freeBackendSettings } from './backend-config.js';
 import { readSettings } from './settings-file.js';
-import { checkLearningRate, count, fraction, parallelSchema } from './training-config.js';
+import { checkLearningRate, checkpointsSchema, count, fraction, parallelSchema } from './training-config.js';
 
 const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], { error: 'expected a file, or a list of files' });
 
@@ -177,13 +177,7 @@ export const tuneSchema = z.strictObject({
     .transform((value) => (typeof value === 'number' ? rateSchema.parse({ max: value }) : value))
     .describe('A number is its maximum.'),
   validation: z.strictObject({ every: count(1) }).optional(),
-  checkpoints: z
-    .strictObject({
-      every: count(1).default(500),
-      keep: count(1).default(2),
-      dtype: z.enum(['f32', 'f16', 'bf16']).default('f32'),
-    })
-    .prefault({}),
+  checkpoints: checkpointsSchema(500, 2),
   samples: z
     .strictObject({
       every: count(1),

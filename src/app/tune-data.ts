@@ -70,7 +70,8 @@ export function makePair(
 export function planOptions(
   { batch_size: size, packing, epochs, seed, steps, accumulation }: TuneConfig,
   maxLength: number,
+  share: PlanOptions['share'],
 ): PlanOptions {
   const limit = packing ? { maxRows: size * maxLength } : { batchSize: size };
-  return { ...limit, epochs, seed, batches: steps && steps * accumulation };
+  return { ...limit, epochs, seed, batches: steps && steps * accumulation, share };
 }

@@ -144,14 +144,8 @@ async function tune(terminal: Terminal, file: string, config: TuneConfig, resume
     if (!begun) await ranks.first(() => sampleFrom(terminal, { ...config, rso: config.rso! }, base));
     const pairs = await sampledPairs(config.out);
     if (pairs === undefined) return; // interrupted; --resume goes on
-    await tuneOnPairs(
-      terminal,
-      { ...config, data: { ...config.data, train: [pairs], limit: undefined } },
-      base,
-      ranks,
-      from,
-      config,
-    );
+    const onPairs = { ...config, data: { ...config.data, train: [pairs], limit: undefined } };
+    await tuneOnPairs(terminal, onPairs, base, ranks, from, config);
   }
 }
 
@@ -178,11 +172,9 @@ async function tuneOnAnswers(
   from?: StartingPoint,
 ): Promise<void> {
   const data = await ranks.agree(() => loadTuningData(terminal, config, makeExample(config, base.encoders, base.maxLength)));
-  const plan = planTuning({ train: data.train.examples, validation: data.validation }, exampleBatching, {
-    ...planOptions(config, base.maxLength),
-    share: ranks,
-  });
   const { examples } = data.train;
+  const split = { train: examples, validation: data.validation };
+  const plan = planTuning(split, exampleBatching, planOptions(config, base.maxLength, ranks));
   const tokens = examples.reduce((sum, example) => sum + example.tokens.length, 0);
   const learned = examples.reduce((sum, example) => sum + example.learned.reduce((a, b) => a + b, 0), 0);
   tellData(terminal, data, `${formatNumber(tokens)} tokens, ${formatNumber(learned)} of them learned`);
@@ -191,10 +183,11 @@ async function tuneOnAnswers(
   const origin = await ranks.agree(() =>
     originOf(config, base, from, contentOf(examples.map((example) => [example.tokens, example.learned]))),
   );
+  const averageLength = tokens / examples.length;
   await train(terminal, config, base, ranks, {
     plan,
     objective,
-    averageLength: tokens / examples.length,
+    averageLength,
     counted: 'tokens',
     from,
     origin,
@@ -211,11 +204,9 @@ async function tuneOnPairs(
   settings = config,
 ): Promise<void> {
   const data = await ranks.agree(() => loadTuningData(terminal, config, makePair(config, base.encoders, base.maxLength)));
-  const plan = planTuning({ train: data.train.examples, validation: data.validation }, pairBatching, {
-    ...planOptions(config, base.maxLength),
-    share: ranks,
-  });
   const { examples } = data.train;
+  const split = { train: examples, validation: data.validation };
+  const plan = planTuning(split, pairBatching, planOptions(config, base.maxLength, ranks));
   const tokens = examples.reduce((sum, pair) => sum + pairBatching.rowsOf(pair), 0);
   const cut = examples.filter((pair) => pair.cut).length;
   tellData(terminal, data, `${formatNumber(tokens)} tokens${cut ? `, ${cut} pairs cut to their limits` : ''}`);
