@@ -1,6 +1,6 @@
 // `pprint.pformat(value)` with Python's defaults: 80 columns, keys in order, long texts in pieces between blanks.
 
-import { spend } from './budget.js';
+import { STEP, spend } from './budget.js';
 import { splitLines } from './strings.js';
 import { SPACE } from './text.js';
 import { codePointCount, compare, Dict, isText, Markup, repr, Tuple, textOf, typeName, type Value } from './values.js';
@@ -15,6 +15,7 @@ export function pretty(value: Value): string {
 
 /** With the keys of its dicts in order, inside of lists too. */
 function sortedKeys(value: Value, depth: number): Value {
+  spend(2 * STEP);
   if (depth > 100) return value; // `repr` says so
   if (value instanceof Dict) {
     const pairs = [...value].map(([key, item]) => [key, sortedKeys(item, depth + 1)] as const);

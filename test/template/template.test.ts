@@ -71,6 +71,7 @@ describe('templates without end', () => {
   const growing = (grow: string) =>
     `{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ${grow} %}{% endfor %}`;
   it.each([
+    '{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x | pprint }}',
     '{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}',
     '{% for i in range(1000000000) %}{% endfor %}',
     `${growing('ns.x ~ ns.x')}{{ ns.x }}`,
