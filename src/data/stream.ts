@@ -184,11 +184,9 @@ export class BatchStream {
     const size = this.options.config.shuffle_buffer;
     if (size === 0 || this.options.split === 'val') return this.gathered();
     while (buffer.length < size) {
-      const row = await this.gathered();
-      if (!row) break;
+      const row = (await this.gathered())!; // training never ends
       buffer.push(row.map(({ tokens, document }) => ({ tokens: tokens.slice(), document })));
     }
-    if (buffer.length === 0) return undefined;
     const place = this.random.below(buffer.length);
     const drawn = buffer[place];
     const last = buffer.pop()!;
