@@ -114,6 +114,16 @@ describe('guesses', () => {
     await Promise.all([engine.dispose(), helped.dispose()]);
   });
 
+  it('leave room in a step for all that guess at once', async () => {
+    const engine = open({ slots: 20 });
+    // The same token each time, so guesses are right and become more.
+    const circling = { temperature: 0, maxTokens: 150, logitBias: { 7: 100 }, promptLookup: 32 };
+    await run(engine, repetitive, circling);
+    const together = await Promise.all(Array.from({ length: 20 }, () => run(engine, repetitive, circling)));
+    for (const { ids } of together) expect(ids).toEqual(Array(150).fill(7));
+    await engine.dispose();
+  });
+
   it('leave the distribution as it is: chi-square over all texts of three tokens', async () => {
     const engine = open({ assistant: near.model });
     const sampling = { temperature: 1, topK: 3 };
