@@ -87,6 +87,15 @@ describe('BatchStream', () => {
     await whole.close();
   });
 
+  it('begins the next epoch where its state was taken at the end of one', async () => {
+    const config = smallConfig({ train_data_info: [{ file_name: 'a-01.jsonl' }] });
+    const [first, ...others] = await take(open(config, { batchSize: 1 }), 4);
+    expect(others.map(({ documents }) => documents)).not.toContainEqual(first.documents);
+    const whole = open(config, { batchSize: 1 });
+    await take(whole, 4);
+    expect(await take(open(config, { batchSize: 1 }, JSON.parse(JSON.stringify(whole.state()))), 1)).toEqual([first]);
+  });
+
   it('reads every document of every epoch once, file by file', async () => {
     const stream = open(smallConfig({ train_data_info: [numbered], sequence_length: 40 }), { batchSize: 19 });
     const [first, second] = await take(stream, 2);
