@@ -5,7 +5,7 @@ import { alone } from '../io/browser/locks.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { flopsPerToken } from '../train/trainer.js';
 import type { NamedBlob } from './model-files.js';
-import { configOf, type TrainOptions } from './training-options.js';
+import { checkCounts, configOf, type TrainOptions } from './training-options.js';
 import { type TrainingHistory, type TrainingJob, TrainingStore, trainingLock } from './training-store.js';
 
 /** A training that this browser keeps. */
@@ -63,9 +63,10 @@ export interface TrainingEstimate {
   readonly flopsPerToken: number;
 }
 
-/** What a training would take. Throws `InputError` on a shape that cannot be. */
+/** What a training would take. Throws `InputError` on a shape, or a count, that cannot be. */
 export function estimateTraining(options: Pick<TrainOptions, 'shape' | 'vocabSize' | 'batch' | 'length'>): TrainingEstimate {
   const { shape, vocabSize = 1024, batch = 8, length = 128 } = options;
+  checkCounts({ vocabSize, batch, length });
   const config = configOf(shape, vocabSize, length);
   const parameters = countParameters(config);
   // What a layer keeps of a token for the way back: its inputs and norms, queries, keys, values, gates and their product.

@@ -51,14 +51,19 @@ const smallShape = {
   ...{ num_transformer_layers: 4, model_dim: 128, head_dim: 32, num_query_heads: [4, 4, 4, 4], num_kv_heads: [2, 2, 2, 2] },
   ffn_multipliers: [2, 2, 3, 3],
 };
-/** Throws `InputError`. */
-export function checkOptions(options: Omit<TrainOptions, 'text' | 'tokenizer'>): void {
-  const { steps, batch = 1, length = 1, validation, samples } = options;
-  const counts = { steps, batch, length, 'validation.every': validation?.every ?? 1, 'samples.every': samples?.every ?? 1 };
+/** Throws `InputError` naming the first that is no whole number above 0. */
+export function checkCounts(counts: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(counts)) {
     if (!(Number.isSafeInteger(value) && value > 0))
       throw new InputError((option) => `${option(name)} is ${value}; expected a whole number above 0`);
   }
+}
+
+/** Throws `InputError`. */
+export function checkOptions(options: Omit<TrainOptions, 'text' | 'tokenizer'>): void {
+  const { steps, batch = 1, length = 1, validation, samples } = options;
+  const counts = { steps, batch, length, 'validation.every': validation?.every ?? 1, 'samples.every': samples?.every ?? 1 };
+  checkCounts(counts);
   const share = validation?.share ?? 0;
   if (!(share >= 0 && share <= 0.5)) throw new InputError(`validation.share is ${share}; expected 0 to 0.5`);
 }

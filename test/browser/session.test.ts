@@ -10,7 +10,7 @@ import { Caller, type Port } from '../../src/browser/messages.js';
 import { type LoadAnswer, serveSession } from '../../src/browser/session.js';
 import { trainOn } from '../../src/browser/train.js';
 import type { TrainAnswer, TrainEvent } from '../../src/browser/training-session.js';
-import { BrowserModel } from '../../src/browser.js';
+import { BrowserModel, estimateTraining } from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import type { StepReport } from '../../src/train/trainer.js';
 import { failingGpu, failures } from '../failing-gpu.js';
@@ -44,6 +44,11 @@ async function loaded(openBackend?: OpenBackend): Promise<BrowserModel> {
   const answer = await caller.call<LoadAnswer>('load', { source: names.map(file), options: {} });
   return new BrowserModel({ caller, end: () => undefined }, answer);
 }
+
+it('a training is not estimated with a count that is none', async () => {
+  await expect(estimateTraining({ batch: 1.5 })).rejects.toThrow('batch is 1.5; expected a whole number above 0');
+  await expect(estimateTraining({ vocabSize: 0 })).rejects.toThrow('vocabSize is 0; expected a whole number above 0');
+});
 
 describe('a session', () => {
   it('writes the golden story from files, streams it, and stops', async () => {

@@ -24,6 +24,8 @@ export function setup(begin: Begin): Setup {
   const figures = element('dl', { className: 'figures' });
   const start = button('Start training', go);
   start.className = 'main';
+  const wrong = element('p', { className: 'error', hidden: true });
+  wrong.setAttribute('role', 'alert');
   const fields = advanced(() => void show());
   size.input.oninput = () => void show();
   length.input.oninput = () => void show();
@@ -50,11 +52,13 @@ export function setup(begin: Begin): Setup {
         figure('Time', `about ${duration(seconds)}`),
       );
       drawing.replaceChildren(...bars(config.layers.map(({ qkvDim, ffnDim }) => qkvDim + ffnDim)));
-      text.warn();
+      wrong.hidden = true;
+      start.disabled = text.material === undefined;
     } catch (error) {
-      text.warn(reasonOf(error));
+      wrong.textContent = reasonOf(error);
+      wrong.hidden = false;
+      start.disabled = true;
     }
-    start.disabled = text.material === undefined;
   }
 
   function settings() {
@@ -79,7 +83,7 @@ export function setup(begin: Begin): Setup {
   }
 
   const shape = element('section', { className: 'card' });
-  shape.append(element('h2', {}, 'Model'), drawing, size.element, length.element, figures, fields.element, start);
+  shape.append(element('h2', {}, 'Model'), drawing, size.element, length.element, figures, fields.element, wrong, start);
   void show();
   return { element: element('div', { className: 'setup' }, text.element, shape), take: text.take };
 }

@@ -21,8 +21,6 @@ export interface TextCard {
   take(files: readonly File[]): Promise<void>;
   /** What there is to know of the text. */
   hint(text: string): void;
-  /** What is wrong, or that nothing is. */
-  warn(message?: string): void;
 }
 
 /** Looked at to know what a text is like. */
@@ -54,6 +52,7 @@ export function textCard(changed: () => Promise<void>): TextCard {
 
   async function takePasted(): Promise<void> {
     const { value } = pasted;
+    warn();
     material = value.trim() === '' ? undefined : await materialOf('My text', new Blob([value]));
     await changed();
   }
@@ -119,7 +118,6 @@ export function textCard(changed: () => Promise<void>): TextCard {
     hint: (text) => {
       hint.textContent = text;
     },
-    warn,
   };
 }
 

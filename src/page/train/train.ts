@@ -51,6 +51,9 @@ export async function open(place: HTMLElement): Promise<void> {
   const before = element('div', { className: 'before' }, hello, kept, form.element);
   place.append(element('div', { className: 'column' }, heading, alert, before, view.element));
   place.addEventListener('show', () => void showKept());
+  form.element.addEventListener('input', () => {
+    alert.hidden = true; // it may be mended
+  });
   takeDrops(
     place,
     () => !current,
@@ -117,6 +120,7 @@ async function follow(work: (events: ContinueOptions) => Promise<TrainResult>): 
   show();
   view.show('preparing', 'Starting');
   const described = describe();
+  described.catch(() => undefined); // what is wrong with the options is told of by the training
   let [began, learning] = [false, false];
   try {
     const phases = { tokenizer: 'Learning a vocabulary from the text', text: 'Reading the text', train: 'The first steps' };
