@@ -133,7 +133,7 @@ async function look(page: Page): Promise<void> {
   await page.getByRole('radio', { name: 'tales-6m-instruct' }).check();
   await page.getByRole('radio', { name: '270M' }).check();
 
-  await page.getByLabel('Text').fill('Once upon a time there was a little bear. The bear had a ball.');
+  await page.getByLabel('Text', { exact: true }).fill('Once upon a time there was a little bear. The bear had a ball.');
   await page.getByRole('button', { name: 'Look', exact: true }).click();
   await page.locator('.result').waitFor({ state: 'visible' });
   const tokens = await page.locator('.looked [role=option]').allInnerTexts();
