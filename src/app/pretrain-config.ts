@@ -20,6 +20,7 @@ import {
   fraction,
   optimizerOptions,
   parallelSchema,
+  rateOrMaximum,
   syncSchema,
 } from './training-config.js';
 
@@ -67,13 +68,15 @@ export const pretrainSchema = z.strictObject({
       max_grad_norm: z.number().positive().default(1).describe('Longer gradients are shortened to it.'),
     })
     .prefault({}),
-  learning_rate: z.strictObject({
-    schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
-    max: z.number().positive().describe('The learning rate after the warm-up.'),
-    min: z.number().min(0).optional().describe('Default: a tenth of `max`.'),
-    warmup_steps: count(0).default(5000),
-    warmup_start: z.number().min(0).default(1e-6).describe('The learning rate of the first step.'),
-  }),
+  learning_rate: rateOrMaximum(
+    z.strictObject({
+      schedule: z.enum(['cosine', 'linear', 'constant']).default('cosine'),
+      max: z.number().positive().describe('The learning rate after the warm-up.'),
+      min: z.number().min(0).optional().describe('Default: a tenth of `max`.'),
+      warmup_steps: count(0).default(5000).describe('Steps of the rise to `max`.'),
+      warmup_start: z.number().min(0).default(1e-6).describe('The learning rate of the first step.'),
+    }),
+  ),
   ema_momentum: z.number().gt(0).max(1).optional().describe('Keeps a moving average of the weights with this momentum.'),
   validation: z
     .strictObject({ every: count(1), batches: count(1).default(50) })
@@ -122,9 +125,10 @@ export const freeSettings = [
  * Throws `InputError` naming the file and the key that is wrong.
  */
 export async function readPretrainConfig(file: string, overrides: readonly string[] = []): Promise<PretrainConfig> {
-  const config = checkConfig(pretrainSchema, await readSettings(file, overrides, ['data.tokenizer']), file);
+  const { value, place } = await readSettings(file, overrides, ['data.tokenizer']);
+  const config = checkConfig(pretrainSchema, value, place);
   const { learning_rate: rate, data, validation, samples, sync, parallel, steps } = config;
-  checkLearningRate(file, rate, steps);
+  checkLearningRate(place, rate, steps);
   if (validation && !data.val_data_info) {
     throw new InputError(`${file}: validation is asked for, but data.val_data_info does not say on what`);
   }

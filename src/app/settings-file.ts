@@ -10,19 +10,25 @@ import { readTextFile } from './terminal.js';
 /** Stands for the file where words are all there is; file names then start from the current folder. */
 export const wordsAlone = 'the command line';
 
+/** Settings that are not yet checked, and where each was given: in the file, or among the words over it. */
+export interface ReadSettings {
+  readonly value: Record<string, unknown>;
+  readonly place: (key: string) => string;
+}
+
 /**
- * The settings as a value, not yet checked. `paths` are the keys that name files: on the command line those start from where the
+ * The settings as a value. `paths` are the keys that name files: on the command line those start from where the
  * caller is, not from the settings' folder. Throws `InputError` naming the file or the word that is wrong.
  */
-export async function readSettings(
-  file: string,
-  overrides: readonly string[],
-  paths: readonly string[],
-): Promise<Record<string, unknown>> {
+export async function readSettings(file: string, overrides: readonly string[], paths: readonly string[]): Promise<ReadSettings> {
   const value = file === wordsAlone ? {} : parseYaml(await readTextFile(file), file);
   if (!isObject(value)) throw new InputError(`${file}: expected keys and values, as in "steps: 1000"`);
-  for (const [key, text] of pairs(overrides)) assign(value, key, text, paths.includes(key));
-  return withoutNulls(value);
+  const words = pairs(overrides);
+  for (const [key, text] of words) assign(value, key, text, paths.includes(key));
+  const within = (key: string, group: string): boolean =>
+    key === group || key.startsWith(`${group}.`) || key.startsWith(`${group}[`);
+  const isWord = (key: string): boolean => words.some(([word]) => within(key, word) || within(word, key));
+  return { value: withoutNulls(value), place: (key) => (isWord(key) ? wordsAlone : file) };
 }
 
 /** A key with nothing behind it (`validation:`, or `--validation null`) is not given. */

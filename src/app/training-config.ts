@@ -54,6 +54,14 @@ export const syncSchema = z.strictObject({
   momentum: z.number().min(0).lt(1).default(0.9),
 });
 
+/** `learning_rate`: its settings, or a number, which is its maximum. */
+export function rateOrMaximum<Rate extends z.ZodType>(schema: Rate) {
+  return z
+    .union([z.number().positive(), schema])
+    .transform((value): z.output<Rate> => (typeof value === 'number' ? schema.parse({ max: value }) : (value as z.output<Rate>)))
+    .describe('A number is its maximum.');
+}
+
 /** `optimizer` of the settings, as the trainer has it. */
 export function optimizerOptions(settings: {
   readonly max_grad_norm: number;
@@ -68,16 +76,18 @@ export function optimizerOptions(settings: {
 
 /**
  * What pretraining and tuning ask alike of their learning rates; `steps`: of the whole run, where that is known.
- * Throws `InputError` naming the file and the key that is wrong.
+ * Throws `InputError` naming the key that is wrong and its place.
  */
 export function checkLearningRate(
-  file: string,
+  place: (key: string) => string,
   rate: { readonly max: number; readonly min?: number; readonly warmup_steps?: number },
   steps: number | undefined,
 ): void {
   if ((rate.min ?? 0) > rate.max)
-    throw new InputError(`${file}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
+    throw new InputError(`${place('learning_rate.min')}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
   if (steps !== undefined && (rate.warmup_steps ?? 0) > steps) {
-    throw new InputError(`${file}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps`);
+    throw new InputError(
+      `${place('learning_rate.warmup_steps')}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps; give fewer`,
+    );
   }
 }

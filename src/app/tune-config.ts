@@ -12,7 +12,7 @@ import type { AdapterRule } from '../model/adapter.js';
 import type { ScheduleOptions } from '../train/schedule.js';
 import { backendSettings, freeBackendSettings } from './backend-config.js';
 import { readSettings } from './settings-file.js';
-import { checkLearningRate, checkpointsSchema, count, fraction, parallelSchema } from './training-config.js';
+import { checkLearningRate, checkpointsSchema, count, fraction, parallelSchema, rateOrMaximum } from './training-config.js';
 
 const files = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)], { error: 'expected a file, or a list of files' });
 
@@ -172,10 +172,7 @@ export const tuneSchema = z.strictObject({
       max_grad_norm: z.number().positive().default(1),
     })
     .prefault({}),
-  learning_rate: z
-    .union([z.number().positive(), rateSchema])
-    .transform((value) => (typeof value === 'number' ? rateSchema.parse({ max: value }) : value))
-    .describe('A number is its maximum.'),
+  learning_rate: rateOrMaximum(rateSchema),
   validation: z.strictObject({ every: count(1) }).optional(),
   checkpoints: checkpointsSchema(500, 2),
   samples: z
@@ -217,7 +214,8 @@ const paths = ['data.train', 'data.validation', 'data.chat_template', 'rso.rewar
  * file and the key that is wrong.
  */
 export async function readTuneConfig(file: string, overrides: readonly string[] = []): Promise<TuneConfig> {
-  const config = checkConfig(tuneSchema, await readSettings(file, overrides, paths), file);
+  const { value, place } = await readSettings(file, overrides, paths);
+  const config = checkConfig(tuneSchema, value, place);
   const base = dirname(resolve(file));
   const whole = async (names: string | string[] = []): Promise<string[]> =>
     (await Promise.all([names].flat().map((name) => rowFiles(resolve(base, name))))).flat();
@@ -229,7 +227,7 @@ export async function readTuneConfig(file: string, overrides: readonly string[] 
   if (heldOut.length > 0 && data.held_out > 0) {
     throw new InputError(`${file}: data.validation and data.held_out both say what is held out; give one`);
   }
-  checkLearningRate(file, rate, steps);
+  checkLearningRate(place, rate, steps);
   const { method, rso } = config;
   if (method === 'rso' && !rso) throw new InputError(`${file}: method rso needs rso.reward: a module, a url or a model`);
   if (rso && rso.accepted > rso.candidates) {

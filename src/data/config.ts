@@ -32,7 +32,7 @@ const corpusSchema = z.strictObject({
 export const dataSchema = z.strictObject({
   train_data_info: z.array(corpusSchema).min(1),
   val_data_info: z.array(corpusSchema).min(1).optional(),
-  tokenizer: z.string().min(1).optional().describe('`tokenizer.model` or `tokenizer.json`.'),
+  tokenizer: z.string().min(1).optional().describe("`tokenizer.model` or `tokenizer.json`. Default: LLaMA's, of 32,000 pieces."),
   sequence_length: count(1).default(2048).describe('Tokens of a row.'),
   min_characters_per_text: count(0).default(200).describe('Shorter texts are dropped.'),
   min_tokens_per_text: count(0).default(256).describe('Texts of fewer tokens are dropped.'),

@@ -52,8 +52,16 @@ function oneLine(message: string): string {
 
 const zodsOwn = /^(Invalid (input|option)|Too (small|big))\b/;
 
-/** The value as the schema has it, defaults filled in. Throws `InputError` that names the first key that is wrong, by its path. */
-export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unknown, name: string): z.output<Schema> {
+/**
+ * The value as the schema has it, defaults filled in. Throws `InputError` that names the first key that is wrong, by its path, and where it
+ * was given: in `source`, or where that says.
+ */
+export function checkConfig<Schema extends z.ZodType>(
+  schema: Schema,
+  value: unknown,
+  source: string | ((key: string) => string),
+): z.output<Schema> {
+  const place = (key: string): string => (typeof source === 'string' ? source : source(key));
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = innermost(result.error.issues[0]);
@@ -62,16 +70,22 @@ export function checkConfig<Schema extends z.ZodType>(schema: Schema, value: unk
     const [key] = issue.keys;
     const guess = nearest(key, known);
     const hint = guess ? `did you mean ${pathText([...issue.path, guess])}?` : `known are ${known.join(', ')}`;
-    throw new InputError(`${name}: unknown key ${pathText([...issue.path, key])}; ${hint}`);
+    const unknown = pathText([...issue.path, key]);
+    throw new InputError(`${place(unknown)}: unknown key ${unknown}; ${hint}`);
   }
+  const path = pathText(issue.path);
+  const name = place(path);
   if (issue.path.length > 0 && valueAt(value, issue.path) === undefined) {
-    throw new InputError(`${name}: ${pathText(issue.path)} is missing${expectedAt(schema, issue.path, issue.message)}`);
+    throw new InputError(`${name}: ${path} is missing${expectedAt(schema, issue.path, issue.message)}`);
   }
-  const where = issue.path.length > 0 ? `${pathText(issue.path)}: ` : '';
+  const where = path === '' ? '' : `${path}: `;
   const at = schemaAt(schema, issue.path);
   // Where the schema has no message of its own, what --explain says of the key.
+  const parts = at instanceof z.ZodObject ? ` (${partsOf(at)})` : '';
   const said =
-    at && zodsOwn.test(issue.message) ? `expected ${typeText(at)}, found ${shown(valueAt(value, issue.path))}` : issue.message;
+    at && zodsOwn.test(issue.message)
+      ? `expected ${typeText(at)}${parts}, found ${shown(valueAt(value, issue.path))}`
+      : issue.message;
   throw new InputError(`${name}: ${where}${said}`);
 }
 

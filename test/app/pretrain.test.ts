@@ -178,15 +178,26 @@ describe('openelm pretrain', () => {
 
 describe('bad input to openelm pretrain', () => {
   it.each([
-    [['--learning-rat.max', '1'], /run\.yaml: unknown key learning_rat; did you mean learning_rate\?$/],
-    [['--optimizer.weightdecay', '1'], /run\.yaml: unknown key optimizer\.weightdecay; did you mean optimizer\.weight_decay\?$/],
+    [['--learning-rat.max', '1'], /the command line: unknown key learning_rat; did you mean learning_rate\?$/],
+    [
+      ['--optimizer.weightdecay', '1'],
+      /the command line: unknown key optimizer\.weightdecay; did you mean optimizer\.weight_decay\?$/,
+    ],
     [['--data.sequence_lenght', '1'], /unknown key data\.sequence_lenght; did you mean data\.sequence_length\?$/],
     [['--model.model_dimm', '1'], /unknown field "model_dimm"; did you mean model_dim\?$/],
-    [['--steps', 'many'], /run\.yaml: steps: expected whole number from 1, found "many"$/],
-    [['--steps', '1'], /warmup_steps is 2, but the run has only 1 steps$/],
+    [['--steps', 'many'], /the command line: steps: expected whole number from 1, found "many"$/],
+    [['--steps', '1'], /warmup_steps is 2, but the run has only 1 steps; give fewer$/],
+    [
+      ['--learning_rate', '1e-3'],
+      /the command line: learning_rate\.warmup_steps is 5000, but the run has only \d+ steps; give fewer$/,
+    ],
+    [
+      ['--data', 'mine.txt'],
+      /the command line: data: expected keys and values \(train_data_info \(required\), .*\), found "mine\.txt"$/,
+    ],
     [['--steps'], /--steps: a value is missing$/],
     [['--steps', ''], /--steps: a value is missing$/],
-    [['--model', 'null'], /run\.yaml: model is missing/],
+    [['--model', 'null'], /the command line: model is missing/],
     [['steps', '3'], /steps: expected --key value/],
     [['--model.vocab_size', '280'], /tokenizer\.model: the tokenizer has 300 pieces, but .*vocab_size is 280; raise it/],
     [['--data.tokenizer', 'none.model'], /none\.model: no such tokenizer/],
@@ -201,8 +212,8 @@ describe('bad input to openelm pretrain', () => {
       /samples\.prompts: "the cat.*" has \d+ tokens, the model's context 16; shorten it$/,
     ],
     [['--model', 'OpenELM-280M'], /did you mean OpenELM-270M\?$/],
-    [['--__proto__.polluted', '1'], /run\.yaml: unknown key __proto__/],
-    [['--optimizer.constructor.prototype.polluted', '1'], /run\.yaml: unknown key optimizer\.constructor/],
+    [['--__proto__.polluted', '1'], /the command line: unknown key __proto__/],
+    [['--optimizer.constructor.prototype.polluted', '1'], /the command line: unknown key optimizer\.constructor/],
   ])('%j', async (args, message) => {
     const { file, out } = await place('bad');
     const { code, stderr, stdout } = await run(['pretrain', file, ...args]);

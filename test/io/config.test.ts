@@ -58,7 +58,8 @@ describe('checkConfig', () => {
     [{ parts: [{ name: 'a' }, { name: 'a', wieght: 1 }] }, 'f: unknown key parts[1].wieght; did you mean parts[1].weight?'],
     [{ optimizer: { learning_rate: 'x' } }, 'f: optimizer.learning_rate: expected number, found "x"'],
     [{ parts: [{}] }, 'f: parts[0].name is missing'],
-    [7, 'f: expected keys and values, found 7'],
+    [{ optimizer: 3 }, 'f: optimizer: expected keys and values (learning_rate'],
+    [7, 'f: expected keys and values (steps, optimizer, parts, adapter), found 7'],
   ])('names what is wrong in %j', (value, message) => {
     expect(() => checkConfig(schema, value, 'f')).toThrow(message);
   });
