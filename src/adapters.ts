@@ -45,11 +45,15 @@ export function otherBase(adapter: string | undefined, base: string | undefined,
  * there are no others. Throws `InputError` when one is not there.
  */
 export async function adapterFiles(place: string): Promise<{ directory: string; config: string; weights: string }> {
+  if (!(await kindOf(place)))
+    throw new InputError(`${place}: no such directory; an adapter is one in PEFT's layout, or a run that tunes one`);
   const directory = await locateAdapter(place);
   const there = async (name: string): Promise<boolean> => (await kindOf(`${directory}/${name}`)) !== undefined;
   const weights = (await there(peftFiles.weights)) || !(await there(torchWeights)) ? peftFiles.weights : torchWeights;
   for (const name of [peftFiles.config, weights]) {
     if (await there(name)) continue;
+    if (name === peftFiles.config && (await there('config.json')))
+      throw new InputError((option) => `${directory} holds a whole model, no adapter: name it by ${option('model')}`);
     throw new InputError(
       `${directory}: no adapter: ${name} is missing (PEFT's adapter_config.json and adapter_model.safetensors are read)`,
     );

@@ -73,8 +73,12 @@ describe('merge', () => {
     expect(both.map(({ stderr }) => stderr).join('')).toMatch(refused);
   });
 
-  it('names an adapter that is not there', async () => {
-    const score = await run(['score', '-m', base, '--adapter', join(temporary, 'none'), '--ids', '1,2']);
-    expect(score).toMatchObject({ code: 1, stderr: expect.stringMatching(/no adapter: adapter_config.json is missing/) });
+  it.each([
+    ['is not there', () => join(temporary, 'none'), /none: no such directory; an adapter is one in PEFT's layout, or a run/],
+    ['is none', () => temporary, /no adapter: adapter_config.json is missing/],
+    ['is a model', () => base, /holds a whole model, no adapter: name it by --model$/m],
+  ])('names an adapter that %s', async (_, adapter, message) => {
+    const score = await run(['score', '-m', base, '--adapter', adapter(), '--ids', '1,2']);
+    expect(score).toMatchObject({ code: 1, stderr: expect.stringMatching(message) });
   });
 });

@@ -111,7 +111,7 @@ describe('serve', () => {
     [['no/such/model/here'], 1, /no such directory or file/],
     [['--memory', 'much'], 2, /It must be a size like 4GB/],
     [['--adapter', 'nameless'], 2, /expected name=directory/],
-    [['--adapter', 'none=no/such'], 1, /no\/such: no adapter: adapter_config\.json is missing/],
+    [['--adapter', 'none=no/such'], 1, /no\/such: no such directory; an adapter is one in PEFT's layout/],
     [['--context', '999999'], 1, /a context of 999999 tokens is out of range: this model takes 2 to \d+/],
     [['--memory', '1kB'], 1, /tales-6m-instruct takes .* with its cache for 8 answers at once, more than --memory, 1\.0 kB/],
     [['--api-key', ''], 2, /^openelm: --api-key \(OPENELM_API_KEY\): a key must not be empty/],

@@ -92,7 +92,7 @@ describe('an adapter that cannot be used', () => {
       () => changed('cut', (d) => writeFileSync(join(d, 'adapter_model.safetensors'), new Uint8Array(100))),
       /adapter_model/,
     ],
-    ['that is no directory', () => join(temporary, 'nowhere'), /no adapter: adapter_config.json is missing/],
+    ['that is no directory', () => join(temporary, 'nowhere'), /nowhere: no such directory; an adapter is one/],
   ])('is refused in a sentence: %s', async (_, make, message) => {
     await expect(openAdapter(make(), config)).rejects.toThrow(message);
   });
