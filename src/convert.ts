@@ -17,6 +17,7 @@ import { templatesByName } from './infer/chat.js';
 import { makingAlone, writeDirectory } from './io/node/checkpoints.js';
 import { writeAtomic } from './io/node/files.js';
 import { kindOf, namesIn } from './io/node/paths.js';
+import { foreignFile } from './locate.js';
 import type { ModelConfig } from './model/config.js';
 import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision, plainPrecision } from './model/parameters.js';
 
@@ -92,11 +93,13 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
   }
 }
 
-/** The format that a name asks for. Throws `InputError` for a file of weights alone. */
+/** The format that a name asks for. Throws `InputError` for a file of weights alone, and of a format that is not written. */
 function formatOf(out: string): ModelFormat {
   if (isGgufFile(out)) return 'gguf';
   if (/\.safetensors$/i.test(out))
     throw new InputError(`${out}: safetensors lie in a folder, with config.json and the tokenizer beside them; name the folder`);
+  const foreign = foreignFile(out);
+  if (foreign) throw new InputError(`${out}: ${foreign} is not written; name a .gguf or .pt file, or a folder`);
   return isCoreNetFile(out) ? 'corenet' : 'hf';
 }
 

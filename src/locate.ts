@@ -21,6 +21,11 @@ const foreign: readonly (readonly [ending: RegExp, what: string])[] = [
   [/\.onnx$/i, 'an ONNX file'],
   [/\.(npz|h5|msgpack)$/i, 'a file of another framework'],
 ];
+/** What a file of another program's weights is, by its ending. */
+export function foreignFile(path: string): string | undefined {
+  return foreign.find(([ending]) => ending.test(path))?.[1];
+}
+
 const isModelFile = (path: string): boolean => isGgufFile(path) || isCoreNetFile(path);
 
 const instead = 'take the safetensors file of that model, with its config.json beside it';
@@ -51,13 +56,7 @@ export async function locateModel(model: string, hub: DownloadOptions): Promise<
 export async function looksLikeModel(text: string): Promise<boolean> {
   if (/\s/.test(text)) return false;
   const named = configNames.includes(text) || embeddedModels.includes(text) || isHubId(text);
-  return (
-    named ||
-    /\.safetensors$/.test(text) ||
-    isModelFile(text) ||
-    foreign.some(([ending]) => ending.test(text)) ||
-    (await isPlace(text))
-  );
+  return named || /\.safetensors$/.test(text) || isModelFile(text) || foreignFile(text) !== undefined || (await isPlace(text));
 }
 
 async function isPlace(text: string): Promise<boolean> {
@@ -77,7 +76,7 @@ async function embedded(name: string): Promise<string> {
 }
 
 async function locateFile(path: string): Promise<string> {
-  const what = foreign.find(([ending]) => ending.test(path))?.[1];
+  const what = foreignFile(path);
   if (what) throw new InputError(`${path} is ${what}, which cannot be run: ${instead}`);
   if (path.endsWith('.json') && !path.endsWith('.safetensors.index.json'))
     throw new InputError(
@@ -115,7 +114,7 @@ async function locateDirectory(path: string, onNotice?: (message: string) => voi
   if (files.length > 1) {
     throw new InputError(`${path} holds ${files.length} models: name one of them, like ${path}/${files[0]}`);
   }
-  const weights = names.find((name) => foreign.some(([ending]) => ending.test(name)));
+  const weights = names.find(foreignFile);
   if (weights) throw new InputError(`${path} has no config.json, only ${weights}, which cannot be run: ${instead}`);
   const few = names.slice(0, 4).join(', ');
   throw new InputError(

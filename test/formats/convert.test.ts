@@ -162,6 +162,7 @@ describe('convert', () => {
     writeFileSync(place('others/letter'), '');
     for (const [argv, message] of [
       [['model', 'taken.gguf'], /taken\.gguf: something is there already; choose another name, or --force/],
+      [['model', 'x.onnx'], /x\.onnx: an ONNX file is not written; name a \.gguf or \.pt file, or a folder/],
       [['model', 'others', '--force'], /others is a folder of other things: it has no config\.json, and is not replaced/],
       [['model', 'x.gguf', '--group', '32'], /--group is for mlx with q8 or q4: gguf with f32 has no groups/],
       [['model', 'model', '--to', 'gguf'], /model is a directory, and gguf is written as a file/],
