@@ -258,7 +258,7 @@ Example:
 
 /** The verb with its options. */
 export function infoCommand(terminal: Terminal): Command {
-  return addModelOption(new Command('info').argument('[model]', 'the model; the same as --model'))
+  return addModelOption(new Command('info').argument('[model]', 'the model; the same as --model'), 'none: what computes here')
     .option('--mpi', 'what training on several processes would use here')
     .option('--check', 'read all weights, and fail when one is not a finite number')
     .option('--tensors', 'list every tensor: name, type, shape, bytes')

@@ -128,8 +128,11 @@ const verbs: readonly Verb[] = [
 export async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
   try {
     const program = await createProgram(argv, terminal);
+    // Help of what is no command would be the help of all: as a command it is refused, with the nearest.
+    const words =
+      argv[0] === 'help' && argv.length > 1 && !program.commands.some((of) => of.name() === argv[1]) ? argv.slice(1) : argv;
     if (argv.length === 0) program.outputHelp();
-    else await program.parseAsync(argv, { from: 'user' });
+    else await program.parseAsync(words, { from: 'user' });
     return 0;
   } catch (error) {
     return tellFailure(error, terminal);

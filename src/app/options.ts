@@ -131,15 +131,13 @@ export interface ModelOptions {
   readonly arithmetic?: Arithmetic;
 }
 
-export function addModelOption(command: Command): Command {
-  return command.option(
-    '-m, --model <model>',
-    'directory, .safetensors, .gguf or .pt file, or hub id (default: the embedded tales-6m)',
-  );
+/** `usual`: the model without it. */
+export function addModelOption(command: Command, usual = 'the embedded tales-6m'): Command {
+  return command.option('-m, --model <model>', `directory, .safetensors, .gguf or .pt file, or hub id (default: ${usual})`);
 }
 
-export function addModelOptions(command: Command, usualCache?: CacheType): Command {
-  addModelOption(command);
+export function addModelOptions(command: Command, usualCache?: CacheType, usual?: string): Command {
+  addModelOption(command, usual);
   return addComputeOptions(command, usualCache).option(
     '--adapter <directory>',
     "a LoRA or DoRA adapter around the model (default: around its base), in PEFT's layout, or a run that tunes one",

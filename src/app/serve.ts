@@ -50,7 +50,8 @@ A MODEL is what other commands take with --model; name=MODEL gives it a name for
 asked for, and put away, the longest unused first, when the next does not fit into --memory. Without one the models in the package
 are served: tales-6m-instruct and tales-6m.
 
-It answers OpenAI's /v1/chat/completions, /v1/completions, /v1/models; /health, /ready, /metrics (Prometheus); and a chat page at /.
+It answers OpenAI's /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/models; Ollama's /api/chat, /api/generate,
+/api/embed, /api/tags, /api/show, /api/ps; /health, /ready, /metrics (Prometheus); and a chat page at /.
 Each request is a line of JSON on stdout, without what was asked and answered. Options may also stand in a YAML file (--config, by
 their names without the dashes) or in the environment (OPENELM_PORT, OPENELM_API_KEY, ...); the command line comes first, then the
 environment.

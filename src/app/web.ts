@@ -33,7 +33,10 @@ interface WebOptions {
 
 /** The verb with its options. */
 export function webCommand(terminal: Terminal): Command {
-  return addModelOption(new Command('web').argument('[models...]', 'the models that the page offers, the first at once'))
+  return addModelOption(
+    new Command('web').argument('[models...]', 'the models that the page offers, the first at once'),
+    'the two in the package',
+  )
     .option(
       '--host <address>',
       'the address to listen at; pages from elsewhere than this machine need https for threads',

@@ -37,6 +37,7 @@ describe('help', () => {
 describe('usage errors', () => {
   it.each([
     ['rum', /unknown command 'rum' \(Did you mean run\?\)/],
+    ['help rum', /unknown command 'rum' \(Did you mean run\?\)/],
     ['run x --max-token 3', /unknown option '--max-token' \(Did you mean --max-tokens\?\)/],
     ['run x --max-tokens', /option '-n, --max-tokens <n>' argument missing/],
     ['run x --max-tokens 1e', /--max-tokens <n>' argument '1e' is invalid\. It must be a whole number of at least 0/],
