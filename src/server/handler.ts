@@ -154,9 +154,11 @@ class Server implements Handler {
   private async answer(request: Request, notes: Notes): Promise<Response> {
     const { pathname } = new URL(request.url);
     const assets = this.options.assets ?? {};
-    if (request.method === 'GET' && Object.hasOwn(assets, pathname)) {
+    if (['GET', 'HEAD'].includes(request.method) && Object.hasOwn(assets, pathname)) {
       const { type, body } = assets[pathname];
-      return new Response(body, { headers: { 'content-type': type, 'cache-control': 'no-cache', ...pageHeaders } });
+      return new Response(request.method === 'HEAD' ? null : body, {
+        headers: { 'content-type': type, 'cache-control': 'no-cache', ...pageHeaders },
+      });
     }
     if (pathname === '/health') return Response.json({ status: 'ok' });
     if (pathname === '/ready') {

@@ -120,6 +120,8 @@ describe('guards', () => {
     const page = await ask(handler, '/');
     expect(await page.text()).toBe('page');
     expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
+    const head = await ask(handler, '/', { method: 'HEAD' });
+    expect([head.status, head.headers.get('content-type'), await head.text()]).toEqual([200, 'text/html', '']);
     for (const path of ['/package.json', '/../package.json', '/%2e%2e/package.json', '/constructor', '/__proto__'])
       expect((await ask(handler, path)).status).toBe(404);
     const wrong = await ask(handler, '/v1/completions');

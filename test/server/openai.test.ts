@@ -162,6 +162,7 @@ describe('embeddings', () => {
       for (const [k, value] of embedding.entries()) expect(Math.abs(value - own[i][k])).toBeLessThan(1e-6);
     const { data } = await client.embeddings.create({ model: base, input: [1, 5, 9], encoding_format: 'float' });
     expect(data[0].embedding).toHaveLength(256);
+    await expect(client.embeddings.create({ model: base, input: ['x', ''] })).rejects.toThrow('400 input has an empty text');
     await expect(client.embeddings.create({ model: base, input: '', dimensions: 7 })).rejects.toThrow(
       'dimensions is not supported',
     );

@@ -24,6 +24,7 @@ export async function embeddings({ model, name, adapter, signal, tally, admit }:
   const { input, encoding_format: format = 'float' } = readFields(body, { input: anything, encoding_format: text });
   if (format !== 'float' && format !== 'base64')
     throw badField('encoding_format', `encoding_format is ${shown(format)}; expected float or base64`);
+  if ([input].flat().includes('')) throw badField('input', 'input has an empty text; give at least one character');
   const prompts = await readPrompts(model, input ?? null, 0, 'input');
   admit(1);
   const vectors = await model.embed(prompts, { adapter, signal });

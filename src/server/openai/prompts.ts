@@ -42,7 +42,11 @@ const textParts = ['text', 'input_text', 'output_text'];
 /** A text, or a list of parts that are all text. */
 export function contentOf(content: unknown, where: string): string {
   if (typeof content === 'string') return content;
-  if (!Array.isArray(content)) throw badField(where, `${where} is ${shown(content)}; expected a text or a list of text parts`);
+  if (!Array.isArray(content))
+    throw badField(
+      where,
+      `${where} is ${content === undefined ? 'missing' : shown(content)}; expected a text or a list of text parts`,
+    );
   const parts = content.map((part: unknown) => {
     if (isObject(part) && textParts.includes(part.type as string) && typeof part.text === 'string') return part.text;
     const type = isObject(part) ? part.type : part;
