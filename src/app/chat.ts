@@ -39,7 +39,7 @@ export function chatCommand(terminal: Terminal): Command {
   const command = new Command('chat')
     .argument('[model]', 'the model; the same as --model')
     .option('-s, --system <text>', 'what the model is told before the conversation');
-  addModelOptions(command);
+  addModelOptions(command, undefined, `the embedded ${defaultChatModel}`);
   return addGenerationOptions(command, { maxTokens: 512, temperature: 0.7, topP: 0.9 })
     .addHelpText('after', help)
     .action((word: string | undefined, options: ChatOptions) =>
@@ -65,7 +65,8 @@ async function chat(terminal: Terminal, options: ChatOptions): Promise<void> {
 async function converse(terminal: Terminal, model: Model, options: ChatOptions, constraint: ConstraintOptions): Promise<void> {
   const { stdin, stdout, stderr } = terminal;
   const interactive = Boolean(stdin.isTTY);
-  tell(terminal, `template: ${model.hasChatTemplate ? "the model's own" : "Apple's for instructions (the model has none)"}`);
+  const template = model.hasChatTemplate ? "the model's own template" : "Apple's template for instructions (the model has none)";
+  tell(terminal, `${model.checkpoint.name}, by ${template}${interactive ? '; /help lists commands, Ctrl-D leaves' : ''}`);
   const conversation = new Conversation(model, options, constraint, (note) => tell(terminal, `note: ${note}`));
   const input = createInterface({ input: stdin, output: interactive ? stderr : undefined, terminal: interactive });
   let answering: AbortController | undefined;

@@ -4,7 +4,7 @@ import { PassThrough } from 'node:stream';
 import { expect, it } from 'vitest';
 import { type Given, type Outcome, run } from './terminal.js';
 
-const note = "openelm: template: the model's own\n";
+const note = "openelm: tales-6m-instruct, by the model's own template\n";
 const cut = '(cut at 8 tokens: --max-tokens allows more)\n';
 
 function chat(lines: readonly string[], args: readonly string[] = [], given: Given = {}): Promise<Outcome> {
