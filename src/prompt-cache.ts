@@ -72,7 +72,7 @@ export function promptCaching(parts: PromptCacheParts): PromptCaching {
     } else if (stored.state !== 'absent') onNotice?.(`${file}: ${stored.why}; it is written anew`);
     // A file that spares most of a prompt stays: others may begin with what it has.
     if (2 * kept >= prompt.length || prompt.length < leastTokens) return async () => {};
-    await ensureWritable(parentOf(file));
+    await ensureWritable(parentOf(file), file);
     return async () => {
       const rows = await engine.cachedRows(prompt, adapter);
       if (rows) await writeAtomic(file, (sink) => writePromptCache(sink, Array.from(prompt), rows, facts));

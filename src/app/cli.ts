@@ -6,7 +6,8 @@ import { fewFiles, isFewFiles } from './few-files.js';
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0); // the reader (`| head`) has enough
-  process.stderr.write(`openelm: the output cannot be written: ${error.message}\n`);
+  const why = error.code === 'ENOSPC' ? 'the disk is full: free some space and try again' : error.message;
+  process.stderr.write(`openelm: the output cannot be written: ${why}\n`);
   process.exit(1);
 });
 process.stderr.on('error', () => {}); // nobody left to tell

@@ -100,7 +100,7 @@ async function quantize(terminal: Terminal, name: string | undefined, options: O
   if (options.picture) checkPictureName(options.picture);
   if (options.targetBpw !== undefined && !options.calibrate) throw new UsageError('--target-bpw needs --calibrate');
   await requireNew(out);
-  for (const place of [out, options.picture]) if (place) await ensureWritable(parentOf(place));
+  for (const place of [out, options.picture]) if (place) await ensureWritable(parentOf(place), place);
   const checkpoint = await openShown(terminal, name);
   const counts = progressBar(terminal.stderr, { unit: '' });
   try {

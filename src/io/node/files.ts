@@ -131,15 +131,18 @@ function sinkOf(handle: FileHandle, path: string, signal?: AbortSignal): ByteSin
   };
 }
 
-/** Makes a directory if it is missing; throws `InputError` when no file can be written in it. For work that would be lost otherwise. */
-export async function ensureWritable(directory: string): Promise<void> {
+/**
+ * Makes a directory if it is missing; throws `InputError` when no file can be written in it, naming `what` is to be written. For work that
+ * would be lost otherwise.
+ */
+export async function ensureWritable(directory: string, what = directory): Promise<void> {
   const probe = join(directory, `.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
   try {
     await makeDirectory(directory);
     await (await open(probe, 'wx')).close();
     await unlink(probe);
   } catch (error) {
-    throw fileError(error, directory, 'write');
+    throw fileError(error, what, 'write');
   }
 }
 
