@@ -68,7 +68,7 @@ The directory \`out\` of the settings gets the settings as they were resolved (c
 SIGTERM writes a checkpoint and ends with 0; --resume goes on from the last one to the same bits as an uninterrupted run.
 
 Example:
-  $ openelm pretrain recipes/tiny.yaml --out runs/tiny`;
+  $ openelm pretrain pretrain.yaml --out runs/mine    # docs/pretraining.md has such a file`;
 
 interface PretrainFlags extends TrainingFlags {
   readonly initFrom?: string;

@@ -61,7 +61,7 @@ draws it) and checkpoints with the tokenizer and the chat template, which \`open
 SIGTERM writes a checkpoint and ends with 0; --resume goes on from the last one to the same bits as an uninterrupted run.
 
 Example:
-  $ openelm tune recipes/tune-tiny/sft.yaml --out runs/tune-tiny`;
+  $ openelm tune tune.yaml --out runs/mine    # docs/tuning.md has such a file`;
 
 /** The verb with its options. */
 export function tuneCommand(terminal: Terminal): Command {

@@ -246,6 +246,7 @@ describe('wrong requests', () => {
     [{ messages: [] }, /messages is \[\]/],
     [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, /only text is supported/],
     [{ messages: [{ role: 'wizard', content: 'x' }] }, /messages\[0\].role is "wizard"/],
+    [{ messages: [{ role: 'user' }] }, /messages\[0\].content is missing/],
     [{ top_logprobs: 2 }, /goes with "logprobs": true/],
   ])('%j', async (change, message) => {
     await expect(client.chat.completions.create({ ...question, ...(change as object) })).rejects.toThrow(message);

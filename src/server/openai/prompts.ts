@@ -32,21 +32,18 @@ export function readMessages(value: unknown, param = 'messages', withTools = fal
         tool_calls: calls,
       };
     const role = typeof message.role === 'string' && Object.hasOwn(roles, message.role) ? roles[message.role] : undefined;
-    if (!role) throw badField(where, `${where}.role is ${shown(message.role)}; expected system, developer, user or assistant`);
+    if (!role) throw badField(where, `${where}.role is ${given(message.role)}; expected system, developer, user or assistant`);
     return { role, content: contentOf(message.content, `${where}.content`) };
   });
 }
 
+const given = (value: unknown): string => (value === undefined ? 'missing' : shown(value));
 const textParts = ['text', 'input_text', 'output_text'];
 
 /** A text, or a list of parts that are all text. */
 export function contentOf(content: unknown, where: string): string {
   if (typeof content === 'string') return content;
-  if (!Array.isArray(content))
-    throw badField(
-      where,
-      `${where} is ${content === undefined ? 'missing' : shown(content)}; expected a text or a list of text parts`,
-    );
+  if (!Array.isArray(content)) throw badField(where, `${where} is ${given(content)}; expected a text or a list of text parts`);
   const parts = content.map((part: unknown) => {
     if (isObject(part) && textParts.includes(part.type as string) && typeof part.text === 'string') return part.text;
     const type = isObject(part) ? part.type : part;
