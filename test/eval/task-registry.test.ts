@@ -86,6 +86,8 @@ aggregate_metric_list:
     weight_by_size: false
 `,
       'outer.yaml': 'group: outer\ntask: all\n',
+      'given.yaml': 'group: given\ntask: [{group: low, num_fewshot: 9}]\n',
+      'low.yaml': 'group: low\nnum_fewshot: 1\ntask: [a]\n',
     });
     expect(names(tasks.find('wet'))).toEqual(['a', 'b', 'old']);
     const [all] = tasks.find('all') as [TaskGroup];
@@ -94,6 +96,8 @@ aggregate_metric_list:
     expect((all.task as Task[]).map((item) => item.num_fewshot)).toEqual([3, 1, 3, 3, 3, undefined, 3]);
     expect(all.task[1]).toMatchObject({ task_alias: 'The second' });
     expect(names(tasks.find('outer'))).toEqual([{ outer: [{ all: expect.anything() }] }]);
+    // What an entry gives a group, its tasks have.
+    expect(tasks.find('given')).toMatchObject([{ task: [{ group: 'low', task: [{ task: 'a', num_fewshot: 9 }] }] }]);
     expect(tasks.describe()).toContainEqual({ name: 'wet', what: 'the 3 tasks with this tag' });
   });
 
