@@ -136,11 +136,7 @@ async function sample(
   const forget = onStop(terminal, () => stop.abort(), 'ending; the answers so far are kept');
   const bar = progressBar(terminal.stderr, { unit: 'prompts' });
   const slots = Math.max(rso.candidates, Math.ceil(rso.slots / rso.candidates) * rso.candidates);
-  const engine = new Engine(policy.backend, policy.model, {
-    cacheType: 'f32',
-    slots,
-    context: policy.model.config.maxContextLength,
-  });
+  const engine = new Engine(policy.backend, policy.model, { cacheType: 'f32', slots });
   const writer = new TextModel({ engine, tokenizer: policy.tokenizer, chatTemplate: policy.template });
   const answer = async (row: FileRow, index: number): Promise<Sampled> => {
     const messages = promptOf(row);

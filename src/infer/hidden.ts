@@ -49,8 +49,8 @@ export class HiddenStates {
   async *run(
     sequences: readonly ArrayLike<number>[],
     { firstRow, adapter }: Slot,
-    signal?: AbortSignal,
-    steps: Steps = { rows: () => maxStepRows, run: (step) => step() },
+    signal: AbortSignal | undefined,
+    steps: Steps,
   ): AsyncGenerator<HiddenRows> {
     for (const places of planned(sequences, this.context, steps.rows)) {
       const items = places.map(({ sequence, position, count, row }): StepItem => {
