@@ -2,13 +2,12 @@
 // chunk at a time, so a model of any size takes a few megabytes of memory. The checkpoint is made in a temporary directory and moved
 // into place at the end: it is there whole or not at all.
 
-import { randomBytes } from 'node:crypto';
 import { readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { InputError } from '../errors.js';
 import { makingAlone, named } from '../io/node/checkpoints.js';
-import { fileError, makeDirectory, writeAtomic } from '../io/node/files.js';
+import { fileError, makeDirectory, temporaryBeside, writeAtomic } from '../io/node/files.js';
 import { shapeFrom } from '../io/node/shape-file.js';
 import { configNames, countParameters, type ModelConfig } from '../model/config.js';
 import { parameterValues } from '../model/initialize.js';
@@ -58,8 +57,7 @@ async function makeCheckpoint(options: InitOptions, directory: string): Promise<
     );
   }
 
-  const beside = present ? join(directory, '.init') : join(dirname(directory), `.${basename(directory)}`);
-  const temporary = `${beside}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  const temporary = temporaryBeside(present ? join(directory, 'init') : directory);
   try {
     await makeDirectory(temporary);
     const files: string[] = [];

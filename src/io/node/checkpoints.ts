@@ -1,19 +1,27 @@
 // A run's checkpoints on this machine: directories `step-00001234` that appear whole or not at all. Which files are in one and
 // what they mean is not known here, but that training.json lists the others with their lengths.
 
-import { randomBytes } from 'node:crypto';
-import { readdir, rename, rm, stat } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { InputError } from '../../errors.js';
 import { alone, type Collective } from '../../train/collective.js';
 import type { ByteSink } from '../bytes.js';
 import { isObject } from '../json.js';
-import { fileError, isMissing, makeDirectory, readJson, syncDirectory, writeAtomic } from './files.js';
+import {
+  entriesOf,
+  fileError,
+  isMissing,
+  makeDirectory,
+  readJson,
+  syncDirectory,
+  temporaryBeside,
+  writeAtomic,
+} from './files.js';
 import { withLock } from './lock.js';
 import { kindOf } from './paths.js';
 
 const NAME = /^step-(\d{8,})$/;
-/** What `temporaryBeside` and `writeAtomic` call what is not whole yet. */
+/** What `temporaryBeside` calls what is not whole yet. */
 const LEFTOVER = /^\.(.+)\.\d+-[0-9a-f]+\.tmp$/;
 const RECORD = 'training.json';
 
@@ -101,7 +109,7 @@ export async function keepLast(directory: string, keep: number): Promise<void> {
 
 /** Removes what runs that were killed left half written in a directory (of the one file or directory `only`, if given). */
 export async function removeLeftovers(directory: string, only?: string): Promise<void> {
-  for (const name of await names(directory)) {
+  for (const name of await entriesOf(directory)) {
     const target = LEFTOVER.exec(name)?.[1];
     if (target === undefined || (only !== undefined && target !== only)) continue;
     await rm(join(directory, name), { recursive: true, force: true });
@@ -151,21 +159,12 @@ type Inspected = CheckpointPlace & { readonly problem?: unknown };
 
 async function inspectCheckpoints(directory: string): Promise<Inspected[]> {
   const found: Inspected[] = [];
-  for (const name of await names(directory)) {
+  for (const name of await entriesOf(directory)) {
     const step = NAME.exec(name)?.[1];
     const path = join(directory, name);
     if (step !== undefined) found.push({ step: Number(step), path, problem: await problemIn(path) });
   }
   return found.sort((a, b) => a.step - b.step);
-}
-
-async function names(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw fileError(error, directory, 'read');
-  }
 }
 
 /** Why nothing can go on from a checkpoint; undefined when it is whole. */
@@ -210,8 +209,4 @@ async function setAside(path: string): Promise<string | undefined> {
     if (isMissing(error)) return undefined;
     throw fileError(error, path, 'write');
   }
-}
-
-function temporaryBeside(path: string): string {
-  return join(dirname(path), `.${basename(path)}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
 }

@@ -2,7 +2,6 @@
 // schema as JSON lines, a JSON array, CSV or TSV (each also as .gz and .zst) or Parquet; or from the hub as Parquet; and from the files that a
 // task names itself. Only the splits that the asked tasks use are read. No conversion.
 
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
 import {
@@ -20,7 +19,7 @@ import { readCsv } from '../csv.js';
 import { decodeUtf8, isOneValue, parsePythonJson } from '../json.js';
 import { readParquet } from '../parquet.js';
 import { corpusBytes } from './corpora.js';
-import { fileError, isMissing, openFile } from './files.js';
+import { entriesOf, openFile } from './files.js';
 import type { DownloadOptions } from './hub.js';
 
 const endings = [
@@ -90,10 +89,7 @@ async function ownSplit(task: Task, split: string): Promise<Doc[] | undefined> {
 
 /** Undefined when there is no file of the split. Parquet may also be in the parts that the hub's repositories have. */
 async function loadSplit(folder: string, split: string): Promise<Doc[] | undefined> {
-  const names = await readdir(folder).catch((error: unknown): string[] => {
-    if (isMissing(error)) return [];
-    throw fileError(error, folder, 'read');
-  });
+  const names = await entriesOf(folder);
   const whole = endings.map((ending) => split + ending).find((name) => names.includes(name));
   const place = (name: string) => join(folder, name);
   if (whole !== undefined) {

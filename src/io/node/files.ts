@@ -2,7 +2,8 @@
 // or not there at all (a temporary beside the target, synced, then renamed), small JSON files. Knows no weight format.
 
 import { randomBytes } from 'node:crypto';
-import { type FileHandle, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { InputError, shown } from '../../errors.js';
 import { type ByteSink, type ByteSource, checkRange } from '../bytes.js';
@@ -85,7 +86,7 @@ export async function writeAtomic(
   options: { signal?: AbortSignal } = {},
 ): Promise<void> {
   const { signal } = options;
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
+  const temporary = temporaryBeside(path);
   let handle: FileHandle;
   try {
     handle = await open(temporary, 'wx');
@@ -193,6 +194,31 @@ export async function readJson(path: string, options: { maxBytes?: number } = {}
     return parseJson(decodeUtf8(await source.read(0, source.size), path), path);
   } finally {
     await source.close();
+  }
+}
+
+/** A name beside `path` that nothing has, for what takes its place once it is whole. */
+export function temporaryBeside(path: string): string {
+  return join(dirname(path), `.${basename(path)}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
+}
+
+/** What `path` leads to, or undefined when it is not there. */
+export async function statIfThere(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw fileError(error, path, 'read');
+  }
+}
+
+/** The names in a directory; none when it is not there. */
+export async function entriesOf(directory: string, options: { recursive?: boolean } = {}): Promise<string[]> {
+  try {
+    return await readdir(directory, options);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw fileError(error, directory, 'read');
   }
 }
 

@@ -3,14 +3,14 @@
 // https://huggingface.co/docs/hub/local-cache. No network.
 
 import { randomBytes } from 'node:crypto';
-import { copyFile, readdir, readFile, rename, stat, symlink, unlink } from 'node:fs/promises';
+import { copyFile, readdir, readFile, rename, symlink, unlink } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { InputError, shown } from '../../errors.js';
 import { shownAddress } from '../address.js';
 import { COMMIT, hasLayout, wholeModels } from '../hub-listing.js';
 import { INDEX_FILE, readShardedIndex, WEIGHTS_FILE } from '../safetensors-index.js';
-import { fileError, isMissing, makeDirectory, openFile, writeWhole } from './files.js';
+import { fileError, isMissing, makeDirectory, openFile, statIfThere, writeWhole } from './files.js';
 
 /** Where the hub is, and who asks. */
 export interface HubSettings {
@@ -144,10 +144,5 @@ export async function shardsOf(indexFile: string): Promise<string[]> {
 
 /** Bytes of a file (links followed), or undefined when it is not there. */
 export async function fileSize(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).size;
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw fileError(error, path, 'read');
-  }
+  return (await statIfThere(path))?.size;
 }

@@ -2,12 +2,11 @@
 // <config>/<split>/<number>.parquet (https://huggingface.co/docs/dataset-viewer/parquet). They come into the cache by the same
 // way as models: resumed, checked by hash, offline afterwards. What is in the files is read elsewhere.
 
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
 import { isRepoId } from '../hub-listing.js';
 import { quoted } from '../json.js';
-import { isMissing } from './files.js';
+import { entriesOf } from './files.js';
 import { cachedSnapshot, type DownloadOptions, type SnapshotDownload } from './hub-repository.js';
 
 export interface DatasetSplits {
@@ -103,10 +102,6 @@ function chooseConfig(names: readonly string[], asked: string | undefined, repoI
 }
 
 async function listFiles(directory: string): Promise<string[]> {
-  try {
-    return (await readdir(directory, { recursive: true })).map((name) => name.replaceAll('\\', '/'));
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
+  const names = await entriesOf(directory, { recursive: true });
+  return names.map((name) => name.replaceAll('\\', '/'));
 }

@@ -2,12 +2,12 @@
 // shared with Python's huggingface_hub, so it may hold models of any kind; which of them are OpenELM's is said. No network.
 
 import { randomBytes } from 'node:crypto';
-import { lstat, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError, nearest } from '../../errors.js';
 import { isRepoId } from '../hub-listing.js';
-import { fileError, isMissing, readJson } from './files.js';
-import { fileSize, type HubSettings, hubSettings, RepoCache } from './hub-cache.js';
+import { entriesOf, fileError, isMissing, readJson, statIfThere } from './files.js';
+import { type HubSettings, hubSettings, RepoCache } from './hub-cache.js';
 
 /** One repository of models in the cache. */
 export interface CachedModel {
@@ -46,7 +46,7 @@ async function describeModel(cacheDir: string, id: string, directory: string): P
   const missing = await cache.firstMissing(commit);
   const known = { id, directory, bytes, commit, missing };
   // A model in one file may have its config in there.
-  if ((await fileSize(cache.snapshot(commit, 'config.json'))) === undefined) return known;
+  if (!(await statIfThere(cache.snapshot(commit, 'config.json')))) return known;
   try {
     const config = await readJson(cache.snapshot(commit, 'config.json'));
     return { ...known, isOpenElm: (config as { model_type?: unknown } | null)?.model_type === 'openelm' };
@@ -93,13 +93,4 @@ async function bytesIn(directory: string): Promise<number> {
     else if (found?.isFile()) sum += found.size;
   }
   return sum;
-}
-
-async function entriesOf(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw fileError(error, directory, 'read');
-  }
 }

@@ -1,13 +1,13 @@
 // The weights of a model on this machine, from a directory or a file: model.safetensors, or shards with their index. Only
 // headers are read; the tensors say where their bytes lie. Knows nothing of configs, names or shapes a model expects.
 
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { InputError } from '../../errors.js';
 import type { ByteSource, StoredTensor } from '../bytes.js';
 import { readSafetensors, type SafetensorsContents } from '../safetensors.js';
 import { INDEX_FILE, readShardedIndex, readShards, WEIGHTS_FILE } from '../safetensors-index.js';
-import { fileError, isMissing, openFile } from './files.js';
+import { openFile, statIfThere } from './files.js';
 
 /** Opened weights: the tensors stay readable until `close`. */
 export interface Weights {
@@ -53,7 +53,7 @@ async function readIndexed(indexFile: string, open: (file: string) => Promise<By
 }
 
 async function findWeights(path: string): Promise<string> {
-  const found = await statOrNothing(path);
+  const found = await statIfThere(path);
   if (!found) throw new InputError(`${path}: no such file or directory`);
   if (!found.isDirectory()) {
     if (path.endsWith('.safetensors') || path.endsWith('.safetensors.index.json')) return path;
@@ -62,18 +62,9 @@ async function findWeights(path: string): Promise<string> {
     );
   }
   for (const name of [WEIGHTS_FILE, INDEX_FILE]) {
-    if (await statOrNothing(join(path, name))) return join(path, name);
+    if (await statIfThere(join(path, name))) return join(path, name);
   }
   const others = (await readdir(path)).filter((name) => /\.(safetensors|bin|pt|pth|gguf|ckpt)$/.test(name)).sort();
   const instead = others.length > 0 ? ` (it holds ${others.slice(0, 3).join(', ')}${others.length > 3 ? ', ...' : ''})` : '';
   throw new InputError(`${path}: no weights there: looked for ${WEIGHTS_FILE} and ${INDEX_FILE}${instead}`);
-}
-
-async function statOrNothing(path: string): Promise<Awaited<ReturnType<typeof stat>> | undefined> {
-  try {
-    return await stat(path);
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw fileError(error, path, 'read');
-  }
 }
