@@ -1,6 +1,5 @@
-// Stored bytes to the two typed arrays that the rest of the program computes with: Float32Array and Int32Array. For tensors
-// small enough to be wanted whole in JavaScript (goldens, norms, tests); big weights go to a backend by range instead.
-// Little-endian hosts only, like everything else here.
+// Stored bytes as the Float32Array that the rest of the program computes with. For tensors small enough to be wanted whole in JavaScript
+// (goldens, norms, tests); big weights go to a backend by range instead. Little-endian hosts only, like everything else here.
 
 import { InputError, shown } from '../errors.js';
 import { DTYPE_BYTES, type StoredDType, type StoredTensor } from './bytes.js';
@@ -24,27 +23,11 @@ export function toFloat32(bytes: Uint8Array, dtype: StoredDType): Float32Array {
   }
 }
 
-/** Bytes of I32 elements as an Int32Array (a view of the same memory when they lie aligned). Throws `InputError` for other types. */
-export function toInt32(bytes: Uint8Array, dtype: StoredDType): Int32Array {
-  if (dtype !== 'I32') throw new InputError(`expected 32-bit integers (I32), found ${dtype}`);
-  const { buffer, byteOffset, byteLength } = aligned(bytes, dtype);
-  return new Int32Array(buffer, byteOffset, byteLength / 4);
-}
-
 /** A stored floating-point tensor, whole, as f32; row-major in the tensor's shape. */
 export async function readFloat32(tensor: StoredTensor): Promise<Float32Array> {
-  return decodeTensor(tensor, toFloat32);
-}
-
-/** A stored I32 tensor, whole; row-major in the tensor's shape. */
-export async function readInt32(tensor: StoredTensor): Promise<Int32Array> {
-  return decodeTensor(tensor, toInt32);
-}
-
-async function decodeTensor<T>(tensor: StoredTensor, decode: (bytes: Uint8Array, dtype: StoredDType) => T): Promise<T> {
   const bytes = await tensor.source.read(tensor.offset, tensor.bytes);
   try {
-    return decode(bytes, tensor.dtype);
+    return toFloat32(bytes, tensor.dtype);
   } catch (error) {
     if (error instanceof InputError)
       throw new InputError(`${tensor.source.name}: tensor ${shown(tensor.name)}: ${error.message}`);

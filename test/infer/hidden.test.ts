@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine } from '../../src/infer/engine.js';
 import { chosenLayers } from '../../src/infer/hidden.js';
 import { TextModel } from '../../src/infer/text.js';
-import { readFloat32, readInt32 } from '../../src/io/decode.js';
+import { readFloat32 } from '../../src/io/decode.js';
 import { openFile } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
+import { readInt32 } from '../integers.js';
 import { openTinyElm, type TinyElm } from './tiny-elm.js';
 
 const file = fileURLToPath(new URL('../golden/models/tiny-elm/golden.safetensors', import.meta.url));

@@ -2,8 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { bytesInMemory, type StoredTensor } from '../../src/io/bytes.js';
-import { readFloat32, readInt32 } from '../../src/io/decode.js';
+import { readFloat32 } from '../../src/io/decode.js';
 import { readSafetensors, type TensorSpec, writeSafetensors } from '../../src/io/safetensors.js';
+import { readInt32 } from '../integers.js';
 import { memorySink, safetensorsFile } from './build.js';
 
 const golden = join(import.meta.dirname, '../golden');

@@ -6,9 +6,10 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../src/errors.js';
 import { Sampler, type SamplingOptions } from '../../src/infer/sampler.js';
-import { readFloat32, readInt32 } from '../../src/io/decode.js';
+import { readFloat32 } from '../../src/io/decode.js';
 import { openFile, readJson } from '../../src/io/node/files.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
+import { readInt32 } from '../integers.js';
 
 export interface Judgement {
   item: string;

@@ -9,7 +9,7 @@ import { openCheckpoint } from '../../src/checkpoint.js';
 import { affineTensor, quantizeAffine } from '../../src/formats/mlx.js';
 import { Stepper } from '../../src/infer/step.js';
 import type { StoredTensor } from '../../src/io/bytes.js';
-import { readFloat32, readInt32 } from '../../src/io/decode.js';
+import { readFloat32 } from '../../src/io/decode.js';
 import { openFile, readJson } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
@@ -22,6 +22,7 @@ import { checkWeights } from '../../src/model/parameters.js';
 import type { Backend, DeviceBuffer } from '../../src/tensor/backend.js';
 import { Ops, type Tensor } from '../../src/tensor/ops.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
+import { readInt32 } from '../integers.js';
 import { judgeContinuation } from './greedy.js';
 import { absoluteError, type Check, floatBound, type Judgement, mismatches, relativeError } from './judgement.js';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { loadCoreNetTraining } from '../../src/app/pretrain-resume.js';
 import { readCoreNetModel } from '../../src/formats/corenet.js';
 import { bytesInMemory, type StoredTensor } from '../../src/io/bytes.js';
-import { readFloat32, readInt32 } from '../../src/io/decode.js';
+import { readFloat32 } from '../../src/io/decode.js';
 import { openFile, readJson } from '../../src/io/node/files.js';
 import { openWeights } from '../../src/io/node/weights.js';
 import { readSafetensors } from '../../src/io/safetensors.js';
@@ -19,6 +19,7 @@ import type { OptimizerOptions } from '../../src/train/optimizer.js';
 import { ModelParameters, type ParameterState } from '../../src/train/parameters.js';
 import { learningRate, type ScheduleOptions, scheduledRate } from '../../src/train/schedule.js';
 import { TrainingStep } from '../../src/train/step.js';
+import { readInt32 } from '../integers.js';
 import { absoluteError, type Check, type Judgement } from './judgement.js';
 
 const lossBound = 1e-6; // relative
