@@ -223,7 +223,7 @@ async function* readJsonRows(files: CorpusFiles, path: string, onBadRow: OnBadRo
 }
 
 async function* readCsvRows(files: CorpusFiles, path: string, onBadRow: OnBadRow): AsyncGenerator<FileRow> {
-  const { names, rows } = readCsv(await wholeText(files, path), path, { onBadRow });
+  const { names, rows } = readCsv(await wholeText(files, path), path, onBadRow);
   for (const { row, cells } of rows) {
     yield { value: Object.fromEntries(names.map((name, j) => [name, cells[j]])), file: path, row };
   }

@@ -10,20 +10,17 @@ export interface CsvTable {
   readonly rows: readonly { readonly row: number; readonly cells: readonly string[] }[];
 }
 
-export interface CsvOptions {
-  /** Between cells; by default what the file's name says: tabs for .tsv (also with .gz or .zst behind), else commas. */
-  readonly separator?: string;
-  /** Hears of rows with more or fewer cells than the header, which are left out unless it throws, as it does by default. */
-  readonly onBadRow?: (error: InputError) => void;
-}
-
 const refuse = (error: InputError): never => {
   throw error;
 };
 
-/** Reads a table; blank lines are passed over. Throws `InputError` that names the file and the place when a quote is not closed, or there is no header. */
-export function readCsv(text: string, file: string, { separator, onBadRow = refuse }: CsvOptions = {}): CsvTable {
-  const [header, ...body] = cellsOf(text, separator ?? (/\.tsv(\.\w+)?$/.test(file) ? '\t' : ','), file);
+/**
+ * Reads a table; between cells are tabs in a .tsv (also with .gz or .zst behind), else commas; blank lines are passed over. `onBadRow`
+ * hears of rows with more or fewer cells than the header, which are left out unless it throws, as it does by default. Throws `InputError`
+ * that names the file and the place when a quote is not closed, or there is no header.
+ */
+export function readCsv(text: string, file: string, onBadRow: (error: InputError) => void = refuse): CsvTable {
+  const [header, ...body] = cellsOf(text, /\.tsv(\.\w+)?$/.test(file) ? '\t' : ',', file);
   if (!header) throw new InputError(`${file}: there is no header line`);
   const rows = body.flatMap((cells, row) => {
     if (cells.length === header.length) return [{ row, cells }];
