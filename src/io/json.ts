@@ -30,20 +30,12 @@ export class JsonReader {
 
   /** Reads an object; `visit` must read the value of each key. A key that comes twice is refused. */
   object(what: string, visit: (key: string) => void): void {
-    this.open('{', what);
     const seen = new Set<string>();
-    if (!this.accept('}')) {
-      do {
-        const at = this.skipBlanks();
-        const key = this.string('a key in quotes');
-        if (seen.has(key)) this.fail(`the key ${quoted(key)} comes twice in ${what}`, at);
-        seen.add(key);
-        this.expect(':');
-        visit(key);
-      } while (this.accept(','));
-      this.expect('}', `"," or "}"`);
-    }
-    this.depth--;
+    this.members(what, (key, at) => {
+      if (seen.has(key)) this.fail(`the key ${quoted(key)} comes twice in ${what}`, at);
+      seen.add(key);
+      visit(key);
+    });
   }
 
   /** Reads an array; `visit` must read each item. */
@@ -120,18 +112,26 @@ export class JsonReader {
 
   private entries(): Record<string, unknown> {
     const object: Record<string, unknown> = {};
-    this.open('{', 'an object');
+    this.members('an object', (key) => {
+      const options = { value: this.value(), enumerable: true, configurable: true, writable: true };
+      Object.defineProperty(object, key, options);
+    });
+    return object;
+  }
+
+  /** `at`: where the key stands. */
+  private members(what: string, visit: (key: string, at: number) => void): void {
+    this.open('{', what);
     if (!this.accept('}')) {
       do {
+        const at = this.skipBlanks();
         const key = this.string('a key in quotes');
         this.expect(':');
-        const options = { value: this.value(), enumerable: true, configurable: true, writable: true };
-        Object.defineProperty(object, key, options);
+        visit(key, at);
       } while (this.accept(','));
       this.expect('}', `"," or "}"`);
     }
     this.depth--;
-    return object;
   }
 
   /** Reads any value and throws it away. */
