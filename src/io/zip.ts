@@ -104,6 +104,7 @@ export interface ZipEntry {
 }
 
 const alignment = 64;
+const paddingField = 0x4246; // FB, as PyTorch names it
 const utf8 = new TextEncoder();
 const streamed = 0x0808; // sizes behind the data, names in UTF-8
 
@@ -119,7 +120,7 @@ export async function writeZip(sink: ByteSink, entries: Iterable<ZipEntry>): Pro
     const encoded = utf8.encode(name);
     const offset = position;
     const padding = (alignment - ((offset + 30 + encoded.length + 4) % alignment)) % alignment;
-    const extra = record(['FB', padding, new Uint8Array(padding).fill(0x5a)]);
+    const extra = record([paddingField, 2], [padding, 2], new Uint8Array(padding).fill(0x5a));
     await put(
       record(
         [localSignature, 4],
@@ -173,20 +174,12 @@ export async function writeZip(sink: ByteSink, entries: Iterable<ZipEntry>): Pro
   await put(record([endSignature, 4], [0, 4], [few, 2], [few, 2], [length, 4], [Math.min(start, unknown32), 4], [0, 2]));
 }
 
-/** Little-endian numbers as [value, bytes], a field as [two letters, length, bytes], and bytes as they are. */
-function record(...parts: ([number, 2 | 4 | 8] | [string, number, Uint8Array] | Uint8Array)[]): Uint8Array {
+/** Little-endian numbers as [value, bytes], and bytes as they are. */
+function record(...parts: ([value: number, bytes: 2 | 4 | 8] | Uint8Array)[]): Uint8Array {
   const out: number[] = [];
-  const number = (value: number, size: number): void => {
-    for (let rest = value, i = 0; i < size; i++, rest = Math.floor(rest / 256)) out.push(rest % 256);
-  };
   for (const part of parts) {
     if (part instanceof Uint8Array) out.push(...part);
-    else if (part.length === 2) number(part[0], part[1]);
-    else {
-      out.push(part[0].charCodeAt(0), part[0].charCodeAt(1));
-      number(part[1], 2);
-      out.push(...part[2]);
-    }
+    else for (let [rest, i] = [part[0], 0]; i < part[1]; i++, rest = Math.floor(rest / 256)) out.push(rest % 256);
   }
   return Uint8Array.from(out);
 }
