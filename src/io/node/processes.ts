@@ -9,12 +9,10 @@ import { promisify } from 'node:util';
 const TICKS = 100;
 
 /** `gone` also for a zombie, which runs no more; `unknown` where it is there but the system does not say since when. */
-export async function processState(pid: number): Promise<'gone' | 'unknown' | { readonly startedMs: number }> {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return 'gone';
-  }
+type ProcessState = 'gone' | 'unknown' | { readonly startedMs: number };
+
+export async function processState(pid: number): Promise<ProcessState> {
+  if (!isKnown(pid)) return 'gone';
   if (process.platform === 'win32') return 'unknown';
   return process.platform === 'linux' ? fromProc(pid) : fromPs(pid);
 }
@@ -24,16 +22,22 @@ export async function processState(pid: number): Promise<'gone' | 'unknown' | { 
  * busy. A zombie counts as gone where the system tells (Linux); elsewhere as soon as its parent has noticed.
  */
 export function isGone(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return true;
-  }
+  if (!isKnown(pid)) return true;
   if (process.platform !== 'linux') return false;
   try {
     return hasEnded(statFields(readFileSync(`/proc/${pid}/stat`, 'utf8')));
   } catch {
     return false;
+  }
+}
+
+/** Whether the system has a process of that number, if only as a zombie. */
+function isKnown(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
@@ -55,7 +59,7 @@ function hasEnded([state]: readonly string[]): boolean {
   return state === 'Z' || state === 'X';
 }
 
-async function fromProc(pid: number): Promise<'gone' | 'unknown' | { readonly startedMs: number }> {
+async function fromProc(pid: number): Promise<ProcessState> {
   try {
     const [text, machine] = await Promise.all([readFile(`/proc/${pid}/stat`, 'utf8'), readFile('/proc/stat', 'utf8')]);
     const fields = statFields(text);
@@ -67,7 +71,7 @@ async function fromProc(pid: number): Promise<'gone' | 'unknown' | { readonly st
   }
 }
 
-async function fromPs(pid: number): Promise<'gone' | 'unknown' | { readonly startedMs: number }> {
+async function fromPs(pid: number): Promise<ProcessState> {
   try {
     const options = { env: { ...process.env, LC_ALL: 'C' }, timeout: 5000 };
     const { stdout } = await promisify(execFile)('ps', ['-o', 'stat=,lstart=', '-p', String(pid)], options);
