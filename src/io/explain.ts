@@ -32,7 +32,7 @@ export interface Setting {
 
 /** All settings of an object schema, in its order; a group comes before what is in it. */
 export function settingsOf(schema: z.ZodType): Setting[] {
-  return walk(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema, '');
+  return walk(jsonSchemaOf(schema), '');
 }
 
 /** A line a setting, its type and default, and what it is for below. */
@@ -46,14 +46,18 @@ export function explainSettings(schema: z.ZodType): string {
 
 /** What a value may be: `none or lora or dora or keys and values`. */
 export function typeText(schema: z.ZodType): string {
-  return typeOf(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema);
+  return typeOf(jsonSchemaOf(schema));
 }
 
 /** The keys of an object schema, those that must be there first and marked: `max (required), schedule, min`. */
 export function partsOf(schema: z.ZodType): string {
-  const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
+  const { properties = {}, required = [] } = jsonSchemaOf(schema);
   const optional = Object.keys(properties).filter((key) => !required.includes(key));
   return [...required.map((key) => `${key} (required)`), ...optional].join(', ');
+}
+
+function jsonSchemaOf(schema: z.ZodType): JsonSchema {
+  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
 }
 
 function walk(schema: JsonSchema, prefix: string): Setting[] {
