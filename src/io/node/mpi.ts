@@ -35,7 +35,8 @@ export interface MpiLibrary {
 }
 
 /** Names that libraries go by, the ones that belong to what launched this process first. */
-function libraryNames(env: NodeJS.ProcessEnv = process.env): readonly string[] {
+function libraryNames(): readonly string[] {
+  const { env } = process;
   if (env.OPENELM_MPI) return [env.OPENELM_MPI];
   const openMpi = process.platform === 'darwin' ? ['libmpi.40.dylib', 'libmpi.dylib'] : ['libmpi.so.40', 'libmpi.so.80'];
   const mpich =
@@ -52,8 +53,6 @@ export function launchedRanks(env: NodeJS.ProcessEnv = process.env): number {
   const said = env.OMPI_COMM_WORLD_SIZE ?? env.PMI_SIZE ?? (env.SLURM_PROCID && (env.SLURM_STEP_NUM_TASKS ?? env.SLURM_NTASKS));
   return /^[1-9][0-9]*$/.test(said ?? '') ? Number(said) : 1;
 }
-
-type KoffiFunction = ReturnType<LibraryHandle['func']>;
 
 /** This process's number among them, as far as the launcher says. */
 export function launchedRank(env: NodeJS.ProcessEnv = process.env): number {
@@ -84,6 +83,8 @@ const standardConstants: Constants = {
   ...{ sum: 0x21n, errorsReturn: 0x143n, inPlace: 1n, ignoreStatus: 0n },
 };
 
+type KoffiFunction = ReturnType<LibraryHandle['func']>;
+
 interface Loaded extends MpiLibrary {
   readonly constants: Constants;
   call(name: string): KoffiFunction;
@@ -106,27 +107,7 @@ async function load(): Promise<Loaded> {
   );
   for (const [name, value] of Object.entries(ucxSettings)) process.env[name] ??= value;
   koffi.config({ sync_stack_size: stackBytes, async_stack_size: stackBytes });
-  const names = libraryNames();
-  let handle: LibraryHandle | undefined;
-  let file = '';
-  const reasons: string[] = [];
-  for (const name of names) {
-    try {
-      handle = koffi.load(name, { global: true, lazy: true });
-      file = name;
-      break;
-    } catch (error) {
-      const message = messageOf(error);
-      if (!/no such file|cannot open shared object|image not found/i.test(message)) reasons.push(message);
-    }
-  }
-  if (!handle) {
-    const why = reasons.length > 0 ? ` (${reasons[0]})` : '';
-    throw new InputError(
-      `no MPI library is installed: looked for ${names.join(', ')}${why}; install Open MPI or MPICH, or name the library in OPENELM_MPI`,
-    );
-  }
-  const library = handle;
+  const { file, library } = openLibrary((name) => koffi.load(name, { global: true, lazy: true }));
   const symbol = (name: string): bigint | undefined => {
     try {
       const found: unknown = library.symbol(name);
@@ -158,6 +139,24 @@ async function load(): Promise<Loaded> {
   loaded = { file, abi, constants, call, text, version: '' };
   loaded = { ...loaded, version: versionOf(text('MPI_Get_library_version', 8192)) };
   return loaded;
+}
+
+/** The first of the libraries that is there. */
+function openLibrary(open: (name: string) => LibraryHandle): { readonly file: string; readonly library: LibraryHandle } {
+  const names = libraryNames();
+  const reasons: string[] = [];
+  for (const file of names) {
+    try {
+      return { file, library: open(file) };
+    } catch (error) {
+      const message = messageOf(error);
+      if (!/no such file|cannot open shared object|image not found/i.test(message)) reasons.push(message);
+    }
+  }
+  const why = reasons.length > 0 ? ` (${reasons[0]})` : '';
+  throw new InputError(
+    `no MPI library is installed: looked for ${names.join(', ')}${why}; install Open MPI or MPICH, or name the library in OPENELM_MPI`,
+  );
 }
 
 /** `Open MPI v4.1.4`, of all that the libraries say of themselves. */
