@@ -1,9 +1,9 @@
 // A thread that compiles one grammar; grammar-workers.ts starts it. Nothing else imports it.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { InputError, messageOf } from '../../errors.js';
 import { compileAsked, type GrammarRequest } from '../../grammar/asked.js';
 import type { CompileAnswer } from './grammar-workers.js';
+import { toldError } from './workers.js';
 
 try {
   const compiled = compileAsked(workerData as GrammarRequest);
@@ -14,6 +14,5 @@ try {
     [next, firstCall, calls, accepts, last].map(({ buffer }) => buffer as ArrayBuffer),
   );
 } catch (error) {
-  const answer: CompileAnswer = { error: messageOf(error), isInput: error instanceof InputError };
-  parentPort!.postMessage(answer);
+  parentPort!.postMessage(toldError(error) satisfies CompileAnswer);
 }

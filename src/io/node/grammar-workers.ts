@@ -1,12 +1,11 @@
 // Grammars that are much work are compiled in a thread of their own, one at a time, so that the event loop stays free for everybody else.
 // The thread ends with its grammar: they are rare, and kept once they are made.
 
-import { InputError } from '../../errors.js';
 import type { GrammarRequest } from '../../grammar/asked.js';
 import type { CompiledGrammar } from '../../grammar/compile.js';
-import { startWorker } from './workers.js';
+import { errorOf, startWorker, type ToldError } from './workers.js';
 
-export type CompileAnswer = { readonly compiled: CompiledGrammar } | { readonly error: string; readonly isInput: boolean };
+export type CompileAnswer = { readonly compiled: CompiledGrammar } | ToldError;
 
 let last: Promise<unknown> = Promise.resolve();
 
@@ -26,7 +25,7 @@ async function compileOne(request: GrammarRequest): Promise<CompiledGrammar> {
       worker.on('exit', (code) => reject(new Error(`a grammar worker ended with code ${code}`)));
     });
     if ('compiled' in answer) return answer.compiled;
-    throw answer.isInput ? new InputError(answer.error) : new Error(answer.error);
+    throw errorOf(answer);
   } finally {
     await worker.terminate();
   }

@@ -2,9 +2,9 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { processBlock } from '../../data/process.js';
-import { InputError, messageOf } from '../../errors.js';
 import { tokenizerFromFile } from '../../tokenizer/file.js';
 import type { Answer, Job, Setup } from './text-workers.js';
+import { toldError } from './workers.js';
 
 const { tokenizer: file, options } = workerData as Setup;
 const tokenizer = tokenizerFromFile(file.bytes, file.name);
@@ -15,7 +15,6 @@ parentPort!.on('message', ({ id, texts }: Job) => {
     const answer: Answer = { id, block };
     parentPort!.postMessage(answer, [block.tokens.buffer, block.lengths.buffer, block.counts.buffer] as ArrayBuffer[]);
   } catch (error) {
-    const answer: Answer = { id, error: messageOf(error), isInput: error instanceof InputError };
-    parentPort!.postMessage(answer);
+    parentPort!.postMessage({ id, ...toldError(error) } satisfies Answer);
   }
 });

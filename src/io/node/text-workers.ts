@@ -3,9 +3,8 @@
 
 import type { Worker } from 'node:worker_threads';
 import type { ProcessedBlock, ProcessOptions, TextProcessor } from '../../data/process.js';
-import { InputError } from '../../errors.js';
 import type { NamedBytes } from '../bytes.js';
-import { startWorker } from './workers.js';
+import { errorOf, startWorker, type ToldError } from './workers.js';
 
 export interface Setup {
   readonly tokenizer: NamedBytes;
@@ -17,9 +16,7 @@ export interface Job {
   readonly texts: readonly string[];
 }
 
-export type Answer =
-  | { readonly id: number; readonly block: ProcessedBlock }
-  | { readonly id: number; readonly error: string; readonly isInput: boolean };
+export type Answer = { readonly id: number } & ({ readonly block: ProcessedBlock } | ToldError);
 
 interface Waiting {
   readonly worker: Worker;
@@ -44,7 +41,7 @@ export function workerProcessor(setup: Setup, threads: number): TextProcessor {
     waiting.delete(answer.id);
     if (![...waiting.values()].some((other) => other.worker === worker)) worker.unref();
     if ('block' in answer) resolve(answer.block);
-    else reject(answer.isInput ? new InputError(answer.error) : new Error(answer.error));
+    else reject(errorOf(answer));
   };
   const workers = Array.from({ length: threads }, () => {
     const worker = startWorker(import.meta.url, 'text-worker', setup);
