@@ -4,8 +4,8 @@
 import { InputError } from '../../errors.js';
 import { type ByteSource, checkRange } from '../bytes.js';
 import { blobSource } from './blob-source.js';
-import type { Receiver } from './file-thread.js';
 import { readWhole } from './kept-source.js';
+import type { Receiver } from './place.js';
 
 interface Waiting {
   resolve(): void;

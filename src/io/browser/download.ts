@@ -7,8 +7,7 @@ import { type Coming, comingOf, isPage, retryAfter, versionOf, Watch } from './a
 import { Arriving } from './arriving.js';
 import { bytesOf } from './blob-source.js';
 import { Checksum } from './checksum.js';
-import type { Receiver } from './file-thread.js';
-import { isOpenElsewhere, type Place, readJson, stateName } from './place.js';
+import { isOpenElsewhere, type Place, type Receiver, readJson, stateName } from './place.js';
 
 export interface WantedFile {
   /** Its name in the place. */

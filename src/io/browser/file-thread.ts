@@ -2,20 +2,7 @@
 // that are put onto the backend meanwhile. Its code is text, as wasm-thread.ts's is: neither a bundler nor another origin stands between.
 
 import { workerOf } from '../worker-script.js';
-
-/** What a download is written to: done one after the other, in the order in which it was asked for. */
-export interface Receiver {
-  /** Bytes that it was given so far, and those that were there. */
-  readonly size: number;
-  /** Whether some could not be written: not all of `size` is there. */
-  readonly failed: boolean;
-  /** Takes the chunk's memory, and gives it back when it is written. */
-  write(chunk: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer>;
-  /** What is there from `at` on; how many bytes. */
-  read(into: Uint8Array, at: number): Promise<number>;
-  clear(): Promise<void>;
-  close(): Promise<void>;
-}
+import { inTime, type Receiver } from './place.js';
 
 const threadSource = `
 let handle;
@@ -70,11 +57,8 @@ interface Moved {
   readonly memory: ArrayBuffer;
 }
 
-/** Opens the file in a new thread. Throws where the page forbids such, the file is open elsewhere, or what waits `inTime` rejects. */
-export async function receiveInThread(
-  file: FileSystemFileHandle,
-  inTime: <T>(asked: Promise<T>) => Promise<T>,
-): Promise<Receiver> {
+/** Opens the file in a new thread. Throws where the page forbids such, the file is open elsewhere, or it is not opened in time. */
+export async function receiveInThread(file: FileSystemFileHandle): Promise<Receiver> {
   const thread = workerOf(threadSource, { name: 'openelm file' });
   const { worker } = thread;
   const end = (): void => {

@@ -3,9 +3,8 @@
 // keeps nothing. The latter two are blob-files.ts's; where a worker writes is open-place.ts's.
 
 import { InputError } from '../../errors.js';
-import { within } from '../pause.js';
 import { patience } from './locks.js';
-import { type Appender, isMissing, isOpenElsewhere, type Place, received } from './place.js';
+import { type Appender, inTime, isMissing, isOpenElsewhere, type Place, received } from './place.js';
 
 /** Of FileSystemSyncAccessHandle, which workers alone have, what is needed. */
 interface SyncHandle {
@@ -28,11 +27,6 @@ async function whenClosed<T>(work: () => Promise<T>): Promise<T> {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
-}
-
-/** Chromium leaves some files without an answer where there is no more room: that is what it is taken for. */
-function inTime<T>(asked: Promise<T>): Promise<T> {
-  return within(2 * patience, asked, new DOMException('it does not answer', 'QuotaExceededError'));
 }
 
 /** A handle that is given in time; one that comes later is closed. */
@@ -180,7 +174,7 @@ export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise
       if (!large) return received(await open(name));
       try {
         const { receiveInThread } = await import('./file-thread.js'); // pages do not need it
-        return await receiveInThread(await made(name), inTime);
+        return await receiveInThread(await made(name));
       } catch {
         return received(await open(name)); // pages may forbid such threads
       }

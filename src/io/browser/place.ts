@@ -2,7 +2,8 @@
 // and browser/training-store.ts's. Names are plain.
 
 import { InputError, messageOf } from '../../errors.js';
-import type { Receiver } from './file-thread.js';
+import { within } from '../pause.js';
+import { patience } from './locks.js';
 
 /** Files by name. */
 export interface Place {
@@ -41,6 +42,20 @@ export interface Appender {
   close(): void | Promise<void>;
 }
 
+/** What a download is written to: done one after the other, in the order in which it was asked for. */
+export interface Receiver {
+  /** Bytes that it was given so far, and those that were there. */
+  readonly size: number;
+  /** Whether some could not be written: not all of `size` is there. */
+  readonly failed: boolean;
+  /** Takes the chunk's memory, and gives it back when it is written. */
+  write(chunk: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer>;
+  /** What is there from `at` on; how many bytes. */
+  read(into: Uint8Array, at: number): Promise<number>;
+  clear(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** The file beside a downloaded one that says how far it is. */
 export function stateName(name: string): string {
   return `${name}.state`;
@@ -52,6 +67,11 @@ function isNamed(error: unknown, name: string): boolean {
 /** What browsers say of a file that another tab has open, or of a folder with such a file. */
 export const isOpenElsewhere = (error: unknown): boolean => isNamed(error, 'NoModificationAllowedError');
 export const isMissing = (error: unknown): boolean => isNamed(error, 'NotFoundError');
+
+/** Chromium leaves some files without an answer where there is no more room: that is what it is taken for. */
+export function inTime<T>(asked: Promise<T>): Promise<T> {
+  return within(2 * patience, asked, new DOMException('it does not answer', 'QuotaExceededError'));
+}
 
 /** How often what another tab was writing meanwhile is read again. */
 const readings = 5;
