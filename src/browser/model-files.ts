@@ -20,17 +20,7 @@ import { openPlace } from '../io/browser/open-place.js';
 import { type Place, readJson } from '../io/browser/place.js';
 import { rangeSource } from '../io/browser/range-source.js';
 import type { ByteSource } from '../io/bytes.js';
-import {
-  filesOfModel,
-  hasLayout,
-  isRepoId,
-  type Listing,
-  onlyModelFile,
-  readListing,
-  repoFile,
-  TEXT_FILES,
-  wholeModels,
-} from '../io/hub-listing.js';
+import { filesOfModel, hasLayout, isRepoId, readListing, repoFile, TEXT_FILES, wholeModels } from '../io/hub-listing.js';
 import { parseJson, quoted } from '../io/json.js';
 import { INDEX_FILE, isShardName, WEIGHTS_FILE } from '../io/safetensors-index.js';
 import { addressOf, type FileOptions, hubKey, isAddress, usualEndpoint } from './model-source.js';
@@ -154,7 +144,8 @@ async function addressFiles(source: string, options: FileOptions, events: FileEv
       optional: may === undefined && isOptional(name),
     };
   };
-  return { ...(await downloaded(base, base, wanted, {}, options, events)), single };
+  const place = await placeOf(base, options, events);
+  return { ...downloaded({ where: base, key: base, place, wanted, progress: new Progress(events.onProgress) }, events), single };
 }
 
 async function hubFiles(repoId: string, file: string | undefined, options: FileOptions, events: FileEvents): Promise<ModelFiles> {
@@ -162,12 +153,9 @@ async function hubFiles(repoId: string, file: string | undefined, options: FileO
   const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
   const key = hubKey(repoId, options.hub);
   const listUrl = `${endpoint}/api/models/${repoId}/revision/${encodeURIComponent(revision)}?blobs=true`;
-  const place = options.keep === false ? filesInMemory() : await placeOf(key, events);
+  const place = await placeOf(key, options, events);
   const listing = readListing(await listingOf(place, listUrl, headers, repoId, events), listUrl);
-  if (file !== undefined && !listing.files.has(file))
-    throw new InputError(`${repoId} has no file ${file}; it has ${wholeModels(listing.files.keys()).join(', ')}`);
-  const single = file ?? onlyModelFile(listing, repoId);
-  const { first, weights } = single === undefined ? filesOfModel(listing, repoId) : besideSingle(listing, single);
+  const { first, weights, single } = filesOfModel(listing, repoId, TEXT_FILES, file);
   const names = new Set([...first, weights]);
   const wanted = (name: string): WantedFile | undefined => {
     if (!names.has(name) && !(weights === INDEX_FILE && isShardName(name))) return undefined;
@@ -176,14 +164,9 @@ async function hubFiles(repoId: string, file: string | undefined, options: FileO
     const hash = etag && /^([0-9a-f]{64}|[0-9a-f]{40})$/.test(etag) ? etag : undefined;
     return { name, url: `${endpoint}/${repoId}/resolve/${listing.commit}/${path}`, bytes, hash };
   };
-  const sizes = new Map([...listing.files].flatMap(([name, { bytes }]) => (bytes && wanted(name) ? [[name, bytes]] : [])));
-  return { ...(await downloaded(`${repoId}/`, key, wanted, headers, options, events, { place, sizes })), single };
-}
-
-/** GGUF holds all of a model. */
-function besideSingle({ files }: Listing, single: string): { first: string[]; weights: string } {
-  const first = isGgufFile(single) ? [] : ['config.json', ...TEXT_FILES].filter((name) => files.has(name));
-  return { first, weights: single };
+  const progress = new Progress(events.onProgress);
+  for (const [name, { bytes }] of listing.files) if (bytes && wanted(name)) progress.set(name, 0, bytes);
+  return { ...downloaded({ where: `${repoId}/`, key, place, headers, wanted, progress }, events), single };
 }
 
 /** What the hub says now or, without a network, what it said last. */
@@ -232,7 +215,8 @@ async function listingOf(
   });
 }
 
-async function placeOf(key: string, { onNotice }: FileEvents): Promise<Place> {
+async function placeOf(key: string, { keep }: FileOptions, { onNotice }: FileEvents): Promise<Place> {
+  if (keep === false) return filesInMemory();
   return openPlace('openelm-models', key, (reason) =>
     onNotice(`this browser keeps no files here (${reason}): the model is downloaded anew each time`),
   );
@@ -241,32 +225,50 @@ async function placeOf(key: string, { onNotice }: FileEvents): Promise<Place> {
 /** Of a file that there is no room to keep: held in memory it takes room twice. */
 const mostInMemory = 1 << 30;
 
-async function downloaded(
-  where: string,
-  key: string,
-  wanted: (name: string) => WantedFile | undefined,
-  headers: Readonly<Record<string, string>>,
-  options: FileOptions,
-  events: FileEvents,
-  /** Where files are kept already, and bytes as far as they are known before. */
-  given?: { readonly place: Place; readonly sizes: ReadonlyMap<string, number> },
-): Promise<ModelFiles> {
-  const place = given?.place ?? (options.keep === false ? filesInMemory() : await placeOf(key, events));
-  const sizes = new Map(
-    [...(given?.sizes ?? [])].map(([name, total]) => [name, [0, total] as [received: number, total: number]]),
-  );
-  /** When progress was told last, and bytes of the largest file that is said not to be kept: a small one may be in its way alone. */
-  const told = { progress: 0, unkept: -1 };
-  const onBytes = (name: string) => (received: number, total: number | undefined) => {
-    sizes.set(name, [received, total ?? received]);
-    // Thousands of chunks come in a second.
-    if (received !== total && performance.now() - told.progress < 30) return;
-    told.progress = performance.now();
-    const sum = (index: 0 | 1): number => [...sizes.values()].reduce((all, size) => all + size[index], 0);
-    events.onProgress(sum(0), sum(1));
-  };
+/** Bytes of all files together, as they come. */
+class Progress {
+  private readonly sizes = new Map<string, readonly [received: number, total: number]>();
+  private told = 0;
+
+  constructor(private readonly tell: FileEvents['onProgress']) {}
+
+  /** As far as it is known. */
+  totalOf(name: string): number {
+    return this.sizes.get(name)?.[1] ?? 0;
+  }
+
+  set(name: string, received: number, total: number): void {
+    this.sizes.set(name, [received, total]);
+  }
+
+  /** Thousands of chunks come in a second: not each is told. */
+  came(name: string, received: number, total: number | undefined): void {
+    this.set(name, received, total ?? received);
+    if (received !== total && performance.now() - this.told < 30) return;
+    this.told = performance.now();
+    const sum = (index: 0 | 1): number => [...this.sizes.values()].reduce((all, size) => all + size[index], 0);
+    this.tell(sum(0), sum(1));
+  }
+}
+
+/** A model that files are downloaded of. */
+interface Remote {
+  readonly where: string;
+  /** What locks are named by: others that download it have the same. */
+  readonly key: string;
+  readonly place: Place;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Undefined where it has no such file. */
+  wanted(name: string): WantedFile | undefined;
+  /** With the sizes that are known before. */
+  readonly progress: Progress;
+}
+
+function downloaded({ where, key, place, headers, wanted, progress }: Remote, events: FileEvents): ModelFiles {
   const memory = filesInMemory();
   const unkept = new Set<string>();
+  /** Of the largest file that is said not to be kept: a small one may be in its way alone. */
+  let unkeptBytes = -1;
   const opened = new Set<string>();
   /** Then what is kept may be right. */
   let didFail = false;
@@ -274,16 +276,17 @@ async function downloaded(
     const file = wanted(name);
     if (!file) return undefined;
     opened.add(name);
-    const settings: DownloadSettings = { headers, signal: events.signal, onBytes: onBytes(name), onArriving, where };
+    const onBytes: DownloadSettings['onBytes'] = (received, total) => progress.came(name, received, total);
+    const settings: DownloadSettings = { headers, signal: events.signal, onBytes, onArriving, where };
     if (unkept.has(name)) return download(memory, file, settings);
     const keeping = async (): Promise<Blob | undefined> => {
       try {
         return await download(place, file, settings);
       } catch (error) {
         if (!(error instanceof NoRoomError && (error.bytes ?? 0) <= mostInMemory)) throw error;
-        const bytes = Math.max(error.bytes ?? 0, sizes.get(name)?.[1] ?? 0);
-        if (bytes > told.unkept) events.onNotice(`${error.why}: it is not kept, and downloaded anew each time`);
-        told.unkept = Math.max(told.unkept, bytes);
+        const bytes = Math.max(error.bytes ?? 0, progress.totalOf(name));
+        if (bytes > unkeptBytes) events.onNotice(`${error.why}: it is not kept, and downloaded anew each time`);
+        unkeptBytes = Math.max(unkeptBytes, bytes);
         unkept.add(name);
         try {
           const part = await place.append(name);

@@ -94,9 +94,28 @@ export function onlyModelFile({ files }: Listing, repoId: string): string | unde
   );
 }
 
-/** The files of a model: the small ones, and its weights or the index of their shards. Throws `InputError` when it has none that can be loaded. */
-export function filesOfModel({ files }: Listing, repoId: string): { first: string[]; weights: string } {
+/** What of a repository makes a model. */
+export interface FilesOfModel {
+  /** The small files. */
+  readonly first: readonly string[];
+  /** Its weights, or the index of their shards. */
+  readonly weights: string;
+  /** The same where it is one file, not in Hugging Face's layout. */
+  readonly single?: string;
+}
+
+/**
+ * The files of the model in `file` or, without it, of the one that there is; `texts`: what is taken along, where it is there. Throws
+ * `InputError` when there is none that can be loaded.
+ */
+export function filesOfModel(listing: Listing, repoId: string, texts: readonly string[], file?: string): FilesOfModel {
+  const { files } = listing;
   const has = (name: string) => files.has(name);
+  if (file !== undefined && !has(file))
+    throw new InputError(`${repoId} has no file ${file}; it has ${wholeModels(files.keys()).join(', ')}`);
+  const single = file ?? onlyModelFile(listing, repoId);
+  const first = ['config.json', ...texts].filter(has);
+  if (single !== undefined) return { first: /\.gguf$/i.test(single) ? [] : first, weights: single, single }; // GGUF holds all of it
   const weights = [WEIGHTS_FILE, INDEX_FILE].find(has);
   if (!has('config.json')) throw new InputError(`${repoId} has no config.json: it holds no model that can be loaded`);
   if (!weights) {
@@ -105,6 +124,5 @@ export function filesOfModel({ files }: Listing, repoId: string): { first: strin
       `${repoId} has no ${WEIGHTS_FILE} and no ${INDEX_FILE}${other.length > 0 ? ` (only ${other.map(quoted).join(', ')})` : ''}: there is nothing to load`,
     );
   }
-  const first = ['config.json', ...TEXT_FILES.filter(has)];
   return { first, weights };
 }

@@ -4,7 +4,7 @@
 
 import { join } from 'node:path';
 import { InputError } from '../../errors.js';
-import { CARRIED_FILES, filesOfModel, isRepoId, onlyModelFile, repoFile, TOOL_TEMPLATE, wholeModels } from '../hub-listing.js';
+import { CARRIED_FILES, filesOfModel, isRepoId, repoFile } from '../hub-listing.js';
 import { quoted } from '../json.js';
 import { INDEX_FILE } from '../safetensors-index.js';
 import { onlyModelIn, type RepoCache, shardsOf } from './hub-cache.js';
@@ -28,33 +28,19 @@ export async function downloadModel(id: string, options: DownloadOptions = {}): 
   const firstMissing = (cache: RepoCache, commit: string) => cache.firstMissing(commit, file);
   let found = file;
   const fetch = async (download: SnapshotDownload): Promise<void> => {
-    found ??= onlyModelFile(download.listing, repoId);
-    await (found === undefined ? fetchModel(download) : fetchFile(download, found));
+    const { listing, cache } = download;
+    const { first, weights, single } = filesOfModel(listing, repoId, CARRIED_FILES, file);
+    await download.fetchAll([...first, weights]);
+    if (weights === INDEX_FILE) await download.fetchAll(await shardsOf(cache.snapshot(listing.commit, INDEX_FILE)));
+    found = single;
   };
   const snapshot = await cachedSnapshot({ kind: 'models', repoId, revision, firstMissing, fetch }, options);
   found ??= await onlyModelIn(snapshot);
   return found === undefined ? snapshot : join(snapshot, found);
 }
 
-async function fetchFile(download: SnapshotDownload, file: string): Promise<void> {
-  const { listing, hub } = download;
-  const has = (name: string) => listing.files.has(name);
-  if (!has(file))
-    throw new InputError(`${hub.repoId} has no file ${file}; it has ${wholeModels(listing.files.keys()).join(', ')}`);
-  const beside = /\.gguf$/i.test(file) ? [] : ['config.json', ...CARRIED_FILES].filter(has); // GGUF holds all of it
-  await download.fetchAll([...beside, file]);
-}
-
 /** A revision ends up in a path (refs/...) and in an address. */
 function isRevision(text: string): boolean {
   const parts = text.split('/');
   return text.length <= 255 && parts.every((part) => /^[\w.+=@-]+$/.test(part) && part !== '.' && part !== '..');
-}
-
-async function fetchModel(download: SnapshotDownload): Promise<void> {
-  const { listing, hub, cache } = download;
-  const { first, weights } = filesOfModel(listing, hub.repoId);
-  const tools = listing.files.has(TOOL_TEMPLATE) ? [TOOL_TEMPLATE] : [];
-  await download.fetchAll([...first, ...tools, weights]);
-  if (weights === INDEX_FILE) await download.fetchAll(await shardsOf(cache.snapshot(listing.commit, INDEX_FILE)));
 }
