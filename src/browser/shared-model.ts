@@ -3,6 +3,7 @@
 
 import type { PromptModel } from './conversation.js';
 import type { LoadProgress } from './session.js';
+import { until } from './session-life.js';
 
 export interface OpenedModel extends PromptModel {
   /** Tokens of a sequence. */
@@ -50,19 +51,13 @@ export class SharedModel {
     this.opening ??= this.open();
     const { opening } = this;
     opening.listeners.add(onProgress);
-    let abort = (): void => undefined;
-    const aborted = new Promise<never>((_, reject) => {
-      abort = () => reject(signal?.reason);
-      signal?.addEventListener('abort', abort, { once: true });
-    });
     try {
-      return await Promise.race([opening.model, aborted]);
+      return await until(signal, opening.model);
     } catch (error) {
       this.release();
       throw error;
     } finally {
       opening.listeners.delete(onProgress);
-      signal?.removeEventListener('abort', abort);
     }
   }
 
