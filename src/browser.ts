@@ -77,7 +77,7 @@ export interface LoadOptions extends OpenOptions, FileOptions, BackendOptions, W
  * @throws InputError in one sentence: not found, refused, damaged, no room, too large for this browser; the signal's reason.
  */
 export async function load(source: ModelSource, options: LoadOptions = {}): Promise<BrowserModel> {
-  checkCallbacks(options, ['onProgress', 'onNotice']);
+  checkCallbacks(options);
   const { worker, signal, onProgress, onNotice, ...others } = options;
   signal?.throwIfAborted();
   const address = addressed(source);
@@ -267,7 +267,7 @@ export interface TrainResult extends Omit<SessionTrainResult, 'files' | 'checkpo
  * @throws InputError in one sentence: a text that is too short, no memory, a name that is kept already or trained in another tab.
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  checkCallbacks(options, trainCallbacks);
+  checkCallbacks(options);
   const { worker, signal, ...others } = options;
   return training('train', worker, signal, others, (plain) => ({ options: plain }) as TrainRequest);
 }
@@ -277,7 +277,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
  * @throws InputError in one sentence: none of that name, or it is trained in another tab.
  */
 export async function continueTraining(from: string | Iterable<File>, options: ContinueOptions = {}): Promise<TrainResult> {
-  checkCallbacks(options, trainCallbacks);
+  checkCallbacks(options);
   const { worker, signal, ...others } = options;
   const named = typeof from === 'string' ? from : namedFiles(from);
   if (!named) throw new InputError('what is to be continued is neither the name of a kept training nor its files');
@@ -347,28 +347,18 @@ export async function zipOf(folder: string, files: readonly File[]): Promise<Blo
 }
 
 /** What callers cannot do without being told: that there are options at all, and what is called of them. Others are checked in the worker. */
-function checkCallbacks(options: object, names: readonly string[] = []): void {
+function checkCallbacks(options: object): void {
   if (typeof options !== 'object' || options === null) throw new InputError(`the options are ${options}; expected an object`);
-  const given = options as Record<string, unknown>;
-  for (const name of names) {
-    if (given[name] !== undefined && typeof given[name] !== 'function') throw new InputError(`${name} is no function`);
+  for (const [name, value] of Object.entries(options)) {
+    if (/^on[A-Z]/.test(name) && value !== undefined && typeof value !== 'function')
+      throw new InputError(`${name} is no function`);
   }
-  checkSignal(given.signal);
+  checkSignal((options as WorkerOptions).signal);
 }
 
 function checkSignal(signal: unknown): void {
   if (signal !== undefined && !isA('AbortSignal', signal)) throw new InputError('signal is no AbortSignal');
 }
-
-const trainCallbacks = [
-  'onPhase',
-  'onStep',
-  'onValidation',
-  'onSample',
-  'onKept',
-  'onNotice',
-  'onBackend',
-] as const satisfies (keyof TrainCallbacks)[];
 
 /** As a worker is given it. */
 function addressed(source: unknown): NamedSource {
