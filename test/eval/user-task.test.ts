@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { poolSplit } from '../../src/eval/dataset.js';
 import { evaluate } from '../../src/eval/harness.js';
 import { buildRequests, generation } from '../../src/eval/requests.js';
 import type { GenerateRequest } from '../../src/eval/scorer.js';
@@ -37,6 +38,22 @@ describe('a task of the user', () => {
       return generation(taskFromObject(fields, 'ponds.yaml')).until;
     };
     expect([stops(), stops({ max_gen_toks: 5 }), stops({ until: null }), stops({ until: [] })]).toEqual([['\n'], ['\n'], [], []]);
+  });
+
+  it('draws its examples from the split that it names, else from training, validation or test, the first that it has', () => {
+    const splits = { fewshot_split: 'shots', training_split: 'train', validation_split: 'validation', test_split: 'test' };
+    const pools = Object.keys(splits).map((_, i, names) => {
+      const without = Object.fromEntries(names.slice(0, i).map((name) => [name, undefined]));
+      return poolSplit(taskFromObject({ ...base, ...splits, ...without }, 'ponds.yaml'));
+    });
+    expect(pools).toEqual(['shots', 'train', 'validation', 'test']);
+  });
+
+  it('may have a number of any kind as what a text is compared with', () => {
+    const fields = { ...base, output_type: 'generate_until', doc_to_choice: undefined, doc_to_target: 'd', num_fewshot: 0 };
+    const task = taskFromObject({ ...fields, doc_to_text: 'q', metric_list: [{ metric: 'exact_match' }] }, 'ponds.yaml');
+    const [{ reading }] = buildRequests(task, { test: [{ q: 'Half of five?', d: 2.5 }] });
+    expect(reading.printed).toBe('2.5');
   });
 
   it('is asked like a built-in one', async () => {
