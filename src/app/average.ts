@@ -9,10 +9,12 @@ import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import { listCheckpoints, requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
 import { openFile, readJson } from '../io/node/files.js';
+import { kindOf } from '../io/node/paths.js';
 import { openWeights } from '../io/node/weights.js';
 import { readSafetensors } from '../io/safetensors.js';
 import { configFromHuggingFace, type ModelConfig } from '../model/config.js';
 import { type CheckpointType, checkpointTypes, checkWeights } from '../model/parameters.js';
+import { peftFiles } from '../model/peft.js';
 import { type WriteFile, whole, writeModel } from '../model/write.js';
 import { meanTensor } from '../train/average.js';
 import { checkpointFiles, emaTensorName } from '../train/checkpoint.js';
@@ -69,10 +71,19 @@ async function average(terminal: Terminal, directories: readonly string[], optio
   writeLine(terminal, `${out}: ${ema ? `the moving average of ${models[0]}` : `the mean of ${models.join(', ')}`}`);
 }
 
-/** A run's last checkpoints, or the model itself. */
+/** A run's last checkpoints, or the model itself. Throws `InputError` where one is no folder with a model. */
 async function modelsIn(directory: string, last: number): Promise<string[]> {
   const checkpoints = await listCheckpoints(directory);
-  return checkpoints.length > 0 ? checkpoints.slice(-last).map(({ path }) => path) : [directory];
+  const models = checkpoints.length > 0 ? checkpoints.slice(-last).map(({ path }) => path) : [directory];
+  for (const model of models) {
+    if (await kindOf(join(model, checkpointFiles.config))) continue;
+    throw new InputError(
+      (await kindOf(join(model, peftFiles.config)))
+        ? `${model} holds an adapter: whole models are averaged, which \`openelm merge\` makes of it`
+        : `${model}: neither a run with checkpoints nor a folder with a model; \`openelm convert\` makes one of other files`,
+    );
+  }
+  return models;
 }
 
 type Values = (name: string) => Promise<Float32Array>;

@@ -74,6 +74,15 @@ describe('merge', () => {
   });
 
   it.each([
+    ['an adapter', adapter, /holds an adapter: whole models are averaged, which `openelm merge` makes of it/],
+    ['what is not there', join(temporary, 'none'), /none: neither a run with checkpoints nor a folder with a model/],
+    ['a file', join(base, 'model.safetensors'), /safetensors: neither a run with checkpoints nor a folder with a model/],
+  ])('averages no %s', async (_, given, message) => {
+    const mean = await run(['average', given, '--out', join(temporary, 'no-mean')]);
+    expect(mean).toMatchObject({ code: 1, stderr: expect.stringMatching(message) });
+  });
+
+  it.each([
     ['is not there', () => join(temporary, 'none'), /none: no such directory; an adapter is one in PEFT's layout, or a run/],
     ['is none', () => temporary, /no adapter: adapter_config.json is missing/],
     ['is a model', () => base, /holds a whole model, no adapter: name it by --model$/m],
