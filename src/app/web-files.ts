@@ -73,13 +73,11 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
   return files;
 }
 
-/** What the page needs before it can write: asked for at once, rather than each when the one before it has come. */
-const atOnce = ['page/main.js', 'page/tabs.js', 'page/open-model.js', 'openelm/bundle/browser.js', 'openelm/bundle/worker.js'];
-
 /** With its tabs, which this page has and that of `openelm serve` has not; they have the name. A key is for a server, which it has not. */
 async function indexPage(files: ReadonlyMap<string, WebFile>): Promise<string> {
   const text = await readFile(packagePath('dist/page/index.html'), 'utf8');
-  const needed = await importedBy(files, atOnce);
+  // Asked for at once, not each when the one before it has come; more of them, on a slow network, would hold up what is seen first.
+  const needed = await importedBy(files, 'page/main.js');
   const preloads = [...needed].map((path) => `    <link rel="modulepreload" href="${path}" />\n`);
   return text
     .replace('  </head>', `${preloads.join('')}  </head>`)
@@ -89,9 +87,9 @@ async function indexPage(files: ReadonlyMap<string, WebFile>): Promise<string> {
     .replace('class="brand">openelm<', 'class="brand">Conversations<');
 }
 
-/** Modules and, as far as they name them (not those of `import()`), what they import, and so on. */
-async function importedBy(files: ReadonlyMap<string, WebFile>, entries: readonly string[]): Promise<Set<string>> {
-  const found = new Set(entries);
+/** A module and, as far as they name them (not those of `import()`), what it imports, and so on. */
+async function importedBy(files: ReadonlyMap<string, WebFile>, entry: string): Promise<Set<string>> {
+  const found = new Set([entry]);
   for (const path of found) {
     const code = await readFile(files.get(path) as string, 'utf8');
     for (const [, name] of code.matchAll(/\b(?:from|import)\s*["'](\.[^"']+)["']/g)) {
