@@ -14,6 +14,7 @@ import type { Scorer } from '../eval/scorer.js';
 import { openCheckpoint, openTokenizer } from '../index.js';
 import { noTokenizer } from '../infer/text.js';
 import { modelHash, openEvalCache } from '../io/node/answer-cache.js';
+import { targetOf } from '../io/post.js';
 import { countParameters } from '../model/config.js';
 import { peftFiles } from '../model/peft.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -42,9 +43,16 @@ interface OpenScorer {
   close(): Promise<void>;
 }
 
-/** Throws `UsageError` on options that do not go together, `InputError` on a model that cannot be loaded. */
+/** Throws `UsageError` on options that do not go together, `InputError` on an address of no server; before datasets are read. */
+export function checkScorer({ baseUrl, modelName }: ScorerChoice): void {
+  if (baseUrl === undefined && modelName !== undefined) throw new UsageError('--model-name goes with --base-url');
+  if (baseUrl === undefined) return;
+  if (modelName === undefined) throw new UsageError("--base-url needs --model-name, the model's name there");
+  targetOf(baseUrl);
+}
+
+/** For a choice that `checkScorer` let pass. Throws `InputError` on a model that cannot be loaded. */
 export async function openScorer(terminal: Terminal, choice: ScorerChoice): Promise<OpenScorer> {
-  if (choice.baseUrl === undefined && choice.modelName !== undefined) throw new UsageError('--model-name goes with --base-url');
   const opened = await (choice.baseUrl === undefined ? openLocal(terminal, choice) : openServer(choice, choice.baseUrl));
   if (choice.cache === false) return { ...opened, known: () => undefined };
   try {
@@ -146,8 +154,7 @@ function tokensOf(tokenizer: Tokenizer): ScorerInfo['tokens'] {
 
 /** The model argument, if there is one, is whose tokenizer cuts the text; without one the server gets text. */
 async function openServer(choice: ScorerChoice, baseUrl: string): Promise<Opened> {
-  const { modelName, model, addBos, context } = choice;
-  if (modelName === undefined) throw new UsageError("--base-url needs --model-name, the model's name there");
+  const { modelName = '', model, addBos, context } = choice;
   const tokenizer = model === undefined ? undefined : await openTokenizer(await openCheckpoint(model));
   if (model !== undefined && tokenizer === undefined)
     throw new InputError(`${model} has no tokenizer to cut texts for the server`);

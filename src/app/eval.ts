@@ -15,7 +15,7 @@ import { ensureWritable } from '../io/node/files.js';
 import { addCompareCommand } from './eval-compare.js';
 import { addMergeCommand, writeShard } from './eval-merge.js';
 import { type ReportOptions, reportEvaluation } from './eval-report.js';
-import { openScorer, type ScorerChoice } from './eval-scorer.js';
+import { checkScorer, openScorer, type ScorerChoice } from './eval-scorer.js';
 import { describeTasks, type Selection, type SelectionOptions, selectTasks } from './eval-selection.js';
 import { hubOptions } from './loading.js';
 import { addModelOptions, modelArgument, wholeNumber } from './options.js';
@@ -124,6 +124,7 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
     if (asked && ranks.size > 1)
       throw new UsageError(`--shard is of no use on ${ranks.size} ranks, which share out the documents`);
     checkPublished(options.published);
+    checkScorer(options);
     // Found out now rather than after hours.
     if (output !== undefined) await ensureWritable(output);
     const selection = await selectTasks(options);

@@ -258,6 +258,7 @@ describe('bad input', () => {
     ['--tasks sciq --log-samples', 2, /--log-samples needs --output/],
     ['--tasks sciq --output package.json/x', 1, /package\.json\/x: cannot write it: a part of the path is not a directory/],
     ['--tasks sciq --batch-tokens 257', 2, /from 1 to 256/],
+    ['--tasks mmlu --base-url nowhere --model-name x', 1, /"nowhere" is no address of a server/], // whose data are not there
     ['--tasks sciq --model-name x', 2, /--model-name goes with --base-url/],
     ['--tasks sciq --base-url http://127.0.0.1:1', 2, /--base-url needs --model-name/],
     ['--tasks sciq --published OpenELM-280M', 1, /did you mean "OpenELM-270M"\?/],
