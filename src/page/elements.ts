@@ -17,6 +17,11 @@ export function element<Name extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** Names and what they stand for, as a `dl` has them. */
+export function facts(list: readonly (readonly [name: string, value: string])[]): HTMLElement[] {
+  return list.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)));
+}
+
 /** `title` names the button where its label is only a sign. */
 export function button(label: string, action: () => void, title = label): HTMLButtonElement {
   const made = element('button', { type: 'button', onclick: action, title }, label);

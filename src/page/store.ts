@@ -139,7 +139,7 @@ export class Store {
   settings(): Settings {
     let found: unknown;
     try {
-      found = parsed(localStorage.getItem(settingsKey));
+      found = JSON.parse(localStorage.getItem(settingsKey) ?? 'null');
     } catch {}
     const known = Object.entries(isRecord(found) ? found : {}).filter(
       ([key, value]) => typeof value === typeof defaults[key as keyof Settings],
@@ -193,14 +193,6 @@ function answerOf<Result>(request: IDBRequest<Result>): Promise<Result> {
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });
-}
-
-function parsed(value: string | null): unknown {
-  try {
-    return value === null ? undefined : JSON.parse(value);
-  } catch {
-    return undefined;
-  }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

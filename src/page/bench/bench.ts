@@ -2,7 +2,7 @@
 // It is measured where it is computed (infer/measure.ts); here are the buttons and the table.
 
 import type { BrowserModel } from '../../browser.js';
-import { copyButton, element, reasonOf } from '../elements.js';
+import { copyButton, element, facts, reasonOf } from '../elements.js';
 import { anyModel, current, loadedId, tools } from '../engine.js';
 import { browserName, deviceName } from './device.js';
 
@@ -40,14 +40,14 @@ export function open(place: HTMLElement): void {
 
   const describe = async (): Promise<void> => {
     const model = await current()?.catch(() => undefined);
-    const facts = [
+    const known = facts([
       ['browser', browserName()],
       ['device', deviceName()],
       ['cores', String(navigator.hardwareConcurrency)],
       ['model', model ? `${loadedId()}, ${model.weights.dtype}` : 'loaded with the first run'],
-      ...(model ? [['computed by', model.backend.description]] : []),
-    ];
-    what.replaceChildren(...facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value))));
+      ...(model ? [['computed by', model.backend.description] as const] : []),
+    ]);
+    what.replaceChildren(...known);
   };
 
   const measure = async (): Promise<void> => {

@@ -2,8 +2,9 @@
 // in a table behind; and its bytes at each precision. Redrawn when there is more or less room.
 
 import type { ModelShape } from '../../browser.js';
-import { element } from '../elements.js';
-import { svg } from './svg.js';
+import { element, facts } from '../elements.js';
+import { whole } from '../format.js';
+import { svg } from '../svg.js';
 
 export interface ShapeView {
   readonly element: HTMLElement;
@@ -11,7 +12,7 @@ export interface ShapeView {
 }
 
 export function shapeView(): ShapeView {
-  const facts = element('dl', { className: 'facts' });
+  const about = element('dl', { className: 'facts' });
   const picture = element('div', { className: 'picture' });
   const bytes = element('div', { className: 'bytes' });
   const table = element('table', {});
@@ -35,10 +36,10 @@ export function shapeView(): ShapeView {
     draw();
   }).observe(picture);
   return {
-    element: element('div', { className: 'shape' }, facts, picture, behind, element('h3', {}, 'In memory'), bytes),
+    element: element('div', { className: 'shape' }, about, picture, behind, element('h3', {}, 'In memory'), bytes),
     show(next) {
       shape = next;
-      facts.replaceChildren(...factsOf(next));
+      about.replaceChildren(...factsOf(next));
       table.replaceChildren(...rowsOf(next));
       bytes.replaceChildren(...bytesOf(next));
       picture.style.minHeight = `${heightOf(next) * scale()}px`; // its place is there before it is drawn
@@ -46,8 +47,6 @@ export function shapeView(): ShapeView {
     },
   };
 }
-
-const count = (value: number): string => value.toLocaleString('en');
 
 export function millions(value: number): string {
   return value >= 1e9
@@ -62,16 +61,15 @@ function size(bytes: number): string {
 }
 
 function factsOf({ parameters, layers, modelDim, headDim, vocabSize, context, embeddingParameters }: ModelShape): HTMLElement[] {
-  const facts = [
+  return facts([
     ['parameters', millions(parameters)],
     ['layers', String(layers.length)],
-    ['width', count(modelDim)],
+    ['width', whole(modelDim)],
     ['width of a head', String(headDim)],
-    ['vocabulary', count(vocabSize)],
+    ['vocabulary', whole(vocabSize)],
     ['embedding', `${Math.round((100 * embeddingParameters) / parameters)}%`],
-    ['context', count(context)],
-  ];
-  return facts.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)));
+    ['context', whole(context)],
+  ]);
 }
 
 /** Large screens have larger type (page.css): the picture is drawn as for a small one, and scaled. */
@@ -154,7 +152,7 @@ function drawing(shape: ModelShape, width: number): SVGSVGElement {
       ...squares(kvHeads, 'strong'),
       label(0, queryHeads, heads, `${queryHeads} / ${kvHeads}`),
       box(1, 0, ffnDim, ffn, 'soft'),
-      label(1, ffnDim, ffn, count(ffnDim)),
+      label(1, ffnDim, ffn, whole(ffnDim)),
       box(2, 0, attentionParameters, all, 'strong'),
       box(2, attentionParameters, attentionParameters + ffnParameters, all, 'soft'),
       label(2, attentionParameters + ffnParameters, all, millions(attentionParameters + ffnParameters)),
@@ -180,7 +178,7 @@ function rowsOf({ layers }: ModelShape): HTMLElement[] {
       'tr',
       {},
       element('th', { scope: 'row' }, String(i)),
-      ...[queryHeads, kvHeads, ffnDim, attentionParameters, ffnParameters].map((value) => element('td', {}, count(value))),
+      ...[queryHeads, kvHeads, ffnDim, attentionParameters, ffnParameters].map((value) => element('td', {}, whole(value))),
     ),
   );
   return [element('thead', {}, head), element('tbody', {}, ...rows)];
@@ -199,6 +197,6 @@ function bytesOf({ bytes, cacheBytesPerToken, context }: ModelShape): HTMLElemen
     );
   };
   const lines = Object.entries(bytes).map(([name, value]) => line(name, value));
-  const cache = `Keys and values take ${size(cacheBytesPerToken * context)} beside them for ${count(context)} tokens, in f16.`;
+  const cache = `Keys and values take ${size(cacheBytesPerToken * context)} beside them for ${whole(context)} tokens, in f16.`;
   return [...lines, element('p', { className: 'quiet' }, cache)];
 }

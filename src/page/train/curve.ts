@@ -3,6 +3,7 @@
 
 import type { KeptTraining } from '../../browser.js';
 import { element } from '../elements.js';
+import { svg } from '../svg.js';
 
 type History = KeptTraining['history'];
 
@@ -107,11 +108,4 @@ function ticks(from: number, to: number, count: number): number[] {
 
 function trimmed(value: number): string {
   return Number(value.toPrecision(6)).toLocaleString('en');
-}
-
-function svg(name: string, attributes: Readonly<Record<string, string | number>>, text?: string): SVGElement {
-  const made = document.createElementNS('http://www.w3.org/2000/svg', name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
-  if (text !== undefined) made.textContent = text;
-  return made;
 }

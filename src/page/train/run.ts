@@ -98,9 +98,13 @@ export class RunView {
     this.about.textContent = about;
   }
 
+  say(words: string): void {
+    this.status.textContent = words;
+  }
+
   show(state: State, words: string): void {
     const { actions } = this;
-    this.status.textContent = words;
+    this.say(words);
     this.element.dataset.state = state;
     const act = (label: string, action: () => void, main = false): HTMLButtonElement => {
       const made = button(label, action);

@@ -201,7 +201,7 @@ async function archive(name: string, files?: readonly File[]): Promise<void> {
     const { zipOf } = await engine();
     const folderName = plain(name);
     saveFile(`${folderName}.zip`, await zipOf(folderName, await filesOf(name, files)));
-    view.show(view.element.dataset.state as 'paused', `Unpack it, and on a command line: openelm run -m ${folderName} "Once"`);
+    view.say(`Unpack it, and on a command line: openelm run -m ${folderName} "Once"`);
   });
 }
 
@@ -216,10 +216,7 @@ async function folder(name: string, files?: readonly File[]): Promise<void> {
       const writable = await (await made.getFileHandle(file.name, { create: true })).createWritable();
       await file.stream().pipeTo(writable);
     }
-    view.show(
-      view.element.dataset.state as 'paused',
-      `Saved in ${place.name}/${made.name}; on a command line: openelm run -m ${made.name}`,
-    );
+    view.say(`Saved in ${place.name}/${made.name}; on a command line: openelm run -m ${made.name}`);
   });
 }
 
