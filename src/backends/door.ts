@@ -18,7 +18,7 @@ import type {
   Program,
   Submission,
 } from '../tensor/backend.js';
-import { ExecutionError } from '../tensor/execution.js';
+import { ExecutionError, executionError } from '../tensor/execution.js';
 import { type OpName, opNames, opSpec } from '../tensor/optable.js';
 import { bytesOf, checkRecord, encodeWords, maxOf, planArena } from '../tensor/plan.js';
 import { groupSize } from '../tensor/quantize.js';
@@ -184,7 +184,7 @@ export class DoorBackend<Isa extends string = string> implements Backend {
     checkShape(shape);
     const elements = elementsOf(shape);
     const id = elements > mostElements ? 0 : this.door.allocate(this.open(), dtypes[dtype], elements);
-    if (!id) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+    if (!id) throw executionError('allocate', 'out-of-memory');
     return { kind: 'persistent', id, dtype, layout: 'rows', shape: [...shape], bytes: bytesOf(dtype, elements), offset: 0 };
   }
 
@@ -198,7 +198,7 @@ export class DoorBackend<Isa extends string = string> implements Backend {
       const group = affine?.group ?? groupSize;
       id = weight ? door.allocateWeight(handle, dtypes[dtype], rows, columns, group) : door.allocate(handle, dtypes[dtype], rows);
     }
-    if (!id) throw new ExecutionError({ opIndex: -1, op: 'upload', code: 'out-of-memory' });
+    if (!id) throw executionError('upload', 'out-of-memory');
     try {
       if (affine) {
         for (const part of ['codes', 'scales', 'minimums'] as const) {

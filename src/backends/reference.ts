@@ -19,7 +19,7 @@ import type {
   Program,
   Submission,
 } from '../tensor/backend.js';
-import { ExecutionError } from '../tensor/execution.js';
+import { ExecutionError, executionError } from '../tensor/execution.js';
 import { type OpName, opSpec } from '../tensor/optable.js';
 import { bytesOf, planArena, sizeOf } from '../tensor/plan.js';
 import { groupSize, type QuantizedRow, quantizeWeights } from '../tensor/quantize.js';
@@ -78,7 +78,7 @@ class ReferenceBackend implements Backend {
       if (bytes > maxBufferBytes) throw new RangeError();
       return this.buffers.add(dtype, 'rows', shape, bytes, { array: hostArray(dtype, length), length, failed: 0 });
     } catch {
-      throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+      throw executionError('allocate', 'out-of-memory');
     }
   }
 
@@ -161,7 +161,7 @@ class ReferenceBackend implements Backend {
     const stored = this.stored(buffer);
     const start = buffer.offset + elementOffset;
     return this.enqueue((acknowledged) => {
-      if (stored.failed > acknowledged) throw new ExecutionError({ opIndex: -1, op: 'read', code: 'poisoned' });
+      if (stored.failed > acknowledged) throw executionError('read', 'poisoned');
       return stored.array!.slice(start, start + length) as HostArrays[Extract<Type, HostType>];
     });
   }
@@ -207,7 +207,7 @@ class ReferenceBackend implements Backend {
   private enqueue<T>(work: (acknowledged: number) => T | Promise<T>): Promise<T> {
     const acknowledged = this.observed;
     const result = this.queue.then(() => {
-      if (this.disposed) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'cancelled' });
+      if (this.disposed) throw executionError('allocate', 'cancelled');
       return work(acknowledged);
     });
     this.queue = result.catch(() => {});

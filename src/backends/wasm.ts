@@ -4,7 +4,7 @@
 
 import { InputError } from '../errors.js';
 import type { HostArray } from '../tensor/backend.js';
-import { ExecutionError } from '../tensor/execution.js';
+import { executionError } from '../tensor/execution.js';
 import { abiHash } from '../tensor/optable.js';
 import { accessOfOperands, type Door, DoorBackend, type Handle } from './door.js';
 import { type DoorExports, unshared } from './wasm-module.js';
@@ -231,13 +231,13 @@ class Instance {
       },
       write: (_, id, offset, data) => {
         const at = this.copyIn(data);
-        if (!at) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+        if (!at) throw executionError('allocate', 'out-of-memory');
         if (!exports.write(executor, id, offset, at, data.byteLength)) throw wrongCall();
         this.queued();
       },
       read: (_, id, offset, into) => {
         const at = this.malloc(into.byteLength);
-        if (!at) return Promise.reject(outOfMemory);
+        if (!at) return Promise.reject(noMemory);
         const task = exports.read(executor, id, offset, at, into.byteLength);
         const value = (): HostArray => {
           const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
@@ -248,7 +248,7 @@ class Instance {
       },
       uploadRows: (_, id, part, kind, row, rows, data) => {
         const at = this.copyIn(data);
-        if (!at) return Promise.reject(outOfMemory);
+        if (!at) return Promise.reject(noMemory);
         const task = exports.upload(executor, id, part, kind, row, rows, at, 0, 0);
         return this.promiseOf(task, undefinedValue, () => exports.free(at));
       },
@@ -263,7 +263,7 @@ class Instance {
           : undefined,
       compile: (_, words, arenaBytes, params) => {
         const at = this.copyIn(words);
-        if (!at) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+        if (!at) throw executionError('allocate', 'out-of-memory');
         const made = exports.compile(executor, at, words.length, arenaBytes, params);
         exports.free(at);
         return made || this.textAt(exports.compile_message());
@@ -274,7 +274,7 @@ class Instance {
       },
       submit: (_, id, params, run) => {
         const at = this.copyIn(params);
-        if (!at) return Promise.reject(outOfMemory);
+        if (!at) return Promise.reject(noMemory);
         const task = exports.submit(executor, id, at, params.length);
         exports.free(at);
         if (!task) return 0;
@@ -390,7 +390,8 @@ class Instance {
 /** Addresses are signed where they come from: those above 2 GiB are negative there. */
 const addressOf = (at: number): number => at >>> 0;
 
-const outOfMemory = [3, -1, 0];
+/** As the executor rejects for want of memory: its code, and no record. */
+const noMemory = [3, -1, 0];
 const wrongCall = (): Error => new Error('a buffer that is unknown or freed');
 
 const idsEach = 1 << 20;

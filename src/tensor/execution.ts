@@ -28,6 +28,11 @@ export class ExecutionError extends Error implements ExecutionFailure {
   }
 }
 
+/** A failure of no record: of `op` itself. */
+export function executionError(op: ExecutionFailure['op'], code: ExecutionFailure['code']): ExecutionError {
+  return new ExecutionError({ opIndex: -1, op, code });
+}
+
 /** What befell the GPU that computed, in words, where a CPU could go on; undefined for other errors. */
 export function gpuFailure(error: unknown): string | undefined {
   if (!(error instanceof ExecutionError)) return undefined;

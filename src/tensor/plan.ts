@@ -3,7 +3,7 @@
 
 import { elementsOf } from '../io/bytes.js';
 import type { DeviceBuffer, Dim, DType, HostType, OpRecord, Program } from './backend.js';
-import { ExecutionError } from './execution.js';
+import { executionError } from './execution.js';
 import { mayLieIn, opNames, opSpec } from './optable.js';
 
 export const alignment = 256;
@@ -144,7 +144,7 @@ export function planArena(program: Program, block = Number.POSITIVE_INFINITY): A
     const size = align(program.arena[id].bytes);
     const living = placed.filter((other) => first[other] <= last[id] && last[other] >= first[id]);
     living.sort((a, b) => offsets[a] - offsets[b]);
-    if (size > block) throw new ExecutionError({ opIndex: -1, op: 'allocate', code: 'out-of-memory' });
+    if (size > block) throw executionError('allocate', 'out-of-memory');
     const within = (place: number): number => ((place % block) + size > block ? Math.ceil(place / block) * block : place);
     let place = 0;
     for (const other of living) {

@@ -1,7 +1,7 @@
 // The WebGPU backend, in browsers (pages and workers) and in Node (node.ts): one device, its buffers, and what may be asked of
 // it. Runs are ordered in queue.ts, planned in plan.ts; how ops are computed is in their planners and shaders/*.wgsl.
 
-import { InputError } from '../../errors.js';
+import { InputError, messageOf } from '../../errors.js';
 import { elementsOf, type StoredTensor } from '../../io/bytes.js';
 import type {
   Backend,
@@ -16,7 +16,7 @@ import type {
   Program,
   Submission,
 } from '../../tensor/backend.js';
-import { ExecutionError } from '../../tensor/execution.js';
+import { executionError } from '../../tensor/execution.js';
 import type { OpName } from '../../tensor/optable.js';
 import { bytesOf } from '../../tensor/plan.js';
 import { checkParams, checkShape, checkTransfer, checkWrite, hostArray, planUpload } from '../../tensor/transfers.js';
@@ -98,7 +98,7 @@ export async function webgpuBackend(adapter: GPUAdapter, options: WebgpuOptions 
       requiredLimits,
     });
   } catch (error) {
-    throw new InputError(`the GPU gives no device: ${error instanceof Error ? error.message : error}`);
+    throw new InputError(`the GPU gives no device: ${messageOf(error)}`);
   }
   const language = options.language ?? globalThis.navigator?.gpu?.wgslLanguageFeatures ?? new Set<string>();
   return new WebgpuBackend(device, adapter.info, language, options);
@@ -173,7 +173,7 @@ export class WebgpuBackend implements Backend {
     checkShape(shape);
     const length = elementsOf(shape);
     const bytes = bytesOf(dtype, length);
-    if (length > mostElements || bytes > mostBlocks * this.traits.bufferBytes) throw outOfMemory('allocate');
+    if (length > mostElements || bytes > mostBlocks * this.traits.bufferBytes) throw executionError('allocate', 'out-of-memory');
     return this.buffers.add(dtype, 'rows', shape, bytes, this.storedRows(bytes, length));
   }
 
@@ -184,11 +184,11 @@ export class WebgpuBackend implements Backend {
     const { device, allocator } = this;
     const target: UploadTarget = {
       allocate: async (bytes) => {
-        if (bytes > this.limits.maxBufferBytes) throw outOfMemory('upload');
+        if (bytes > this.limits.maxBufferBytes) throw executionError('upload', 'out-of-memory');
         this.open('upload');
         const { buffer, missing } = allocator.allocate(bytes);
         buffers.push(buffer);
-        if (await missing) throw outOfMemory('upload');
+        if (await missing) throw executionError('upload', 'out-of-memory');
         return buffer;
       },
       write: (buffer, offset, data) => {
@@ -288,7 +288,7 @@ export class WebgpuBackend implements Backend {
     let reads: Promise<unknown> = Promise.resolve();
     const issue = (): boolean => {
       if (stored.pending) return this.queue.retryAfter(stored.pending);
-      if (stored.missing) throw outOfMemory('read');
+      if (stored.missing) throw executionError('read', 'out-of-memory');
       const copies = this.blocksOf(stored, offset, into.byteLength).map(({ buffer, at, first, last }) => ({
         first,
         read: this.allocator.read(this.queue.commands, buffer, at, last - first),
@@ -300,7 +300,7 @@ export class WebgpuBackend implements Backend {
       return true;
     };
     return this.queue.enqueue('read', issue, async (acknowledged) => {
-      if (stored.failed > acknowledged) throw new ExecutionError({ opIndex: -1, op: 'read', code: 'poisoned' });
+      if (stored.failed > acknowledged) throw executionError('read', 'poisoned');
       await reads;
       return into as HostArrays[Extract<Type, HostType>];
     });
@@ -373,7 +373,7 @@ export class WebgpuBackend implements Backend {
     if (this.growing) return this.growing;
     if (this.tooLarge === blocks) {
       this.tooLarge = undefined;
-      throw outOfMemory('allocate');
+      throw executionError('allocate', 'out-of-memory');
     }
     if (blocks.every((bytes, i) => bytes <= (this.arena[i]?.size ?? 0))) return this.arena;
     const made: Promise<boolean>[] = [];
@@ -394,8 +394,4 @@ export class WebgpuBackend implements Backend {
     });
     return this.growing;
   }
-}
-
-function outOfMemory(op: ExecutionFailure['op']): ExecutionError {
-  return new ExecutionError({ opIndex: -1, op, code: 'out-of-memory' });
 }

@@ -2,8 +2,8 @@
 // completed in the same order, which is where failures are found out: what failed on the device, or depends on what did. How a
 // program is encoded is in executable.ts, what the caller may ask for in backend.ts.
 
-import type { ExecutionCode, ExecutionFailure, Submission } from '../../tensor/backend.js';
-import { ExecutionError } from '../../tensor/execution.js';
+import type { ExecutionFailure, Submission } from '../../tensor/backend.js';
+import { ExecutionError, executionError } from '../../tensor/execution.js';
 import { opSpec } from '../../tensor/optable.js';
 import type { Piece, RunMemory, WebgpuExecutable } from './executable.js';
 import { usage, type WebgpuMemory } from './memory.js';
@@ -290,10 +290,6 @@ export class WebgpuQueue {
       }
     }
   }
-}
-
-function executionError(op: ExecutionFailure['op'], code: ExecutionCode): ExecutionError {
-  return new ExecutionError({ opIndex: -1, op, code });
 }
 
 function isOutOfMemory(error: GPUError): boolean {

@@ -1,6 +1,7 @@
 // Shaders and their pipelines: what is declared before a shader's text (uniforms, bindings, constants), and compiled pipelines, each
 // made once, asynchronously. How bindings become variables is in layout.ts.
 
+import { messageOf } from '../../errors.js';
 import type { DeviceTraits, Dispatch, Uniform } from './dispatch.js';
 import type { Layout } from './layout.js';
 import { common, noSubgroups, shaders, subgroups } from './wgsl.js';
@@ -145,7 +146,7 @@ export class Pipelines {
     try {
       return await pipeline;
     } catch (error) {
-      throw new Error(`shader ${label}: ${error instanceof Error ? error.message : error}`);
+      throw new Error(`shader ${label}: ${messageOf(error)}`);
     }
   }
 
