@@ -3,7 +3,8 @@
 
 import { InputError } from '../../errors.js';
 import { maxOf } from '../../tensor/plan.js';
-import type { Binding, Dispatch, Planner } from './dispatch.js';
+import type { Dispatch, Planner } from './dispatch.js';
+import { read, written } from './planning.js';
 import { partOf, sumOf, whole } from './products.js';
 
 /** Rows, and keys, of a block: what the shaders have in their tiles. */
@@ -20,10 +21,7 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
       `training on the webgpu backend takes heads of at most ${largestHead} dims, an even number, not ${headDim}`,
     );
   }
-  const read = (name: Parameters<typeof call.operand>[0], element: Binding['element']): Binding => ({
-    ...{ slice: call.operand(name), element, access: 'read' },
-  });
-  const tables = { sequences: read('sequences', 'i32'), segments: read('segments', 'i32') };
+  const tables = { sequences: read(call.operand('sequences'), 'i32'), segments: read(call.operand('segments'), 'i32') };
   const sizes = {
     ...{ rows, sequence_count: sequenceCount, segment_count: segmentCount, cache_rows: cacheRows },
     ...{ query_heads: queryHeads, kv_heads: kvHeads, head_dim: headDim, lines: block, quads: 4 },
@@ -35,14 +33,12 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
   const parts = call.scratch(2 * 4 * partElements);
   const constants = { dims: Math.ceil(headDim / 32) };
   const inputs = {
-    ...{
-      query: read('query', 'vec2f'),
-      dout: read('dout', 'vec2f'),
-      keys: read('keys', 'vec2f'),
-      values: read('values', 'vec2f'),
-    },
-    stats: { slice: stats, element: 'vec2f', access: 'read' },
-  } as const;
+    query: read(call.operand('query'), 'vec2f'),
+    dout: read(call.operand('dout'), 'vec2f'),
+    keys: read(call.operand('keys'), 'vec2f'),
+    values: read(call.operand('values'), 'vec2f'),
+    stats: read(stats, 'vec2f'),
+  };
   const summed = (i: number, name: 'dkeys' | 'dvalues'): Dispatch =>
     sumOf({
       parts: partOf(parts, i * partElements, partElements),
@@ -54,8 +50,11 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
     {
       shader: 'attentionStats',
       bindings: {
-        ...{ ...tables, out: read('out', 'f32'), dout: read('dout', 'f32'), logsumexp: read('logsumexp', 'f32') },
-        stats: { slice: stats, element: 'vec2f', access: 'write' },
+        ...tables,
+        out: read(call.operand('out')),
+        dout: read(call.operand('dout')),
+        logsumexp: read(call.operand('logsumexp')),
+        stats: written(stats, 'vec2f'),
       },
       uniforms: sizes,
       workgroups: (now) => [Math.ceil(Math.max((now(rows) * queryHeads) / 8, now(sequenceCount) / 256)), 1, 1],
@@ -63,14 +62,14 @@ export const planAttentionGrad: Planner<'attentionGrad'> = (call) => {
     {
       shader: 'attentionQueryGrad',
       constants,
-      bindings: { ...inputs, ...tables, dquery: { slice: call.operand('dquery'), element: 'vec2f', access: 'write' } },
+      bindings: { ...inputs, ...tables, dquery: written(call.operand('dquery'), 'vec2f') },
       uniforms: sizes,
       workgroups: (now) => [Math.floor(now(rows) / block) + now(sequenceCount), queryHeads, 1],
     },
     {
       shader: 'attentionKeyGrad',
       constants,
-      bindings: { ...inputs, ...tables, parts: { slice: parts, element: 'vec2f', access: 'write' } },
+      bindings: { ...inputs, ...tables, parts: written(parts, 'vec2f') },
       uniforms: sizes,
       workgroups: () => [Math.ceil(cacheRows / block), queryHeads, 1],
     },

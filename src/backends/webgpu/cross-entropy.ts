@@ -3,6 +3,7 @@
 
 import { maxOf } from '../../tensor/plan.js';
 import type { Dispatch, Planner } from './dispatch.js';
+import { read, updated, written } from './planning.js';
 import { extentNow, partOf, product, whole } from './products.js';
 import { blocksOfWeight } from './weight-rows.js';
 import { weightOfRows } from './weights.js';
@@ -43,11 +44,11 @@ export const planCrossEntropy: Planner<'crossEntropy'> = (call) => {
       shader: 'crossEntropyRows',
       constants: { gradient: dx !== null || weightGrad !== null },
       bindings: {
-        logits: { slice: logits, element: 'f32', access: 'readwrite' },
-        targets: { slice: call.operand('targets'), element: 'i32', access: 'read' },
-        scale: { slice: call.operand('scale'), element: 'f32', access: 'read' },
-        row_weights: { slice: rowWeights, element: 'f32', access: 'read' },
-        losses: { slice: call.operand('losses'), element: 'f32', access: 'write' },
+        logits: updated(logits),
+        targets: read(call.operand('targets'), 'i32'),
+        scale: read(call.operand('scale')),
+        row_weights: read(rowWeights),
+        losses: written(call.operand('losses')),
       },
       uniforms: {
         ...{ rows, first_row: first, block_rows: here.most, vocabulary, stride },

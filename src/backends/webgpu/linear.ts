@@ -2,8 +2,8 @@
 // matmul.ts do not take.
 
 import { maxOf } from '../../tensor/plan.js';
-import type { Dispatch, OpCall, Planners, Slice, Weight } from './dispatch.js';
-import { fewRows, type Product, planProduct } from './matmul.js';
+import type { Dispatch, OpCall, Planners, Weight } from './dispatch.js';
+import { fewRows, type Product, planProduct, quantizedRows } from './matmul.js';
 import { perElement, read, written } from './planning.js';
 import { partOf, product, whole } from './products.js';
 import { weightAccess } from './weights.js';
@@ -15,7 +15,7 @@ export const linearPlanners: Planners = {
       return trained(call, weight);
     const fast = planProduct(productOf(call));
     if (fast) return fast;
-    const quantized = call.fixed('int8') && weight.group > 0 ? quantizedRows(call) : undefined;
+    const quantized = call.fixed('int8') && weight.group > 0 ? quantizedRows(productOf(call)) : undefined;
     const products = weight.parts.map((part): Dispatch => {
       const { bindings, constants, uniforms } = weightAccess(weight, part);
       const { codes, scales, groups } = quantized ?? {};
@@ -73,18 +73,4 @@ function trained(call: OpCall<'linear'>, { parts, columns, stride }: Weight): Di
       ...{ m: whole(rows), n: some, k: whole(columns) },
     }),
   );
-}
-
-/** Activations in 8 bits: codes, 8 words a group of 32, and scales. */
-function quantizedRows(call: OpCall<'linear'>): { dispatch: Dispatch; codes: Slice; scales: Slice; groups: number } {
-  const inputs = call.fixed('inputs');
-  const rows = call.size('rows');
-  const groups = Math.ceil(inputs / 32);
-  const [codes, scales] = [32, 4].map((bytes) => call.scratch(maxOf(rows) * groups * bytes));
-  const dispatch = perElement({
-    shader: 'quantizeRows',
-    bindings: { x: read(call.operand('x')), codes: written(codes, 'u32'), scales: written(scales) },
-    uniforms: { rows, columns: groups, inputs },
-  });
-  return { dispatch, codes, scales, groups };
 }

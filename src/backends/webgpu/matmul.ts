@@ -171,23 +171,8 @@ function lanesFor(count: number): number {
 
 function tiledProducts(product: Product): Dispatch[] {
   const { weight, rows, x, gate, halves } = product;
-  const inputs = weight.columns;
-  const quantized = product.int8 && weight.group > 0;
-  const dispatches: Dispatch[] = [];
-  let codes: Slice = x;
-  let scales: Slice | null = null;
-  if (quantized) {
-    const groups = inputs / 32;
-    codes = product.scratch(maxOf(rows) * inputs);
-    scales = product.scratch(4 * maxOf(rows) * groups);
-    dispatches.push(
-      perElement({
-        shader: 'quantizeRows',
-        bindings: { x: read(x), codes: written(codes, 'u32'), scales: written(scales) },
-        uniforms: { rows, columns: groups, inputs },
-      }),
-    );
-  }
+  const quantized = product.int8 && weight.group > 0 ? quantizedRows(product) : undefined;
+  const dispatches = quantized ? [quantized.dispatch] : [];
   for (const part of weight.parts) {
     const { constants, bindings, uniforms } = common(product, part);
     const { tile_rows, tile_outputs } = tileShape(maxOf(rows), part.rows, product);
@@ -198,14 +183,26 @@ function tiledProducts(product: Product): Dispatch[] {
       ...(!quantized && halves && { enable: ['f16'] }),
       bindings: {
         ...bindings,
-        x: read(codes, quantized ? 'vec4u' : 'vec4f'),
-        ...(quantized && { x_scales: read(scales) }),
+        x: quantized ? read(quantized.codes, 'vec4u') : read(x, 'vec4f'),
+        ...(quantized && { x_scales: read(quantized.scales) }),
       },
       uniforms,
       workgroups: (size: SizeNow) => [Math.ceil(uniforms.columns / perTile), Math.ceil(size(rows) / tile_rows), 1],
     });
   }
   return dispatches;
+}
+
+/** Activations in 8 bits: codes, 8 words a group of 32, and scales. */
+export function quantizedRows({ x, rows, weight, scratch }: Product) {
+  const groups = Math.ceil(weight.columns / 32);
+  const [codes, scales] = [32, 4].map((bytes) => scratch(maxOf(rows) * groups * bytes));
+  const dispatch = perElement({
+    shader: 'quantizeRows',
+    bindings: { x: read(x), codes: written(codes, 'u32'), scales: written(scales) },
+    uniforms: { rows, columns: groups, inputs: weight.columns },
+  });
+  return { dispatch, codes, scales, groups };
 }
 
 /** In f16 as many, in half the memory: so more of them are summed at once. */

@@ -6,6 +6,7 @@ import type { Dim } from '../../tensor/backend.js';
 import { maxOf } from '../../tensor/plan.js';
 import type { Binding, DeviceTraits, Dispatch, OpCall, SizeNow, Slice } from './dispatch.js';
 import { isAligned } from './layout.js';
+import { read, updated, written } from './planning.js';
 
 /** Lines of f32 elements, `stride` from one to the next. */
 export interface Lines {
@@ -119,9 +120,9 @@ export function sumOf(sum: {
     shader: 'productSum',
     constants: { splits, accumulate },
     bindings: {
-      parts: { slice: parts, element: 'f32', access: 'read' },
-      c: { slice: c, element: 'f32', access: accumulate ? 'readwrite' : 'write' },
-      r: { slice: residual ?? null, element: 'f32', access: 'read' },
+      parts: read(parts),
+      c: (accumulate ? updated : written)(c),
+      r: read(residual ?? null),
     },
     uniforms: { ...extentUniforms('m', m), n },
     workgroups: (now) => [Math.ceil((extentNow(m, now) * n) / 256), 1, 1],
