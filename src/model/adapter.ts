@@ -2,7 +2,7 @@
 // 2021), with DoRA's magnitudes perhaps. Which modules, by patterns as CoreNet's configs have them, with which sizes, and how they
 // begin. The files are `peft.ts`, the layers `lora.ts` and `dora.ts`.
 
-import { InputError } from '../errors.js';
+import { editDistance, InputError } from '../errors.js';
 import { PythonRandom } from '../python-random.js';
 import type { ModelConfig } from './config.js';
 import { type Parameter, parameterShapes } from './parameters.js';
@@ -90,7 +90,7 @@ export function chooseModules(config: ModelConfig, rules: readonly AdapterRule[]
     if (matching.length === 0) {
       const output = all.some(({ name }) => matches(pattern, name));
       const found = output ? 'only the output layer, which adapters are not trained for' : 'no module';
-      throw new InputError(`adapter: ${quoted(pattern)} matches ${found}; ${nearest(pattern, modules)}`);
+      throw new InputError(`adapter: ${quoted(pattern)} matches ${found}; ${instead(pattern, modules)}`);
     }
     for (const module of matching) {
       if (chosen.has(module.name)) continue;
@@ -120,24 +120,11 @@ const bare = (name: string): string => name.replace(/^transformer\./, '');
 const quoted = (text: string): string => JSON.stringify(text);
 
 /** What a pattern may have meant: the last parts of the modules' names, those nearest in spelling first. */
-function nearest(pattern: string, modules: readonly { readonly name: string }[]): string {
+function instead(pattern: string, modules: readonly { readonly name: string }[]): string {
   const last = [...new Set(modules.map(({ name }) => name.slice(name.lastIndexOf('.') + 1)))];
   const wanted = pattern.replace(/[^\w]/g, '');
-  const ranked = last.map((name) => [name, distance(wanted, name)] as const).sort((a, b) => a[1] - b[1]);
+  const ranked = last.map((name) => [name, editDistance(wanted, name)] as const).sort((a, b) => a[1] - b[1]);
   return `there are ${ranked.map(([name]) => name).join(', ')}`;
-}
-
-/** Levenshtein's. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[b.length];
 }
 
 /** The values that training begins with, as PEFT's; DoRA's magnitudes are the base's norms, which are not known here. */

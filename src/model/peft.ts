@@ -4,6 +4,7 @@
 import { InputError, shown } from '../errors.js';
 import type { ByteSink, StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
+import { jsonBytes } from '../io/json.js';
 import { type TensorSpec, writeSafetensors } from '../io/safetensors.js';
 import { type Adapter, type AdapterModule, adapterParameters, transposed } from './adapter.js';
 
@@ -166,7 +167,7 @@ export async function writePeft(
     rank_pattern: others(({ rank }) => rank),
     alpha_pattern: others(({ alpha }) => alpha),
   };
-  await write(peftFiles.config, (sink) => sink.write(new TextEncoder().encode(`${JSON.stringify(config, null, 2)}\n`)));
+  await write(peftFiles.config, (sink) => sink.write(jsonBytes(config)));
   type Spec = TensorSpec & { values: Float32Array };
   const specs = modules.flatMap((module): Spec[] => {
     const { name, embedding, rank, inputs } = module;

@@ -125,7 +125,7 @@ async function writeWithState(
   model: (write: WriteFile) => Promise<unknown>,
   contents: Pick<CheckpointContents, 'ema' | 'record' | 'shared'> & {
     readonly parameters: TrainingParameters;
-    readonly states: readonly (typeof stateOrder)[number][];
+    readonly states: readonly StateName[];
   },
 ): Promise<void> {
   const { parameters, states, ema, shared } = contents;
@@ -154,17 +154,11 @@ async function writeWithState(
   const averages =
     collective.rank > 0 || !ema
       ? []
-      : parameters.list.map(({ name, shape }) => ({
-          ...{ name: emaTensorName(name), dtype: 'F32' as const, shape },
-          values: async () => ema.get(name)!,
-        }));
+      : parameters.list.map(({ name, shape }) => f32Spec(emaTensorName(name), shape, async () => ema.get(name)!));
   const exchanged =
     !outer || collective.rank > 0
       ? []
-      : outerNames.map((name) => ({
-          ...{ name: `outer.${name}`, dtype: 'F32' as const, shape: [parameters.length] },
-          values: async () => outer[name],
-        }));
+      : outerNames.map((name) => f32Spec(`outer.${name}`, [parameters.length], async () => outer[name]));
   await counted(partFile(collective.rank), (sink) =>
     writeSafetensors(
       sink,
@@ -220,13 +214,14 @@ export async function readApart(
 type StateName = (typeof stateOrder)[number];
 type StateSpec = TensorSpec & { readonly values: () => Promise<Float32Array> };
 
+function f32Spec(name: string, shape: readonly number[], values: StateSpec['values']): StateSpec {
+  return { name, dtype: 'F32', shape, values };
+}
+
 /** A tensor for each parameter and state. */
 function namedSpecs(parameters: TrainingParameters, states: readonly StateName[]): StateSpec[] {
   return parameters.list.flatMap(({ name, shape }) =>
-    states.map((state) => ({
-      ...{ name: `${prefixes[state]}.${name}`, dtype: 'F32' as const, shape },
-      values: () => parameters.read(name, state),
-    })),
+    states.map((state) => f32Spec(`${prefixes[state]}.${name}`, shape, () => parameters.read(name, state))),
   );
 }
 
@@ -244,10 +239,7 @@ function flatSpecs(
   const start = lengths.slice(0, rank).reduce((sum, length) => sum + length, 0);
   const pieces = (ranges ?? [[start, start + lengths[rank]]]).flatMap(([from, to]) => piecesOf(from, to));
   return states.flatMap((state) =>
-    pieces.map(([at, length]) => ({
-      ...{ name: `${prefixes[state]}@${at}`, dtype: 'F32' as const, shape: [length] },
-      values: () => parameters.readFlat(state, at, length),
-    })),
+    pieces.map(([at, length]) => f32Spec(`${prefixes[state]}@${at}`, [length], () => parameters.readFlat(state, at, length))),
   );
 }
 
@@ -260,10 +252,9 @@ function piecesOf(from: number, to: number): (readonly [at: number, length: numb
 
 /** Every rank's own, so their names have it: `rounding_error.3@4096`. */
 function errorSpecs(errors: Float32Array | undefined, rank: number): StateSpec[] {
-  return piecesOf(0, errors?.length ?? 0).map(([at, length]) => ({
-    ...{ name: `${errorPrefix}.${rank}@${at}`, dtype: 'F32' as const, shape: [length] },
-    values: async () => errors!.subarray(at, at + length),
-  }));
+  return piecesOf(0, errors?.length ?? 0).map(([at, length]) =>
+    f32Spec(`${errorPrefix}.${rank}@${at}`, [length], async () => errors!.subarray(at, at + length)),
+  );
 }
 
 /**
