@@ -25,7 +25,8 @@ interface Loaded {
   there?: BrowserModel;
 }
 
-const line = element('p', { className: 'computes' });
+const fetching = 'Fetching what computes…';
+const line = element('p', { className: 'computes' }, fetching);
 line.setAttribute('role', 'status');
 document.querySelector('#composer')?.before(line);
 const added: Offered[] = [];
@@ -80,6 +81,11 @@ export async function offerLoaded(model: Offered, onProgress: (words: string) =>
     observer.disconnect();
   }
   choose(model.id);
+}
+
+/** Nothing is loaded for now, so nothing is said of it. */
+export function waits(): void {
+  if (!loaded) line.textContent = '';
 }
 
 /** Tells the chat that there are other models than before, and which to take. */
@@ -141,7 +147,7 @@ export function modelOf(id: string): Promise<BrowserModel> {
     failed = id;
   });
   failed = undefined;
-  line.replaceChildren('Fetching what computes…');
+  line.replaceChildren(fetching);
   return starting.model;
 }
 

@@ -3,7 +3,7 @@
 
 import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
-import { continues, current, isLoaded, modelOf, offered, showComputing } from './engine.js';
+import { continues, current, isLoaded, modelOf, offered, showComputing, waits } from './engine.js';
 import { keepPage } from './offline.js';
 import { type AnswerToken, type Settings, type Turn, tokensOf } from './store.js';
 
@@ -17,9 +17,17 @@ void keepPage(
 
 /** The models that there are; the wanted one, or the first, begins to load. */
 export async function models(_key: string, wanted: string): Promise<string[]> {
-  const names = (await offered()).map(({ id }) => id);
+  const names = await offered()
+    .then((list) => list.map(({ id }) => id))
+    .catch((error: unknown) => {
+      waits();
+      throw error;
+    });
   if (!current() && names.length > 0) prepare(names.includes(wanted) ? wanted : names[0]);
-  else begun();
+  else {
+    begun();
+    waits();
+  }
   return names;
 }
 
