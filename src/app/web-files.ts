@@ -7,8 +7,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join, posix } from 'node:path';
 import { InputError } from '../errors.js';
+import { writeNewDirectory } from '../io/node/checkpoints.js';
 import { makeDirectory, writeAtomic } from '../io/node/files.js';
 import { kindOf, namesIn, packagePath } from '../io/node/paths.js';
+import type { WriteFile } from '../model/write.js';
 
 export interface WebModel {
   readonly id: string;
@@ -111,20 +113,29 @@ async function serviceWorker(page: ReadonlyMap<string, WebFile>): Promise<string
   return before.join('') + code.replace(/^export \{\};$/m, '');
 }
 
-/** Writes the page into a folder, which any static host can serve. Throws `InputError` when something else is there. */
-export async function exportWeb(models: readonly WebModel[], folder: string): Promise<void> {
+/**
+ * Writes the page into a folder, which any static host can serve: a new one whole or not at all, one of before file by file. Throws
+ * `InputError` when something else is there.
+ */
+export async function exportWeb(models: readonly WebModel[], folder: string, signal?: AbortSignal): Promise<void> {
   const files = await webFiles(models);
-  const there = (await kindOf(folder)) === undefined ? [] : await namesIn(folder);
+  // Browsers that have an older version find the new one by its worker, which therefore comes last.
+  const fill = async (write: WriteFile): Promise<void> => {
+    for (const path of [...[...files.keys()].filter((name) => name !== worker), worker]) {
+      const file = files.get(path)!;
+      await write(path, async (sink) => {
+        if (typeof file === 'string') for await (const chunk of createReadStream(file)) await sink.write(chunk as Buffer);
+        else await sink.write(new TextEncoder().encode(await file()));
+      });
+    }
+  };
+  if ((await kindOf(folder)) === undefined) return writeNewDirectory(folder, fill, signal);
+  const there = await namesIn(folder);
   if (there.length > 0 && !there.includes(worker))
     throw new InputError(`${folder} is not empty and no page that was exported before: name another folder`);
-  // Browsers that have an older version find the new one by its worker, which therefore comes last.
-  for (const path of [...[...files.keys()].filter((name) => name !== worker), worker]) {
-    const file = files.get(path)!;
+  await fill(async (path, write) => {
     const target = join(folder, path);
     await makeDirectory(dirname(target));
-    await writeAtomic(target, async (sink) => {
-      if (typeof file === 'string') for await (const chunk of createReadStream(file)) await sink.write(chunk as Buffer);
-      else await sink.write(new TextEncoder().encode(await file()));
-    });
-  }
+    await writeAtomic(target, write, { signal });
+  });
 }

@@ -8,7 +8,7 @@ import { defaultChatModel, defaultModel, openCheckpoint } from '../index.js';
 import { hubOptions } from './loading.js';
 import { addModelOption, wholeNumber } from './options.js';
 import { progressBar } from './progress.js';
-import { Interrupted, type Terminal, tell, untilInterrupted } from './terminal.js';
+import { Interrupted, interruptible, type Terminal, tell, untilInterrupted } from './terminal.js';
 import { exportWeb, type WebModel } from './web-files.js';
 import { serveWeb } from './web-server.js';
 
@@ -49,7 +49,7 @@ export function webCommand(terminal: Terminal): Command {
       const named = [...(model === undefined ? [] : [model]), ...words];
       const models = await found(terminal, named.length > 0 ? named : [defaultChatModel, defaultModel]);
       if (folder !== undefined) {
-        await exportWeb(models, folder);
+        await interruptible(terminal, (signal) => exportWeb(models, folder, signal), { writes: true });
         tell(terminal, `${folder} has the page and ${models.map(({ id }) => id).join(', ')}; a static host serves it as it is`);
         return;
       }

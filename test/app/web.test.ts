@@ -2,11 +2,12 @@
 // tried in Chromium (test/browser/chromium.ts).
 
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { exportWeb } from '../../src/app/web-files.js';
 import { serveWeb } from '../../src/app/web-server.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import { run } from './terminal.js';
@@ -90,6 +91,13 @@ describe('openelm web', () => {
     const refused = await run(['web', directory, '--export', temporary]);
     expect(refused).toMatchObject({ code: 1, stdout: '' });
     expect(refused.stderr).toContain(`${temporary} is not empty and no page that was exported before: name another folder`);
+  });
+
+  it('writes a new folder whole or not at all', async () => {
+    const site = join(temporary, 'ended', 'site');
+    const model = { id: 'org/tales', directory };
+    await expect(exportWeb([model], site, AbortSignal.abort())).rejects.toThrow();
+    expect(readdirSync(join(temporary, 'ended'))).toEqual([]);
   });
 
   it('refuses what a page cannot load, and a port that is taken', async () => {
