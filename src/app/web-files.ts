@@ -39,7 +39,6 @@ const modelFile =
 /** The files by their path. Throws `InputError` where the package is not compiled, or a model has no files that a page could load. */
 export async function webFiles(models: readonly WebModel[]): Promise<Map<string, WebFile>> {
   const files = new Map<string, WebFile>([
-    ['index.html', (): Promise<string> => indexPage(files)],
     ['manifest.webmanifest', packagePath('dist/page/manifest.webmanifest')],
     ['page/train/tales.txt', packagePath('recipes/data/tales.txt')],
     ['page/marked.js', createRequire(import.meta.url).resolve('marked')],
@@ -59,6 +58,8 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
   // The page's own functions for what a server does elsewhere.
   files.set('page/client.js', packagePath('dist/page/local-client.js'));
   for (const other of ['page/local-client.js', `page/${worker}`]) files.delete(other);
+  const index = await indexPage(files);
+  files.set('index.html', async () => index);
   const page = new Map(files);
   files.set(worker, () => serviceWorker(page));
 
