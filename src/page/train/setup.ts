@@ -1,7 +1,7 @@
 // What a training needs to be told: the text (text-card.ts), the size, how long. Answers with options for `train`; nothing is trained here.
 
 import type { TrainOptions } from '../../browser.js';
-import { button, element, reasonOf } from '../elements.js';
+import { button, element, facts, reasonOf } from '../elements.js';
 import { engine } from '../engine.js';
 import { bytes, duration, short, whole } from '../format.js';
 import { trainingFields } from '../words.js';
@@ -45,12 +45,13 @@ export function setup(begin: Begin): Setup {
     try {
       const { config, parameters, bytes: memory, flopsPerToken } = await (await engine()).estimateTraining(options);
       const seconds = (steps * options.batch * options.length * flopsPerToken) / knownSpeed();
-      figures.replaceChildren(
-        figure('Parameters', short(parameters)),
-        figure('Vocabulary', whole(options.vocabSize)),
-        figure('Memory', bytes(memory)),
-        figure('Time', `about ${duration(seconds)}`),
-      );
+      const taken = facts([
+        ['Parameters', short(parameters)],
+        ['Vocabulary', whole(options.vocabSize)],
+        ['Memory', bytes(memory)],
+        ['Time', `about ${duration(seconds)}`],
+      ]);
+      figures.replaceChildren(...taken);
       drawing.replaceChildren(...bars(config.layers.map(({ qkvDim, ffnDim }) => qkvDim + ffnDim)));
       wrong.hidden = true;
       start.disabled = text.material === undefined;
@@ -108,10 +109,6 @@ function range(label: string, max: number, value: number) {
     input.setAttribute('aria-valuetext', words);
   };
   return { input, say, element: dial };
-}
-
-function figure(name: string, value: string): HTMLElement {
-  return element('div', {}, element('dt', {}, name), element('dd', {}, value));
 }
 
 type Fields = { -readonly [Name in keyof typeof trainingFields]?: Name extends 'prompt' ? string : number };
