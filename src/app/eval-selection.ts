@@ -30,11 +30,11 @@ export async function selectTasks({ suite: name, tasks, tasksDir, numFewshot }: 
   }
   const own = tasksDir === undefined ? undefined : await readTasks(tasksDir);
   if (tasks !== undefined) {
-    const found: (Task | TaskGroup)[] = [];
+    const found = new Set<Task | TaskGroup>();
     for (const name of new Set(namesIn(tasks))) {
-      found.push(...(isTaskFile(name) ? await readTaskFile(name, tasksDir) : findTasks([name], own)));
+      for (const item of isTaskFile(name) ? await readTaskFile(name, tasksDir) : findTasks([name], own)) found.add(item);
     }
-    const chosen = found.filter((item, i) => found.indexOf(item) === i);
+    const chosen = [...found];
     const twice = chosen.find((item, i) => chosen.findIndex((other) => nameOf(other) === nameOf(item)) < i);
     if (twice) throw new InputError(`two of --tasks are called "${nameOf(twice)}": give one of them`);
     return { tasks: chosen, numFewshot };
