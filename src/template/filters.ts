@@ -490,10 +490,10 @@ const filters: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   ['rejectattr', selection(false, true)],
   ['select', selection(true, false)],
   ['selectattr', selection(true, true)],
+  filter('pprint', '', (input) => made(pretty(input))),
   filter('replace', 'old, new, count?', (input, [old, by, count]) =>
     replaced(str(input), str(old!), str(by!), (count ?? null) === null ? -1 : intArgument(count, -1)),
   ),
-  filter('pprint', '', (input) => made(pretty(input))),
   filter('reverse', '', reverse),
   filter('round', 'precision?, method?', round),
   filter('safe', '', (input) => new Markup(str(input))),
@@ -509,9 +509,9 @@ const filters: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   filter('truncate', 'length?, killwords?, end?, leeway?', truncate),
   filter('unique', 'case_sensitive?, attribute?', (input, args, host) => new Lazy(unique(input, args, host))),
   filter('urlencode', '', urlEncode),
+  filter('wordcount', '', (input) => made(str(input)).match(/[\p{L}\p{N}_]+/gu)?.length ?? 0),
   filter('wordwrap', 'width?, break_long_words?, wrapstring?, break_on_hyphens?', wordWrap),
   filter('xmlattr', 'autospace?', xmlAttributes),
-  filter('wordcount', '', (input) => made(str(input)).match(/[\p{L}\p{N}_]+/gu)?.length ?? 0),
 ]);
 
 const refused = ['random', 'striptags', 'urlize'];
