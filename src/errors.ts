@@ -72,6 +72,11 @@ export function shown(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
+/** A number with what it counts: "1 document", "12 documents"; `written` says how the number is put, where not by its digits. */
+export function counted(count: number, one: string, written: (count: number) => string = String): string {
+  return `${written(count)} ${one}${count === 1 ? '' : 's'}`;
+}
+
 /**
  * A text on one line with its control characters (C0 and C1) and those that turn the direction of writing as escapes, so that no
  * name, path or message from outside can move the cursor, colour or hide what a terminal shows.

@@ -11,7 +11,7 @@ import {
   openBackend,
 } from './backend-choice.js';
 import { type Checkpoint, folder, openChatTemplate, openCheckpoint, openTokenizer } from './checkpoint.js';
-import { InputError, type OptionNamer, type Sentence } from './errors.js';
+import { counted, InputError, type OptionNamer, type Sentence } from './errors.js';
 import type { ChatTemplates } from './infer/chat.js';
 import type { DownloadOptions } from './io/node/hub.js';
 import { availableMemory, checkMemory } from './io/node/memory.js';
@@ -259,7 +259,7 @@ function cacheSize(
 
 function needed(checkpoint: Checkpoint, { dtype, bytes }: WeightSize, needs: CacheNeeds): string {
   const [cache, tokens] = cacheSize(checkpoint, needs);
-  return `${checkpoint.name}: ${gigabytes(bytes)} of ${dtype} weights and ${gigabytes(cache)} for a context of ${tokens} tokens`;
+  return `${checkpoint.name}: ${gigabytes(bytes)} of ${dtype} weights and ${gigabytes(cache)} for a context of ${counted(tokens, 'token')}`;
 }
 
 /** How many slots there is room for. Throws `InputError` when it is too little for those that are needed. */

@@ -7,7 +7,7 @@
 import { access, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { InputError, messageOf } from '../src/errors.js';
+import { counted, InputError, messageOf } from '../src/errors.js';
 import { datasetLabel, evaluatedSplit, poolSplit } from '../src/eval/dataset.js';
 import { type Doc, leafTasks } from '../src/eval/task.js';
 import { builtinTasks } from '../src/eval/tasks/index.js';
@@ -180,7 +180,7 @@ async function convertAll(source: string, output: string, adapters: string | und
     for (const [name, rows] of byTarget) await write(join(output, `${name}.jsonl`), rows);
     const total = [...byTarget.values()].reduce((sum, rows) => sum + rows.length, 0);
     const where = byTarget.size === 1 ? [...byTarget.keys()][0] : `${byTarget.size} datasets`;
-    console.log(`${file}: ${total} documents to ${where}${note ? ` (${note})` : ''}`);
+    console.log(`${file}: ${counted(total, 'document')} to ${where}${note ? ` (${note})` : ''}`);
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { createInterface } from 'node:readline';
 import { Command } from 'commander';
-import { InputError, nearest } from '../errors.js';
+import { counted, InputError, nearest } from '../errors.js';
 import { type ChatMessage, defaultChatModel, defaultModel, type Model, type TextResult } from '../index.js';
 import type { ConstraintOptions } from '../infer/constraint.js';
 import { sentenceOf } from './failure.js';
@@ -125,8 +125,8 @@ async function converse(terminal: Terminal, model: Model, options: ChatOptions, 
 function endOf({ finishReason, ids, promptIds }: TextResult, { engine }: Model, { maxTokens }: ChatOptions): string | undefined {
   if (finishReason === 'abort') return 'stopped';
   if (finishReason === 'stop') return undefined;
-  if (ids.length >= maxTokens) return `cut at ${maxTokens} tokens: --max-tokens allows more`;
-  return `the context of ${engine.context} tokens is full: ${promptIds.length} of the conversation, ${ids.length} of the answer`;
+  if (ids.length >= maxTokens) return `cut at ${counted(maxTokens, 'token')}: --max-tokens allows more`;
+  return `the context of ${counted(engine.context, 'token')} is full: ${promptIds.length} of the conversation, ${ids.length} of the answer`;
 }
 
 /** A line that is a command; returns what to say. */
@@ -198,7 +198,7 @@ class Conversation {
       if (ids.length + room <= context || this.turns.length === 1) {
         if (dropped > 0)
           this.note(
-            `the context of ${context} tokens is full: the oldest ${dropped === 1 ? 'turn' : `${dropped} turns`} dropped`,
+            `the context of ${counted(context, 'token')} is full: the oldest ${dropped === 1 ? 'turn' : counted(dropped, 'turn')} dropped`,
           );
         return ids;
       }

@@ -6,7 +6,7 @@ import { dirname, isAbsolute, resolve } from 'node:path';
 import { Command } from 'commander';
 import { type DataConfig, dataConfigFrom, processOptions } from '../data/config.js';
 import { collectStats, type DataStats } from '../data/stats.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { parseYaml } from '../io/config.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { workerProcessor } from '../io/node/text-workers.js';
@@ -105,7 +105,7 @@ async function dataStats(terminal: Terminal, path: string, options: StatsOptions
     else terminal.stdout.write(describe(stats, config));
     for (const reason of [...stats.badFiles, ...stats.badRowReasons]) tell(terminal, `skipped: ${reason}`);
     const more = stats.badRows - stats.badRowReasons.length;
-    if (more > 0) tell(terminal, `skipped: ${number(more)} more rows`);
+    if (more > 0) tell(terminal, `skipped: ${counted(more, 'more row', number)}`);
   } finally {
     await processor.close();
   }
@@ -113,7 +113,7 @@ async function dataStats(terminal: Terminal, path: string, options: StatsOptions
 
 function picture(stats: DataStats, config: DataConfig): string {
   return histogramSvg(stats.histogram, {
-    title: `${number(stats.kept)} sequences, ${number(stats.tokens)} tokens`,
+    title: `${counted(stats.kept, 'sequence', number)}, ${counted(stats.tokens, 'token', number)}`,
     axis: 'tokens of a sequence',
     mark: { at: config.sequence_length, text: `row: ${config.sequence_length}` },
   });
@@ -129,7 +129,7 @@ export function describe(stats: DataStats, config: DataConfig): string {
   const { histogram, sequences, tokens } = stats;
   const rows: [string, string][] = [
     ['files', `${number(stats.files)}${stats.badFiles.length > 0 ? `, ${stats.badFiles.length} of them not readable` : ''}`],
-    ['documents', `${number(stats.documents)}, ${number(stats.characters)} characters`],
+    ['documents', `${number(stats.documents)}, ${counted(stats.characters, 'character', number)}`],
     ...(stats.badRows > 0 ? [['bad rows', `${number(stats.badRows)}, passed over`] as [string, string]] : []),
     ['sequences', number(sequences)],
     ['  too few characters', `${number(stats.tooFewCharacters)}${share(stats.tooFewCharacters, sequences)}`],
@@ -148,6 +148,6 @@ export function describe(stats: DataStats, config: DataConfig): string {
   const width = Math.max(...rows.map(([label]) => label.length));
   const lines = rows.map(([label, text]) => `${label.padEnd(width)}  ${text}`);
   if (stats.kept > 0)
-    lines.push('', sparkline(histogram), `0 to ${number(histogram.width * histogram.counts.length)} tokens and more`);
+    lines.push('', sparkline(histogram), `0 to ${counted(histogram.width * histogram.counts.length, 'token', number)} and more`);
   return `${lines.join('\n')}\n`;
 }

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { Command } from 'commander';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import type { Model } from '../index.js';
 import { openModel } from './loading.js';
 import { addModelOptions, type ModelOptions } from './options.js';
@@ -84,7 +84,7 @@ function idsOf({ tokenizer, engine }: Model, text: string, index: number, { trun
   if (ids.length <= engine.context) return ids;
   if (truncate) return ids.slice(0, engine.context);
   throw new InputError(
-    `text ${index + 1} has ${ids.length} tokens, the context takes ${engine.context}: split it, or take its beginning with --truncate`,
+    `text ${index + 1} has ${counted(ids.length, 'token')}, the context takes ${engine.context}: split it, or take its beginning with --truncate`,
   );
 }
 

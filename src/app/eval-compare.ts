@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { type ComparedResults, compareRows, compareSvg, compareTable } from '../eval/compare.js';
 import { checkConfig } from '../io/config.js';
 import { readJson } from '../io/node/files.js';
@@ -40,11 +40,11 @@ export function addCompareCommand(parent: Command, terminal: Terminal): void {
 async function compare(terminal: Terminal, files: readonly string[], options: CompareOptions): Promise<void> {
   if (options.out !== undefined) checkPictureName(options.out);
   if (files.length > mostSeries)
-    throw new InputError(`${files.length} results files are too many for one picture: at most ${mostSeries}`);
+    throw new InputError(`${counted(files.length, 'results file')} are too many for one picture: at most ${mostSeries}`);
   const contents = await Promise.all(files.map(async (file) => checkConfig(resultsFile, await readJson(file), file)));
   const labels = options.labels?.split(',') ?? labelsOf(contents);
   if (labels.length !== files.length) {
-    throw new InputError(`--labels has ${labels.length} names for ${files.length} files; names have no commas inside`);
+    throw new InputError(`--labels has ${labels.length} names for ${counted(files.length, 'file')}; names have no commas inside`);
   }
   const models = contents.map((results, i) => ({ label: labels[i], results }) as ComparedResults);
   const rows = compareRows(models);

@@ -2,6 +2,7 @@
 // Numbers and texts are made in eval/; here they are put in place.
 
 import { dirname, join } from 'node:path';
+import { counted } from '../errors.js';
 import type { Evaluation } from '../eval/harness.js';
 import { makeTable, markdown, outputNames, type RunInfo, resultsObject, samplesText, taskHashes } from '../eval/report.js';
 import { compareWithPublished, type Suite, type SuiteRow } from '../eval/suites.js';
@@ -87,17 +88,17 @@ function truncationNote(truncated: Evaluation['truncated'], context: number | un
   const documents = entries.reduce((sum, [, entry]) => sum + entry.documents, 0);
   const tokens = entries.reduce((sum, [, entry]) => sum + entry.tokens, 0);
   const where = entries.slice(0, 8).map(([task, entry]) => `${task} ${entry.documents}`);
-  const more = entries.length > 8 ? ` and ${entries.length - 8} more tasks` : '';
+  const more = entries.length > 8 ? ` and ${counted(entries.length - 8, 'more task')}` : '';
   return [
-    `${documents} documents were longer than the context${context === undefined ? '' : ` of ${context} tokens`} and lost their ` +
-      `beginning, ${tokens} tokens in all: ${where.join(', ')}${more}.`,
+    `${counted(documents, 'document')} longer than the context${context === undefined ? '' : ` of ${counted(context, 'token')}`} lost the ` +
+      `beginning, ${counted(tokens, 'token')} in all: ${where.join(', ')}${more}.`,
   ];
 }
 
 function strayNote(stray: Evaluation['stray']): string[] {
   return Object.entries(stray).map(
     ([task, documents]) =>
-      `${task}: the right answer of ${documents} document${documents === 1 ? ' is' : 's is'} none of the choices; counted as wrong.`,
+      `${task}: the right answer of ${counted(documents, 'document')} is none of the choices; counted as wrong.`,
   );
 }
 

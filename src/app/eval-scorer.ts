@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { explained } from '../checkpoint.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { cachedScorer } from '../eval/cache.js';
 import { httpScorer } from '../eval/http.js';
 import { localScorer } from '../eval/local.js';
@@ -63,7 +63,7 @@ export async function openScorer(terminal: Terminal, choice: ScorerChoice): Prom
       const which =
         lines === 1
           ? `line ${first} is damaged; its answer is`
-          : `${lines} lines are damaged, the first is line ${first}; their answers are`;
+          : `${counted(lines, 'line')} are damaged, the first is line ${first}; their answers are`;
       tell(terminal, `${file}: ${which} computed again`);
     }
     let answers = 0;

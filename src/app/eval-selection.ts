@@ -1,7 +1,7 @@
 // Which tasks a call of `openelm eval` means: a suite, or names of tasks and groups, the user's own (YAML or JSON files, in a folder or by
 // path) among them. No data and no models.
 
-import { InputError, visible } from '../errors.js';
+import { counted, InputError, visible } from '../errors.js';
 import type { EvaluateOptions } from '../eval/harness.js';
 import { findSuite, type Suite } from '../eval/suites.js';
 import { leafTasks, nameOf, type Task, type TaskGroup } from '../eval/task.js';
@@ -60,7 +60,7 @@ export async function describeTasks(tasksDir: string | undefined): Promise<strin
   const builtin = builtinTasks.map((item) => {
     const what =
       'group' in item
-        ? `a group of ${leafTasks([item]).length} tasks`
+        ? `a group of ${counted(leafTasks([item]).length, 'task')}`
         : (item.metric_list ?? []).map(({ metric }) => metric).join(', ');
     return { name: nameOf(item), what };
   });

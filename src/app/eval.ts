@@ -2,7 +2,7 @@
 // subcommands put shards together and compare results. What is asked and how it is scored is eval/'s.
 
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { InputError, nearest } from '../errors.js';
+import { counted, InputError, nearest } from '../errors.js';
 import { type Datasets, namesFiles } from '../eval/dataset.js';
 import { evaluateShard, mergeShards, type PartialResults, shotsByName } from '../eval/harness.js';
 import type { RunInfo } from '../eval/report.js';
@@ -122,7 +122,7 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
     if (options.logSamples && output === undefined) throw new UsageError('--log-samples needs --output, the folder for them');
     if (asked && output === undefined) throw new UsageError('--shard needs --output, the folder for its part of the results');
     if (asked && ranks.size > 1)
-      throw new UsageError(`--shard is of no use on ${ranks.size} ranks, which share out the documents`);
+      throw new UsageError(`--shard is of no use on ${counted(ranks.size, 'rank')}, which share out the documents`);
     checkPublished(options.published);
     checkScorer(options);
     // Found out now rather than after hours.
@@ -139,12 +139,12 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
         ...{ numFewshot: selection.numFewshot, seed, limit, harnessVersion, shard, signal },
         logSamples: options.logSamples === true,
         onProgress: (done, total) =>
-          bar.update(ranks.size > 1 ? `evaluating on each of ${ranks.size} ranks` : 'evaluating', done, total),
+          bar.update(ranks.size > 1 ? `evaluating on each of ${counted(ranks.size, 'rank')}` : 'evaluating', done, total),
       }),
     ).finally(() => bar.finish());
     const known = opened.known();
     if (known) {
-      tell(terminal, `${known.answers} answers were in ${known.file} already; --no-cache computes them anew`);
+      tell(terminal, `${counted(known.answers, 'answer')} came from ${known.file}; --no-cache computes all anew`);
     }
     const parts = ranks.size > 1 ? await gatherParts(ranks, own) : [own];
     const info: RunInfo = {

@@ -1,7 +1,7 @@
 // How a model's weights are stored, for `openelm info`: the format, the types of tensors and what a weight takes on average, the file's
 // metadata, and on demand every tensor. Headers only.
 
-import { visible } from '../errors.js';
+import { counted, visible } from '../errors.js';
 import type { ModelFormat } from '../formats/model-file.js';
 import type { StoredTensor } from '../io/bytes.js';
 
@@ -48,7 +48,7 @@ export function storageInfo(
 /** What it is and how much, in a few words each. */
 export function storageFacts({ format, types, bits_per_weight: bits }: StorageInfo): string[] {
   const byBytes = Object.entries(types).sort(([, a], [, b]) => b.bytes - a.bytes);
-  const kinds = byBytes.map(([type, { tensors }]) => `${tensors} ${tensors === 1 ? 'tensor' : 'tensors'} in ${type}`);
+  const kinds = byBytes.map(([type, { tensors }]) => `${counted(tensors, 'tensor')} in ${type}`);
   return [formatNames[format], ...kinds, `${bits.toFixed(2)} bits a weight`];
 }
 
@@ -63,7 +63,7 @@ export function tensorLines({ tensors }: StorageInfo, width: number): string[] {
   const longest = Math.max(...tensors.map(({ name }) => name.length));
   const types = Math.max(...tensors.map(({ type }) => type.length));
   return tensors.map(({ name, type, shape, bytes }) =>
-    cut(visible(`${name.padEnd(longest)}  ${type.padEnd(types)}  [${shape.join(', ')}]  ${bytes} bytes`), width),
+    cut(visible(`${name.padEnd(longest)}  ${type.padEnd(types)}  [${shape.join(', ')}]  ${counted(bytes, 'byte')}`), width),
   );
 }
 

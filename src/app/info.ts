@@ -3,7 +3,7 @@
 
 import { totalmem } from 'node:os';
 import { Command } from 'commander';
-import { InputError, visible } from '../errors.js';
+import { counted, InputError, visible } from '../errors.js';
 import { blockTypeOf } from '../formats/encode.js';
 import { defaultModel, openBackend } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
@@ -118,8 +118,8 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
   const paint = (style: Style, text: string) => (color && text ? `\x1b[${ANSI[style]}m${text}\x1b[0m` : text);
   const columns = Math.max(50, width);
   const facts = [
-    `${formatNumber(info.parameters.total)} parameters`,
-    `${info.layers.length} ${info.layers.length === 1 ? 'layer' : 'layers'}`,
+    counted(info.parameters.total, 'parameter', formatNumber),
+    counted(info.layers.length, 'layer'),
     `width ${formatNumber(info.model_dim)}`,
     `heads of ${info.head_dim}`,
     `vocabulary ${formatNumber(info.vocab_size)}`,
@@ -141,12 +141,12 @@ export function renderInfo(info: ModelInfo, { color, width }: { color: boolean; 
     [
       'kv cache',
       [
-        `${formatNumber(kv.f16)} bytes per token in f16`,
-        `${size(kv.f16 * context)} for ${formatNumber(context)} tokens`,
+        `${counted(kv.f16, 'byte', formatNumber)} per token in f16`,
+        `${size(kv.f16 * context)} for ${counted(context, 'token', formatNumber)}`,
         `${formatNumber(kv.q8)} in q8`,
       ],
     ],
-    ['context', [`${formatNumber(context)} tokens`, `at most ${formatNumber(max)}`]],
+    ['context', [counted(context, 'token', formatNumber), `at most ${formatNumber(max)}`]],
   ];
   if (info.storage) rows.splice(1, 0, ['format', storageFacts(info.storage)]);
   if (info.backend !== null) rows.push(['backend', [visible(info.backend)]]);
@@ -334,7 +334,11 @@ async function check(terminal: Terminal, model: string, { json }: InfoOptions): 
     const bad = checks.flatMap(({ name, file, nan, infinite, first }) => (first ? [{ name, file, nan, infinite, first }] : []));
     if (json) writeJson(terminal, { model, tensors: checks.length, elements, bad } satisfies CheckReport);
     refuseBad(checks);
-    if (!json) writeLine(terminal, `${model}: ${formatNumber(elements)} weights in ${checks.length} tensors, all finite`);
+    if (!json)
+      writeLine(
+        terminal,
+        `${model}: ${counted(elements, 'weight', formatNumber)} in ${counted(checks.length, 'tensor')}, all finite`,
+      );
   } finally {
     await weights.close();
   }
@@ -404,7 +408,7 @@ function renderSystem(system: SystemInfo, backend: string): string {
     ['backend', backend],
     ...gpuRows(system, size),
     ['memory', `${size(memory.available)} available of ${size(memory.total)}`],
-    ['model', `${model.model}, embedded: ${formatNumber(model.parameters.total)} parameters, used when none is named`],
+    ['model', `${model.model}, embedded: ${counted(model.parameters.total, 'parameter', formatNumber)}, used when none is named`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(10)}${visible(value)}`).join('\n');
 }

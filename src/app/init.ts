@@ -5,7 +5,7 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { makingAlone, named } from '../io/node/checkpoints.js';
 import { fileError, makeDirectory, temporaryBeside, writeAtomic } from '../io/node/files.js';
 import { shapeFrom } from '../io/node/shape-file.js';
@@ -133,6 +133,8 @@ async function init(terminal: Terminal, shape: string, options: Options): Promis
   const onProgress = (done: number, total: number): void => bar.update('writing', done, total);
   const make = (signal: AbortSignal): Promise<InitResult> => initCheckpoint({ ...options, out, config, signal, onProgress });
   const { directory, bytes } = await interruptible(terminal, make, { writes: true }).finally(() => bar.finish());
-  const parameters = formatNumber(countParameters(config));
-  writeLine(terminal, `${directory}: ${parameters} parameters, ${formatBytes(bytes)} in ${options.dtype}`);
+  writeLine(
+    terminal,
+    `${directory}: ${counted(countParameters(config), 'parameter', formatNumber)}, ${formatBytes(bytes)} in ${options.dtype}`,
+  );
 }

@@ -3,6 +3,7 @@
 import { Command, Option } from 'commander';
 import { baseOfAdapter, locateAdapter, openAdapter, otherBase } from '../adapters.js';
 import { folder, openChatTemplate } from '../checkpoint.js';
+import { counted } from '../errors.js';
 import { readFloat32 } from '../io/decode.js';
 import { CARRIED_FILES, TOOL_TEMPLATE } from '../io/hub-listing.js';
 import { requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
@@ -76,5 +77,5 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
     bar.finish();
     await weights.close();
   }
-  writeLine(terminal, `${out}: ${base.name} with ${directory} (${adapter.modules.length} modules) merged`);
+  writeLine(terminal, `${out}: ${base.name} with ${directory} (${counted(adapter.modules.length, 'module')}) merged`);
 }

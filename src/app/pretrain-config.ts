@@ -4,7 +4,7 @@
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { type DataConfig, dataSchema } from '../data/config.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { checkConfig } from '../io/config.js';
 import { type ConfigFields, configFromFields, configFromName, type ModelConfig } from '../model/config.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
@@ -135,7 +135,7 @@ export async function readPretrainConfig(file: string, overrides: readonly strin
   for (const [name, other] of Object.entries({ validation, samples })) {
     if (!sync || !other || other.every % sync.every === 0) continue;
     throw new InputError(
-      `${file}: ${name}.every is ${other.every}, but all have one model only every ${sync.every} steps (sync.every): choose a multiple of it`,
+      `${file}: ${name}.every is ${other.every}, but all have one model only every ${counted(sync.every, 'step')} (sync.every): choose a multiple of it`,
     );
   }
   if (sync && parallel.zero > 0)
@@ -184,7 +184,7 @@ export function modelOf(config: PretrainConfig, tokenizer: Tokenizer, file: stri
   const shape = name === undefined ? configFromFields(fields, where) : configFromName(name, fields as Partial<ConfigFields>);
   if (tokenizer.vocabSize > shape.vocabSize) {
     throw new InputError(
-      `${data.tokenizer}: the tokenizer has ${tokenizer.vocabSize} pieces, but ${where}.vocab_size is ${shape.vocabSize}; raise it, or take another tokenizer`,
+      `${data.tokenizer}: the tokenizer has ${counted(tokenizer.vocabSize, 'piece')}, but ${where}.vocab_size is ${shape.vocabSize}; raise it, or take another tokenizer`,
     );
   }
   if (data.sequence_length > shape.ropeMaxLength) {

@@ -5,6 +5,7 @@ import type { DataConfig } from '../data/config.js';
 import type { TextProcessor } from '../data/process.js';
 import type { CorpusFiles } from '../data/readers.js';
 import { collectStats, type DataStats } from '../data/stats.js';
+import { counted } from '../errors.js';
 import { countParameters, type ModelConfig } from '../model/config.js';
 import { flopsPerToken } from '../train/trainer.js';
 import type { PretrainConfig } from './pretrain-config.js';
@@ -49,13 +50,13 @@ export function pretrainSummary(parts: SummaryParts): string {
   return planText([
     [
       'model',
-      `${formatNumber(parameters)} parameters, ${model.layers.length} layers of ${model.modelDim}, vocabulary ${formatNumber(model.vocabSize)}`,
+      `${counted(parameters, 'parameter', formatNumber)}, ${counted(model.layers.length, 'layer')} of ${model.modelDim}, vocabulary ${formatNumber(model.vocabSize)}`,
     ],
     ['data', dataLine(data, sample)],
     [
       'steps',
-      `${formatNumber(steps)} of ${formatNumber(stepTokens)} tokens (${accumulation > 1 ? `${accumulation} x ` : ''}${rows} x ${data.sequence_length})` +
-        `${from > 0 ? `, goes on after step ${formatNumber(from)}` : ''}: ${short(leftTokens)} tokens to learn from`,
+      `${formatNumber(steps)} of ${counted(stepTokens, 'token', formatNumber)} (${accumulation > 1 ? `${accumulation} x ` : ''}${rows} x ${data.sequence_length})` +
+        `${from > 0 ? `, goes on after step ${formatNumber(from)}` : ''}: ${counted(leftTokens, 'token', short)} to learn from`,
     ],
     [
       'memory',
@@ -77,19 +78,21 @@ export function lossWarning(data: DataConfig, sample: DataStats): string | undef
   const share = lostShare(sample);
   if (share < muchLost) return undefined;
   return (
-    `${percent(share)} of the tokens will be cut off: each document fills one row of ${data.sequence_length} tokens and the rest of it is lost ` +
-    `(seen in ${formatNumber(sample.documents)} documents); packing: true keeps them all`
+    `${percent(share)} of the tokens will be cut off: each document fills one row of ${counted(data.sequence_length, 'token')} and the rest of it is lost ` +
+    `(seen in ${counted(sample.documents, 'document', formatNumber)}); packing: true keeps them all`
   );
 }
 
 function dataLine(data: DataConfig, sample: DataStats): string {
   const { documents, kept, sequences } = sample;
   const seen =
-    documents < sampledDocuments ? `${formatNumber(documents)} documents` : `the first ${formatNumber(documents)} documents`;
+    documents < sampledDocuments
+      ? counted(documents, 'document', formatNumber)
+      : `the first ${counted(documents, 'document', formatNumber)}`;
   const dropped = sequences - kept;
   const filtered = dropped > 0 ? `, ${percent(dropped / sequences)} of the texts dropped as too short` : '';
   const cut = data.packing ? ', packed' : `, ${percent(lostShare(sample))} of the tokens cut off`;
-  return `${sample.files} ${sample.files === 1 ? 'file' : 'files'}; in ${seen}: ${short(sample.tokens)} tokens${filtered}${cut}`;
+  return `${counted(sample.files, 'file')}; in ${seen}: ${counted(sample.tokens, 'token', short)}${filtered}${cut}`;
 }
 
 function lostShare({ cutTokens, tokens }: DataStats): number {

@@ -8,7 +8,7 @@ import type { TextProcessor } from '../data/process.js';
 import { checkShares, ShardedStream, type ShardStates, shardsOf } from '../data/sharded-stream.js';
 import type { DataStats } from '../data/stats.js';
 import { BatchStream, type StreamOptions } from '../data/stream.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import type { NamedBytes } from '../io/bytes.js';
 import { explainSettings } from '../io/explain.js';
 import { jsonBytes } from '../io/json.js';
@@ -159,7 +159,7 @@ async function trainIn(
     await run.train(from, peak, resumed).finally(() => run.close());
   } catch (error) {
     const { batch_size: rows, data } = config;
-    throw trainingFailure(error, `${rows / ranks.size} rows of ${data.sequence_length} tokens`);
+    throw trainingFailure(error, `${counted(rows / ranks.size, 'row')} of ${counted(data.sequence_length, 'token')}`);
   } finally {
     await backend.dispose();
   }
@@ -169,7 +169,8 @@ async function trainIn(
 async function fromCoreNet(config: PretrainConfig, file: string, parameters: ModelParameters): Promise<StartingPoint> {
   const step = await loadCoreNetTraining(file, parameters);
   const { steps, batch_size: rows, accumulation, data } = config;
-  if (steps <= step) throw new InputError(`${file} is after step ${step}, but the settings have only ${steps} steps; give more`);
+  if (steps <= step)
+    throw new InputError(`${file} is after step ${step}, but the settings have only ${counted(steps, 'step')}; give more`);
   const tokens = step * rows * accumulation * data.sequence_length;
   return { step, path: file, record: { tokens, data: undefined, losses: { train: null, validation: null }, config } };
 }
@@ -179,7 +180,9 @@ function withShards(config: PretrainConfig, from: StartingPoint | undefined, pro
   const saved = from && ((from.record.config as Partial<PretrainConfig>).parallel?.shards ?? 1);
   const { shards = saved ?? processes } = config.parallel;
   if (saved !== undefined && shards !== saved) {
-    throw new InputError(`${from!.path} was made with the data in ${saved} shards, not ${shards}: set parallel.shards back`);
+    throw new InputError(
+      `${from!.path} was made with the data in ${counted(saved, 'shard')}, not ${shards}: set parallel.shards back`,
+    );
   }
   return { ...config, parallel: { ...config.parallel, shards } };
 }
@@ -198,9 +201,12 @@ async function loadWeights(terminal: Terminal, parameters: ModelParameters, name
 /** A run that goes on may be longer than it was to be, not shorter than it is. */
 function checkLength({ step, path, record }: StartingPoint, { steps }: PretrainConfig, note: (text: string) => void): void {
   const before = (record.config as PretrainConfig).steps;
-  if (steps < step) throw new InputError(`${path} is after step ${step}, but the settings have only ${steps} steps; give more`);
+  if (steps < step)
+    throw new InputError(`${path} is after step ${step}, but the settings have only ${counted(steps, 'step')}; give more`);
   if (steps === before) return;
-  note(`the run has ${steps} steps now, not ${before}: from here on the learning rate follows the schedule of ${steps}`);
+  note(
+    `the run has ${counted(steps, 'step')} now, not ${before}: from here on the learning rate follows the schedule of ${steps}`,
+  );
 }
 
 /** Where the data stand: of one shard in the record, of several in files, by whoever answers for them. */

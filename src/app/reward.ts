@@ -3,7 +3,7 @@
 
 import type { Message } from '../data/examples.js';
 import type { FileRow } from '../data/readers.js';
-import { InputError, messageOf, shown } from '../errors.js';
+import { counted, InputError, messageOf, shown } from '../errors.js';
 import { load } from '../index.js';
 import { startWorker } from '../io/node/workers.js';
 import { type PostOptions, postJson, targetOf } from '../io/post.js';
@@ -145,7 +145,7 @@ function httpReward(url: string, options: PostOptions): Reward {
         },
       );
       if (!Array.isArray(rewards) || rewards.length !== answers.length) {
-        throw new InputError(`${target.shown}: expected {"rewards": [...]} with ${answers.length} numbers`);
+        throw new InputError(`${target.shown}: expected {"rewards": [...]} with ${counted(answers.length, 'number')}`);
       }
       return rewards.map((value) => number(value, target.shown, row));
     },

@@ -1,7 +1,7 @@
 // `openelm run`: continues a prompt (text, stdin or ids) and writes the text as it comes, or one JSON object at the end.
 
 import { Command } from 'commander';
-import { visible } from '../errors.js';
+import { counted, visible } from '../errors.js';
 import type { Model, Prompt, TextPiece, TextResult } from '../index.js';
 import { randomSeed } from '../infer/random.js';
 import { peakMemory } from '../io/node/memory.js';
@@ -113,8 +113,8 @@ function guessed({ timings }: TextResult, { drafted, accepted, steps, plainMs }:
 function cut({ engine }: Model, { ids }: TextResult, { maxTokens }: RunOptions): string {
   const where =
     ids.length >= maxTokens
-      ? `at ${maxTokens} tokens: --max-tokens allows more`
-      : `where the context of ${engine.context} tokens is full`;
+      ? `at ${counted(maxTokens, 'token')}: --max-tokens allows more`
+      : `where the context of ${counted(engine.context, 'token')} is full`;
   return `the text is not complete, it was cut ${where}`;
 }
 
@@ -181,8 +181,8 @@ function summary(
   const rows = [
     ['model', `${model.checkpoint.name}, ${dtype}, ${formatBytes(bytes)}, loaded in ${loadMs.toFixed(0)} ms`],
     ['backend', model.backend.description],
-    ['prompt', `${timings.promptTokens} tokens${reused}${speed(prompt)}`],
-    ['generated', `${timings.generatedTokens} tokens${speed(generation)}, ended by ${result.finishReason}`],
+    ['prompt', `${counted(timings.promptTokens, 'token')}${reused}${speed(prompt)}`],
+    ['generated', `${counted(timings.generatedTokens, 'token')}${speed(generation)}, ended by ${result.finishReason}`],
     ...(result.speculation ? [['guesses', guessed(result, result.speculation)]] : []),
     ['first token', firstMs === undefined ? 'none' : `${firstMs.toFixed(1)} ms after the prompt was given`],
     ['peak memory', formatBytes(peakMemory())],

@@ -2,7 +2,7 @@
 // it is read: of any length, in constant memory.
 
 import { Command } from 'commander';
-import { InputError, visible } from '../errors.js';
+import { counted, InputError, visible } from '../errors.js';
 import type { Model } from '../index.js';
 import { type WindowScores, windowScores } from '../infer/windows.js';
 import { openModel } from './loading.js';
@@ -83,7 +83,7 @@ async function score(terminal: Terminal, argument: string | undefined, options: 
         if (options.json) await checkCount(ids(), 'the text');
         if (options.stride === undefined && options.window === undefined && all.length > context + 1)
           throw new InputError(
-            `the text has ${all.length} tokens, the context takes ${context}; raise it, or score in windows with --stride`,
+            `the text has ${counted(all.length, 'token')}, the context takes ${context}; raise it, or score in windows with --stride`,
           );
       }
       const bar = progressBar(terminal.stderr, source ? {} : { unit: 'tokens' });
@@ -111,7 +111,9 @@ async function checkCount(lists: Iterable<readonly number[]> | AsyncIterable<rea
   let count = 0;
   for await (const { length } of lists) count += length;
   if (count > mostTokens)
-    throw new InputError(`${what} has ${count} tokens; --json tells of at most ${mostTokens}: split it, or leave --json off`);
+    throw new InputError(
+      `${what} has ${counted(count, 'token')}; --json tells of at most ${mostTokens}: split it, or leave --json off`,
+    );
 }
 
 /** What the scores amount to, and the scores themselves: all of them, or as many as a table shows. */
@@ -159,7 +161,7 @@ function report(model: Model, { tokens, nats, hits, perplexity, kept }: Totals, 
   if (perplexity !== null) {
     rows.push(['perplexity', perplexity.toFixed(4)], ['nats per token', (nats / scored).toFixed(6)]);
     if (bytes !== undefined)
-      rows.push(['nats per byte', `${(nats / bytes).toFixed(6)} (${nats.toFixed(3)} nats, ${bytes} bytes)`]);
+      rows.push(['nats per byte', `${(nats / bytes).toFixed(6)} (${nats.toFixed(3)} nats, ${counted(bytes, 'byte')})`]);
     rows.push(['likeliest', `${((100 * hits) / scored).toFixed(1)}% of the tokens`]);
   }
   return [...lines, ...rows.map(([name, value]) => `${name.padEnd(15)}${value}`)].map((line) => `${line}\n`).join('');

@@ -4,7 +4,7 @@
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { Command, InvalidArgumentError, type Option } from 'commander';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { openBackend } from '../index.js';
 import { availableMemory } from '../io/node/memory.js';
 import { defaultChatModel, defaultModel } from '../locate.js';
@@ -193,7 +193,7 @@ async function openSources(terminal: Terminal, words: readonly string[], options
       const source = await sourceOf(served);
       if (options.memory !== undefined && source.bytes > options.memory) {
         throw new InputError(
-          `${source.id} takes ${formatBytes(source.bytes)} with its cache for ${maxConcurrent} answers at once, more than --memory, ` +
+          `${source.id} takes ${formatBytes(source.bytes)} with its cache for ${counted(maxConcurrent, 'answer')} at once, more than --memory, ` +
             `${formatBytes(options.memory)}: raise it, or lower --dtype, --context or --max-concurrent`,
         );
       }
@@ -235,8 +235,7 @@ async function described(sources: readonly ModelSource[], options: ServeOptions)
   const text = backend.description;
   await backend.dispose();
   const each = sources.map(({ bytes, details }) => `${details!.dtype} ${formatBytes(bytes)}`);
-  const slots = options.maxConcurrent === 1 ? 'one answer' : `${options.maxConcurrent} answers`;
-  return `on ${text}; memory with the cache of ${slots} at once: ${each.join(', ')}; Ctrl-C ends it`;
+  return `on ${text}; memory with the cache of ${counted(options.maxConcurrent, 'answer')} at once: ${each.join(', ')}; Ctrl-C ends it`;
 }
 
 /** Ctrl-C, or a polite end from outside, which is no failure. */

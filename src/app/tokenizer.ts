@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { type DataConfig, mixture } from '../data/config.js';
 import { fixText, toNfc } from '../data/ftfy.js';
 import { type CorpusFile, readDocuments } from '../data/readers.js';
+import { counted } from '../errors.js';
 import { makingAlone } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { writeWhole } from '../io/node/files.js';
@@ -73,7 +74,7 @@ async function trainTokenizer(terminal: Terminal, corpora: readonly string[], op
   const { characterCoverage, splitDigits } = options;
   const model = trainer.train({ vocabSize, characterCoverage, splitDigits });
   await makingAlone(options.out, () => writeWhole(options.out, model));
-  writeLine(terminal, `${options.out}: ${vocabSize} pieces learned from ${formatBytes(characters)} of text`);
+  writeLine(terminal, `${options.out}: ${counted(vocabSize, 'piece')} learned from ${formatBytes(characters)} of text`);
 }
 
 async function filesOf(

@@ -1,7 +1,7 @@
 // Settings that pretrain and tune share: of several processes, the optimizer, the learning rate. What computes is backend-config.ts.
 
 import { z } from 'zod';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { defaultBucketBytes } from '../train/buckets.js';
 import type { OptimizerOptions } from '../train/optimizer.js';
 
@@ -87,7 +87,7 @@ export function checkLearningRate(
     throw new InputError(`${place('learning_rate.min')}: learning_rate.min is ${rate.min}, above learning_rate.max, ${rate.max}`);
   if (steps !== undefined && (rate.warmup_steps ?? 0) > steps) {
     throw new InputError(
-      `${place('learning_rate.warmup_steps')}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${steps} steps; give fewer`,
+      `${place('learning_rate.warmup_steps')}: learning_rate.warmup_steps is ${rate.warmup_steps}, but the run has only ${counted(steps, 'step')}; give fewer`,
     );
   }
 }

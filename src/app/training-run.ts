@@ -5,7 +5,7 @@
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { DoorBackend } from '../backends/door.js';
-import { InputError, shown } from '../errors.js';
+import { counted, InputError, shown } from '../errors.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel, type TextModelParts } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
@@ -114,7 +114,7 @@ export async function checkPrompts(
     const { length } = await encode(prompt);
     if (length < context) continue;
     throw new InputError(
-      `${file}: samples.prompts: ${shown(prompt)} has ${length} tokens, the model's context ${context}; shorten it`,
+      `${file}: samples.prompts: ${shown(prompt)} has ${counted(length, 'token')}, the model's context ${context}; shorten it`,
     );
   }
 }

@@ -1,7 +1,7 @@
 // What a training run shows: what it will do, the current step as one line that is drawn over itself on a terminal (in a file or a pipe a line a second at
 // most: the log has each), and lines that stay: validation, samples, notes. What is in the lines is training-run.ts's.
 
-import { visible, visibleLines } from '../errors.js';
+import { counted, visible, visibleLines } from '../errors.js';
 import { formatNumber } from './progress.js';
 import type { Terminal } from './terminal.js';
 
@@ -17,8 +17,11 @@ export function planText(facts: readonly (readonly [name: string, text: string])
 /** The facts that every run has last: what computes, on so many processes, and what it leaves. */
 export function placeFacts(backend: string, processes: number, out: string, every: number): [name: string, text: string][] {
   return [
-    ['backend', processes > 1 ? `${backend}, on each of ${processes} ranks` : backend],
-    ['out', `${out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${formatNumber(every)} steps`],
+    ['backend', processes > 1 ? `${backend}, on each of ${counted(processes, 'rank')}` : backend],
+    [
+      'out',
+      `${out}: settings in config.yaml, a line a step in log.jsonl, checkpoints every ${counted(every, 'step', formatNumber)}`,
+    ],
   ];
 }
 

@@ -9,7 +9,7 @@ import { limitBadRows } from '../data/bad-rows.js';
 import { conversationField, type Message, messagesAt, missing, textAt, withFields } from '../data/examples.js';
 import { type FileRow, orBad, readRows } from '../data/readers.js';
 import { rankedPairs, rejectionSample } from '../data/rejection.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import { isObject, jsonBytes, parseJson } from '../io/json.js';
@@ -118,7 +118,9 @@ async function checkSampled(
   const other = done.findIndex(({ messages }, i) => JSON.stringify(messages) !== JSON.stringify(promptOf(rows[i])));
   if (other >= 0) {
     const { file, row } = rows[other];
-    throw new InputError(`${answers}: line ${other + 1} answers another prompt than ${file}, row ${row}, has now: ${advice}`);
+    throw new InputError(
+      `${answers}: the answers of line ${other + 1} are to another prompt than ${file}, row ${row}, has now: ${advice}`,
+    );
   }
   await writeWhole(settings, jsonBytes(sampling));
 }
@@ -179,7 +181,7 @@ async function sample(
       while (running.length > 0 && !stop.signal.aborted) await finish();
     } catch (error) {
       if (!(error instanceof InputError) || done.length === 0) throw error;
-      const kept = `${done.length} prompts are answered in ${join(out, ANSWERS)}, and the same command goes on from there`;
+      const kept = `the answers to ${counted(done.length, 'prompt')} lie in ${join(out, ANSWERS)}, and the same command goes on from there`;
       throw new InputError(`${error.message}; ${kept}`);
     } finally {
       await Promise.allSettled(running);
@@ -215,7 +217,7 @@ async function writePairs(terminal: Terminal, { out, rso, seed }: SamplingConfig
   const mean = all.reduce((sum, { reward }) => sum + reward, 0) / all.length;
   writeLine(
     terminal,
-    `answers  ${sampled.length} prompts, ${all.length} answers of mean reward ${mean.toFixed(3)}: ${lines.length} pairs in ${path}`,
+    `answers  ${counted(sampled.length, 'prompt')}, ${counted(all.length, 'answer')} of mean reward ${mean.toFixed(3)}: ${counted(lines.length, 'pair')} in ${path}`,
   );
 }
 

@@ -5,7 +5,7 @@ import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { promptFormats } from '../data/examples.js';
 import { isRowFile } from '../data/readers.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { checkConfig } from '../io/config.js';
 import { kindOf, namesIn } from '../io/node/paths.js';
 import type { AdapterRule } from '../model/adapter.js';
@@ -231,7 +231,7 @@ export async function readTuneConfig(file: string, overrides: readonly string[] 
   const { method, rso } = config;
   if (method === 'rso' && !rso) throw new InputError(`${file}: method rso needs rso.reward: a module, a url or a model`);
   if (rso && rso.accepted > rso.candidates) {
-    throw new InputError(`${file}: rso.accepted is ${rso.accepted}, but there are only ${rso.candidates} candidates`);
+    throw new InputError(`${file}: rso.accepted is ${rso.accepted}, but there are only ${counted(rso.candidates, 'candidate')}`);
   }
   const reward = rso && 'module' in rso.reward ? { rso: { ...rso, reward: { module: resolve(base, rso.reward.module) } } } : {};
   const template = data.chat_template === undefined ? {} : { chat_template: resolve(base, data.chat_template) };

@@ -6,7 +6,7 @@ import { type LoadedExamples, loadExamples } from '../data/example-source.js';
 import { type Example, exampleOf, type RowEncoders, withFields } from '../data/examples.js';
 import { pairOf } from '../data/preferences.js';
 import type { FileRow } from '../data/readers.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { localCorpora } from '../io/node/corpora.js';
 import type { JudgedPair, PlanOptions } from '../train/batching.js';
 import { sentenceOf } from './failure.js';
@@ -38,7 +38,8 @@ export async function loadTuningData<Item extends object>(
     const all = await read(data.train, data.limit);
     if (data.validation.length > 0) return { train: all, validation: (await read(data.validation)).examples };
     const kept = all.examples.length - data.held_out;
-    if (kept < 1) throw new InputError(`data.held_out is ${data.held_out}, but there are only ${all.examples.length} examples`);
+    if (kept < 1)
+      throw new InputError(`data.held_out is ${data.held_out}, but there are only ${counted(all.examples.length, 'example')}`);
     return { train: { ...all, examples: all.examples.slice(0, kept) }, validation: all.examples.slice(kept) };
   } finally {
     bar.finish();

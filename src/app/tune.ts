@@ -4,7 +4,7 @@
 
 import { Command } from 'commander';
 import type { RowEncoders } from '../data/examples.js';
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { type Checkpoint, openChatTemplate, openTokenizer, sideFiles } from '../index.js';
 import { chatTemplateFiles, chosenTemplate, defaultChatTemplate, encodeConversation } from '../infer/chat.js';
 import type { NamedBytes } from '../io/bytes.js';
@@ -122,8 +122,8 @@ async function tune(terminal: Terminal, file: string, config: TuneConfig, resume
   const { batch_size: size } = config;
   if (size % ranks.size !== 0) {
     const below = Math.floor(size / ranks.size) * ranks.size;
-    const choice = `${below > 0 ? `${below} or ` : ''}${below + ranks.size} examples (batch_size)`;
-    const sentence = `a batch of ${size} examples cannot be shared out among ${ranks.size} processes: choose ${choice}`;
+    const choice = `${below > 0 ? `${below} or ` : ''}${counted(below + ranks.size, 'example')} (batch_size)`;
+    const sentence = `a batch of ${counted(size, 'example')} cannot be shared out among ${ranks.size} processes: choose ${choice}`;
     await ranks.agree(() => Promise.reject(new InputError(sentence)));
   }
   const note = (text: string): void => tell(terminal, text);
@@ -177,7 +177,7 @@ async function tuneOnAnswers(
   const plan = planTuning(split, exampleBatching, planOptions(config, base.maxLength, ranks));
   const tokens = examples.reduce((sum, example) => sum + example.tokens.length, 0);
   const learned = examples.reduce((sum, example) => sum + example.learned.reduce((a, b) => a + b, 0), 0);
-  tellData(terminal, data, `${formatNumber(tokens)} tokens, ${formatNumber(learned)} of them learned`);
+  tellData(terminal, data, `${counted(tokens, 'token', formatNumber)}, ${formatNumber(learned)} of them learned`);
   const { z_loss: zLoss, label_smoothing: labelSmoothing } = config;
   const objective = (): Objective<TrainingBatch> => languageModelling({ ...plan.limits, zLoss, labelSmoothing });
   const origin = await ranks.agree(() =>
@@ -209,7 +209,11 @@ async function tuneOnPairs(
   const plan = planTuning(split, pairBatching, planOptions(config, base.maxLength, ranks));
   const tokens = examples.reduce((sum, pair) => sum + pairBatching.rowsOf(pair), 0);
   const cut = examples.filter((pair) => pair.cut).length;
-  tellData(terminal, data, `${formatNumber(tokens)} tokens${cut ? `, ${cut} pairs cut to their limits` : ''}`);
+  tellData(
+    terminal,
+    data,
+    `${counted(tokens, 'token', formatNumber)}${cut ? `, ${counted(cut, 'pair')} cut to their limits` : ''}`,
+  );
   const { loss, beta, label_smoothing: labelSmoothing } = config.dpo;
   const objective = ({ reference }: Learning): Objective<PreferenceBatch> =>
     preferenceOptimization({ ...plan.limits, maxPairs: plan.mostItems, loss, beta, labelSmoothing, reference });
@@ -246,7 +250,7 @@ function tellData(terminal: Terminal, { train, validation }: TuningData<object>,
   const held = validation.length > 0 ? `; ${validation.length} held out` : '';
   const left = dropped ? `; left out: ${dropped}` : '';
   terminal.stdout.write(
-    `${planText([['data', `${train.rows} rows: ${train.examples.length} to learn from, ${what}${held}${left}`]])}\n`,
+    `${planText([['data', `${counted(train.rows, 'row')}: ${train.examples.length} to learn from, ${what}${held}${left}`]])}\n`,
   );
 }
 
@@ -290,11 +294,11 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       `${planText([
         [
           'model',
-          `${checkpoint.name}: ${formatNumber(countParameters(checkpoint.config))} parameters; ${formatNumber(learned)} learn`,
+          `${checkpoint.name}: ${counted(countParameters(checkpoint.config), 'parameter', formatNumber)}; ${formatNumber(learned)} learn`,
         ],
         [
           'steps',
-          `${formatNumber(steps)} of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${formatNumber(plan.limits.maxRows)} tokens` +
+          `${formatNumber(steps)} of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${counted(plan.limits.maxRows, 'token', formatNumber)}` +
             `${from ? `, goes on after step ${from.step}` : ''}`,
         ],
         [
@@ -333,7 +337,7 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       dispose();
     }
   } catch (error) {
-    throw trainingFailure(error, `${plan.limits.maxRows} tokens at once`, 'lower data.max_length, ');
+    throw trainingFailure(error, `${counted(plan.limits.maxRows, 'token')} at once`, 'lower data.max_length, ');
   } finally {
     await backend.dispose();
   }

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { InputError, messageOf } from '../errors.js';
+import { counted, InputError, messageOf } from '../errors.js';
 import type { EncodeBlocks } from '../io/gguf-blocks.js';
 import { abiHash } from '../tensor/optable.js';
 import { accessOfOperands, type Door, DoorBackend, dtypes, type Handle, storedDtypes } from './door.js';
@@ -90,7 +90,7 @@ export function nativeBackend(options: NativeOptions = {}): { backend: NativeBac
   }
   const handle = addon.create(isa, threads, accessOfOperands());
   if (typeof handle === 'string') return { reason: handle };
-  const description = `native, ${isaNames[isa]}, ${threads} thread${threads === 1 ? '' : 's'}`;
+  const description = `native, ${isaNames[isa]}, ${counted(threads, 'thread')}`;
   return { backend: new DoorBackend('native', description, isa, addon, handle, { threads, memory: totalmem() }) };
 }
 

@@ -2,7 +2,7 @@
 // memory, which the host starts (wasm-node.ts, wasm-browser.ts); where memory cannot be shared (a page that is not cross-origin
 // isolated) everything runs on the calling thread, between turns of its event loop. What a backend does with it is in door.ts.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import type { HostArray } from '../tensor/backend.js';
 import { executionError } from '../tensor/execution.js';
 import { abiHash } from '../tensor/optable.js';
@@ -205,9 +205,7 @@ class Instance {
     const at = this.copyIn(access);
     this.executor = exports.create(isas.indexOf(isa), threads, at, access.length, idsOfInstance());
     exports.free(at);
-    const how = this.host.startThread
-      ? `${threads} thread${threads === 1 ? '' : 's'}`
-      : `1 thread, ${this.host.alone ?? 'no shared memory'}`;
+    const how = this.host.startThread ? `${counted(threads, 'thread')}` : `1 thread, ${this.host.alone ?? 'no shared memory'}`;
     const description = `wasm, ${isaNames[isa]}, ${how}`;
     return new DoorBackend('wasm', description, isa, this.door(), {} as Handle, {
       threads,

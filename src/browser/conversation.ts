@@ -1,7 +1,7 @@
 // A conversation that stays within a model's context: its messages, asking and adding, and what is forgotten when it overflows. It counts in
 // tokens of the prompt that the model's chat template makes of it. What pages call, queueing and aborting, is language-model.ts's.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import type { ChatMessage } from '../infer/chat.js';
 import type { TextOptions, TextPiece, TextResult, TurnOptions } from '../infer/text.js';
 import { type GivenConstraint, type Message, quotaExceeded } from './prompt-input.js';
@@ -157,10 +157,14 @@ export class Conversation {
     }
   }
 
-  /** `asked`: tokens with the opening of the answer; `counted`: without, which is told where that alone is too much. */
-  private tooLarge(asked: number, counted: number): DOMException {
-    const requested = counted > this.context ? counted : asked;
-    return quotaExceeded(`the prompt takes ${requested} tokens, and the model has ${this.context}`, requested, this.context);
+  /** `asked`: tokens with the opening of the answer; `bare`: without, which is told where that alone is too much. */
+  private tooLarge(asked: number, bare: number): DOMException {
+    const requested = bare > this.context ? bare : asked;
+    return quotaExceeded(
+      `the prompt takes ${counted(requested, 'token')}, and the model has ${this.context}`,
+      requested,
+      this.context,
+    );
   }
 
   private keep(messages: readonly ChatMessage[], { ids, encoded }: Fitting): void {

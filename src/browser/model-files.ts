@@ -1,7 +1,7 @@
 // The files of a model in a browser, whatever they come from: an address, a hub id, files that were dropped or chosen, a folder that
 // was opened. Brings what must be brought; reading what is in them is open.ts's.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { isCoreNetFile, isGgufFile } from '../formats/model-file.js';
 import { isPage, Watch } from '../io/browser/answer.js';
 import { filesInMemory } from '../io/browser/blob-files.js';
@@ -107,7 +107,7 @@ function singleAmong(names: readonly string[]): string | undefined {
   if (hasLayout(new Set(names))) return undefined;
   const whole = wholeModels(names);
   if (whole.length > 1)
-    throw new InputError(`there are ${whole.length} models (${whole.slice(0, 4).join(', ')}): choose one of them`);
+    throw new InputError(`there are ${counted(whole.length, 'model')} (${whole.slice(0, 4).join(', ')}): choose one of them`);
   // A part of several is no model either; its reader says so.
   return whole[0] ?? names.find((name) => isGgufFile(name) || isCoreNetFile(name));
 }

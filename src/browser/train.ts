@@ -2,7 +2,7 @@
 // the trainer on windows of the text, with samples and checkpoints on the way. The same on any backend; corpora, mixtures and many
 // processes are Node's (data/, app/pretrain.ts), what is kept between visits is training-store.ts's.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { Engine } from '../infer/engine.js';
 import { TextModel } from '../infer/text.js';
 import type { NamedBytes } from '../io/bytes.js';
@@ -131,7 +131,7 @@ class Run {
     } catch (error) {
       if (!(error instanceof ExecutionError && error.code === 'out-of-memory')) throw error;
       throw new InputError(
-        `there is not enough memory to train this model here on ${batch} windows of ${length} tokens: take a smaller size, or fewer or shorter windows`,
+        `there is not enough memory to train this model here on ${counted(batch, 'window')} of ${counted(length, 'token')}: take a smaller size, or fewer or shorter windows`,
       );
     }
   }

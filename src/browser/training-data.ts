@@ -1,7 +1,7 @@
 // One text as training sees it: a tokenizer learned from it, its ids, and windows of them in an order of chance. All of it lies in
 // memory; corpora that do not are data/'s.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { PythonRandom } from '../python-random.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { TokenizerTrainer } from '../tokenizer/train.js';
@@ -65,7 +65,7 @@ export class Windows {
     if (this.learned < batch) {
       throw new InputError(
         (option) =>
-          `the text has ${ids.length} tokens, ${batch} windows of ${length} take ${batch * length}: give a longer one, or a smaller ${option('batch')} or ${option('length')}`,
+          `the text has ${counted(ids.length, 'token')}, ${counted(batch, 'window')} of ${length} take ${batch * length}: give a longer one, or a smaller ${option('batch')} or ${option('length')}`,
       );
     }
   }

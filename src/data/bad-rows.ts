@@ -1,11 +1,11 @@
 // How many rows of corpora and tuning data may be passed over (`skip_bad_rows`). What makes a row bad is the readers'.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 
 /** One bad row more than may be passed over. */
 export class TooManyBadRows extends InputError {
   constructor(most: number, { message }: InputError) {
-    super(`${message}; ${most} bad rows were passed over, and skip_bad_rows allows no more`);
+    super(`${message}; ${counted(most, 'bad row')} passed over already, and skip_bad_rows allows no more`);
   }
 }
 

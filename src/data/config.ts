@@ -2,7 +2,7 @@
 // CoreNet's own nesting, with weights, packing and the like beside them. Checked here; nothing is opened.
 
 import { z } from 'zod';
-import { InputError, shown } from '../errors.js';
+import { counted, InputError, shown } from '../errors.js';
 import { checkConfig, parseYaml } from '../io/config.js';
 import { isObject } from '../io/json.js';
 import type { ProcessOptions } from './process.js';
@@ -119,7 +119,7 @@ export function corpusFiles(corpus: CorpusConfig, base = ''): CorpusFile[] {
   if (numbered && !file_id_range) throw wrong('holds a file_id, so file_id_range must say which, as in [0, 100]');
   const [first, end] = file_id_range ?? [0, 1];
   if (end <= first) throw wrong(`file_id_range [${first}, ${end}] is empty; its end is not part of it`);
-  if (!numbered && end - first > 1) throw wrong(`holds no {file_id}, but file_id_range names ${end - first} files`);
+  if (!numbered && end - first > 1) throw wrong(`holds no {file_id}, but file_id_range names ${counted(end - first, 'file')}`);
   const isAbsolute = /^(\/|[A-Za-z]:[\\/])/.test(file_name);
   const prefix = isAbsolute || base === '' ? '' : `${base.replace(/\/$/, '')}/`;
   return Array.from({ length: end - first }, (_, i) => {

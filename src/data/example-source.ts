@@ -1,7 +1,7 @@
 // Examples that fit in memory (conversations, pairs) as training's endless stream of batches: shuffled anew in every epoch, batch by
 // batch, from any place on. What an example is does not matter here; only how many rows of a step it takes.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { PythonRandom } from '../python-random.js';
 import { type CorpusFiles, type FileRow, readRows } from './readers.js';
 
@@ -53,7 +53,7 @@ export async function loadExamples<Example extends object>(
   if (examples.length === 0) {
     const reasons = [...dropped].map(([reason, count]) => `${count}: ${reason}`).join('; ');
     throw new InputError(
-      `${files.join(', ')}: nothing to learn from in ${rows + unreadable} rows${reasons ? ` (${reasons})` : ''}`,
+      `${files.join(', ')}: nothing to learn from in ${counted(rows + unreadable, 'row')}${reasons ? ` (${reasons})` : ''}`,
     );
   }
   return { examples, rows: rows + unreadable, dropped };

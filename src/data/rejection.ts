@@ -2,6 +2,7 @@
 // answers of the policy to answers as the optimal policy for a reward would give them, and those to pairs. Numbers only: where
 // answers and rewards come from is the caller's.
 
+import { counted } from '../errors.js';
 import type { PythonRandom } from '../python-random.js';
 
 /**
@@ -15,7 +16,7 @@ export function rejectionSample(
   beta: number,
   random: Pick<PythonRandom, 'random'>,
 ): number[] {
-  if (rewards.length < count) throw new Error(`${count} of ${rewards.length} candidates`);
+  if (rewards.length < count) throw new Error(`${count} of ${counted(rewards.length, 'candidate')}`);
   let left = rewards.map((_, i) => i);
   const accepted: number[] = [];
   while (accepted.length < count) {

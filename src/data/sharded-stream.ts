@@ -2,7 +2,7 @@
 // with others takes a range of every batch's rows, and opens the shards that these lie in; so any number of processes that divides
 // the batch sees the same batches, whatever number the run began with.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { type Batch, BatchStream, type StreamOptions } from './stream.js';
 
 /** Which rows of a batch are wanted: those of one of `size` processes. */
@@ -94,12 +94,12 @@ export function checkShares(batchSize: number, among: readonly (readonly [what: 
   for (const [what, count] of among) {
     if (batchSize % count === 0) continue;
     throw new InputError(
-      `a batch of ${batchSize} rows cannot be shared out among ${count} ${what}: choose ${nearby(batchSize, count)}`,
+      `a batch of ${counted(batchSize, 'row')} cannot be shared out among ${count} ${what}: choose ${nearby(batchSize, count)}`,
     );
   }
 }
 
 function nearby(batch: number, count: number): string {
   const below = Math.floor(batch / count) * count;
-  return `${below > 0 ? `${below} or ` : ''}${below + count} rows (batch_size), or another number of them`;
+  return `${below > 0 ? `${below} or ` : ''}${counted(below + count, 'row')} (batch_size), or another number of them`;
 }

@@ -1,7 +1,7 @@
 // One corpus as a stream of token sequences: its files in CoreNet's order, epoch after epoch, read and processed some blocks
 // ahead, in the same order whatever does the processing. Its state says exactly which sequence comes next.
 
-import { InputError, messageOf } from '../errors.js';
+import { counted, InputError, messageOf } from '../errors.js';
 import { limitBadRows, TooManyBadRows } from './bad-rows.js';
 import type { ProcessedBlock, TextProcessor } from './process.js';
 import { TOO_FEW_CHARACTERS } from './process.js';
@@ -166,7 +166,7 @@ export class SequenceSource {
   private nothingKept(): InputError {
     const { documents, tooFewCharacters, tooFewTokens } = this.counts;
     return new InputError(
-      `no text passes the filters: of ${documents} documents, ${tooFewCharacters} sequences are below min_characters_per_text and ${tooFewTokens} below min_tokens_per_text; lower them`,
+      `no text passes the filters: of ${counted(documents, 'document')}, ${counted(tooFewCharacters, 'sequence')} fell below min_characters_per_text and ${tooFewTokens} below min_tokens_per_text; lower them`,
     );
   }
 

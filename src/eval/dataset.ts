@@ -1,7 +1,7 @@
 // The data that tasks read: rows in the schema of the Hugging Face hub, by dataset and split. Where the rows come from is the
 // caller's affair (files, the hub, a test); here is how they are named and which of them a task uses.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import type { Doc, Task } from './task.js';
 
 /** Rows by split (`train`, `validation`, `test`, `dev`). */
@@ -74,7 +74,7 @@ export function poolDocs(task: Task, dataset: Dataset, numFewshot: number): read
   const others = Object.keys(dataset).filter((name) => dataset[name].length > 0);
   return nonEmpty(
     kept(task, dataset, split),
-    `task ${task.task}: ${numFewshot} examples are wanted, but dataset ${datasetLabel(task)} has no documents${keptLabel(task)} in split ` +
+    `task ${task.task}: ${counted(numFewshot, 'example')} wanted, but dataset ${datasetLabel(task)} has no documents${keptLabel(task)} in split ` +
       `"${split}", the few-shot pool (it has ${others.join(', ') || 'nothing'}); ask for 0 or supply that split`,
   );
 }

@@ -2,7 +2,7 @@
 // `HFLM.tok_encode`, `utils.get_rolling_token_windows`): which white space belongs to the continuation, where a BOS stands, what
 // is cut off when it is too long. Pure functions; nothing is scored here.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { rstrip } from '../python/text.js';
 
 /** What scoring needs of a tokenizer; `Tokenizer` is one. */
@@ -79,7 +79,7 @@ export class PairEncoder {
     const scored = pair.continuation.length;
     if (scored > maxLength) {
       throw new InputError(
-        `the continuation ${shown(continuation)} has ${scored} tokens, the model takes ${maxLength}: shorten it or raise the context`,
+        `the continuation ${shown(continuation)} has ${counted(scored, 'token')}, the model takes ${maxLength}: shorten it or raise the context`,
       );
     }
     return cutLeft([...pair.context, ...pair.continuation], scored, maxLength);
@@ -135,7 +135,7 @@ export function encodePrompt(rules: EncodingRules, context: string, maxTokens: n
   const room = rules.maxLength - maxTokens;
   if (room < 1) {
     throw new InputError(
-      `${maxTokens} new tokens leave no room for a prompt: the model takes ${rules.maxLength} in all; ask for fewer`,
+      `${counted(maxTokens, 'new token')} leave no room for a prompt: the model takes ${rules.maxLength} in all; ask for fewer`,
     );
   }
   const ids = encodeText(rules, context);

@@ -1,7 +1,7 @@
 // Pipelines of filters between the answers to a document and its metrics (`filter_list` of lm-evaluation-harness's task files; its `filters`
 // package): those that are functions of the answers' texts and the document's choices. Its `custom` is a Python function, and refused.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { findAll, pythonRegex } from '../python/regex.js';
 import { strip } from '../python/text.js';
 
@@ -44,7 +44,8 @@ const known: Readonly<Record<string, (options: Options, fail: Fail) => Filter>> 
     if (!(Number.isSafeInteger(k) && k > 0)) fail(`k is ${String(k)}; it must be a positive whole number`);
     return (answers) => {
       const taken = [...answers].slice(0, k);
-      if (taken.length < k) fail(`there are ${taken.length} answers to take the first ${k} of: repeats must be as many`);
+      if (taken.length < k)
+        fail(`there are ${counted(taken.length, 'answer')} to take the first ${k} of: repeats must be as many`);
       return typeof answers === 'string' ? taken.join('') : taken;
     };
   },

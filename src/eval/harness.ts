@@ -1,7 +1,7 @@
 // A run: all requests of all tasks to the scorer in one go, its answers to scores, scores to results. A run can be done in
 // shards, on several machines; their parts merge into exactly the whole run's results. No files, no data sources, no models.
 
-import { InputError, locating } from '../errors.js';
+import { counted, InputError, locating } from '../errors.js';
 import { jsonText } from '../python/format.js';
 import { pythonFloat } from '../python/text.js';
 import { fromData } from '../python/values.js';
@@ -235,7 +235,7 @@ async function askAll(
     const onProgress = options.onProgress && ((done: number) => options.onProgress?.(offset + done, total));
     const answers = await method(requests, { onProgress, signal: options.signal });
     if (answers.length !== requests.length) {
-      throw new Error(`${scorer.name} gave ${answers.length} answers to ${requests.length} requests`);
+      throw new Error(`${scorer.name} gave ${counted(answers.length, 'answer')} to ${counted(requests.length, 'request')}`);
     }
     return answers;
   };
@@ -321,9 +321,11 @@ export function mergeShards(
 ): Evaluation {
   const count = parts[0]?.shard.count ?? 1;
   const missing = Array.from({ length: count }, (_, i) => i).filter((i) => !parts.some(({ shard }) => shard.index === i));
-  if (missing.length > 0) throw new InputError(`of ${count} shards, ${missing.join(', ')} are missing`);
+  if (missing.length > 0) throw new InputError(`of ${counted(count, 'shard')}, ${missing.join(', ')} are missing`);
   if (parts.length !== count || parts.some(({ shard }) => shard.count !== count)) {
-    throw new InputError(`there are ${parts.length} parts of a run in ${count} shards; give each shard of one run once`);
+    throw new InputError(
+      `there are ${counted(parts.length, 'part')} of a run in ${counted(count, 'shard')}; give each shard of one run once`,
+    );
   }
   const version = parts[0].harnessVersion;
   const samples: Record<string, Sample[]> = {};

@@ -3,7 +3,7 @@
 // requests are ids and equal the harness's; without one they are text, and where the continuation begins is read off the
 // server's offsets.
 
-import { InputError, locating, shown } from '../errors.js';
+import { counted, InputError, locating, shown } from '../errors.js';
 import { type PostOptions, postJson, type Target, targetOf } from '../io/post.js';
 import { codePoints } from '../python/text.js';
 import {
@@ -65,7 +65,7 @@ export function httpScorer(options: HttpScorerOptions): Scorer {
     const extra = echoed.token_logprobs.length - ids.length;
     if (extra !== 0 && extra !== echoTokens) {
       throw new InputError(
-        `${url}: ${ids.length} tokens were sent, ${echoed.token_logprobs.length} came back: does it echo the prompt?`,
+        `${url}: ${counted(ids.length, 'token')} sent, ${echoed.token_logprobs.length} came back: does it echo the prompt?`,
       );
     }
     return sumOf(echoed, ids.length - scored, ids.length, url);
@@ -132,7 +132,9 @@ function echoedTokens(logprobs: unknown, url: string): EchoedTokens {
     throw new InputError(`${url}: the answer has no token_logprobs: the server must support \`logprobs\` with \`echo\``);
   }
   if (!Array.isArray(top) || top.length !== tokens.length) {
-    throw new InputError(`${url}: the answer has no top_logprobs for its ${tokens.length} tokens; they say what is greedy`);
+    throw new InputError(
+      `${url}: the answer has no top_logprobs for its ${counted(tokens.length, 'token')}; they say what is greedy`,
+    );
   }
   return logprobs as EchoedTokens;
 }

@@ -1,7 +1,7 @@
 // Scores: of one document from the model's answers, and over documents with their standard error. The rules are
 // lm-evaluation-harness's (api/task.py `process_results`, api/metrics.py), ties and missing errors included. No prompts here.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { pythonRegex } from '../python/regex.js';
 import { codePoints, countWords, pythonString } from '../python/text.js';
 import { PythonRandom } from '../python-random.js';
@@ -155,7 +155,7 @@ function exactMatch(task: Task, reading: Reading, generated: Answer): number {
   if (!several) return mean(answers.map((answer) => (answer === golds[0] ? 1 : 0)));
   if (answers.length !== 1 && golds.length !== 1 && answers.length !== golds.length)
     throw new InputError(
-      `${answers.length} answers cannot be compared with ${golds.length} targets: end filter_list with take_first`,
+      `${counted(answers.length, 'answer')} cannot be compared with ${counted(golds.length, 'target')}: end filter_list with take_first`,
     );
   if (answers.length === 1) return golds.includes(answers[0]) ? 1 : 0;
   return answers.some((answer, i) => answer === golds[golds.length === 1 ? 0 : i]) ? 1 : 0;

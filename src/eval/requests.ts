@@ -1,7 +1,7 @@
 // From a task and its documents to the very requests that lm-evaluation-harness sends: few-shot examples drawn as Python draws
 // them, prompts put together, answers to be scored (api/task.py and api/samplers.py there). Nothing is scored here.
 
-import { InputError, locating } from '../errors.js';
+import { counted, InputError, locating } from '../errors.js';
 import { jsonText } from '../python/format.js';
 import { lstrip, pythonString, rstrip } from '../python/text.js';
 import { fromData } from '../python/values.js';
@@ -166,8 +166,8 @@ class Examples {
     if (this.drawn > this.pool.length) {
       const more = this.drawn > count ? ' and one to spare' : '';
       throw new InputError(
-        `task ${task.task}: ${count} examples${more} are wanted, but the few-shot pool, ${poolName(task)}, has ` +
-          `${this.pool.length} documents`,
+        `task ${task.task}: ${counted(count, 'example')}${more} wanted, but the few-shot pool, ${poolName(task)}, has ` +
+          `${counted(this.pool.length, 'document')}`,
       );
     }
   }
@@ -189,8 +189,8 @@ class Examples {
     const rest = this.first ? kept : others(all);
     if (rest.length < count) {
       throw new InputError(
-        `task ${this.task.task}: ${count} examples are wanted, but the few-shot pool, ${poolName(this.task)}, has only ` +
-          `${rest.length} documents that are not the evaluated one`,
+        `task ${this.task.task}: ${counted(count, 'example')} wanted, but the few-shot pool, ${poolName(this.task)}, has only ` +
+          `${counted(rest.length, 'document')} that are not the evaluated one`,
       );
     }
     return this.random.sample(rest.length, count).map((i) => rest[i]);

@@ -2,7 +2,7 @@
 // tasks, groups, tags or definitions of its own, each perhaps with other settings; a tag stands for the tasks that bear it. What a
 // file asks for that cannot be done here is refused when its task is asked for. Reading files and `include` are io/node's.
 
-import { InputError, messageOf, nearest, shown } from '../errors.js';
+import { counted, InputError, messageOf, nearest, shown } from '../errors.js';
 import type { Task, TaskGroup } from './task.js';
 import { checkedOverrides, taskFromObject } from './user-task.js';
 
@@ -64,8 +64,8 @@ export class TaskRegistry {
       }
     });
     const tags = [...this.tags].filter(([tag]) => !this.entries.has(tag));
-    return [...lines, ...tags.map(([name, tasks]) => ({ name, what: `the ${tasks.length} tasks with this tag` }))].sort((a, b) =>
-      a.name < b.name ? -1 : 1,
+    return [...lines, ...tags.map(([name, tasks]) => ({ name, what: `${counted(tasks.length, 'task')} with this tag` }))].sort(
+      (a, b) => (a.name < b.name ? -1 : 1),
     );
   }
 

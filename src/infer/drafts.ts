@@ -2,7 +2,7 @@
 // a smaller model (Leviathan et al. 2023). Drafts only make a text faster: each token is still drawn from the model's own logits as
 // without them, so none of them changes an id. What comes of them is `request.ts`.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { CacheType } from '../model/parameters.js';
@@ -77,7 +77,7 @@ export class Assistant {
     const { vocabSize, ropeMaxLength } = model.config;
     if (vocabSize !== options.vocabSize)
       throw new InputError(
-        `the assistant's vocabulary has ${vocabSize} ids, the model's ${options.vocabSize}: it cannot guess for it`,
+        `the assistant's vocabulary has ${counted(vocabSize, 'id')}, the model's ${options.vocabSize}: it cannot guess for it`,
       );
     this.context = Math.min(options.context, ropeMaxLength);
     this.cache = createCache(backend, model.config, this.context * options.slots, this.context, options.cacheType);

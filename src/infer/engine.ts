@@ -2,7 +2,7 @@
 // next tokens of all of them (a piece of one's prompt beside another's next token). A slot keeps its tokens after its
 // request has ended, so a prompt that begins alike starts there. Text, templates and stop strings are `text.ts`.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
 import { type Cache, type CacheArray, copyRows, createCache, readHeads, readRows, writeRows } from '../model/cache.js';
 import { checkContext } from '../model/config.js';
@@ -367,7 +367,7 @@ export class Engine {
     if (ids.length === 0) throw new InputError(`${what} is empty: give at least one token`);
     if (ids.length > most) {
       throw new InputError(
-        `${what} has ${ids.length} tokens, the context takes ${this.context}; shorten it or raise the context`,
+        `${what} has ${counted(ids.length, 'token')}, the context takes ${this.context}; shorten it or raise the context`,
       );
     }
     const wrong = wrongToken(ids, this.model.config.vocabSize);
@@ -558,5 +558,5 @@ function nextItem({ slot, tokens }: Request, flying: number): StepItem {
 
 function checkTop(count: number): void {
   if (Number.isInteger(count) && count >= 0 && count <= maxTopLogprobs) return;
-  throw new InputError(`log-probabilities of ${count} ids at each place are out of range: 0 to ${maxTopLogprobs}`);
+  throw new InputError(`log-probabilities of ${counted(count, 'id')} at each place are out of range: 0 to ${maxTopLogprobs}`);
 }

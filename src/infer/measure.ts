@@ -1,7 +1,7 @@
 // How fast a model answers: the paper's protocol (a prompt of 39 tokens and 985 generated, batch 1, cache on, after a warm-up) and
 // llama-bench's (pp512, tg128), as medians of some rounds. Whose model it is, and how the numbers are shown, is the caller's.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import type { TextOptions, Timings } from './text.js';
 
 /** Of a model, what is measured: `context` tokens fit into it. */
@@ -40,7 +40,7 @@ export async function measureSpeed(model: Measured, { rounds, signal, onProgress
   const { context, vocabSize } = model;
   const total = Math.min(paperTotal, context);
   if (total <= paperPrompt + 1)
-    throw new InputError(`a context of ${context} tokens is too short to measure: at least ${paperPrompt + 2}`);
+    throw new InputError(`a context of ${counted(context, 'token')} is too short to measure: at least ${paperPrompt + 2}`);
   const generated = total - paperPrompt;
   let count = 0;
   /** Ids that have nothing in common with those before, so that nothing is found in the cache. */
@@ -63,7 +63,7 @@ export async function measureSpeed(model: Measured, { rounds, signal, onProgress
     measured.generation.push((1000 * (generated - 1)) / generateMs);
     measured.total.push((1000 * total) / (promptMs + generateMs));
   };
-  const round: [name: string, measure: () => Promise<unknown>][] = [[`${paperPrompt} + ${generated} tokens`, paper]];
+  const round: [name: string, measure: () => Promise<unknown>][] = [[`${paperPrompt} + ${counted(generated, 'token')}`, paper]];
   if (context >= 512)
     round.push(['a prompt of 512', async () => measured.pp512.push((1000 * 512) / (await answer(512, 1)).promptMs)]);
   if (context >= 130)

@@ -1,6 +1,7 @@
 // A generation under way: its tokens and what is to come of the next row of logits. It knows its slot, sampler and constraint; when
 // it is computed, and beside whom, is the engine's business.
 
+import { counted } from '../errors.js';
 import type { Constraint, Place } from './constraint.js';
 import { type Assistant, DraftLength, type Guess, lookUp } from './drafts.js';
 import { logprobsOf, type TokenLogprobs } from './logprobs.js';
@@ -179,7 +180,7 @@ export class Request {
     const own = logits?.subarray(row * vocabSize, (row + 1) * vocabSize);
     const bad = own ? notFiniteIn(own) : undefined;
     if (bad !== undefined || (argmax && argmax[row] < 0)) {
-      throw new NotFiniteError(`at step ${this.step - this.promptLength + 1} (after ${this.step} tokens)`, bad);
+      throw new NotFiniteError(`at step ${this.step - this.promptLength + 1} (after ${counted(this.step, 'token')})`, bad);
     }
     const { constraint, topLogprobs } = this.options;
     const allowed = this.place && constraint?.allowed(this.place, this.eosIds);

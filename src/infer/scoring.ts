@@ -3,7 +3,7 @@
 // cache rows are freed when the walk has left it. Steps are always full: a step takes the walk's next tokens, whichever
 // sequences they belong to. Ids in, log-probabilities out; which ids a request consists of is the caller's (eval/local.ts).
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { type Cache, createCache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
 import type { CacheType } from '../model/parameters.js';
@@ -134,10 +134,12 @@ export class SequenceScorer {
 
   private check({ ids, scored }: ScoringRequest, i: number): void {
     if (!(Number.isInteger(scored) && scored >= 1 && scored < ids.length)) {
-      throw new InputError(`sequence ${i}: ${scored} of ${ids.length} tokens cannot be scored: at least one, after at least one`);
+      throw new InputError(
+        `sequence ${i}: ${scored} of ${counted(ids.length, 'token')} cannot be scored: at least one, after at least one`,
+      );
     }
     if (ids.length - 1 > this.context) {
-      throw new InputError(`sequence ${i} has ${ids.length} tokens, the context takes ${this.context} and one more`);
+      throw new InputError(`sequence ${i} has ${counted(ids.length, 'token')}, the context takes ${this.context} and one more`);
     }
     const wrong = wrongToken(ids, this.model.config.vocabSize);
     if (wrong !== undefined) throw new InputError(`sequence ${i}: ${wrong}`);
@@ -162,7 +164,7 @@ async function orAborted<T>(result: Promise<T>, signal: AbortSignal | undefined)
 
 function inRange(what: string, value: number, least: number, most: number): void {
   if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw new InputError(`${what} of ${value} tokens is out of range: ${least} to ${most} here`);
+  throw new InputError(`${what} of ${counted(value, 'token')} is out of range: ${least} to ${most} here`);
 }
 
 /** Who wants the log-probability of `target` after the token at `position`: the `index`-th scored token of each request. */

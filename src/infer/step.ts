@@ -2,6 +2,7 @@
 // submission. Programs are encoded once per size bucket and kind of output, then run with new params. It knows rows of the
 // cache, not requests, sampling or text.
 
+import { counted } from '../errors.js';
 import { adaptersOf } from '../model/adapter-set.js';
 import type { Cache } from '../model/cache.js';
 import type { OpenELM } from '../model/openelm.js';
@@ -45,7 +46,7 @@ export interface StepOutput {
 export function wrongToken(ids: ArrayLike<number>, vocabSize: number): string | undefined {
   for (let i = 0; i < ids.length; i++) {
     if (!(Number.isInteger(ids[i]) && ids[i] >= 0 && ids[i] < vocabSize))
-      return `token ${i} has id ${ids[i]}, but the model's vocabulary has ${vocabSize} ids`;
+      return `token ${i} has id ${ids[i]}, but the model's vocabulary has ${counted(vocabSize, 'id')}`;
   }
   return undefined;
 }

@@ -1,7 +1,7 @@
 // Scoring a text that is longer than the context: in windows that overlap by as much as is asked, and what the scores amount to. Ids may come
 // bit by bit: of a text of any length no more than two windows are held.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import type { Engine, ScoreResult } from './engine.js';
 
 export interface Windows {
@@ -28,9 +28,11 @@ export async function* windowScores(
 ): AsyncGenerator<WindowScores> {
   if (window > engine.context)
     throw new InputError(
-      (option) => `a window of ${window} tokens does not fit the context of ${engine.context}; raise ${option('context')}`,
+      (option) =>
+        `a window of ${counted(window, 'token')} does not fit the context of ${engine.context}; raise ${option('context')}`,
     );
-  if (stride > window) throw new InputError(`a stride of ${stride} tokens leaves out tokens: the window has only ${window}`);
+  if (stride > window)
+    throw new InputError(`a stride of ${counted(stride, 'token')} leaves out tokens: the window has only ${window}`);
   let held: number[] = [];
   let start = 0; // where in them the next window begins
   let known = 0; // how many from there on are scored

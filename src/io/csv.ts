@@ -1,7 +1,7 @@
 // Tables as comma-separated values (RFC 4180) with a header line: texts in rows and columns, cut as pandas and Python's csv do it. What a
 // cell's text means is the readers'.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 
 export interface CsvTable {
   /** By column, named as by pandas: a name that comes again gets a number behind it, a column without one its own. */
@@ -24,7 +24,7 @@ export function readCsv(text: string, file: string, onBadRow: (error: InputError
   if (!header) throw new InputError(`${file}: there is no header line`);
   const rows = body.flatMap((cells, row) => {
     if (cells.length === header.length) return [{ row, cells }];
-    onBadRow(new InputError(`${file}: row ${row}: ${cells.length} cells, but the header has ${header.length}`));
+    onBadRow(new InputError(`${file}: row ${row}: ${counted(cells.length, 'cell')}, but the header has ${header.length}`));
     return [];
   });
   return { names: namesOf(header), rows };

@@ -2,7 +2,7 @@
 // with plain values, for data sets that fit in memory: texts, numbers, booleans, null, lists and objects.
 
 import type { FileMetaData, ParquetParsers, SchemaTree } from 'hyparquet';
-import { InputError, messageOf } from '../errors.js';
+import { counted, InputError, messageOf } from '../errors.js';
 import { floatOf } from '../python-float.js';
 import type { ByteSource } from './bytes.js';
 import { quoted } from './json.js';
@@ -28,7 +28,8 @@ export async function openParquet(source: ByteSource): Promise<ParquetFile> {
     byteLength: source.size,
     slice: async (start: number, end = source.size) => bufferOf(await source.read(start, end - start)),
   };
-  if (source.size < 12) throw new InputError(`${source.name}: no Parquet file, or it was cut: it has ${source.size} bytes`);
+  if (source.size < 12)
+    throw new InputError(`${source.name}: no Parquet file, or it was cut: it has ${counted(source.size, 'byte')}`);
   let metadata: FileMetaData;
   let schema: SchemaTree;
   try {
@@ -107,7 +108,7 @@ export async function readParquet(source: ByteSource): Promise<Record<string, un
   });
   if (rows.length !== Number(metadata.num_rows)) {
     throw new InputError(
-      `${source.name}: ${rows.length} rows are there, its footer says ${metadata.num_rows}; it was cut or damaged`,
+      `${source.name}: it has ${counted(rows.length, 'row')}, its footer says ${metadata.num_rows}; it was cut or damaged`,
     );
   }
   return rows.map((row, i) => plain(row, schema, `${source.name}: row ${i}`) as Record<string, unknown>);

@@ -3,7 +3,7 @@
 // without hole, overlap or trailing bytes. Stricter than the reference where its format text is: the header starts with `{`
 // and no key comes twice. Writes the reference's own layout, streamed. Shards are in safetensors-index.ts.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { type ByteSink, type ByteSource, DTYPE_BYTES, exactly, type StoredDType, type StoredTensor } from './bytes.js';
 import { decodeUtf8, JsonReader, quoted } from './json.js';
 
@@ -43,7 +43,8 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsCo
 }
 
 async function readHeaderLength(source: ByteSource): Promise<number> {
-  if (source.size < 8) throw new InputError(`${source.name}: not a safetensors file: it has ${source.size} bytes, fewer than 8`);
+  if (source.size < 8)
+    throw new InputError(`${source.name}: not a safetensors file: it has ${counted(source.size, 'byte')}, fewer than 8`);
   const prefix = await source.read(0, 8);
   if (decodeAscii(prefix) === 'version ') {
     throw new InputError(`${source.name}: a Git LFS pointer, not the weights themselves: fetch them with "git lfs pull"`);

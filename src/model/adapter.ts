@@ -2,7 +2,7 @@
 // 2021), with DoRA's magnitudes perhaps. Which modules, by patterns as CoreNet's configs have them, with which sizes, and how they
 // begin. The files are `peft.ts`, the layers `lora.ts` and `dora.ts`.
 
-import { editDistance, InputError } from '../errors.js';
+import { counted, editDistance, InputError } from '../errors.js';
 import { PythonRandom } from '../python-random.js';
 import type { ModelConfig } from './config.js';
 import { type Parameter, parameterShapes } from './parameters.js';
@@ -163,7 +163,7 @@ export function checkAdapter({ modules }: Pick<Adapter, 'modules'>, config: Mode
     if (!own) throw new InputError(`${where}: an adapter for another base: the model has no ${bare(name)}`);
     if (own.inputs !== inputs || own.outputs !== outputs) {
       throw new InputError(
-        `${where}: an adapter for another base: its ${bare(name)} takes ${inputs} inputs and has ${outputs} outputs, the model's ${own.inputs} and ${own.outputs}`,
+        `${where}: an adapter for another base: its ${bare(name)} takes ${counted(inputs, 'input')} and has ${counted(outputs, 'output')}, the model's ${own.inputs} and ${own.outputs}`,
       );
     }
   }

@@ -3,7 +3,7 @@
 // The layer-wise scaling is that of the OpenELM paper, section 2.1, with the rounding of CoreNet's `GPTConfig`
 // (corenet/modeling/models/language_modeling/general_gpt.py). Not here: reading files, and the names of tensors.
 
-import { InputError, nearest, shown } from '../errors.js';
+import { counted, InputError, nearest, shown } from '../errors.js';
 import { FieldReader } from './fields.js';
 
 /** One decoder layer's widths. */
@@ -330,7 +330,7 @@ function resolve(reader: FieldReader): ModelConfig {
       ['proj_1', layer.proj1Dim],
     ] as const) {
       if (width > MAX_INT32)
-        throw new InputError(`${reader.where}: layer ${i}'s ${name} would have ${width} rows; at most ${MAX_INT32}`);
+        throw new InputError(`${reader.where}: layer ${i}'s ${name} would have ${counted(width, 'row')}; at most ${MAX_INT32}`);
     }
     return layer;
   });
@@ -386,7 +386,7 @@ function resolveHeads(reader: FieldReader, count: number, modelDim: number, head
   for (let i = 0; i < count; i++) {
     if (kv[i] < 1 || query[i] % kv[i] !== 0) {
       throw new InputError(
-        `${reader.where}: layer ${i} has ${query[i]} query heads (num_query_heads) and ${kv[i]} key/value heads (num_kv_heads); the first must be a multiple of the second`,
+        `${reader.where}: layer ${i} has ${counted(query[i], 'query head')} (num_query_heads) and ${counted(kv[i], 'key/value head')} (num_kv_heads); the first must be a multiple of the second`,
       );
     }
   }
@@ -396,5 +396,5 @@ function resolveHeads(reader: FieldReader, count: number, modelDim: number, head
 /** Throws `InputError` where a sequence of this model cannot have so many tokens. */
 export function checkContext(context: number, { ropeMaxLength }: ModelConfig): void {
   if (Number.isInteger(context) && context >= 2 && context <= ropeMaxLength) return;
-  throw new InputError(`a context of ${context} tokens is out of range: this model takes 2 to ${ropeMaxLength}`);
+  throw new InputError(`a context of ${counted(context, 'token')} is out of range: this model takes 2 to ${ropeMaxLength}`);
 }

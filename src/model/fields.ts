@@ -1,7 +1,7 @@
 // Checked reading of a config's fields from parsed JSON or YAML: every value has its type and range confirmed, and a wrong one
 // ends in one sentence that names the source and the key. Not a schema language: just the handful of kinds that configs hold.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 
 const MAX_MULTIPLIER = 1_000_000;
 
@@ -88,7 +88,7 @@ export class FieldReader {
     const fits = (item: unknown): item is number => isWhole(item, 1, max);
     if (fits(value)) return new Array<number>(layers).fill(value);
     if (!Array.isArray(value) || value.length !== layers)
-      throw this.wrong(key, `a list of ${layers} whole numbers, one per layer`);
+      throw this.wrong(key, `a list of ${counted(layers, 'whole number')}, one per layer`);
     return this.list(key, value, fits, `a whole number from 1 to ${max}`);
   }
 

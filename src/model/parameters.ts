@@ -2,7 +2,7 @@
 // Names are those of Hugging Face's OpenELM; CoreNet's own lack the `transformer.` prefix, and `canonicalName` is the one
 // place that knows. Headers only: no value is read here.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { elementsOf, type StoredTensor } from '../io/bytes.js';
 import type { AffineType, DType } from '../tensor/backend.js';
 import { affineType, codedHeadWords } from '../tensor/quantize.js';
@@ -226,7 +226,7 @@ function checkSameModel(config: ModelConfig, known: ReadonlyMap<string, StoredTe
   }
   if (layers > 0 && layers !== config.layers.length) {
     throw new InputError(
-      `${where}: the weights hold ${layers} layers, but the config says num_transformer_layers: ${config.layers.length}`,
+      `${where}: the weights hold ${counted(layers, 'layer')}, but the config says num_transformer_layers: ${config.layers.length}`,
     );
   }
   const classifier = known.get(CLASSIFIER);

@@ -1,5 +1,6 @@
 // Numbers as the page shows them.
 
+import { counted } from '../errors.js';
 /** `1,234`. */
 export function whole(value: number): string {
   return Math.round(value).toLocaleString('en');
@@ -23,7 +24,7 @@ export function bytes(value: number): string {
     [1e3, 'kB'],
   ] as const)
     if (value >= size) return `${value >= 10 * size ? Math.round(value / size) : (value / size).toFixed(1)} ${unit}`;
-  return `${value} bytes`;
+  return counted(value, 'byte');
 }
 
 /** `45 s`, `3 min`, `2 h 10 min`. */
@@ -32,7 +33,7 @@ export function duration(seconds: number): string {
   const minutes = Math.round(seconds / 60);
   if (minutes < 90) return `${minutes} min`;
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.round(hours / 24)} days`;
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : counted(Math.round(hours / 24), 'day');
 }
 
 /** `just now`, `5 min ago`, or the day. */

@@ -1,6 +1,7 @@
 // The chat page: conversations on the left, turns in the middle, a question below. It has the elements and what happens to them; what
 // is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts, and its tokens tokens.ts.
 
+import { counted } from '../errors.js';
 import { answer, computesHere, models, prepare, type Speed } from './client.js';
 import { at, button, copyButton, element, fitted, reasonOf, saveFile } from './elements.js';
 import { whole } from './format.js';
@@ -105,7 +106,7 @@ function fillTurn(article: HTMLElement, turn: Turn, index: number): void {
   if (turn.role === 'assistant') drawingOf(body, turn)();
   else if (turn.content.length <= 1.5 * mostShown) body.textContent = turn.content;
   else {
-    const all = button(`Show all ${whole(turn.content.length)} characters`, () => {
+    const all = button(`Show all ${counted(turn.content.length, 'character', whole)}`, () => {
       body.textContent = turn.content;
       article.focus({ preventScroll: true });
     });
@@ -312,11 +313,11 @@ function noteOf({
   dropped,
   reason,
 }: Speed & { dropped: number; reason?: string }): string {
-  const parts = [`${tokens} tokens`];
+  const parts = [`${counted(tokens, 'token')}`];
   if (tokensPerSecond !== undefined) parts.push(`${tokensPerSecond.toFixed(tokensPerSecond < 10 ? 1 : 0)} tokens/s`);
   if (firstTokenMs !== undefined) parts.push(`first after ${firstTokenMs.toFixed(0)} ms`);
   if (reason === 'length') parts.push('cut at its longest');
-  if (dropped > 0) parts.push(`the context is full: the oldest ${dropped} turns were left out`);
+  if (dropped > 0) parts.push(`the context is full: the oldest ${counted(dropped, 'turn')} left out`);
   return parts.join(' · ');
 }
 

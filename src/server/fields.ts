@@ -1,7 +1,7 @@
 // The fields of a JSON body, each with what it may be, so that a wrong one is answered by name. Null is as if left out, unknown
 // fields are passed over, as OpenAI's clients expect; fields that are known but not supported are refused, so that nobody is misled.
 
-import { shown } from '../errors.js';
+import { counted, shown } from '../errors.js';
 import { ApiError, badField } from './errors.js';
 
 export type Body = Readonly<Record<string, unknown>>;
@@ -42,7 +42,7 @@ export function whole(least: number, most = Number.MAX_SAFE_INTEGER): Field<numb
 /** One text or several; always a list. */
 export function texts(most: number): Field<readonly string[]> {
   return {
-    says: `a text or a list of at most ${most} texts, none of them empty`,
+    says: `a text or a list of at most ${counted(most, 'text')}, none of them empty`,
     read: (value) => {
       const list = [value].flat();
       return list.length <= most && list.every((item) => typeof item === 'string' && item !== '')

@@ -1,7 +1,7 @@
 // Who may ask: keys are compared in constant time; on this machine only its own names are answered to (a page that rebinds its
 // name to 127.0.0.1 sends its own), and pages of other origins only when they are listed.
 
-import { shown } from '../errors.js';
+import { counted, shown } from '../errors.js';
 import { ApiError } from './errors.js';
 
 export interface GuardOptions {
@@ -74,7 +74,8 @@ export async function checkKey(request: Request, { apiKeys = [] }: GuardOptions)
 
 /** The body, read to its end. Throws `ApiError` 413 past `most` bytes, before more is read, and 499 where the client goes before. */
 export async function readBytes(request: Request, most: number): Promise<Uint8Array> {
-  const tooLarge = (): ApiError => new ApiError(413, `the body is larger than the ${most} bytes that this server takes`);
+  const tooLarge = (): ApiError =>
+    new ApiError(413, `the body is larger than the ${counted(most, 'byte')} that this server takes`);
   if (Number(request.headers.get('content-length') ?? 0) > most) throw tooLarge();
   const reader = request.body?.getReader();
   const parts: Uint8Array[] = [];

@@ -1,7 +1,7 @@
 // The models of a server: each is loaded when it is first asked for, and the one that was used longest ago is put away when the next
 // does not fit beside those that are there. An adapter is a model of its own name on its base. How one is loaded is the caller's.
 
-import { InputError, shown } from '../errors.js';
+import { counted, InputError, shown } from '../errors.js';
 import type { TextModel } from '../infer/text.js';
 import { ApiError } from './errors.js';
 
@@ -85,7 +85,7 @@ class Gate {
   /** Throws `ApiError` 429 when there is no room, 400 when there can never be. Returns what gives the places back. */
   enter(count: number): () => void {
     const { room } = this;
-    if (count > room) throw new ApiError(400, `${count} answers in one request are too many here: at most ${room}`);
+    if (count > room) throw new ApiError(400, `${counted(count, 'answer')} in one request are too many here: at most ${room}`);
     if (this.inside + count > room) {
       throw busy(this.running, this.waiting, (this.mean * (this.waiting + count)) / this.slots / 1000);
     }
@@ -103,7 +103,7 @@ class Gate {
 
 /** No room: how many are answered and wait, and when another try makes sense. */
 export function busy(running: number, waiting: number, seconds: number): ApiError {
-  return new ApiError(429, `${running} answers are under way and ${waiting} wait: try again later`, {
+  return new ApiError(429, `${counted(running, 'answer')} under way, ${waiting} waiting: try again later`, {
     ...{ code: 'rate_limit_exceeded', retryAfter: Math.min(60, seconds) },
   });
 }
@@ -212,7 +212,10 @@ export class Models {
   private async makeRoom(source: ModelSource): Promise<void> {
     const { memory = Number.POSITIVE_INFINITY } = this.options;
     if (source.bytes > memory)
-      throw new ApiError(503, `${source.id} takes ${source.bytes} bytes with its cache, and this server may take ${memory}`);
+      throw new ApiError(
+        503,
+        `${source.id} takes ${counted(source.bytes, 'byte')} with its cache, and this server may take ${memory}`,
+      );
     const loaded = [...this.entries.values()].filter((entry) => entry.loaded).sort((a, b) => a.lastUsed - b.lastUsed);
     let taken = loaded.reduce((sum, entry) => sum + entry.source.bytes, source.bytes);
     for (const entry of loaded) {

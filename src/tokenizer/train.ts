@@ -2,7 +2,7 @@
 // spaces, digits and scripts, as LLaMA's was (Sennrich et al. 2016, arXiv 1508.07909; sentencepiece's bpe_model_trainer).
 // Counts of pairs are kept up to date while merging, so that a merge costs what it changes. Writing the file is write.ts.
 
-import { InputError } from '../errors.js';
+import { counted, InputError } from '../errors.js';
 import { SPACE } from './vocabulary.js';
 import { type ModelPiece, writeTokenizerModel } from './write.js';
 
@@ -69,7 +69,7 @@ export class TokenizerTrainer {
     if (characters.length === 0) throw new InputError('there is no text to learn a tokenizer from');
     if (merges < 0) {
       throw new InputError(
-        `a vocabulary of ${vocabSize} is too small: ${RESERVED.length} control and byte pieces and ${characters.length} characters need ${vocabSize - merges}`,
+        `a vocabulary of ${vocabSize} is too small: ${RESERVED.length} control and byte pieces and ${counted(characters.length, 'character')} need ${vocabSize - merges}`,
       );
     }
     const learner = new PairMerger(maxPieceLength);
@@ -81,7 +81,7 @@ export class TokenizerTrainer {
     const pieces = learner.learn(merges);
     if (pieces.length < merges) {
       throw new InputError(
-        `the text yields only ${vocabSize - merges + pieces.length} pieces; ask for at most that many, not ${vocabSize}`,
+        `the text yields only ${counted(vocabSize - merges + pieces.length, 'piece')}; ask for at most that many, not ${vocabSize}`,
       );
     }
     const learned = [...pieces, ...characters].map((text, rank): ModelPiece => ({ text, score: 0 - rank, kind: 'normal' }));

@@ -170,7 +170,7 @@ describe('openelm pretrain', () => {
     const b = await place('plain-b', { model: { num_transformer_layers: 1, model_dim: 16, head_dim: 8 } });
     await run(['pretrain', b.file, '--steps', '2']);
     const out = join(root, 'none');
-    expect((await run(['average', a.out, b.out, '--out', out])).stderr).toMatch(/1 layers.*num_transformer_layers: 2|missing/);
+    expect((await run(['average', a.out, b.out, '--out', out])).stderr).toMatch(/1 layer\b.*num_transformer_layers: 2|missing/);
     expect((await run(['average', a.out, '--ema', '--out', out])).stderr).toMatch(/no moving average in it/);
     expect(existsSync(out)).toBe(false);
   });
@@ -186,7 +186,7 @@ describe('bad input to openelm pretrain', () => {
     [['--data.sequence_lenght', '1'], /unknown key data\.sequence_lenght; did you mean data\.sequence_length\?$/],
     [['--model.model_dimm', '1'], /unknown field "model_dimm"; did you mean model_dim\?$/],
     [['--steps', 'many'], /the command line: steps: expected whole number from 1, found "many"$/],
-    [['--steps', '1'], /warmup_steps is 2, but the run has only 1 steps; give fewer$/],
+    [['--steps', '1'], /warmup_steps is 2, but the run has only 1 step; give fewer$/],
     [
       ['--learning_rate', '1e-3'],
       /the command line: learning_rate\.warmup_steps is 5000, but the run has only \d+ steps; give fewer$/,

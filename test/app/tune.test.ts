@@ -81,7 +81,7 @@ describe('openelm tune', () => {
     const { file, out } = await place('bad-rows', rows, { steps: 1 });
     expect(await run(['tune', file])).toMatchObject({ code: 1, stderr: /rows\.jsonl: row 1 / });
     const few = await run(['tune', file, '--skip-bad-rows', '2']);
-    expect(few).toMatchObject({ code: 1, stderr: /; 2 bad rows were passed over, and skip_bad_rows allows no more/ });
+    expect(few).toMatchObject({ code: 1, stderr: /; 2 bad rows passed over already, and skip_bad_rows allows no more/ });
     const { code, stdout, stderr } = await run(['tune', file, '--skip-bad-rows']);
     expect(code).toBe(0);
     expect(stderr.match(/^openelm: passed over: .*rows\.jsonl: row [135]\b/gm)).toHaveLength(3);
@@ -273,7 +273,7 @@ describe('openelm tune', () => {
     const rows = join(resumed.directory, 'rows.jsonl');
     await writeFile(rows, lines(pairs.slice(1, 6)));
     expect((await run(['tune', resumed.file])).stderr).toMatch(
-      /line 1 answers another prompt than \S+rows\.jsonl, row 0, has now/,
+      /the answers of line 1 are to another prompt than \S+rows\.jsonl, row 0, has now/,
     );
     await writeFile(rows, lines(pairs.slice(0, 5)));
     expect((await run(['tune', resumed.file, '--resume'])).code).toBe(0);
@@ -302,7 +302,7 @@ describe('openelm tune', () => {
       'only equal pairs',
       [{ prompt: 'a', chosen: 'b', rejected: 'b' }],
       { method: 'dpo' },
-      'nothing to learn from in 1 rows (1: chosen equals rejected)',
+      'nothing to learn from in 1 row (1: chosen equals rejected)',
     ],
     ['a cut file', '{"instruction": "a", "output": "b"}\n{"instruc', {}, 'row 1'],
     ['a method without its reward', chats, { method: 'rso' }, 'method rso needs rso.reward'],

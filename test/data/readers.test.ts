@@ -136,7 +136,7 @@ describe('readDocuments', () => {
       [0, { prompt: 'a, "b"\nc', completion: '07' }],
       [2, { prompt: 'NA', completion: '' }],
     ]);
-    expect(bad).toEqual(['a.csv: row 1: 1 cells, but the header has 2']);
+    expect(bad).toEqual(['a.csv: row 1: 1 cell, but the header has 2']);
     await expect(readRows(corpora, 'b.csv').next()).rejects.toThrow('b.csv: there is no header line');
   });
 

@@ -189,7 +189,7 @@ describe('BatchStream', () => {
 
   it('does not search for ever when nothing passes', async () => {
     const strict = smallConfig({ train_data_info: [numbered], min_tokens_per_text: 1000, min_characters_per_text: 4 });
-    await expect(open(strict).next()).rejects.toThrow(/no text passes the filters: of 19 documents, \d+ sequences are below/);
+    await expect(open(strict).next()).rejects.toThrow(/no text passes the filters: of 19 documents, \d+ sequences fell below/);
     const missing = smallConfig({ train_data_info: [{ file_name: 'no.jsonl' }], skip_bad_files: true });
     await expect(open(missing).next()).rejects.toThrow('no corpus file can be read; the last: no.jsonl: cannot read it');
     const empty = open(smallConfig({ train_data_info: [{ file_name: 'e.txt' }] }), { corpora: memoryCorpora({ 'e.txt': '' }) });
@@ -206,7 +206,7 @@ describe('BatchStream', () => {
     expect(reasons.slice(0, 2)).toEqual([expect.stringMatching(/^x\.jsonl: row 2 /), expect.stringMatching(/^x\.jsonl: row 5 /)]);
     expect(reasons.length).toBeGreaterThan(2);
     await stream.close();
-    await expect(open(config(1), { corpora }).next()).rejects.toThrow(/row 5 .*; 1 bad rows were passed over/);
+    await expect(open(config(1), { corpora }).next()).rejects.toThrow(/row 5 .*; 1 bad row passed over already/);
     await expect(open(config(0), { corpora }).next()).rejects.toThrow(/^x\.jsonl: row 2 \(byte \d+\): "text" is null/);
   });
 

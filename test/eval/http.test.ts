@@ -226,7 +226,7 @@ describe('HTTP scorer', () => {
       /no token_logprobs: the server must support `logprobs` with `echo`$/,
     );
     expect(await saying(() => ({ choices: [{ logprobs: { token_logprobs: [-1] } }] }))).toMatch(
-      /no top_logprobs for its 1 tokens/,
+      /no top_logprobs for its 1 token;/,
     );
     const bare = { token_logprobs: [-1], top_logprobs: [{ a: -1 }] };
     expect(await saying(() => ({ choices: [{ logprobs: bare }] }))).toMatch(/no text_offset: give the tokenizer/);
@@ -234,7 +234,7 @@ describe('HTTP scorer', () => {
     const generated = { ...bare, tokens: ['a'], text_offset: [0] };
     expect(await saying(() => ({ choices: [{ logprobs: generated }] }))).toMatch(/does it echo the prompt\?$/);
     expect(await saying(() => ({ choices: [{ logprobs: generated }] }), { tokenizer: byteTokenizer })).toMatch(
-      /18 tokens were sent, 1 came back: does it echo/,
+      /18 tokens sent, 1 came back: does it echo/,
     );
     await expect(one(open('http://127.0.0.1:9', { retries: 1 }))).rejects.toThrow(
       /cannot be reached .*is the server running there\?/,

@@ -178,11 +178,11 @@ describe('wrong data', () => {
     const { [datasetKey(arc)]: dataset } = samples;
     expect(() => buildRequests(arc, { train: dataset.train })).toThrow('ai2_arc/ARC-Easy has no documents in split "test"');
     expect(() => buildRequests(arc, { test: dataset.test }, { numFewshot: 2 })).toThrow(
-      /2 examples are wanted, but dataset .* has no documents in split "train", the few-shot pool \(it has test\)/,
+      /2 examples wanted, but dataset .* has no documents in split "train", the few-shot pool \(it has test\)/,
     );
     expect(() => build('arc_easy', { numFewshot: 11 })).toThrow('split "train", has 10 documents');
     // Tasks that name no test split draw one more than they show.
-    expect(() => build('piqa', { numFewshot: 10 })).toThrow('10 examples and one to spare are wanted');
+    expect(() => build('piqa', { numFewshot: 10 })).toThrow('10 examples and one to spare wanted');
     expect(() => build('arc_easy', { numFewshot: 1.5 })).toThrow('the number of examples is 1.5');
     expect(() => build('arc_easy', { numFewshot: -1 })).toThrow('the number of examples is -1');
     for (const index of [-1, 2, 0.5]) {

@@ -123,7 +123,7 @@ describe('a task of the user', () => {
     expect(() => ask({ samples: [5] })).toThrow('own.yaml: fewshot_config.samples must be a list of documents');
     expect(() => ask({ samples: { '!function': 'utils.f' } })).toThrow('fewshot_config.samples is a Python function (utils.f)');
     expect(() => ask({ num_fewshot: 2 })).toThrow('own.yaml: fewshot_config.num_fewshot is not supported');
-    expect(() => ask({ samples: samples.slice(0, 1) })).toThrow('the few-shot pool, fewshot_config.samples, has 1 documents');
+    expect(() => ask({ samples: samples.slice(0, 1) })).toThrow('the few-shot pool, fewshot_config.samples, has 1 document');
   });
 
   it('says so where a document has no question or no answer', () => {

@@ -168,7 +168,7 @@ describe('scoring', () => {
         { ids: [1, 2], scored: 1 },
         { ids, scored },
       ]);
-    await expect(one([1], 1)).rejects.toThrow('sequence 1: 1 of 1 tokens cannot be scored');
+    await expect(one([1], 1)).rejects.toThrow('sequence 1: 1 of 1 token cannot be scored');
     await expect(one([1, 2], 0)).rejects.toThrow('sequence 1: 0 of 2');
     await expect(one([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 1)).rejects.toThrow('sequence 1 has 10 tokens, the context takes 8');
     await expect(one([1, 320], 1)).rejects.toThrow("token 1 has id 320, but the model's vocabulary has 320 ids");

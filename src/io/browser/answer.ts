@@ -1,6 +1,7 @@
 // What a server's answer to a request for a file, or for its rest, says: which bytes come, of which version of it, whether it is a page in
 // its place, when to ask again. Pages of other origins are told little of it (CORS). What is done about it is download.ts's.
 
+import { counted } from '../../errors.js';
 /** What comes. */
 export interface Coming {
   /** The first byte's place in the file. */
@@ -74,7 +75,7 @@ export class Watch {
 
   /** Rejects with the work's error, which is that nothing came where it took too long. */
   async over<T>(work: Promise<T>): Promise<T> {
-    const late = new Error(`nothing came for ${Math.ceil(this.milliseconds / 1000)} seconds`);
+    const late = new Error(`nothing came for ${counted(Math.ceil(this.milliseconds / 1000), 'second')}`);
     this.timer = setTimeout(() => this.controller.abort(late), this.milliseconds);
     try {
       return await work;

@@ -1,7 +1,7 @@
 // One file from a server into a place: by ranges, going on where a break or a reload left it, its size and hash checked, and not
 // again once it is whole. Which files, and how many tabs want them, is the caller's.
 
-import { InputError, messageOf } from '../../errors.js';
+import { counted, InputError, messageOf } from '../../errors.js';
 import { pause } from '../pause.js';
 import { type Coming, comingOf, isPage, retryAfter, versionOf, Watch } from './answer.js';
 import { Arriving } from './arriving.js';
@@ -117,8 +117,8 @@ async function allOf(place: Place, file: WantedFile, settings: DownloadSettings,
     furthest = Math.max(furthest, after);
     const { wait = 0 } = outcome;
     if (tries >= patience.length || wait > longestWait) {
-      const kept = place.kept && after > 0 ? `; the ${after} bytes that came are kept: load again to go on` : '';
-      const when = wait > longestWait ? `, and asks to come back in ${Math.ceil(wait / 60_000)} minutes` : '';
+      const kept = place.kept && after > 0 ? `; the ${counted(after, 'byte')} that came are kept: load again to go on` : '';
+      const when = wait > longestWait ? `, and asks to come back in ${counted(Math.ceil(wait / 60_000), 'minute')}` : '';
       throw new InputError(`${file.url}: ${outcome.broken}${when}${kept}`);
     }
     await pause(Math.max(patience[tries], wait), signal);
@@ -209,7 +209,9 @@ async function take(
     return { broken: isSame ? 'the server sends other bytes than it was asked for' : 'the file changed on the server' };
   }
   if (file.bytes !== undefined && total !== undefined && total !== file.bytes) {
-    throw new InputError(`${file.url}: the server has ${total} bytes, ${file.bytes} were expected: it is another file`);
+    throw new InputError(
+      `${file.url}: the server has ${counted(total, 'byte')}, ${file.bytes} were expected: it is another file`,
+    );
   }
   const bytes = total ?? file.bytes;
   const kept = goesOn ? from : 0;
@@ -239,7 +241,7 @@ async function take(
       const mayBeLonger = response.status === 200 && response.type === 'cors' && file.bytes === undefined;
       if (came < expected || (came > expected && !mayBeLonger)) {
         if (came > expected) await receiver.clear();
-        return { broken: `the connection broke after ${came} of ${expected} bytes` };
+        return { broken: `the connection broke after ${came} of ${counted(expected, 'byte')}` };
       }
     }
     if (arriving && (file.hash === undefined || checksum?.after(receiver.size) === file.hash)) {
@@ -295,7 +297,7 @@ async function receive(
     } catch (error) {
       await all();
       signal?.throwIfAborted();
-      return `the connection broke after ${receiver.size} bytes (${messageOf(error)})`;
+      return `the connection broke after ${counted(receiver.size, 'byte')} (${messageOf(error)})`;
     }
     if (next.done || next.value === undefined) {
       await all();

@@ -3,7 +3,7 @@
 
 import { rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { InputError } from '../../errors.js';
+import { counted, InputError } from '../../errors.js';
 import { alone, type Collective } from '../../train/collective.js';
 import type { ByteSink } from '../bytes.js';
 import { isObject } from '../json.js';
@@ -185,7 +185,7 @@ async function problemIn(path: string): Promise<unknown> {
     const file = join(path, basename(name));
     try {
       const { size } = await stat(file);
-      if (size !== bytes) return damaged(`${basename(name)} has ${size} bytes instead of ${bytes}`);
+      if (size !== bytes) return damaged(`${basename(name)} has ${counted(size, 'byte')} instead of ${bytes}`);
     } catch (error) {
       return isMissing(error) ? damaged(`${basename(name)} is missing`) : fileError(error, file, 'read');
     }

@@ -2,6 +2,7 @@
 // It is measured where it is computed (infer/measure.ts); here are the buttons and the table.
 
 import type { BrowserModel } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { copyButton, element, facts, reasonOf } from '../elements.js';
 import { anyModel, current, loadedId, tools } from '../engine.js';
 import { browserName, deviceName } from './device.js';
@@ -158,7 +159,7 @@ function rowsOf(runs: readonly Run[]): HTMLElement[] {
 function markdown(runs: readonly Run[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   const names = namesOf(runs);
-  const where = `openelm in ${browserName()} on ${deviceName()}, ${navigator.hardwareConcurrency} cores; tokens a second, medians`;
+  const where = `openelm in ${browserName()} on ${deviceName()}, ${counted(navigator.hardwareConcurrency, 'core')}; tokens a second, medians`;
   const rule = names.map((_, i) => (i < 2 || i === names.length - 1 ? '---' : '---:'));
   return [where, '', line(names), line(rule), ...runs.map((run) => line(cellsOf(run))), ''].join('\n');
 }

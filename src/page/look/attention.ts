@@ -2,6 +2,7 @@
 // on the text and in words.
 
 import type { Inside } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { element } from '../elements.js';
 import { drawHeat, type Heat, heat } from './heat.js';
 import { named } from './names.js';
@@ -72,7 +73,10 @@ export class AttentionView {
     this.drawHead(this.matrix, chosen);
     const { length } = this.seen.tokens;
     const who = chosen < 0 ? 'the mean of all heads' : `head ${chosen}`;
-    this.matrix.setAttribute('aria-label', `Attention of ${who} in layer ${this.layer}, ${length} by ${length} tokens`);
+    this.matrix.setAttribute(
+      'aria-label',
+      `Attention of ${who} in layer ${this.layer}, ${length} by ${counted(length, 'token')}`,
+    );
     this.showToken(this.token);
   }
 

@@ -2,6 +2,7 @@
 // layer. Computed in the worker, when it is asked for; the pictures are attention.ts and lengths.ts.
 
 import type { Inside } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { element, reasonOf } from '../elements.js';
 import { anyModel } from '../engine.js';
 import { Store } from '../store.js';
@@ -58,7 +59,9 @@ export function insideOf(tab: HTMLElement): HTMLElement {
       if (running !== controller) return;
       seen = found;
       status.textContent =
-        ids.length > mostTokens ? `The first ${mostTokens} of ${ids.length} tokens.` : `${found.tokens.length} tokens.`;
+        ids.length > mostTokens
+          ? `The first ${mostTokens} of ${counted(ids.length, 'token')}.`
+          : `${counted(found.tokens.length, 'token')}.`;
       attention.take(found, at, anotherText);
       result.hidden = false;
       draw();

@@ -1,6 +1,7 @@
 // How long the hidden states of a text are from layer to layer: a picture, what it says at the pointer, and a table.
 
 import type { Inside } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { element } from '../elements.js';
 import { drawHeat, heat } from './heat.js';
 import { named } from './names.js';
@@ -33,7 +34,10 @@ export class LengthsView {
     const [least, most] = [Math.min(...logs), Math.max(...logs)];
     const rowOf = (y: number): number => rows - 1 - y;
     drawHeat(picture, tokens.length, rows, (x, y) => (logs[rowOf(y) * tokens.length + x] - least) / (most - least || 1));
-    picture.setAttribute('aria-label', `Lengths of hidden states, ${rows} layers by ${tokens.length} tokens`);
+    picture.setAttribute(
+      'aria-label',
+      `Lengths of hidden states, ${counted(rows, 'layer')} by ${counted(tokens.length, 'token')}`,
+    );
     picture.onpointermove = (event) => {
       const [x, y] = picture.cell(event);
       const length = norms[rowOf(y) * tokens.length + x];

@@ -2,6 +2,7 @@
 // in a table behind; and its bytes at each precision. Redrawn when there is more or less room.
 
 import type { ModelShape } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { element, facts } from '../elements.js';
 import { whole } from '../format.js';
 import { svg } from '../svg.js';
@@ -159,7 +160,7 @@ function drawing(shape: ModelShape, width: number): SVGSVGElement {
     );
   }
   const [first, last] = [layers[0], layers.at(-1)!];
-  const what = `${layers.length} layers: from ${first.queryHeads} query heads and a feed-forward width of ${first.ffnDim} in the first to ${last.queryHeads} and ${last.ffnDim} in the last`;
+  const what = `${counted(layers.length, 'layer')}: from ${counted(first.queryHeads, 'query head')} and a feed-forward width of ${first.ffnDim} in the first to ${last.queryHeads} and ${last.ffnDim} in the last`;
   return svg('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': what }, ...parts);
 }
 
@@ -197,6 +198,6 @@ function bytesOf({ bytes, cacheBytesPerToken, context }: ModelShape): HTMLElemen
     );
   };
   const lines = Object.entries(bytes).map(([name, value]) => line(name, value));
-  const cache = `Keys and values take ${size(cacheBytesPerToken * context)} beside them for ${whole(context)} tokens, in f16.`;
+  const cache = `Keys and values take ${size(cacheBytesPerToken * context)} beside them for ${counted(context, 'token', whole)}, in f16.`;
   return [...lines, element('p', { className: 'quiet' }, cache)];
 }

@@ -2,6 +2,7 @@
 // the colours of the page.
 
 import type { KeptTraining } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { element } from '../elements.js';
 import { svg } from '../svg.js';
 
@@ -46,7 +47,7 @@ export function curve(): Curve {
       shown = { history, steps };
       const { losses } = history;
       const fell = losses.length > 1 ? `, from ${losses[0].toFixed(2)} to ${losses.at(-1)!.toFixed(2)}` : '';
-      chart.setAttribute('aria-label', `Loss over ${losses.length} steps${fell}`);
+      chart.setAttribute('aria-label', `Loss over ${counted(losses.length, 'step')}${fell}`);
       redraw();
     },
   };

@@ -1,6 +1,7 @@
 // What a training needs to be told: the text (text-card.ts), the size, how long. Answers with options for `train`; nothing is trained here.
 
 import type { TrainOptions } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { button, element, facts, reasonOf } from '../elements.js';
 import { engine } from '../engine.js';
 import { bytes, duration, short, whole } from '../format.js';
@@ -36,12 +37,12 @@ export function setup(begin: Begin): Setup {
     const { options, chosenSize, steps } = settings();
     text.hint(
       material
-        ? `${bytes(material.facts.bytes)}, about ${short(tokensOf(material.facts))} tokens.`
+        ? `${bytes(material.facts.bytes)}, about ${counted(tokensOf(material.facts), 'token', short)}.`
         : 'A few pages show that it works; a book learns to write like it.',
     );
     fields.placeholders({ ...options, prompt: material?.prompt });
-    size.say(`${chosenSize.layers} layers, ${chosenSize.width} wide`);
-    length.say(`${whole(steps)} steps`);
+    size.say(`${counted(chosenSize.layers, 'layer')}, ${chosenSize.width} wide`);
+    length.say(counted(steps, 'step', whole));
     try {
       const { config, parameters, bytes: memory, flopsPerToken } = await (await engine()).estimateTraining(options);
       const seconds = (steps * options.batch * options.length * flopsPerToken) / knownSpeed();

@@ -2,6 +2,7 @@
 // beforehand is setup.ts's, what is seen meanwhile run.ts's.
 
 import type { ContinueOptions, KeptTraining, TrainOptions, TrainResult } from '../../browser.js';
+import { counted } from '../../errors.js';
 import { takeDrops } from '../drops.js';
 import { button, element, reasonOf, saveFile } from '../elements.js';
 import { engine, offer, places, withdraw } from '../engine.js';
@@ -107,7 +108,7 @@ async function look(training: KeptTraining, goOn: boolean): Promise<void> {
 
 function standing({ step, options }: Pick<KeptTraining, 'step' | 'options'>): string {
   return step >= options.steps
-    ? `Finished: ${whole(options.steps)} steps`
+    ? `Finished: ${counted(options.steps, 'step', whole)}`
     : `Paused at step ${whole(step)} of ${whole(options.steps)}`;
 }
 
@@ -177,7 +178,11 @@ function pause(): void {
 async function describe(computes?: string): Promise<number> {
   const { parameters, flopsPerToken, config } = await (await engine()).estimateTraining(current!.options);
   const { layers, modelDim, vocabSize } = config;
-  const parts = [`${short(parameters)} parameters`, `${layers.length} layers, ${modelDim} wide`, `${whole(vocabSize)} pieces`];
+  const parts = [
+    counted(parameters, 'parameter', short),
+    `${counted(layers.length, 'layer')}, ${modelDim} wide`,
+    counted(vocabSize, 'piece', whole),
+  ];
   view.describe([...parts, ...(computes === undefined ? [] : [computes])].join(' · '));
   return flopsPerToken;
 }

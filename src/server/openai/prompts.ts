@@ -1,6 +1,6 @@
 // Prompts as requests bring them: texts, ids, lists of either, or messages; checked and made ids of.
 
-import { shown } from '../../errors.js';
+import { counted, shown } from '../../errors.js';
 import type { ChatMessage, Tools } from '../../infer/chat.js';
 import { wrongToken } from '../../infer/step.js';
 import type { TextModel } from '../../infer/text.js';
@@ -96,13 +96,16 @@ export const mostCharacters = 64;
 export function checkText(model: TextModel, characters: number, param: string): void {
   const { context } = model.engine;
   if (characters <= context * mostCharacters) return;
-  throw tooLong(param, `${characters} characters, far more than this model's context of ${context} tokens takes`);
+  throw tooLong(
+    param,
+    `${counted(characters, 'character')}, far more than this model's context of ${counted(context, 'token')} takes`,
+  );
 }
 
 export function checkLength(model: TextModel, length: number, param: string): void {
   const { context } = model.engine;
   if (length <= context) return;
-  throw tooLong(param, `${length} tokens, but this model's context takes ${context}`);
+  throw tooLong(param, `${counted(length, 'token')}, but this model's context takes ${context}`);
 }
 
 function tooLong(param: string, what: string): ApiError {

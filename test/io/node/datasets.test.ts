@@ -138,7 +138,7 @@ describe('datasets from a folder', () => {
     expect(() => parseRows('{"a":1}\n{"a":', 'x.jsonl')).toThrow('x.jsonl, line 2: expected a value');
     expect(() => parseRows('[1]', 'x.json')).toThrow('x.json, row 0: expected a JSON object');
     expect(() => parseRows('7', 'x.json')).toThrow('x.json, line 1: expected a JSON object');
-    expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('x.csv: row 0: 1 cells, but the header has 2');
+    expect(() => parseRows('a,b\n1\n', 'x.csv')).toThrow('x.csv: row 0: 1 cell, but the header has 2');
     expect(() => parseRows('a,b\n"1', 'x.csv')).toThrow('is not closed');
     write('data/allenai/sciq/test.jsonl.gz', 'no gzip');
     await expect(loadDatasets(join(dir, 'data'), findTasks(['sciq']))).rejects.toThrow('test.jsonl.gz: the gzip data break off');
@@ -167,7 +167,7 @@ describe('the conversion', () => {
       JSON.stringify([{ question: 'Q?', mc1_targets: { no: 0, yes: 1 }, mc2_targets: { no: 0, yes: 1 } }]),
     );
     const said = convert();
-    expect(said).toContain('arc_easy.test.jsonl: 1 documents to allenai/ai2_arc/ARC-Easy/test');
+    expect(said).toContain('arc_easy.test.jsonl: 1 document to allenai/ai2_arc/ARC-Easy/test');
     expect(said).toContain('piqa.validation.jsonl: not there, left out');
     expect(said).toMatch(/hellaswag: few-shot pool train missing \(--substitute-pools would take validation, which is also/);
     const tasks = findTasks(['arc_easy', 'hellaswag', 'race', 'truthfulqa_mc1']) as Task[];
