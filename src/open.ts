@@ -115,13 +115,7 @@ export interface OpenedModel {
  */
 export async function openModel(model?: string, options: OpenOptions = {}, cache: CacheNeeds = {}): Promise<OpenedModel> {
   const { onNotice, backend: asked = 'auto' } = options;
-  if (options.hub) checkOptions('the options of the hub', options.hub, hubRules);
-  const base = options.adapter === undefined ? undefined : await baseOfAdapter(options.adapter);
-  const hub = { onNotice, ...options.hub };
-  const checkpoint =
-    model === undefined && base !== undefined ? await openBase(base, options.adapter!, hub) : await openCheckpoint(model, hub);
-  const other = otherBase(options.adapter, base, checkpoint.name);
-  if (other) onNotice?.(other);
+  const checkpoint = await find(model, options);
   const files = await checkpoint.openWeights();
   try {
     const checked = checkWeights(checkpoint.config, files.tensors, checkpoint.place);
@@ -146,6 +140,31 @@ export async function openModel(model?: string, options: OpenOptions = {}, cache
   } finally {
     await files.close();
   }
+}
+
+/** Looks at what `openModel` would open, reading headers, small files and the adapter. Throws `InputError` where something is missing or does not fit. */
+export async function checkModel(model: string | undefined, options: Pick<OpenOptions, 'adapter' | 'hub'>): Promise<Checkpoint> {
+  const checkpoint = await find(model, options);
+  const files = await checkpoint.openWeights();
+  try {
+    checkWeights(checkpoint.config, files.tensors, checkpoint.place);
+    if (options.adapter !== undefined) await openAdapter(options.adapter, checkpoint.config);
+  } finally {
+    await files.close();
+  }
+  return checkpoint;
+}
+
+/** The model that is asked for: the one named, else the adapter's base, else the embedded one. */
+async function find(model: string | undefined, { adapter, onNotice, hub: asked }: OpenOptions): Promise<Checkpoint> {
+  if (asked) checkOptions('the options of the hub', asked, hubRules);
+  const base = adapter === undefined ? undefined : await baseOfAdapter(adapter);
+  const hub = { onNotice, ...asked };
+  const checkpoint =
+    model === undefined && base !== undefined ? await openBase(base, adapter!, hub) : await openCheckpoint(model, hub);
+  const other = otherBase(adapter, base, checkpoint.name);
+  if (other) onNotice?.(other);
+  return checkpoint;
 }
 
 async function openOnCpu(model: string | undefined, options: OpenOptions, cache: CacheNeeds): Promise<OpenedModel> {

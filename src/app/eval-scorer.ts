@@ -17,9 +17,11 @@ import { modelHash, openEvalCache } from '../io/node/answer-cache.js';
 import { targetOf } from '../io/post.js';
 import { countParameters } from '../model/config.js';
 import { peftFiles } from '../model/peft.js';
+import { checkModel } from '../open.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
-import { openParts } from './loading.js';
+import { hubOptions, openParts } from './loading.js';
 import type { ModelOptions } from './options.js';
+import { progressBar } from './progress.js';
 import { type Terminal, tell, UsageError } from './terminal.js';
 import { version } from './version.js';
 
@@ -43,12 +45,30 @@ interface OpenScorer {
   close(): Promise<void>;
 }
 
-/** Throws `UsageError` on options that do not go together, `InputError` on an address of no server; before datasets are read. */
-export function checkScorer({ baseUrl, modelName }: ScorerChoice): void {
-  if (baseUrl === undefined && modelName !== undefined) throw new UsageError('--model-name goes with --base-url');
-  if (baseUrl === undefined) return;
+/**
+ * Throws `UsageError` on options that do not go together, `InputError` on an address of no server, and on a model that is not there or
+ * damaged as far as headers and small files tell: before datasets are read, and fetched.
+ */
+export async function checkScorer(terminal: Terminal, { baseUrl, modelName, model, adapter }: ScorerChoice): Promise<void> {
+  if (baseUrl === undefined) {
+    if (modelName !== undefined) throw new UsageError('--model-name goes with --base-url');
+    const bar = progressBar(terminal.stderr);
+    // What there is to notice is said when the model is opened.
+    const hub = { ...hubOptions(bar), onNotice: undefined };
+    const checkpoint = await checkModel(model, { adapter, hub }).finally(() => bar.finish());
+    if (!(await openTokenizer(checkpoint))) throw new InputError(noTokenizer);
+    return;
+  }
   if (modelName === undefined) throw new UsageError("--base-url needs --model-name, the model's name there");
   targetOf(baseUrl);
+  if (model !== undefined) await cutterOf(model);
+}
+
+/** The tokenizer of a model that only cuts texts for a server. */
+async function cutterOf(model: string): Promise<Tokenizer> {
+  const tokenizer = await openTokenizer(await openCheckpoint(model));
+  if (!tokenizer) throw new InputError(`${model} has no tokenizer to cut texts for the server`);
+  return tokenizer;
 }
 
 /** For a choice that `checkScorer` let pass. Throws `InputError` on a model that cannot be loaded. */
@@ -155,9 +175,7 @@ function tokensOf(tokenizer: Tokenizer): ScorerInfo['tokens'] {
 /** The model argument, if there is one, is whose tokenizer cuts the text; without one the server gets text. */
 async function openServer(choice: ScorerChoice, baseUrl: string): Promise<Opened> {
   const { modelName = '', model, addBos, context } = choice;
-  const tokenizer = model === undefined ? undefined : await openTokenizer(await openCheckpoint(model));
-  if (model !== undefined && tokenizer === undefined)
-    throw new InputError(`${model} has no tokenizer to cut texts for the server`);
+  const tokenizer = model === undefined ? undefined : await cutterOf(model);
   const apiKey = process.env.OPENAI_API_KEY?.trim() || undefined;
   const scorer = httpScorer({ baseUrl, model: modelName, apiKey, tokenizer, addBos, context });
   const info = { modelName, model: 'local-completions', modelArgs: `model=${modelName},base_url=${baseUrl}`, maxLength: context };

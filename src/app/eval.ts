@@ -124,10 +124,10 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
     if (asked && ranks.size > 1)
       throw new UsageError(`--shard is of no use on ${counted(ranks.size, 'rank')}, which share out the documents`);
     checkPublished(options.published);
-    checkScorer(options);
     // Found out now rather than after hours.
     if (output !== undefined) await ensureWritable(output);
     const selection = await selectTasks(options);
+    await checkScorer(terminal, options);
     const datasets = await readDatasets(terminal, selection, options.data);
     return { selection, datasets, opened: await openScorer(terminal, options) };
   });

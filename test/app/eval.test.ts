@@ -264,7 +264,11 @@ describe('bad input', () => {
     ['--tasks sciq --published OpenELM-280M', 1, /did you mean "OpenELM-270M"\?/],
     ['--tasks sciq --num-fewshot 99', 1, /the few-shot pool, split "train", has 10 documents/],
     ['--tasks mmlu', 1, /task mmlu_anatomy: .*cais\/mmlu\/anatomy has no test\.jsonl/],
-    ['no-such-model --tasks sciq', 1, /no-such-model: no such directory or file, and no hub id/],
+    // Models are looked at before data, which here are not there.
+    ['no-such-model --tasks mmlu', 1, /no-such-model: no such directory or file, and no hub id/],
+    ['docs --tasks mmlu', 1, /docs is no model: it has no config\.json/],
+    ['tales-6m --adapter none --tasks mmlu', 1, /none: no such directory; an adapter is one/],
+    ['no-such-model --tasks mmlu --base-url http://127.0.0.1:1 --model-name x', 1, /no-such-model: no such directory or file/],
   ])('openelm eval %s', async (line, code, message) => {
     const outcome = await evaluate(line);
     expect(outcome).toMatchObject({ code, stdout: '' });
