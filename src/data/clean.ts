@@ -2,8 +2,8 @@
 // collapsed (SlimPajama's rule, as in CoreNet's base_lm.py). Only for counting; what is tokenized is the text as it was.
 
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
-// What Python's str.isspace() says: no zero-width characters, but the four separators U+001C to U+001F and U+0085.
-const SPACES = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
+/** What Python's str.isspace() says, as the inside of a class: no zero-width characters, but the four separators U+001C to U+001F and U+0085. */
+export const SPACES = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 const SPACE_RUN = new RegExp(`[${SPACES}]+`, 'g');
 
 /** The text as the length filter sees it. */
