@@ -156,15 +156,18 @@ export function keepMinP(c: Candidates, minP: number): void {
  */
 export function keepTypical(c: Candidates, mass: number): void {
   fillProbabilities(c);
-  const logSum = Math.log(sumOfExps(c)) + c.max;
-  let entropy = 0;
+  const logSum = Math.fround(Math.log(sumOfExps(c)));
+  // Rounded as log_softmax rounds it: what is equal there is equal here.
+  const surprise = (id: number): number => Math.fround(logSum - Math.fround(c.scores[id] - c.max));
+  let sum = 0;
   for (let i = 0; i < c.count; i++) {
     const p = c.probabilities[c.ids[i]];
-    if (p > 0) entropy += p * (logSum - c.scores[c.ids[i]]);
+    if (p > 0) sum += p * surprise(c.ids[i]);
   }
+  const entropy = Math.fround(sum);
   for (let i = 0; i < c.count; i++) {
     const id = c.ids[i];
-    c.keys[id] = Math.abs(logSum - c.scores[id] - entropy);
+    c.keys[id] = Math.abs(surprise(id) - entropy);
   }
   const cut = c.keys[select(c, c.keys, c.probabilities, Math.fround(mass), false)];
   let kept = 0;

@@ -119,6 +119,8 @@ describe('distribution', () => {
     expect(kept(tied, { minP: 1 })).toEqual([1, 2, 3]);
     expect(kept(new Float32Array(8), { typicalP: 0.2 })).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
     expect(kept(Float32Array.of(0, -0, -1), { topK: 1 })).toEqual([0, 1]);
+    expect(kept(Float32Array.of(0, 2e-5), { typicalP: 0.4 })).toEqual([0, 1]); // equal once log_softmax has rounded
+    expect(kept(Float32Array.of(0, 1e-3), { typicalP: 0.4 })).toEqual([1]);
   });
 
   it('keeps one id at least, also among ids that are masked with -Infinity', () => {
