@@ -150,7 +150,8 @@ export function configFromName(name: string, overrides: Partial<ConfigFields> = 
 
 /**
  * A free config: the fields of `ConfigFields`, an unknown one being an error. Defaults are CoreNet's, except that
- * `rope_max_length` is twice `max_context_length` (CoreNet's 4096 is that for its 2048). `where` names the source in messages.
+ * `rope_max_length` is twice `max_context_length` (CoreNet's 4096 is that for its 2048), and `max_context_length` no more than a
+ * `rope_max_length` that is given. `where` names the source in messages.
  */
 export function configFromFields(fields: unknown, where: string): ModelConfig {
   const reader = new FieldReader(fields, where);
@@ -301,10 +302,10 @@ function resolve(reader: FieldReader): ModelConfig {
   const headDim = reader.integer('head_dim', { max: MAX_HEAD_DIM });
   if (headDim % 2 !== 0) throw reader.wrong('head_dim', 'an even number, as rotary embeddings turn pairs');
   const vocabSize = reader.integer('vocab_size', { max: MAX_INT32, absent: 32_000 });
-  const maxContextLength = reader.integer('max_context_length', { max: MAX_INT32, absent: 2048 });
-  const ropeMaxLength = reader.integer('rope_max_length', { max: MAX_INT32, absent: Math.min(MAX_INT32, 2 * maxContextLength) });
-  if (ropeMaxLength < maxContextLength)
-    throw reader.wrong('rope_max_length', `at least max_context_length (${maxContextLength})`);
+  const table = reader.has('rope_max_length') ? reader.integer('rope_max_length', { max: MAX_INT32 }) : undefined;
+  const maxContextLength = reader.integer('max_context_length', { max: MAX_INT32, absent: Math.min(2048, table ?? 2048) });
+  // A table that is shorter than the context grows with the keys in CoreNet, and in Hugging Face's OpenELM.
+  const ropeMaxLength = Math.max(maxContextLength, Math.min(MAX_INT32, table ?? 2 * maxContextLength));
   const ffnWithGlu = reader.boolean('ffn_with_glu', true);
   reader.oneOf('activation_fn_name', ['swish', 'silu']);
   reader.oneOf('normalization_layer_name', ['rms_norm']);

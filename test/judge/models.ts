@@ -56,8 +56,10 @@ async function withModel<T>(
 ): Promise<T> {
   const checkpoint = await openCheckpoint(place);
   const weights = await checkpoint.openWeights();
+  // CoreNet's rotary table grows with the keys: its goldens may be longer than rope_max_length.
+  const config = { ...checkpoint.config, ropeMaxLength: Math.max(checkpoint.config.ropeMaxLength, 4096) };
   try {
-    const loaded = await loadModel(backend, checkpoint.config, checkWeights(checkpoint.config, weights.tensors, place), options);
+    const loaded = await loadModel(backend, config, checkWeights(config, weights.tensors, place), options);
     try {
       return await use(loaded);
     } finally {

@@ -191,7 +191,7 @@ describe('config.json', () => {
     [{ num_transformer_layers: 10001 }, 'num_transformer_layers is 10001'],
     [{ num_transformer_layers: 5 }, 'num_query_heads is a list of 4; expected a list of 5 whole numbers, one per layer'],
     [{ head_dim: 15 }, 'head_dim is 15; expected an even number'],
-    [{ rope_max_length: 63 }, 'rope_max_length is 63; expected at least max_context_length (64)'],
+    [{ rope_max_length: 0 }, 'rope_max_length is 0; expected a whole number from 1'],
     [{ rope_freq_constant: 0 }, 'rope_freq_constant is 0; expected a number above 0'],
     [{ ffn_with_glu: 'yes' }, 'ffn_with_glu is "yes"; expected true or false'],
     [{ activation_fn_name: 'gelu' }, 'activation_fn_name is "gelu"; expected "swish" or "silu"'],
@@ -233,6 +233,17 @@ describe('free config', () => {
       tieEmbeddings: false,
       normalizeQk: false,
     });
+  });
+
+  it('grows a rotary table that is shorter than the context, as CoreNet does', () => {
+    const lengths = (fields: object): number[] => {
+      const shape = { num_transformer_layers: 1, model_dim: 64, head_dim: 16, ...fields };
+      const { maxContextLength, ropeMaxLength } = configFromFields(shape, 'recipe');
+      return [maxContextLength, ropeMaxLength];
+    };
+    expect(lengths({ max_context_length: 8192, rope_max_length: 4096 })).toEqual([8192, 8192]);
+    expect(lengths({ rope_max_length: 128 })).toEqual([128, 128]);
+    expect(lengths({ rope_max_length: 4096 })).toEqual([2048, 4096]);
   });
 
   it('refuses a field it does not know', () => {
