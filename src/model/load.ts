@@ -8,7 +8,7 @@ import { OpenELM } from './openelm.js';
 import { type CheckedWeights, type Precision, storedPrecision, type WeightType } from './parameters.js';
 
 export interface LoadOptions {
-  /** Default: the checkpoint's own, tensor by tensor where it is quantized. Norms stay f32. */
+  /** Default: what each tensor is stored in. Norms stay f32. */
   readonly dtype?: Precision;
   /** With quantized weights: quantize activations on the fly too (default), or keep them f32. */
   readonly activations?: 'int8' | 'f32';
@@ -38,8 +38,6 @@ export async function loadModel(
   options: LoadOptions = {},
 ): Promise<LoadedModel> {
   const dtype = options.dtype ?? own;
-  // Where types are mixed on purpose, each tensor keeps its own.
-  const mixed = options.dtype === undefined && [...tensors.values()].some(({ packed }) => packed);
   const int8 = options.activations !== 'f32';
   const totalBytes = [...tensors.values()].reduce((sum, tensor) => sum + tensor.bytes, 0);
   let loadedBytes = 0;
@@ -51,7 +49,7 @@ export async function loadModel(
   // In the order in which they lie: a file may still be arriving.
   const inOrder = [...tensors].sort(([, a], [, b]) => a.offset - b.offset);
   const uploads = inOrder.map(async ([name, tensor]) => {
-    buffers.set(name, await backend.upload(tensor, mixed ? storedPrecision(tensor) : dtype));
+    buffers.set(name, await backend.upload(tensor, options.dtype ?? storedPrecision(tensor)));
     loadedBytes += tensor.bytes;
     options.onProgress?.(loadedBytes, totalBytes);
   });

@@ -81,10 +81,9 @@ function tensorBytes(shape: readonly number[], precision: Precision): number {
 }
 
 /** Bytes of a checkpoint's weights in memory, at a precision or as they are stored. */
-export function memoryBytes({ tensors, dtype }: CheckedWeights, precision?: Precision): number {
-  const mixed = precision === undefined && [...tensors.values()].some(({ packed }) => packed);
+export function memoryBytes({ tensors }: CheckedWeights, precision?: Precision): number {
   const bytesOf = (tensor: StoredTensor): number => {
-    const type = precision ?? (mixed ? storedPrecision(tensor) : dtype);
+    const type = precision ?? storedPrecision(tensor);
     if (!isAffine(type)) return tensorBytes(tensor.shape, type);
     return codedBytes(tensor.shape, tensor.affine!);
   };
@@ -127,7 +126,7 @@ export function canonicalName(name: string): string | undefined {
 export interface CheckedWeights {
   /** The model's tensors under their parameter names, in the order of `parameterShapes`. */
   readonly tensors: Map<string, StoredTensor>;
-  /** What most of the values are stored in, which is what they run in by default. */
+  /** What most of the values are stored in. */
   readonly dtype: WeightType;
   /** Stored tensors that the model has no use for, by their stored names. */
   readonly ignored: readonly string[];
