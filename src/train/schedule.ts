@@ -14,20 +14,26 @@ export interface ScheduleOptions {
   readonly decimals?: number;
 }
 
-/** The rate of an iteration, counted from 0, before rounding. */
+/** The rate of an iteration, counted from 0, before rounding. Sums in CoreNet's order, so that rounding meets the same numbers. */
 export function scheduledRate(options: ScheduleOptions, iteration: number): number {
   const { maxIterations, warmupIterations, warmupInitLearningRate: start, maxLearningRate: max, minLearningRate: min } = options;
-  if (iteration < warmupIterations) return start + (iteration * (max - start)) / warmupIterations;
+  if (iteration < warmupIterations) return start + iteration * ((max - start) / warmupIterations);
   if (options.name === 'constant') return max;
-  const done = (iteration - warmupIterations) / (maxIterations - warmupIterations + 1);
-  if (options.name === 'linear') return Math.max(0, max + (min - max) * done);
-  return Math.max(0, min + 0.5 * (max - min) * (1 + Math.cos(Math.PI * done)));
+  const [done, period] = [iteration - warmupIterations, maxIterations - warmupIterations + 1];
+  if (options.name === 'linear') return Math.max(0, (max - min) * (1 - done / period) + min);
+  return Math.max(0, min + 0.5 * (max - min) * (1 + Math.cos((Math.PI * done) / period)));
 }
 
 /** The rate that is applied. */
 export function learningRate(options: ScheduleOptions, iteration: number): number {
   const rate = scheduledRate(options, iteration);
-  if (options.decimals === undefined) return rate;
-  const scale = 10 ** options.decimals;
-  return Math.round(rate * scale) / scale;
+  return options.decimals === undefined ? rate : rounded(rate, options.decimals);
+}
+
+/** As Python rounds: of the number as it is, halves to the even digit. */
+function rounded(value: number, decimals: number): number {
+  const odd = value * 2 ** (decimals + 1);
+  if (odd % 2 !== 1) return Number(value.toFixed(decimals)); // no half
+  const below = (odd * 5 ** decimals - 1) / 2;
+  return (below + (below % 2)) / 10 ** decimals;
 }

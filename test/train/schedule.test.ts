@@ -29,3 +29,12 @@ it('is never below 0, and is rounded where that is asked for', () => {
   expect(learningRate({ ...options, maxLearningRate: 1.23456e-4, warmupIterations: 0, decimals: 8 }, 3)).toBe(1.2346e-4);
   expect(learningRate({ ...options, maxLearningRate: 1.23456e-9, warmupIterations: 0 }, 3)).toBe(1.23456e-9);
 });
+
+it("rounds as Python does, from sums in CoreNet's order", () => {
+  const of = (changes: Partial<ScheduleOptions>, iteration: number) =>
+    learningRate({ ...options, ...changes, decimals: 8 }, iteration);
+  const constant = (rate: number) => of({ maxLearningRate: rate, warmupIterations: 0 }, 3);
+  // Halves in binary too, up and down, and a number that is a little less than it looks.
+  expect([2 ** -9, 3 * 2 ** -9, 5e-9, 1.5e-8].map(constant)).toEqual([0.00195312, 0.00585938, 1e-8, 1e-8]);
+  expect(of({ name: 'cosine', maxLearningRate: 7.3e-7, warmupInitLearningRate: 1e-7, warmupIterations: 2 }, 1)).toBe(4.1e-7);
+});
