@@ -117,7 +117,8 @@ export interface CoreNetTraining {
 
 /**
  * The optimizer's state beside the weights of a training checkpoint. Its parameters are numbered over groups that hold no names: those
- * with weight decay first (matrices), then the others, each in the model's order, as CoreNet's `split_parameters` makes them.
+ * with weight decay first (matrices), then the others, each in the model's order, as CoreNet's `parameter_list` makes them; or all in
+ * one group (`no_decay_bn_filter_bias: false`).
  * Throws `InputError` when there is none or it does not fit.
  */
 export async function readCoreNetTraining(source: ByteSource, config: ModelConfig): Promise<CoreNetTraining> {
@@ -131,7 +132,8 @@ export async function readCoreNetTraining(source: ByteSource, config: ModelConfi
     throw damaged('no training checkpoint: there is no state of an optimizer in it (training_checkpoint_*.pt has one)');
   }
   const isMatrix = ({ shape }: TorchTensor): boolean => shape.length > 1;
-  const ordered = [...[...weights].filter(([, of]) => isMatrix(of)), ...[...weights].filter(([, of]) => !isMatrix(of))];
+  const all = [...weights];
+  const ordered = groups.length === 1 ? all : [...all.filter(([, of]) => isMatrix(of)), ...all.filter(([, of]) => !isMatrix(of))];
   const numbers = groups.flatMap((group) =>
     group instanceof Map && Array.isArray(group.get('params')) ? group.get('params') : [],
   );
