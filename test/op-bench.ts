@@ -27,9 +27,16 @@ export function randomNumbers(seed: number): () => number {
   return () => (uniform() + uniform() + uniform() - 1.5) * 1.2;
 }
 
+const drawn = new Map<number, Float32Array>();
+
+/** The first of a seed's numbers. Drawn once for all that ask, as drawing takes longer than most ops: not to be written to. */
 export function randomFloats(length: number, seed: number): Float32Array {
+  const known = drawn.get(seed);
+  if (known && known.length >= length) return known.subarray(0, length);
   const next = randomNumbers(seed);
-  return Float32Array.from({ length }, next);
+  const values = Float32Array.from({ length }, next);
+  drawn.set(seed, values);
+  return values;
 }
 
 /** A matrix as a checkpoint would hold it. */
@@ -50,8 +57,17 @@ export function storedMatrix(
   };
 }
 
+const coded = new Map<string, StoredTensor>();
+
 /** A random matrix as codes, in the largest groups that its rows are whole numbers of; scales and minimums are BF16 or F16. */
-export function storedCodes(rows: number, columns: number, bits: number, seed: number): StoredTensor {
+export function storedCodes(...of: [rows: number, columns: number, bits: number, seed: number]): StoredTensor {
+  const key = of.join(' ');
+  const tensor = coded.get(key) ?? drawCodes(...of);
+  coded.set(key, tensor);
+  return tensor;
+}
+
+function drawCodes(rows: number, columns: number, bits: number, seed: number): StoredTensor {
   const group = [128, 64, 32].find((size) => columns % size === 0)!;
   const next = randomNumbers(seed);
   const codes = Uint8Array.from({ length: rows * columns }, () => Math.min(1, Math.abs(next())) * (2 ** bits - 1));
