@@ -1,18 +1,17 @@
 // The examples run as they are and are short enough to be read at a glance.
 
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { load } from '../src/index.js';
 import { tokenizerFromModel } from '../src/tokenizer.js';
+import { temporaryFolder } from './temporary.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'openelm-examples-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 async function example(name: string, ...args: string[]): Promise<string> {
   const script = join('examples', `${name}.ts`);

@@ -1,22 +1,21 @@
 // The project's own copies of golden numbers, judged on every backend that this machine has; and the judge itself: it must see
 // a wrong number, and a folder with nothing to judge must not pass.
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { loadNative } from '../src/backends/native.js';
 import { packagePath } from '../src/io/node/paths.js';
 import { fixture } from './fixtures.js';
 import { golden } from './golden.js';
+import { temporaryFolder } from './temporary.js';
 
 const copies = fileURLToPath(new URL('golden', import.meta.url));
 const native = loadNative();
 const isas = 'addon' in native ? native.addon.isas.map((isa) => `native:${isa}`) : [];
 const backends = ['reference', ...(isas.length ? ['native'] : [])];
-const temporary = mkdtempSync(join(tmpdir(), 'openelm-golden-'));
-afterAll(() => rmSync(temporary, { recursive: true }));
+const temporary = temporaryFolder();
 
 async function judge(...args: Parameters<typeof golden>): Promise<{ good: boolean; said: string }> {
   const log = vi.spyOn(console, 'log').mockImplementation(() => {});

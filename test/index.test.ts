@@ -1,15 +1,13 @@
 // The library's door as its users meet it: the embedded model, streaming, conversations, several calls at once, disposal; and
 // what it refuses before it allocates anything.
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { load, openBackend } from '../src/index.js';
 import { hollowCheckpoint } from './hollow.js';
+import { temporaryFolder } from './temporary.js';
 
-const temporary = mkdtempSync(join(tmpdir(), 'openelm-door-'));
-afterAll(() => rmSync(temporary, { recursive: true }));
+const temporary = temporaryFolder();
 
 describe('options of the library', () => {
   const bad: [options: object, said: RegExp][] = [

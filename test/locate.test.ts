@@ -1,15 +1,15 @@
 // What people give as the name of a model: each kind that is none has a sentence of its own, and a training run is its last checkpoint.
 
-import { copyFile, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { looksLikeModel } from '../src/locate.js';
 import { run } from './app/terminal.js';
+import { temporaryFolder } from './temporary.js';
 
 const embedded = fileURLToPath(new URL('../models/tales-6m/', import.meta.url));
-let folder: string;
+const folder = temporaryFolder();
 const place = (name: string): string => join(folder, name);
 const put = async (name: string, text = ''): Promise<void> => {
   await mkdir(join(place(name), '..'), { recursive: true });
@@ -17,7 +17,6 @@ const put = async (name: string, text = ''): Promise<void> => {
 };
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'openelm-locate-'));
   await mkdir(place('empty'));
   await put('x.gguf', 'GGUF');
   await put('model.pt');
@@ -42,7 +41,6 @@ beforeAll(async () => {
       await copyFile(join(embedded, file), join(place(name), file));
   }
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 async function refusal(model: string): Promise<string> {
   const { code, stdout, stderr } = await run(['run', 'x', '-m', model, '-n', '1']);

@@ -2,23 +2,22 @@
 // model, or something else altogether.
 
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type LoadOptions, load, type Model } from '../src/index.js';
 import { run } from './app/terminal.js';
+import { temporaryFolder } from './temporary.js';
 
 const prompt = 'Once upon a time there was a little girl who lived with her mother near a dark wood. One day';
 const notices: string[] = [];
-let folder: string;
+const folder = temporaryFolder();
 let file: string;
 let model: Model;
 const open = (options: LoadOptions = {}): Promise<Model> =>
   load(undefined, { ...options, slots: 1, onNotice: (text) => notices.push(text) });
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'openelm-prompt-cache-'));
   model = await open();
 });
 beforeEach(() => {
@@ -26,7 +25,6 @@ beforeEach(() => {
 });
 afterAll(async () => {
   await model.dispose();
-  await rm(folder, { recursive: true });
 });
 
 const options = { maxTokens: 12, temperature: 0.8, seed: 5 };

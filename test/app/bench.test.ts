@@ -1,14 +1,13 @@
 // `openelm bench` on a small model: what it says in each form.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../temporary.js';
 import { run } from './terminal.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'openelm-bench-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 const model = fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url));
 
 describe('bench', () => {

@@ -1,24 +1,22 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { dataCommand } from '../../src/app/data.js';
 import type { Terminal } from '../../src/app/terminal.js';
 import { tokenizerCommand } from '../../src/app/tokenizer.js';
 import { inlineProcessor, type ProcessOptions } from '../../src/data/process.js';
 import { workerProcessor } from '../../src/io/node/text-workers.js';
 import { tokenizerFromModel } from '../../src/tokenizer/sentencepiece.js';
+import { temporaryFolder } from '../temporary.js';
 
 const corpora = fileURLToPath(new URL('../golden/data/corpora', import.meta.url));
 
-let folder: string;
+const folder = temporaryFolder();
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'openelm-app-data-'));
   await run('tokenizer', 'train', `${corpora}/documents.jsonl`, '--vocab-size', '330', '--out', join(folder, 'tokenizer.model'));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 async function run(verb: 'data' | 'tokenizer', ...args: string[]): Promise<{ stdout: string; stderr: string }> {
   const streams = { stdin: new PassThrough(), stdout: new PassThrough(), stderr: new PassThrough() };

@@ -1,18 +1,18 @@
 // `openelm eval` from arguments to tables and files, on the embedded model and made-up documents; and its subcommands.
 
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { palette } from '../../src/report/svg.js';
 import { samples } from '../eval/samples.js';
 import { FakeHub } from '../io/node/hub-server.js';
+import { temporaryFolder } from '../temporary.js';
 import { run } from './terminal.js';
 
-let dir = '';
+const dir = temporaryFolder();
 const at = (...parts: string[]) => join(dir, ...parts);
 const write = (file: string, text: string) => {
   mkdirSync(at(file, '..'), { recursive: true });
@@ -21,7 +21,6 @@ const write = (file: string, text: string) => {
 const lines = (rows: readonly object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 
 beforeAll(() => {
-  dir = mkdtempSync(join(tmpdir(), 'openelm-eval-'));
   vi.stubEnv('XDG_CACHE_HOME', at('cache'));
   vi.stubEnv('HF_HOME', at('hf'));
   for (const name of ['HF_ENDPOINT', 'HF_TOKEN', 'HF_HUB_CACHE', 'HF_HUB_OFFLINE', 'OPENAI_API_KEY']) vi.stubEnv(name, undefined);
@@ -31,7 +30,6 @@ beforeAll(() => {
 });
 afterAll(() => {
   vi.unstubAllEnvs();
-  rmSync(dir, { recursive: true });
 });
 
 const evaluate = (line: string) => run(['eval', ...line.split(' ').filter(Boolean), '--data', at('data')]);

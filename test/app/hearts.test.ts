@@ -1,19 +1,15 @@
 // Who shows no life: one of three that stops, seen by those who wait, and by nobody who does not, or cannot show any itself.
 
 import { existsSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { Hearts } from '../../src/app/hearts.js';
 import { agreementFile, sweepAgreements, takes } from '../../src/app/ranks-watch.js';
+import { temporaryFolder } from '../temporary.js';
 
-let root: string;
-beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), 'openelm-hearts-'));
-});
-afterAll(() => rm(root, { recursive: true }));
+const root = temporaryFolder();
 
 it('names who hangs, to those who wait for it', async () => {
   const seconds = 2; // a machine that is busy with others may stand still for half of it

@@ -2,15 +2,14 @@
 // disk is a read-only file system, mounted for one child process alone; skipped where that is not allowed.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { writeSmall } from '../formats/build.js';
+import { temporaryFolder } from '../temporary.js';
 
-const place = mkdtempSync(join(tmpdir(), 'openelm-limits-'));
-afterAll(() => rmSync(place, { recursive: true }));
+const place = temporaryFolder();
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const tsx = import.meta.resolve('tsx');
@@ -26,8 +25,7 @@ const withDisk = (kind: 'read-only' | 'full', words: string) => {
 
 const story = at('../../recipes/data/tales-validation.txt');
 const results = at('../golden/eval/results_example/results.json');
-const settings = mkdtempSync(join(tmpdir(), 'openelm-settings-'));
-afterAll(() => rmSync(settings, { recursive: true }));
+const settings = temporaryFolder();
 
 /** Every verb that writes, cheaply. */
 async function verbs(): Promise<string[][]> {

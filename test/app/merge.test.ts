@@ -1,16 +1,15 @@
 // `openelm merge` and `--adapter`: the merged model computes what base and adapter do, and nothing is half written.
 
-import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdtempSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../temporary.js';
 import { run } from './terminal.js';
 
 const golden = fileURLToPath(new URL('../golden', import.meta.url));
 const [base, adapter] = ['models/tiny-train', 'peft/dora_hf'].map((name) => join(golden, name));
-const temporary = mkdtempSync(join(tmpdir(), 'openelm-merge-'));
-afterAll(() => rmSync(temporary, { recursive: true }));
+const temporary = temporaryFolder();
 
 describe('merge', () => {
   it('makes a model that scores as base and adapter do', async () => {

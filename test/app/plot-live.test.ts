@@ -1,20 +1,16 @@
 // `openelm plot --live`: what the page is told of runs that are being written, and the server that tells it.
 
-import { appendFile, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { appendFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { columnsOf, trainingPanels } from '../../src/app/curves.js';
 import { type LiveServer, serveLive } from '../../src/app/live-server.js';
 import { drawRuns, followRuns, type LiveView } from '../../src/app/plot.js';
 import { LogFollower, type LogLine } from '../../src/io/node/run-log.js';
+import { temporaryFolder } from '../temporary.js';
 import { run } from './terminal.js';
 
-let root: string;
-beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), 'openelm-live-'));
-});
-afterAll(() => rm(root, { recursive: true }));
+const root = temporaryFolder();
 
 const stepLine = (step: number, loss: number | null = 8 / step): string =>
   `${JSON.stringify({ type: 'step', step, loss, learningRate: step * 1e-4, tokensPerSecond: 1000 + step })}\n`;

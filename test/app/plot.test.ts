@@ -1,18 +1,14 @@
 // `openelm plot`: what is drawn of a run's log; and the page that follows a run.
 
-import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { drawRuns } from '../../src/app/plot.js';
+import { temporaryFolder } from '../temporary.js';
 import { run } from './terminal.js';
 
-let root: string;
-beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), 'openelm-plot-'));
-});
-afterAll(() => rm(root, { recursive: true }));
+const root = temporaryFolder();
 
 function stepLine(step: number): string {
   return `${JSON.stringify({ type: 'step', step, loss: 8 / step, learningRate: step * 1e-4, tokensPerSecond: 1000 + step })}\n`;

@@ -4,22 +4,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
 import { withLock } from '../../src/io/node/lock.js';
 import { readLog } from '../../src/io/node/run-log.js';
+import { temporaryFolder } from '../temporary.js';
 import { run } from './terminal.js';
 import { type Place, reached, start, trainingPlace } from './training.js';
 
-let root: string;
-beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), 'openelm-pretrain-'));
-});
-afterAll(() => rm(root, { recursive: true }));
+const root = temporaryFolder();
 
 const place = (name: string, changes?: Record<string, unknown>): Promise<Place> => trainingPlace(join(root, name), changes);
 

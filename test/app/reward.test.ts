@@ -1,14 +1,14 @@
 // The three places where rewards of answers come from, and what each says when it gives none.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openReward } from '../../src/app/reward.js';
 import type { FileRow } from '../../src/data/readers.js';
 import { load } from '../../src/index.js';
+import { temporaryFolder } from '../temporary.js';
 
 const messages = [{ role: 'user', content: 'Once upon a time' }] as const;
 const answers = [
@@ -17,12 +17,11 @@ const answers = [
 ];
 const row = { file: 'prompts.jsonl', row: 3, value: { prompt: 'Once upon a time' } } as unknown as FileRow;
 
-let directory: string;
+const directory = temporaryFolder();
 let server: Server;
 let address: string;
 let reply: (asked: { answers: { text: string }[]; row: unknown }) => [status: number, body: string];
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'openelm-reward-'));
   server = createServer(async (request, response) => {
     let body = '';
     for await (const piece of request) body += piece;
@@ -34,7 +33,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   server.close();
-  await rm(directory, { recursive: true });
 });
 
 it('a module is given the answer, the conversation and the row', async () => {

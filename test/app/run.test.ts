@@ -1,10 +1,10 @@
 // `openelm run` on the embedded model: the text it must write, its JSON, where the prompt may come from, and how it ends.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import golden from '../golden/tales-6m/golden_greedy.json' with { type: 'json' };
+import { temporaryFolder } from '../temporary.js';
 import { type Given, run } from './terminal.js';
 
 interface RunJson {
@@ -166,10 +166,9 @@ describe('openelm run', () => {
 });
 
 describe('a text of a form', () => {
-  let folder: string;
+  const folder = temporaryFolder();
   const place = (name: string): string => join(folder, name);
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'openelm-form-'));
     await writeFile(
       place('schema.json'),
       '{"type": "object", "properties": {"age": {"type": "integer", "minimum": 3}}, "required": ["age"], "additionalProperties": false}',
@@ -179,7 +178,6 @@ describe('a text of a form', () => {
     await writeFile(place('broken.json'), '{');
     await writeFile(place('odd.json'), '{"uniqueItems": true}');
   });
-  afterAll(() => rm(folder, { recursive: true }));
 
   it('is written by schema, grammar and expression', async () => {
     const json = await runJson(['She is ', '--json-schema', place('schema.json')]);
@@ -211,16 +209,12 @@ describe('a text of a form', () => {
 });
 
 describe('a model without a tokenizer', () => {
-  let folder: string;
+  const folder = temporaryFolder();
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'openelm-run-'));
     const shape = { num_transformer_layers: 2, model_dim: 32, head_dim: 8, vocab_size: 100, ffn_dim_divisor: 8 };
     await writeFile(join(folder, 'shape.json'), JSON.stringify({ ...shape, max_context_length: 16 }));
     const made = await run(['init', join(folder, 'shape.json'), '--out', join(folder, 'model'), '--dtype', 'f32']);
     expect(made).toMatchObject({ code: 0 });
-  });
-  afterAll(async () => {
-    await rm(folder, { recursive: true });
   });
   const model = (): string[] => ['--model', join(folder, 'model')];
 

@@ -1,15 +1,14 @@
 // `openelm serve` as a command: what it says, its settings from line, environment and file, a taken port, the end.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { main } from '../../src/app/main.js';
 import type { Terminal } from '../../src/app/terminal.js';
+import { temporaryFolder } from '../temporary.js';
 import { run } from './terminal.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'openelm-serve-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 interface Serving {
   readonly url: string;

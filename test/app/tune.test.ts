@@ -2,27 +2,26 @@
 // said about bad data.
 
 import { existsSync } from 'node:fs';
-import { copyFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { wordsAlone } from '../../src/app/settings-file.js';
 import { readTuneConfig } from '../../src/app/tune-config.js';
 import { defaultChatTemplate } from '../../src/infer/chat.js';
 import { checkpointName, listCheckpoints } from '../../src/io/node/checkpoints.js';
 import { readLog } from '../../src/io/node/run-log.js';
+import { temporaryFolder } from '../temporary.js';
 import { tinyFields } from '../train/tiny.js';
 import { run } from './terminal.js';
 import { reached, start } from './training.js';
 
 const tokenizer = fileURLToPath(new URL('../../models/tales-6m/tokenizer.model', import.meta.url));
 
-let root: string;
+const root = temporaryFolder();
 let base: string;
 beforeAll(async () => {
-  root = await mkdtemp(join(tmpdir(), 'openelm-tune-'));
   base = join(root, 'base');
   const shape = join(root, 'shape.json');
   const fields = {
@@ -38,7 +37,6 @@ beforeAll(async () => {
   expect({ code, stderr }).toMatchObject({ code: 0 });
   await copyFile(tokenizer, join(base, 'tokenizer.model'));
 });
-afterAll(() => rm(root, { recursive: true, force: true }));
 
 const words = ['cat', 'dog', 'fox', 'hen', 'owl', 'pig'];
 const chats = Array.from({ length: 12 }, (_, i) => ({

@@ -2,12 +2,12 @@
 // part of native/test/check.cc, which sees what the door would never pass on (guards around every operand, odd views).
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { loadNative } from '../../src/backends/native.js';
+import { temporaryFolder } from '../temporary.js';
 
 const directory = fileURLToPath(new URL('../../native', import.meta.url));
 const built = join(directory, 'build/Release');
@@ -15,9 +15,8 @@ const libraries = existsSync(built) ? readdirSync(built).filter((name) => /kerne
 const loaded = loadNative();
 const isas = 'addon' in loaded && libraries.length > 0 ? loaded.addon.isas : [];
 
-const temporary = mkdtempSync(join(tmpdir(), 'openelm-check-'));
+const temporary = temporaryFolder();
 const program = join(temporary, 'check');
-afterAll(() => rmSync(temporary, { recursive: true }));
 
 describe.skipIf(isas.length === 0)('native kernels', () => {
   beforeAll(() => {

@@ -1,20 +1,16 @@
 // CoreNet's rows, splits, files per worker, prompts and normalised texts, on the small copies.
 
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { judgeData } from '../judge/data.js';
+import { temporaryFolder } from '../temporary.js';
 
 const golden = fileURLToPath(new URL('../golden/data', import.meta.url));
 
 describe('data goldens', () => {
-  let folder: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'openelm-data-'));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   it('are met', async () => {
     const verdicts = await judgeData(golden);

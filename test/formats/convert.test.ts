@@ -1,11 +1,10 @@
 // From each format to the next: what comes back is what went in, tensor by tensor, with its tokenizer and template; and our own blocks
 // are those of the files.
 
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { openChatTemplate, openCheckpoint, openTokenizer } from '../../src/checkpoint.js';
 import { convertModel } from '../../src/convert.js';
 import { readFloat32 } from '../../src/io/decode.js';
@@ -14,12 +13,12 @@ import { openFile } from '../../src/io/node/files.js';
 import { checkWeights } from '../../src/model/parameters.js';
 import { quantizeWeights } from '../../src/tensor/quantize.js';
 import { run } from '../app/terminal.js';
+import { temporaryFolder } from '../temporary.js';
 import { template, writeSmall } from './build.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'openelm-formats-'));
+const folder = temporaryFolder();
 const place = (name: string): string => join(folder, name);
 beforeAll(() => writeSmall(place('model')));
-afterAll(() => rmSync(folder, { recursive: true }));
 
 /** To the bit: arrays of this length take the test runner's own comparison long. */
 function expectSame(found: Float32Array | undefined, expected: Float32Array, what: string): void {

@@ -1,7 +1,6 @@
 // Matrices of codes, scales and minimums: packing, and the values that backends compute with.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { nativeBackend } from '../../src/backends/native.js';
@@ -14,9 +13,9 @@ import type { Backend } from '../../src/tensor/backend.js';
 import { Ops } from '../../src/tensor/ops.js';
 import { affineType } from '../../src/tensor/quantize.js';
 import { relativeError, storedCodes } from '../op-bench.js';
+import { temporaryFolder } from '../temporary.js';
 
-const folder = mkdtempSync(join(tmpdir(), 'openelm-affine-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 describe('codes', () => {
   it.each([2, 3, 4, 5, 6, 8])('of %i bits lie end to end from the lowest bits up', (bits) => {

@@ -1,11 +1,10 @@
 // Adapters around a loaded model: several at once, each row with its own; files that are damaged, foreign or for another base; rules that
 // choose modules. What they compute is judged by golden numbers (test/golden/peft).
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openAdapter } from '../../src/adapters.js';
 import { load } from '../../src/index.js';
 import { bytesInMemory } from '../../src/io/bytes.js';
@@ -14,13 +13,13 @@ import { readSafetensors } from '../../src/io/safetensors.js';
 import { writeTorch } from '../../src/io/torch.js';
 import { type AdapterRule, chooseModules, initialValues } from '../../src/model/adapter.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
+import { temporaryFolder } from '../temporary.js';
 
 const golden = fileURLToPath(new URL('../golden', import.meta.url));
 const base = join(golden, 'models/tiny-train');
 const [lora, dora] = ['lora_hf', 'dora_hf'].map((name) => join(golden, 'peft', name));
 const config = configFromHuggingFace(await readJson(join(base, 'config.json')), base);
-const temporary = mkdtempSync(join(tmpdir(), 'openelm-adapters-'));
-afterAll(() => rmSync(temporary, { recursive: true }));
+const temporary = temporaryFolder();
 
 const rule: AdapterRule = { pattern: 'qkv_proj', r: 4, alpha: 8, dropout: 0, use_rslora: false, use_dora: false, init: true };
 const prompt = [5, 17, 40, 3, 77, 12, 9];

@@ -1,11 +1,10 @@
 // Quantization: what search, compensation and a budget of bits do to small matrices, and a small model from weights to a folder that
 // runs. What it does to the embedded model's perplexity is docs/quantization.md.
 
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../../src/checkpoint.js';
 import { writeQuantized } from '../../src/formats/write.js';
 import { type LoadOptions, load, openBackend } from '../../src/index.js';
@@ -18,10 +17,10 @@ import { fittedGrid, rangeGrid } from '../../src/quantize/grid.js';
 import { quantizeModel } from '../../src/quantize/quantize.js';
 import { run } from '../app/terminal.js';
 import { randomNumbers } from '../op-bench.js';
+import { temporaryFolder } from '../temporary.js';
 
 const tinyElm = fileURLToPath(new URL('../golden/models/tiny-elm', import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'openelm-quantize-'));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 describe('a matrix', () => {
   const [rows, columns, tokens] = [24, 64, 300];

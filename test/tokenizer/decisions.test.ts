@@ -1,13 +1,13 @@
 // Tokenizers with the files that travel beside them: decisions.json has directories around the embedded model's tokenizer.model, and what
 // transformers 5.18 makes of texts and conversations there. Texts are template text here, since transformers knows no other.
 
-import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Checkpoint, openChatTemplate, openTokenizer, folder as textsIn } from '../../src/checkpoint.js';
 import { type ChatMessage, encodeChat, encodeConversation } from '../../src/infer/chat.js';
 import { tokenizerDecisions } from '../../src/tokenizer/decisions.js';
+import { temporaryFolder } from '../temporary.js';
 
 interface Directory {
   name: string;
@@ -20,12 +20,7 @@ interface Directory {
 
 const directories = JSON.parse(await readFile(new URL('decisions.json', import.meta.url), 'utf8')) as Directory[];
 const vocabulary = join(import.meta.dirname, '../../models/tales-6m/tokenizer.model');
-let folder: string;
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'openelm-decisions-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 function checkpointAt(directory: string): Checkpoint {
   return { name: directory, ...textsIn(directory), weights: directory, config: { vocabSize: 1 << 20 } } as Checkpoint;

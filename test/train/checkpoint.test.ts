@@ -1,10 +1,9 @@
 // Checkpoints on disk: whole or not at all, bit for bit what was trained, and refused where they do not fit.
 
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { referenceBackend } from '../../src/backends/reference.js';
 import { checkpointName, keepLast, listCheckpoints, removeLeftovers, writeDirectory } from '../../src/io/node/checkpoints.js';
 import { openFile } from '../../src/io/node/files.js';
@@ -15,14 +14,11 @@ import { MovingAverage } from '../../src/train/average.js';
 import { difference, type OpenFile, readRecord, readState, writeCheckpoint } from '../../src/train/checkpoint.js';
 import { ModelParameters } from '../../src/train/parameters.js';
 import { type Progress, Trainer, type TrainerHooks } from '../../src/train/trainer.js';
+import { temporaryFolder } from '../temporary.js';
 import { randomSource, stateOf, tinyConfig, tinyFields, tinyParameters, tinyStep } from './tiny.js';
 
 const backend = referenceBackend();
-let directory: string;
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'openelm-checkpoints-'));
-});
-afterAll(() => rm(directory, { recursive: true }));
+const directory = temporaryFolder();
 
 const steps = 12;
 const options = {

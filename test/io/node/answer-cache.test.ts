@@ -1,15 +1,14 @@
 // The file of answers: what was flushed is there again, whatever a killed process left at its end; and the hash that names a model.
 
-import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, cpSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { InputError } from '../../../src/errors.js';
 import { modelHash, openEvalCache } from '../../../src/io/node/answer-cache.js';
+import { temporaryFolder } from '../../temporary.js';
 
-const temporary = mkdtempSync(join(tmpdir(), 'openelm-answer-cache-'));
-afterAll(() => rmSync(temporary, { recursive: true }));
+const temporary = temporaryFolder();
 
 describe('evaluation cache', () => {
   it('finds again what was stored', async () => {

@@ -1,22 +1,18 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { buildRequests } from '../../../src/eval/requests.js';
 import type { Task } from '../../../src/eval/task.js';
 import { findTasks } from '../../../src/eval/tasks/index.js';
 import { taskFromObject } from '../../../src/eval/user-task.js';
 import { downloadDatasets, loadDatasets, parseRows } from '../../../src/io/node/datasets.js';
 import { floatOf } from '../../../src/python-float.js';
+import { temporaryFolder } from '../../temporary.js';
 
-let dir = '';
-beforeAll(() => {
-  dir = mkdtempSync(join(tmpdir(), 'eval-data-'));
-});
-afterAll(() => rmSync(dir, { recursive: true }));
+const dir = temporaryFolder();
 
 const write = (path: string, content: string | Uint8Array) => {
   const file = join(dir, path);

@@ -11,12 +11,12 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { fileError, makeDirectory, openFile, readJson, writeAtomic } from '../../../src/io/node/files.js';
 import { kindOf, readIfThere } from '../../../src/io/node/paths.js';
+import { temporaryFolder } from '../../temporary.js';
 
-const directory = mkdtempSync(join(tmpdir(), 'openelm-files-'));
-afterAll(() => rmSync(directory, { recursive: true }));
+const directory = temporaryFolder();
 const at = (name: string) => join(directory, name);
 const inputError = (message: string | RegExp) => ({ name: 'InputError', message: expect.stringMatching(message) });
 const isRoot = process.getuid?.() === 0;

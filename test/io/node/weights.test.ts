@@ -1,12 +1,11 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { openWeights } from '../../../src/io/node/weights.js';
+import { temporaryFolder } from '../../temporary.js';
 import { safetensorsFile } from '../build.js';
 
-const root = mkdtempSync(join(tmpdir(), 'openelm-weights-'));
-afterAll(() => rmSync(root, { recursive: true }));
+const root = temporaryFolder();
 
 function directory(name: string, files: Record<string, string | Uint8Array>): string {
   const path = join(root, name);
