@@ -70,7 +70,7 @@ export function gather(backend: Backend, x: Tensor, out: DeviceBuffer): Executab
   return backend.compile(ops.finish());
 }
 
-/** As many records as take this backend a third of a second or more; the last writes `out`. */
+/** As many records as take this backend a seventh of a second or more; the last writes `out`. */
 async function longProgram(backend: Backend, out: DeviceBuffer): Promise<Executable> {
   const input = rows(backend, random(64 * 1024), 1024);
   for (let records = 20; ; records *= 2) {
@@ -84,7 +84,7 @@ async function longProgram(backend: Backend, out: DeviceBuffer): Promise<Executa
       await backend.submit(program, none).done;
       return performance.now() - start;
     };
-    if ((await time()) > 300 && (await time()) > 300) return program; // the first may have waited for threads that start
+    if ((await time()) > 150 && (await time()) > 150) return program; // the first may have waited for threads that start
     program.dispose();
   }
 }

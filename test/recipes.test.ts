@@ -19,7 +19,7 @@ it.skipIf('reason' in native)('recipes/tiny.sh goes from raw text to a model tha
   const directory = await mkdtemp(join(tmpdir(), 'openelm-tiny-'));
   try {
     const recipe = join(import.meta.dirname, '../recipes/tiny.sh');
-    const shorter = ['--steps', '300', '--checkpoints.every', '100'];
+    const shorter = ['--steps', '150', '--checkpoints.every', '50', '--validation.every', '50'];
     const { stdout } = await promisify(execFile)('sh', [recipe, directory, ...shorter], { maxBuffer: 1 << 26 });
     expect(stdout).toMatch(/tokenizer\.model: 1024 pieces learned/);
     expect(stdout).toMatch(/There was once a king\S*(\s+\S+){10}/);

@@ -155,7 +155,7 @@ describe('openelm tune', () => {
     expect((await run(['tune', broken.file, '--resume'])).code).toBe(0);
     const [resumed, whole] = [broken, straight].map(({ out }) => join(out, checkpointName(4)));
     const weights = kind === 'none' ? 'model.safetensors' : 'adapter_model.safetensors';
-    expect(await readFile(join(resumed, weights))).toEqual(await readFile(join(whole, weights)));
+    expect((await readFile(join(resumed, weights))).equals(await readFile(join(whole, weights)))).toBe(true);
     if (asked) {
       // The frozen copy is the model before it learned, not the checkpoint: else resumed steps would begin at log 2.
       const losses = await Promise.all(
@@ -214,7 +214,7 @@ describe('openelm tune', () => {
     await withBase(record.data.base);
     expect((await run(['tune', killed.file, '--resume'])).code).toBe(0);
     const [resumed, whole] = [killed, straight].map(({ out }) => join(out, checkpointName(12), 'adapter_model.safetensors'));
-    expect(await readFile(resumed)).toEqual(await readFile(whole));
+    expect((await readFile(resumed)).equals(await readFile(whole))).toBe(true);
     const steps = (await readLog(killed.out)).flatMap((line) => (line.type === 'step' ? [line.step] : []));
     expect(steps).toEqual(Array.from({ length: 12 }, (_, i) => i + 1));
   });
