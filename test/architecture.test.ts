@@ -42,7 +42,7 @@ const allowed: Record<string, readonly string[]> = {
   quantize: ['tensor', 'io', 'model', 'train'],
   eval: ['tensor', 'io', 'model', 'infer', 'report', 'python', 'template'],
   page: ['door'],
-  server: ['tokenizer', 'infer'],
+  server: ['tokenizer', 'infer', 'python'],
   door: [...underDoor, 'browser', 'io/browser', 'server'],
   app: [...underDoor, 'door', 'quantize', 'report'],
 };

@@ -5,7 +5,7 @@
 import { InputError } from '../errors.js';
 import { PythonFloat } from '../python-float.js';
 import { made, STEP, spend } from './budget.js';
-import { pythonFloat, pythonRepr } from './text.js';
+import { codePoints, pythonFloat, pythonRepr } from './text.js';
 
 export type Value = null | boolean | number | bigint | string | Value[] | PythonFloat | PythonObject;
 
@@ -244,9 +244,7 @@ export function codePointCount(text: string): number {
   spend(text.length / 2);
   if (!surrogate.test(text)) return text.length;
   spend(4 * text.length);
-  let count = 0;
-  for (const _ of text) count++;
-  return count;
+  return codePoints(text);
 }
 
 /** The characters of a text as Python counts them: itself where UTF-16 says the same. */

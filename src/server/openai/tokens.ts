@@ -2,6 +2,7 @@
 // the text it begins, in code points.
 
 import type { IdLogprob, TokenLogprobs } from '../../infer/logprobs.js';
+import { codePoints } from '../../python/text.js';
 import { type ShownToken, shownToken } from '../../tokenizer/shown.js';
 import type { Tokenizer } from '../../tokenizer/tokenizer.js';
 
@@ -60,10 +61,4 @@ export class CompletionTokens {
 
 export function emptyLogprobs(): CompletionLogprobs {
   return { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
-}
-
-function codePoints(text: string): number {
-  let count = 0;
-  for (const _ of text) count++;
-  return count;
 }
