@@ -9,6 +9,7 @@ import type { TextModel, TextOptions, TextResult } from './infer/text.js';
 /** What both versions of the specification have in common is written once. */
 export type SpecificationVersion = 'v3' | 'v4';
 
+/** How a model stands in the SDK. */
 export interface ProviderOptions<Version extends SpecificationVersion> {
   /** Default v4, for `ai` 7; v3 is for `ai` 6. */
   readonly specificationVersion?: Version;
@@ -39,22 +40,26 @@ export interface LanguageModelCall {
   readonly abortSignal?: AbortSignal;
 }
 
+/** What of a call was passed over, and why. */
 export interface Warning {
   type: 'unsupported';
   feature: string;
   details?: string;
 }
 
+/** Why an answer ended, in the word of the SDK and in ours. */
 export interface FinishReason {
   unified: 'stop' | 'length';
   raw: string | undefined;
 }
 
+/** Tokens of a call: `cacheRead` of the prompt were there already and were not computed. */
 export interface Usage {
   inputTokens: { total: number; noCache: number; cacheRead: number; cacheWrite: undefined };
   outputTokens: { total: number; text: number; reasoning: undefined };
 }
 
+/** A whole answer. */
 export interface GenerateResult {
   content: { type: 'text'; text: string }[];
   finishReason: FinishReason;
@@ -62,6 +67,7 @@ export interface GenerateResult {
   warnings: Warning[];
 }
 
+/** A piece of an answer that is streamed: one text in pieces between its start and its end, then what it took. */
 export type StreamPart =
   | { type: 'stream-start'; warnings: Warning[] }
   | { type: 'text-start'; id: string }
@@ -69,6 +75,7 @@ export type StreamPart =
   | { type: 'text-end'; id: string }
   | { type: 'finish'; usage: Usage; finishReason: FinishReason };
 
+/** A model as `generateText` and `streamText` take it. */
 export interface LanguageModel<Version extends SpecificationVersion> {
   readonly specificationVersion: Version;
   readonly provider: string;
@@ -78,6 +85,7 @@ export interface LanguageModel<Version extends SpecificationVersion> {
   doStream(call: LanguageModelCall): Promise<{ stream: ReadableStream<StreamPart> }>;
 }
 
+/** A model as `embed` and `embedMany` take it; embeddings have length 1. */
 export interface EmbeddingModel<Version extends SpecificationVersion> {
   readonly specificationVersion: Version;
   readonly provider: string;

@@ -65,7 +65,9 @@ interface WorkerOptions {
   readonly signal?: AbortSignal;
 }
 
+/** How a model is loaded: its precision, what computes, from where, and who is told. */
 export interface LoadOptions extends OpenOptions, FileOptions, BackendOptions, WorkerOptions {
+  /** Told of bytes as they come: first of the download, then of what the backend has. */
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Told in one sentence of what the user should know. */
   readonly onNotice?: (message: string) => void;
@@ -233,10 +235,12 @@ export class BrowserModel {
     return this.session.caller.call('encodeChat', { messages, options } satisfies TurnsRequest);
   }
 
+  /** The text of token ids. */
   decode(ids: readonly number[]): Promise<string> {
     return this.session.caller.call('decode', ids);
   }
 
+  /** Ends what runs, frees the model and ends its worker. May be called more than once. */
   dispose(): Promise<void> {
     this.disposal ??= this.session.caller
       .call<void>('close', undefined)
@@ -252,8 +256,10 @@ export class BrowserModel {
   }
 }
 
+/** What is trained on what, what is kept, and who is told. */
 export interface TrainOptions extends TrainSettings, KeepOptions, TrainCallbacks, BackendOptions, WorkerOptions {}
 
+/** What was learned, and the model. */
 export interface TrainResult extends Omit<SessionTrainResult, 'files' | 'checkpoint'> {
   /** config.json, model.safetensors and tokenizer.model: to be loaded (`load(result.files)`), or saved for `openelm run -m`. */
   readonly files: readonly File[];
@@ -284,6 +290,7 @@ export async function continueTraining(from: string | Iterable<File>, options: C
   return training('continue', worker, signal, others, (plain) => ({ from: named, options: plain }) as ContinueRequest);
 }
 
+/** How a kept training goes on. */
 export interface ContinueOptions extends Pick<KeepOptions, 'saveEvery'>, TrainCallbacks, BackendOptions, WorkerOptions {}
 
 async function training(

@@ -40,6 +40,7 @@ export { Tokenizer } from './tokenizer/tokenizer.js';
 /** So that a few calls at once share the model's steps without being asked for it. */
 const defaultSlots = 4;
 
+/** How a model is loaded: its precision, what computes, how many calls at once and how long they may be. */
 export interface LoadOptions extends OpenOptions, Omit<EngineOptions, 'cacheType' | 'slots' | 'assistant'> {
   /** Calls that run at once, sharing steps; each has a cache of `context` tokens. Default 4, fewer where memory is short. */
   readonly slots?: number;
@@ -59,6 +60,7 @@ const loadRules: Rules<LoadOptions> = {
 
 /** A loaded model; `dispose` (or `await using`) frees its memory and threads. */
 export class Model extends TextModel {
+  /** What it was loaded from. */
   readonly checkpoint: Checkpoint;
   private opened: OpenedModel;
   private onCpu?: Promise<void>;
@@ -76,6 +78,7 @@ export class Model extends TextModel {
     this.checkpoint = opened.checkpoint;
   }
 
+  /** What computes; another one after a GPU was lost. */
   get backend(): Backend {
     return this.opened.backend;
   }

@@ -25,6 +25,7 @@ export type {
   SamplingMode,
 } from './browser/prompt-input.js';
 
+/** Which model answers, and how it is loaded. */
 export interface LanguageModelSettings extends Omit<LoadOptions, 'signal' | 'onProgress'> {
   /** An address, a hub id, files or a folder, as `load` takes them; default the embedded model that was taught to answer (tales-6m-instruct). */
   readonly model?: ModelSource;
@@ -60,6 +61,7 @@ export function languageModel({ model, languages = ['en'], ...options }: Languag
   });
 }
 
+/** Which model answers, and whether it does where the browser has one of its own. */
 export interface InstallOptions extends LanguageModelSettings {
   /** Take the place of the browser's own too. */
   readonly force?: boolean;

@@ -17,6 +17,7 @@ export interface RequestBody {
   readonly [field: string]: unknown;
 }
 
+/** What is said beside a request: the signal that breaks it off, and an adapter. */
 export interface RequestOptions {
   readonly signal?: AbortSignal;
   /** One of the model's adapters, by name. */
@@ -29,6 +30,7 @@ export interface Create<Whole, Chunk> {
   (body: RequestBody & { readonly stream?: false | null }, options?: RequestOptions): Promise<Whole>;
 }
 
+/** The part of OpenAI's client that needs no server. */
 export interface OpenAIClient {
   readonly chat: { readonly completions: { readonly create: Create<ChatCompletion, ChatCompletionChunk> } };
   readonly completions: { readonly create: Create<Completion, Completion> };

@@ -27,6 +27,7 @@ export interface ServedModel extends LoadOptions {
   readonly name?: string;
 }
 
+/** What is served, and to whom. */
 export interface ServerOptions extends Omit<HandlerOptions, 'models'> {
   /** Default the two models in the package: the one that tells stories by instruction, and the one that continues texts. */
   readonly models?: readonly (string | ServedModel | Model)[];

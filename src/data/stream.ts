@@ -20,11 +20,13 @@ export interface StreamOptions {
   readonly corpora: CorpusFiles;
   /** Where relative file names start from. */
   readonly base?: string;
+  /** Turns blocks of documents into tokens. */
   readonly processor: TextProcessor;
   /** What stands where there is no token; CoreNet takes the tokenizer's pad id, else the size of its vocabulary. */
   readonly padId: number;
   /** Target that does not count; default `padId`. */
   readonly ignoreIndex?: number;
+  /** Which of `worldSize` processes this is, each with rows of its own; default 0 of 1. */
   readonly rank?: number;
   readonly worldSize?: number;
   readonly onBadFile?: (reason: string) => void;

@@ -22,6 +22,7 @@ export interface GenerateRequest {
   readonly context: string;
   /** The answer ends before the first of these. */
   readonly until: readonly string[];
+  /** New tokens at most. */
   readonly maxTokens: number;
   /** 0 is greedy. */
   readonly temperature?: number;
@@ -46,5 +47,6 @@ export interface Scorer {
   loglikelihood(requests: readonly LoglikelihoodRequest[], options?: ScorerOptions): Promise<Loglikelihood[]>;
   /** Log-probability of whole texts in disjoint windows, each token scored once; for perplexities. */
   loglikelihoodRolling(texts: readonly string[], options?: ScorerOptions): Promise<number[]>;
+  /** Greedy or drawn continuations, in the order of the requests, without the text that ended them. */
   generateUntil(requests: readonly GenerateRequest[], options?: ScorerOptions): Promise<string[]>;
 }

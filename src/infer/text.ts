@@ -130,6 +130,7 @@ export interface TextPiece {
 
 /** What an answer took: tokens and milliseconds. */
 export interface Timings {
+  /** Of the whole prompt, with a BOS that was put in front. */
   readonly promptTokens: number;
   /** Prompt tokens found in the cache, not computed. */
   readonly reusedTokens: number;
@@ -142,6 +143,7 @@ export interface Timings {
 
 /** A finished answer. */
 export interface TextResult {
+  /** The prompt as the model got it. */
   readonly promptIds: readonly number[];
   readonly ids: readonly number[];
   readonly text: string;

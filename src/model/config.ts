@@ -27,19 +27,24 @@ export interface ModelConfig {
   readonly vocabSize: number;
   readonly modelDim: number;
   readonly headDim: number;
+  /** One after another: each has heads and a width of its own. */
   readonly layers: readonly LayerConfig[];
   /** Tokens the model was trained to see at once; the default context. */
   readonly maxContextLength: number;
   /** Positions the rotary table is meant to reach; the longest context that can be asked for. */
   readonly ropeMaxLength: number;
+  /** The base of the rotary angles: pair i of a head turns by position / base^(2i / headDim). */
   readonly ropeFreqConstant: number;
   /** RMSNorm of queries and keys over headDim, before the rotation. */
   readonly normalizeQk: boolean;
+  /** The feed-forward part is gated (SwiGLU); else one projection with SiLU. */
   readonly ffnWithGlu: boolean;
   /** The output layer is the embedding table (`share_input_output_layers`). */
   readonly tieEmbeddings: boolean;
+  /** Added to the mean square before its root, in every RMSNorm. */
   readonly normEps: number;
   readonly bosTokenId: number | undefined;
+  /** Each of them ends a text. */
   readonly eosTokenIds: readonly number[];
   /** The rule the layers were made by, as it was given; only `toHuggingFaceConfig` needs it. */
   readonly scaling: {

@@ -69,6 +69,7 @@ export interface HandlerOptions extends GuardOptions {
 
 /** A server without a socket. */
 export interface Handler {
+  /** Answers a request. Never rejects: what is wrong is an answer with its status. */
   fetch(request: Request): Promise<Response>;
   /** Answers under way. */
   readonly active: number;

@@ -6,6 +6,7 @@ export interface ScheduleOptions {
   readonly name: 'cosine' | 'linear' | 'constant';
   readonly maxIterations: number;
   readonly warmupIterations: number;
+  /** The rate of iteration 0, where there is a warm-up. */
   readonly warmupInitLearningRate: number;
   readonly maxLearningRate: number;
   /** Where cosine and linear end; `constant` does not use it. */
