@@ -65,7 +65,7 @@ export function shown(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   let text: string;
   try {
-    text = JSON.stringify(value) ?? String(value);
+    text = typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? String(value)); // not null for Infinity
   } catch {
     text = typeof value === 'bigint' ? String(value) : 'a value that is no JSON'; // nested without end, for one
   }

@@ -1,7 +1,7 @@
 // What a client is told when its request cannot be answered: a status, one sentence, and OpenAI's words for the kind. Nothing of
 // this program's inside ever goes out: what is no fault of the request is a plain "internal error", and the log has the rest.
 
-import { InputError, visibleLines } from '../errors.js';
+import { InputError, shown, visibleLines } from '../errors.js';
 
 interface ErrorDetails {
   /** OpenAI's kind; default by the status. */
@@ -47,6 +47,9 @@ export class ApiError extends Error {
     return retryAfter === undefined ? {} : { 'retry-after': String(Math.max(1, Math.ceil(retryAfter))) };
   }
 }
+
+/** What a field was given, for a message; null is as if left out. */
+export const given = (value: unknown): string => (value === undefined || value === null ? 'missing' : shown(value));
 
 /** A field of the request that is wrong. */
 export function badField(param: string, message: string): ApiError {

@@ -72,10 +72,13 @@ export async function checkKey(request: Request, { apiKeys = [] }: GuardOptions)
   });
 }
 
-/** The body, read to its end. Throws `ApiError` 413 past `most` bytes, before more is read, and 499 where the client goes before. */
+/** The body, read to its end. Throws `ApiError` 413 past `most` bytes, before more is read, 499 where the client goes before, and 415 where it is packed. */
 export async function readBytes(request: Request, most: number): Promise<Uint8Array> {
   const tooLarge = (): ApiError =>
     new ApiError(413, `the body is larger than the ${counted(most, 'byte')} that this server takes`);
+  const encoding = request.headers.get('content-encoding')?.trim().toLowerCase() || 'identity';
+  if (encoding !== 'identity')
+    throw new ApiError(415, `bodies in ${shown(encoding)} are not read: send it without Content-Encoding`);
   if (Number(request.headers.get('content-length') ?? 0) > most) throw tooLarge();
   const reader = request.body?.getReader();
   const parts: Uint8Array[] = [];

@@ -2,7 +2,7 @@
 // model, lets an endpoint answer, and writes the answer whole or as a stream that ends when its reader has gone. Which models there
 // are and how they are loaded is passed in.
 
-import { type Context, Hono } from 'hono';
+import { type Context, Hono, type Handler as HonoHandler } from 'hono';
 import { type Call, type Reply, type Streamed, Tally } from './call.js';
 import { ApiError, apiErrorOf } from './errors.js';
 import { type Body, parseBody, readFields, text } from './fields.js';
@@ -97,13 +97,17 @@ interface Notes {
   streaming?: Promise<void>;
 }
 
+interface Env {
+  Variables: { notes: Notes };
+}
+
 class Server implements Handler {
-  private readonly app = new Hono<{ Variables: { notes: Notes } }>();
+  private readonly app = new Hono<Env>();
   private readonly models: Models;
   private readonly metrics: Metrics;
   private readonly running = new Set<{ readonly done: Promise<void>; readonly abort: (reason: ApiError) => void }>();
   /** Paths that are counted by name: a stranger cannot make new ones. */
-  private readonly paths = new Set(['/', '/health', '/ready', '/metrics', '/v1/models']);
+  private readonly paths = new Set(['/', '/health', '/ready']);
   private stopping = false;
   private counter = 0;
 
@@ -180,26 +184,27 @@ class Server implements Handler {
     app.notFound((c) =>
       this.refusal(new ApiError(404, `there is no ${c.req.method} ${c.req.path} here`), c.get('notes'), c.req.path),
     );
-    app.get(
+    this.on(
+      'GET',
       '/metrics',
       async () => new Response(await this.metrics.text(), { headers: { 'content-type': this.metrics.contentType } }),
     );
     const shape = ({ id, source }: ReturnType<Models['list']>[number]) => ({
       ...{ id, object: 'model', created: source.created ?? 0, owned_by: 'openelm' },
     });
-    app.get('/v1/models', (c) => c.json({ object: 'list', data: models.list().map(shape) }));
+    this.on('GET', '/v1/models', (c) => c.json({ object: 'list', data: models.list().map(shape) }));
     app.get('/v1/models/:id{.+}', (c) => c.json(shape(models.get(c.req.param('id')))));
     this.post('/v1/chat/completions', chatCompletion);
     this.post('/v1/completions', completion);
     this.post('/v1/embeddings', embeddings);
     this.post('/v1/responses', responses);
-    app.get('/api/version', (c) => c.json({ version: this.options.version ?? '0.0.0' }));
-    app.get('/api/tags', (c) => c.json({ models: models.list().map(({ id, source }) => ollamaTag(id, source)) }));
-    app.get('/api/ps', (c) => {
+    this.on('GET', '/api/version', (c) => c.json({ version: this.options.version ?? '0.0.0' }));
+    this.on('GET', '/api/tags', (c) => c.json({ models: models.list().map(({ id, source }) => ollamaTag(id, source)) }));
+    this.on('GET', '/api/ps', (c) => {
       const running = models.list().filter(({ loaded }) => loaded);
       return c.json({ models: running.map(({ id, source }) => ({ ...ollamaTag(id, source), size_vram: 0 })) });
     });
-    app.post('/api/show', async (c) => {
+    this.on('POST', '/api/show', async (c) => {
       const body = parseBody(await readBytes(c.req.raw, this.options.maxBody ?? defaults.maxBody));
       const { model, name = model } = readFields(body, { model: text, name: text });
       return c.json(ollamaShow(models.get(name ?? '').source));
@@ -210,15 +215,20 @@ class Server implements Handler {
   }
 
   private post(path: string, endpoint: Endpoint): void {
+    this.on('POST', path, (c) => this.run(c, endpoint));
+  }
+
+  /** A path that takes one method, and is counted by name. */
+  private on(method: 'GET' | 'POST', path: string, answer: HonoHandler<Env>): void {
     this.paths.add(path);
-    this.app.post(path, (c) => this.run(c, endpoint));
+    this.app.on(method, path, answer);
     this.app.all(path, (c) => {
-      throw new ApiError(405, `${path} takes POST, not ${c.req.method}`);
+      throw new ApiError(405, `${path} takes ${method}, not ${c.req.method}`);
     });
   }
 
   /** Reads the body, takes the model, and answers; all is given back when the answer has ended or its reader has gone. */
-  private async run(c: Context<{ Variables: { notes: Notes } }>, endpoint: Endpoint): Promise<Response> {
+  private async run(c: Context<Env>, endpoint: Endpoint): Promise<Response> {
     const { timeout = defaults.timeout, maxBody = defaults.maxBody, maxTokens, logBodies } = this.options;
     const request = c.req.raw;
     const notes = c.get('notes');

@@ -124,8 +124,32 @@ describe('guards', () => {
     expect([head.status, head.headers.get('content-type'), await head.text()]).toEqual([200, 'text/html', '']);
     for (const path of ['/package.json', '/../package.json', '/%2e%2e/package.json', '/constructor', '/__proto__'])
       expect((await ask(handler, path)).status).toBe(404);
+  });
+});
+
+describe('requests that are put wrongly', () => {
+  it('are told of a path by its method, of packed bodies, and of numbers that JSON has no word for', async () => {
+    const handler = create({});
     const wrong = await ask(handler, '/v1/completions');
     expect([wrong.status, await error(wrong)]).toEqual([405, '/v1/completions takes POST, not GET']);
+    for (const path of ['/api/tags', '/api/ps', '/api/version', '/metrics', '/v1/models'])
+      expect((await ask(handler, path, { method: 'DELETE' })).status).toBe(405);
+    expect((await ask(handler, '/v1/models', { method: 'HEAD' })).status).toBe(200);
+    const packed = await ask(handler, '/v1/completions', { json: story, headers: { 'content-encoding': 'gzip' } });
+    expect([packed.status, await error(packed)]).toEqual([
+      415,
+      'bodies in "gzip" are not read: send it without Content-Encoding',
+    ]);
+    const same = await ask(handler, '/v1/completions', { json: story, headers: { 'content-encoding': 'identity' } });
+    expect(same.status).toBe(200);
+    const endless = await ask(handler, '/v1/completions', { method: 'POST', body: '{"prompt": "a", "temperature": 1e999}' });
+    expect(await error(endless)).toMatch(/^temperature is Infinity; expected/);
+    for (const [path, field] of Object.entries({
+      '/v1/chat/completions': 'messages',
+      '/v1/embeddings': 'input',
+      '/v1/responses': 'input',
+    }))
+      expect(await error(await ask(handler, path, { json: {} }))).toMatch(new RegExp(`^${field} is missing; expected`));
   });
 });
 
@@ -233,9 +257,11 @@ describe('what is told', () => {
   it('counts for Prometheus', async () => {
     const handler = create({ residentMemory: () => 42 });
     await ask(handler, '/v1/completions', { json: story });
+    await ask(handler, '/api/tags');
     await ask(handler, `/${'x'.repeat(10)}`);
     const text = await (await ask(handler, '/metrics')).text();
     expect(text).toContain('openelm_requests_total{path="/v1/completions",status="200"} 1');
+    expect(text).toContain('openelm_requests_total{path="/api/tags",status="200"} 1');
     expect(text).toContain('openelm_requests_total{path="other",status="404"} 1');
     expect(text).toContain('openelm_generated_tokens_total{model="tales"} 2');
     expect(text).toContain('openelm_requests_running{model="tales"} 0');

@@ -4,7 +4,7 @@ import { counted, shown } from '../../errors.js';
 import type { ChatMessage, Tools } from '../../infer/chat.js';
 import { wrongToken } from '../../infer/step.js';
 import type { TextModel } from '../../infer/text.js';
-import { ApiError, badField } from '../errors.js';
+import { ApiError, badField, given } from '../errors.js';
 import { isObject } from '../fields.js';
 import { readToolCalls } from './tools.js';
 
@@ -18,7 +18,7 @@ const roles: Readonly<Record<string, ChatMessage['role']>> = {
 /** Messages as the chat template takes them: contents as texts, `developer` as what it replaced. Throws `ApiError` 400. */
 export function readMessages(value: unknown, param = 'messages', withTools = false): ChatMessage[] {
   if (!Array.isArray(value) || value.length === 0)
-    throw badField(param, `${param} is ${shown(value)}; expected a list of {"role", "content"}`);
+    throw badField(param, `${param} is ${given(value)}; expected a list of {"role", "content"}`);
   return value.map((message: unknown, i) => {
     const where = `${param}[${i}]`;
     if (!isObject(message)) throw badField(where, `${where} is ${shown(message)}; expected {"role", "content"}`);
@@ -37,7 +37,6 @@ export function readMessages(value: unknown, param = 'messages', withTools = fal
   });
 }
 
-const given = (value: unknown): string => (value === undefined ? 'missing' : shown(value));
 const textParts = ['text', 'input_text', 'output_text'];
 
 /** A text, or a list of parts that are all text. */
@@ -81,7 +80,7 @@ export async function readPrompts(model: TextModel, value: unknown, extra = 0, p
 async function encodeOne(model: TextModel, prompt: unknown, param: string): Promise<readonly number[]> {
   const isIds = Array.isArray(prompt) && prompt.length > 0 && prompt.every((id) => Number.isInteger(id));
   if (typeof prompt !== 'string' && !isIds)
-    throw badField(param, `${param} is ${shown(prompt)}; expected a text, token ids, or a list of either`);
+    throw badField(param, `${param} is ${given(prompt)}; expected a text, token ids, or a list of either`);
   if (typeof prompt === 'string') checkText(model, prompt.length, param);
   const ids = await model.encodePrompt(prompt as string | number[]);
   if (ids.length === 0) throw badField(param, `the ${param} is empty: give at least one character`);

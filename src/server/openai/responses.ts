@@ -5,7 +5,7 @@ import { shown } from '../../errors.js';
 import type { ChatMessage } from '../../infer/chat.js';
 import { resultOf, type TextOptions, type TextResult } from '../../infer/text.js';
 import { answers, type Call, newId, type Reply, type Streamed, seconds } from '../call.js';
-import { type ApiError, badField } from '../errors.js';
+import { type ApiError, badField, given } from '../errors.js';
 import { anything, type Body, boolean, isObject, object, readFields, refuse, text, whole } from '../fields.js';
 import { readFormat } from './format.js';
 import { sampling, samplingOptions } from './parameters.js';
@@ -51,7 +51,7 @@ export async function responses(call: Call, body: Body): Promise<Reply> {
 function messagesOf(input: unknown): ChatMessage[] {
   if (typeof input === 'string') return [{ role: 'user', content: input }];
   if (!Array.isArray(input) || input.length === 0)
-    throw badField('input', `input is ${shown(input)}; expected a text or a list of messages`);
+    throw badField('input', `input is ${given(input)}; expected a text or a list of messages`);
   for (const [i, item] of input.entries()) {
     if (isObject(item) && (item.type === undefined || item.type === 'message')) continue;
     throw badField(
