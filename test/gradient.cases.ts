@@ -220,6 +220,13 @@ const layouts: { name: string; rows: number; sequences: number[]; segments: numb
     sequences: [0, 70, 0, 2, 70, 1, 2, 2, 71, 59, 4, 2],
     segments: [0, 40, 100, 70, 0, 40, 399, 1, 10, 30, 200, 59],
   },
+  {
+    // Gradients of queries and keys are 0 to the bit: AdamW would take what rounding leaves for a direction.
+    name: 'rows that see one key',
+    rows: 3,
+    sequences: [0, 1, 0, 1, 1, 1, 1, 1, 2, 1, 2, 1],
+    segments: [7, 1, 8, 1, 300, 1],
+  },
 ];
 for (const { name, rows, sequences, segments } of layouts) {
   for (const [queryHeads, kvHeads, headDim] of [

@@ -148,6 +148,8 @@ void pass(Work& z, const Unit& u, int64_t first, int64_t pairs, int64_t k0, int6
       const int64_t at = u.place(first + t + i) / dim;
       const int64_t n = clamp(z.visible[t + i] - k0, 0, seen);
       differentiate(p + i * kStride, ds + i * kStride, n, n ? up(here, W) * W : 0, scale, floats(r, logsumexp_)[at], deltas(r)[at]);
+      // What sees one key alone takes it whole, whatever its score: what rounding leaves here AdamW would take for a direction.
+      if (z.visible[t + i] == 1) ds[i * kStride] = 0;
       const int64_t zeros = n ? up(here, W) * W : 0;
       if (zeros < seen) {
         memset(p + i * kStride + zeros, 0, (size_t)(seen - zeros) * sizeof(float));

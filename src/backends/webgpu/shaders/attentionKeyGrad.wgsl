@@ -107,12 +107,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
         let cached = vec4u(first + 4u * tx) + vec4u(0u, 1u, 2u, 3u);
         let inside = (cached >= vec4u(segment.x)) & (cached < vec4u(segment.x + segment.y));
         // Its number among the sequence's keys, at most that of the row's own.
-        let seen = inside & (cached + segment.z - segment.x <= vec4u(sequence.z + row + 4u * ty + i));
+        let last = sequence.z + row + 4u * ty + i;
+        let seen = inside & (cached + segment.z - segment.x <= vec4u(last));
         let known = stats[p.stats_at + own * p.query_heads + head];
         let e = exp(scores.s[i] * p.scale - known.x);
         probabilities[i] = select(vec4f(), e, seen);
         let d = e * (scores.dp[i] - known.y) * p.scale;
-        ds[i] = select(vec4f(), d, seen);
+        ds[i] = select(vec4f(), d, seen & vec4<bool>(last > 0u)); // one key alone is taken whole, whatever its score
       }
       for (var i = 0u; i < 4u; i++) { factors[(4u * ty + i) * 8u + tx] = probabilities[i]; }
       sums0 = add_values(thread, head, 0u, sums0);

@@ -56,7 +56,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
       let key = vec4u(first + 4u * (thread % 8u)) + vec4u(0u, 1u, 2u, 3u);
       let probability = exp(scores.s[i] * p.scale - known[i].x);
       let seen = (key <= vec4u(before + 4u * ty + i)) & vec4<bool>(4u * ty + i < here.count);
-      ds[i] = select(vec4f(), probability * (scores.dp[i] - known[i].y) * p.scale, seen);
+      // A row that sees one key alone takes it whole, whatever its score: its ds is 0, not what rounding leaves.
+      let weighs = seen & vec4<bool>(before + 4u * ty + i > 0u);
+      ds[i] = select(vec4f(), probability * (scores.dp[i] - known[i].y) * p.scale, weighs);
     }
     ds = transpose(ds);
     for (var i = 0u; i < 4u; i++) { factors[(4u * (thread % 8u) + i) * 8u + ty] = ds[i]; }
