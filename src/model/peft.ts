@@ -163,7 +163,7 @@ export async function writePeft(
     fan_in_fan_out: false,
     init_lora_weights: true,
     modules_to_save: null,
-    target_modules: targetsOf(modules),
+    target_modules: modules.map(({ name }) => name), // whole: a last part would name those of all layers
     rank_pattern: others(({ rank }) => rank),
     alpha_pattern: others(({ alpha }) => alpha),
   };
@@ -193,14 +193,4 @@ export async function writePeft(
       format: 'pt',
     }),
   );
-}
-
-/** The names' last parts where those say it all, else whole names. */
-function targetsOf(modules: readonly AdapterModule[]): string[] {
-  const last = (name: string): string => name.slice(name.lastIndexOf('.') + 1);
-  const counts = new Map<string, number>();
-  for (const { name } of modules) counts.set(last(name), (counts.get(last(name)) ?? 0) + 1);
-  const layers = Math.max(...counts.values());
-  const whole = [...counts].every(([name, count]) => count === layers || name === 'token_embeddings' || name === 'classifier');
-  return whole ? [...counts.keys()].sort() : modules.map(({ name }) => name);
 }

@@ -13,6 +13,7 @@ import { readSafetensors } from '../../src/io/safetensors.js';
 import { writeTorch } from '../../src/io/torch.js';
 import { type AdapterRule, chooseModules, initialValues } from '../../src/model/adapter.js';
 import { configFromHuggingFace } from '../../src/model/config.js';
+import { writePeft } from '../../src/model/peft.js';
 import { temporaryFolder } from '../temporary.js';
 
 const golden = fileURLToPath(new URL('../golden', import.meta.url));
@@ -130,6 +131,19 @@ describe('an adapter that cannot be used', () => {
     );
     const shorter = { ...config, layers: config.layers.slice(0, 1) };
     await expect(openAdapter(lora, shorter)).rejects.toThrow(/an adapter for another base: the model has no layers\.1\./);
+  });
+});
+
+describe('an adapter that is written', () => {
+  it('names its modules and no other layer of the same name, for PEFT adapts whatever is named', async () => {
+    const modules = chooseModules(config, [{ ...rule, pattern: 'layers\\.1\\..*qkv_proj' }]);
+    const files = new Map<string, string>();
+    await writePeft(
+      async (name, fill) => fill({ write: async (chunk) => void files.set(name, Buffer.from(chunk).toString()) }),
+      { modules, values: initialValues(modules, 1), dropout: 0 },
+      null,
+    );
+    expect(JSON.parse(files.get('adapter_config.json')!).target_modules).toEqual(['transformer.layers.1.attn.qkv_proj']);
   });
 });
 
