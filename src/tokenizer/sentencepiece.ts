@@ -136,9 +136,10 @@ function piecesFound(
       throw new InputError(`${name}: piece ${id} is of type BYTE but trainer_spec.byte_fallback is off`);
     }
     if (kind !== PieceKind.userDefined || id >= trained) continue;
-    if (model.removeExtraSpaces && text().includes(' ')) {
+    // SentencePiece leaves the spaces inside such a piece alone; a single one stays in any case.
+    if (model.removeExtraSpaces && text().includes('  ')) {
       throw new InputError(
-        `${name}: user-defined piece ${id} holds a space, which remove_extra_whitespaces does not go with here`,
+        `${name}: user-defined piece ${id} holds spaces in a row, which remove_extra_whitespaces does not go with here`,
       );
     }
     normalizedTokens.set(text(), id);

@@ -41,6 +41,11 @@ describe('tokenizer.model', () => {
     ['unigram', model([], { modelType: 1 }), /model_type is UNIGRAM; only BPE/],
     ['normalization rules', model([], { charsMap: new Uint8Array(40) }), /normalizer_spec.precompiled_charsmap holds 40 bytes/],
     ['space as suffix', model([], { spaceAsSuffix: true }), /treat_whitespace_as_suffix/],
+    [
+      'spaces in a row that it would not keep',
+      model([{ text: 'a  b', type: 4 }], { removeExtraSpaces: true }),
+      /user-defined piece 267 holds spaces in a row/,
+    ],
     ['twice a piece', model([{ text: 'ab' }]), /pieces 262 and 267 are both "ab"/],
     ['twice a control piece', model([{ text: '<s>', type: 3 }]), /pieces 1 and 267 are both "<s>"/],
     ['two unknown pieces', model([{ text: '<unk2>', type: 2 }]), /both of type UNKNOWN/],
@@ -63,6 +68,13 @@ describe('tokenizer.model', () => {
   test('fields that it does not know are passed over', () => {
     const tokenizer = tokenizerFromModel(Uint8Array.from([...bytesField(4, [1, 2, 3]), ...model(), ...bytesField(99, [1])]));
     expect(tokenizer.decode(tokenizer.encode('ab abé'))).toBe('ab abé');
+  });
+
+  test('user-defined pieces with a space in them are text like any other, as in sentencepiece', () => {
+    const symbols = ['a b', ' b '].map((text) => ({ text, type: 4 }));
+    const tokenizer = tokenizerFromModel(model(symbols, { removeExtraSpaces: true, dummyPrefix: true }));
+    const pieces = tokenizer.encode('  a   b  ab').map((id) => tokenizer.piece(id));
+    expect(pieces).toEqual(['▁a', '▁', 'b', '▁ab']);
   });
 
   test('control pieces may have other names for bos, eos and pad', () => {
