@@ -135,7 +135,8 @@ export async function writeMlx(
     if (shape.length === 1) return [{ name, dtype: type, shape, data: () => encoded(valuesOf(tensor), dtype) }];
     const [rows, columns] = shape;
     if (columns % groupSize !== 0) {
-      throw new InputError(`${name} has rows of ${columns}, no multiple of the group of ${groupSize}; choose a smaller group`);
+      const instead = groupSize > 32 ? 'a smaller group' : 'f16';
+      throw new InputError(`${name} has rows of ${columns}, no multiple of the group of ${groupSize}; choose ${instead}`);
     }
     const module = name.replace(/\.weight$/, '');
     const groups = columns / groupSize;
