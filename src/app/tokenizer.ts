@@ -1,8 +1,8 @@
 // `openelm tokenizer train`: learns a tokenizer.model from corpora. Using one is tokenize's and run's.
 
 import { Command, InvalidArgumentError } from 'commander';
-import { type DataConfig, mixture } from '../data/config.js';
-import { fixText, toNfc } from '../data/ftfy.js';
+import { mixture } from '../data/config.js';
+import { normalized } from '../data/ftfy.js';
 import { type CorpusFile, readDocuments } from '../data/readers.js';
 import { counted } from '../errors.js';
 import { makingAlone } from '../io/node/checkpoints.js';
@@ -82,13 +82,11 @@ async function filesOf(
   options: TrainOptions,
 ): Promise<{ files: CorpusFile[]; normalize: (text: string) => string }> {
   if (!/\.ya?ml$/.test(corpus))
-    return { files: [{ path: corpus, textKey: options.textKey, separator: options.separator }], normalize: toNfc };
+    return {
+      files: [{ path: corpus, textKey: options.textKey, separator: options.separator }],
+      normalize: (text) => normalized(text, 'nfc'),
+    };
   const { config, base } = await readDataConfig(corpus);
   const files = mixture(config.train_data_info, base).flatMap((part) => part.files);
-  return { files, normalize: normalizer(config) };
-}
-
-function normalizer({ normalization }: Pick<DataConfig, 'normalization'>): (text: string) => string {
-  if (normalization === 'ftfy') return fixText;
-  return normalization === 'nfc' ? toNfc : (text) => text;
+  return { files, normalize: (text) => normalized(text, config.normalization) };
 }

@@ -4,6 +4,7 @@
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { promptFormats } from '../data/examples.js';
+import { normalizations } from '../data/ftfy.js';
 import { isRowFile } from '../data/readers.js';
 import { counted, InputError } from '../errors.js';
 import { checkConfig } from '../io/config.js';
@@ -75,6 +76,10 @@ export const tuneSchema = z.strictObject({
       .describe(
         'How plain texts are put: as they are (text), as turns (chat), or in the prompt of commonsense_170k; auto: instructions as turns.',
       ),
+    normalization: z
+      .enum(normalizations)
+      .optional()
+      .describe("sft: what is done to plain texts first (default none); CoreNet's recipe for commonsense_170k has ftfy."),
     chat_template: z
       .string()
       .min(1)

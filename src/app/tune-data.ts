@@ -51,8 +51,8 @@ export function makeExample(
   encoders: RowEncoders,
   maxLength: number,
 ): (row: FileRow) => Promise<Example | string> {
-  const { prompt, loss } = config.data;
-  return (row) => exampleOf(row, encoders, { prompt, loss, maxLength });
+  const { prompt, loss, normalization } = config.data;
+  return (row) => exampleOf(row, encoders, { prompt, loss, maxLength, normalization });
 }
 
 export function makePair(

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { counted, InputError, shown } from '../errors.js';
 import { checkConfig, parseYaml } from '../io/config.js';
 import { isObject } from '../io/json.js';
+import { normalizations } from './ftfy.js';
 import type { ProcessOptions } from './process.js';
 import type { CorpusFile } from './readers.js';
 
@@ -39,7 +40,7 @@ export const dataSchema = z.strictObject({
   document_split_size: count(1).default(2048).describe('Words at which longer documents are split.'),
   append_sot_token: z.boolean().default(true),
   append_eot_token: z.boolean().default(true),
-  normalization: z.enum(['none', 'nfc', 'ftfy']).default('nfc'),
+  normalization: z.enum(normalizations).default('nfc'),
   shuffle_data: z.boolean().default(true),
   random_seed: count(0).default(0),
   packing: z.boolean().default(false).describe('Several documents in one row, none seeing another.'),

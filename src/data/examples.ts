@@ -7,6 +7,7 @@ import { isObject, quoted } from '../io/json.js';
 import { commonPrefix } from '../tokenizer/prefix.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { commonsensePrompt } from './commonsense.js';
+import { type Normalization, normalized } from './ftfy.js';
 import type { FileRow } from './readers.js';
 
 /** A turn of a conversation, as rows have it. */
@@ -44,6 +45,8 @@ export interface ExampleOptions {
   readonly loss: 'answers' | 'all';
   /** Tokens of an example at most; the rest is cut off. */
   readonly maxLength: number;
+  /** What is done to plain texts first; conversations stay as they are. Default: nothing. */
+  readonly normalization?: Normalization;
 }
 
 /** Why a row gives no example, in words that follow a count. */
@@ -77,8 +80,9 @@ async function wholeExample(row: FileRow, encoders: RowEncoders, options: Exampl
   const { prompt } = options;
   const markedChat = (messages: readonly Message[], first = 0): Promise<Marked | Dropped> =>
     markChat(row, messages, encoders, first, options.loss === 'all');
+  const markedText = (asked: string, answer: string): Marked =>
+    markText(asked, answer, encoders.tokenizer, options.normalization);
   const { value } = row;
-  const { tokenizer } = encoders;
   if (callTools(row)) return 'with calls of tools';
   const chat = conversationField(row);
   if (chat) return markedChat(messagesAt(row, chat));
@@ -91,17 +95,17 @@ async function wholeExample(row: FileRow, encoders: RowEncoders, options: Exampl
     }
     const [asked, answer] = [textAt(row, 'prompt'), textAt(row, 'completion')];
     if (answer.trim() === '') return 'an empty answer';
-    return prompt === 'chat' ? markedChat(turns(asked, answer)) : markedText(asked, answer, tokenizer);
+    return prompt === 'chat' ? markedChat(turns(asked, answer)) : markedText(asked, answer);
   }
   if (value.instruction !== undefined && value.output !== undefined) {
     const [instruction, output] = [textAt(row, 'instruction'), textAt(row, 'output')];
     const input = value.input === undefined || value.input === null ? '' : textAt(row, 'input');
     if (output.trim() === '') return 'an empty answer';
-    if (prompt === 'commonsense') return markedText(commonsensePrompt({ instruction, input }), output, tokenizer);
+    if (prompt === 'commonsense') return markedText(commonsensePrompt({ instruction, input }), output);
     const asked = input === '' ? instruction : `${instruction}\n\n${input}`;
-    return prompt === 'text' ? markedText(`${asked}\n`, output, tokenizer) : markedChat(turns(asked, output));
+    return prompt === 'text' ? markedText(`${asked}\n`, output) : markedChat(turns(asked, output));
   }
-  if (typeof value.text === 'string') return markedText('', value.text, tokenizer);
+  if (typeof value.text === 'string') return markedText('', value.text);
   throw missing(row, 'messages (or conversations), prompt and completion, instruction and output, or text');
 }
 
@@ -110,8 +114,8 @@ const turns = (asked: string, answer: string): Message[] => [
   { role: 'assistant', content: answer },
 ];
 
-function markedText(prompt: string, answer: string, tokenizer: Tokenizer): Marked {
-  const { prompt: first, answer: second } = splitText(prompt, answer, tokenizer);
+function markText(prompt: string, answer: string, tokenizer: Tokenizer, normalization?: Normalization): Marked {
+  const { prompt: first, answer: second } = splitText(prompt, answer, tokenizer, normalization);
   return { ids: [...first, ...second], answers: [...first.map(() => false), ...second.map(() => true)] };
 }
 
@@ -119,10 +123,15 @@ function markedText(prompt: string, answer: string, tokenizer: Tokenizer): Marke
  * The ids of a text in two parts, BOS in front and EOS at the end: those of the whole, divided where the prompt's own ids end, or
  * before the token that begins in the prompt and ends in the answer (TRL's `build_tokenized_answer`).
  */
-export function splitText(prompt: string, answer: string, tokenizer: Tokenizer): { prompt: number[]; answer: number[] } {
+export function splitText(
+  prompt: string,
+  answer: string,
+  tokenizer: Tokenizer,
+  normalization: Normalization = 'none',
+): { prompt: number[]; answer: number[] } {
   const bos = tokenizer.bosId >= 0;
-  const alone = tokenizer.encode(prompt, { bos });
-  const whole = tokenizer.encode(prompt + answer, { bos, eos: tokenizer.eosId >= 0 });
+  const alone = tokenizer.encode(normalized(prompt, normalization), { bos });
+  const whole = tokenizer.encode(normalized(prompt + answer, normalization), { bos, eos: tokenizer.eosId >= 0 });
   const end = commonPrefix(alone, whole);
   return { prompt: whole.slice(0, end), answer: whole.slice(end) };
 }

@@ -15,6 +15,16 @@ export function toNfc(text: string): string {
   return MAY_CHANGE_IN_NFC.test(text) ? text.normalize('NFC') : text;
 }
 
+/** What is done to a text first: nothing, Unicode form C, or what ftfy's fix_text does (form C at the end). */
+export const normalizations = ['none', 'nfc', 'ftfy'] as const;
+export type Normalization = (typeof normalizations)[number];
+
+/** The text as it is tokenized. */
+export function normalized(text: string, normalization: Normalization): string {
+  if (normalization === 'ftfy') return fixText(text);
+  return normalization === 'nfc' ? toNfc(text) : text;
+}
+
 const NOTHING_TO_FIX = /^[\t\n\f\x20-\x25\x27-\x7e]*$/;
 const MAX_SEGMENT = 1_000_000; // characters that are looked at together
 

@@ -5,7 +5,7 @@
 import { withRoom } from '../io/grow.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { hasCleanLength } from './clean.js';
-import { fixText, toNfc } from './ftfy.js';
+import { type Normalization, normalized } from './ftfy.js';
 
 /** How texts become tokens. */
 export interface ProcessOptions {
@@ -18,8 +18,7 @@ export interface ProcessOptions {
   /** Whether the ids of a text's beginning and end are added. */
   readonly startToken: boolean;
   readonly endToken: boolean;
-  /** What is done to the text first: nothing, Unicode form C, or what ftfy's fix_text does (form C at the end). */
-  readonly normalization: 'none' | 'nfc' | 'ftfy';
+  readonly normalization: Normalization;
 }
 
 /** In `lengths`: the sequence was dropped, having too few characters. */
@@ -78,8 +77,7 @@ function* splitAtWords(text: string, words: number): Generator<string> {
 /** The tokens of one sequence's text, or why it is dropped: a code of `ProcessedBlock.lengths`. */
 export function processText(text: string, tokenize: (text: string) => number[], options: ProcessOptions): number[] | number {
   if (!hasCleanLength(text, options.minCharacters)) return TOO_FEW_CHARACTERS;
-  const { normalization } = options;
-  const ids = tokenize(normalization === 'none' ? text : normalization === 'nfc' ? toNfc(text) : fixText(text));
+  const ids = tokenize(normalized(text, options.normalization));
   return ids.length < options.minTokens ? -2 - ids.length : ids;
 }
 

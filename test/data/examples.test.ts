@@ -145,6 +145,14 @@ describe('exampleOf', () => {
     expect((await made(value, { prompt: 'commonsense', loss: 'all' })).learned.filter((one) => !one)).toHaveLength(1);
   });
 
+  it("repairs plain texts as CoreNet's recipe does, where that is asked for", async () => {
+    const value = { instruction: 'It\u2019s voil\u00c3\u00a0?', output: 'the \u201canswer\u201d is &lt;' };
+    const example = await made(value, { prompt: 'commonsense', normalization: 'ftfy' });
+    expect(tokenizer.decode(example.tokens)).toMatch(/ It's voilà\?\n[\s\S]* the "answer" is <$/);
+    expect(learnedText(example).trim()).toBe('the "answer" is <');
+    expect(tokenizer.decode((await made(value, { prompt: 'commonsense' })).tokens)).toContain(value.output);
+  });
+
   it('cuts at the longest length, and says when nothing is left to learn', async () => {
     const value = { prompt: 'a b c d e f g h', completion: ' i j k' };
     expect((await made(value, { maxLength: 10 })).tokens).toHaveLength(10);
