@@ -28,7 +28,10 @@ async function openPlain(path: string): Promise<FileHandle> {
   try {
     const found = await stat(path); // before opening: opening a pipe would wait for its writer
     if (found.isDirectory()) throw new InputError(`${path}: a directory, expected a file`);
-    if (!found.isFile()) throw new InputError(`${path}: not a regular file`);
+    if (!found.isFile()) {
+      const what = found.isFIFO() ? 'a pipe' : 'a device or socket';
+      throw new InputError(`${path}: ${what}, not a regular file: save what it gives to a file, and name that`);
+    }
     return await open(path, 'r');
   } catch (error) {
     throw fileError(error, path, 'read');
