@@ -118,6 +118,15 @@ describe('architecture', () => {
     expect(worker).toBeLessThan(97_250);
   });
 
+  it('serves the page by itself: its modules import nothing else but types', () => {
+    const statement = /^import (?!type\b)[^;]*? from '(\.[^']+)'/gm;
+    const outside = files
+      .filter(({ name }) => roomOf(name) === 'page')
+      .flatMap(({ name, path, text }) => [...text.matchAll(statement)].map(([, from]) => [name, target(path, from)] as const))
+      .filter(([, to]) => roomOf(to) !== 'page');
+    expect(outside).toEqual([]);
+  });
+
   it('has no cycles', () => {
     const graph = new Map(
       files.map(({ path, name, imports }) => [

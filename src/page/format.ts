@@ -1,6 +1,10 @@
 // Numbers as the page shows them.
 
-import { counted } from '../errors.js';
+/** `1 step`, `12 steps`; as errors.ts has it, which the page's own modules cannot import: they are served by themselves. */
+export function counted(count: number, one: string, written: (count: number) => string = String): string {
+  return `${written(count)} ${one}${count === 1 ? '' : 's'}`;
+}
+
 /** `1,234`. */
 export function whole(value: number): string {
   return Math.round(value).toLocaleString('en');

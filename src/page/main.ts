@@ -1,10 +1,9 @@
 // The chat page: conversations on the left, turns in the middle, a question below. It has the elements and what happens to them; what
 // is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts, and its tokens tokens.ts.
 
-import { counted } from '../errors.js';
 import { answer, computesHere, models, prepare, type Speed } from './client.js';
 import { at, button, copyButton, element, fitted, reasonOf, saveFile } from './elements.js';
-import { whole } from './format.js';
+import { counted, whole } from './format.js';
 import { rendered } from './markdown.js';
 import { tell } from './notices.js';
 import { type Conversation, defaults, type Settings, Store, type Turn, tokensOf, toMarkdown } from './store.js';

@@ -2,9 +2,9 @@
 // It is measured where it is computed (infer/measure.ts); here are the buttons and the table.
 
 import type { BrowserModel } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { copyButton, element, facts, reasonOf } from '../elements.js';
 import { anyModel, current, loadedId, tools } from '../engine.js';
+import { counted } from '../format.js';
 import { browserName, deviceName } from './device.js';
 
 type Speeds = Awaited<ReturnType<Awaited<ReturnType<typeof tools>>['measureSpeed']>>;

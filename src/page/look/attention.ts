@@ -2,8 +2,8 @@
 // on the text and in words.
 
 import type { Inside } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { element } from '../elements.js';
+import { counted } from '../format.js';
 import { drawHeat, type Heat, heat } from './heat.js';
 import { named } from './names.js';
 

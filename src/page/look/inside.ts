@@ -2,9 +2,9 @@
 // layer. Computed in the worker, when it is asked for; the pictures are attention.ts and lengths.ts.
 
 import type { Inside } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { element, reasonOf } from '../elements.js';
 import { anyModel } from '../engine.js';
+import { counted } from '../format.js';
 import { Store } from '../store.js';
 import { AttentionView } from './attention.js';
 import { LengthsView } from './lengths.js';

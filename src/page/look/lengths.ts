@@ -1,8 +1,8 @@
 // How long the hidden states of a text are from layer to layer: a picture, what it says at the pointer, and a table.
 
 import type { Inside } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { element } from '../elements.js';
+import { counted } from '../format.js';
 import { drawHeat, heat } from './heat.js';
 import { named } from './names.js';
 

@@ -2,9 +2,8 @@
 // in a table behind; and its bytes at each precision. Redrawn when there is more or less room.
 
 import type { ModelShape } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { element, facts } from '../elements.js';
-import { whole } from '../format.js';
+import { counted, whole } from '../format.js';
 import { svg } from '../svg.js';
 
 export interface ShapeView {

@@ -2,8 +2,8 @@
 // the colours of the page.
 
 import type { KeptTraining } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { element } from '../elements.js';
+import { counted } from '../format.js';
 import { svg } from '../svg.js';
 
 type History = KeptTraining['history'];

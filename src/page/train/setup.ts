@@ -1,10 +1,9 @@
 // What a training needs to be told: the text (text-card.ts), the size, how long. Answers with options for `train`; nothing is trained here.
 
 import type { TrainOptions } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { button, element, facts, reasonOf } from '../elements.js';
 import { engine } from '../engine.js';
-import { bytes, duration, short, whole } from '../format.js';
+import { bytes, counted, duration, short, whole } from '../format.js';
 import { trainingFields } from '../words.js';
 import { knownSpeed, type Size, settingsOf, sizes, stepChoices, tokensOf, usualSize, usualSteps } from './sizes.js';
 import { textCard } from './text-card.js';

@@ -2,11 +2,10 @@
 // beforehand is setup.ts's, what is seen meanwhile run.ts's.
 
 import type { ContinueOptions, KeptTraining, TrainOptions, TrainResult } from '../../browser.js';
-import { counted } from '../../errors.js';
 import { takeDrops } from '../drops.js';
 import { button, element, reasonOf, saveFile } from '../elements.js';
 import { engine, offer, places, withdraw } from '../engine.js';
-import { ago, short, whole } from '../format.js';
+import { ago, counted, short, whole } from '../format.js';
 import { RunView } from './run.js';
 import { setup } from './setup.js';
 import { rememberSpeed } from './sizes.js';
