@@ -20,7 +20,7 @@ export interface EvaluateOptions extends Omit<RequestOptions, 'numFewshot'> {
   readonly numFewshot?: number | Readonly<Record<string, number>>;
   /** Keep each document with its requests and answers; true unless given. */
   readonly logSamples?: boolean;
-  /** Draws for the standard errors that have no formula (0: none of these); 100,000 unless given, as in the harness. */
+  /** Draws for the standard errors that have no formula; 100,000 unless given, and 0 for no standard errors at all, as in the harness. */
   readonly bootstrapIterations?: number;
   /** Requests answered so far and in all, over all kinds of requests. */
   readonly onProgress?: (done: number, total: number) => void;

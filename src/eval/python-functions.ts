@@ -1,7 +1,8 @@
 // Functions of Python files beside task files that are known by their text: rows of a dataset kept by a column, and F1 over several
 // classes. What they do can be said as data, so nothing runs; any other text stays a name, and the task that needs it is refused.
 
-import { literalEval, strip } from '../python/text.js';
+import { literalEval } from '../python/literal.js';
+import { strip } from '../python/text.js';
 import type { KeptDocs } from './task.js';
 
 /** What a function does, as fields of a task have it: documents kept (`process_docs`), or the name of an aggregation. */

@@ -3,7 +3,8 @@
 // (api/task.py: doc_to_text, doc_to_target, doc_to_choice). No prompts and no scores here.
 
 import { InputError, messageOf, shown } from '../errors.js';
-import { literalEval, pythonString } from '../python/text.js';
+import { literalEval } from '../python/literal.js';
+import { pythonString } from '../python/text.js';
 import type { FilterPipeline } from './filters.js';
 import type { Loglikelihood } from './scorer.js';
 import { renderTemplate } from './template.js';

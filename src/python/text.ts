@@ -1,8 +1,7 @@
 // The handful of Python's text rules that lm-evaluation-harness's prompts and hashes depend on and JavaScript does not share:
-// white space, capitalize, str() and repr(), literals. No formatting beyond that and no regular expressions.
+// white space, capitalize, str() and repr(). No formatting beyond that, no regular expressions; literals are literal.ts's.
 
-import { InputError } from '../errors.js';
-import { floatOf, PythonFloat } from '../python-float.js';
+import { PythonFloat } from '../python-float.js';
 
 /** The inside of a character class for what `str.isspace` and `\s` call white space: has U+001C-001F and U+0085, lacks U+FEFF. */
 export const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
@@ -126,97 +125,3 @@ export const stringEscapes: Readonly<Record<string, string>> = {
   f: '\f',
   v: '\v',
 };
-
-/**
- * `ast.literal_eval` of strings, numbers, True, False, None, lists, tuples and dicts; tuples become arrays, dicts objects.
- * Throws `InputError` with the place where the text stops being such a literal.
- */
-export function literalEval(source: string): unknown {
-  let at = 0;
-  const fail = (what: string): never => {
-    throw new InputError(`not a Python literal at character ${at} of ${JSON.stringify(source.slice(0, 60))}: ${what}`);
-  };
-  const skip = () => {
-    while (at < source.length && /\s/.test(source[at])) at++;
-  };
-  /** What stands between brackets, the opening one being next, with commas in between. */
-  const items = (close: string, read: () => void): void => {
-    at++;
-    for (skip(); source[at] !== close; skip()) {
-      read();
-      skip();
-      if (source[at] === ',') at++;
-      else if (source[at] !== close) fail(`expected "," or "${close}"`);
-    }
-    at++;
-  };
-  const string = (): string => {
-    const quote = source[at++];
-    let text = '';
-    while (source[at] !== quote) {
-      if (at >= source.length || source[at] === '\n') fail('a string without its closing quote');
-      if (source[at] !== '\\') {
-        text += source[at++];
-        continue;
-      }
-      const kind = source[++at];
-      const digits = { x: 2, u: 4, U: 8 }[kind];
-      at++;
-      if (digits !== undefined) {
-        const code = source.slice(at, at + digits);
-        if (!/^[0-9a-fA-F]+$/.test(code) || code.length < digits || Number.parseInt(code, 16) > 0x10ffff) fail('a bad escape');
-        text += String.fromCodePoint(Number.parseInt(code, 16));
-        at += digits;
-      } else if (kind >= '0' && kind <= '7') {
-        const octal = source.slice(at - 1).match(/^[0-7]{1,3}/)![0];
-        text += String.fromCharCode(Number.parseInt(octal, 8));
-        at += octal.length - 1;
-      } else {
-        text += stringEscapes[kind] ?? `\\${kind}`;
-      }
-    }
-    at++;
-    return text;
-  };
-  const value = (depth: number): unknown => {
-    if (depth > 50) fail('nested too deeply');
-    skip();
-    const character = source[at];
-    if (character === '"' || character === "'") {
-      let text = string();
-      for (skip(); source[at] === '"' || source[at] === "'"; skip()) text += string();
-      return text;
-    }
-    if (character === '[' || character === '(') {
-      const list: unknown[] = [];
-      items(character === '[' ? ']' : ')', () => list.push(value(depth + 1)));
-      return list;
-    }
-    if (character === '{') {
-      const object: Record<string, unknown> = {};
-      items('}', () => {
-        const key = value(depth + 1);
-        skip();
-        if (source[at++] !== ':') fail('expected ":"');
-        Object.defineProperty(object, String(key), { value: value(depth + 1), enumerable: true });
-      });
-      return object;
-    }
-    const word = source.slice(at).match(/^(?:True|False|None)\b|^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?/)?.[0];
-    if (word === undefined) return fail('expected a string, number, list or dict');
-    at += word.length;
-    return word === 'None'
-      ? null
-      : word === 'True'
-        ? true
-        : word === 'False'
-          ? false
-          : /[.eE]/.test(word)
-            ? floatOf(Number(word))
-            : Number(word);
-  };
-  const result = value(0);
-  skip();
-  if (at < source.length) fail('something follows the literal');
-  return result;
-}

@@ -4,17 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { argmax, choiceMetrics } from '../../src/eval/metrics.js';
 import { fourDigits } from '../../src/eval/report.js';
 import { renderTemplate } from '../../src/eval/template.js';
-import {
-  capitalize,
-  codePoints,
-  countWords,
-  literalEval,
-  lstrip,
-  pythonFloat,
-  pythonRepr,
-  rstrip,
-  strip,
-} from '../../src/python/text.js';
+import { literalEval } from '../../src/python/literal.js';
+import { capitalize, codePoints, countWords, lstrip, pythonFloat, pythonRepr, rstrip, strip } from '../../src/python/text.js';
 import { PythonRandom } from '../../src/python-random.js';
 
 describe('Python text', () => {

@@ -2,7 +2,7 @@
 // an article as Python source; the last is asked, the others are shown with their answers.
 
 import { InputError, shown } from '../../errors.js';
-import { literalEval } from '../../python/text.js';
+import { literalEval } from '../../python/literal.js';
 import { type Doc, type Task, textOf } from '../task.js';
 import { ACC } from './common.js';
 
