@@ -98,7 +98,7 @@ async function textOf({ body }: Response, url: string): Promise<string> {
     if (done) return text + decoder.decode();
     bytes += value.length;
     if (bytes > maxAnswerBytes) {
-      await reader!.cancel().catch(() => {});
+      await reader?.cancel().catch(() => {});
       throw new InputError(`${url}: the answer is longer than ${maxAnswerBytes} bytes`);
     }
     text += decoder.decode(value, { stream: true });

@@ -26,7 +26,7 @@ export function startTabs(): void {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined || !(document.activeElement instanceof HTMLAnchorElement)) return;
     const links = [...bar.querySelectorAll('a')];
-    links.at((links.indexOf(document.activeElement) + step) % links.length)!.focus();
+    links.at((links.indexOf(document.activeElement) + step) % links.length)?.focus();
   };
   addEventListener('hashchange', route);
   route();

@@ -87,14 +87,13 @@ export async function readBytes(request: Request, most: number): Promise<Uint8Ar
     const read = await reader?.read().catch(() => {
       throw new ApiError(499, 'the client has gone');
     });
-    const { value, done } = read ?? { value: undefined, done: true };
-    if (done) break;
-    length += value!.length;
+    if (!read || read.done) break;
+    length += read.value.length;
     if (length > most) {
-      await reader!.cancel().catch(() => {});
+      await reader?.cancel().catch(() => {});
       throw tooLarge();
     }
-    parts.push(value!);
+    parts.push(read.value);
   }
   const bytes = new Uint8Array(length);
   let at = 0;

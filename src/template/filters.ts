@@ -406,12 +406,12 @@ function joined(input: Value, [separator, attribute]: Bound, host: Host): Value 
 
 function json(host: Host, input: Value, args: readonly Value[], keywords: Keywords): Value {
   const indentOf = (value: Value | undefined) => {
-    if ((value ?? null) === null) return undefined;
-    return isText(value!) ? textOf(value!) : ' '.repeat(Math.min(1000, Math.max(0, intArgument(value, 0))));
+    if (value === undefined || value === null) return undefined;
+    return isText(value) ? textOf(value) : ' '.repeat(Math.min(1000, Math.max(0, intArgument(value, 0))));
   };
   if (!host.sandboxed) return htmlJson(input, indentOf(bind('tojson', 'indent?', args, keywords)[0]));
   const [ascii, width, separators, sortKeys] = bind('tojson', 'ensure_ascii?, indent?, separators?, sort_keys?', args, keywords);
-  const pair = (separators ?? null) === null ? undefined : (listOf(separators!).map(str) as [string, string]);
+  const pair = separators === undefined || separators === null ? undefined : (listOf(separators).map(str) as [string, string]);
   return jsonText(input, { ascii: flag(ascii), indent: indentOf(width), separators: pair, sortKeys: flag(sortKeys) });
 }
 

@@ -127,8 +127,8 @@ class Lexer {
     rawEnd.lastIndex = this.at;
     const end = rawEnd.exec(this.source);
     if (!end) this.fail('Missing end of raw directive');
-    this.push('data', this.before(this.source.slice(this.at, end!.index), end![1], false));
-    this.close(end!.index + end![0].length, end![2], this.options.trimBlocks ?? false);
+    this.push('data', this.before(this.source.slice(this.at, end.index), end[1], false));
+    this.close(end.index + end[0].length, end[2], this.options.trimBlocks ?? false);
     return true;
   }
 
