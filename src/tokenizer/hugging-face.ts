@@ -42,21 +42,7 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
   const pieces = readPieces(file, file.object(model.vocab, 'model.vocab'), model.unk_token);
   const trained = pieces.length;
   const added = readAddedTokens(file, root.added_tokens, pieces);
-  for (const token of special.added ?? []) {
-    const known = added.find(({ content }) => content === token.content);
-    if (known) {
-      known.rule = token.rule ?? known.rule;
-      known.special ||= token.special;
-      continue;
-    }
-    if (token.id > pieces.length || (pieces[token.id] ?? token.content) !== token.content) {
-      throw new InputError(
-        `${name}: the added token ${shown(token.content)} has the id ${token.id}, which is taken or leaves a gap`,
-      );
-    }
-    pieces[token.id] = token.content;
-    added.push({ ...token, normalized: false });
-  }
+  addBeside(pieces, added, special, name);
   addNamed(pieces, added, special);
   const kinds = new Uint8Array(pieces.length).fill(PieceKind.normal);
   for (let id = 0; id < pieces.length; id++) if (byteFallback && /^<0x[0-9A-F]{2}>$/.test(pieces[id])) kinds[id] = PieceKind.byte;
@@ -68,21 +54,7 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
   if (byteFallback) vocabulary.requireBytes(name);
   else if (unknown < 0)
     throw new InputError(`${name}: model.unk_token is missing, and model.byte_fallback is off; one is needed`);
-  const specialTokens = new Map<string, number>();
-  const normalizedSpecialTokens = new Map<string, number>();
-  const rawTokens = new Map<string, number>();
-  const normalizedTokens = new Map<string, number>();
-  const tokenRules = new Map<string, TokenRule>();
   const tokensBeforeSpaces = file.steps(root.pre_tokenizer, 'pre_tokenizer', 'pretokenizers').length > 0;
-  for (const token of added) {
-    const isNormalized = token.normalized;
-    const text = isNormalized && !tokensBeforeSpaces ? normalizedContent(token.content, spaces) : token.content;
-    if (token.special) {
-      specialTokens.set(token.content, token.id);
-      if (isNormalized) normalizedSpecialTokens.set(text, token.id);
-    } else (isNormalized ? normalizedTokens : rawTokens).set(text, token.id);
-    if (token.rule) tokenRules.set(text, token.rule);
-  }
   const controlId = (piece: string | null | undefined): number => {
     const id = piece == null ? undefined : vocabulary.idOf(piece);
     return id !== undefined && kinds[id] === PieceKind.control ? id : -1;
@@ -117,12 +89,8 @@ export function tokenizerFromJson(source: string | Uint8Array, name = 'tokenizer
     ...decoding,
     stripLeadingSpaces: false,
     unknownSurface: ' \u2047 ',
-    specialTokens,
-    rawTokens,
-    normalizedTokens,
-    normalizedSpecialTokens,
+    ...tokensByText(added, (content) => (tokensBeforeSpaces ? content : normalizedContent(content, spaces))),
     tokensBeforeSpaces,
-    tokenRules,
     names: special.names,
   });
 }
@@ -258,6 +226,25 @@ function readAddedTokens(file: Reader, value: unknown, pieces: string[]): AddedT
   return tokens;
 }
 
+// The added tokens of `tokenizer_config.json`: they may say more of those that the file has, and add others.
+function addBeside(pieces: string[], added: AddedToken[], { added: beside = [] }: SpecialPieces, name: string): void {
+  for (const token of beside) {
+    const known = added.find(({ content }) => content === token.content);
+    if (known) {
+      known.rule = token.rule ?? known.rule;
+      known.special ||= token.special;
+      continue;
+    }
+    if (token.id > pieces.length || (pieces[token.id] ?? token.content) !== token.content) {
+      throw new InputError(
+        `${name}: the added token ${shown(token.content)} has the id ${token.id}, which is taken or leaves a gap`,
+      );
+    }
+    pieces[token.id] = token.content;
+    added.push({ ...token, normalized: false });
+  }
+}
+
 // Special tokens that are named elsewhere are added tokens too, as in transformers; those in no vocabulary follow behind it.
 function addNamed(pieces: string[], added: AddedToken[], { named = [], namedRules }: SpecialPieces): void {
   if (named.length === 0) return;
@@ -272,6 +259,24 @@ function addNamed(pieces: string[], added: AddedToken[], { named = [], namedRule
       added.push({ id, content, special: true, normalized: false, rule: namedRules?.get(content) });
     }
   }
+}
+
+// The ids of added tokens by the texts that they are found by: in template text, in any text as it is, in normalized text.
+function tokensByText(added: readonly AddedToken[], normalize: (content: string) => string) {
+  const specialTokens = new Map<string, number>();
+  const normalizedSpecialTokens = new Map<string, number>();
+  const rawTokens = new Map<string, number>();
+  const normalizedTokens = new Map<string, number>();
+  const tokenRules = new Map<string, TokenRule>();
+  for (const { id, content, special, normalized, rule } of added) {
+    const text = normalized ? normalize(content) : content;
+    if (special) {
+      specialTokens.set(content, id);
+      if (normalized) normalizedSpecialTokens.set(text, id);
+    } else (normalized ? normalizedTokens : rawTokens).set(text, id);
+    if (rule) tokenRules.set(text, rule);
+  }
+  return { specialTokens, normalizedSpecialTokens, rawTokens, normalizedTokens, tokenRules };
 }
 
 // The normalizer goes over the text of an added token with `normalized: true` as over any text.
