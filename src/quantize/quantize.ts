@@ -2,12 +2,21 @@
 // numbers are compensate.ts's, the moments moments.ts's, the budget allocate.ts's; files, texts and perplexities are the caller's.
 
 import { InputError } from '../errors.js';
+import type { StoredTensor } from '../io/bytes.js';
 import { readFloat32 } from '../io/decode.js';
 import type { ModelConfig } from '../model/config.js';
 import type { CheckedWeights } from '../model/parameters.js';
 import type { Backend } from '../tensor/backend.js';
 import { allocate, bitsPerWeight, probeFormat } from './allocate.js';
-import { dequantize, type Format, type Quantized, quantizeCompensated, quantizeGroups, squaredError } from './compensate.js';
+import {
+  dequantize,
+  type Format,
+  type Matrix,
+  type Quantized,
+  quantizeCompensated,
+  quantizeGroups,
+  squaredError,
+} from './compensate.js';
 import { inputMoments } from './moments.js';
 import { sensitivities } from './sensitivity.js';
 
@@ -51,18 +60,14 @@ export async function quantizeModel(
     ...all.filter(([name]) => layerOf(name) !== undefined),
     ...all.filter(([name]) => layerOf(name) === undefined),
   ];
-  const matrixOf = async (name: string) => {
-    const tensor = weights.tensors.get(name)!;
-    const values = await readFloat32(tensor);
-    if (!values.every(Number.isFinite))
-      throw new InputError(`${tensor.source.name}: tensor ${name} holds numbers that are not finite`);
-    return { rows: tensor.shape[0], columns: tensor.shape[1], values };
-  };
-  const formats = options.targetBits === undefined ? undefined : await byBudget(options.targetBits);
+  const formats =
+    options.targetBits === undefined
+      ? undefined
+      : await byBudget(backend, config, weights, matrices, options.targetBits, options);
   const made: QuantizedMatrix[] = [];
   let moments = new Map<string, Float32Array>();
   let upTo = -1;
-  for (const [name, { shape }] of matrices) {
+  for (const [name, tensor] of matrices) {
     signal?.throwIfAborted();
     onProgress?.('quantizing', made.length, matrices.length);
     const module = name.replace(/\.weight$/, '');
@@ -74,8 +79,8 @@ export async function quantizeModel(
       moments = await inputMoments(backend, config, weights, calibration, { first: layer, last }, signal);
       upTo = last;
     }
-    const format = formats?.get(name) ?? { bits: options.bits, group: fittingGroup(shape[1], options.group, name) };
-    const matrix = await matrixOf(name);
+    const format = formats?.get(name) ?? { bits: options.bits, group: fittingGroup(tensor.shape[1], options.group, name) };
+    const matrix = await matrixOf(name, tensor);
     const own = moments.get(module);
     const quantized = own
       ? quantizeCompensated(matrix, format, own, { sweeps: 1 })
@@ -85,41 +90,56 @@ export async function quantizeModel(
   }
   onProgress?.('quantizing', made.length, matrices.length);
   return made;
+}
 
-  async function byBudget(target: number): Promise<Map<string, Format>> {
-    if (calibration.length === 0) throw new InputError('a target in bits a weight needs calibrating text');
-    const changed = new Map(
-      await Promise.all(
-        matrices.map(async ([name]) => {
-          const matrix = await matrixOf(name);
-          const format = { ...probeFormat, group: fittingGroup(matrix.columns, probeFormat.group, name) };
-          return [name, () => dequantize(quantizeGroups(matrix, format, false))] as const;
-        }),
-      ),
-    );
-    const rises = await sensitivities(
-      backend,
-      config,
-      async (name) => readFloat32(weights.tensors.get(name)!),
-      changed,
-      calibration.slice(0, probeSequences),
-      { signal, onProgress: (done, total) => onProgress?.('weighing', done, total) },
-    );
-    const vectors = [...weights.tensors.values()].filter(({ shape }) => shape.length === 1);
-    const fixed = vectors.reduce((sum, { shape }) => sum + 16 * shape[0], 0);
-    const elementsOf = ({ shape }: { shape: readonly number[] }): number => shape[0] * shape[1];
-    const inMatrices = matrices.reduce((sum, [, tensor]) => sum + elementsOf(tensor), 0);
-    const mean = [...rises.values()].reduce((sum, rise) => sum + Math.max(rise, 0), 0) / inMatrices;
-    const shares = matrices.map(([name, tensor]) => {
-      const elements = elementsOf(tensor);
-      return { name, elements, columns: tensor.shape[1], loss: Math.max(rises.get(name)!, leastShare * mean * elements) };
-    });
-    const count = inMatrices + fixed / 16;
-    const found = allocate(shares, target * count, fixed);
-    if (!found)
-      throw new InputError(`${target} bits a weight are too few: the least is about ${bitsPerWeight({ bits: 2, group: 128 })}`);
-    return found;
-  }
+async function matrixOf(name: string, tensor: StoredTensor): Promise<Matrix> {
+  const values = await readFloat32(tensor);
+  if (!values.every(Number.isFinite))
+    throw new InputError(`${tensor.source.name}: tensor ${name} holds numbers that are not finite`);
+  return { rows: tensor.shape[0], columns: tensor.shape[1], values };
+}
+
+/** A format for each matrix, by how much the model loses when that one alone is in few bits: all together have `target` bits a weight. */
+async function byBudget(
+  backend: Backend,
+  config: ModelConfig,
+  weights: CheckedWeights,
+  matrices: readonly (readonly [name: string, tensor: StoredTensor])[],
+  target: number,
+  { calibration = [], signal, onProgress }: QuantizeOptions,
+): Promise<Map<string, Format>> {
+  if (calibration.length === 0) throw new InputError('a target in bits a weight needs calibrating text');
+  const changed = new Map(
+    await Promise.all(
+      matrices.map(async ([name, tensor]) => {
+        const matrix = await matrixOf(name, tensor);
+        const format = { ...probeFormat, group: fittingGroup(matrix.columns, probeFormat.group, name) };
+        return [name, () => dequantize(quantizeGroups(matrix, format, false))] as const;
+      }),
+    ),
+  );
+  const rises = await sensitivities(
+    backend,
+    config,
+    async (name) => readFloat32(weights.tensors.get(name)!),
+    changed,
+    calibration.slice(0, probeSequences),
+    { signal, onProgress: (done, total) => onProgress?.('weighing', done, total) },
+  );
+  const vectors = [...weights.tensors.values()].filter(({ shape }) => shape.length === 1);
+  const fixed = vectors.reduce((sum, { shape }) => sum + 16 * shape[0], 0);
+  const elementsOf = ({ shape }: { shape: readonly number[] }): number => shape[0] * shape[1];
+  const inMatrices = matrices.reduce((sum, [, tensor]) => sum + elementsOf(tensor), 0);
+  const mean = [...rises.values()].reduce((sum, rise) => sum + Math.max(rise, 0), 0) / inMatrices;
+  const shares = matrices.map(([name, tensor]) => {
+    const elements = elementsOf(tensor);
+    return { name, elements, columns: tensor.shape[1], loss: Math.max(rises.get(name)!, leastShare * mean * elements) };
+  });
+  const count = inMatrices + fixed / 16;
+  const found = allocate(shares, target * count, fixed);
+  if (!found)
+    throw new InputError(`${target} bits a weight are too few: the least is about ${bitsPerWeight({ bits: 2, group: 128 })}`);
+  return found;
 }
 
 function layerOf(name: string): number | undefined {
