@@ -13,98 +13,111 @@ const special = /[\^$\\.*+?()[\]{}|/-]/;
 
 /** Global. Throws `InputError` that says what of the pattern there is not, or that it is none. */
 export function pythonRegex(pattern: string): RegExp {
-  const fail = (what: string): never => {
-    throw new InputError(`the regular expression ${shown(pattern)} ${what}`);
-  };
-  let flags = 'gu';
-  let source = pattern;
-  const inline = /^\(\?([a-zA-Z]+)\)/.exec(source);
-  if (inline) {
-    for (const flag of inline[1]) {
-      if (!'ims'.includes(flag)) fail(`has the flag ${flag}, which is not known here`);
-      if (!flags.includes(flag)) flags += flag;
-    }
-    source = source.slice(inline[0].length);
+  return new Translation(pattern).whole();
+}
+
+class Translation {
+  private readonly characters: readonly string[];
+  private readonly flags: string;
+  private readonly multiline: boolean;
+  private at = 0;
+
+  constructor(private readonly pattern: string) {
+    const [inline = '', asked = ''] = /^\(\?([a-zA-Z]+)\)/.exec(pattern) ?? [];
+    for (const flag of asked) if (!'ims'.includes(flag)) this.fail(`has the flag ${flag}, which is not known here`);
+    this.flags = [...new Set(`gu${asked.replaceAll('m', '')}`)].join('');
+    this.multiline = asked.includes('m');
+    this.characters = [...pattern.slice(inline.length)];
   }
-  const multiline = flags.includes('m');
-  flags = flags.replace('m', '');
-  const characters = [...source];
-  let out = '';
-  let at = 0;
-  const escaped = (inClass: boolean): string => {
-    const c = characters[++at] ?? fail('ends with a backslash');
-    at++;
+
+  whole(): RegExp {
+    let out = '';
+    while (this.at < this.characters.length) out += this.next();
+    try {
+      return new RegExp(out, this.flags);
+    } catch {
+      return this.fail('is none');
+    }
+  }
+
+  private fail(what: string): never {
+    throw new InputError(`the regular expression ${shown(this.pattern)} ${what}`);
+  }
+
+  private next(): string {
+    const c = this.characters[this.at];
+    if (c === '\\') return this.escaped(false);
+    if (c === '[') return this.characterClass();
+    const rest = this.characters.slice(this.at, this.at + 40).join('');
+    if (rest.startsWith('(?')) return this.group(rest);
+    const repeat = /^\{(\d*)(,?)(\d*)\}/.exec(rest);
+    const counted = repeat && (repeat[1] || repeat[3]) ? repeat : undefined;
+    this.at += counted ? counted[0].length : 1;
+    if ((/[*+?}]/.test(c) || repeat) && this.characters[this.at] === '+')
+      this.fail('has a possessive quantifier, which is not known here');
+    return counted ? `{${counted[1] || 0}${counted[2]}${counted[3]}}` : this.single(c);
+  }
+
+  /** A character that stands for itself, or by itself for something. */
+  private single(c: string): string {
+    if (c === '.' && !this.flags.includes('s')) return '[^\\n]';
+    if (c === '$') return this.multiline ? '(?=\\n|(?![^]))' : '(?=\\n?(?![^]))';
+    if (c === '^') return this.multiline ? '(?<![^\\n])' : '(?<![^])';
+    return /[{}\]]/.test(c) ? `\\${c}` : c;
+  }
+
+  /** How a group begins that is not a plain one. */
+  private group(rest: string): string {
+    const [whole, named, again] =
+      /^\(\?(?:P<([A-Za-z_]\w*)>|P=([A-Za-z_]\w*)\)|[:=!]|<[=!])/.exec(rest) ?? this.fail('has a group that is not known here');
+    this.at += whole.length;
+    return named ? `(?<${named}>` : again ? `(?:\\k<${again}>)` : whole;
+  }
+
+  private characterClass(): string {
+    let inside = '[';
+    this.at++;
+    if (this.characters[this.at] === '^') {
+      inside += '^';
+      this.at++;
+    }
+    for (let first = true; first || this.characters[this.at] !== ']'; first = false) {
+      const c = this.characters[this.at] ?? this.fail('has a class that does not end');
+      if (c === '\\') inside += this.escaped(true);
+      else {
+        inside += c !== '-' && special.test(c) ? `\\${c}` : c;
+        this.at++;
+      }
+    }
+    this.at++;
+    return `${inside}]`;
+  }
+
+  private escaped(inClass: boolean): string {
+    const c = this.characters[++this.at] ?? this.fail('ends with a backslash');
+    this.at++;
     if (classes[c.toLowerCase()] && /[dwsDWS]/.test(c)) {
       const inside = classes[c.toLowerCase()];
-      if (c !== c.toLowerCase()) return inClass ? fail(`has \\${c} in a class, which is not known here`) : `[^${inside}]`;
+      if (c !== c.toLowerCase()) return inClass ? this.fail(`has \\${c} in a class, which is not known here`) : `[^${inside}]`;
       return inClass ? inside : `[${inside}]`;
     }
     if (letters[c]) return letters[c];
     if (c === 'x' || c === 'u') {
       const length = c === 'x' ? 2 : 4;
-      const digits = characters.slice(at, at + length).join('');
-      if (!new RegExp(`^[0-9a-fA-F]{${length}}$`).test(digits)) fail(`has \\${c} without ${length} digits`);
-      at += length;
+      const digits = this.characters.slice(this.at, this.at + length).join('');
+      if (!new RegExp(`^[0-9a-fA-F]{${length}}$`).test(digits)) this.fail(`has \\${c} without ${length} digits`);
+      this.at += length;
       return `\\${c}${digits}`;
     }
     if (inClass && c === 'b') return '\\x08';
-    if (!inClass && /[1-9]/.test(c)) return /[0-9]/.test(characters[at] ?? '') ? fail('has an octal escape') : `(?:\\${c})`;
+    if (!inClass && /[1-9]/.test(c))
+      return /[0-9]/.test(this.characters[this.at] ?? '') ? this.fail('has an octal escape') : `(?:\\${c})`;
     if (!inClass && c === 'b') return boundary;
     if (!inClass && c === 'B') return `(?!${boundary})`;
     if (!inClass && c === 'A') return '(?<![^])';
     if (!inClass && c === 'Z') return '(?![^])';
-    if (/[0-9A-Za-z]/.test(c)) return fail(`has \\${c}, which is not known here`);
+    if (/[0-9A-Za-z]/.test(c)) return this.fail(`has \\${c}, which is not known here`);
     return special.test(c) && (inClass || c !== '-') ? `\\${c}` : c;
-  };
-  const characterClass = (): string => {
-    let inside = '[';
-    at++;
-    if (characters[at] === '^') {
-      inside += '^';
-      at++;
-    }
-    for (let first = true; first || characters[at] !== ']'; first = false) {
-      const c = characters[at] ?? fail('has a class that does not end');
-      if (c === '\\') inside += escaped(true);
-      else {
-        inside += c !== '-' && special.test(c) ? `\\${c}` : c;
-        at++;
-      }
-    }
-    at++;
-    return `${inside}]`;
-  };
-  while (at < characters.length) {
-    const c = characters[at];
-    const rest = characters.slice(at, at + 40).join('');
-    if (c === '\\') out += escaped(false);
-    else if (c === '[') out += characterClass();
-    else if (rest.startsWith('(?')) {
-      const group =
-        /^\(\?(?:P<([A-Za-z_]\w*)>|P=([A-Za-z_]\w*)\)|[:=!]|<[=!])/.exec(rest) ?? fail('has a group that is not known here');
-      out += group[1] ? `(?<${group[1]}>` : group[2] ? `(?:\\k<${group[2]}>)` : group[0];
-      at += group[0].length;
-    } else {
-      const repeat = /^\{(\d*)(,?)(\d*)\}/.exec(rest);
-      if (repeat && (repeat[1] || repeat[3])) {
-        out += `{${repeat[1] || 0}${repeat[2]}${repeat[3]}}`;
-        at += repeat[0].length;
-      } else {
-        if (c === '.' && !flags.includes('s')) out += '[^\\n]';
-        else if (c === '$') out += multiline ? '(?=\\n|(?![^]))' : '(?=\\n?(?![^]))';
-        else if (c === '^') out += multiline ? '(?<![^\\n])' : '(?<![^])';
-        else out += /[{}\]]/.test(c) ? `\\${c}` : c;
-        at++;
-      }
-      if (/[*+?}]/.test(c) || repeat) {
-        if (characters[at] === '+') fail('has a possessive quantifier, which is not known here');
-      }
-    }
-  }
-  try {
-    return new RegExp(out, flags);
-  } catch {
-    return fail('is none');
   }
 }
 
