@@ -271,7 +271,6 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
   const { plan, from } = task;
   const steps = config.steps ?? Math.max(1, Math.floor(plan.batches / config.accumulation));
   const { checkpoint, beside, tokenizer, template: chatTemplate } = base;
-  const { stdout } = terminal;
   const { learned, bytes: needed } = learningSize(config, checkpoint, ranks.size);
   const backend = await openForTraining(terminal, config);
   try {
@@ -290,24 +289,17 @@ async function train<Batch>(terminal: Terminal, config: TuneConfig, base: Base, 
       return { learning, ...openLearner(backend, parts, ranks.collective, config.parallel) };
     });
     const peak = await peakFlops(backend);
-    stdout.write(
-      `${planText([
-        [
-          'model',
-          `${checkpoint.name}: ${counted(countParameters(checkpoint.config), 'parameter', formatNumber)}; ${formatNumber(learned)} learn`,
-        ],
-        [
-          'steps',
-          `${formatNumber(steps)} of ${config.accumulation > 1 ? `${config.accumulation} times ` : ''}at most ${counted(plan.limits.maxRows, 'token', formatNumber)}` +
-            `${from ? `, goes on after step ${from.step}` : ''}`,
-        ],
-        [
-          'memory',
-          `about ${formatBytes(needed + step.arenaBytes)}: ${formatBytes(needed)} for the model, ${formatBytes(step.arenaBytes)} for a batch`,
-        ],
-        ...placeFacts(backend.description, ranks.size, config.out, config.checkpoints.every),
-      ])}\n`,
-    );
+    const parameters = counted(countParameters(checkpoint.config), 'parameter', formatNumber);
+    const times = config.accumulation > 1 ? `${config.accumulation} times ` : '';
+    const onwards = from ? `, goes on after step ${from.step}` : '';
+    const [all, model, batch] = [needed + step.arenaBytes, needed, step.arenaBytes].map(formatBytes);
+    const facts: [string, string][] = [
+      ['model', `${checkpoint.name}: ${parameters}; ${formatNumber(learned)} learn`],
+      ['steps', `${formatNumber(steps)} of ${times}at most ${counted(plan.limits.maxRows, 'token', formatNumber)}${onwards}`],
+      ['memory', `about ${all}: ${model} for the model, ${batch} for a batch`],
+      ...placeFacts(backend.description, ranks.size, config.out, config.checkpoints.every),
+    ];
+    terminal.stdout.write(`${planText(facts)}\n`);
     const { validation, samples, checkpoints } = config;
     try {
       await task.prepare?.(step);
