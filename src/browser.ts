@@ -330,6 +330,11 @@ export async function keptTrainings(): Promise<KeptTraining[]> {
   return (await trainings()).keptTrainings();
 }
 
+/** The names of the trainings with `keep` that are under way in any tab of this origin, also those that have no checkpoint yet. */
+export async function runningTrainings(): Promise<string[]> {
+  return (await trainings()).runningTrainings();
+}
+
 /** A kept training's model as far as it is trained, to be loaded or saved; undefined where there is none. */
 export async function trainedModel(name: string): Promise<File[] | undefined> {
   const files = await (await trainings()).trainedModel(name);

@@ -42,6 +42,13 @@ async function read(store: TrainingStore): Promise<KeptTraining | undefined> {
   };
 }
 
+/** The names of the trainings that are under way in any tab, kept already or not; none where the browser has no locks. */
+export async function runningTrainings(): Promise<string[]> {
+  const { held = [] } = (await navigator.locks?.query()) ?? {};
+  const prefix = trainingLock('');
+  return held.flatMap(({ name }) => (name?.startsWith(prefix) ? [name.slice(prefix.length)] : []));
+}
+
 /** The model as the newest checkpoint has it. */
 export async function trainedModel(name: string): Promise<NamedBlob[] | undefined> {
   for await (const store of TrainingStore.kept(name)) return store.model();

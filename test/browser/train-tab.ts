@@ -100,6 +100,11 @@ async function refusesTwice(page: Page): Promise<void> {
   const alert = page.locator('#train [role=alert]:visible');
   await alert.waitFor();
   match(await alert.innerText(), /^My text is being trained in another tab/);
+  const running = await page.evaluate(async () => {
+    const bundle = new URL('openelm/bundle/browser.js', document.baseURI).href;
+    return ((await import(bundle)) as typeof Door).runningTrainings();
+  });
+  deepStrictEqual(running, ['My text']);
   await other.close();
   console.log('ok: what another tab trains is not trained here');
 }

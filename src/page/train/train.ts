@@ -72,20 +72,14 @@ async function begin(name: string, options: TrainOptions): Promise<void> {
   if (current) return;
   const { text: _text, ...others } = options;
   current = { name, options: others };
-  const { train, keptTrainings } = await engine();
-  const names = new Set([...(await keptTrainings()).map((training) => training.name), ...(await trainedElsewhere())]);
+  const { train, keptTrainings, runningTrainings } = await engine();
+  // Another tab may have begun one and not kept it yet.
+  const names = new Set([...(await keptTrainings()).map((training) => training.name), ...(await runningTrainings())]);
   let free = name;
   for (let i = 2; names.has(free); i++) free = `${name} ${i}`;
   current = { name: free, options: others };
   view.open(free, '', options.steps, { losses: [], validations: [], samples: [] });
   await follow((events) => train({ ...options, ...events, keep: free }));
-}
-
-/** Those that another tab may have begun, and not kept yet. */
-async function trainedElsewhere(): Promise<string[]> {
-  const { held = [] } = (await navigator.locks?.query()) ?? {};
-  const prefix = 'openelm training ';
-  return held.flatMap(({ name }) => (name?.startsWith(prefix) ? [name.slice(prefix.length)] : []));
 }
 
 async function proceed(): Promise<void> {
