@@ -59,10 +59,7 @@ function tokenizerModel(metadata: GgufContents['metadata'], file: string): Uint8
   });
 }
 
-/**
- * What is added to a text, as llama.cpp does where the keys say nothing; undefined where that is what a tokenizer.model alone stands
- * for: spaces are then written by its own rule, which is llama.cpp's.
- */
+/** What is added to a text, as llama.cpp does where the keys say nothing; undefined where that is what a tokenizer.model alone stands for. */
 function tokenizerConfig(metadata: GgufContents['metadata']): Uint8Array | undefined {
   const tokens = metadata.get(`${prefix}tokens`);
   const named = (key: string): string | undefined => {
@@ -76,7 +73,7 @@ function tokenizerConfig(metadata: GgufContents['metadata']): Uint8Array | undef
   if (bos === '<s>' && eos === '</s>' && (pad ?? '<pad>') === '<pad>' && addBos && !addEos) return undefined;
   return jsonBytes({
     ...{ bos_token: bos, eos_token: eos, unk_token: named('unknown'), pad_token: pad },
-    ...{ add_bos_token: addBos, add_eos_token: addEos, legacy: true },
+    ...{ add_bos_token: addBos, add_eos_token: addEos, legacy: true, sentencepiece_spaces: true },
     ...(metadata.get(`${prefix}add_space_prefix`) === false && { add_prefix_space: false }),
   });
 }

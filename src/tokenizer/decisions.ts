@@ -159,7 +159,8 @@ function writtenPrefix(whole: Json): TokenizerDecisions['prefix'] {
 }
 
 function prefixOf(config: unknown, flag: (key: string) => boolean | undefined): TokenizerDecisions['prefix'] {
-  if (config === undefined) return undefined;
+  // The second is our own key, for vocabularies of GGUF; others pass over it.
+  if (config === undefined || flag('sentencepiece_spaces')) return undefined;
   if (flag('add_prefix_space') === false) return 'never';
   return flag('legacy') ? 'always' : 'first';
 }

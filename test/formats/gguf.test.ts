@@ -6,6 +6,7 @@ import { ggufMetadata, readGgufModel } from '../../src/formats/gguf.js';
 import { bytesInMemory } from '../../src/io/bytes.js';
 import { type GgufEntry, writeGguf } from '../../src/io/gguf-write.js';
 import { configFromFields } from '../../src/model/config.js';
+import { tokenizerBeside } from '../../src/tokenizer/beside.js';
 import { memorySink } from '../io/build.js';
 import { smallFields } from './build.js';
 
@@ -97,5 +98,19 @@ describe('is refused', () => {
     const file = await read(asked({ ...keys, ...changes }));
     await expect((async () => file.text('tokenizer.model'))()).rejects.toThrow(`x.gguf: tokenizer.ggml.${message}`);
     expect(await (await read({})).text('tokenizer.model')).toBeUndefined();
+  });
+
+  it('write spaces as llama.cpp does, whatever begins and ends a text', async () => {
+    const keys: Record<string, GgufEntry> = {
+      model: text('llama'),
+      tokens: { type: 'strings', value: ['<unk>', '[BOS]', '▁', 'a', '▁a'] },
+      scores: { type: 'float32s', value: [0, 0, -3, -2, -1] },
+      token_type: { type: 'int32s', value: [2, 3, 1, 1, 1] },
+      bos_token_id: int(1),
+    };
+    const file = await read(Object.fromEntries(Object.entries(keys).map(([key, entry]) => [`tokenizer.ggml.${key}`, entry])));
+    const tokenizer = await tokenizerBeside(async (name) => file.text(name), 'x.gguf/', 5);
+    expect(tokenizer!.encode(' a', { bos: true })).toEqual([1, 2, 4]);
+    expect(tokenizer!.encodeTemplate('[BOS] a')).toEqual([1, 2, 4]);
   });
 });
