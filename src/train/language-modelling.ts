@@ -11,6 +11,8 @@ export interface TrainingBatch {
   readonly targets: Int32Array;
   /** Attention does not cross sequences, positions begin at 0 in each. */
   readonly sequences: readonly SequenceRows[];
+  /** Places that padded the rows of a corpus and were left out. Nothing is computed for them, but CoreNet's z-loss counts them. */
+  readonly padding?: number;
 }
 
 /**
@@ -62,8 +64,8 @@ function encode(encoder: Encoder, options: LanguageModellingOptions): Computatio
         crossEntropy += byRow[2 * r];
         squares += byRow[2 * r + 1];
       }
-      // CoreNet masks the logits, not their sum: every ignored row adds (ln vocabulary)^2.
-      squares += (rows - count) * Math.log(model.config.vocabSize) ** 2;
+      // CoreNet masks the logits, not their sum: every ignored row adds (ln vocabulary)^2, a constant without a gradient.
+      squares += (rows + (batch.padding ?? 0) - count) * Math.log(model.config.vocabSize) ** 2;
       const mean = (sum: number): number => sum / Math.max(1, count);
       const zTerm = zLoss * mean(squares);
       return { count, means: { loss: mean(crossEntropy) + zTerm, crossEntropy: mean(crossEntropy), zLoss: zTerm } };

@@ -13,7 +13,10 @@ export const ignored = -1;
 export function withoutPadding({ length, samples, targets, sequences: byRow }: Batch): TrainingBatch {
   const places = byRow.flatMap((row, r) => row.map(([start, size]) => [r * length + start, size] as const));
   const total = places.reduce((sum, [, size]) => sum + size, 0);
-  const batch = { tokens: new Int32Array(total), targets: new Int32Array(total), sequences: [] as [number, number][] };
+  const batch = {
+    ...{ tokens: new Int32Array(total), targets: new Int32Array(total), sequences: [] as [number, number][] },
+    padding: samples.length - total,
+  };
   let end = 0;
   for (const [start, size] of places) {
     batch.tokens.set(samples.subarray(start, start + size), end);
@@ -28,7 +31,10 @@ export function withoutPadding({ length, samples, targets, sequences: byRow }: B
 function joined(batches: readonly TrainingBatch[]): TrainingBatch {
   if (batches.length === 1) return batches[0];
   const total = batches.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  const all = { tokens: new Int32Array(total), targets: new Int32Array(total), sequences: [] as [number, number][] };
+  const all = {
+    ...{ tokens: new Int32Array(total), targets: new Int32Array(total), sequences: [] as [number, number][] },
+    padding: batches.reduce((sum, { padding = 0 }) => sum + padding, 0),
+  };
   let end = 0;
   for (const { tokens, targets, sequences } of batches) {
     all.tokens.set(tokens, end);
