@@ -163,12 +163,14 @@ interface ShardingGolden {
   };
 }
 
+const byNumber = new Intl.Collator('en', { numeric: true }).compare;
+
 async function judgeSharding(dir: string): Promise<Verdict> {
   const golden = await json<ShardingGolden>(dir, 'sharding.json');
   const check = new Comparisons('sharding');
   golden.cases.forEach((item, i) => {
     // Files as the config lists them: those of the first corpus, then the second's, by number.
-    const files = [...item.after_init].sort().map((name) => [name, name.startsWith('a') ? 'text' : 'content'] as const);
+    const files = [...item.after_init].sort(byNumber).map((name) => [name, name.startsWith('a') ? 'text' : 'content'] as const);
     const shard = { seed: item.seed, shuffle: item.shuffle_data, training: item.is_training };
     const whole = shardedFiles(files, { ...shard, scaledRank: 0, scaledWorldSize: 1 }).next().value;
     check.equal(
