@@ -300,14 +300,19 @@ function isNoChoice(target: Target, choices: readonly string[]): boolean {
   return [target].flat().some((item) => (typeof item === 'number' ? !(item in choices) : !choices.includes(item)));
 }
 
+/** What `generation_kwargs` may call the most tokens of an answer, the first that is given counting. */
+export const TOKEN_LIMITS = ['max_gen_toks', 'max_new_tokens', 'max_tokens', 'max_completion_tokens'] as const;
+
 /** generation_kwargs with the harness's defaults: greedy, 256 tokens, up to the few-shot delimiter. */
 export function generation(task: Task): Omit<GenerateRequest, 'context' | 'sample'> {
   const given = task.generation_kwargs ?? {};
   const until = given.until === undefined ? (task.fewshot_delimiter ?? '\n\n') : (given.until ?? []); // null: only the end of the text
+  const limit = TOKEN_LIMITS.map((name) => given[name]).find((value) => value != null);
+  const samples = given.do_sample ?? Number(given.temperature ?? 0) > 0;
   return {
     until: [until].flat().map(String),
-    maxTokens: Number(given.max_gen_toks ?? 256),
-    temperature: given.do_sample ? Number(given.temperature ?? 1) : 0,
-    ...(given.do_sample && given.top_p != null ? { topP: Number(given.top_p) } : {}),
+    maxTokens: Number(limit ?? 256),
+    temperature: samples ? Number(given.temperature ?? 1) : 0,
+    ...(samples && given.top_p != null ? { topP: Number(given.top_p) } : {}),
   };
 }

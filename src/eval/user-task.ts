@@ -5,6 +5,7 @@ import { InputError, messageOf, nearest, shown } from '../errors.js';
 import { pythonRegex } from '../python/regex.js';
 import { checkFilters, type Fail } from './filters.js';
 import { AGGREGATIONS, suits } from './metrics.js';
+import { TOKEN_LIMITS } from './requests.js';
 import type { FewshotConfig, KeptDocs, Metric, OutputType, Task } from './task.js';
 import { checkTemplate } from './template.js';
 
@@ -262,21 +263,27 @@ function keptDocs(given: unknown, fail: Fail): KeptDocs | undefined {
   return { keep: { column, equals } };
 }
 
-/** What of `generation_kwargs` is heeded here. */
+/** Only what is heeded here: one that is passed over without a word would give other answers. */
 function checkGeneration(given: Readonly<Record<string, unknown>>, fail: Fail): void {
   const isNumber = (value: unknown, least: number, most: number): boolean =>
     typeof value === 'number' && value >= least && value <= most;
   const isText = (value: unknown): boolean => typeof value === 'string';
-  const rules: Readonly<Record<string, readonly [says: string, holds: (value: unknown) => boolean]>> = {
+  type Rule = readonly [says: string, holds: (value: unknown) => boolean];
+  const limit: Rule = ['a whole number of at least 1', (value) => Number.isInteger(value) && isNumber(value, 1, 2 ** 31)];
+  const rules: Readonly<Record<string, Rule>> = {
+    ...Object.fromEntries(TOKEN_LIMITS.map((name) => [name, limit])),
     until: ['a text or a list of texts', (value) => isText(value) || (Array.isArray(value) && value.every(isText))],
-    max_gen_toks: ['a whole number of at least 1', (value) => Number.isInteger(value) && isNumber(value, 1, 2 ** 31)],
     do_sample: ['true or false', (value) => typeof value === 'boolean'],
     temperature: ['0 (greedy) or a number from 0.0001 to 10000', (value) => value === 0 || isNumber(value, 0.0001, 10_000)],
     top_p: ['a number from 0 to 1', (value) => isNumber(value, 0, 1)],
+    num_beams: ['1, as nothing is searched for here', (value) => value === 1],
   };
-  for (const [name, [says, holds]] of Object.entries(rules)) {
-    const value = given[name] ?? undefined;
-    if (value !== undefined && !holds(value)) fail(`generation_kwargs.${name} is ${shown(value)}; it must be ${says}`);
+  for (const [name, value] of Object.entries(given)) {
+    if (value === undefined || value === null) continue;
+    if (!Object.hasOwn(rules, name))
+      fail(`generation_kwargs.${name} is not supported by this program; it takes ${Object.keys(rules).join(', ')}`);
+    const [says, holds] = rules[name];
+    if (!holds(value)) fail(`generation_kwargs.${name} is ${shown(value)}; it must be ${says}`);
   }
 }
 

@@ -40,6 +40,20 @@ describe('a task of the user', () => {
     expect([stops(), stops({ max_gen_toks: 5 }), stops({ until: null }), stops({ until: [] })]).toEqual([['\n'], ['\n'], [], []]);
   });
 
+  it('has answers of so many tokens, drawn or not, as the harness reads generation_kwargs', () => {
+    const asked = (generation_kwargs: object) => {
+      const { maxTokens, temperature } = generation(
+        taskFromObject({ ...base, output_type: 'generate_until', metric_list: undefined, generation_kwargs }, 'ponds.yaml'),
+      );
+      return [maxTokens, temperature];
+    };
+    expect(asked({})).toEqual([256, 0]);
+    expect(asked({ max_new_tokens: 7, num_beams: 1 })).toEqual([7, 0]);
+    expect(asked({ max_completion_tokens: 6, max_tokens: 5, temperature: 0 })).toEqual([5, 0]);
+    expect(asked({ temperature: 0.5 })).toEqual([256, 0.5]);
+    expect(asked({ do_sample: false, temperature: 0.5 })).toEqual([256, 0]);
+  });
+
   it('draws its examples from the split that it names, else from training, validation or test, the first that it has', () => {
     const splits = { fewshot_split: 'shots', training_split: 'train', validation_split: 'validation', test_split: 'test' };
     const pools = Object.keys(splits).map((_, i, names) => {
@@ -264,6 +278,12 @@ describe('a task of the user', () => {
     ],
     [{ generation_kwargs: { temperature: 'hot' } }, 'generation_kwargs.temperature is "hot"; it must be 0 (greedy) or a number'],
     [{ generation_kwargs: { top_p: 5 } }, 'generation_kwargs.top_p is 5; it must be a number from 0 to 1'],
+    [{ generation_kwargs: { max_tokens: 0.5 } }, 'generation_kwargs.max_tokens is 0.5; it must be a whole number of at least 1'],
+    [{ generation_kwargs: { num_beams: 4 } }, 'generation_kwargs.num_beams is 4; it must be 1'],
+    [
+      { generation_kwargs: { top_k: 4 } },
+      'generation_kwargs.top_k is not supported by this program; it takes max_gen_toks, max_new',
+    ],
     [{ generation_kwargs: { until: [3] } }, 'generation_kwargs.until is [3]; it must be a text or a list of texts'],
   ])('is refused with %o', (fields, message) => {
     expect(() => taskFromObject({ ...base, ...fields }, 'ponds.yaml')).toThrow(message);
