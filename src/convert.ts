@@ -19,7 +19,14 @@ import { writeAtomic } from './io/node/files.js';
 import { kindOf, namesIn } from './io/node/paths.js';
 import { foreignFile } from './locate.js';
 import type { ModelConfig } from './model/config.js';
-import { type CheckpointType, checkpointTypeOf, checkWeights, type Precision, plainPrecision } from './model/parameters.js';
+import {
+  type CheckpointType,
+  checkpointTypeOf,
+  checkpointTypes,
+  checkWeights,
+  type Precision,
+  plainPrecision,
+} from './model/parameters.js';
 
 export interface ConvertOptions {
   /** Default: by the ending of the name, .gguf or .pt, else Hugging Face's folder. */
@@ -53,8 +60,8 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
   const { config, place, name: given } = checkpoint;
   const weights = await checkpoint.openWeights();
   try {
-    const { tensors, dtype: stored } = checkWeights(config, weights.tensors, place);
-    const own = plainPrecision(stored);
+    const checked = checkWeights(config, weights.tensors, place);
+    const { tensors, dtype: stored } = checked;
     const name = given
       .split(/[/\\]/)
       .at(-1)!
@@ -64,7 +71,8 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
       options.signal?.throwIfAborted();
       options.onProgress?.(done, total);
     };
-    const dtype = options.dtype ?? (to === 'hf' || to === 'corenet' ? checkpointTypeOf(own) : own);
+    const plain = to === 'hf' || to === 'corenet' || stored in checkpointTypes;
+    const dtype = options.dtype ?? (plain ? checkpointTypeOf(checked) : plainPrecision(stored));
     if (options.group !== undefined && !(to === 'mlx' && (dtype === 'q8' || dtype === 'q4')))
       throw new InputError(
         (option) => `${option('group')} is for mlx with q8 or q4: ${to} with ${dtype} has no groups to choose`,
@@ -82,7 +90,7 @@ export async function convertModel(checkpoint: Checkpoint, out: string, options:
         await writeAtomic(out, (sink) => writeCoreNetFile(sink, model, plainType(dtype, to), onProgress));
       } else if (to === 'mlx' && (dtype === 'q8' || dtype === 'q4')) {
         const format = { bits: dtype === 'q8' ? 8 : 4, groupSize: options.group ?? groupOf(config) };
-        await writeDirectory(out, (file) => writeMlx(file, model, own === 'bf16' ? 'bf16' : 'f16', format, onProgress));
+        await writeDirectory(out, (file) => writeMlx(file, model, stored === 'bf16' ? 'bf16' : 'f16', format, onProgress));
       } else {
         await writeDirectory(out, (file) => writeHuggingFace(file, model, plainType(dtype, to), onProgress));
       }

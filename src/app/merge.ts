@@ -55,7 +55,7 @@ async function merge(terminal: Terminal, name: string, place: string, options: M
   const weights = await base.openWeights();
   try {
     const checked = checkWeights(config, weights.tensors, base.place);
-    const dtype = options.dtype ?? checkpointTypeOf(checked.dtype);
+    const dtype = options.dtype ?? checkpointTypeOf(checked);
     const values = async (parameter: string): Promise<Float32Array> => {
       const own = await readFloat32(checked.tensors.get(parameter)!);
       const module = modules.get(parameter);

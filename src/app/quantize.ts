@@ -11,7 +11,7 @@ import { requireNew, writeNewDirectory } from '../io/node/checkpoints.js';
 import { localCorpora } from '../io/node/corpora.js';
 import { ensureWritable } from '../io/node/files.js';
 import { parentOf } from '../io/node/paths.js';
-import { checkpointTypeOf, checkWeights } from '../model/parameters.js';
+import { checkWeights } from '../model/parameters.js';
 import type { WriteFile } from '../model/write.js';
 import { bitsPerWeight } from '../quantize/allocate.js';
 import { type QuantizedMatrix, quantizeModel } from '../quantize/quantize.js';
@@ -170,10 +170,10 @@ async function write(
     });
     const model = { name, config, tensors: checked.tensors, texts: await sideFiles(checkpoint) };
     const byName = new Map(matrices.map((matrix) => [matrix.name, matrix.quantized]));
-    const plain = checkpointTypeOf(checked.dtype);
+    const plain = checked.dtype === 'bf16' ? 'bf16' : 'f16';
     let bytes = 0;
     const fill = async (file: WriteFile): Promise<void> => {
-      bytes = await writeQuantized(file, model, byName, plain === 'f32' ? 'f16' : plain);
+      bytes = await writeQuantized(file, model, byName, plain);
     };
     await writeNewDirectory(out, fill, making.signal);
     const vectors = [...checked.tensors.values()].filter(({ shape }) => shape.length === 1);

@@ -179,9 +179,11 @@ export function plainPrecision(type: WeightType): Precision {
   return isAffine(type) ? 'q8' : type;
 }
 
-/** The type that a checkpoint of such weights is written in: what is quantized as f16. */
-export function checkpointTypeOf(precision: WeightType): CheckpointType {
-  return precision === 'f32' || precision === 'bf16' ? precision : 'f16';
+/** The type that a checkpoint of such weights is written in: one that holds all of them where types are mixed; what is quantized as f16. */
+export function checkpointTypeOf({ tensors, dtype }: CheckedWeights): CheckpointType {
+  const types = new Set([...tensors.values()].filter(({ shape }) => shape.length > 1).map(storedPrecision));
+  if (types.size > 1 && [...types].every((type) => type in checkpointTypes)) return 'f32';
+  return dtype === 'f32' || dtype === 'bf16' ? dtype : 'f16';
 }
 
 function isWeightDType(dtype: string): dtype is WeightDType {

@@ -7,14 +7,18 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openChatTemplate, openCheckpoint, openTokenizer } from '../../src/checkpoint.js';
 import { convertModel } from '../../src/convert.js';
+import { elementsOf } from '../../src/io/bytes.js';
 import { readFloat32 } from '../../src/io/decode.js';
 import { readGguf } from '../../src/io/gguf.js';
 import { openFile } from '../../src/io/node/files.js';
-import { checkWeights } from '../../src/model/parameters.js';
+import { writeSafetensors } from '../../src/io/safetensors.js';
+import { configFromFields } from '../../src/model/config.js';
+import { checkWeights, parameterShapes } from '../../src/model/parameters.js';
 import { quantizeWeights } from '../../src/tensor/quantize.js';
 import { run } from '../app/terminal.js';
+import { memorySink } from '../io/build.js';
 import { temporaryFolder } from '../temporary.js';
-import { template, writeSmall } from './build.js';
+import { smallFields, template, writeSmall } from './build.js';
 
 const folder = temporaryFolder();
 const place = (name: string): string => join(folder, name);
@@ -85,6 +89,21 @@ describe('convert', () => {
       from = place(name);
     }
     expect(readdirSync(folder).filter((name) => name.includes('.tmp'))).toEqual([]);
+  });
+
+  it('keeps all bits of a file that mixes types', async () => {
+    const config = configFromFields(smallFields, 'small');
+    const typeOf = (name: string) => (name.includes('ffn.') ? 'BF16' : 'F16');
+    const specs = parameterShapes(config).map(({ name, shape }) => ({ name, shape, dtype: typeOf(name) }) as const);
+    const sink = memorySink();
+    await writeSafetensors(sink, specs, ({ shape }) => [new Uint8Array(2 * elementsOf(shape)).fill(0x3b)]);
+    await writeSmall(place('mixed'));
+    writeFileSync(join(place('mixed'), 'model.safetensors'), sink.bytes());
+    const weights = await weightsOf(place('mixed'));
+    for (const name of ['mixed.pt', 'mixed.gguf']) {
+      expect(await convertModel(await openCheckpoint(place('mixed')), place(name))).toMatchObject({ dtype: 'f32' });
+      expectAllSame(await weightsOf(place(name)), weights);
+    }
   });
 
   it('takes a template out of tokenizer_config.json too', async () => {
