@@ -1,2 +1,2 @@
 import type { BuildResult } from 'esbuild';
-export function bundle<Write extends boolean>(write: Write): Promise<BuildResult<{ metafile: true; write: Write }>>;
+export function bundle<Write extends boolean>(write: Write): Promise<BuildResult<{ metafile: true; write: Write }>[]>;

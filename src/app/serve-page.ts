@@ -1,7 +1,6 @@
 // The chat page's files, read once: the server has these and no others.
 
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { packagePath } from '../io/node/paths.js';
 import type { Asset } from '../server.js';
 
@@ -14,29 +13,21 @@ self.addEventListener('activate', async () => {
 });
 `;
 
-/** What the page consists of; scripts are compiled with the package. */
-const files: Readonly<Record<string, readonly [file: () => string, type: string]>> = {
-  '/': [own('index.html'), 'text/html'],
-  '/page/page.css': [own('page.css'), 'text/css'],
-  '/page/tokens.css': [own('tokens.css'), 'text/css'],
-  '/page/icon.svg': [own('icon.svg'), 'image/svg+xml'],
-  '/page/marked.js': [() => createRequire(import.meta.url).resolve('marked'), 'text/javascript'],
-  ...Object.fromEntries(
-    ['main', 'client', 'elements', 'fetched', 'format', 'markdown', 'notices', 'store', 'tokens', 'words'].map(
-      (name) => [`/page/${name}.js`, [own(`${name}.js`), 'text/javascript']] as const,
-    ),
-  ),
+/** What the page consists of; its script is bundled with the package. */
+const files: Readonly<Record<string, readonly [file: string, type: string]>> = {
+  '/': ['index.html', 'text/html'],
+  '/page/page.css': ['page.css', 'text/css'],
+  '/page/tokens.css': ['tokens.css', 'text/css'],
+  '/page/icon.svg': ['icon.svg', 'image/svg+xml'],
+  '/page/main.js': ['serve.js', 'text/javascript'],
 };
-
-function own(name: string): () => string {
-  return () => packagePath(`dist/page/${name}`);
-}
 
 /** The files by their path. */
 export async function pageAssets(): Promise<Record<string, Asset>> {
-  const read = Object.entries(files).map(
-    async ([path, [file, type]]) => [path, { type: `${type}; charset=utf-8`, body: await readFile(file(), 'utf8') }] as const,
-  );
+  const read = Object.entries(files).map(async ([path, [file, type]]) => {
+    const body = await readFile(packagePath(`dist/page/${file}`), 'utf8');
+    return [path, { type: `${type}; charset=utf-8`, body }] as const;
+  });
   const worker: Asset = { type: 'text/javascript; charset=utf-8', body: leaving };
   return { ...Object.fromEntries(await Promise.all(read)), '/service-worker.js': worker };
 }

@@ -4,8 +4,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join, posix } from 'node:path';
+import { dirname, join } from 'node:path';
 import { InputError } from '../errors.js';
 import { writeNewDirectory } from '../io/node/checkpoints.js';
 import { makeDirectory, writeAtomic } from '../io/node/files.js';
@@ -41,10 +40,10 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
   const files = new Map<string, WebFile>([
     ['manifest.webmanifest', packagePath('dist/page/manifest.webmanifest')],
     ['page/train/tales.txt', packagePath('recipes/data/tales.txt')],
-    ['page/marked.js', createRequire(import.meta.url).resolve('marked')],
+    ['page/main.js', packagePath('dist/page/web.js')],
   ]);
   const own = [
-    ['dist/page', 'page', /\.(js|css|svg|png)$/],
+    ['dist/page', 'page', /\.(css|svg|png)$/],
     ['dist/bundle', 'openelm/bundle', /\.js$/],
     ['native/wasm', 'openelm/wasm', /\.wasm$/],
   ] as const;
@@ -55,10 +54,7 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
     }
   }
   if (!files.has('openelm/bundle/browser.js')) throw new InputError('dist/bundle is missing: npm run compile makes it');
-  // The page's own functions for what a server does elsewhere.
-  files.set('page/client.js', packagePath('dist/page/local-client.js'));
-  for (const other of ['page/local-client.js', `page/${worker}`]) files.delete(other);
-  const index = await indexPage(files);
+  const index = await indexPage();
   files.set('index.html', async () => index);
   const page = new Map(files);
   files.set(worker, () => serviceWorker(page));
@@ -77,30 +73,13 @@ export async function webFiles(models: readonly WebModel[]): Promise<Map<string,
 }
 
 /** With its tabs, which this page has and that of `openelm serve` has not; they have the name. A key is for a server, which it has not. */
-async function indexPage(files: ReadonlyMap<string, WebFile>): Promise<string> {
+async function indexPage(): Promise<string> {
   const text = await readFile(packagePath('dist/page/index.html'), 'utf8');
-  // Asked for at once, not each when the one before it has come; more of them, on a slow network, would hold up what is seen first.
-  const needed = await importedBy(files, 'page/main.js');
-  const preloads = [...needed].map((path) => `    <link rel="modulepreload" href="${path}" />\n`);
   return text
-    .replace('  </head>', `${preloads.join('')}  </head>`)
     .replace(/^.*name="key".*\n/m, '')
     .replace('<body>', '<body class="tabbed">')
     .replace('<header id="top" hidden>', '<header id="top">')
     .replace('class="brand">openelm<', 'class="brand">Conversations<');
-}
-
-/** A module and, as far as they name them (not those of `import()`), what it imports, and so on. */
-async function importedBy(files: ReadonlyMap<string, WebFile>, entry: string): Promise<Set<string>> {
-  const found = new Set([entry]);
-  for (const path of found) {
-    const code = await readFile(files.get(path) as string, 'utf8');
-    for (const [, name] of code.matchAll(/\b(?:from|import)\s*["'](\.[^"']+)["']/g)) {
-      const imported = posix.join(posix.dirname(path), name);
-      if (files.has(imported)) found.add(imported);
-    }
-  }
-  return found;
 }
 
 /** The worker that keeps `page` as it is now, in front of it what it is. */
@@ -111,7 +90,7 @@ async function serviceWorker(page: ReadonlyMap<string, WebFile>): Promise<string
   const code = await readFile(packagePath(`dist/page/${worker}`), 'utf8');
   const kept = { version: hash(JSON.stringify([digests, headers, code])).slice(0, 16), files: digests, headers };
   const before = Object.entries(kept).map(([name, value]) => `const ${name} = ${JSON.stringify(value)};\n`);
-  return before.join('') + code.replace(/^export \{\};$/m, '');
+  return before.join('') + code;
 }
 
 /**

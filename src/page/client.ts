@@ -20,6 +20,9 @@ export async function models(key: string, _wanted: string): Promise<string[]> {
   return data.map(({ id }) => id);
 }
 
+/** What this page has besides the chat: nothing. */
+export function start(): void {}
+
 /** The model that will be asked next: a server looks after its own. */
 export function prepare(_model: string): void {}
 

@@ -93,7 +93,7 @@ const fromRight = /^[^\p{L}]*[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/u;
 
 /** The message of what was thrown, with options as the page's fields are called. */
 export function reasonOf(error: unknown): string {
-  // No `instanceof`: the class is the bundle's, which is fetched later.
+  // No `instanceof`: the tools (engine.ts) have a class of their own.
   if (error instanceof Error) return (error as Partial<InputError>).naming?.(asField) ?? error.message;
   return String(error);
 }

@@ -1,7 +1,15 @@
 // The models of this page (openelm/browser, in a worker): those that the server offers and those that came by themselves, one loaded at
 // a time, for whichever tab asks. What is being loaded and what computes it shows above the question.
 
-import type { BrowserModel, LoadOptions, ModelSource, PageTools } from '../browser.js';
+import {
+  type BrowserModel,
+  keptTrainings,
+  type LoadOptions,
+  load,
+  type ModelSource,
+  type PageTools,
+  trainedModel,
+} from '../browser.js';
 import { button, element, reasonOf } from './elements.js';
 import { fetchedFile, imported, jsonOf } from './fetched.js';
 import { tell } from './notices.js';
@@ -14,8 +22,6 @@ export interface Offered {
   /** It was trained to go on with a text, not to answer. */
   readonly continues?: boolean;
 }
-
-type Door = typeof import('../browser.js');
 
 interface Loaded {
   readonly id: string;
@@ -35,12 +41,9 @@ let loaded: Loaded | undefined;
 /** What was to be loaded, and was not. */
 let failed: string | undefined;
 
-/** `openelm/browser` itself, and where its modules and its worker lie. */
+/** Where the modules of openelm/browser and its worker lie. */
 const here = (path: string): string => new URL(`openelm/${path}`, document.baseURI).href;
 export const places = { wasm: here('wasm/'), worker: here('bundle/worker.js') };
-export function engine(): Promise<Door> {
-  return imported(() => import(here('bundle/browser.js')) as Promise<Door>);
-}
 
 /** Shapes in numbers and the measurement of speed: no worker, and no part of the door. */
 export function tools(): Promise<PageTools> {
@@ -53,7 +56,8 @@ export async function offered(): Promise<Offered[]> {
     served = undefined; // asked again the next time
     throw error;
   });
-  const all = [...added, ...(await served), ...(await trained())];
+  const [there, kept] = await Promise.all([served, trained()]);
+  const all = [...added, ...there, ...kept];
   return all.filter(({ id }, i) => all.findIndex((other) => other.id === id) === i);
 }
 
@@ -177,7 +181,6 @@ async function listed(): Promise<Offered[]> {
 }
 
 async function trained(): Promise<Offered[]> {
-  const { keptTrainings, trainedModel } = await engine();
   const source = (name: string) => async (): Promise<ModelSource> => {
     const files = await trainedModel(name);
     if (!files) throw new Error(`${name} is kept no longer`);
@@ -191,7 +194,6 @@ async function open(id: string, signal: AbortSignal): Promise<BrowserModel> {
   const found = (await offered()).find((model) => model.id === id);
   if (!found)
     throw new Error(id === '' ? 'there is no model yet: open one in Chat, with +' : `${id} is not here any more: choose another`);
-  const { load } = await engine();
   signal.throwIfAborted();
   tell('model', undefined);
   const model = await load(typeof found.source === 'function' ? await found.source() : found.source, {

@@ -1,9 +1,8 @@
 // Numbers as the page shows them.
 
-/** `1 step`, `12 steps`; as errors.ts has it, which the page's own modules cannot import: they are served by themselves. */
-export function counted(count: number, one: string, written: (count: number) => string = String): string {
-  return `${written(count)} ${one}${count === 1 ? '' : 's'}`;
-}
+import { counted } from '../errors.js';
+
+export { counted };
 
 /** `1,234`. */
 export function whole(value: number): string {

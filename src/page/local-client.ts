@@ -5,7 +5,9 @@ import type { BrowserModel } from '../browser.js';
 import type { Speed } from './client.js';
 import { continues, current, isLoaded, modelOf, offered, showComputing, waits } from './engine.js';
 import { keepPage } from './offline.js';
+import { startOpening } from './open-model.js';
 import { type AnswerToken, type Settings, type Turn, tokensOf } from './store.js';
+import { startTabs } from './tabs.js';
 
 export const computesHere: boolean = true;
 let begun = (): void => {};
@@ -29,6 +31,12 @@ export async function models(_key: string, wanted: string): Promise<string[]> {
     waits();
   }
   return names;
+}
+
+/** Its tabs, and models from elsewhere. */
+export function start(): void {
+  startTabs();
+  startOpening();
 }
 
 /** The model that will be asked next begins to load. */

@@ -1,7 +1,7 @@
 // The chat page: conversations on the left, turns in the middle, a question below. It has the elements and what happens to them; what
 // is kept is store.ts, what the server says client.ts, how text becomes elements markdown.ts, and its tokens tokens.ts.
 
-import { answer, computesHere, models, prepare, type Speed } from './client.js';
+import { answer, computesHere, models, prepare, type Speed, start } from './client.js';
 import { at, button, copyButton, element, fitted, reasonOf, saveFile } from './elements.js';
 import { counted, whole } from './format.js';
 import { rendered } from './markdown.js';
@@ -471,7 +471,4 @@ const loaded = store.load().then(() => {
 });
 const listed = showModels();
 question.focus();
-if (computesHere) {
-  void import('./tabs.js').then(({ startTabs }) => startTabs());
-  void import('./open-model.js').then(({ startOpening }) => startOpening());
-}
+start();

@@ -1,7 +1,7 @@
 // Markdown of a model to elements of the page. What a model writes is nobody's to trust: elements are made one by one, text is only ever
 // text, HTML in it is shown as it is written, and links lead to the web alone and are never followed by themselves.
 
-import { lexer, type MarkedToken, type Token } from './marked.js';
+import { lexer, type MarkedToken, type Token } from 'marked';
 
 /**
  * The elements of a text. Each but code runs as its own first letters do, and marks of lists, a quotation's line and a table's columns with

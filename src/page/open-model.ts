@@ -1,10 +1,10 @@
 // Opening another model in the chat of `openelm web`: by its hub id, from a folder or files that are chosen, or dropped anywhere on the
 // chat. What is wrong with one is said in a sentence, and the chat has what it had.
 
-import type { LoadOptions, ModelSource, Precision } from '../browser.js';
+import { type LoadOptions, type ModelSource, type Precision, removeKept } from '../browser.js';
 import { takeDrops } from './drops.js';
 import { at, button, element, reasonOf } from './elements.js';
-import { engine, offerLoaded } from './engine.js';
+import { offerLoaded } from './engine.js';
 import { bytes } from './format.js';
 import { modelFields, precisions } from './words.js';
 
@@ -128,7 +128,7 @@ async function removeDownloaded(): Promise<void> {
   if (!confirm('Remove all downloaded models? Conversations and trainings stay.')) return;
   alert.hidden = true;
   try {
-    await (await engine()).removeKept();
+    await removeKept();
     status.textContent = 'Removed; they are downloaded again when they are wanted.';
   } catch (error) {
     complain(error);

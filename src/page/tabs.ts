@@ -1,8 +1,7 @@
-// The page's parts by the address's hash: #chat, which is there from the beginning, and tabs whose modules and styles are fetched when
-// they are first opened. Where in a tab one is may stand behind a slash (#look/attention): that is the tab's own.
+// The page's parts by the address's hash: #chat, which is there from the beginning, and tabs whose modules are run and whose styles are
+// fetched when they are first opened. Where in a tab one is may stand behind a slash (#look/attention): that is the tab's own.
 
 import { at, element, reasonOf } from './elements.js';
-import { imported } from './fetched.js';
 
 /** What a tab's module exports. */
 export interface Tab {
@@ -43,8 +42,10 @@ function show(name: string): void {
   const hides = at(shown).contains(document.activeElement);
   for (const other of names) at(other).hidden = other !== name;
   for (const link of at('tabs').querySelectorAll('a')) {
-    if (link.hash === `#${name}`) link.setAttribute('aria-current', 'page');
-    else link.removeAttribute('aria-current');
+    if (link.hash === `#${name}`) {
+      link.setAttribute('aria-current', 'page');
+      link.scrollIntoView({ block: 'nearest', inline: 'nearest' }); // large type on a phone
+    } else link.removeAttribute('aria-current');
   }
   shown = name;
   const label = at('tabs').querySelector(`[href="#${name}"]`)!.textContent;
@@ -60,7 +61,7 @@ function show(name: string): void {
 async function open(name: string): Promise<void> {
   const place = at(name);
   try {
-    const [module] = await Promise.all([imported(modules[name]), style(name)]);
+    const [module] = await Promise.all([modules[name](), style(name)]);
     await module.open(place);
   } catch (error) {
     opened.delete(name);

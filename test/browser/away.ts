@@ -52,7 +52,7 @@ async function ask(page: Page, text: string): Promise<void> {
 
 /** Its list of models, or its code, is away at first. */
 async function opensLater(context: BrowserContext, host: StaticServer): Promise<void> {
-  for (const away of [/models\.json/, /bundle\/browser\.js/, /bundle\/worker\.js/, /\.wasm/]) {
+  for (const away of [/models\.json/, /bundle\/worker\.js/, /bundle\/chunk/, /bundle\/(file-thread|chat-template)/, /\.wasm/]) {
     const page = await context.newPage();
     host.down = away;
     await page.goto(`${host.url}/`);

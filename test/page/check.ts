@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { pageAssets } from '../../src/app/serve-page.js';
 import { createServer } from '../../src/server.js';
@@ -138,8 +139,15 @@ async function desktop(browser: Browser): Promise<void> {
   await page.getByRole('button', { name: 'Delete "Write a story about an owl."' }).click();
   check('and deleted', (await page.locator('#conversations li').count()) === 1);
 
-  const shown = await page.evaluate(async () => {
-    const { rendered } = (await import('/page/markdown.js' as string)) as { rendered: (text: string) => Node[] };
+  const { outputFiles } = await build({
+    entryPoints: ['src/page/markdown.ts'],
+    bundle: true,
+    globalName: 'markdown',
+    write: false,
+  });
+  await page.evaluate(`${outputFiles[0].text}; globalThis.markdown = markdown;`);
+  const shown = await page.evaluate(() => {
+    const { rendered } = (globalThis as unknown as { markdown: { rendered: (text: string) => Node[] } }).markdown;
     const made = document.createElement('div');
     made.append(
       ...rendered(

@@ -1,8 +1,7 @@
 // What a training needs to be told: the text (text-card.ts), the size, how long. Answers with options for `train`; nothing is trained here.
 
-import type { TrainOptions } from '../../browser.js';
+import { estimateTraining, type TrainOptions } from '../../browser.js';
 import { button, element, facts, reasonOf } from '../elements.js';
-import { engine } from '../engine.js';
 import { bytes, counted, duration, short, whole } from '../format.js';
 import { trainingFields } from '../words.js';
 import { knownSpeed, type Size, settingsOf, sizes, stepChoices, tokensOf, usualSize, usualSteps } from './sizes.js';
@@ -43,7 +42,7 @@ export function setup(begin: Begin): Setup {
     size.say(`${counted(chosenSize.layers, 'layer')}, ${chosenSize.width} wide`);
     length.say(counted(steps, 'step', whole));
     try {
-      const { config, parameters, bytes: memory, flopsPerToken } = await (await engine()).estimateTraining(options);
+      const { config, parameters, bytes: memory, flopsPerToken } = await estimateTraining(options);
       const seconds = (steps * options.batch * options.length * flopsPerToken) / knownSpeed();
       const taken = facts([
         ['Parameters', short(parameters)],

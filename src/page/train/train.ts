@@ -1,10 +1,23 @@
 // The Train tab: a text becomes a model in this very page. Who trains when, what is kept of it, and what is done with it; what is asked
 // beforehand is setup.ts's, what is seen meanwhile run.ts's.
 
-import type { ContinueOptions, KeptTraining, TrainOptions, TrainResult } from '../../browser.js';
+import {
+  type ContinueOptions,
+  continueTraining,
+  estimateTraining,
+  type KeptTraining,
+  keptTrainings,
+  removeTraining,
+  runningTrainings,
+  type TrainOptions,
+  type TrainResult,
+  train,
+  trainedModel,
+  zipOf,
+} from '../../browser.js';
 import { takeDrops } from '../drops.js';
 import { button, element, reasonOf, saveFile } from '../elements.js';
-import { engine, offer, places, withdraw } from '../engine.js';
+import { offer, places, withdraw } from '../engine.js';
 import { ago, counted, short, whole } from '../format.js';
 import { RunView } from './run.js';
 import { setup } from './setup.js';
@@ -72,7 +85,6 @@ async function begin(name: string, options: TrainOptions): Promise<void> {
   if (current) return;
   const { text: _text, ...others } = options;
   current = { name, options: others };
-  const { train, keptTrainings, runningTrainings } = await engine();
   // Another tab may have begun one and not kept it yet.
   const names = new Set([...(await keptTrainings()).map((training) => training.name), ...(await runningTrainings())]);
   let free = name;
@@ -85,7 +97,7 @@ async function begin(name: string, options: TrainOptions): Promise<void> {
 async function proceed(): Promise<void> {
   if (!current || current.running) return;
   const { name, result } = current;
-  await follow(async (events) => (await engine()).continueTraining(result?.checkpoint ?? name, events));
+  await follow((events) => continueTraining(result?.checkpoint ?? name, events));
 }
 
 /** Goes on with one that is kept, or looks at it. */
@@ -154,7 +166,6 @@ async function follow(work: (events: ContinueOptions) => Promise<TrainResult>): 
 
 /** Whether nothing is kept of it, so that there is nothing to go on with; `mine`: nor for another tab. */
 async function standsNowhere(name: string, mine: boolean): Promise<boolean> {
-  const { keptTrainings, removeTraining } = await engine();
   const found = (await keptTrainings()).find((training) => training.name === name);
   if (found && found.step > 0) return false;
   if (found && mine) await removeTraining(name).catch(() => undefined);
@@ -169,7 +180,7 @@ function pause(): void {
 
 /** What it is, in a line; its operations for a token. */
 async function describe(computes?: string): Promise<number> {
-  const { parameters, flopsPerToken, config } = await (await engine()).estimateTraining(current!.options);
+  const { parameters, flopsPerToken, config } = await estimateTraining(current!.options);
   const { layers, modelDim, vocabSize } = config;
   const parts = [
     counted(parameters, 'parameter', short),
@@ -182,7 +193,7 @@ async function describe(computes?: string): Promise<number> {
 
 /** The model's files: of this visit, or as it is kept. */
 async function filesOf(name: string, files: readonly File[] | undefined): Promise<readonly File[]> {
-  const found = files ?? (await (await engine()).trainedModel(name));
+  const found = files ?? (await trainedModel(name));
   if (!found) throw new Error(`nothing is kept of ${name} yet: train it a little first`);
   return found;
 }
@@ -196,7 +207,6 @@ async function chat(name: string, files?: readonly File[]): Promise<void> {
 
 async function archive(name: string, files?: readonly File[]): Promise<void> {
   await trying(async () => {
-    const { zipOf } = await engine();
     const folderName = plain(name);
     saveFile(`${folderName}.zip`, await zipOf(folderName, await filesOf(name, files)));
     view.say(`Unpack it, and on a command line: openelm run -m ${folderName} "Once"`);
@@ -221,7 +231,7 @@ async function folder(name: string, files?: readonly File[]): Promise<void> {
 async function remove(name: string): Promise<void> {
   if (!confirm(`Delete "${name}" and all that it has learned?`)) return;
   await trying(async () => {
-    await (await engine()).removeTraining(name);
+    await removeTraining(name);
     withdraw(name);
     leave();
   });
@@ -252,7 +262,6 @@ function show(): void {
 }
 
 async function showKept(): Promise<void> {
-  const { keptTrainings } = await engine();
   const trainings = await keptTrainings();
   kept.hidden = trainings.length === 0;
   keptList.replaceChildren(
