@@ -4,6 +4,8 @@
 import { createReadStream, type Stats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
 import { listen } from './listening.js';
 import { type WebFile, type WebModel, webFiles, headers as webHeaders } from './web-files.js';
 
@@ -35,7 +37,7 @@ export async function serveWeb(
   const files = await webFiles(models);
   const server = createServer((request, response) => {
     const path = decoded((request.url ?? '/').split('?')[0].slice(1)) || 'index.html';
-    void send(path, files.get(path), request, response);
+    send(path, files.get(path), request, response).catch(() => response.destroy()); // a file that went away meanwhile
   });
   return {
     url: await listen(server, host, port),
@@ -55,6 +57,10 @@ function decoded(path: string): string {
   }
 }
 
+/** What is packed on its way: the page, its code and modules; models hardly get smaller, and are asked for by ranges. */
+const packable = /^(?!models\/).*\.(html|css|js|wasm|svg|json|txt|webmanifest)$/;
+const packed = promisify(gzip);
+
 async function send(path: string, file: WebFile | undefined, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const made = typeof file === 'function' ? await file().catch(() => undefined) : undefined;
   const found = typeof file === 'string' ? await stat(file).catch(() => undefined) : undefined;
@@ -64,18 +70,31 @@ async function send(path: string, file: WebFile | undefined, request: IncomingMe
     return;
   }
   const type = types[/\.(\w+)$/.exec(path)?.[1] ?? ''] ?? 'application/octet-stream';
-  if (made !== undefined) response.writeHead(200, { ...headers, 'content-type': type }).end(made);
-  else await sendFile(file as string, found!, { ...headers, 'content-type': type }, request, response);
+  const described = { ...headers, ...(packable.test(path) ? { vary: 'accept-encoding' } : {}), 'content-type': type };
+  const packs = packable.test(path) && request.headers.range === undefined;
+  if (packs && /\bgzip\b/.test(`${request.headers['accept-encoding']}`)) {
+    const etag = found && { etag: etagOf(found, '-gzip') };
+    const isKnown = etag !== undefined && request.headers['if-none-match'] === etag.etag;
+    const bytes = isKnown ? undefined : await packed(made ?? (await readFile(file as string)));
+    const encoded = bytes && { 'content-encoding': 'gzip', 'content-length': bytes.length };
+    response.writeHead(isKnown ? 304 : 200, { ...described, ...etag, ...encoded }).end(bytes);
+  } else if (made !== undefined) response.writeHead(200, described).end(made);
+  else await sendFile(file as string, found!, described, request, response);
+}
+
+function etagOf({ size, mtimeMs }: Stats, how = ''): string {
+  return `"${size.toString(16)}-${Math.floor(mtimeMs).toString(16)}${how}"`;
 }
 
 async function sendFile(
   file: string,
-  { size, mtimeMs }: Stats,
+  found: Stats,
   described: Readonly<Record<string, string>>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const etag = `"${size.toString(16)}-${Math.floor(mtimeMs).toString(16)}"`;
+  const { size } = found;
+  const etag = etagOf(found);
   const shared = { ...described, etag, 'accept-ranges': 'bytes' };
   if (request.headers['if-none-match'] === etag) {
     response.writeHead(304, shared).end();
