@@ -86,6 +86,14 @@ export interface CallContext {
 }
 export type Handlers = Readonly<Record<string, (argument: never, context: CallContext) => Promise<unknown>>>;
 
+/** Of code that is imported when it is wanted each engine says in other words that it did not come. */
+function sentenceOf(error: unknown): string {
+  const message = messageOf(error);
+  return error instanceof TypeError && /dynamically imported module|importing a module script/i.test(message)
+    ? 'a part of the code cannot be fetched, as the network, or the server that it comes from, is away: try again when it is back'
+    : message;
+}
+
 /** The end that answers. */
 export function answer(port: Port, handlers: Handlers): void {
   const running = new Map<number, AbortController>();
@@ -104,7 +112,7 @@ export function answer(port: Port, handlers: Handlers): void {
       send({ id, value });
     } catch (error) {
       if (error instanceof InputError) send({ id, error: { kind: 'input', parts: partsOf(error) } });
-      else send({ id, error: { kind: signal.aborted ? 'abort' : 'defect', message: messageOf(error) } });
+      else send({ id, error: { kind: signal.aborted ? 'abort' : 'defect', message: sentenceOf(error) } });
     } finally {
       running.delete(id);
     }

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import type { OpenBackend } from '../../src/browser/computing.js';
-import { Caller, type Port } from '../../src/browser/messages.js';
+import { answer, Caller, type Port } from '../../src/browser/messages.js';
 import { type LoadAnswer, serveSession } from '../../src/browser/session.js';
 import { trainOn } from '../../src/browser/train.js';
 import type { TrainAnswer, TrainEvent } from '../../src/browser/training-session.js';
@@ -48,6 +48,17 @@ async function loaded(openBackend?: OpenBackend): Promise<BrowserModel> {
 it('a training is not estimated with a count that is none', async () => {
   await expect(estimateTraining({ batch: 1.5 })).rejects.toThrow('batch is 1.5; expected a whole number above 0');
   await expect(estimateTraining({ vocabSize: 0 })).rejects.toThrow('vocabSize is 0; expected a whole number above 0');
+});
+
+it('code that is imported when it is wanted, and does not come, is told of in one sentence', async () => {
+  const { port1, port2 } = new MessageChannel();
+  ports.push(port1, port2);
+  const wanted = async (): Promise<never> => {
+    throw new TypeError('Failed to fetch dynamically imported module: http://x/chat-template.js');
+  };
+  answer(port2 as unknown as Port, { wanted });
+  const asked = new Caller(port1 as unknown as Port).call('wanted', undefined);
+  await expect(asked).rejects.toThrow(/^a part of the code cannot be fetched, .* is away: try again when it is back$/);
 });
 
 describe('a session', () => {
