@@ -64,6 +64,14 @@ async function looks(page: Page, name: string): Promise<void> {
     const { x, y, width, height } = (await page.locator('#send').boundingBox())!;
     ok(x + width <= 390 && y + height <= 844, 'Send is out of reach with large type');
   }
+  if (name === 'look') {
+    await page.waitForFunction(() => {
+      const [texts, bars] = ['text', 'rect'].map((part) =>
+        [...document.querySelectorAll(`#look .picture ${part}`)].map((found) => found.getBoundingClientRect()),
+      );
+      return bars.some(({ width }) => width > 100) && texts.every(({ left, right }) => left >= 0 && right <= innerWidth);
+    });
+  }
   await page.evaluate(() => document.documentElement.style.removeProperty('font-size'));
   await page.setViewportSize({ width: 1440, height: 900 });
   console.log(`ok: axe-core finds nothing in ${name}, light and dark`);

@@ -88,7 +88,13 @@ function drawing(shape: ModelShape, width: number): SVGSVGElement {
   const { layers } = shape;
   const gutter = 26;
   const [rowHeight, height] = [rowHeightOf(shape), heightOf(shape)];
-  const room = (width - gutter) / 3;
+  // What does not fit side by side, on a phone with large type, stands one below the other.
+  const columns = width < 270 ? 1 : 3;
+  const room = (width - gutter) / columns;
+  const placeOf = (column: number): readonly [x: number, y: number] => [
+    gutter + (column % columns) * room,
+    Math.floor(column / columns) * height,
+  ];
   const labels = room > 150 ? 62 : 44;
   const bar = room - labels - 8;
   const most = (of: (layer: ModelShape['layers'][number]) => number): number => Math.max(...layers.map(of));
@@ -116,38 +122,44 @@ function drawing(shape: ModelShape, width: number): SVGSVGElement {
     ],
   ] as const;
   const parts: SVGElement[] = titles.flatMap(([title, keys], i) => {
-    const x = gutter + i * room;
+    const [x, y] = placeOf(i);
     let at = x;
     const legend = keys.flatMap(([name, short, kind]) => {
       const text = wide ? name : short;
       const found = [
-        svg('rect', { x: at, y: 20, width: 8, height: 8, rx: 2, class: kind }),
-        svg('text', { x: at + 11, y: 28, class: 'small' }, text),
+        svg('rect', { x: at, y: y + 20, width: 8, height: 8, rx: 2, class: kind }),
+        svg('text', { x: at + 11, y: y + 28, class: 'small' }, text),
       ];
       at += 18 + text.length * 6;
       return found;
     });
-    return [svg('text', { x, y: 12, class: 'title' }, title), ...legend];
+    return [svg('text', { x, y: y + 12, class: 'title' }, title), ...legend];
   });
   for (const [index, layer] of layers.entries()) {
-    const y = top + (layers.length - 1 - index) * rowHeight;
+    const row = top + (layers.length - 1 - index) * rowHeight;
     const h = rowHeight - 4;
     const { queryHeads, kvHeads, ffnDim, attentionParameters, ffnParameters } = layer;
     const box = (column: number, from: number, to: number, of: number, kind: string): SVGElement => {
-      const [x, end] = [from, to].map((value) => gutter + column * room + (bar * value) / of);
-      return svg('rect', { x, y, width: Math.max(1, end - x), height: h, rx: 2, class: kind });
+      const [left, above] = placeOf(column);
+      const [x, end] = [from, to].map((value) => left + (bar * value) / of);
+      return svg('rect', { x, y: above + row, width: Math.max(1, end - x), height: h, rx: 2, class: kind });
     };
-    const label = (column: number, value: number, of: number, text: string): SVGElement =>
-      svg('text', { x: gutter + column * room + (bar * value) / of + 5, y: y + h - (h - 9) / 2, class: 'small' }, text);
+    const base = row + h - (h - 9) / 2;
+    const label = (column: number, value: number, of: number, text: string): SVGElement => {
+      const [x, above] = placeOf(column);
+      return svg('text', { x: x + (bar * value) / of + 5, y: above + base, class: 'small' }, text);
+    };
     const unit = bar / heads;
     const squares = (number: number, kind: string): SVGElement[] =>
       unit >= 5
         ? Array.from({ length: number }, (_, k) =>
-            svg('rect', { x: gutter + k * unit, y, width: unit - 1, height: h, rx: 1.5, class: kind }),
+            svg('rect', { x: gutter + k * unit, y: row, width: unit - 1, height: h, rx: 1.5, class: kind }),
           )
         : [box(0, 0, number, heads, kind)];
     parts.push(
-      svg('text', { x: gutter - 8, y: y + h - (h - 9) / 2, class: 'small end' }, String(index)),
+      ...Array.from({ length: 3 / columns }, (_, block) =>
+        svg('text', { x: gutter - 8, y: block * height + base, class: 'small end' }, String(index)),
+      ),
       ...squares(queryHeads, 'soft'),
       ...squares(kvHeads, 'strong'),
       label(0, queryHeads, heads, `${queryHeads} / ${kvHeads}`),
@@ -160,7 +172,7 @@ function drawing(shape: ModelShape, width: number): SVGSVGElement {
   }
   const [first, last] = [layers[0], layers.at(-1)!];
   const what = `${counted(layers.length, 'layer')}: from ${counted(first.queryHeads, 'query head')} and a feed-forward width of ${first.ffnDim} in the first to ${last.queryHeads} and ${last.ffnDim} in the last`;
-  return svg('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': what }, ...parts);
+  return svg('svg', { viewBox: `0 0 ${width} ${(height * 3) / columns}`, role: 'img', 'aria-label': what }, ...parts);
 }
 
 function rowsOf({ layers }: ModelShape): HTMLElement[] {
