@@ -114,6 +114,38 @@ function writeAll(handle: SyncHandle, data: Uint8Array, at: number): void {
   }
 }
 
+/** Goes on behind what a file has. */
+function appender(handle: SyncHandle): Appender {
+  let size = handle.getSize();
+  return {
+    get size() {
+      return size;
+    },
+    write(chunk) {
+      writeAll(handle, chunk, size);
+      size += chunk.byteLength;
+    },
+    read: (into, at) => handle.read(into, { at }),
+    clear() {
+      handle.truncate(0);
+      size = 0;
+    },
+    close() {
+      handle.flush();
+      handle.close();
+    },
+  };
+}
+
+/** Over what was there, with blanks up to its end, and then cut: at no moment half of either. */
+function replace(handle: SyncHandle, bytes: Uint8Array): void {
+  const over = new Uint8Array(bytes.length === 0 ? 0 : Math.max(bytes.length, handle.getSize())).fill(32);
+  over.set(bytes);
+  writeAll(handle, over, 0);
+  handle.truncate(bytes.length);
+  handle.flush();
+}
+
 /** `again` makes the folder where another tab removed it. */
 export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise<FileSystemDirectoryHandle>): Place {
   let folder = given;
@@ -128,28 +160,7 @@ export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise
   };
   const toWrite = (name: string): Promise<SyncHandle> =>
     answered(whenClosed(async () => (await made(name)).createSyncAccessHandle!()));
-  const open = async (name: string): Promise<Appender> => {
-    const handle = await toWrite(name);
-    let size = handle.getSize();
-    return {
-      get size() {
-        return size;
-      },
-      write(chunk) {
-        writeAll(handle, chunk, size);
-        size += chunk.byteLength;
-      },
-      read: (into, at) => handle.read(into, { at }),
-      clear() {
-        handle.truncate(0);
-        size = 0;
-      },
-      close() {
-        handle.flush();
-        handle.close();
-      },
-    };
-  };
+  const open = async (name: string): Promise<Appender> => appender(await toWrite(name));
   return {
     kept: true,
     async read(name) {
@@ -182,13 +193,7 @@ export function keptFiles(given: FileSystemDirectoryHandle, again: () => Promise
     async write(name, text) {
       const handle = await toWrite(name);
       try {
-        const bytes = new TextEncoder().encode(text);
-        // Over what was there, with blanks up to its end, and then cut: at no moment half of either.
-        const over = new Uint8Array(bytes.length === 0 ? 0 : Math.max(bytes.length, handle.getSize())).fill(32);
-        over.set(bytes);
-        writeAll(handle, over, 0);
-        handle.truncate(bytes.length);
-        handle.flush();
+        replace(handle, new TextEncoder().encode(text));
       } finally {
         handle.close();
       }
