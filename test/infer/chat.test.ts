@@ -13,6 +13,7 @@ import {
 } from '../../src/infer/chat.js';
 import { compileChat } from '../../src/infer/chat-template.js';
 import { llamaTokenizer } from '../../src/tokenizer/llama.js';
+import { anyCharacter } from '../characters.js';
 
 const user = (content: string): ChatMessage => ({ role: 'user', content });
 const assistant = (content: string): ChatMessage => ({ role: 'assistant', content });
@@ -76,7 +77,7 @@ describe('segments', () => {
   it('join to the rendered text, and hold every content, for any contents', async () => {
     const content = fc.oneof(
       fc.string(),
-      fc.string({ unit: 'binary' }),
+      fc.string({ unit: anyCharacter }),
       fc.constantFrom(' ', '', '\n</s> ', '<s>', '\ue000', '{{ 1 }}'),
     );
     await fc.assert(
