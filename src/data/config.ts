@@ -66,8 +66,19 @@ export function dataConfigFrom(value: unknown, name: string): DataConfig {
   return checkConfig(dataSchema, own, name);
 }
 
-const coreNetSchema = z.strictObject({
+// What else stands in CoreNet's files is of the model and its training, or of how its loaders run; none of it changes the texts.
+const coreNetSchema = z.looseObject({
   dataset: z.strictObject({
+    category: z.literal('language_modeling').optional(),
+    name: z.literal('general_lm').optional(),
+    root_train: z.unknown().optional(),
+    root_val: z.unknown().optional(),
+    disable_val: z.unknown().optional(),
+    train_batch_size0: z.unknown().optional(),
+    val_batch_size0: z.unknown().optional(),
+    workers: z.unknown().optional(),
+    persistent_workers: z.unknown().optional(),
+    pin_memory: z.unknown().optional(),
     language_modeling: z.strictObject({
       sequence_length: z.unknown().optional(),
       min_tokens_per_text: z.unknown().optional(),
@@ -78,6 +89,7 @@ const coreNetSchema = z.strictObject({
         train_data_info: z.unknown(),
         val_data_info: z.unknown().optional(),
         document_split_size: z.unknown().optional(),
+        reader_chunk_size: z.unknown().optional(),
       }),
     }),
   }),
@@ -94,19 +106,25 @@ const coreNetSchema = z.strictObject({
     .optional(),
 });
 
-// CoreNet's defaults differ from the paper's settings, which its configs write out: here the latter are the defaults.
+// What such a file leaves out is as CoreNet has it; our own defaults are the paper's settings, which its recipes write out.
+const coreNetDefaults = {
+  ...{ min_tokens_per_text: 0, min_characters_per_text: 0, shuffle_data: false },
+  ...{ append_sot_token: false, append_eot_token: false, normalization: 'none' },
+};
+
 function flattenCoreNet(value: Record<string, unknown>, name: string): Record<string, unknown> {
   const { dataset, text_tokenizer } = checkConfig(coreNetSchema, value, name);
   const { general_lm, ...common } = dataset.language_modeling;
+  const { reader_chunk_size: _, ...corpora } = general_lm;
   const { model_path, enable_nfc_normalization, ...tokens } = text_tokenizer?.sentence_piece ?? {};
   const all = {
     ...common,
-    ...general_lm,
+    ...corpora,
     ...tokens,
     tokenizer: model_path,
     normalization: enable_nfc_normalization === undefined ? undefined : enable_nfc_normalization ? 'ftfy' : 'none',
   };
-  return Object.fromEntries(Object.entries(all).filter(([, item]) => item !== undefined));
+  return { ...coreNetDefaults, ...Object.fromEntries(Object.entries(all).filter(([, item]) => item !== undefined)) };
 }
 
 const FILE_ID = /\{file_id(?::(0?\d*)d?)?\}/g;

@@ -53,6 +53,28 @@ text_tokenizer:
     expect(files.map(({ textKey }) => textKey)).toEqual(['content', 'content', 'content', 'text', 'text']);
   });
 
+  it("may be one of CoreNet's whole recipes; what it leaves out is as there", () => {
+    const text = `
+taskname: x
+common: { grad_clip: 1.0 }
+dataset:
+  root_train: ""
+  disable_val: true
+  train_batch_size0: 16
+  workers: 4
+  category: "language_modeling"
+  name: "general_lm"
+  language_modeling:
+    general_lm: { reader_chunk_size: 64, train_data_info: [{ file_name: a.jsonl, text_key: text, file_id_range: [0, 1] }] }
+scheduler: { name: cosine }
+`;
+    expect(parseDataConfig(text, 'c.yaml')).toMatchObject({
+      ...{ sequence_length: 2048, document_split_size: 2048, min_tokens_per_text: 0, min_characters_per_text: 0, random_seed: 0 },
+      ...{ shuffle_data: false, append_sot_token: false, append_eot_token: false, normalization: 'none' },
+    });
+    expect(() => parseDataConfig(text.replace('"general_lm"', 'commonsense_170k'), 'c.yaml')).toThrow(/dataset\.name/);
+  });
+
   it.each([
     ['min_token_per_text: 5', 'c.yaml: unknown key min_token_per_text; did you mean min_tokens_per_text?'],
     ['sequence_length: x', 'c.yaml: sequence_length: expected whole number from 1, found "x"'],
