@@ -335,6 +335,11 @@ export async function runningTrainings(): Promise<string[]> {
   return (await trainings()).runningTrainings();
 }
 
+/** The names of trainings that another version of this library keeps here, which this one cannot read: `removeTraining` takes them away. */
+export async function foreignTrainings(): Promise<string[]> {
+  return (await trainings()).foreignTrainings();
+}
+
 /** A kept training's model as far as it is trained, to be loaded or saved; undefined where there is none. */
 export async function trainedModel(name: string): Promise<File[] | undefined> {
   const files = await (await trainings()).trainedModel(name);

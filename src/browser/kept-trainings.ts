@@ -18,7 +18,7 @@ export interface KeptTraining extends TrainingJob {
   readonly history: TrainingHistory;
 }
 
-/** The newest first; what cannot be read is left out. */
+/** The newest first; what cannot be read is left out (of another version: `foreignTrainings`). */
 export async function keptTrainings(): Promise<KeptTraining[]> {
   const found: KeptTraining[] = [];
   for await (const store of TrainingStore.kept()) {
@@ -28,6 +28,16 @@ export async function keptTrainings(): Promise<KeptTraining[]> {
     if (kept) found.push(kept);
   }
   return found.sort((a, b) => b.changed - a.changed);
+}
+
+/** What trainings are called that another version of this library keeps here: that alone goes on with them, any can remove them. */
+export async function foreignTrainings(): Promise<string[]> {
+  const found: string[] = [];
+  for await (const store of TrainingStore.kept()) {
+    const name = await store.foreignName().catch(() => undefined); // damaged, or it was removed
+    if (name !== undefined) found.push(name);
+  }
+  return found.sort();
 }
 
 async function read(store: TrainingStore): Promise<KeptTraining | undefined> {

@@ -82,16 +82,28 @@ export class TrainingStore {
 
   /** Undefined where none was begun. Throws `InputError` on one that this version did not write. */
   async job(): Promise<TrainingJob | undefined> {
-    const found = await readJson(this.place, names.job);
+    const found = await this.begun();
     if (found === undefined) return undefined;
-    if (!isObject(found) || !isObject(found.options) || typeof found.name !== 'string')
-      throw new InputError(`${names.job}: not the job of a training that this version began`);
-    const { format = jobFormat, ...job } = found;
+    const { format, ...job } = found;
     if (format !== jobFormat)
       throw new InputError(
-        `the training ${found.name} was begun by another version of this page: load the page again, or train under another name`,
+        `the training ${job.name} was begun by another version of this page: load the page again, or train under another name`,
       );
+    if (!isObject(job.options)) throw new InputError(`${names.job}: not the job of a training that this version began`);
     return job as unknown as TrainingJob;
+  }
+
+  /** What one is called that another version of this library began, which only that can go on with. */
+  async foreignName(): Promise<string | undefined> {
+    const found = await this.begun();
+    return found && found.format !== jobFormat ? found.name : undefined;
+  }
+
+  private async begun(): Promise<{ readonly name: string; readonly format: unknown; readonly options?: unknown } | undefined> {
+    const found = await readJson(this.place, names.job);
+    if (found === undefined) return undefined;
+    if (!isObject(found) || typeof found.name !== 'string') throw new InputError(`${names.job}: not the job of a training`);
+    return { format: jobFormat, ...found, name: found.name };
   }
 
   /** The text, and the tokenizer that was learned from it or given. */

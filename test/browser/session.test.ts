@@ -10,6 +10,7 @@ import { answer, Caller, type Port } from '../../src/browser/messages.js';
 import { type LoadAnswer, serveSession } from '../../src/browser/session.js';
 import { trainOn } from '../../src/browser/train.js';
 import type { TrainAnswer, TrainEvent } from '../../src/browser/training-session.js';
+import { TrainingStore } from '../../src/browser/training-store.js';
 import { BrowserModel, estimateTraining } from '../../src/browser.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import type { StepReport } from '../../src/train/trainer.js';
@@ -220,6 +221,8 @@ describe('a session', () => {
         name === 'job.json' && JSON.stringify({ ...JSON.parse(await blob.text()), format: 'openelm-browser-training-2' });
       return { name, blob: job ? new Blob([job]) : blob };
     });
+    expect(await (await TrainingStore.inMemory(await Promise.all(newer))).foreignName()).toBe('tales');
+    expect(await (await TrainingStore.inMemory(first.checkpoint)).foreignName()).toBeUndefined();
     await expect(run('continue', { from: await Promise.all(newer), options: {} })).rejects.toThrow(
       /^the training tales was begun by another version of this page: load the page again/,
     );

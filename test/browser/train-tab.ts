@@ -12,6 +12,7 @@ import { nativeBackend } from '../../src/backends/native.js';
 import { nodeWasmBackend } from '../../src/backends/wasm-node.js';
 import { trainOn } from '../../src/browser/train.js';
 import type * as Door from '../../src/browser.js';
+import { folderOf } from '../../src/io/browser/kept-places.js';
 import { openFile } from '../../src/io/node/files.js';
 import { packagePath } from '../../src/io/node/paths.js';
 import { readZip } from '../../src/io/zip.js';
@@ -35,6 +36,7 @@ await onOwnPage({ acceptDownloads: true }, async ({ context, url }) => {
   await downloads(page);
   await chats(page);
   await refuses(page);
+  await listsForeign(page);
 }).finally(() => rmSync(temporary, { recursive: true }));
 
 async function looksGood(page: Page, name: string): Promise<void> {
@@ -107,6 +109,23 @@ async function refusesTwice(page: Page): Promise<void> {
   deepStrictEqual(running, ['My text']);
   await other.close();
   console.log('ok: what another tab trains is not trained here');
+}
+
+/** Another version's training is named, and can be deleted. */
+async function listsForeign(page: Page): Promise<void> {
+  await page.evaluate(async (folder) => {
+    const all = await (await navigator.storage.getDirectory()).getDirectoryHandle('openelm-trainings', { create: true });
+    const place = await all.getDirectoryHandle(folder, { create: true });
+    const writable = await (await place.getFileHandle('job.json', { create: true })).createWritable();
+    await writable.write(JSON.stringify({ format: 'openelm-browser-training-9', name: 'From tomorrow', plan: {} }));
+    await writable.close();
+  }, folderOf('From tomorrow'));
+  await page.reload();
+  const item = page.locator('.kept li', { hasText: 'From tomorrow' });
+  match(await item.innerText(), /Begun by another version of this page/);
+  await item.getByRole('button').click(); // the only one: Delete
+  await item.waitFor({ state: 'detached' });
+  console.log("ok: another version's training is named, and can be deleted");
 }
 
 async function continues(page: Page): Promise<void> {

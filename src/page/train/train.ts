@@ -5,6 +5,7 @@ import {
   type ContinueOptions,
   continueTraining,
   estimateTraining,
+  foreignTrainings,
   type KeptTraining,
   keptTrainings,
   removeTraining,
@@ -85,8 +86,9 @@ async function begin(name: string, options: TrainOptions): Promise<void> {
   if (current) return;
   const { text: _text, ...others } = options;
   current = { name, options: others };
+  const readable = (await keptTrainings()).map((training) => training.name);
   // Another tab may have begun one and not kept it yet.
-  const names = new Set([...(await keptTrainings()).map((training) => training.name), ...(await runningTrainings())]);
+  const names = new Set([...readable, ...(await foreignTrainings()), ...(await runningTrainings())]);
   let free = name;
   for (let i = 2; names.has(free); i++) free = `${name} ${i}`;
   current = { name: free, options: others };
@@ -262,8 +264,13 @@ function show(): void {
 }
 
 async function showKept(): Promise<void> {
-  const trainings = await keptTrainings();
-  kept.hidden = trainings.length === 0;
+  const [trainings, others] = await Promise.all([keptTrainings(), foreignTrainings()]);
+  kept.hidden = trainings.length + others.length === 0;
+  const item = (name: string, facts: string, buttons: HTMLElement[]): HTMLElement => {
+    const words = element('div', {}, element('strong', {}, name), element('p', { className: 'quiet' }, facts));
+    const drop = button('Delete', () => void remove(name), `Delete ${name}`);
+    return element('li', {}, words, element('div', { className: 'row' }, ...buttons, drop));
+  };
   keptList.replaceChildren(
     ...trainings.map((training) => {
       const { name, step, options, changed, history } = training;
@@ -275,11 +282,10 @@ async function showKept(): Promise<void> {
         ...(step < options.steps ? [go] : []),
         ...(step > 0 ? [button('Open', () => void look(training, false), `Open ${name}`)] : []),
         ...(step > 0 ? [button('Chat', () => void chat(name), `Chat with ${name}`)] : []),
-        button('Delete', () => void remove(name), `Delete ${name}`),
       ];
-      const words = element('div', {}, element('strong', {}, name), element('p', { className: 'quiet' }, facts.join(' · ')));
-      return element('li', {}, words, element('div', { className: 'row' }, ...buttons));
+      return item(name, facts.join(' · '), buttons);
     }),
+    ...others.map((name) => item(name, 'Begun by another version of this page, which alone can go on with it', [])),
   );
 }
 
