@@ -58,14 +58,15 @@ interface Base {
 
 const relative = (found: number, expected: number): number => Math.abs(found - expected) / Math.abs(expected);
 
-/** CoreNet calls an adapter's tensors after the adapter too: `lora_A.lora.weight`. */
+/** CoreNet calls an adapter's tensors after the adapter too: `lora_A.lora.weight` of the one called lora. */
 async function corenetAdapter(
   tensors: ReadonlyMap<string, StoredTensor>,
+  adapter: string,
   modules: Adapter['modules'],
 ): Promise<Map<string, Float32Array>> {
   const values = new Map<string, Float32Array>();
   for (const module of modules) {
-    for (const { name } of adapterParameters(module)) values.set(name, await corenetValue(tensors, '', module, name));
+    for (const { name } of adapterParameters(module)) values.set(name, await corenetValue(tensors, '', adapter, module, name));
   }
   return values;
 }
@@ -73,13 +74,14 @@ async function corenetAdapter(
 async function corenetValue(
   tensors: ReadonlyMap<string, StoredTensor>,
   prefix: string,
+  adapter: string,
   { name, embedding, rank, inputs }: Adapter['modules'][number],
   parameter: string,
 ): Promise<Float32Array> {
   const module = name.slice('transformer.'.length);
   const part = parameter.slice(name.length + 1);
   const key = embedding ? part.replace('lora_', 'lora_embedding_') : part;
-  const stored = ['.weight', ''].map((end) => tensors.get(`${prefix}${module}.${key}.lora${end}`)).find((tensor) => tensor);
+  const stored = ['.weight', ''].map((end) => tensors.get(`${prefix}${module}.${key}.${adapter}${end}`)).find((tensor) => tensor);
   if (!stored) throw new Error(`${prefix}${module}.${key} is missing`);
   const values = await readFloat32(stored);
   return embedding && part === 'lora_A' ? transposed(values, rank, inputs) : values;
@@ -135,10 +137,13 @@ async function judgeKind(backend: Backend, golden: Golden, kind: string, dir: st
   const { steps, config: rules } = golden[kind] as GoldenKind;
   const { batches, zLoss, paddingId } = base;
   const modules = chooseModules(base.config, rulesOf(rules));
+  const called = (rules[0].params.adapter_name as string | undefined) ?? 'lora';
   const checks: Check[] = [];
   const adapter = new AdapterParameters(backend, modules);
   const loaded = await loadModel(backend, base.config, base.weights, adapter.wrapping);
-  const values = await readTensors(join(dir, `${kind}_adapter.safetensors`), (tensors) => corenetAdapter(tensors, modules));
+  const values = await readTensors(join(dir, `${kind}_adapter.safetensors`), (tensors) =>
+    corenetAdapter(tensors, called, modules),
+  );
   await adapter.begin(values);
   const limits = {
     maxRows: batches[0].tokens.length,
@@ -176,7 +181,7 @@ async function judgeKind(backend: Backend, golden: Golden, kind: string, dir: st
     ): Promise<void> {
       for (const module of modules) {
         for (const { name } of adapterParameters(module)) {
-          const expected = await corenetValue(tensors, prefix, module, name);
+          const expected = await corenetValue(tensors, prefix, called, module, name);
           checks.push({ name: prefix + name, error: errorOf(await adapter.read(name, state), expected), bound });
         }
       }
