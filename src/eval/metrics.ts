@@ -131,10 +131,11 @@ function rightTexts({ choices, target }: Reading): string | readonly string[] {
 }
 
 function compared(metric: string, reading: Reading, generated: Answer): Texts {
-  const answer = typeof generated === 'string' ? generated : generated.length === 1 ? generated[0] : undefined;
-  if (typeof answer !== 'string')
+  if (typeof generated === 'string') return [rightTexts(reading), generated];
+  const [answer, ...others] = generated;
+  if (typeof answer !== 'string' || others.length > 0)
     throw new InputError(`${metric} compares one text, and filter_list leaves a list: end it with take_first`);
-  return [rightTexts(reading), answer];
+  return [rightTexts(reading), [answer]];
 }
 
 /**
@@ -352,7 +353,7 @@ const CORPUS_BOOTSTRAPS = 100;
 
 function aggregateTexts(kind: string, texts: readonly Texts[], iterations: number): { value: number; stderr: number | 'N/A' } {
   const { counts, score } = CORPUS_METRICS[kind];
-  const documents = texts.map(([right, answer]) => counts(answer, [right].flat()));
+  const documents = texts.map(([right, answer]) => counts([answer].flat()[0], [right].flat()));
   const ofSums = (rows: readonly number[][]) => score(rows[0].map((_, i) => rows.reduce((total, row) => total + row[i], 0)));
   const resamplings = Math.min(iterations, CORPUS_BOOTSTRAPS);
   const enough = texts.length > 1 && resamplings > 0;

@@ -21,7 +21,7 @@ export type Target = number | string | readonly (number | string)[];
 export type OutputType = 'multiple_choice' | 'loglikelihood' | 'loglikelihood_rolling' | 'generate_until';
 
 /** What a metric of the corpus is computed from: the right answer, or several, and the model's. */
-export type Texts = readonly [right: string | readonly string[], answer: string];
+export type Texts = readonly [right: string | readonly string[], answer: string | readonly [string]];
 
 /** A metric of one document: a number, a sum and its weight, or the texts that a metric of the whole corpus compares. */
 export type MetricValue = number | readonly [number, number] | Texts;

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { evaluate, evaluateShard, mergeShards } from '../../src/eval/harness.js';
 import { aggregate, documentMetrics, higherIsBetter } from '../../src/eval/metrics.js';
+import type { Texts } from '../../src/eval/task.js';
 import { taskFromObject } from '../../src/eval/user-task.js';
 import { fakeScorer } from './fake-scorer.js';
 
@@ -70,9 +71,11 @@ it('takes several right answers as references, and one text as the answer', () =
   const task = taskFromObject({ ...fields, metric_list: [{ metric: 'bleu' }] }, 'x.yaml');
   const score = (target: string[], generated: string | string[], choices?: string[]) =>
     documentMetrics(task, {}, { text: '', target, choices, printed: '' }, { loglikelihood: [], generated });
-  expect(score(['a', 'b'], ['c'])).toEqual({ bleu: [['a', 'b'], 'c'] });
+  expect(score(['a', 'b'], ['c'])).toEqual({ bleu: [['a', 'b'], ['c']] }); // a list stays one in samples files
   expect(() => score(['a'], ['c', 'd'])).toThrow('bleu compares one text, and filter_list leaves a list: end it with take_first');
   expect(score([], 'c')).toEqual({ bleu: ['[]', 'c'] });
+  const pairs: Texts[] = [['a b c d', ['a b c d']]];
+  expect(aggregate({ metric: 'bleu' }, pairs, 0).value).toBeCloseTo(100, 9);
   expect(higherIsBetter({ metric: 'ter' })).toBe(false);
 });
 
