@@ -33,7 +33,11 @@ describe('openelm web', () => {
     const html = await page.text();
     for (const [, path] of html.matchAll(/(?:src|href)="([^"#]+)"/g)) expect((await get(path)).status, path).toBe(200);
     expect(html).not.toContain('name="key"'); // there is no server to give one to
-    expect(await (await get('/page/main.js')).text()).not.toContain('/v1/');
+    const code = await (await get('/page/main.js')).text();
+    expect(code).not.toContain('/v1/');
+    const named = [...code.matchAll(/["'`](page\/[\w./-]+\.\w+)["'`]/g)].map(([, path]) => path);
+    expect(named).toContain('page/train/tales.txt');
+    for (const path of named) expect((await get(path)).status, path).toBe(200);
     for (const name of ['train', 'look', 'bench']) expect((await get(`/page/${name}/${name}.css`)).status, name).toBe(200);
     expect((await get('/openelm/wasm/openelm-simd.wasm')).headers.get('content-type')).toBe('application/wasm');
     const [model] = (await (await get('/models.json')).json()) as { id: string; address: string; files: string[] }[];

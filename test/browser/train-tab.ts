@@ -70,7 +70,11 @@ async function pauseAfter(step: number): Promise<void> {
 async function begins(page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Take the sample' }).waitFor();
   await looksGood(page, 'setup');
-  strictEqual(await page.getByRole('button', { name: 'Start training' }).isDisabled(), true);
+  const start = page.getByRole('button', { name: 'Start training' });
+  strictEqual(await start.isDisabled(), true);
+  await page.getByRole('button', { name: 'Take the sample' }).click();
+  while (await start.isDisabled()) await page.waitForTimeout(20);
+  await page.getByRole('button', { name: 'Another text' }).click();
   await page.getByLabel('The text to learn from').fill(text);
   await page.getByLabel('Size', { exact: true }).fill('0');
   await page.getByLabel('Steps', { exact: true }).fill('1');

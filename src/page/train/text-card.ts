@@ -59,7 +59,7 @@ export function textCard(changed: () => Promise<void>): TextCard {
 
   async function takeSample(): Promise<void> {
     try {
-      const text = await (await fetchedFile(new URL('tales.txt', import.meta.url))).blob();
+      const text = await (await fetchedFile('page/train/tales.txt')).blob();
       await use({ ...(await materialOf('Household Tales', text)), prompt: 'There was once' });
     } catch (error) {
       warn(reasonOf(error));
