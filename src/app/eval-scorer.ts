@@ -74,10 +74,19 @@ async function cutterOf(model: string): Promise<Tokenizer> {
 /** For a choice that `checkScorer` let pass. Throws `InputError` on a model that cannot be loaded. */
 export async function openScorer(terminal: Terminal, choice: ScorerChoice): Promise<OpenScorer> {
   const opened = await (choice.baseUrl === undefined ? openLocal(terminal, choice) : openServer(choice, choice.baseUrl));
-  if (choice.cache === false) return { ...opened, known: () => undefined };
+  const without = { ...opened, known: () => undefined };
+  if (choice.cache === false) return without;
   try {
     const file = choice.cache ?? join(cacheDirectory(), `${opened.cacheName}.jsonl`);
-    const store = await openEvalCache(file);
+    const store = await openEvalCache(file).catch((error: unknown) => {
+      // Nobody asked for the file in the user's cache directory: where that is none, or read-only, there is none.
+      if (choice.cache !== undefined || !(error instanceof InputError)) throw error;
+      tell(
+        terminal,
+        `answers are not kept, so a run that is interrupted begins anew: ${error.message} (--cache FILE names another place)`,
+      );
+    });
+    if (!store) return without;
     const { lines, first } = store.damaged;
     if (lines > 0) {
       const which =

@@ -163,6 +163,18 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
     expect(mended.stdout).toBe(after.stdout);
   });
 
+  it('keeps no answers where the cache directory cannot be written, unless a file is named', async () => {
+    vi.stubEnv('XDG_CACHE_HOME', at('data/allenai/sciq/test.jsonl'));
+    const given = ['eval', '--tasks', 'sciq', '--data', at('data'), '--limit', '2'];
+    const outcome = await run(given);
+    expect(outcome.code).toBe(0);
+    expect(outcome.stderr).toMatch(
+      /^openelm: answers are not kept, .*test\.jsonl\/openelm\/eval\b.* cannot write it: .*\(--cache FILE/,
+    );
+    expect((await run([...given, '--cache', at('data/allenai/sciq/test.jsonl/x')])).code).toBe(1);
+    vi.stubEnv('XDG_CACHE_HOME', at('cache'));
+  });
+
   it('is an error where a weight is no number', async () => {
     const embedded = fileURLToPath(new URL('../../models/tales-6m', import.meta.url));
     cpSync(embedded, at('nan'), { recursive: true });
