@@ -13,6 +13,7 @@
  * @module
  */
 import { InputError } from './errors.js';
+import { type ChatPrompts, type ChatPromptsOptions, chatPrompts } from './eval/chat.js';
 import { type LocalScorerOptions, localScorer } from './eval/local.js';
 import type { Scorer } from './eval/scorer.js';
 import { noTokenizer } from './infer/text.js';
@@ -20,6 +21,7 @@ import { type OpenOptions, openModel } from './open.js';
 
 export { InputError } from './errors.js';
 export { cachedScorer, type EvalStore } from './eval/cache.js';
+export type { ChatPrompts, ChatPromptsOptions } from './eval/chat.js';
 export { type ComparedResults, type CompareRow, compareRows, compareSvg, compareTable } from './eval/compare.js';
 export { type Dataset, type Datasets, datasetKey } from './eval/dataset.js';
 export {
@@ -33,7 +35,7 @@ export {
 } from './eval/harness.js';
 export { type HttpScorerOptions, httpScorer } from './eval/http.js';
 export { type LocalScorer, type LocalScorerOptions, type LocalScorerParts, localScorer } from './eval/local.js';
-export { makeTable, outputNames, type RunInfo, resultsObject, samplesText, taskHashes } from './eval/report.js';
+export { makeTable, outputNames, promptInfo, type RunInfo, resultsObject, samplesText, taskHashes } from './eval/report.js';
 export type { EvalResults } from './eval/results.js';
 export type { GenerateRequest, Loglikelihood, LoglikelihoodRequest, Scorer, ScorerOptions } from './eval/scorer.js';
 export { compareWithPublished, findSuite, type Suite, type SuiteRow, suites } from './eval/suites.js';
@@ -47,6 +49,8 @@ export { readTasks } from './io/node/task-files.js';
 
 /** A scorer on a model that was opened for it. */
 export interface OpenedScorer extends Scorer, AsyncDisposable {
+  /** The model's chat template, for `chat` of `evaluate`'s options. Throws `InputError` when it cannot be read. */
+  chatPrompts(options?: ChatPromptsOptions): Promise<ChatPrompts>;
   /** Frees the model too. */
   dispose(): Promise<void>;
 }
@@ -67,7 +71,8 @@ export async function openScorer(model?: string, options: OpenOptions & LocalSco
       disposal ??= scorer.dispose().then(opened.close);
       return disposal;
     };
-    return { ...scorer, dispose, [Symbol.asyncDispose]: dispose };
+    const prompts = (options?: ChatPromptsOptions): Promise<ChatPrompts> => chatPrompts(tokenizer, opened.chatTemplate, options);
+    return { ...scorer, chatPrompts: prompts, dispose, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await opened.close();
     throw error;

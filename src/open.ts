@@ -241,7 +241,7 @@ async function openBase(base: string, adapter: string, hub: DownloadOptions): Pr
 }
 
 /** The template that an adapter was tuned with, else the model's. */
-async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined): Promise<ChatTemplates | undefined> {
+export async function openTemplate(checkpoint: Checkpoint, adapter: string | undefined): Promise<ChatTemplates | undefined> {
   const own = adapter === undefined ? undefined : await openChatTemplate(folder(await locateAdapter(adapter)));
   return own ?? openChatTemplate(checkpoint);
 }

@@ -7,17 +7,20 @@ import { join } from 'node:path';
 import { explained } from '../checkpoint.js';
 import { counted, InputError } from '../errors.js';
 import { cachedScorer } from '../eval/cache.js';
+import { type ChatPrompts, chatPrompts } from '../eval/chat.js';
 import { httpScorer } from '../eval/http.js';
 import { localScorer } from '../eval/local.js';
 import type { RunInfo } from '../eval/report.js';
 import type { Scorer } from '../eval/scorer.js';
-import { openCheckpoint, openTokenizer } from '../index.js';
+import type { HarnessVersion } from '../eval/task.js';
+import { openChatTemplate, openCheckpoint, openTokenizer } from '../index.js';
+import type { ChatTemplates } from '../infer/chat.js';
 import { noTokenizer } from '../infer/text.js';
 import { modelHash, openEvalCache } from '../io/node/answer-cache.js';
 import { targetOf } from '../io/post.js';
 import { countParameters } from '../model/config.js';
 import { peftFiles } from '../model/peft.js';
-import { checkModel } from '../open.js';
+import { checkModel, openTemplate } from '../open.js';
 import type { Tokenizer } from '../tokenizer/tokenizer.js';
 import { hubOptions, openParts } from './loading.js';
 import type { ModelOptions } from './options.js';
@@ -29,6 +32,10 @@ export interface ScorerChoice extends ModelOptions {
   readonly baseUrl?: string;
   readonly modelName?: string;
   readonly addBos: boolean;
+  readonly applyChatTemplate?: boolean;
+  readonly systemInstruction?: string;
+  readonly fewshotAsMultiturn?: boolean;
+  readonly harnessVersion: HarnessVersion;
   readonly batchTokens?: number;
   /** A file, `false` for none, or the one in the user's cache directory. */
   readonly cache?: string | false;
@@ -40,6 +47,8 @@ type ScorerInfo = Pick<RunInfo, 'modelName' | 'model' | 'modelArgs' | 'parameter
 interface OpenScorer {
   readonly scorer: Scorer;
   readonly info: ScorerInfo;
+  /** Where prompts are written by the model's chat template. */
+  readonly chat?: ChatPrompts;
   /** Answers that came from the cache so far, and its file. */
   known(): { readonly answers: number; readonly file: string } | undefined;
   close(): Promise<void>;
@@ -49,31 +58,57 @@ interface OpenScorer {
  * Throws `UsageError` on options that do not go together, `InputError` on an address of no server, and on a model that is not there or
  * damaged as far as headers and small files tell: before datasets are read, and fetched.
  */
-export async function checkScorer(terminal: Terminal, { baseUrl, modelName, model, adapter }: ScorerChoice): Promise<void> {
+export async function checkScorer(terminal: Terminal, choice: ScorerChoice): Promise<void> {
+  const { baseUrl, modelName, model, adapter, applyChatTemplate, systemInstruction, fewshotAsMultiturn } = choice;
+  if (fewshotAsMultiturn !== undefined && !applyChatTemplate)
+    throw new UsageError('--fewshot-as-multiturn and its opposite go with --apply-chat-template');
+  if (choice.harnessVersion === 'pinned' && (applyChatTemplate || systemInstruction))
+    throw new UsageError('--harness-version pinned asks in plain text: leave --apply-chat-template and --system-instruction out');
+  if (applyChatTemplate && baseUrl !== undefined && model === undefined)
+    throw new UsageError('--apply-chat-template needs MODEL beside --base-url, whose template and tokenizer are taken');
   if (baseUrl === undefined) {
     if (modelName !== undefined) throw new UsageError('--model-name goes with --base-url');
     const bar = progressBar(terminal.stderr);
     // What there is to notice is said when the model is opened.
     const hub = { ...hubOptions(bar), onNotice: undefined };
     const checkpoint = await checkModel(model, { adapter, hub }).finally(() => bar.finish());
-    if (!(await openTokenizer(checkpoint))) throw new InputError(noTokenizer);
+    const tokenizer = await openTokenizer(checkpoint);
+    if (!tokenizer) throw new InputError(noTokenizer);
+    await chatOf(terminal, choice, tokenizer, () => openTemplate(checkpoint, adapter));
     return;
   }
   if (modelName === undefined) throw new UsageError("--base-url needs --model-name, the model's name there");
   targetOf(baseUrl);
-  if (model !== undefined) await cutterOf(model);
+  await cutterOf(terminal, choice);
 }
 
-/** The tokenizer of a model that only cuts texts for a server. */
-async function cutterOf(model: string): Promise<Tokenizer> {
-  const tokenizer = await openTokenizer(await openCheckpoint(model));
+/** Of a model that only cuts texts for a server: its tokenizer, and how it writes conversations. */
+async function cutterOf(terminal: Terminal, choice: ScorerChoice): Promise<{ tokenizer?: Tokenizer; chat?: ChatPrompts }> {
+  const { model } = choice;
+  if (model === undefined) return {};
+  const checkpoint = await openCheckpoint(model);
+  const tokenizer = await openTokenizer(checkpoint);
   if (!tokenizer) throw new InputError(`${model} has no tokenizer to cut texts for the server`);
-  return tokenizer;
+  return { tokenizer, chat: await chatOf(terminal, choice, tokenizer, () => openChatTemplate(checkpoint)) };
+}
+
+/** How prompts are written by the model's template, where that is asked for. Throws `InputError` when it cannot be read. */
+async function chatOf(
+  terminal: Terminal,
+  { applyChatTemplate, fewshotAsMultiturn }: ScorerChoice,
+  tokenizer: Tokenizer,
+  templates: () => Promise<ChatTemplates | undefined>,
+): Promise<ChatPrompts | undefined> {
+  if (!applyChatTemplate) return undefined;
+  const onNotice = (message: string): void => tell(terminal, message);
+  return chatPrompts(tokenizer, await templates(), { multiturn: fewshotAsMultiturn, onNotice });
 }
 
 /** For a choice that `checkScorer` let pass. Throws `InputError` on a model that cannot be loaded. */
 export async function openScorer(terminal: Terminal, choice: ScorerChoice): Promise<OpenScorer> {
-  const opened = await (choice.baseUrl === undefined ? openLocal(terminal, choice) : openServer(choice, choice.baseUrl));
+  const opened = await (choice.baseUrl === undefined
+    ? openLocal(terminal, choice)
+    : openServer(terminal, choice, choice.baseUrl));
   const without = { ...opened, known: () => undefined };
   if (choice.cache === false) return without;
   try {
@@ -132,7 +167,7 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
   const { addBos, batchTokens, context, activations, adapter, cacheType = 'f32' } = choice;
   const opened = await openParts(terminal, choice, { context, cacheType });
   try {
-    const { checkpoint, backend, model, tokenizer } = opened;
+    const { checkpoint, backend, model, tokenizer, chatTemplate } = opened;
     if (!tokenizer) throw new InputError(noTokenizer);
     const { config } = checkpoint;
     const { dtype } = opened.weights;
@@ -167,7 +202,8 @@ async function openLocal(terminal: Terminal, choice: ScorerChoice): Promise<Open
       await local.dispose();
       await opened.close();
     };
-    return { scorer, info, cacheName: `${hash}-${dtype}`, close };
+    const chat = await chatOf(terminal, choice, tokenizer, async () => chatTemplate);
+    return { scorer, info, chat, cacheName: `${hash}-${dtype}`, close };
   } catch (error) {
     await opened.close();
     throw error;
@@ -182,12 +218,12 @@ function tokensOf(tokenizer: Tokenizer): ScorerInfo['tokens'] {
 }
 
 /** The model argument, if there is one, is whose tokenizer cuts the text; without one the server gets text. */
-async function openServer(choice: ScorerChoice, baseUrl: string): Promise<Opened> {
-  const { modelName = '', model, addBos, context } = choice;
-  const tokenizer = model === undefined ? undefined : await cutterOf(model);
+async function openServer(terminal: Terminal, choice: ScorerChoice, baseUrl: string): Promise<Opened> {
+  const { modelName = '', addBos, context } = choice;
+  const { tokenizer, chat } = await cutterOf(terminal, choice);
   const apiKey = process.env.OPENAI_API_KEY?.trim() || undefined;
   const scorer = httpScorer({ baseUrl, model: modelName, apiKey, tokenizer, addBos, context });
   const info = { modelName, model: 'local-completions', modelArgs: `model=${modelName},base_url=${baseUrl}`, maxLength: context };
   const cacheName = `server-${createHash('sha256').update(scorer.name).digest('hex').slice(0, 16)}`;
-  return { scorer, info, cacheName, close: async () => {} };
+  return { scorer, info, chat, cacheName, close: async () => {} };
 }

@@ -5,10 +5,10 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { counted, InputError, nearest } from '../errors.js';
 import { type Datasets, namesFiles } from '../eval/dataset.js';
 import { evaluateShard, mergeShards, type PartialResults, shotsByName } from '../eval/harness.js';
-import type { RunInfo } from '../eval/report.js';
+import { promptInfo, type RunInfo } from '../eval/report.js';
 import { FEWSHOT_SEED, type Shard, shotsOf } from '../eval/requests.js';
 import { suites } from '../eval/suites.js';
-import { type HarnessVersion, leafTasks, type Task } from '../eval/task.js';
+import { leafTasks, type Task } from '../eval/task.js';
 import { parseJson, stringifyData } from '../io/json.js';
 import { downloadDatasets, loadDatasets } from '../io/node/datasets.js';
 import { ensureWritable } from '../io/node/files.js';
@@ -30,7 +30,6 @@ interface EvalOptions extends SelectionOptions, ScorerChoice, ReportOptions {
   readonly data?: string;
   readonly limit?: number;
   readonly seed: number;
-  readonly harnessVersion: HarnessVersion;
   readonly shard?: Shard;
 }
 
@@ -45,6 +44,9 @@ Tasks of your own are YAML or JSON files in lm-evaluation-harness's field names,
 one, --tasks-dir DIR has those in the folder and below by name. dataset_path: json (or csv, parquet) with dataset_kwargs: {data_files: {test:
 FILE}} reads files of yours, from the current folder. What needs Python (!function) is refused by name when it is asked for.
 
+--apply-chat-template asks as the harness does with its flag of that name: by the model's own template, or by OpenELM-Instruct's where it
+has none. A server then needs MODEL beside it, whose template and tokenizer are taken.
+
 Answers are kept in a file, so that a run that was interrupted goes on where it was (--cache FILE, --no-cache). A run can be
 split: --shard 0/4 to --shard 3/4, each with --output, then openelm eval merge on the four files. Under mpirun or srun the ranks
 share out the documents, and the results are those of one process.
@@ -56,6 +58,7 @@ table's rows, in percent).
 Examples:
   $ openelm eval apple/OpenELM-270M --suite zero-shot
   $ openelm eval --tasks arc_easy,mmlu --num-fewshot 5 --limit 200 --data datasets --output results
+  $ openelm eval tales-6m-instruct --tasks sciq --num-fewshot 3 --apply-chat-template
   $ openelm eval --base-url http://localhost:8000 --model-name some-model --tasks hellaswag
   $ openelm eval compare results/a/results_*.json results/b/results_*.json --out a-and-b.svg`;
 
@@ -78,6 +81,10 @@ export function evalCommand(terminal: Terminal): Command {
     )
     .option('--add-bos', 'put a BOS in front of every text, as Apple did', true)
     .option('--no-add-bos', 'put none')
+    .option('--apply-chat-template', "ask as in a conversation, by the model's chat template")
+    .option('--system-instruction <text>', "stands before everything, in front of a task's description")
+    .option('--fewshot-as-multiturn', 'with a chat template: examples are turns of their own (default)')
+    .option('--no-fewshot-as-multiturn', 'all in one turn of the user')
     .option('--batch-tokens <n>', 'tokens computed in one step (default: 256)', wholeNumber(1, 256))
     .option('--cache <file>', "keep answers in this file (default: one a model, in the user's cache directory)")
     .option('--no-cache', 'keep no answers');
@@ -132,11 +139,12 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
     return { selection, datasets, opened: await openScorer(terminal, options) };
   });
   const bar = progressBar(terminal.stderr, { unit: 'requests' });
+  const prompts = { systemInstruction: options.systemInstruction, chat: opened.chat };
   try {
     const began = performance.now();
     const own = await interruptible(terminal, (signal) =>
       evaluateShard(opened.scorer, selection.tasks, datasets, {
-        ...{ numFewshot: selection.numFewshot, seed, limit, harnessVersion, shard, signal },
+        ...{ numFewshot: selection.numFewshot, seed, limit, harnessVersion, shard, signal, ...prompts },
         logSamples: options.logSamples === true,
         onProgress: (done, total) =>
           bar.update(ranks.size > 1 ? `evaluating on each of ${counted(ranks.size, 'rank')}` : 'evaluating', done, total),
@@ -149,7 +157,7 @@ async function runEval(terminal: Terminal, options: EvalOptions, ranks: Ranks): 
     const parts = ranks.size > 1 ? await gatherParts(ranks, own) : [own];
     const info: RunInfo = {
       ...opened.info,
-      ...{ limit, fewshotSeed: seed, harnessVersion, version: version() },
+      ...{ limit, fewshotSeed: seed, harnessVersion, version: version(), prompts: await promptInfo(prompts) },
       date: new Date(),
       seconds: (performance.now() - began) / 1000,
     };

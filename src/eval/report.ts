@@ -4,7 +4,7 @@
 import { visible } from '../errors.js';
 import { stringifyData } from '../io/json.js';
 import { type Evaluation, type Sample, sha256 } from './harness.js';
-import { FEWSHOT_SEED } from './requests.js';
+import { FEWSHOT_SEED, type RequestOptions } from './requests.js';
 import { BOOTSTRAP_ITERATIONS, type EvalResults, type MetricsEntry } from './results.js';
 
 /** What a results file says about the run beside its numbers. */
@@ -28,7 +28,40 @@ export interface RunInfo {
   /** Version of this package. */
   readonly version?: string;
   readonly harnessVersion?: string;
+  /** How prompts were written, as `promptInfo` tells; in plain text unless given. */
+  readonly prompts?: PromptInfo;
 }
+
+/** The harness's keys for what stands before questions and how they are put. */
+interface PromptInfo {
+  readonly system_instruction: string | null;
+  readonly system_instruction_sha: string | null;
+  readonly fewshot_as_multiturn: boolean;
+  readonly chat_template: string | null;
+  readonly chat_template_sha: string | null;
+}
+
+/** What results files say of the options that `evaluate` wrote prompts by. */
+export async function promptInfo({
+  systemInstruction = '',
+  chat,
+}: Pick<RequestOptions, 'systemInstruction' | 'chat'>): Promise<PromptInfo> {
+  return {
+    system_instruction: systemInstruction || null,
+    system_instruction_sha: systemInstruction ? await sha256(systemInstruction) : null,
+    fewshot_as_multiturn: chat?.multiturn ?? false,
+    chat_template: chat?.template ?? null,
+    chat_template_sha: chat ? await sha256(chat.template) : null,
+  };
+}
+
+const plainPrompts: PromptInfo = {
+  system_instruction: null,
+  system_instruction_sha: null,
+  fewshot_as_multiturn: false,
+  chat_template: null,
+  chat_template_sha: null,
+};
 
 /** Folder and file names in place of a model's name. */
 function sanitizeModelName(name: string): string {
@@ -73,11 +106,7 @@ export function resultsObject(evaluation: Evaluation, info: RunInfo, hashes: Rea
     model_source: 'openelm',
     model_name: info.modelName,
     model_name_sanitized: sanitizeModelName(info.modelName),
-    system_instruction: null,
-    system_instruction_sha: null,
-    fewshot_as_multiturn: false,
-    chat_template: null,
-    chat_template_sha: null,
+    ...(info.prompts ?? plainPrompts),
     total_evaluation_time_seconds: String(info.seconds),
   };
 }

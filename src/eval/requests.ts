@@ -6,6 +6,7 @@ import { jsonText } from '../python/format.js';
 import { lstrip, pythonString, rstrip } from '../python/text.js';
 import { fromData } from '../python/values.js';
 import { PythonRandom } from '../python-random.js';
+import { type ChatPrompts, type Turn, written } from './chat.js';
 import {
   type Dataset,
   datasetKey,
@@ -59,6 +60,10 @@ export interface RequestOptions {
   /** Only the first so many documents, or that fraction of them below 1. */
   readonly limit?: number;
   readonly harnessVersion?: HarnessVersion;
+  /** Stands before everything, in front of the task's description. */
+  readonly systemInstruction?: string;
+  /** Asks as in a conversation (see chatPrompts); plain text unless given. */
+  readonly chat?: ChatPrompts;
   /** Every `count`th document from `index` on; the examples are those of the whole run. */
   readonly shard?: Shard;
 }
@@ -102,6 +107,8 @@ export function* eachInstance(task: Task, dataset: Dataset, options: RequestOpti
   const docs = evaluatedDocs(ours, { [datasetKey(ours)]: dataset });
   const shots = shotsOf(ours, options.numFewshot);
   if (!Number.isSafeInteger(shots) || shots < 0) throw new InputError(`the number of examples is ${shots}; it must be 0 or more`);
+  if (version === 'pinned' && (options.chat || options.systemInstruction))
+    throw new InputError('the pinned harness is asked in plain text: leave the chat template and the system instruction out');
   const { index, count } = options.shard ?? { index: 0, count: 1 };
   if (!(Number.isSafeInteger(count) && Number.isSafeInteger(index) && index >= 0 && index < count)) {
     throw new InputError(`shard ${index} of ${count}: the index must be 0 or more and below the count`);
@@ -117,8 +124,10 @@ export function* eachInstance(task: Task, dataset: Dataset, options: RequestOpti
     if (docId % count !== index) continue;
     const asked = read();
     yield locate(ours, split, docId, () => {
-      const prefix = readDescription(ours, asked, version) + (examples?.text(fewshot) ?? '');
-      return { task: ours.task, docId, doc: asked, fewshot, ...ask(ours, asked, prefix, version) };
+      const { systemInstruction = '', chat } = options;
+      const system = delimited(systemInstruction, ours.fewshot_delimiter ?? '\n\n', readDescription(ours, asked, version));
+      const before = [...(system === '' ? [] : [turnOf('system', system)]), ...(examples?.turns(fewshot) ?? [])];
+      return { task: ours.task, docId, doc: asked, fewshot, ...ask(ours, asked, before, version, chat) };
     });
   }
 }
@@ -140,13 +149,13 @@ class Examples {
   private readonly all: readonly number[];
   private readonly first: boolean;
   private readonly drawn: number;
-  /** The task as examples are written. */
-  private readonly written: Task;
+  /** The task as its examples are. */
+  private readonly exampleTask: Task;
   /** Whether the evaluated document is kept out of its own prompt. */
   private readonly comparesDocs: boolean;
   private readonly processed = new Map<number, Doc>();
   private readonly keys = new Map<number, string>();
-  private readonly texts = new Map<number, string>();
+  private readonly written = new Map<number, readonly Turn[]>();
 
   constructor(
     private readonly task: Task,
@@ -158,7 +167,7 @@ class Examples {
     this.pool = poolDocs(task, dataset, count);
     this.all = this.pool.map((_, row) => row);
     this.first = task.fewshot_config?.sampler === 'first_n';
-    this.written = exampleTask(task);
+    this.exampleTask = exampleTask(task);
     // The harness compares the two settings, not the splits: a task that names neither draws one more and drops the document.
     const sameSplit = fewshotSplit(task) === task.test_split;
     this.comparesDocs = sameSplit || this.version === 'pinned';
@@ -215,32 +224,45 @@ class Examples {
     return key;
   }
 
-  text(rows: readonly number[]): string {
-    return rows.map((row) => this.one(row)).join('');
+  turns(rows: readonly number[]): Turn[] {
+    return rows.flatMap((row) => this.one(row));
   }
 
-  /** Question, answer and what separates examples. */
-  private one(row: number): string {
-    let text = this.texts.get(row);
-    if (text === undefined) {
-      text = locate(this.task, poolName(this.task), row, () => {
+  /** Question and answer. */
+  private one(row: number): readonly Turn[] {
+    let turns = this.written.get(row);
+    if (turns === undefined) {
+      turns = locate(this.task, poolName(this.task), row, () => {
+        const task = this.exampleTask;
         const doc = this.example(row);
-        const { text, choices, target } = readExample(this.written, doc, this.version);
+        const { text, choices, target } = readExample(task, doc, this.version);
         const several = typeof text === 'number';
         const question = several ? choiceAt(choices, text) : text;
         const first = Array.isArray(target) ? target[0] : (target ?? '');
         if (first === undefined) throw new InputError('the list of answers is empty');
         const answer = typeof first === 'number' && choices && !several ? choiceAt(choices, first) : pythonString(first);
-        const begun = readGenPrefix(this.written, doc, this.version);
-        const delimiter = this.written.target_delimiter ?? ' ';
-        if (answer === '') return delimited(question, delimiter, begun);
-        const turn = begun ? delimited(question, delimiter, delimited(begun, ' ', answer)) : question + delimiter + answer;
-        return turn + (this.written.fewshot_delimiter ?? '\n\n');
+        const begun = readGenPrefix(task, doc, this.version);
+        const delimiter = task.target_delimiter ?? ' ';
+        if (answer === '') return asking(question, delimiter, begun);
+        return [
+          turnOf('user', question, begun === '' ? delimiter : between(question, delimiter, begun)),
+          turnOf('assistant', delimited(begun, ' ', answer), task.fewshot_delimiter ?? '\n\n'),
+        ];
       });
-      this.texts.set(row, text);
+      this.written.set(row, turns);
     }
-    return text;
+    return turns;
   }
+}
+
+function turnOf(role: Turn['role'], content: string, delimiter = ''): Turn {
+  return { role, content, delimiter };
+}
+
+/** A question, and how its answer begins. */
+function asking(question: string, delimiter: string, begun: string): Turn[] {
+  const asked = turnOf('user', question, between(question, delimiter, begun));
+  return begun === '' ? [asked] : [asked, turnOf('assistant', begun)];
 }
 
 /** Equal for equal documents, whatever the order of their columns. */
@@ -248,10 +270,13 @@ function keyOf(doc: Doc): string {
   return jsonText(fromData(doc), { sortKeys: true });
 }
 
-/** One behind the other, the delimiter between them unless either is nothing or white space is there already. */
+/** The delimiter, unless either is nothing or white space is there already. */
+function between(before: string, delimiter: string, after: string): string {
+  return before === '' || after === '' || rstrip(before) !== before || lstrip(after) !== after ? '' : delimiter;
+}
+
 function delimited(before: string, delimiter: string, after: string): string {
-  if (before === '' || after === '' || rstrip(before) !== before || lstrip(after) !== after) return before + after;
-  return before + delimiter + after;
+  return before + between(before, delimiter, after) + after;
 }
 
 /** By index; from the end where it is negative, as in Python. */
@@ -262,33 +287,43 @@ function choiceAt(choices: readonly string[] | undefined, index: number): string
 }
 
 /** The requests about one document, and what its fields say. */
-function ask(task: Task, doc: Doc, prefix: string, version: HarnessVersion): Pick<Instance, 'reading'> & Asked {
+function ask(
+  task: Task,
+  doc: Doc,
+  before: readonly Turn[],
+  version: HarnessVersion,
+  chat: ChatPrompts | undefined,
+): Pick<Instance, 'reading'> & Asked {
   const reading = readDoc(task, doc, version);
   const { text, choices, target } = reading;
   const delimiter = task.target_delimiter ?? ' ';
   const begun = readGenPrefix(task, doc, version);
-  const question = delimited(String(text), delimiter, begun);
+  const prompt = (): string => written([...before, ...asking(String(text), delimiter, begun)], chat);
   switch (task.output_type) {
     case 'multiple_choice': {
       if (!choices) throw new InputError('a multiple choice task needs doc_to_choice');
+      // A template's own text stands before an answer that is not begun.
+      const { gen_prefix: begins = '' } = task;
+      const space = chat && (begins === '' || rstrip(begins) !== begins) ? '' : delimiter;
       if (typeof text === 'number') {
         choiceAt(choices, text);
-        const continuation = delimiter + reading.printed;
-        return { reading, loglikelihood: choices.map((context) => ({ context: prefix + context + begun, continuation })) };
+        const continuation = space + reading.printed;
+        const contexts = choices.map((choice) => written([...before, ...asking(choice, '', begun)], chat));
+        return { reading, loglikelihood: contexts.map((context) => ({ context, continuation })) };
       }
-      const context = prefix + question;
-      const conditional = choices.map((choice) => ({ context, continuation: delimiter + choice }));
+      const context = prompt();
+      const conditional = choices.map((choice) => ({ context, continuation: space + choice }));
       const alone = usesMutualInformation(task) ? conditional.map(({ continuation }) => ({ context: '', continuation })) : [];
       const isStray = isNoChoice(target, choices);
       return { reading, loglikelihood: [...conditional, ...alone], ...(isStray ? { stray: true as const } : {}) };
     }
     case 'loglikelihood':
-      return { reading, loglikelihood: [{ context: prefix + question, continuation: pythonString(target) }] };
+      return { reading, loglikelihood: [{ context: prompt(), continuation: pythonString(target) }] };
     case 'loglikelihood_rolling':
       return { reading, loglikelihood: [], rolling: pythonString(target) };
     case 'generate_until': {
       if (choices) for (const item of [target].flat()) typeof item === 'number' && choiceAt(choices, item);
-      return { reading, loglikelihood: [], generate: { context: prefix + question, ...generation(task) } };
+      return { reading, loglikelihood: [], generate: { context: prompt(), ...generation(task) } };
     }
   }
 }

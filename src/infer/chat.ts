@@ -164,13 +164,17 @@ export function encodeChat(tokenizer: ChatTokenizer, segments: readonly ChatSegm
   return ids;
 }
 
-/** What a conversation needs of a tokenizer to become ids. */
-interface ConversationTokenizer extends ChatTokenizer {
+/** What a template is told of a tokenizer. */
+interface TokenNames {
+  readonly bosId: number;
   readonly eosId: number;
   /** Special tokens by the names that templates have for them, but for BOS and EOS. */
   readonly names?: Readonly<Record<string, string>>;
   piece(id: number): string | undefined;
 }
+
+/** What a conversation needs of a tokenizer to become ids. */
+type ConversationTokenizer = ChatTokenizer & TokenNames;
 
 /**
  * Ids of a conversation as a template writes it, BOS in front; unless `answering` is false they end where the assistant begins to
@@ -190,9 +194,7 @@ export async function encodeConversation(
     throw new InputError(`the tools or their calls hold the special token ${shown(special)}: take such text out of them`);
   const segments = await renderChatSegments(messages, {
     template: chosenTemplate(templates, tools),
-    bosToken: tokenizer.piece(tokenizer.bosId) ?? null,
-    eosToken: tokenizer.piece(tokenizer.eosId) ?? null,
-    tokenNames: tokenizer.names,
+    ...tokenOptions(tokenizer),
     specialTokens: [...tokenizer.specialTokens.keys()],
     addGenerationPrompt: answering,
     tools,
@@ -289,13 +291,30 @@ function checkMessages(messages: readonly ChatMessage[], { template, addGenerati
 async function compile(options: ChatOptions): Promise<(messages: readonly ChatMessage[]) => string> {
   const { compileChat } = await import('./chat-template.js');
   const render = compileChat(options.template ?? defaultChatTemplate);
-  const { bosToken = '<s>', eosToken = '</s>' } = options;
-  const tokens = {
-    ...options.tokenNames,
+  const tokens = tokenVariables(options);
+  return (messages) => render(messages, options.addGenerationPrompt ?? true, tokens, options.tools);
+}
+
+function tokenVariables({ bosToken = '<s>', eosToken = '</s>', tokenNames }: ChatOptions): Record<string, string> {
+  return {
+    ...tokenNames,
     ...(bosToken === null ? {} : { bos_token: bosToken }),
     ...(eosToken === null ? {} : { eos_token: eosToken }),
   };
-  return (messages) => render(messages, options.addGenerationPrompt ?? true, tokens, options.tools);
+}
+
+/** A tokenizer's special tokens as options of a chat. */
+function tokenOptions(tokenizer: TokenNames): Pick<ChatOptions, 'bosToken' | 'eosToken' | 'tokenNames'> {
+  return {
+    bosToken: tokenizer.piece(tokenizer.bosId) ?? null,
+    eosToken: tokenizer.piece(tokenizer.eosId) ?? null,
+    tokenNames: tokenizer.names,
+  };
+}
+
+/** A tokenizer's special tokens by the names that templates have for them. */
+export function templateTokens(tokenizer: TokenNames): Readonly<Record<string, string>> {
+  return tokenVariables(tokenOptions(tokenizer));
 }
 
 interface Marks {

@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { defaultChatTemplate } from '../../src/infer/chat.js';
 import { palette } from '../../src/report/svg.js';
 import { samples } from '../eval/samples.js';
 import { FakeHub } from '../io/node/hub-server.js';
@@ -221,6 +222,21 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
       server.close();
     }
   });
+});
+
+it('asks as in a conversation where that is asked for', async () => {
+  const output = at('chat');
+  const options = '--limit 1 --num-fewshot 1 --no-cache --log-samples --apply-chat-template --system-instruction Briefly.';
+  const { results, system_instruction, fewshot_as_multiturn, chat_template } = await json(
+    `--tasks sciq ${options} --no-fewshot-as-multiturn --output ${output}`,
+  );
+  expect(results.sciq['acc,none']).toBeTypeOf('number');
+  expect({ system_instruction, fewshot_as_multiturn }).toEqual({ system_instruction: 'Briefly.', fewshot_as_multiturn: false });
+  expect(chat_template).toBe(defaultChatTemplate);
+  const folder = join(output, readdirSync(output)[0]);
+  const sample = JSON.parse(readFileSync(onlyFile(folder, /^samples_sciq/), 'utf8'));
+  expect(sample.arguments.gen_args_0.arg_0).toMatch(/^<\|system\|>\nBriefly\.<\/s>\n<\|user\|>\n[^<]+<\/s>\n<\|assistant\|>\n$/);
+  expect(sample.arguments.gen_args_0.arg_1).toMatch(/^\S/);
 });
 
 describe('datasets from the hub', () => {
