@@ -14,7 +14,7 @@ describe('options of the library', () => {
     [{ dtype: 'int4' }, /options of load: dtype is "int4"; expected 'f32', 'f16', 'bf16', 'q8' or 'q4'$/],
     [{ backend: 'gpu' }, /backend is "gpu"; expected 'auto', 'native', 'webgpu', 'wasm' or 'reference', or a backend$/],
     [{ context: '100' }, /context is "100"; expected a whole number of at least 2$/],
-    [{ slots: Number.NaN }, /slots is null; expected a whole number of at least 1$/],
+    [{ slots: Number.NaN }, /slots is NaN; expected a whole number of at least 1$/],
     [{ cache_type: 'f16' }, /there is no cache_type; did you mean cacheType\?$/],
     [{ hub: { offlin: true } }, /options of the hub: there is no offlin; did you mean offline\?$/],
     [[], /options of load are \[\]; expected an object$/],
