@@ -137,8 +137,8 @@ export async function openScorer(terminal: Terminal, choice: ScorerChoice): Prom
       return value;
     };
     return {
+      ...opened,
       scorer: cachedScorer(opened.scorer, { ...store, get }),
-      info: opened.info,
       known: () => (answers > 0 ? { answers, file } : undefined),
       close: () => store.close().finally(opened.close),
     };

@@ -226,7 +226,7 @@ metric_list: [{metric: acc}, {metric: acc_norm}]
 
 it('asks as in a conversation where that is asked for', async () => {
   const output = at('chat');
-  const options = '--limit 1 --num-fewshot 1 --no-cache --log-samples --apply-chat-template --system-instruction Briefly.';
+  const options = '--limit 1 --num-fewshot 1 --log-samples --apply-chat-template --system-instruction Briefly.';
   const { results, system_instruction, fewshot_as_multiturn, chat_template } = await json(
     `--tasks sciq ${options} --no-fewshot-as-multiturn --output ${output}`,
   );
