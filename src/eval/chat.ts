@@ -3,8 +3,8 @@
 // requests.ts's, and what of a template's text becomes special tokens is encoding.ts's: every name of one, as in Hugging Face's tokenizers.
 
 import { InputError } from '../errors.js';
-import { type ChatTemplates, chosenTemplate, defaultChatTemplate, templateTokens } from '../infer/chat.js';
-import { lstrip, rstrip } from '../python/text.js';
+import { type ChatTemplates, chosenTemplate, defaultChatTemplate, type TokenNames, templateTokens } from '../infer/chat.js';
+import { rstrip, strip } from '../python/text.js';
 
 /** What one side says. */
 export interface Turn {
@@ -32,9 +32,6 @@ export interface ChatPromptsOptions {
   readonly onNotice?: (message: string) => void;
 }
 
-/** What a template needs of a tokenizer. */
-export type ChatTokens = Parameters<typeof templateTokens>[0];
-
 /** transformers' mark behind the text that is to go on; a template may trim the space at its end. */
 const mark = 'CONTINUE_FINAL_MESSAGE_TAG ';
 
@@ -43,7 +40,7 @@ const mark = 'CONTINUE_FINAL_MESSAGE_TAG ';
  * the template cannot be read, and in `write` when it fails.
  */
 export async function chatPrompts(
-  tokenizer: ChatTokens,
+  tokenizer: TokenNames,
   templates: ChatTemplates | undefined,
   { multiturn = true, onNotice }: ChatPromptsOptions = {},
 ): Promise<ChatPrompts> {
@@ -56,7 +53,7 @@ export async function chatPrompts(
     if (last?.role !== 'assistant') return render(turns, true, tokens);
     const marked = render([...turns.slice(0, -1), { ...last, content: last.content + mark }], false, tokens);
     const end = marked.lastIndexOf(rstrip(mark));
-    if (end < 0 || !marked.includes(lstrip(rstrip(last.content))))
+    if (end < 0 || !marked.includes(strip(last.content)))
       throw new InputError("the model's chat template leaves out how the answer begins");
     const text = marked.slice(0, end);
     return marked.startsWith(mark, end) ? text : rstrip(text);

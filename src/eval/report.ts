@@ -41,20 +41,6 @@ interface PromptInfo {
   readonly chat_template_sha: string | null;
 }
 
-/** What results files say of the options that `evaluate` wrote prompts by. */
-export async function promptInfo({
-  systemInstruction = '',
-  chat,
-}: Pick<RequestOptions, 'systemInstruction' | 'chat'>): Promise<PromptInfo> {
-  return {
-    system_instruction: systemInstruction || null,
-    system_instruction_sha: systemInstruction ? await sha256(systemInstruction) : null,
-    fewshot_as_multiturn: chat?.multiturn ?? false,
-    chat_template: chat?.template ?? null,
-    chat_template_sha: chat ? await sha256(chat.template) : null,
-  };
-}
-
 const plainPrompts: PromptInfo = {
   system_instruction: null,
   system_instruction_sha: null,
@@ -62,6 +48,20 @@ const plainPrompts: PromptInfo = {
   chat_template: null,
   chat_template_sha: null,
 };
+
+/** What results files say of the options that `evaluate` wrote prompts by. */
+export async function promptInfo(options: Pick<RequestOptions, 'systemInstruction' | 'chat'>): Promise<PromptInfo> {
+  const { systemInstruction: system, chat } = options;
+  return {
+    ...plainPrompts,
+    ...(system && { system_instruction: system, system_instruction_sha: await sha256(system) }),
+    ...(chat && {
+      fewshot_as_multiturn: chat.multiturn,
+      chat_template: chat.template,
+      chat_template_sha: await sha256(chat.template),
+    }),
+  };
+}
 
 /** Folder and file names in place of a model's name. */
 function sanitizeModelName(name: string): string {

@@ -155,7 +155,7 @@ class Examples {
   private readonly comparesDocs: boolean;
   private readonly processed = new Map<number, Doc>();
   private readonly keys = new Map<number, string>();
-  private readonly written = new Map<number, readonly Turn[]>();
+  private readonly asked = new Map<number, readonly Turn[]>();
 
   constructor(
     private readonly task: Task,
@@ -230,7 +230,7 @@ class Examples {
 
   /** Question and answer. */
   private one(row: number): readonly Turn[] {
-    let turns = this.written.get(row);
+    let turns = this.asked.get(row);
     if (turns === undefined) {
       turns = locate(this.task, poolName(this.task), row, () => {
         const task = this.exampleTask;
@@ -249,7 +249,7 @@ class Examples {
           turnOf('assistant', delimited(begun, ' ', answer), task.fewshot_delimiter ?? '\n\n'),
         ];
       });
-      this.written.set(row, turns);
+      this.asked.set(row, turns);
     }
     return turns;
   }

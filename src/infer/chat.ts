@@ -165,7 +165,7 @@ export function encodeChat(tokenizer: ChatTokenizer, segments: readonly ChatSegm
 }
 
 /** What a template is told of a tokenizer. */
-interface TokenNames {
+export interface TokenNames {
   readonly bosId: number;
   readonly eosId: number;
   /** Special tokens by the names that templates have for them, but for BOS and EOS. */
