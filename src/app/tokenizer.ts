@@ -2,7 +2,7 @@
 
 import { Command, InvalidArgumentError } from 'commander';
 import { mixture } from '../data/config.js';
-import { normalized } from '../data/ftfy.js';
+import { type Normalization, normalized } from '../data/ftfy.js';
 import { type CorpusFile, readDocuments } from '../data/readers.js';
 import { counted } from '../errors.js';
 import { makingAlone } from '../io/node/checkpoints.js';
@@ -60,11 +60,11 @@ async function trainTokenizer(terminal: Terminal, corpora: readonly string[], op
   let characters = 0;
   await interruptible(terminal, async (signal) => {
     for (const corpus of corpora) {
-      const { files, normalize } = await filesOf(corpus, options);
+      const { files, normalization } = await filesOf(corpus, options);
       for (const file of files) {
         for await (const { text } of readDocuments(localCorpora, file)) {
           signal.throwIfAborted();
-          trainer.add(normalize(text));
+          trainer.add(normalized(text, normalization));
           characters += text.length;
           bar.update('Reading', characters);
         }
@@ -77,16 +77,10 @@ async function trainTokenizer(terminal: Terminal, corpora: readonly string[], op
   writeLine(terminal, `${options.out}: ${counted(vocabSize, 'piece')} learned from ${formatBytes(characters)} of text`);
 }
 
-async function filesOf(
-  corpus: string,
-  options: TrainOptions,
-): Promise<{ files: CorpusFile[]; normalize: (text: string) => string }> {
+async function filesOf(corpus: string, options: TrainOptions): Promise<{ files: CorpusFile[]; normalization: Normalization }> {
   if (!/\.ya?ml$/.test(corpus))
-    return {
-      files: [{ path: corpus, textKey: options.textKey, separator: options.separator }],
-      normalize: (text) => normalized(text, 'nfc'),
-    };
+    return { files: [{ path: corpus, textKey: options.textKey, separator: options.separator }], normalization: 'nfc' };
   const { config, base } = await readDataConfig(corpus);
   const files = mixture(config.train_data_info, base).flatMap((part) => part.files);
-  return { files, normalize: (text) => normalized(text, config.normalization) };
+  return { files, normalization: config.normalization };
 }
