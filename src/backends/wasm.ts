@@ -205,7 +205,7 @@ class Instance {
     const at = this.copyIn(access);
     this.executor = exports.create(isas.indexOf(isa), threads, at, access.length, idsOfInstance());
     exports.free(at);
-    const how = this.host.startThread ? `${counted(threads, 'thread')}` : `1 thread, ${this.host.alone ?? 'no shared memory'}`;
+    const how = this.host.startThread ? counted(threads, 'thread') : `1 thread, ${this.host.alone ?? 'no shared memory'}`;
     const description = `wasm, ${isaNames[isa]}, ${how}`;
     return new DoorBackend('wasm', description, isa, this.door(), {} as Handle, {
       threads,

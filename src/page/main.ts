@@ -312,7 +312,7 @@ function noteOf({
   dropped,
   reason,
 }: Speed & { dropped: number; reason?: string }): string {
-  const parts = [`${counted(tokens, 'token')}`];
+  const parts = [counted(tokens, 'token')];
   if (tokensPerSecond !== undefined) parts.push(`${tokensPerSecond.toFixed(tokensPerSecond < 10 ? 1 : 0)} tokens/s`);
   if (firstTokenMs !== undefined) parts.push(`first after ${firstTokenMs.toFixed(0)} ms`);
   if (reason === 'length') parts.push('cut at its longest');

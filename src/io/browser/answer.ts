@@ -2,6 +2,7 @@
 // its place, when to ask again. Pages of other origins are told little of it (CORS). What is done about it is download.ts's.
 
 import { counted } from '../../errors.js';
+
 /** What comes. */
 export interface Coming {
   /** The first byte's place in the file. */
